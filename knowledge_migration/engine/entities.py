@@ -1,0 +1,48 @@
+"""What topics and atoms have in common, declared once: everything that is done to both is written over `Entity`."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+EntityName = Literal["topic", "atom"]
+
+
+@dataclass(frozen=True)
+class Entity:
+    """A legacy table whose rows become proposals.
+
+    `copied` are the columns that the proposal takes over under the same name; `casts` the types among them that differ
+    (`meta` is json in atoms and jsonb in the proposal). `widths` are the proposal's column widths in characters.
+    """
+
+    name: EntityName
+    table: str
+    proposals: str
+    copied: tuple[str, ...]
+    casts: tuple[tuple[str, str], ...]
+    widths: tuple[tuple[str, int], ...]
+    has_confidence: bool
+
+
+TOPIC = Entity(
+    name="topic",
+    table="topics",
+    proposals="topic_proposals",
+    copied=("name", "description", "icon", "color"),
+    casts=(),
+    widths=(("name", 100), ("icon", 50), ("color", 7)),
+    has_confidence=False,
+)
+
+ATOM = Entity(
+    name="atom",
+    table="atoms",
+    proposals="atom_proposals",
+    copied=("type", "title", "content", "meta"),
+    casts=(("meta", "jsonb"),),
+    widths=(("type", 20), ("title", 200)),
+    has_confidence=True,
+)
+
+ENTITIES: tuple[Entity, ...] = (TOPIC, ATOM)
+
+BY_NAME: dict[str, Entity] = {entity.name: entity for entity in ENTITIES}

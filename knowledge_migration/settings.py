@@ -1,0 +1,178 @@
+"""Every knob of the migration, once: its name, unit, default and meaning.
+
+A setting's environment variable is its name in capitals; a `.env` file in the working directory is read too. The names
+of the strategy (its §7.1 and appendix B) are kept as they are. An invalid value is refused at start with its name.
+"""
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+from knowledge_migration.engine.errors import MigrationError
+
+
+class SettingsError(MigrationError):
+    """A setting has a value that cannot be used."""
+
+
+def _postgresql_url(url: SecretStr | None) -> SecretStr | None:
+    """Refuses what is not the address of a PostgreSQL database."""
+    if url is None:
+        return None
+    try:
+        parsed = make_url(url.get_secret_value())
+    except ArgumentError as error:
+        raise ValueError("is not a URL; expected postgresql://user:password@host:5432/database") from error
+    if parsed.get_backend_name() not in ("postgresql", "postgres"):
+        raise ValueError("is not a PostgreSQL URL; expected postgresql://user:password@host:5432/database")
+    if not parsed.database:
+        raise ValueError("names no database; expected postgresql://user:password@host:5432/database")
+    return url
+
+
+PostgresUrl = Annotated[SecretStr | None, AfterValidator(_postgresql_url)]
+
+
+class Settings(BaseSettings):
+    """All settings; see the module for how they are read."""
+
+    model_config = SettingsConfigDict(env_file=".env", extra="ignore", frozen=True, env_ignore_empty=True)
+
+    # --- where things are ---------------------------------------------------------------------------------------
+    knowledge_migration_database_url: PostgresUrl = Field(
+        default=None,
+        description="The database to migrate. Unset: an embedded PostgreSQL with a demonstration knowledge base.",
+    )
+    knowledge_migration_scratch_url: PostgresUrl = Field(
+        default=None,
+        description=(
+            "A server on which scratch databases may be created to prove a backup. "
+            "Unset: the server of the database itself (needs CREATEDB)."
+        ),
+    )
+    knowledge_migration_dagster_url: PostgresUrl = Field(
+        default=None,
+        description="The database of Dagster's own tables, never the migrated one. Unset: on the embedded server.",
+    )
+    knowledge_migration_home: Path = Field(
+        default=Path(".knowledge_migration"),
+        description="Directory of what this machine keeps: embedded server, backups, Dagster's logs.",
+    )
+    knowledge_migration_pg_bin: Path | None = Field(
+        default=None,
+        description="Directory with pg_dump and pg_restore. Unset: those that fit the server best.",
+    )
+    knowledge_migration_rules_sample: int = Field(
+        default=20, ge=1, le=1000, description="Rows shown of those that break a rule. The count is always exact."
+    )
+
+    # --- phase 0 ------------------------------------------------------------------------------------------------
+    fingerprint_range_ids: int = Field(
+        default=10_000, ge=1, description="Width in ids of the key ranges that are fingerprinted one by one."
+    )
+    near_duplicate_similarity_percent: float = Field(
+        default=68.0,
+        gt=0,
+        le=100,
+        description="Topic names whose normalised edit similarity reaches this are reported as near duplicates.",
+    )
+    baseline_samples: int = Field(
+        default=200, ge=20, description="Timed executions of each endpoint query for the performance baseline."
+    )
+    long_transaction_seconds: float = Field(
+        default=300.0, gt=0, description="A transaction older than this fails preflight: schema changes would wait."
+    )
+    backup_max_age_hours: float = Field(
+        default=24.0, gt=0, description="A verified backup older than this no longer lets the schema phase start."
+    )
+
+    # --- phase 1 ------------------------------------------------------------------------------------------------
+    ddl_lock_timeout_ms: int = Field(
+        default=100, ge=1, le=1000, description="Longest time a schema statement queues for a lock, per attempt."
+    )
+    ddl_lock_attempts: int = Field(
+        default=60, ge=1, description="Attempts before a schema statement gives up and names the blocker."
+    )
+    ddl_retry_max_seconds: float = Field(
+        default=5.0, gt=0, description="Longest pause between two attempts (it grows from 0.1 s, with jitter)."
+    )
+    ddl_blocker_age_seconds: float = Field(
+        default=0.5, ge=0, description="A transaction older than this on the table is waited for, not queued behind."
+    )
+    index_build_timeout_minutes: float = Field(
+        default=240.0, gt=0, description="Cap on one concurrent index build, which may wait for old transactions."
+    )
+    reader_stall_limit_ms: float = Field(
+        default=250.0, gt=0, description="Longest stall of a reader that the schema phase may cause."
+    )
+
+    # --- phase 3 (strategy §2.2, §5.1) --------------------------------------------------------------------------
+    migration_batch_size: int = Field(default=100, ge=1, le=50_000, description="Rows in one backfill transaction.")
+    migration_rate_limit_per_second: float = Field(
+        default=10.0,
+        ge=0,
+        description="Backfill *batches* (not rows) per second, as the strategy's §5.1 has it; 0 is no limit.",
+    )
+    migration_partition_ids: int = Field(
+        default=50_000, ge=1, description="Width in ids of one backfill partition: minutes of work, not seconds."
+    )
+    migration_max_partitions: int = Field(
+        default=200, ge=1, description="Most partitions per table; the width grows beyond the setting to keep to it."
+    )
+    migration_statement_timeout_ms: int = Field(
+        default=10_000, ge=100, description="Longest time of one backfill batch; it is halved and tried again then."
+    )
+    migration_lock_timeout_ms: int = Field(
+        default=1_000, ge=1, description="Longest wait of a backfill batch for a row that a user holds."
+    )
+    migration_retry_attempts: int = Field(
+        default=8, ge=1, description="Attempts for one batch that meets locks, deadlocks or timeouts."
+    )
+    migration_sweep_passes: int = Field(
+        default=10, ge=1, description="Passes of the final sweep before it says that rows still appear unlinked."
+    )
+
+    # --- flags of the application (strategy §7.1): their initial values -----------------------------------------
+    knowledge_proposals_enabled: bool = Field(default=False, description="Master switch of the proposal system.")
+    knowledge_proposals_dual_write: bool = Field(default=False, description="Write proposals beside direct writes.")
+    knowledge_proposals_cutover_percentage: int = Field(
+        default=0, ge=0, le=100, description="Share of users whose extractions become proposals only, in percent."
+    )
+    knowledge_proposals_auto_approve_high_confidence: bool = Field(
+        default=True, description="Approve proposals of high confidence without a reviewer."
+    )
+    knowledge_proposals_auto_approve_threshold: float = Field(
+        default=0.95, ge=0.0, le=1.0, description="Confidence from which a proposal is approved automatically."
+    )
+
+    @property
+    def home(self) -> Path:
+        """The absolute directory of what this machine keeps."""
+        return self.knowledge_migration_home.expanduser().absolute()
+
+    @property
+    def uses_demonstration(self) -> bool:
+        """True when no database is named: everything then happens on the embedded server."""
+        return self.knowledge_migration_database_url is None
+
+
+def load_settings(**values: object) -> Settings:
+    """Reads the settings; raises `SettingsError` that names each refused one and the reason."""
+    try:
+        return Settings(**values)  # type: ignore[arg-type]
+    except ValidationError as error:
+        refused = "; ".join(
+            f"{str(item['loc'][0]).upper()} {item['msg'].removeprefix('Value error, ')}" for item in error.errors()
+        )
+        raise SettingsError(f"These settings cannot be used: {refused}. Correct them and start again.") from None
+
+
+@lru_cache(maxsize=1)
+def current_settings() -> Settings:
+    """The settings of this process, read once."""
+    return load_settings()

@@ -1,0 +1,89 @@
+"""Real servers for the tests: one embedded PostgreSQL per version and session, one database per test, cloned from a template."""
+
+import itertools
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from psycopg import sql
+
+from knowledge_migration.engine import embedded_server
+from knowledge_migration.engine.database import Connection, Database
+from knowledge_migration.engine.embedded_server import EmbeddedServer
+from knowledge_migration.engine.statements import text_of
+
+LEGACY_TEMPLATE = "legacy_template"
+SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
+
+_numbers = itertools.count(1)
+
+
+def _start(version: int) -> Iterator[EmbeddedServer]:
+    with tempfile.TemporaryDirectory(prefix=f"km{version}_", ignore_cleanup_errors=True) as folder:
+        Path(folder).chmod(0o755)
+        server = embedded_server.start(Path(folder) / "data", version=version, cleanup="delete")
+        template = server.ensure_database(LEGACY_TEMPLATE)
+        with template.connect("test template") as connection:
+            connection.execute(text_of("legacy/schema"))
+        yield server
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[EmbeddedServer]:
+    """PostgreSQL 18 with the legacy template."""
+    yield from _start(18)
+
+
+@pytest.fixture(scope="session")
+def server_16() -> Iterator[EmbeddedServer]:
+    """PostgreSQL 16 with the legacy template."""
+    yield from _start(16)
+
+
+@pytest.fixture(params=[18, 16], ids=["pg18", "pg16"])
+def any_server(request: pytest.FixtureRequest) -> EmbeddedServer:
+    """Each supported embedded version in turn."""
+    return request.getfixturevalue("server" if request.param == 18 else "server_16")
+
+
+def clone(server: EmbeddedServer, template: str = LEGACY_TEMPLATE) -> Database:
+    """A new database made from a template that nobody is connected to."""
+    name = f"test_{os.getpid()}_{next(_numbers)}"
+    with server.admin.connect("tests") as connection:
+        connection.execute(
+            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))
+        )
+    return server.database(name)
+
+
+def drop(server: EmbeddedServer, database: Database) -> None:
+    """Drops a test's database, sessions included."""
+    with server.admin.connect("tests") as connection:
+        connection.execute(
+            sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(database.name))
+        )
+
+
+@pytest.fixture
+def database(server: EmbeddedServer) -> Iterator[Database]:
+    """An empty legacy database on PostgreSQL 18."""
+    cloned = clone(server)
+    yield cloned
+    drop(server, cloned)
+
+
+@pytest.fixture
+def any_database(any_server: EmbeddedServer) -> Iterator[Database]:
+    """An empty legacy database on each supported version."""
+    cloned = clone(any_server)
+    yield cloned
+    drop(any_server, cloned)
+
+
+@pytest.fixture
+def connection(database: Database) -> Iterator[Connection]:
+    """A session in autocommit on `database`."""
+    with database.connect("test") as opened:
+        yield opened
