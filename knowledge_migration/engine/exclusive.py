@@ -1,0 +1,30 @@
+"""One runner at a time: an advisory lock of a session, so that it ends with its process however that dies."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from knowledge_migration.engine.database import Connection
+from knowledge_migration.engine.errors import BusyError
+from knowledge_migration.engine.statements import text_of
+
+
+@contextmanager
+def exclusive(connection: Connection, work: str) -> Iterator[None]:
+    """Holds the right to do `work` in this database; raises `BusyError` naming who holds it.
+
+    The lock belongs to the session of `connection`: it needs a direct connection, not a transaction pooler.
+    """
+    row = connection.execute(text_of("reports/advisory_lock"), {"work": work}).fetchone()
+    assert row is not None
+    if not row["acquired"]:
+        holder = connection.execute(text_of("reports/advisory_lock_holder"), {"work": work}).fetchone()
+        who = f"pid {holder['pid']}, {holder['application']}, since {holder['since']:%H:%M:%S}" if holder else "just ended"
+        raise BusyError(
+            f"Another process is doing this now: {work} ({who}). Wait for it, or end it; what it has committed stays, "
+            "and a second run goes on from there."
+        )
+    try:
+        yield
+    finally:
+        if not connection.closed:
+            connection.execute(text_of("reports/advisory_unlock"), {"work": work})

@@ -1,0 +1,134 @@
+"""The schema phase as an ordered list of steps (strategy §3.1, POSTGRES rules 1-7).
+
+A step is one file of `sql/schema/<revision>/` with its exact reversal beside it. It says what it produces, so that a
+step that is already done is passed over after a crash, and which live tables it locks how, so that their long
+transactions are waited for instead of queued behind.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["table", "function", "column", "index", "constraint", "validation"]
+LockLevel = Literal["none", "share_update_exclusive", "share_row_exclusive", "access_exclusive"]
+Direction = Literal["up", "down"]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One schema statement. `name` is the object it makes, on `relation` where it belongs to a table.
+
+    `touches` are the live tables that the statement locks, `up_lock` and `down_lock` how.
+    """
+
+    revision: str
+    number: int
+    kind: Kind
+    name: str
+    relation: str | None = None
+    touches: tuple[str, ...] = ()
+    up_lock: LockLevel = "none"
+    down_lock: LockLevel = "none"
+    file: str = ""
+
+    def path(self, direction: Direction) -> str:
+        """The file of the statement, for `statements.statement`."""
+        return f"schema/{self.revision}/{self.number:02d}_{self.file or self.name.split('.')[-1]}.{direction}"
+
+    def lock(self, direction: Direction) -> LockLevel:
+        """How the live tables are locked in that direction."""
+        return self.up_lock if direction == "up" else self.down_lock
+
+
+def _new_objects(revision: str, *objects: tuple[Kind, str, str]) -> tuple[Step, ...]:
+    return tuple(
+        Step(revision, number, kind, name, file=file) for number, (kind, name, file) in enumerate(objects, start=1)
+    )
+
+
+def _link_columns(revision: str, *tables: str) -> tuple[Step, ...]:
+    return tuple(
+        Step(
+            revision,
+            number,
+            "column",
+            "migrated_from_proposal_id",
+            relation=f"public.{table}",
+            touches=(table,),
+            up_lock="access_exclusive",
+            down_lock="access_exclusive",
+            file=f"{table}_link_columns",
+        )
+        for number, table in enumerate(tables, start=1)
+    )
+
+
+REFERENCES: tuple[tuple[str, str, str], ...] = (
+    ("knowledge_extraction_runs", "created_by_user_id", "users"),
+    ("topic_proposals", "similar_topic_id", "topics"),
+    ("topic_proposals", "reviewed_by_user_id", "users"),
+    ("atom_proposals", "similar_atom_id", "atoms"),
+    ("atom_proposals", "reviewed_by_user_id", "users"),
+    ("topics", "migrated_from_proposal_id", "topic_proposals"),
+    ("atoms", "migrated_from_proposal_id", "atom_proposals"),
+)
+
+
+def _references(revision: str, kind: Kind) -> tuple[Step, ...]:
+    added = kind == "constraint"
+    return tuple(
+        Step(
+            revision,
+            number,
+            kind,
+            f"{table}_{column}_fkey",
+            relation=f"public.{table}",
+            touches=(table, referenced),
+            up_lock="share_row_exclusive" if added else "share_update_exclusive",
+            down_lock="access_exclusive" if added else "none",
+        )
+        for number, (table, column, referenced) in enumerate(REFERENCES, start=1)
+    )
+
+
+def _indexes(revision: str, *indexes: tuple[str, str]) -> tuple[Step, ...]:
+    return tuple(
+        Step(revision, number, "index", f"public.{index}", relation=f"public.{table}", touches=(table,))
+        for number, (index, table) in enumerate(indexes, start=1)
+    )
+
+
+STEPS: tuple[Step, ...] = (
+    *_new_objects(
+        "0001_evidence",
+        ("table", "migration.evidence", "evidence"),
+        ("table", "migration.audit_log", "audit_log"),
+        ("table", "migration.backfill_batch", "backfill_ledger"),
+        ("table", "migration.quarantine", "quarantine"),
+        ("table", "migration.gate_evaluation", "gates"),
+        ("function", "migration.origin_proposal_id", "origin_proposal_id"),
+    ),
+    *_new_objects(
+        "0002_proposal_tables",
+        ("table", "public.knowledge_extraction_runs", "extraction_runs"),
+        ("table", "public.topic_proposals", "topic_proposals"),
+        ("table", "public.atom_proposals", "atom_proposals"),
+        ("table", "public.feature_flags", "feature_flags"),
+    ),
+    *_link_columns("0003_link_columns", "topics", "atoms"),
+    *_references("0004_references", "constraint"),
+    *_indexes(
+        "0005_indexes",
+        ("idx_topics_migration", "topics"),
+        ("idx_atoms_migration", "atoms"),
+        ("idx_topic_atoms_atom", "topic_atoms"),
+    ),
+    *_references("0006_validation", "validation"),
+)
+
+EVIDENCE_REVISION = "0001_evidence"
+TARGET_REVISION = STEPS[-1].revision
+
+
+def steps_of(revision: str) -> tuple[Step, ...]:
+    """The steps of one revision, in order."""
+    return tuple(step for step in STEPS if step.revision == revision)

@@ -1,0 +1,2 @@
+-- Removes the flags: the application then behaves as before phase 1.
+DROP TABLE public.feature_flags;
