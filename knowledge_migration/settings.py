@@ -76,10 +76,13 @@ class Settings(BaseSettings):
         default=10_000, ge=1, description="Width in ids of the key ranges that are fingerprinted one by one."
     )
     near_duplicate_similarity_percent: float = Field(
-        default=68.0,
+        default=60.0,
         gt=0,
         le=100,
-        description="Topic names whose normalised edit similarity reaches this are reported as near duplicates.",
+        description=(
+            "Topic names whose similarity reaches this are reported as near duplicates: their shared trigrams, as "
+            "pg_trgm counts them, or from 90 on their spelling without blanks and punctuation."
+        ),
     )
     baseline_samples: int = Field(
         default=200, ge=20, description="Timed executions of each endpoint query for the performance baseline."

@@ -1,0 +1,102 @@
+"""Charts of what the engine measured: a frame in, the bytes of a PNG out. They read no database and write no file.
+
+Altair is imported where it is used: that takes 0.25 s, as long as all else the engine imports, and most processes draw
+nothing. Rendering happens in this process (vl-convert), without a browser or a network.
+"""
+
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+WIDTH = 520
+"""Of the plot itself, in pixels; with the names at its left the picture is 660 to 840 wide."""
+
+ROW_HEIGHT = 22
+
+EFFECT_COLOURS = {"blocks": "#B91C1C", "quarantines": "#D97706", "accepted": "#64748B"}
+MEASURE_COLOURS = {"median": "#0F766E", "p95": "#2563EB", "p99": "#D97706", "max": "#B91C1C"}
+
+_ONE_TWO_FIVE = [float(f"{digit}e{power}") for power in range(-3, 5) for digit in (1, 2, 5)]
+"""Ticks from 1 microsecond to 50 seconds; those that Vega chooses on a logarithmic scale run into each other."""
+
+
+def bar_of_findings(frame: "pd.DataFrame") -> bytes:
+    """How many rows each finding has, by what it does to the backfill; the frame of `DataQualityReport.as_frame`.
+
+    The scale is symlog: linear near zero, so that a finding without rows is shown as such, and logarithmic above.
+    """
+    import altair as alt
+
+    effects = list(EFFECT_COLOURS)
+    rows = frame.assign(label=frame["finding"].str.replace("_", " "), number=frame["count"].map("{:,}".format))
+    largest = max(10, int(rows["count"].max()))
+    base = alt.Chart(rows).encode(
+        y=alt.Y("label:N", title=None, sort=_by_effect(rows), axis=alt.Axis(labelLimit=340, ticks=False)),
+        x=alt.X(
+            "count:Q",
+            title="rows (pairs of topics for near duplicates), logarithmic",
+            scale=alt.Scale(type="symlog", constant=1, nice=False, domain=[0, largest]),
+            axis=_decades(largest),
+        ),
+        color=alt.Color(
+            "effect:N",
+            title="effect on the backfill",
+            scale=alt.Scale(domain=effects, range=list(EFFECT_COLOURS.values())),
+            legend=alt.Legend(orient="top"),
+        ),
+    )
+    numbers = base.mark_text(align="left", dx=4).encode(text="number:N", x="count:Q")
+    return _png(alt.layer(base.mark_bar(), numbers), "Data quality: what the audit found", len(rows))
+
+
+def latency_percentiles(frame: "pd.DataFrame") -> bytes:
+    """Median, p95, p99 and maximum of each endpoint query in milliseconds; the frame of `Baseline.as_frame`."""
+    import altair as alt
+
+    columns = {f"{measure}_ms": measure for measure in MEASURE_COLOURS}
+    rows = frame.rename(columns=columns).melt("query", list(MEASURE_COLOURS), "measure", "milliseconds")
+    rows["label"] = rows["query"].str.replace("_", " ")
+    base = alt.Chart(rows).encode(
+        y=alt.Y("label:N", title=None, sort=None, axis=alt.Axis(labelLimit=340, ticks=False, grid=True)),
+        x=alt.X(
+            "milliseconds:Q",
+            title="milliseconds, logarithmic",
+            scale=alt.Scale(type="log", nice=False, padding=12),
+            axis=alt.Axis(values=_ONE_TWO_FIVE, format="~g"),
+        ),
+    )
+    points = base.mark_point(filled=True, size=90, opacity=1).encode(
+        color=alt.Color(
+            "measure:N",
+            title="percentile",
+            scale=alt.Scale(domain=list(MEASURE_COLOURS), range=list(MEASURE_COLOURS.values())),
+            legend=alt.Legend(orient="top"),
+        )
+    )
+    spans = base.mark_line(color="#CBD5E1", strokeWidth=3).encode(detail="label:N")
+    samples = f"{int(frame['samples'].min()):,} samples a query"
+    return _png(alt.layer(spans, points), f"Latency of the endpoint queries, {samples}", 2 * len(frame))
+
+
+def _by_effect(rows: "pd.DataFrame") -> list[str]:
+    """The labels: what blocks first, then by number."""
+    order = rows.assign(rank=rows["effect"].map(list(EFFECT_COLOURS).index))
+    return list(order.sort_values(["rank", "count"], ascending=[True, False])["label"])
+
+
+def _decades(largest: int) -> Any:
+    """Ticks at 0 and at the powers of ten; those that Vega chooses on a symlog scale lie on top of each other."""
+    import altair as alt
+
+    values = [0, *(10**power for power in range(len(str(largest))))]
+    return alt.Axis(values=values, format=",d")
+
+
+def _png(chart: Any, title: str, rows: int) -> bytes:
+    buffer = BytesIO()
+    shown = chart.properties(title=title, width=WIDTH, height=max(80, ROW_HEIGHT * rows))
+    shown = shown.configure_view(stroke=None).configure_axis(labelFontSize=12, titleFontSize=12)
+    shown.configure_title(fontSize=15, anchor="start").save(buffer, format="png")
+    return buffer.getvalue()

@@ -1,0 +1,1 @@
+"""Tests of the engine, against real servers. What needs Dagster or the application belongs elsewhere."""
