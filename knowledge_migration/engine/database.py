@@ -3,10 +3,9 @@
 Every session names itself (`application_name`), keeps the time zone UTC, and ends itself when it idles in a transaction.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import psycopg
 import sqlalchemy as sa
@@ -56,18 +55,18 @@ class Database:
         return Database(self._parsed.set(database=name).render_as_string(hide_password=False))
 
     @contextmanager
-    def connect(self, purpose: str = "engine", *, autocommit: bool = True, **options: Any) -> Iterator[Connection]:
-        """A session of our own; in autocommit, so that each transaction is written out where it matters.
+    def connect(self, purpose: str = "engine", *, settings: Mapping[str, str] | None = None) -> Iterator[Connection]:
+        """A session of our own with these server settings; in autocommit, so that each transaction is written out.
 
         Raises `UnreachableError` with the address when the server does not accept it.
         """
         try:
             connection = psycopg.connect(
                 self.conninfo,
-                autocommit=autocommit,
+                autocommit=True,
                 row_factory=dict_row,
                 application_name=f"knowledge_migration {purpose}"[:63],
-                options=_session_options(options),
+                options=_session_options(settings or {}),
             )
         except psycopg.OperationalError as error:
             raise UnreachableError(
@@ -95,10 +94,10 @@ class Database:
             engine.dispose()
 
 
-def _session_options(options: dict[str, Any]) -> str:
-    settings = {
+def _session_options(settings: Mapping[str, str]) -> str:
+    all_settings = {
         "timezone": "UTC",
         "idle_in_transaction_session_timeout": f"{IDLE_IN_TRANSACTION_TIMEOUT_MINUTES}min",
-        **options,
+        **settings,
     }
-    return " ".join(f"-c {name}={value}" for name, value in settings.items())
+    return " ".join(f"-c {name}={value}" for name, value in all_settings.items())

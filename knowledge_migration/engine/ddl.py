@@ -160,7 +160,7 @@ def _blocked(connection: Connection, step: Step, direction: Direction, limits: L
     return (
         f"Schema step {step.path(direction)} could not lock {', '.join(step.touches)} in {limits.attempts} attempts. "
         f"{who or 'No holder is visible now: short transactions followed one another'}. The step is not applied and "
-        "nobody was kept waiting. End that transaction or choose a quieter time, then run the phase again: it goes on here."
+        "nobody was kept waiting. End that transaction or choose a quieter time, then run the phase again: it goes on."
     )
 
 
@@ -179,7 +179,7 @@ def _change_index(connection: Connection, step: Step, direction: Direction, limi
             raise BlockedError(
                 f"Building {step.name} took longer than {limits.index_build_timeout_minutes:g} minutes "
                 "(INDEX_BUILD_TIMEOUT_MINUTES): it waits for every transaction that is older than the build. End the "
-                "oldest one (preflight lists them), then run the phase again: the unfinished index is dropped and rebuilt."
+                "oldest one (preflight lists them), then run the phase again: it drops and rebuilds the index."
             ) from error
     return 1
 

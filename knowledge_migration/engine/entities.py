@@ -10,13 +10,15 @@ EntityName = Literal["topic", "atom"]
 class Entity:
     """A legacy table whose rows become proposals.
 
-    `copied` are the columns that the proposal takes over under the same name; `casts` the types among them that differ
-    (`meta` is json in atoms and jsonb in the proposal). `widths` are the proposal's column widths in characters.
+    `label` is the column that names a row to a person; `copied` are the columns that the proposal takes over under the
+    same name; `casts` the types among them that differ (`meta` is json in atoms and jsonb in the proposal); `widths` the
+    proposal's column widths in characters.
     """
 
     name: EntityName
     table: str
     proposals: str
+    label: str
     copied: tuple[str, ...]
     casts: tuple[tuple[str, str], ...]
     widths: tuple[tuple[str, int], ...]
@@ -27,6 +29,7 @@ TOPIC = Entity(
     name="topic",
     table="topics",
     proposals="topic_proposals",
+    label="name",
     copied=("name", "description", "icon", "color"),
     casts=(),
     widths=(("name", 100), ("icon", 50), ("color", 7)),
@@ -37,6 +40,7 @@ ATOM = Entity(
     name="atom",
     table="atoms",
     proposals="atom_proposals",
+    label="title",
     copied=("type", "title", "content", "meta"),
     casts=(("meta", "jsonb"),),
     widths=(("type", 20), ("title", 200)),

@@ -9,16 +9,21 @@ from knowledge_migration.engine.statements import text_of
 
 
 @contextmanager
-def exclusive(connection: Connection, work: str) -> Iterator[None]:
+def exclusive(connection: Connection, work: str, *, shared: bool = False) -> Iterator[None]:
     """Holds the right to do `work` in this database; raises `BusyError` naming who holds it.
 
+    A `shared` right may be held by many at once, but not beside an exclusive one.
     The lock belongs to the session of `connection`: it needs a direct connection, not a transaction pooler.
     """
-    row = connection.execute(text_of("reports/advisory_lock"), {"work": work}).fetchone()
+    row = connection.execute(text_of("reports/advisory_lock"), {"work": work, "shared": shared}).fetchone()
     assert row is not None
     if not row["acquired"]:
         holder = connection.execute(text_of("reports/advisory_lock_holder"), {"work": work}).fetchone()
-        who = f"pid {holder['pid']}, {holder['application']}, since {holder['since']:%H:%M:%S}" if holder else "just ended"
+        who = (
+            f"pid {holder['pid']}, {holder['application']}, since {holder['since']:%H:%M:%S}"
+            if holder
+            else "just ended"
+        )
         raise BusyError(
             f"Another process is doing this now: {work} ({who}). Wait for it, or end it; what it has committed stays, "
             "and a second run goes on from there."
@@ -27,4 +32,4 @@ def exclusive(connection: Connection, work: str) -> Iterator[None]:
         yield
     finally:
         if not connection.closed:
-            connection.execute(text_of("reports/advisory_unlock"), {"work": work})
+            connection.execute(text_of("reports/advisory_unlock"), {"work": work, "shared": shared})

@@ -1,10 +1,10 @@
-"""The tables of the application: the legacy ones as they are, and those that the proposal workflow adds (strategy §3.1).
+"""The tables of the application: the legacy ones, and those that the proposal workflow adds (strategy §3.1).
 
 This is the declaration that a database is compared with: names, types, nullability, keys, references, checks and
 indexes. The statements that build the new ones stand in `sql/schema/`; a test holds the two against each other.
 
-Corrections of the strategy: runs have `created_at`; references from proposals to legacy rows are ON DELETE SET NULL and
-indexed, so that a user's DELETE works as before; the links are unique; status, similarity and review action are checked.
+Corrections of the strategy: runs have `created_at`; references from proposals to legacy rows are ON DELETE SET NULL
+and indexed, so that a user's DELETE works as before; the links are unique; status, similarity and review action are checked.
 A backfilled row's `confidence` is NULL where the source states none: the strategy's 1.0 would be invented certainty.
 """
 
@@ -222,7 +222,9 @@ def _review_rules(entity: str, similar: str) -> list[sa.schema.SchemaItem]:
         sa.Index(f"{prefix}_run_created", "extraction_run_id", sa.text("created_at DESC")),
         sa.Index(f"{prefix}_created", sa.text("created_at DESC"), "id"),
         sa.Index(f"{prefix}_similar", similar, postgresql_where=sa.text(f"{similar} IS NOT NULL")),
-        sa.Index(f"{prefix}_reviewer", "reviewed_by_user_id", postgresql_where=sa.text("reviewed_by_user_id IS NOT NULL")),
+        sa.Index(
+            f"{prefix}_reviewer", "reviewed_by_user_id", postgresql_where=sa.text("reviewed_by_user_id IS NOT NULL")
+        ),
     ]
 
 

@@ -5,4 +5,4 @@ JOIN pg_stat_activity AS activity ON activity.pid = held.pid
 WHERE held.locktype = 'advisory'
   AND held.granted
   AND held.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-  AND (held.classid::bigint << 32) | held.objid::bigint = hashtextextended('knowledge_migration:' || %(work)s, 0)
+  AND held.objsubid = 1 AND ((held.classid::bigint << 32) | held.objid::bigint) = hashtextextended('knowledge_migration:' || %(work)s, 0)

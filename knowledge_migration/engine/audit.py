@@ -1,0 +1,41 @@
+"""The audit log: who did what, when and why, written in the transaction of the deed."""
+
+import getpass
+import socket
+from typing import Any
+
+from psycopg.types.json import Jsonb
+
+from knowledge_migration.engine.database import Connection
+from knowledge_migration.engine.statements import text_of
+
+
+def operator() -> str:
+    """Who runs this process, as the audit log names them."""
+    return f"{getpass.getuser()}@{socket.gethostname()}"
+
+
+def record(
+    connection: Connection,
+    action: str,
+    subject: str,
+    *,
+    reason: str | None = None,
+    before: Any = None,
+    after: Any = None,
+    actor: str | None = None,
+    dagster_run_id: str | None = None,
+) -> None:
+    """Writes one entry; call it inside the transaction that does what it speaks of."""
+    connection.execute(
+        text_of("reports/audit"),
+        {
+            "actor": actor or operator(),
+            "action": action,
+            "subject": subject,
+            "before": None if before is None else Jsonb(before),
+            "after": None if after is None else Jsonb(after),
+            "reason": reason,
+            "dagster_run_id": dagster_run_id,
+        },
+    )

@@ -1,0 +1,143 @@
+"""One backfill batch: the statement, and what its errors mean.
+
+A batch is one statement in one transaction. A data error means that some row in it cannot become a proposal; a lock
+error that a user is in the way; anything else is passed on.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+from uuid import UUID
+
+import psycopg
+from psycopg import sql
+
+from knowledge_migration.engine.backfill.plan import Partition
+from knowledge_migration.engine.database import Connection
+from knowledge_migration.engine.entities import BY_NAME, Entity
+from knowledge_migration.engine.statements import statement, text_of
+
+Locked = Literal["skip", "wait"]
+
+DATA_ERRORS = (psycopg.DataError, psycopg.IntegrityError)
+TRANSIENT_ERRORS = (
+    psycopg.errors.SerializationFailure,
+    psycopg.errors.DeadlockDetected,
+    psycopg.errors.LockNotAvailable,
+    psycopg.errors.QueryCanceled,
+)
+
+
+@dataclass(frozen=True)
+class BatchResult:
+    """What one batch did: `through_id` is the last id it linked, None when it found nothing."""
+
+    linked_rows: int
+    quarantined_rows: int
+    through_id: int | None
+    seconds: float
+
+
+@dataclass(frozen=True)
+class BatchContext:
+    """What stays the same from batch to batch."""
+
+    partition: Partition
+    run_id: UUID
+    locked: Locked = "skip"
+    dagster_run_id: str | None = None
+
+    @property
+    def entity(self) -> Entity:
+        """The description of the table."""
+        return BY_NAME[self.partition.entity]
+
+    def parameters(self, after_id: int, batch_size: int) -> dict[str, object]:
+        """The named parameters of the batch statement."""
+        return {
+            "entity": self.partition.entity,
+            "partition": self.partition.key,
+            "run": self.run_id,
+            "after": after_id,
+            "through": self.partition.through_id,
+            "batch_size": batch_size,
+            "dagster_run_id": self.dagster_run_id,
+        }
+
+
+def batch_statement(entity: Entity, locked: Locked) -> sql.Composed:
+    """`backfill/batch.sql` for one table."""
+    columns = proposal_columns(entity)
+    return statement(
+        "backfill/batch",
+        table=f"public.{entity.table}",
+        proposals=f"public.{entity.proposals}",
+        table_name=sql.Literal(entity.table),
+        columns=sql.SQL(", ").join(sql.Identifier(name) for name, _ in columns),
+        values=sql.SQL(", ").join(value for _, value in columns),
+        refreshed=sql.SQL(", ").join(sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name)) for name, _ in columns),
+        skip_locked=_skip(locked),
+    )
+
+
+def proposal_columns(entity: Entity) -> list[tuple[str, sql.Composable]]:
+    """The proposal's columns that come from the row `source`, each with the expression of its value."""
+    casts = dict(entity.casts)
+    copied: list[tuple[str, sql.Composable]] = [
+        (name, sql.SQL("source.{}{}").format(sql.Identifier(name), _cast(casts.get(name)))) for name in entity.copied
+    ]
+    if not entity.has_confidence:
+        return [*copied, ("confidence", sql.SQL("NULL::double precision"))]
+    return [
+        *copied,
+        ("confidence", statement("backfill/stated_confidence")),
+        ("proposed_topic_ids", statement("backfill/proposed_topic_ids")),
+    ]
+
+
+def _cast(name: str | None) -> sql.Composable:
+    return sql.SQL("::{}").format(sql.Identifier(name)) if name else sql.SQL("")
+
+
+def _skip(locked: Locked) -> sql.Composable:
+    return sql.SQL("SKIP LOCKED") if locked == "skip" else sql.SQL("")
+
+
+def run_batch(connection: Connection, context: BatchContext, after_id: int, batch_size: int) -> tuple[int, int | None]:
+    """Links the next rows above `after_id`; returns how many and the last id. Raises what psycopg raises."""
+    parameters = context.parameters(after_id, batch_size)
+    with connection.transaction():
+        row = connection.execute(batch_statement(context.entity, context.locked), parameters).fetchone()
+    return (row["linked_rows"], row["through_id"]) if row else (0, None)
+
+
+def run_single_row(connection: Connection, context: BatchContext, after_id: int) -> tuple[BatchResult, int | None]:
+    """Links exactly the next row, or quarantines it with the reason when it cannot become a proposal.
+
+    Returns the result and the id of the row; None when there is none left.
+    """
+    parameters = context.parameters(after_id, 1)
+    find = statement("backfill/next_row", table=f"public.{context.entity.table}", skip_locked=_skip(context.locked))
+    with connection.transaction():
+        row = connection.execute(find, parameters).fetchone()
+        if row is None:
+            return BatchResult(0, 0, None, 0.0), None
+        only_this = {**parameters, "after": row["id"] - 1, "through": row["id"]}
+        try:
+            with connection.transaction():
+                connection.execute(batch_statement(context.entity, context.locked), only_this)
+        except DATA_ERRORS as error:
+            _quarantine(connection, context, row["id"], error)
+            return BatchResult(0, 1, row["id"], 0.0), row["id"]
+    return BatchResult(1, 0, row["id"], 0.0), row["id"]
+
+
+def _quarantine(connection: Connection, context: BatchContext, row_id: int, error: psycopg.Error) -> None:
+    connection.execute(
+        text_of("backfill/quarantine_row"),
+        {
+            "entity": context.partition.entity,
+            "row_id": row_id,
+            "sqlstate": error.sqlstate or "unknown",
+            "reason": (error.diag.message_primary or str(error)).strip(),
+        },
+    )

@@ -1,0 +1,94 @@
+"""The end of the backfill: a sweep that waits for locked rows until none is left, then ANALYZE (strategy §5.3).
+
+A moving cursor with SKIP LOCKED leaves holes, and rows are written above the plan's bound while it runs: both are taken
+here. The run is marked completed only when a count says zero.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from knowledge_migration.engine.backfill.control import Limits
+from knowledge_migration.engine.backfill.plan import Partition
+from knowledge_migration.engine.backfill.run import close_run, open_run
+from knowledge_migration.engine.backfill.runner import OnProgress, PartitionResult, backfill_partition
+from knowledge_migration.engine.database import Connection, Database
+from knowledge_migration.engine.entities import ENTITIES, Entity
+from knowledge_migration.engine.errors import MigrationError
+from knowledge_migration.engine.statements import statement, text_of
+
+SWEEP_KEY = "sweep"
+
+
+@dataclass(frozen=True)
+class Completion:
+    """What the final sweep did, per table."""
+
+    swept: tuple[PartitionResult, ...]
+    passes: int
+
+    @property
+    def linked_rows(self) -> int:
+        """Rows that the partitions had left and the sweep linked."""
+        return sum(result.linked_rows for result in self.swept)
+
+
+def complete(
+    database: Database,
+    limits: Limits,
+    *,
+    max_passes: int = 10,
+    dagster_run_id: str | None = None,
+    on_progress: OnProgress | None = None,
+    on_wait: Callable[[str], None] | None = None,
+) -> Completion:
+    """Sweeps both tables until nothing is unlinked, closes the run and runs ANALYZE.
+
+    Raises `MigrationError` when rows still appear after `max_passes`: some writer then works without dual write.
+    """
+    swept: list[PartitionResult] = []
+    with database.connect("backfill completion") as connection:
+        open_run(connection, reopen=_anything_left(connection))
+        for number in range(1, max_passes + 1):
+            pending = [part for entity in ENTITIES if (part := _unlinked_range(connection, entity))]
+            if not pending:
+                close_run(connection)
+                connection.execute(text_of("backfill/analyze"))
+                return Completion(tuple(swept), number - 1)
+            for part in pending:
+                swept.append(
+                    backfill_partition(
+                        database,
+                        part,
+                        limits,
+                        dagster_run_id=dagster_run_id,
+                        on_progress=on_progress,
+                        on_wait=on_wait,
+                    )
+                )
+        raise MigrationError(_still_appearing(connection, max_passes))
+
+
+def _anything_left(connection: Connection) -> bool:
+    return any(_unlinked_range(connection, entity) for entity in ENTITIES)
+
+
+def _unlinked_range(connection: Connection, entity: Entity) -> Partition | None:
+    """The range from the first unlinked row to the present end of the table; None when nothing is unlinked."""
+    table = f"public.{entity.table}"
+    bounds = connection.execute(statement("backfill/id_bounds", table=table)).fetchone()
+    if not bounds or bounds["last_id"] is None:
+        return None
+    parameters = {"entity": entity.name, "after": bounds["first_id"] - 1, "through": bounds["last_id"]}
+    row = connection.execute(statement("backfill/unlinked", table=table), parameters).fetchone()
+    if not row or not row["rows"]:
+        return None
+    return Partition(entity.name, SWEEP_KEY, row["first_id"] - 1, bounds["last_id"])
+
+
+def _still_appearing(connection: Connection, passes: int) -> str:
+    left = [part for entity in ENTITIES if (part := _unlinked_range(connection, entity))]
+    where = "; ".join(f"{part.entity}s from id {part.after_id + 1}" for part in left) or "none at this moment"
+    return (
+        f"After {passes} passes rows without a proposal still appear ({where}): a writer works without dual write. "
+        "Switch dual write on for every process, then complete the backfill again; nothing that was linked is lost."
+    )

@@ -1,0 +1,108 @@
+"""What an operator may change while a backfill runs: pause, batch size, rate; and what it must wait for by itself."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from knowledge_migration.engine import audit
+from knowledge_migration.engine.database import Connection
+from knowledge_migration.engine.statements import text_of
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How fast a backfill may go: rows in a batch, batches a second (0: no limit), and when to wait for others."""
+
+    batch_size: int = 100
+    rate_limit_per_second: float = 10.0
+    slow_batch_seconds: float = 0.4
+    statement_timeout_ms: int = 10_000
+    lock_timeout_ms: int = 1_000
+    retry_attempts: int = 8
+    max_replica_lag_seconds: float = 10.0
+    look_every_seconds: float = 1.0
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+
+
+@dataclass(frozen=True)
+class Control:
+    """What the operator has set; None means: as the settings say."""
+
+    paused: bool
+    batch_size: int | None
+    rate_limit_per_second: float | None
+
+
+def read_control(connection: Connection) -> Control:
+    """The present controls."""
+    row = connection.execute(text_of("backfill/control")).fetchone()
+    return Control(**row) if row else Control(False, None, None)
+
+
+def set_control(
+    connection: Connection,
+    *,
+    paused: bool | None = None,
+    batch_size: int | None = None,
+    rate_limit_per_second: float | None = None,
+    actor: str | None = None,
+) -> Control:
+    """Changes what is given and leaves the rest; a running backfill obeys within a second. Audited."""
+    actor = actor or audit.operator()
+    before = read_control(connection)
+    values = {"paused": paused, "batch_size": batch_size, "rate_limit_per_second": rate_limit_per_second}
+    with connection.transaction():
+        row = connection.execute(text_of("backfill/set_control"), {**values, "actor": actor}).fetchone()
+        assert row is not None
+        audit.record(connection, "set backfill control", "backfill", before=vars(before), after=dict(row), actor=actor)
+    return Control(**row)
+
+
+@dataclass
+class Throttle:
+    """Keeps a backfill to its limits; it has state (when it looked and when the last batch began), so it is a class."""
+
+    limits: Limits
+    on_wait: Callable[[str], None] | None = None
+    _control: Control = Control(False, None, None)
+    _looked_at: float = field(default=float("-inf"))
+    _next_start: float = field(default=float("-inf"))
+
+    @property
+    def batch_size(self) -> int:
+        """Rows of a full batch as set now."""
+        return self._control.batch_size or self.limits.batch_size
+
+    @property
+    def rate(self) -> float:
+        """Batches per second as set now; 0 is no limit."""
+        changed = self._control.rate_limit_per_second
+        return self.limits.rate_limit_per_second if changed is None else changed
+
+    def wait(self, connection: Connection) -> None:
+        """Returns when the next batch may begin: not paused, replicas near, and its turn by the rate."""
+        while (reason := self._obstacle(connection)) is not None:
+            if self.on_wait:
+                self.on_wait(reason)
+            self.limits.sleep(self.limits.look_every_seconds)
+        now = self.limits.clock()
+        if now < self._next_start:
+            self.limits.sleep(self._next_start - now)
+        if self.rate:
+            self._next_start = max(now, self._next_start) + 1.0 / self.rate
+
+    def _obstacle(self, connection: Connection) -> str | None:
+        now = self.limits.clock()
+        if now - self._looked_at < self.limits.look_every_seconds and not self._control.paused:
+            return None
+        self._looked_at = now
+        self._control = read_control(connection)
+        if self._control.paused:
+            return "paused by the operator"
+        pressure = connection.execute(text_of("backfill/pressure")).fetchone()
+        assert pressure is not None
+        lag = pressure["replica_lag_seconds"]
+        if lag > self.limits.max_replica_lag_seconds:
+            return f"a replica is {lag:.0f} s behind (limit {self.limits.max_replica_lag_seconds:g} s)"
+        return None

@@ -1,0 +1,103 @@
+"""Tries the backfill on a sample and takes every batch back: what would happen, how fast, how much WAL.
+
+Each batch is one transaction that is rolled back, so no row lock outlives it; failing batches are counted.
+"""
+
+import time
+from dataclasses import dataclass
+
+from knowledge_migration.engine.backfill.batch import DATA_ERRORS, BatchContext, batch_statement
+from knowledge_migration.engine.backfill.control import Limits
+from knowledge_migration.engine.backfill.plan import EntityPlan, Partition
+from knowledge_migration.engine.backfill.run import open_run
+from knowledge_migration.engine.database import Connection, Database
+from knowledge_migration.engine.entities import BY_NAME, ENTITIES
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a sample says of the whole of one table. Seconds are with the rate limit, and without."""
+
+    table: str
+    rows_to_do: int
+    sampled_rows: int
+    failing_batches: int
+    rows_per_second: float
+    wal_bytes_per_row: float
+    limited_seconds: float
+    unlimited_seconds: float
+
+    @property
+    def wal_bytes(self) -> float:
+        """The WAL that the whole table would write."""
+        return self.wal_bytes_per_row * self.rows_to_do
+
+
+@dataclass(frozen=True)
+class _Tried:
+    rows: int
+    through_id: int
+    seconds: float
+    wal_bytes: float
+    failed: bool = False
+
+
+def dry_run(
+    database: Database, plans: dict[str, EntityPlan], limits: Limits, *, sample_batches: int = 10
+) -> tuple[Forecast, ...]:
+    """Forecasts both tables; changes nothing. Raises `PreconditionError` before phase 1."""
+    with database.connect("backfill dry run", settings={"plan_cache_mode": "force_custom_plan"}) as connection:
+        return tuple(_sample(connection, plans[entity.name], limits, sample_batches) for entity in ENTITIES)
+
+
+def _sample(connection: Connection, plan: EntityPlan, limits: Limits, batches: int) -> Forecast:
+    tried: list[_Tried] = []
+    for part in plan.partitions:
+        after = part.after_id
+        while len(tried) < batches and after < part.through_id:
+            tried.append(_try(connection, part, after, limits.batch_size))
+            after = tried[-1].through_id
+    return _forecast(plan, limits, tried)
+
+
+def _try(connection: Connection, part: Partition, after: int, batch_size: int) -> _Tried:
+    """One batch, rolled back. A batch with a failing row is passed over by its width."""
+    started = time.perf_counter()
+    with connection.transaction(force_rollback=True):
+        context = BatchContext(part, open_run(connection))
+        before = _wal(connection)
+        try:
+            with connection.transaction():
+                row = connection.execute(
+                    batch_statement(context.entity, "skip"), context.parameters(after, batch_size)
+                ).fetchone()
+        except DATA_ERRORS:
+            return _Tried(0, after + batch_size, 0.0, 0.0, failed=True)
+        if row is None:
+            return _Tried(0, part.through_id, 0.0, 0.0)
+        return _Tried(row["linked_rows"], row["through_id"], time.perf_counter() - started, _wal(connection) - before)
+
+
+def _wal(connection: Connection) -> float:
+    row = connection.execute("SELECT (pg_current_wal_insert_lsn() - '0/0')::double precision AS bytes").fetchone()
+    assert row is not None
+    return float(row["bytes"])
+
+
+def _forecast(plan: EntityPlan, limits: Limits, tried: list[_Tried]) -> Forecast:
+    rows = sum(batch.rows for batch in tried)
+    seconds = sum(batch.seconds for batch in tried)
+    to_do = plan.rows - plan.linked
+    speed = rows / seconds if seconds else 0.0
+    allowed = limits.batch_size * limits.rate_limit_per_second
+    limited = min(speed, allowed) if allowed else speed
+    return Forecast(
+        table=BY_NAME[plan.entity].table,
+        rows_to_do=to_do,
+        sampled_rows=rows,
+        failing_batches=sum(batch.failed for batch in tried),
+        rows_per_second=speed,
+        wal_bytes_per_row=sum(batch.wal_bytes for batch in tried) / rows if rows else 0.0,
+        limited_seconds=to_do / limited if limited else 0.0,
+        unlimited_seconds=to_do / speed if speed else 0.0,
+    )

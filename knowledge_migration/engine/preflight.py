@@ -1,0 +1,138 @@
+"""What must hold before anything is done to a database (strategy §2): each point a check of its own, with what to do.
+
+Reads only. A point that cannot be read (a missing right on the catalog) raises.
+"""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from knowledge_migration.engine.catalog import legacy_differences
+from knowledge_migration.engine.database import Connection, Database
+from knowledge_migration.engine.outcome import CheckOutcome
+from knowledge_migration.engine.schema import current_revision
+from knowledge_migration.engine.statements import text_of
+
+OLDEST_SERVER = 140_000
+BYTES_PER_GIB = 2**30
+
+
+@dataclass(frozen=True)
+class PreflightContext:
+    """What the checks look at: the database, where backups go, and the limits."""
+
+    database: Database
+    connection: Connection
+    backup_directory: Path
+    scratch_is_elsewhere: bool
+    long_transaction_seconds: float
+
+
+def _server_version(context: PreflightContext) -> CheckOutcome:
+    version = context.connection.info.server_version
+    found = [] if version >= OLDEST_SERVER else [{"server_version_num": version}]
+    return _outcome(
+        "server_version_is_supported",
+        "The server is PostgreSQL 14 or later.",
+        "Upgrade the server first: the checksums and SQL of the migration need 14.",
+        found,
+        server_version=context.connection.info.parameter_status("server_version"),
+    )
+
+
+def _rights(context: PreflightContext) -> CheckOutcome:
+    rows = context.connection.execute(
+        text_of("reports/preflight_rights"), {"scratch_is_elsewhere": context.scratch_is_elsewhere}
+    ).fetchall()
+    return _outcome(
+        "rights_are_sufficient",
+        "The role may do what the migration does.",
+        "Run each GRANT or ALTER that is named here, or connect as the owner of the tables.",
+        rows,
+    )
+
+
+def _extensions(context: PreflightContext) -> CheckOutcome:
+    rows = context.connection.execute(text_of("reports/preflight_extensions")).fetchall()
+    return _outcome(
+        "extensions_are_installed",
+        "The extensions that the legacy schema uses are installed.",
+        "CREATE EXTENSION vector (pgvector) as a role that may.",
+        rows,
+    )
+
+
+def _legacy_schema(context: PreflightContext) -> CheckOutcome:
+    differences = legacy_differences(context.database)
+    blocking = [vars(difference) for difference in differences if not difference.tolerated]
+    tolerated = [vars(difference) for difference in differences if difference.tolerated]
+    return _outcome(
+        "legacy_schema_is_as_expected",
+        "The database holds the legacy schema that this migration is made for.",
+        "Is KNOWLEDGE_MIGRATION_DATABASE_URL the right database? Otherwise bring these objects to what is expected.",
+        blocking,
+        tolerated_differences=tolerated,
+    )
+
+
+def _long_transactions(context: PreflightContext) -> CheckOutcome:
+    rows = context.connection.execute(
+        text_of("reports/preflight_transactions"), {"age_seconds": context.long_transaction_seconds}
+    ).fetchall()
+    return _outcome(
+        "no_transaction_is_long",
+        f"No transaction is older than {context.long_transaction_seconds:g} s, and none is prepared.",
+        "End it (or COMMIT/ROLLBACK PREPARED): schema changes and index builds wait for it.",
+        rows,
+    )
+
+
+def _disk(context: PreflightContext) -> CheckOutcome:
+    row = context.connection.execute(text_of("reports/preflight_size")).fetchone()
+    assert row is not None
+    context.backup_directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    free = shutil.disk_usage(context.backup_directory).free
+    needed = int(row["bytes"])
+    found = [] if free >= needed else [{"free_gib": free / BYTES_PER_GIB, "needed_gib": needed / BYTES_PER_GIB}]
+    return _outcome(
+        "disk_holds_the_backup",
+        f"The disk of {context.backup_directory} has room for a dump as large as the database.",
+        "Free space there, or set KNOWLEDGE_MIGRATION_HOME to a larger disk. The restore needs as much on the server.",
+        found,
+        free_bytes=free,
+        needed_bytes=needed,
+    )
+
+
+def _names(context: PreflightContext) -> CheckOutcome:
+    ours = current_revision(context.connection) is not None
+    rows = [] if ours else context.connection.execute(text_of("reports/preflight_names")).fetchall()
+    return _outcome(
+        "names_are_free",
+        "No object of somebody else's has a name that the migration uses.",
+        "Rename or remove the objects named here; they were not made by this migration (it has recorded no revision).",
+        rows,
+        recorded_revision=current_revision(context.connection) or "none",
+    )
+
+
+CHECKS: dict[str, Callable[[PreflightContext], CheckOutcome]] = {
+    "server_version_is_supported": _server_version,
+    "rights_are_sufficient": _rights,
+    "extensions_are_installed": _extensions,
+    "legacy_schema_is_as_expected": _legacy_schema,
+    "no_transaction_is_long": _long_transactions,
+    "disk_holds_the_backup": _disk,
+    "names_are_free": _names,
+}
+
+
+def preflight(context: PreflightContext) -> list[CheckOutcome]:
+    """All checks, in order of what stands on what."""
+    return [check(context) for check in CHECKS.values()]
+
+
+def _outcome(name: str, description: str, remedy: str, found: list[dict[str, Any]], **numbers: Any) -> CheckOutcome:
+    return CheckOutcome(name, len(found), tuple(found), description, remedy, numbers)

@@ -1,0 +1,211 @@
+"""The integrity rules (strategy §5.3, §9.1, §11.1): each a file of `sql/checks/` that returns the rows that break it.
+
+No row means that the rule holds. A rule that cannot be asked (a table is missing, a right is missing) raises: it is an
+error, never a pass and never bad data.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from psycopg import sql
+
+from knowledge_migration.engine.backfill.batch import proposal_columns
+from knowledge_migration.engine.database import Connection
+from knowledge_migration.engine.entities import ENTITIES, Entity
+from knowledge_migration.engine.errors import VerificationError
+from knowledge_migration.engine.outcome import CheckOutcome
+from knowledge_migration.engine.statements import statement
+
+Severity = Literal["error", "warn"]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One rule: its name, the file that finds what breaks it, and what to do then. `warn` never blocks."""
+
+    name: str
+    file: str
+    description: str
+    remedy: str
+    entity: Entity | None = None
+    severity: Severity = "error"
+    compares_values: bool = False
+
+    @property
+    def query(self) -> sql.Composed:
+        """The rule's statement."""
+        names = _names(self.entity) if self.entity else {}
+        return statement(f"checks/{self.file}", **names)
+
+
+@dataclass(frozen=True)
+class _Wording:
+    file: str
+    name: str
+    description: str
+    remedy: str
+    compares_values: bool = False
+
+
+_AGAIN = "Complete the backfill again (asset backfill_completion): it links what is left."
+
+_PER_ENTITY: tuple[_Wording, ...] = (
+    _Wording(
+        "every_entity_has_a_proposal",
+        "every_{one}_has_a_proposal",
+        "Every row of {table} has its origin proposal, or its quarantine is accepted.",
+        _AGAIN + " If rows keep appearing, a writer works without dual write.",
+    ),
+    _Wording(
+        "links_name_existing_proposals",
+        "{one}_links_name_existing_proposals",
+        "Every link of {table} names a proposal that exists.",
+        "Clear those links (set both columns to NULL) and complete the backfill again.",
+    ),
+    _Wording(
+        "links_are_dated",
+        "{one}_links_are_dated",
+        "Link and migration time of {table} are set together or not at all.",
+        "Somebody wrote one of the two columns by hand; roll the backfill back and run it again.",
+    ),
+    _Wording(
+        "a_proposal_has_one_entity",
+        "a_{one}_proposal_has_one_entity",
+        "No proposal is the origin of two rows of {table}.",
+        "The unique index is missing: run the schema phase again, then look at the rows named here.",
+    ),
+    _Wording(
+        "no_approved_proposal_is_orphaned",
+        "no_approved_{one}_proposal_is_orphaned",
+        "Every approved proposal of {proposals} has its row, unless it matched one or the row was deleted since.",
+        _AGAIN,
+    ),
+    _Wording(
+        "every_proposal_has_a_run",
+        "every_{one}_proposal_has_a_run",
+        "Every proposal of {proposals} belongs to an extraction run that exists.",
+        "Run the schema phase again: it restores the foreign key; then look at the proposals named here.",
+    ),
+    _Wording(
+        "backfilled_proposals_are_approved",
+        "backfilled_{one}_proposals_are_approved",
+        "Every backfilled proposal of {proposals} is approved, and not before it was made.",
+        "Somebody changed them; roll the backfill back and run it again.",
+    ),
+    _Wording(
+        "proposal_values_equal_the_entity",
+        "{one}_proposal_values_equal_the_entity",
+        "Proposal and row of {table} have equal values, NULL for NULL, unless the row was edited since.",
+        "Do not promote. Roll the backfill back, run it again, and report the columns named: a copy was wrong.",
+        compares_values=True,
+    ),
+)
+
+
+def _of(entity: Entity, wording: _Wording) -> Rule:
+    words = {"one": entity.name, "table": entity.table, "proposals": entity.proposals}
+    return Rule(
+        name=wording.name.format(**words),
+        file=wording.file,
+        description=wording.description.format(**words),
+        remedy=wording.remedy,
+        entity=entity,
+        compares_values=wording.compares_values,
+    )
+
+
+RULES: tuple[Rule, ...] = (
+    *(_of(entity, wording) for wording in _PER_ENTITY for entity in ENTITIES),
+    Rule(
+        "proposed_topics_match_relations",
+        "proposed_topics_match_relations",
+        "A backfilled atom proposal names the topics that its atom had.",
+        "A user may have removed a relation since; otherwise roll the backfill back and run it again.",
+        severity="warn",
+    ),
+    Rule(
+        "quarantine_is_decided",
+        "quarantine_is_decided",
+        "Nobody has to decide about a quarantined row any more.",
+        "`knowledge-migration quarantine list` shows them; retry, clamp or accept each, then complete the backfill.",
+    ),
+    Rule(
+        "relations_point_at_existing_rows",
+        "relations_point_at_existing_rows",
+        "Every relation between topics, atoms and messages points at rows that exist.",
+        "Repair or delete the relations named here in the application; the migration never changes them.",
+    ),
+    Rule(
+        "migration_run_is_completed",
+        "migration_run_is_completed",
+        "The migration's extraction run is completed.",
+        _AGAIN,
+    ),
+)
+
+
+def evaluate(
+    connection: Connection, rule: Rule, *, sample: int = 20, clock: Callable[[], float] = time.perf_counter
+) -> CheckOutcome:
+    """Counts what breaks the rule and shows up to `sample` of it, from one query.
+
+    Raises `VerificationError` when a value comparison finds pairs but can judge none of them.
+    """
+    started = clock()
+    numbers = _comparison_extent(connection, rule) if rule.compares_values else {}
+    count, rows = count_and_sample(connection, rule.query, _parameters(rule.entity), sample)
+    numbers["seconds"] = round(clock() - started, 3)
+    return CheckOutcome(rule.name, count, rows, rule.description, rule.remedy, numbers)
+
+
+def count_and_sample(
+    connection: Connection, query: sql.Composable, parameters: dict[str, object], sample: int
+) -> tuple[int, tuple[dict[str, object], ...]]:
+    """The exact number of rows that `query` returns and the first of them, from one execution."""
+    wrapped = statement("checks/count_and_sample", rule=query)
+    rows = connection.execute(wrapped, {**parameters, "sample": sample}).fetchall()
+    total = int(rows[0]["offending_rows"]) if rows else 0
+    return total, tuple({key: value for key, value in row.items() if key != "offending_rows"} for row in rows)
+
+
+def _parameters(entity: Entity | None) -> dict[str, object]:
+    return {"entity": entity.name} if entity else {}
+
+
+def _names(entity: Entity) -> dict[str, str | sql.Composable]:
+    compared = [
+        (name, value)
+        for name, value in proposal_columns(entity)
+        if name in entity.copied or (name == "confidence" and entity.has_confidence)
+    ]
+    differs = [
+        sql.SQL("proposal.{} IS DISTINCT FROM {}").format(sql.Identifier(name), value) for name, value in compared
+    ]
+    return {
+        "table": f"public.{entity.table}",
+        "proposals": f"public.{entity.proposals}",
+        "table_name": sql.Literal(entity.table),
+        "label": entity.label,
+        "similar": f"similar_{entity.name}_id",
+        "differs": sql.SQL(" OR ").join(differs),
+        "differing": sql.SQL(", ").join(
+            sql.SQL("CASE WHEN {} THEN {} END").format(differ, sql.Literal(name))
+            for differ, (name, _) in zip(differs, compared, strict=True)
+        ),
+    }
+
+
+def _comparison_extent(connection: Connection, rule: Rule) -> dict[str, object]:
+    assert rule.entity is not None
+    names = {"table": f"public.{rule.entity.table}", "proposals": f"public.{rule.entity.proposals}"}
+    extent = connection.execute(statement("checks/value_comparison_extent", **names)).fetchone()
+    assert extent is not None
+    if extent["linked"] and not extent["compared"] and not extent["edited_since"]:
+        raise VerificationError(
+            f"None of the {extent['linked']} linked rows of {rule.entity.table} can be compared with its proposal: no "
+            "pair carries the mark of the transaction that wrote it (the database was restored from a dump). Compare it in the "
+            "database that was migrated."
+        )
+    return dict(extent)

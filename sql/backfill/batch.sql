@@ -1,0 +1,51 @@
+-- One backfill batch, one statement, one transaction: locks the next rows without a proposal, inserts their proposals,
+-- links them and writes the ledger (strategy §5; POSTGRES rules 10, 11, 13-15).
+-- Walks the primary key of {table} from %(after)s; FOR NO KEY UPDATE, so that foreign key checks of users go on, and so
+-- that the values copied are those of the row that is linked. The id follows from the row: a second proposal cannot
+-- exist, and one that lost its link is refreshed and linked again.
+WITH locked AS MATERIALIZED (
+    SELECT source.*, held.policy AS quarantine_policy
+    FROM {table} AS source
+    LEFT JOIN migration.quarantine AS held ON held.entity = %(entity)s AND held.row_id = source.id
+    WHERE source.id > %(after)s
+      AND source.id <= %(through)s
+      AND source.migrated_from_proposal_id IS NULL
+      AND (held.state IS NULL OR held.state IN ('retry', 'resolved'))
+    ORDER BY source.id
+    LIMIT %(batch_size)s
+    FOR NO KEY UPDATE OF source {skip_locked}
+), inserted AS (
+    INSERT INTO {proposals} (
+        id, extraction_run_id, {columns}, status, reasoning, review_action, review_notes, reviewed_at, created_at
+    )
+    SELECT
+        migration.origin_proposal_id({table_name}, source.id), %(run)s, {values}, 'approved',
+        'Migrated from existing production data', 'auto_approve_migration',
+        'Backfilled during migration to proposal system'
+            || CASE WHEN source.quarantine_policy = 'clamp_confidence'
+               THEN '; confidence clamped to 0..1 by decision of an operator' ELSE '' END,
+        now(), now()
+    FROM locked AS source
+    ON CONFLICT (id) DO UPDATE SET {refreshed}, review_notes = excluded.review_notes
+    RETURNING id
+), linked AS (
+    UPDATE {table} AS target
+    SET migrated_from_proposal_id = migration.origin_proposal_id({table_name}, locked.id), migration_timestamp = now()
+    FROM locked
+    WHERE target.id = locked.id
+    RETURNING target.id
+), resolved AS (
+    UPDATE migration.quarantine AS held
+    SET state = 'resolved'
+    FROM linked
+    WHERE held.entity = %(entity)s AND held.row_id = linked.id AND held.state = 'retry'
+)
+INSERT INTO migration.backfill_batch (
+    entity, partition_key, extraction_run_id, after_id, through_id, linked_rows, seconds, dagster_run_id
+)
+SELECT
+    %(entity)s, %(partition)s, %(run)s, %(after)s, max(id), count(*),
+    extract(epoch FROM clock_timestamp() - now()), %(dagster_run_id)s
+FROM linked
+HAVING count(*) > 0
+RETURNING linked_rows, through_id

@@ -1,0 +1,6 @@
+-- Links that lead nowhere. A validated foreign key forbids them; this sees them where it is missing or was switched off.
+SELECT source.id, left(source.{label}, 80) AS label, source.migrated_from_proposal_id
+FROM {table} AS source
+LEFT JOIN {proposals} AS proposal ON proposal.id = source.migrated_from_proposal_id
+WHERE source.migrated_from_proposal_id IS NOT NULL
+  AND proposal.id IS NULL

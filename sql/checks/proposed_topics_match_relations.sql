@@ -1,0 +1,13 @@
+-- Backfilled atom proposals whose proposed topics are not the atom's relations of then: relations made since do not
+-- count; one that a user has removed since shows here, which is why this rule only warns.
+SELECT atom.id, left(atom.title, 80) AS label, proposal.proposed_topic_ids, related.topic_ids
+FROM public.atoms AS atom
+JOIN public.atom_proposals AS proposal ON proposal.id = atom.migrated_from_proposal_id
+CROSS JOIN LATERAL (
+    SELECT coalesce(jsonb_agg(topic_atoms.topic_id ORDER BY topic_atoms.topic_id), '[]'::jsonb) AS topic_ids
+    FROM public.topic_atoms
+    WHERE topic_atoms.atom_id = atom.id
+      AND (topic_atoms.created_at IS NULL OR topic_atoms.created_at <= atom.migration_timestamp)
+) AS related
+WHERE proposal.review_action = 'auto_approve_migration'
+  AND proposal.proposed_topic_ids IS DISTINCT FROM related.topic_ids

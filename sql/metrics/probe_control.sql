@@ -1,0 +1,2 @@
+-- Reads no table: as slow as the machine is, whatever the locks are.
+SELECT 1

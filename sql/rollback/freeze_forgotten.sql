@@ -1,0 +1,2 @@
+-- Removes what froze the proposal tables, after they are gone.
+DROP FUNCTION IF EXISTS migration.refuse_while_leaving();
