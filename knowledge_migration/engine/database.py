@@ -1,6 +1,6 @@
 """How the migration reaches the user's database: psycopg for the work, SQLAlchemy for Alembic and reflection.
 
-Every session names itself (`application_name`), keeps the time zone UTC, and ends itself when it idles in a transaction.
+Every session names itself (`application_name`), keeps the time zone UTC, and ends when it idles in a transaction.
 """
 
 from collections.abc import Iterator, Mapping

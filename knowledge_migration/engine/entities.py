@@ -10,8 +10,8 @@ EntityName = Literal["topic", "atom"]
 class Entity:
     """A legacy table whose rows become proposals.
 
-    `label` is the column that names a row to a person; `copied` are the columns that the proposal takes over under the
-    same name; `casts` the types among them that differ (`meta` is json in atoms and jsonb in the proposal); `widths` the
+    `label` is the column that names a row to a person; `copied` are the columns that the proposal takes over under
+    the same name; `casts` the types among them that differ (`meta` is json in atoms and jsonb in the proposal); `widths` the
     proposal's column widths in characters.
     """
 

@@ -204,8 +204,8 @@ def _comparison_extent(connection: Connection, rule: Rule) -> dict[str, object]:
     assert extent is not None
     if extent["linked"] and not extent["compared"] and not extent["edited_since"]:
         raise VerificationError(
-            f"None of the {extent['linked']} linked rows of {rule.entity.table} can be compared with its proposal: no "
-            "pair carries the mark of the transaction that wrote it (the database was restored from a dump). Compare it in the "
+            f"None of the {extent['linked']} linked rows of {rule.entity.table} can be compared with its "
+            "proposal: no pair carries the mark of the transaction that wrote it (the database was restored from a dump). Compare it in the "
             "database that was migrated."
         )
     return dict(extent)

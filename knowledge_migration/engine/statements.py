@@ -32,4 +32,4 @@ def statement(name: str, **identifiers: str | sql.Composable) -> sql.Composed:
         key: sql.Identifier(*value.split(".")) if isinstance(value, str) else value
         for key, value in identifiers.items()
     }
-    return sql.SQL(cast(LiteralString, text_of(name))).format(**composed)
+    return sql.SQL(cast("LiteralString", text_of(name))).format(**composed)

@@ -4,7 +4,8 @@ This is the declaration that a database is compared with: names, types, nullabil
 indexes. The statements that build the new ones stand in `sql/schema/`; a test holds the two against each other.
 
 Corrections of the strategy: runs have `created_at`; references from proposals to legacy rows are ON DELETE SET NULL
-and indexed, so that a user's DELETE works as before; the links are unique; status, similarity and review action are checked.
+and indexed, so that a user's DELETE works as before; the links are unique; status, similarity and review action are
+checked.
 A backfilled row's `confidence` is NULL where the source states none: the strategy's 1.0 would be invented certainty.
 """
 

@@ -117,7 +117,7 @@ def work_of(partition: Partition) -> str:
 
 
 def _session(limits: Limits) -> dict[str, str]:
-    """A generic plan does not know the batch size and reads the whole table for each batch: plans are made anew.
+    """A generic plan does not know the batch size and may read the whole table for each: plans are made anew.
 
     Batches need not wait for the disk one by one: one that the server loses in a crash leaves its rows unlinked, and the
     next run takes them. The walk ends with a commit that waits.

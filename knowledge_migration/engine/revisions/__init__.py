@@ -1,1 +1,1 @@
-"""The Alembic environment of the schema phase; its version table is `migration.alembic_version`, never the application's."""
+"""The Alembic environment of the schema phase; its version table is its own, `migration.alembic_version`."""
