@@ -1,0 +1,182 @@
+"""The files of a backup: hidden and partial until it is proven, then `<name>.dump` with its manifest `<name>.json`.
+
+Nothing that is named `.dump` is unproven: the manifest is written first, and the dump gets its name last, in one step
+and never over another file. A partial file belongs to whoever holds its lock, this process or a pg_dump that outlives
+it; one that nobody holds is a killed run's, and the next run removes it. All files are readable by their owner alone.
+"""
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import re
+import secrets
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from knowledge_migration.engine.errors import MigrationError, VerificationError
+
+PARTIAL_SUFFIX = ".dump.partial"
+
+
+@dataclass(frozen=True)
+class PartialFile:
+    """A dump that is not proven yet: its path, and the open descriptor that holds its lock."""
+
+    path: Path
+    descriptor: int
+
+    @property
+    def name(self) -> str:
+        """The backup's name, without folder and endings."""
+        return self.path.name.removeprefix(".").removesuffix(PARTIAL_SUFFIX)
+
+    @property
+    def size(self) -> int:
+        """Its bytes so far."""
+        return os.fstat(self.descriptor).st_size
+
+    @classmethod
+    def create(cls, directory: Path, database: str, moment: datetime) -> "PartialFile":
+        """An empty file of mode 0600, named after the database and the moment, and locked.
+
+        Raises `MigrationError` when the directory cannot be written.
+        """
+        readable = re.sub(r"[^A-Za-z0-9_-]", "_", database)[:100]
+        while True:
+            name = f"{readable}_{moment.astimezone(UTC):%Y%m%dT%H%M%S_%f}Z_{secrets.token_hex(2)}"
+            path = directory / f".{name}{PARTIAL_SUFFIX}"
+            descriptor = _new_file(path)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if os.fstat(descriptor).st_nlink:
+                return cls(path, descriptor)
+            os.close(descriptor)  # another run took it for a leftover in the instant before it was locked
+
+    def publish(self, manifest: Mapping[str, Any]) -> tuple[Path, Path]:
+        """Gives the proven dump its name; returns the paths of dump and manifest. Raises `MigrationError`."""
+        dump, described = self.path.with_name(f"{self.name}.dump"), self.path.with_name(f"{self.name}.json")
+        try:
+            _write(described, json.dumps(manifest, indent=2).encode())
+            _rename_without_overwriting(self.path, dump)
+            _sync_directory(dump.parent)
+        except OSError as error:
+            described.unlink(missing_ok=True)
+            raise MigrationError(
+                f"The backup is proven but cannot be named {dump}: {error.strerror}. Make the folder writable, or "
+                "point KNOWLEDGE_MIGRATION_HOME elsewhere, and run the backup again."
+            ) from error
+        os.close(self.descriptor)
+        return dump, described
+
+    def discard(self) -> None:
+        """Removes it; does nothing when it is gone already."""
+        self.path.unlink(missing_ok=True)
+        with suppress(OSError):
+            os.close(self.descriptor)
+
+
+def prepare(directory: Path) -> None:
+    """The directory (made with mode 0700), without the partial files of runs that were killed."""
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for path in directory.glob(f".*{PARTIAL_SUFFIX}"):
+            _remove_unless_held(path)
+    except OSError as error:
+        raise _unwritable(directory, error) from error
+
+
+def sync(partial: PartialFile) -> None:
+    """Brings the file and its directory entry to the disk."""
+    os.fsync(partial.descriptor)
+    _sync_directory(partial.path.parent)
+
+
+def sha256(path: Path) -> str:
+    """The checksum of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def verify_file(path: Path) -> Mapping[str, Any]:
+    """The manifest of a backup, after its bytes were found to be those that were proven.
+
+    Raises `VerificationError` when the file or its manifest is missing, or the file was altered.
+    """
+    described = path.with_suffix(".json")
+    try:
+        manifest: dict[str, Any] = json.loads(described.read_text(encoding="utf-8"))
+        expected, actual = manifest["sha256"], sha256(path)
+    except FileNotFoundError as error:
+        raise VerificationError(
+            f"{error.filename} is missing, so the backup {path.name} cannot be trusted. Restore the file, or run the "
+            "backup again."
+        ) from error
+    except (ValueError, KeyError) as error:
+        raise VerificationError(f"The manifest {described} is damaged. Run the backup again.") from error
+    if actual != expected:
+        raise VerificationError(
+            f"The backup {path} was altered after it was proven: its SHA-256 is {actual}, the manifest says "
+            f"{expected}. Do not restore it; run the backup again."
+        )
+    return manifest
+
+
+def _new_file(path: Path) -> int:
+    try:
+        return os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
+    except OSError as error:
+        raise _unwritable(path.parent, error) from error
+
+
+def _unwritable(directory: Path, error: OSError) -> MigrationError:
+    return MigrationError(
+        f"Cannot write a backup to {directory}: {error.strerror}. "
+        "Make the folder writable, or point KNOWLEDGE_MIGRATION_HOME elsewhere."
+    )
+
+
+def _remove_unless_held(path: Path) -> None:
+    try:
+        descriptor = os.open(path, os.O_RDWR)
+    except FileNotFoundError:
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        path.unlink(missing_ok=True)
+    except BlockingIOError:
+        return
+    finally:
+        os.close(descriptor)
+
+
+def _rename_without_overwriting(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK):
+            raise
+        # a file system without hard links: the name holds microseconds and a random part, nobody else has it
+        source.rename(target)
+    else:
+        source.unlink()
+
+
+def _write(path: Path, content: bytes) -> None:
+    descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(descriptor)
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

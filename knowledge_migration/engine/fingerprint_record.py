@@ -1,0 +1,157 @@
+"""What a fingerprint is: its figures, its form as JSON evidence, and how two of them are compared. No database here."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from knowledge_migration.engine.errors import VerificationError
+from knowledge_migration.engine.user_tables import Column
+
+MISSING = "missing"
+
+
+@dataclass(frozen=True)
+class RangeFingerprint:
+    """How many rows a range holds, and the sum of their hashes."""
+
+    rows: int
+    checksum: int
+
+    def __str__(self) -> str:
+        return f"{self.rows} rows, checksum {self.checksum}"
+
+
+@dataclass(frozen=True)
+class TableFingerprint:
+    """One table: what was hashed, and the result by range ("10000..19999", or "all" without an integer key)."""
+
+    schema: str
+    name: str
+    key: str | None
+    columns: tuple[Column, ...]
+    ranges: Mapping[str, RangeFingerprint]
+
+    @property
+    def rows(self) -> int:
+        """The rows of the whole table."""
+        return sum(part.rows for part in self.ranges.values())
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """The tables by label, as they were at one moment; `range_ids` is the width of a range."""
+
+    tables: Mapping[str, TableFingerprint]
+    range_ids: int
+    server_version: str
+    taken_at: datetime
+
+    @property
+    def rows(self) -> Mapping[str, int]:
+        """The number of rows by table."""
+        return {name: table.rows for name, table in self.tables.items()}
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of everything that is compared: equal for two fingerprints of the same data."""
+        compared = {key: self.to_evidence()[key] for key in ("range_ids", "tables")}
+        return hashlib.sha256(json.dumps(compared, sort_keys=True).encode()).hexdigest()
+
+    def to_evidence(self) -> dict[str, Any]:
+        """All of it as JSON; checksums are text, because they exceed what a JSON number holds exactly."""
+        return {
+            "taken_at": self.taken_at.isoformat(),
+            "server_version": self.server_version,
+            "range_ids": self.range_ids,
+            "tables": {name: _table_to_evidence(table) for name, table in self.tables.items()},
+        }
+
+    @classmethod
+    def from_evidence(cls, evidence: Mapping[str, Any]) -> "Fingerprint":
+        """The fingerprint that `to_evidence` wrote."""
+        return cls(
+            tables={name: _table_from_evidence(table) for name, table in evidence["tables"].items()},
+            range_ids=evidence["range_ids"],
+            server_version=evidence["server_version"],
+            taken_at=datetime.fromisoformat(evidence["taken_at"]),
+        )
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One place where two fingerprints disagree: a range of a table, one of its columns, or the whole table."""
+
+    table: str
+    range: str
+    before: str
+    after: str
+
+    def __str__(self) -> str:
+        return f"{self.table} {self.range}: {self.before} before, {self.after} after"
+
+
+def differences(before: Fingerprint, after: Fingerprint) -> list[Difference]:
+    """Where `after` is not what `before` says, in the columns and tables of `before`; empty when it is.
+
+    Raises `VerificationError` when the two cannot be compared because they were taken over different columns or ranges.
+    """
+    if before.range_ids != after.range_ids:
+        raise VerificationError(
+            f"The fingerprints have ranges of {before.range_ids} and {after.range_ids} ids, "
+            "so they cannot be compared. Take the second one like the first: take(connection, like=before)."
+        )
+    found: list[Difference] = []
+    for name, table in before.tables.items():
+        other = after.tables.get(name)
+        if other is None:
+            found.append(Difference(name, "table", f"{table.rows} rows", MISSING))
+        else:
+            found.extend(_table_differences(name, table, other))
+    return found
+
+
+def _table_differences(name: str, before: TableFingerprint, after: TableFingerprint) -> Iterator[Difference]:
+    _refuse_other_columns(name, before, after)
+    types = {column.name: column.type for column in after.columns}
+    for column in before.columns:
+        if types.get(column.name) != column.type:
+            yield Difference(name, f"column {column.name}", column.type, types.get(column.name, MISSING))
+    if before.columns == after.columns:
+        for part in dict.fromkeys([*before.ranges, *after.ranges]):
+            old, new = before.ranges.get(part), after.ranges.get(part)
+            if old != new:
+                yield Difference(name, part, str(old or MISSING), str(new or MISSING))
+    elif before.rows != after.rows:
+        yield Difference(name, "rows", str(before.rows), str(after.rows))
+
+
+def _refuse_other_columns(name: str, before: TableFingerprint, after: TableFingerprint) -> None:
+    unknown = [column.name for column in after.columns if column.name not in {old.name for old in before.columns}]
+    if unknown:
+        raise VerificationError(
+            f"The second fingerprint of {name} also covers {', '.join(unknown)}, so the two cannot be compared. "
+            "Take the second one like the first: take(connection, like=before)."
+        )
+
+
+def _table_to_evidence(table: TableFingerprint) -> dict[str, Any]:
+    return {
+        "schema": table.schema,
+        "name": table.name,
+        "key": table.key,
+        "columns": [[column.name, column.type] for column in table.columns],
+        "ranges": {name: [part.rows, str(part.checksum)] for name, part in table.ranges.items()},
+    }
+
+
+def _table_from_evidence(evidence: Mapping[str, Any]) -> TableFingerprint:
+    return TableFingerprint(
+        schema=evidence["schema"],
+        name=evidence["name"],
+        key=evidence["key"],
+        columns=tuple(Column(*column) for column in evidence["columns"]),
+        ranges={name: RangeFingerprint(part[0], int(part[1])) for name, part in evidence["ranges"].items()},
+    )

@@ -1,0 +1,139 @@
+"""A database that exists only to prove a backup: made new, restored into, compared, and dropped whatever happens.
+
+Its name is `knowledge_migration_verify_` and 16 hex digits; nothing else is ever dropped. This process keeps a session
+in it from its first moment to its last, which is how every other run, on whatever machine, sees that it is alive: what
+has the name and no session is a killed run's, and is dropped at the next start.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import psycopg
+from psycopg import errors, sql
+
+from knowledge_migration.engine.database import Connection, Database, UnreachableError
+from knowledge_migration.engine.errors import MigrationError, PreconditionError
+from knowledge_migration.engine.statements import statement
+
+NAME_PREFIX = "knowledge_migration_verify_"
+CREATE_BY_PROVIDER = {
+    "c": "reports/scratch_create_libc",
+    "i": "reports/scratch_create_icu",
+    "b": "reports/scratch_create_builtin",
+}
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a scratch database has to share with the database it stands for, and how large that one is."""
+
+    database: str
+    server_version_num: int
+    size_bytes: int
+    encoding: str
+    collate: str
+    ctype: str
+    provider: str
+    locale: str | None
+
+    @property
+    def major(self) -> int:
+        """The server's major version, as 16."""
+        return self.server_version_num // 10000
+
+
+@dataclass(frozen=True)
+class Scratch:
+    """A scratch database, and the session that keeps it."""
+
+    database: Database
+    connection: Connection
+
+
+def origin_of(connection: Connection) -> Origin:
+    """What the database of this connection is like."""
+    row = connection.execute(statement("reports/backup_source")).fetchone()
+    assert row is not None  # the current database is in pg_database
+    return Origin(database=connection.info.dbname, server_version_num=connection.info.server_version, **row)
+
+
+@contextmanager
+def scratch_database(server: Database, origin: Origin, progress: Callable[[str], None]) -> Iterator[Scratch]:
+    """A new empty database like `origin` on `server` (its maintenance database), dropped at the end of the block.
+
+    Raises `PreconditionError` when the server is older or the user lacks CREATEDB, `MigrationError` when the database
+    cannot be made like its origin.
+    """
+    with server.connect("scratch") as admin:
+        _refuse_older(server, admin, origin)
+        drop_leftovers(admin, progress)
+        name = _create(server, admin, origin)
+    scratch = server.sibling(name)
+    try:
+        with scratch.connect("scratch", settings={"idle_session_timeout": "0"}) as connection:
+            yield Scratch(scratch, connection)
+    finally:
+        _drop(server, name, progress)
+
+
+def drop_leftovers(admin: Connection, progress: Callable[[str], None]) -> list[str]:
+    """Drops the scratch databases of killed runs; returns their names. A living run's is never touched."""
+    leftovers = admin.execute(statement("reports/scratch_leftovers"), {"prefix": NAME_PREFIX}).fetchall()
+    dropped = []
+    for name in [row["name"] for row in leftovers]:
+        try:
+            admin.execute(statement("reports/scratch_drop_leftover", scratch=sql.Identifier(name)))
+        except (errors.ObjectInUse, errors.InsufficientPrivilege):
+            continue
+        progress(f"dropped {name}, the scratch database of a run that was killed")
+        dropped.append(name)
+    return dropped
+
+
+def _refuse_older(server: Database, admin: Connection, origin: Origin) -> None:
+    major = admin.info.server_version // 10000
+    if major < origin.major:
+        raise PreconditionError(
+            f"The scratch server {server.display} is PostgreSQL {major}, older than the {origin.major} of "
+            f"{origin.database}, and could not restore its dump. Set KNOWLEDGE_MIGRATION_SCRATCH_URL to a server of "
+            f"version {origin.major}."
+        )
+
+
+def _create(server: Database, admin: Connection, origin: Origin) -> str:
+    named = admin.execute(statement("reports/scratch_name"), {"prefix": NAME_PREFIX}).fetchone()
+    assert named is not None  # a SELECT without FROM has one row
+    name: str = named["name"]
+    try:
+        admin.execute(_creation(name, origin))
+    except errors.InsufficientPrivilege as error:
+        raise PreconditionError(
+            f"User {admin.info.user} may not create the scratch database that proves the backup on {server.display}. "
+            f'Run ALTER ROLE "{admin.info.user}" CREATEDB there, or set KNOWLEDGE_MIGRATION_SCRATCH_URL to a server '
+            "where it may."
+        ) from error
+    except psycopg.Error as error:
+        raise MigrationError(
+            f"No scratch database like {origin.database} ({origin.encoding}, {origin.locale or origin.collate}) can be "
+            f"made on {server.display}: {error.diag.message_primary or error}. Set KNOWLEDGE_MIGRATION_SCRATCH_URL to "
+            "a server that has this encoding and locale, with free space."
+        ) from error
+    return name
+
+
+def _creation(name: str, origin: Origin) -> sql.Composed:
+    like = {"encoding": origin.encoding, "collate": origin.collate, "ctype": origin.ctype}
+    if origin.provider != "c":
+        like["locale"] = origin.locale or ""
+    literals = {key: sql.Literal(value) for key, value in like.items()}
+    return statement(CREATE_BY_PROVIDER[origin.provider], scratch=sql.Identifier(name), **literals)
+
+
+def _drop(server: Database, name: str, progress: Callable[[str], None]) -> None:
+    """Never raises over the error that ended the proof; what stays behind is dropped at the next start."""
+    try:
+        with server.connect("scratch") as admin:
+            admin.execute(statement("reports/scratch_drop", scratch=sql.Identifier(name)))
+    except (psycopg.Error, UnreachableError) as error:
+        progress(f"could not drop scratch database {name} ({error}); the next backup does")

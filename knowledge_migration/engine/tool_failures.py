@@ -1,0 +1,95 @@
+"""What a failed pg_dump or pg_restore means for the operator: which object, why, and what to do next.
+
+Recognised by what the tools print in the C locale (a server's own language may hide a cause; then its words are shown).
+"""
+
+import re
+import shutil
+import signal
+from pathlib import Path
+
+from knowledge_migration.engine.errors import BlockedError, MigrationError, VerificationError
+from knowledge_migration.engine.pg_tools import Outcome, PgTools
+from knowledge_migration.engine.scratch import Origin
+
+OUT_OF_SPACE = re.compile(r"No space left on device|File too large|Disk quota exceeded")
+CORRUPTED = re.compile(
+    r"valid archive|corrupt|could not uncompress|could not read|unexpected end of file|unrecognized data block|"
+    r"could not find block|unsupported version"
+)
+SHOWN_LINES = 5
+
+
+def dump_failed(
+    outcome: Outcome, origin: Origin, tools: PgTools, directory: Path, written_bytes: int
+) -> MigrationError:
+    """Why pg_dump failed; the partial file is removed by then, so its bytes count as free again."""
+    if OUT_OF_SPACE.search(outcome.stderr) or outcome.returncode == -signal.SIGXFSZ:
+        free = shutil.disk_usage(directory).free + written_bytes
+        return MigrationError(
+            f"There is no room for the backup of {origin.database} in {directory}: it stopped after "
+            f"{written_bytes:,} bytes, {free:,} are free now that it is removed, and the database has "
+            f"{origin.size_bytes:,} (a dump is compressed, and seldom needs more). Free space or raise the limit, or "
+            "point KNOWLEDGE_MIGRATION_HOME to another disk, and run the backup again."
+        )
+    if outcome.returncode < 0:
+        return _killed("pg_dump", origin.database, outcome)
+    if "lock timeout" in outcome.stderr or "could not obtain lock" in outcome.stderr:
+        return BlockedError(
+            f"pg_dump could not lock the tables of {origin.database}: another session holds one exclusively "
+            f"({_said(outcome)}). Wait until its schema change is over and run the backup again."
+        )
+    if "permission denied" in outcome.stderr or "row-level security" in outcome.stderr:
+        return MigrationError(
+            f"pg_dump may not read all of {origin.database}: {_said(outcome)}. Grant the migration's user "
+            "pg_read_all_data (BYPASSRLS where tables have row security), and run the backup again."
+        )
+    return MigrationError(
+        f"pg_dump {tools.version} of {origin.database} failed with exit code {outcome.returncode}: {_said(outcome)}. "
+        "Nothing is left of it; correct the cause and run the backup again."
+    )
+
+
+def restore_failed(outcome: Outcome, origin: Origin, tools: PgTools) -> MigrationError:
+    """Why the dump could not be restored; it is removed by then, because it is no backup."""
+    said = _said(outcome)
+    if outcome.returncode < 0:
+        return _killed("pg_restore", origin.database, outcome)
+    if OUT_OF_SPACE.search(outcome.stderr):
+        return MigrationError(
+            f"The scratch server has no room to restore {origin.database} ({origin.size_bytes:,} bytes): {said}. "
+            "Free space there, or set KNOWLEDGE_MIGRATION_SCRATCH_URL to another server, and run the backup again."
+        )
+    if "extension" in outcome.stderr and "is not available" in outcome.stderr:
+        return MigrationError(
+            f"The scratch server lacks an extension of {origin.database}: {said}. Install it there, or set "
+            "KNOWLEDGE_MIGRATION_SCRATCH_URL to a server that has it, and run the backup again."
+        )
+    if "unrecognized configuration parameter" in outcome.stderr:
+        return MigrationError(
+            f"pg_restore {tools.version} is too new for the scratch server: {said}. Install "
+            f"postgresql-client-{origin.major}, or set KNOWLEDGE_MIGRATION_PG_BIN to its folder."
+        )
+    if CORRUPTED.search(outcome.stderr):
+        return VerificationError(
+            f"The dump of {origin.database} is corrupted: pg_restore says {said}. It is removed. "
+            "Check the disk under the backup folder, and run the backup again."
+        )
+    return VerificationError(
+        f"The dump of {origin.database} does not restore (pg_restore {tools.version}, exit code {outcome.returncode}): "
+        f"{said}. It is removed, since a backup that does not restore is none. Correct the object it names, or set "
+        "KNOWLEDGE_MIGRATION_SCRATCH_URL to a server with the same extensions and roles, and run the backup again."
+    )
+
+
+def _killed(program: str, database: str, outcome: Outcome) -> MigrationError:
+    name = signal.Signals(-outcome.returncode).name
+    return MigrationError(
+        f"{program} of {database} was killed by {name}: by hand, or by the kernel for want of memory (see its log). "
+        "Nothing is left of the backup; run it again."
+    )
+
+
+def _said(outcome: Outcome) -> str:
+    lines = [line.strip() for line in outcome.stderr.splitlines() if line.strip()]
+    return " | ".join(lines[-SHOWN_LINES:]) or "nothing on stderr"

@@ -1,0 +1,2 @@
+-- Drops a scratch database of this run, sessions included. The name is one that this run made up.
+DROP DATABASE IF EXISTS {scratch} WITH (FORCE);
