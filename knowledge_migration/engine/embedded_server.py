@@ -5,16 +5,20 @@ start finds the running server and takes it over.
 """
 
 import logging
+import signal
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast
 
+import psutil
 from sqlalchemy.engine import URL, make_url
 
 from knowledge_migration.engine.database import Database
 
 CleanupMode = Literal["stop", "delete"]
+
+STOP_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -59,3 +63,19 @@ def start(directory: Path, *, version: int = 18, cleanup: CleanupMode = "stop") 
         data_directory=Path(server.pgdata),
         system_user=server.system_user,
     )
+
+
+def stop(directory: Path) -> bool:
+    """Stops the server of `directory` and waits for it; False when none runs there."""
+    if not (directory / "postmaster.pid").exists():
+        return False
+    pid = int((directory / "postmaster.pid").read_text().split()[0])
+    try:
+        server = psutil.Process(pid)
+        if "postgres" not in server.name():
+            return False
+        server.send_signal(signal.SIGINT)
+        server.wait(timeout=STOP_SECONDS)
+    except psutil.NoSuchProcess:
+        return False
+    return True

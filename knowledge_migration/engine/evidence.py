@@ -7,6 +7,7 @@ from typing import Any
 from psycopg.types.json import Jsonb
 
 from knowledge_migration.engine.database import Connection
+from knowledge_migration.engine.errors import PreconditionError
 from knowledge_migration.engine.statements import text_of
 
 
@@ -38,3 +39,18 @@ def latest(connection: Connection, kind: str) -> Evidence | None:
         return None
     row = connection.execute(text_of("reports/evidence_latest"), {"kind": kind}).fetchone()
     return Evidence(kind, row["recorded_at"], row["content"]) if row else None
+
+
+def require(connection: Connection, kind: str, *, made_by: str, max_age_hours: float | None = None) -> Evidence:
+    """The newest measurement of a kind; raises `PreconditionError` naming what makes it when it is missing or too old."""
+    found = latest(connection, kind)
+    if found is None:
+        raise PreconditionError(
+            f"There is no {kind.replace('_', ' ')} of this database yet. Materialize {made_by} first."
+        )
+    age = found.age_hours()
+    if max_age_hours is not None and age > max_age_hours:
+        raise PreconditionError(
+            f"The {kind.replace('_', ' ')} is {age:.1f} h old (limit {max_age_hours:g} h). Materialize {made_by} again."
+        )
+    return found

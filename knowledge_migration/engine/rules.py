@@ -160,6 +160,15 @@ def evaluate(
     return CheckOutcome(rule.name, count, rows, rule.description, rule.remedy, numbers)
 
 
+def evaluate_range(connection: Connection, rule: Rule, *, after_id: int, through_id: int, sample: int) -> CheckOutcome:
+    """A rule about rows, asked of one id range only: above `after_id`, up to and including `through_id`."""
+    in_range = statement("checks/in_range", rule=rule.query)
+    parameters = {**_parameters(rule.entity), "after": after_id, "through": through_id}
+    count, rows = count_and_sample(connection, in_range, parameters, sample)
+    description = f"In ids {after_id + 1} to {through_id}: {rule.description}"
+    return CheckOutcome("partition_values_are_equal", count, rows, description, rule.remedy)
+
+
 def count_and_sample(
     connection: Connection, query: sql.Composable, parameters: dict[str, object], sample: int
 ) -> tuple[int, tuple[dict[str, object], ...]]:
@@ -205,7 +214,7 @@ def _comparison_extent(connection: Connection, rule: Rule) -> dict[str, object]:
     if extent["linked"] and not extent["compared"] and not extent["edited_since"]:
         raise VerificationError(
             f"None of the {extent['linked']} linked rows of {rule.entity.table} can be compared with its "
-            "proposal: no pair carries the mark of the transaction that wrote it (the database was restored from a dump). Compare it in the "
-            "database that was migrated."
+            "proposal: no pair carries the mark of the transaction that wrote it (the database was restored "
+            "from a dump). Compare it in the database that was migrated."
         )
     return dict(extent)

@@ -7,7 +7,6 @@ and are composed as identifiers by psycopg. A file is one statement or one rule.
 from functools import cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
-from typing import LiteralString, cast
 
 from psycopg import sql
 
@@ -32,4 +31,4 @@ def statement(name: str, **identifiers: str | sql.Composable) -> sql.Composed:
         key: sql.Identifier(*value.split(".")) if isinstance(value, str) else value
         for key, value in identifiers.items()
     }
-    return sql.SQL(cast("LiteralString", text_of(name))).format(**composed)
+    return sql.SQL(text_of(name)).format(**composed)

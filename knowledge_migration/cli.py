@@ -1,0 +1,294 @@
+"""The `knowledge-migration` command: the phases without the UI, the ways back, and the operator's decisions.
+
+Every command reads the settings from the environment (see `knowledge-migration settings`). Errors that the migration
+raises on purpose end it with exit code 1 and one sentence; nothing is half done then.
+"""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from knowledge_migration.engine.errors import MigrationError
+from knowledge_migration.environment import Environment, environment, process_variables
+from knowledge_migration.settings import Settings, current_settings
+
+app = typer.Typer(
+    help="Moves a live PostgreSQL application to a proposal workflow: no downtime, no data loss, with proof.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+backfill_app = typer.Typer(help="Phase 3: try it, steer it while it runs.", no_args_is_help=True)
+quarantine_app = typer.Typer(help="Rows that cannot become a proposal as they are.", no_args_is_help=True)
+rollback_app = typer.Typer(help="The ways back; each prints its plan first.", no_args_is_help=True)
+app.add_typer(backfill_app, name="backfill")
+app.add_typer(quarantine_app, name="quarantine")
+app.add_typer(rollback_app, name="rollback")
+
+PLAIN_WIDTH = 140
+console = Console(highlight=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH)
+
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done and change nothing.")]
+Reason = Annotated[str, typer.Option("--reason", help="Why; it goes to the audit log.")]
+
+
+def main() -> None:
+    """Runs a command; an error that is meant for the operator is one sentence and exit code 1."""
+    try:
+        app()
+    except MigrationError as error:
+        Console(stderr=True, highlight=False, soft_wrap=True).print(
+            f"[bold red]{type(error).__name__}[/]: {error}", markup=True
+        )
+        raise SystemExit(1) from error
+
+
+@contextmanager
+def _project() -> Iterator[tuple[Settings, Environment]]:
+    """The installation that the settings name, with Dagster's variables set for this process."""
+    settings = current_settings()
+    os.environ.update(process_variables(settings, project_directory()))
+    yield settings, environment(settings)
+
+
+def project_directory() -> Path:
+    """The directory with `dagster.yaml`: DAGSTER_HOME if set, else this one; raises `MigrationError` if neither has it."""
+    for candidate in (os.environ.get("DAGSTER_HOME"), Path.cwd()):
+        if candidate and (Path(candidate) / "dagster.yaml").exists():
+            return Path(candidate).absolute()
+    raise MigrationError(
+        f"There is no dagster.yaml in {Path.cwd()}. Run this in the project's directory, or set DAGSTER_HOME to it."
+    )
+
+
+@app.command()
+def migrate() -> None:
+    """Run phases 0, 1 and 3 on the database that the settings name, or on a demonstration.
+
+    Examples:
+
+      knowledge-migration migrate
+
+      KNOWLEDGE_MIGRATION_DATABASE_URL=postgresql://user@host/tasktracker knowledge-migration migrate
+    """
+    from knowledge_migration.terminal import run_migrate
+
+    with _project() as (settings, env):
+        if not run_migrate(console, settings, env):
+            raise SystemExit(1)
+
+
+@app.command()
+def ui(
+    port: Annotated[int, typer.Option(help="Loopback port; 0 takes a free one.")] = 0,
+) -> None:
+    """Open the project in `dagster dev`, with the history of all runs.
+
+    Example: knowledge-migration ui --port 3000
+    """
+    from knowledge_migration.terminal import run_ui
+
+    with _project():
+        raise SystemExit(run_ui(console, project_directory(), port))
+
+
+@app.command(name="environment")
+def print_environment() -> None:
+    """Print the variables that `dagster` commands need, for a shell to take over; keeps the server for them.
+
+    Example: eval "$(knowledge-migration environment)"
+    """
+    from shlex import quote
+
+    settings = current_settings()
+    for name, value in process_variables(settings, project_directory()).items():
+        print(f"export {name}={quote(value)}")
+
+
+@app.command()
+def stop() -> None:
+    """Stop the embedded server of this directory, if it runs."""
+    from knowledge_migration.engine.embedded_server import stop as stop_server
+    from knowledge_migration.environment import EMBEDDED_SERVER_DIRECTORY
+
+    stopped = stop_server(current_settings().home / EMBEDDED_SERVER_DIRECTORY)
+    console.print("The embedded server is stopped." if stopped else "No embedded server runs here.")
+
+
+@app.command(name="settings")
+def print_settings() -> None:
+    """List every setting: its variable, value and meaning."""
+    from knowledge_migration.terminal import settings_table
+
+    console.print(settings_table(current_settings()))
+
+
+@backfill_app.command("dry-run")
+def backfill_dry_run(
+    batches: Annotated[int, typer.Option(help="Batches to try per table; each is rolled back.")] = 10,
+) -> None:
+    """Try a sample of the backfill in transactions that are rolled back, and forecast the whole.
+
+    Example: knowledge-migration backfill dry-run --batches 50
+    """
+    from knowledge_migration.defs.resources import backfill_limits
+    from knowledge_migration.engine.backfill.dry_run import dry_run
+    from knowledge_migration.engine.backfill.plan import make_plan
+    from knowledge_migration.terminal import forecast_table
+
+    with _project() as (settings, env):
+        with env.database.connect("dry run") as connection:
+            plans = make_plan(
+                connection, width_ids=settings.migration_partition_ids, max_partitions=settings.migration_max_partitions
+            )
+        console.print(forecast_table(dry_run(env.database, plans, backfill_limits(settings), sample_batches=batches)))
+
+
+@backfill_app.command("control")
+def backfill_control(
+    pause: Annotated[
+        bool | None, typer.Option("--pause/--resume", help="Hold a running backfill, or let it go on.")
+    ] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, max=50_000, help="Rows in a batch.")] = None,
+    rate: Annotated[float | None, typer.Option(min=0, help="Batches per second; 0 is no limit.")] = None,
+) -> None:
+    """Show or change what a running backfill obeys, within a second.
+
+    Examples:
+
+      knowledge-migration backfill control --pause
+
+      knowledge-migration backfill control --resume --batch-size 500 --rate 20
+    """
+    from knowledge_migration.engine.backfill.control import read_control, set_control
+
+    with _project() as (settings, env), env.database.connect("backfill control") as connection:
+        changes = pause is not None or batch_size is not None or rate is not None
+        now = (
+            set_control(connection, paused=pause, batch_size=batch_size, rate_limit_per_second=rate)
+            if changes
+            else read_control(connection)
+        )
+        size = now.batch_size or settings.migration_batch_size
+        speed = (
+            settings.migration_rate_limit_per_second if now.rate_limit_per_second is None else now.rate_limit_per_second
+        )
+        limit = f"{speed:g} batches per second" if speed else "no rate limit"
+        console.print(f"{'paused' if now.paused else 'not paused'}, {size} rows in a batch, {limit}")
+
+
+@quarantine_app.command("list")
+def quarantine_list(
+    state: Annotated[str | None, typer.Option(help="open, retry, accepted or resolved.")] = None,
+) -> None:
+    """Show the rows that were set aside, with the reason."""
+    from knowledge_migration.engine.backfill.quarantine import quarantined
+    from knowledge_migration.terminal import rows_table
+
+    with _project() as (_, env), env.database.connect("quarantine") as connection:
+        rows = quarantined(connection, state)
+        console.print(rows_table(rows) if rows else "No row is in quarantine.")
+
+
+@quarantine_app.command("decide")
+def quarantine_decide(
+    entity: Annotated[str, typer.Argument(help="topic or atom")],
+    row_ids: Annotated[list[int], typer.Argument(help="ids of the rows")],
+    decision: Annotated[
+        str, typer.Option(help="retry (fixed at its source), clamp (confidence) or accept (no proposal).")
+    ],
+    note: Annotated[str, typer.Option(help="Why; it goes to the audit log.")],
+) -> None:
+    """Decide about rows that were set aside; the next backfill or completion acts on it.
+
+    Example: knowledge-migration quarantine decide atom 17 23 --decision clamp --note "percent instead of share"
+    """
+    from typing import get_args
+
+    from knowledge_migration.engine.backfill.quarantine import Decision, decide
+    from knowledge_migration.engine.entities import BY_NAME
+
+    if entity not in BY_NAME:
+        raise typer.BadParameter(f"{entity} is neither topic nor atom")
+    if decision not in get_args(Decision):
+        raise typer.BadParameter(f"{decision} is none of {', '.join(get_args(Decision))}")
+    with _project() as (_, env), env.database.connect("quarantine") as connection:
+        decide(connection, BY_NAME[entity].name, row_ids, decision, note=note)  # type: ignore[arg-type]
+    console.print(f"Decided for {len(row_ids)} {entity}(s): {decision}. Complete the backfill again to act on it.")
+
+
+@rollback_app.command("backfill")
+def rollback_backfill_command(reason: Reason, yes: Yes = False, dry_run: DryRun = False) -> None:
+    """Undo phase 3: unlink and delete what the backfill made, and nothing else.
+
+    Example: knowledge-migration rollback backfill --reason "wrong batch" --dry-run
+    """
+    from knowledge_migration.engine.backfill.rollback import backfill_extent, rollback_backfill
+    from knowledge_migration.terminal import counting
+
+    with _project() as (_, env):
+        with env.database.connect("backfill rollback") as connection:
+            extent = backfill_extent(connection)
+        console.print(f"Database {env.database.display}")
+        console.print(f"Would unlink and delete: {', '.join(f'{count:,} {name}' for name, count in extent.items())}")
+        if dry_run:
+            return
+        if not yes:
+            typer.confirm("Delete these proposals?", abort=True)
+        with counting(console, "rolling back", sum(extent.values())) as advance:
+            undone = rollback_backfill(env.database, reason=reason, on_rows=lambda _, rows: advance(rows))
+        console.print(
+            f"Deleted {sum(undone.deleted_proposals.values()):,} proposals in {undone.seconds:.1f} s "
+            f"({undone.rows_per_second:,.0f} rows/s)."
+        )
+
+
+@rollback_app.command("schema")
+def rollback_schema_command(
+    reason: Reason,
+    export: Annotated[
+        Path | None, typer.Option(help="File for proposals that exist nowhere else (JSON lines).")
+    ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Remove our own schema `migration` with the evidence too.")
+    ] = False,
+    yes: Yes = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Undo phase 1: drop the proposal tables and the link columns; roll the backfill back first.
+
+    Example: knowledge-migration rollback schema --reason "postponed" --export proposals.jsonl
+    """
+    from knowledge_migration.defs.resources import lock_limits
+    from knowledge_migration.engine.schema import current_revision, downgrade
+    from knowledge_migration.engine.schema_rollback import proposals_without_copy, rollback_schema
+
+    with _project() as (settings, env):
+        with env.database.connect("schema rollback") as connection:
+            revision = current_revision(connection) or "none"
+            precious = proposals_without_copy(connection)
+        console.print(f"Database {env.database.display}, schema revision {revision}")
+        console.print(
+            "Would drop knowledge_extraction_runs, topic_proposals, atom_proposals, feature_flags and the link columns"
+            f"{' and the schema migration' if everything else ''}; proposals that exist nowhere else: {precious or 'none'}"
+        )
+        if dry_run:
+            return
+        if not yes:
+            typer.confirm("Drop them?", abort=True)
+        limits = lock_limits(settings)
+        undone = rollback_schema(env.database, limits, reason=reason, export_to=export)
+        if everything:
+            downgrade(env.database, limits, to=None)
+        console.print(f"Schema rolled back in {undone.change.seconds:.1f} s; {undone.exported_rows} rows exported.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,33 @@
+"""The whole code location: the phases in the strategy's order, the checks that gate them, the ways back."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+
+from knowledge_migration.defs import backfill, operations, preparation, schema
+from knowledge_migration.defs.resources import Migration
+
+PHASES = (preparation, schema, backfill)
+
+
+def build_defs(overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
+    """The definitions of production; `overrides` replaces resources, for tests."""
+    return dg.Definitions(
+        assets=[asset for phase in PHASES for asset in phase.ASSETS],
+        asset_checks=[check for phase in (*PHASES, operations) for check in phase.CHECKS],
+        jobs=[
+            preparation.job,
+            schema.job,
+            backfill.plan_job,
+            *backfill.partition_jobs,
+            backfill.completion_job,
+            *operations.JOBS,
+        ],
+        resources={"migration": Migration(), **(overrides or {})},
+        # the heavy work is SQL in the server; a process per step would cost 2-3 s each and gain nothing
+        executor=dg.in_process_executor,
+    )
+
+
+defs = build_defs()

@@ -1,0 +1,197 @@
+"""Phase 3, backfill (strategy §5): plan, one partition at a time, completion, and the rules that must hold then."""
+
+from collections.abc import Callable, Iterator
+
+import dagster as dg
+
+from knowledge_migration import progress
+from knowledge_migration.defs import reporting
+from knowledge_migration.defs.resources import Migration
+from knowledge_migration.engine import rules
+from knowledge_migration.engine.backfill import completion, phase, runner
+from knowledge_migration.engine.entities import ATOM, ENTITIES, TOPIC, Entity
+
+GROUP = "phase_3_backfill"
+LOG_EVERY_ROWS = 5_000
+
+PARTITIONS = {entity.name: dg.DynamicPartitionsDefinition(name=f"{entity.name}_id_ranges") for entity in ENTITIES}
+
+
+class PlanConfig(dg.Config):
+    """How the plan is made."""
+
+    dry_run: bool = False
+    sample_batches: int = 10
+
+
+@dg.asset(group_name=GROUP, deps=["proposal_schema"], kinds={"postgres"})
+def backfill_plan(context: dg.AssetExecutionContext, config: PlanConfig, migration: Migration) -> dg.MaterializeResult:
+    """The id ranges that the backfill takes one by one, up to a bound fixed now; rows above it belong to the final sweep.
+
+    Reads only. With `dry_run: true` it tries a sample of batches, takes each back, and forecasts speed, duration and WAL.
+    """
+    settings = migration.settings
+    with reporting.failing_clearly():
+        made = phase.plan_backfill(
+            migration.database,
+            migration.backfill_limits,
+            width_ids=settings.migration_partition_ids,
+            max_partitions=settings.migration_max_partitions,
+            sample_batches=config.sample_batches if config.dry_run else 0,
+            dagster_run_id=context.run_id,
+        )
+    for entity in ENTITIES:
+        plan = made.plans[entity.name]
+        context.instance.add_dynamic_partitions(
+            str(PARTITIONS[entity.name].name), [part.key for part in plan.partitions]
+        )
+    summary = [
+        {
+            "table": f"{name}s",
+            "partitions": len(plan.partitions),
+            "ids in each": plan.width_ids,
+            "last id": plan.upper_id,
+            "rows": plan.rows,
+            "already linked": plan.linked,
+        }
+        for name, plan in made.plans.items()
+    ]
+    forecasts = [vars(forecast) for forecast in made.forecasts]
+    return dg.MaterializeResult(
+        metadata={
+            "plan": reporting.rows_table(summary),
+            "rows_to_do": sum(plan.rows - plan.linked for plan in made.plans.values()),
+            "forecast": reporting.rows_table(forecasts),
+        }
+    )
+
+
+def _backfill_of(entity: Entity) -> dg.AssetsDefinition:
+    name = f"{entity.name}_backfill"
+    checks = ("partition_is_fully_linked", "partition_values_are_equal")
+
+    @dg.asset(
+        name=name,
+        group_name=GROUP,
+        partitions_def=PARTITIONS[entity.name],
+        deps=[backfill_plan],
+        check_specs=[dg.AssetCheckSpec(check, asset=name, blocking=True) for check in checks],
+        pool="backfill",
+        kinds={"postgres"},
+        description=(
+            f"The rows of `{entity.table}` in one id range, each with its approved proposal in `{entity.proposals}`. Batches "
+            "of bounded size and rate; `knowledge-migration backfill control` changes both or pauses while it runs. Only "
+            "the two link columns of a row are written. Run again after anything: it takes what is left. Undo: job "
+            "`rollback_backfill` (target < 10 min for 10k rows)."
+        ),
+    )
+    def backfill(context: dg.AssetExecutionContext, migration: Migration) -> dg.MaterializeResult:
+        with reporting.failing_clearly(), migration.database.connect("backfill checks") as connection:
+            part = phase.planned_partition(connection, entity.name, context.partition_key)
+            result = runner.backfill_partition(
+                migration.database,
+                part,
+                migration.backfill_limits,
+                dagster_run_id=context.run_id,
+                on_progress=_progress_logger(context.log.info, entity.table),
+                on_wait=lambda reason: context.log.info(f"waiting: {reason}"),
+            )
+            sample = migration.settings.knowledge_migration_rules_sample
+            outcomes = phase.partition_outcomes(connection, result, sample=sample)
+        return dg.MaterializeResult(
+            metadata={
+                "linked_rows": result.linked_rows,
+                "quarantined_rows": result.quarantined_rows,
+                "batches": result.batches,
+                "retries": result.retries,
+                "rows_per_second": result.linked_rows / result.seconds if result.seconds else 0.0,
+                "slowest_batch_ms": result.slowest_batch_seconds * 1000,
+                "seconds": result.seconds,
+            },
+            check_results=[reporting.check_result(outcome, asset=name) for outcome in outcomes],
+        )
+
+    return backfill
+
+
+topic_backfill = _backfill_of(TOPIC)
+atom_backfill = _backfill_of(ATOM)
+
+
+@dg.asset(group_name=GROUP, deps=[topic_backfill, atom_backfill], kinds={"postgres"})
+def backfill_completion(context: dg.AssetExecutionContext, migration: Migration) -> dg.MaterializeResult:
+    """The final sweep: rows above the plan's bound and rows that a user held, until none is left; then ANALYZE.
+
+    Marks the migration's run completed only when a count says zero. Undo: job `rollback_backfill`.
+    """
+    with reporting.failing_clearly():
+        done = completion.complete(
+            migration.database,
+            migration.backfill_limits,
+            max_passes=migration.settings.migration_sweep_passes,
+            dagster_run_id=context.run_id,
+            on_progress=_progress_logger(context.log.info, "sweep"),
+            on_wait=lambda reason: context.log.info(f"waiting: {reason}"),
+        )
+    return dg.MaterializeResult(metadata={"swept_rows": done.linked_rows, "passes": done.passes})
+
+
+def _progress_logger(log: Callable[[str], None], work: str) -> runner.OnProgress:
+    """Logs every few thousand rows with rate and ETA, and tells listeners of each batch."""
+    logged = 0
+
+    def told(now: runner.Progress) -> None:
+        nonlocal logged
+        progress.tell(
+            progress.Report(work, f"{now.rows_per_second:,.0f} rows/s", now.done_rows, now.total_rows, "rows")
+        )
+        if now.done_rows - logged >= LOG_EVERY_ROWS or now.done_rows == now.total_rows:
+            logged = now.done_rows
+            eta = "unknown" if now.eta_seconds is None else f"{now.eta_seconds:,.0f} s"
+            log(f"{now.done_rows:,} of {now.total_rows:,} rows, {now.rows_per_second:,.0f} rows/s, ETA {eta}")
+
+    return told
+
+
+@dg.multi_asset_check(
+    name="integrity",
+    specs=[
+        dg.AssetCheckSpec(
+            rule.name, asset="backfill_completion", blocking=rule.severity == "error", description=rule.description
+        )
+        for rule in rules.RULES
+    ],
+)
+def integrity_checks(migration: Migration) -> Iterator[dg.AssetCheckResult]:
+    """Every integrity rule over the whole tables (strategy §5.3, §9.1). Reads only."""
+    sample = migration.settings.knowledge_migration_rules_sample
+    with reporting.failing_clearly(), migration.database.connect("integrity checks") as connection:
+        for rule in rules.RULES:
+            outcome = rules.evaluate(connection, rule, sample=sample)
+            progress.tell(
+                progress.Report("integrity rules", rule.name, rules.RULES.index(rule) + 1, len(rules.RULES), "rules")
+            )
+            yield reporting.check_result(outcome, asset="backfill_completion", warns=rule.severity == "warn")
+
+
+ASSETS = [backfill_plan, topic_backfill, atom_backfill, backfill_completion]
+CHECKS = [integrity_checks]
+
+plan_job = dg.define_asset_job(
+    "phase_3_plan",
+    selection=dg.AssetSelection.assets(backfill_plan),
+    description="Fixes the id ranges of the backfill. Reads only.",
+)
+partition_jobs = [
+    dg.define_asset_job(
+        f"phase_3_{entity.name}_backfill",
+        selection=dg.AssetSelection.assets(f"{entity.name}_backfill"),
+        description=f"One id range of {entity.table}. Undo: rollback_backfill.",
+    )
+    for entity in ENTITIES
+]
+completion_job = dg.define_asset_job(
+    "phase_3_completion",
+    selection=dg.AssetSelection.assets(backfill_completion),
+    description="The final sweep and every integrity rule. Undo: rollback_backfill.",
+)

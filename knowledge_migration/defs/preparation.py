@@ -1,0 +1,236 @@
+"""Phase 0, preparation (strategy §2): preflight, inventory, fingerprint, verified backup, data quality, baseline.
+
+Nothing here changes the user's tables. The first thing ever written is our own schema `migration`, for the evidence.
+"""
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from knowledge_migration.defs import reporting
+from knowledge_migration.defs.resources import Migration
+from knowledge_migration.engine import baseline, data_quality, evidence, plots, preflight, schema
+from knowledge_migration.engine.legacy_snapshot import backup_outcome, take_legacy_snapshot
+from knowledge_migration.engine.outcome import CheckOutcome
+
+GROUP = "phase_0_preparation"
+
+legacy_database = dg.AssetSpec(
+    "legacy_database",
+    group_name=GROUP,
+    kinds={"postgres"},
+    description=(
+        "The application's live database, with its tables `topics`, `atoms` and what refers to them. It is not made "
+        "here; the preflight checks on it say whether the migration may begin, each with what to do if not."
+    ),
+)
+
+
+@dg.multi_asset_check(
+    specs=[dg.AssetCheckSpec(name, asset="legacy_database", blocking=True) for name in preflight.CHECKS],
+    name="preflight",
+)
+def preflight_checks(migration: Migration) -> Iterator[dg.AssetCheckResult]:
+    """Version, rights, extensions, schema, long transactions, disk, names: reads the catalog only."""
+    with reporting.failing_clearly(), migration.database.connect("preflight") as connection:
+        context = preflight.PreflightContext(
+            database=migration.database,
+            connection=connection,
+            backup_directory=migration.environment.backups,
+            scratch_is_elsewhere=migration.settings.knowledge_migration_scratch_url is not None,
+            long_transaction_seconds=migration.settings.long_transaction_seconds,
+        )
+        for outcome in preflight.preflight(context):
+            yield reporting.check_result(outcome, asset="legacy_database")
+
+
+@dg.asset(group_name=GROUP, deps=["legacy_database"], kinds={"postgres"})
+def evidence_store(context: dg.AssetExecutionContext, migration: Migration) -> dg.MaterializeResult:
+    """The schema `migration` with audit log, ledger, quarantine and evidence.
+
+    Creates objects in a schema of its own and touches nothing else. Undo: `knowledge-migration rollback schema --all`
+    drops it.
+    """
+    with reporting.failing_clearly():
+        change = schema.prepare_evidence(migration.database, migration.lock_limits)
+    return dg.MaterializeResult(
+        metadata={
+            "revision": change.to_revision or "none",
+            "steps": reporting.rows_table([result.as_row() for result in change.steps]),
+        }
+    )
+
+
+@dg.multi_asset(
+    name="legacy_snapshot",
+    specs=[
+        dg.AssetSpec(
+            "data_inventory",
+            deps=[evidence_store],
+            group_name=GROUP,
+            kinds={"postgres"},
+            description=(
+                "What there is: exact rows, sizes, id ranges and foreign keys of topics, atoms and everything that refers "
+                "to them or that they refer to. Reads only, under one snapshot that fingerprint and backup share."
+            ),
+        ),
+        dg.AssetSpec(
+            "legacy_fingerprint",
+            deps=[evidence_store],
+            group_name=GROUP,
+            kinds={"postgres"},
+            description=(
+                "Count and checksum of every legacy column, per table and key range, under the snapshot of the inventory. "
+                "Every later phase is held against it: the migration changes no legacy value. Reads only."
+            ),
+        ),
+        dg.AssetSpec(
+            "verified_backup",
+            deps=[evidence_store],
+            group_name=GROUP,
+            kinds={"postgres"},
+            description=(
+                "A `pg_dump -Fc` of the whole database under the same snapshot, restored into a scratch database whose "
+                "counts and checksums equal the fingerprint; only then it gets its name. The scratch database is dropped. "
+                "Undo: delete the file."
+            ),
+        ),
+    ],
+)
+def legacy_snapshot(context: dg.AssetExecutionContext, migration: Migration) -> Iterator[dg.MaterializeResult]:
+    """Inventory, fingerprint and backup of one moment: they only mean something together."""
+    with reporting.failing_clearly():
+        taken = take_legacy_snapshot(
+            migration.database,
+            directory=migration.environment.backups,
+            scratch=migration.environment.scratch,
+            tools_directory=migration.settings.knowledge_migration_pg_bin,
+            range_ids=migration.settings.fingerprint_range_ids,
+            dagster_run_id=context.run_id,
+            progress=reporting.teller(context.log.info, "verified backup"),
+        )
+    frame = taken.inventory.as_frame()
+    yield dg.MaterializeResult(
+        "data_inventory",
+        metadata={"rows": sum(taken.inventory.rows.values()), "tables": reporting.table(frame)},
+    )
+    yield dg.MaterializeResult(
+        "legacy_fingerprint",
+        metadata={
+            "digest": taken.fingerprint.digest,
+            "rows": sum(taken.fingerprint.rows.values()),
+            "tables": reporting.rows_table(taken.fingerprint_rows),
+        },
+    )
+    proven = taken.backup
+    yield dg.MaterializeResult(
+        "verified_backup",
+        metadata={
+            "path": dg.MetadataValue.path(str(proven.path)),
+            "sha256": proven.sha256,
+            "bytes": proven.bytes,
+            "dump_seconds": proven.duration_seconds,
+            "restore_and_compare_seconds": proven.restore_seconds,
+            "tables_compared": len(proven.tables),
+            "rows_compared": sum(proven.tables.values()),
+        },
+    )
+
+
+@dg.asset_check(asset="verified_backup", blocking=True)
+def backup_file_is_unaltered(migration: Migration) -> dg.AssetCheckResult:
+    """The file of the latest verified backup is there, and its checksum is the one that was verified."""
+    with reporting.failing_clearly(), migration.database.connect("backup check") as connection:
+        return reporting.check_result(backup_outcome(connection), asset="verified_backup")
+
+
+@dg.asset(group_name=GROUP, deps=[evidence_store], kinds={"postgres", "pandas"})
+def data_quality_report(context: dg.AssetExecutionContext, migration: Migration) -> dg.MaterializeResult:
+    """What is odd in the data, and per finding whether it blocks the backfill, quarantines rows, or is carried over.
+
+    Reads only, under one snapshot.
+    """
+    settings = migration.settings
+    with reporting.failing_clearly(), migration.database.connect("data quality") as connection:
+        report = data_quality.report(
+            connection,
+            sample=settings.knowledge_migration_rules_sample,
+            similarity_percent=settings.near_duplicate_similarity_percent,
+            progress=context.log.info,
+        )
+        frame = report.as_frame()
+        reporting.teller(context.log.info, "data quality")(
+            f"{len(report.blocking)} findings block the backfill, {len(report.met('quarantines'))} set rows aside, "
+            f"{len(report.met('accepted'))} are carried over as they are"
+        )
+        evidence.record(
+            connection,
+            "data_quality",
+            {"findings": reporting.plain(frame.to_dict("records"))},
+            dagster_run_id=context.run_id,
+        )
+    samples = {
+        f"sample_{result.finding.name}": reporting.rows_table([reporting.plain(row) for row in result.sample[:10]])
+        for result in report.results
+        if result.count
+    }
+    return dg.MaterializeResult(
+        metadata={
+            "findings": reporting.table(frame),
+            "plot": reporting.picture(plots.bar_of_findings(frame), "findings by what they do to the backfill"),
+            "blocking": len(report.blocking),
+            "quarantining": len(report.met("quarantines")),
+            "accepted": len(report.met("accepted")),
+            **samples,
+        }
+    )
+
+
+@dg.asset_check(asset=data_quality_report, blocking=True)
+def no_finding_blocks_the_backfill(migration: Migration) -> dg.AssetCheckResult:
+    """No finding of the latest data quality report forbids the backfill."""
+    with reporting.failing_clearly(), migration.database.connect("data quality") as connection:
+        report = evidence.require(connection, "data_quality", made_by="asset data_quality_report")
+    blocking = [row for row in report.content["findings"] if row["effect"] == "blocks" and row["count"]]
+    outcome = CheckOutcome(
+        name="no_finding_blocks_the_backfill",
+        count=len(blocking),
+        sample=tuple(blocking),
+        description="No finding of the data quality report forbids the backfill.",
+        remedy="Repair each finding named here as its own remedy says, then materialize the report again.",
+    )
+    return reporting.check_result(outcome, asset="data_quality_report")
+
+
+@dg.asset(group_name=GROUP, deps=[evidence_store], kinds={"postgres"})
+def performance_baseline(context: dg.AssetExecutionContext, migration: Migration) -> dg.MaterializeResult:
+    """Median, p95 and p99 of the topics and atoms endpoint queries before anything changes. Reads only."""
+    with reporting.failing_clearly(), migration.database.connect("performance baseline") as connection:
+        measured = baseline.measure(
+            connection,
+            samples=migration.settings.baseline_samples,
+            progress=context.log.info,
+        )
+        slowest = max(latency.p95_ms for latency in measured.latencies)
+        reporting.teller(context.log.info, "performance baseline")(
+            f"{migration.settings.baseline_samples} samples of {len(measured.latencies)} queries, slowest p95 {slowest:.1f} ms"
+        )
+        evidence.record(connection, "performance_baseline", measured.to_evidence(), dagster_run_id=context.run_id)
+    frame = measured.as_frame()
+    return dg.MaterializeResult(
+        metadata={
+            "latencies_ms": reporting.table(frame.round(3)),
+            "plot": reporting.picture(plots.latency_percentiles(frame), "latency percentiles by query"),
+            "samples_per_query": migration.settings.baseline_samples,
+        }
+    )
+
+
+ASSETS = [legacy_database, evidence_store, legacy_snapshot, data_quality_report, performance_baseline]
+CHECKS = [preflight_checks, backup_file_is_unaltered, no_finding_blocks_the_backfill]
+
+job = dg.define_asset_job(
+    "phase_0_preparation",
+    selection=dg.AssetSelection.groups(GROUP) | dg.AssetSelection.checks(preflight_checks),
+    description="Preflight, then inventory, fingerprint, verified backup, data quality and baseline. Changes no user table.",
+)

@@ -1,0 +1,102 @@
+"""How results of the engine look in Dagster: tables, pictures, check results, failures with their remedy."""
+
+import base64
+import json
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from knowledge_migration import progress
+from knowledge_migration.engine.errors import BlockedError, BusyError, MigrationError
+from knowledge_migration.engine.outcome import CheckOutcome
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def table(frame: "pd.DataFrame") -> dg.MarkdownMetadataValue:
+    """A frame as a table of the UI."""
+    return dg.MetadataValue.md(frame.to_markdown(index=False, intfmt=",") if len(frame) else "*none*")
+
+
+def rows_table(rows: Sequence[dict[str, Any]]) -> dg.MarkdownMetadataValue:
+    """Rows of a query as a table of the UI."""
+    import pandas as pd
+
+    return table(pd.DataFrame(list(rows)))
+
+
+def picture(png: bytes, words: str) -> dg.MarkdownMetadataValue:
+    """A plot, shown in the UI without a file."""
+    return dg.MetadataValue.md(f"![{words}](data:image/png;base64,{base64.b64encode(png).decode()})")
+
+
+def check_result(outcome: CheckOutcome, *, asset: str, warns: bool = False) -> dg.AssetCheckResult:
+    """A rule's outcome: the exact count, a sample, and in plain words what to do."""
+    metadata: dict[str, Any] = {
+        "result": outcome.sentence,
+        "offending": outcome.count,
+        **{key: plain(value) for key, value in outcome.numbers.items() if value is not None},
+    }
+    if not outcome.passed:
+        metadata["sample"] = rows_table([plain(row) for row in outcome.sample])
+        metadata["what_to_do"] = outcome.remedy
+    return dg.AssetCheckResult(
+        check_name=outcome.name,
+        asset_key=asset,
+        passed=outcome.passed,
+        severity=dg.AssetCheckSeverity.WARN if warns else dg.AssetCheckSeverity.ERROR,
+        description=outcome.sentence,
+        metadata=metadata,
+    )
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON and Dagster's metadata can hold it."""
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    if isinstance(value, datetime | date):
+        return value.isoformat(sep=" ", timespec="seconds") if isinstance(value, datetime) else value.isoformat()
+    try:
+        json.dumps(value)
+    except TypeError:
+        return str(value)
+    return value
+
+
+def teller(log: Callable[[str], None], work: str) -> Callable[[str], None]:
+    """Sends a step's words to the run's log and to whoever listens in this process."""
+
+    def tell(words: str) -> None:
+        log(f"{work}: {words}")
+        progress.tell(progress.Report(work, words))
+
+    return tell
+
+
+@contextmanager
+def failing_clearly() -> Iterator[None]:
+    """Turns an error that the engine raises on purpose into a failure that says what to do next."""
+    try:
+        yield
+    except MigrationError as error:
+        waiting = isinstance(error, BlockedError | BusyError)
+        raise dg.Failure(
+            description=str(error),
+            metadata={
+                "kind": type(error).__name__,
+                "what_to_do": str(error),
+                "safe_to_run_again": True,
+            },
+            allow_retries=waiting,
+        ) from error

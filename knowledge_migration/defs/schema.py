@@ -1,0 +1,74 @@
+"""Phase 1, schema addition (strategy §3): proposal tables, links, and the proof that nobody was kept waiting."""
+
+import dagster as dg
+
+from knowledge_migration import progress
+from knowledge_migration.defs import reporting
+from knowledge_migration.defs.preparation import preflight_checks
+from knowledge_migration.defs.resources import Migration
+from knowledge_migration.engine import schema_phase
+from knowledge_migration.engine.ddl import StepResult
+from knowledge_migration.engine.schema_steps import STEPS
+
+GROUP = "phase_1_schema"
+
+
+@dg.asset(group_name=GROUP, deps=["verified_backup", "data_quality_report", "performance_baseline"], kinds={"postgres"})
+def proposal_schema(context: dg.AssetExecutionContext, migration: Migration) -> dg.MaterializeResult:
+    """The tables of the proposal workflow, and two link columns on topics and atoms.
+
+    The columns are `migrated_from_proposal_id` and `migration_timestamp`; both stay empty here.
+    Step by step, each lock bounded to 100 ms and tried again; indexes are built concurrently, references validated
+    afterwards. Can be run again after a crash at any point. Undo: job `rollback_schema` (target < 5 min).
+    """
+    with reporting.failing_clearly():
+        phase = schema_phase.run_schema_phase(
+            migration.database,
+            migration.lock_limits,
+            backup_max_age_hours=migration.settings.backup_max_age_hours,
+            dagster_run_id=context.run_id,
+            on_step=lambda result: context.log.info(
+                f"{result.step.name}: {result.outcome} ({result.attempts} attempts)"
+            ),
+        )
+    return dg.MaterializeResult(
+        metadata={
+            "from_revision": phase.change.from_revision or "none",
+            "to_revision": phase.change.to_revision or "none",
+            "steps": reporting.rows_table([result.as_row() for result in phase.change.steps]),
+            "seconds": phase.change.seconds,
+            **{f"probe_{key}": reporting.plain(value) for key, value in phase.probe.to_evidence().items()},
+        }
+    )
+
+
+def _told(context: dg.AssetExecutionContext, result: StepResult) -> None:
+    context.log.info(f"{result.step.name}: {result.outcome.replace('_', ' ')} after {result.attempts} attempts")
+    position = STEPS.index(result.step) + 1
+    progress.tell(progress.Report("schema", result.step.name.split(".")[-1], position, len(STEPS), "steps"))
+
+
+@dg.asset_check(asset=proposal_schema, blocking=True)
+def schema_matches_the_declaration(migration: Migration) -> dg.AssetCheckResult:
+    """Every table, column, index (valid) and constraint (validated) is as declared."""
+    with reporting.failing_clearly():
+        outcome = schema_phase.schema_outcome(migration.database, migration.settings.knowledge_migration_rules_sample)
+    return reporting.check_result(outcome, asset="proposal_schema")
+
+
+@dg.asset_check(asset=proposal_schema, blocking=True)
+def no_reader_stalled(migration: Migration) -> dg.AssetCheckResult:
+    """No reader of the live tables stalled beyond the limit while the schema changed."""
+    with reporting.failing_clearly(), migration.database.connect("stall check") as connection:
+        outcome = schema_phase.stall_outcome(connection, migration.settings.reader_stall_limit_ms)
+    return reporting.check_result(outcome, asset="proposal_schema")
+
+
+ASSETS = [proposal_schema]
+CHECKS = [schema_matches_the_declaration, no_reader_stalled]
+
+job = dg.define_asset_job(
+    "phase_1_schema",
+    selection=dg.AssetSelection.groups(GROUP) | dg.AssetSelection.checks(preflight_checks),
+    description="Preflight again, then the schema step by step. Undo: rollback_schema.",
+)

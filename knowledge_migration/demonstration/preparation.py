@@ -1,0 +1,20 @@
+"""Builds the demonstration database once: the legacy schema with the documentation of this Python in it."""
+
+from collections.abc import Callable
+
+from knowledge_migration.demonstration.loader import build_legacy_schema, load
+from knowledge_migration.demonstration.python_documentation import read
+from knowledge_migration.engine.database import Database
+from knowledge_migration.engine.statements import text_of
+
+
+def prepare_demonstration(database: Database, progress: Callable[[str, int], None]) -> dict[str, int] | None:
+    """The rows stored by table; None when the demonstration is there already. A half-made one is finished."""
+    with database.connect("demonstration") as connection:
+        tables = connection.execute(text_of("legacy/existing_tables")).fetchall()
+        filled = bool(tables) and connection.execute(text_of("legacy/demonstration_is_filled")).fetchone() is not None
+    if filled:
+        return None
+    if not tables:
+        build_legacy_schema(database)
+    return load(database, read(), progress=progress).rows

@@ -1,0 +1,97 @@
+"""Phase 3 as a whole: the plan as evidence, and what a partition must be when it is called done."""
+
+from dataclasses import asdict, dataclass
+
+from knowledge_migration.engine import evidence, rules
+from knowledge_migration.engine.backfill.control import Limits
+from knowledge_migration.engine.backfill.dry_run import Forecast, dry_run
+from knowledge_migration.engine.backfill.plan import EntityPlan, Partition, make_plan
+from knowledge_migration.engine.backfill.runner import PartitionResult
+from knowledge_migration.engine.catalog import proposal_differences
+from knowledge_migration.engine.database import Connection, Database
+from knowledge_migration.engine.entities import ENTITIES, EntityName
+from knowledge_migration.engine.errors import PreconditionError
+from knowledge_migration.engine.outcome import CheckOutcome
+
+EVIDENCE = "backfill_plan"
+
+
+@dataclass(frozen=True)
+class Planned:
+    """The plan of both tables, and a forecast per table when a dry run was asked for."""
+
+    plans: dict[str, EntityPlan]
+    forecasts: tuple[Forecast, ...]
+
+
+def plan_backfill(
+    database: Database,
+    limits: Limits,
+    *,
+    width_ids: int,
+    max_partitions: int,
+    sample_batches: int = 0,
+    dagster_run_id: str | None = None,
+) -> Planned:
+    """Fixes bounds and partitions and keeps them as evidence; with `sample_batches` tries that many and takes them back.
+
+    Raises `PreconditionError` when the schema is not as phase 1 leaves it, or a data quality finding blocks.
+    """
+    differences = proposal_differences(database)
+    if differences:
+        raise PreconditionError(
+            f"The schema is not as phase 1 leaves it ({len(differences)} differences, first: {differences[0].object} is "
+            f"{differences[0].found}). Run phase 1 (job phase_1_schema), then plan again."
+        )
+    with database.connect("backfill plan") as connection:
+        _refuse_blocking_findings(connection)
+        plans = make_plan(connection, width_ids=width_ids, max_partitions=max_partitions)
+        forecasts = dry_run(database, plans, limits, sample_batches=sample_batches) if sample_batches else ()
+        content = {name: plan.to_evidence() for name, plan in plans.items()}
+        content["forecast"] = {forecast.table: asdict(forecast) for forecast in forecasts}
+        evidence.record(connection, EVIDENCE, content, dagster_run_id=dagster_run_id)
+    return Planned(plans, forecasts)
+
+
+def _refuse_blocking_findings(connection: Connection) -> None:
+    report = evidence.require(connection, "data_quality", made_by="asset data_quality_report")
+    blocking = [row["finding"] for row in report.content["findings"] if row["effect"] == "blocks" and row["count"]]
+    if blocking:
+        raise PreconditionError(
+            f"Findings of the data quality report forbid the backfill: {', '.join(blocking)}. Repair them as the report "
+            "says, materialize data_quality_report again, then plan again."
+        )
+
+
+def planned(connection: Connection) -> dict[str, EntityPlan]:
+    """The latest plan; raises `PreconditionError` when there is none."""
+    content = evidence.require(connection, EVIDENCE, made_by="asset backfill_plan").content
+    return {entity.name: EntityPlan.from_evidence(entity.name, content[entity.name]) for entity in ENTITIES}
+
+
+def planned_partition(connection: Connection, entity: EntityName, key: str) -> Partition:
+    """The partition of a key in the latest plan; raises `PreconditionError` when the plan does not have it."""
+    for partition in planned(connection)[entity].partitions:
+        if partition.key == key:
+            return partition
+    raise PreconditionError(
+        f"The latest plan has no {entity} partition {key}. Materialize backfill_plan, then the partitions it lists."
+    )
+
+
+def partition_outcomes(
+    connection: Connection, result: PartitionResult, *, sample: int
+) -> tuple[CheckOutcome, CheckOutcome]:
+    """Whether a partition is done: nothing left unlinked in it, and the values of its pairs equal."""
+    entity = result.partition.entity
+    left = CheckOutcome(
+        name="partition_is_fully_linked",
+        count=result.remaining,
+        sample=(asdict(result.partition),) if result.remaining else (),
+        description=f"Every row of {entity} partition {result.partition.key} has its proposal or is in quarantine.",
+        remedy="Run the partition again: it takes what is left.",
+    )
+    values = next(rule for rule in rules.RULES if rule.compares_values and rule.entity and rule.entity.name == entity)
+    return left, rules.evaluate_range(
+        connection, values, after_id=result.partition.after_id, through_id=result.partition.through_id, sample=sample
+    )

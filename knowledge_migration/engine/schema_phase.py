@@ -1,0 +1,86 @@
+"""Phase 1 as a whole: what it stands on, the schema change under a probe of the readers, and the evidence of both."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from knowledge_migration.engine import audit, evidence, schema
+from knowledge_migration.engine.backup import verify_file
+from knowledge_migration.engine.catalog import proposal_differences
+from knowledge_migration.engine.database import Connection, Database
+from knowledge_migration.engine.ddl import LockLimits
+from knowledge_migration.engine.outcome import CheckOutcome
+from knowledge_migration.engine.schema import OnStep, SchemaChange
+from knowledge_migration.engine.stall_probe import StallProbe, probing
+
+PROBED_TABLES = ("topics", "atoms", "users", "topic_atoms")
+
+
+@dataclass(frozen=True)
+class SchemaPhase:
+    """What the phase did, and how long it made readers wait."""
+
+    change: SchemaChange
+    probe: StallProbe
+
+
+def run_schema_phase(
+    database: Database,
+    limits: LockLimits,
+    *,
+    backup_max_age_hours: float,
+    dagster_run_id: str | None = None,
+    on_step: OnStep | None = None,
+) -> SchemaPhase:
+    """Expands the schema (strategy §3). Raises `PreconditionError` without a fresh verified backup."""
+    from pathlib import Path
+
+    with database.connect("schema phase") as connection:
+        backup = evidence.require(
+            connection, "verified_backup", made_by="asset verified_backup", max_age_hours=backup_max_age_hours
+        )
+        verify_file(Path(backup.content["path"]))
+    with probing(database, PROBED_TABLES) as probe:
+        change = schema.upgrade(database, limits, on_step=on_step)
+    with database.connect("schema phase") as connection, connection.transaction():
+        if change.changed:
+            evidence.record(connection, "reader_stall", probe.to_evidence(), dagster_run_id=dagster_run_id)
+            audit.record(
+                connection,
+                "schema upgrade",
+                "phase 1",
+                dagster_run_id=dagster_run_id,
+                before={"revision": change.from_revision},
+                after={"revision": change.to_revision},
+            )
+    return SchemaPhase(change, probe)
+
+
+def schema_outcome(database: Database, sample: int) -> CheckOutcome:
+    """Whether every table, column, index and constraint is as declared, valid and validated (strategy §3.2)."""
+    differences = [vars(difference) for difference in proposal_differences(database)]
+    return CheckOutcome(
+        name="schema_matches_the_declaration",
+        count=len(differences),
+        sample=tuple(differences[:sample]),
+        description="Every table, column, index (valid) and constraint (validated) is as declared.",
+        remedy="Run the schema phase again: it completes what is missing and rebuilds invalid indexes.",
+    )
+
+
+def stall_outcome(connection: Connection, limit_ms: float) -> CheckOutcome:
+    """Whether any reader stalled beyond the limit, or failed, while the schema changed."""
+    found = evidence.require(connection, "reader_stall", made_by="asset proposal_schema")
+    broken: list[dict[str, Any]] = []
+    if found.content["stall_ms"] > limit_ms:
+        broken.append({"stall_ms": found.content["stall_ms"], "limit_ms": limit_ms})
+    broken += [{"failed_read": failure} for failure in found.content["failed_reads"]]
+    if not found.content["reads"]:
+        broken.append({"reads": 0})
+    return CheckOutcome(
+        name="no_reader_stalled",
+        count=len(broken),
+        sample=tuple(broken),
+        description=f"No reader of the live tables stalled for more than {limit_ms:g} ms while the schema changed.",
+        remedy="Lower DDL_LOCK_TIMEOUT_MS before the next change; what happened is in the evidence 'reader_stall'.",
+        numbers={key: value for key, value in found.content.items() if not isinstance(value, list)},
+    )

@@ -1,0 +1,56 @@
+"""Where a database stands in the migration, read from the database itself: what is done, and when. Reads only."""
+
+from dataclasses import dataclass
+
+from knowledge_migration.engine import evidence
+from knowledge_migration.engine.backfill.run import run_status
+from knowledge_migration.engine.database import Connection
+from knowledge_migration.engine.entities import ENTITIES
+from knowledge_migration.engine.schema import current_revision
+from knowledge_migration.engine.schema_steps import TARGET_REVISION
+from knowledge_migration.engine.statements import statement
+
+PREPARATION_EVIDENCE = ("legacy_fingerprint", "verified_backup", "data_quality", "performance_baseline")
+
+
+@dataclass(frozen=True)
+class Status:
+    """Which phases are done, in words for each; None where a phase is not done."""
+
+    preparation: str | None
+    schema: str | None
+    backfill: str | None
+
+
+def status(connection: Connection) -> Status:
+    """The present state of phases 0, 1 and 3."""
+    return Status(_preparation(connection), _schema(connection), _backfill(connection))
+
+
+def _preparation(connection: Connection) -> str | None:
+    found = [evidence.latest(connection, kind) for kind in PREPARATION_EVIDENCE]
+    if any(item is None for item in found):
+        return None
+    oldest = min(item.recorded_at for item in found if item)
+    return f"fingerprint, verified backup, data quality and baseline of {oldest:%Y-%m-%d %H:%M} UTC"
+
+
+def _schema(connection: Connection) -> str | None:
+    revision = current_revision(connection)
+    return f"schema at revision {revision}" if revision == TARGET_REVISION else None
+
+
+def _backfill(connection: Connection) -> str | None:
+    if run_status(connection) != "completed":
+        return None
+    counts = []
+    for entity in ENTITIES:
+        row = connection.execute(
+            statement("reports/linked_rows", table=f"public.{entity.table}"), {"entity": entity.name}
+        )
+        found = row.fetchone()
+        assert found is not None
+        if found["unlinked"]:
+            return None
+        counts.append(f"{found['linked']:,} {entity.table}")
+    return f"{' and '.join(counts)} linked to their proposals"

@@ -1,0 +1,64 @@
+"""Where everything of one installation is: the database to migrate, the scratch server, Dagster's storage, the backups.
+
+Starts the embedded server where it is needed: always for Dagster's own tables unless a database for them is named, and
+for the demonstration when no database to migrate is named.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy.engine import make_url
+
+from knowledge_migration.engine import embedded_server
+from knowledge_migration.engine.database import Database
+from knowledge_migration.settings import Settings
+
+DEMONSTRATION_DATABASE = "tasktracker"
+DAGSTER_DATABASE = "dagster"
+EMBEDDED_SERVER_DIRECTORY = "postgresql"
+
+
+@dataclass(frozen=True)
+class Environment:
+    """The addresses and directories of one installation."""
+
+    settings: Settings
+    database: Database
+    scratch: Database
+    backups: Path
+
+
+def environment(settings: Settings) -> Environment:
+    """The environment that the settings name; starts the embedded server when the demonstration is meant."""
+    named = settings.knowledge_migration_database_url
+    database = Database(named.get_secret_value()) if named else _embedded(settings, DEMONSTRATION_DATABASE)
+    scratch_url = settings.knowledge_migration_scratch_url
+    scratch = Database(scratch_url.get_secret_value()) if scratch_url else database.sibling("postgres")
+    return Environment(settings, database, scratch, settings.home / "backups")
+
+
+def dagster_storage_url(settings: Settings) -> str:
+    """The address of Dagster's own tables, with the driver that dagster-postgres works with.
+
+    SQLAlchemy 2.1 would take psycopg 3 for `postgresql://`; dagster-postgres then fails on the first event it stores.
+    """
+    named = settings.knowledge_migration_dagster_url
+    url = named.get_secret_value() if named else _embedded(settings, DAGSTER_DATABASE).url
+    return make_url(url).set(drivername="postgresql+psycopg2").render_as_string(hide_password=False)
+
+
+def process_variables(settings: Settings, project: Path) -> dict[str, str]:
+    """The environment variables that Dagster's processes need: where its instance and its storage are."""
+    files = settings.home / "dagster"
+    files.mkdir(parents=True, exist_ok=True)
+    return {
+        "DAGSTER_HOME": str(project),
+        "KNOWLEDGE_MIGRATION_HOME": str(settings.home),
+        "KNOWLEDGE_MIGRATION_DAGSTER_STORAGE": dagster_storage_url(settings),
+        "KNOWLEDGE_MIGRATION_DAGSTER_FILES": str(files),
+        "GX_ANALYTICS_ENABLED": "false",
+    }
+
+
+def _embedded(settings: Settings, name: str) -> Database:
+    return embedded_server.start(settings.home / EMBEDDED_SERVER_DIRECTORY).ensure_database(name)

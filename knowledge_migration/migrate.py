@@ -1,0 +1,181 @@
+"""Phases 0, 1 and 3 one after the other, each as Dagster runs recorded in the instance; stops at the first that fails.
+
+What the database says is done is not done again: a second call changes nothing and says what there is. Needs no daemon;
+the same phases can be materialized one by one in the UI.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import dagster as dg
+
+from knowledge_migration.definitions import build_defs
+from knowledge_migration.defs.backfill import PARTITIONS
+from knowledge_migration.engine.backfill.phase import planned
+from knowledge_migration.engine.database import Database
+from knowledge_migration.engine.entities import ENTITIES
+from knowledge_migration.engine.status import status
+
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+
+@dataclass(frozen=True)
+class Check:
+    """One evaluated check of a run."""
+
+    asset: str
+    name: str
+    passed: bool
+    blocking: bool
+    words: str
+
+
+@dataclass(frozen=True)
+class PhaseSummary:
+    """What became of one phase: `done` in words, rows moved or read, seconds, the checks, and the errors of failed steps."""
+
+    phase: str
+    done: str
+    rows: int | None
+    seconds: float
+    checks: tuple[Check, ...] = ()
+    errors: tuple[str, ...] = ()
+    run_ids: tuple[str, ...] = ()
+    skipped: bool = False
+
+    @property
+    def failed_checks(self) -> tuple[Check, ...]:
+        """The checks that did not pass and are no mere warnings."""
+        return tuple(check for check in self.checks if not check.passed and check.blocking)
+
+    @property
+    def succeeded(self) -> bool:
+        """True when every run of the phase succeeded."""
+        return not self.errors and not self.failed_checks
+
+
+@dataclass
+class _Runs:
+    """Runs jobs of the code location in this process and gathers what they say."""
+
+    instance: dg.DagsterInstance
+    definitions: dg.Definitions = field(default_factory=build_defs)
+    events: list[Any] = field(default_factory=list)
+    run_ids: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+
+    def run(self, job: str, *, partition: str | None = None, ops: dict[str, Any] | None = None) -> bool:
+        config: dict[str, Any] = {**QUIET, "ops": ops} if ops else dict(QUIET)
+        result = self.definitions.resolve_job_def(job).execute_in_process(
+            instance=self.instance,
+            partition_key=partition,
+            run_config=config,
+            raise_on_error=False,
+            tags={"knowledge_migration/started_by": "knowledge-migration migrate"},
+        )
+        self.events += result.all_events
+        self.run_ids.append(result.run_id)
+        self.errors += [_error_of(event) for event in result.all_events if event.is_step_failure]
+        return result.success
+
+    def metadata(self, asset: str, key: str) -> Any:
+        """The sum of a number over the materializations of an asset in these runs."""
+        values = [
+            event.step_materialization_data.materialization.metadata[key].value
+            for event in self.events
+            if event.is_step_materialization
+            and event.asset_key == dg.AssetKey(asset)
+            and key in event.step_materialization_data.materialization.metadata
+        ]
+        return sum(values)
+
+    @property
+    def checks(self) -> tuple[Check, ...]:
+        evaluations = [
+            event.event_specific_data for event in self.events if event.event_type_value == "ASSET_CHECK_EVALUATION"
+        ]
+        return tuple(
+            Check(
+                asset=evaluation.asset_key.to_user_string(),
+                name=evaluation.check_name,
+                passed=evaluation.passed,
+                blocking=evaluation.severity == dg.AssetCheckSeverity.ERROR,
+                words=evaluation.description or "",
+            )
+            for evaluation in evaluations
+        )
+
+
+def migrate(
+    database: Database, instance: dg.DagsterInstance, *, on_phase: Callable[[str], None]
+) -> Iterator[PhaseSummary]:
+    """Runs what is not done yet and yields a summary per phase; ends after the first phase that fails."""
+    with database.connect("status") as connection:
+        before = status(connection)
+    phases: list[tuple[str, str | None, Callable[[_Runs, Database], tuple[str, int]]]] = [
+        ("0 preparation", before.preparation, _preparation),
+        ("1 schema", before.schema, _schema),
+        ("3 backfill", before.backfill, _backfill),
+    ]
+    for name, already, work in phases:
+        if already:
+            yield PhaseSummary(name, f"already done: {already}", None, 0.0, skipped=True)
+            continue
+        on_phase(name)
+        summary = _timed(name, instance, database, work)
+        yield summary
+        if not summary.succeeded:
+            return
+
+
+def _timed(
+    name: str, instance: dg.DagsterInstance, database: Database, work: Callable[[_Runs, Database], tuple[str, int]]
+) -> PhaseSummary:
+    runs = _Runs(instance)
+    started = time.perf_counter()
+    done, rows = work(runs, database)
+    return PhaseSummary(
+        name, done, rows, time.perf_counter() - started, runs.checks, tuple(runs.errors), tuple(runs.run_ids)
+    )
+
+
+def _preparation(runs: _Runs, _: Database) -> tuple[str, int]:
+    runs.run("phase_0_preparation")
+    return "inventory, fingerprint, verified backup, data quality, baseline", runs.metadata("data_inventory", "rows")
+
+
+def _schema(runs: _Runs, _: Database) -> tuple[str, int]:
+    runs.run("phase_1_schema")
+    return "proposal tables, links, indexes, references", 0
+
+
+def _backfill(runs: _Runs, database: Database) -> tuple[str, int]:
+    """Plan, every partition, completion; stops at the first run that fails."""
+    done = "topics and atoms linked to their proposals"
+    if not runs.run("phase_3_plan", ops={"backfill_plan": {"config": {"dry_run": True}}}):
+        return "stopped at the plan", 0
+    with database.connect("plan") as connection:
+        plans = planned(connection)
+    for entity in ENTITIES:
+        runs.instance.add_dynamic_partitions(
+            str(PARTITIONS[entity.name].name), [part.key for part in plans[entity.name].partitions]
+        )
+        for part in plans[entity.name].partitions:
+            if not runs.run(f"phase_3_{entity.name}_backfill", partition=part.key):
+                return f"stopped at {entity.table} {part.key}", _linked(runs)
+    runs.run("phase_3_completion")
+    return done, _linked(runs)
+
+
+def _linked(runs: _Runs) -> int:
+    partitions = sum(runs.metadata(f"{entity.name}_backfill", "linked_rows") for entity in ENTITIES)
+    return int(partitions + runs.metadata("backfill_completion", "swept_rows"))
+
+
+def _error_of(event: Any) -> str:
+    data = event.step_failure_data
+    if data.user_failure_data and data.user_failure_data.description:
+        return f"{event.step_key}: {data.user_failure_data.description}"
+    return f"{event.step_key}: {data.error.message.strip() if data.error else 'failed'}"

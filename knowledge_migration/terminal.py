@@ -1,0 +1,219 @@
+"""What the command line shows: bars on a terminal, plain lines elsewhere, tables, and the summary of a migration."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from knowledge_migration import progress as reports
+from knowledge_migration.engine.backfill.dry_run import Forecast
+from knowledge_migration.environment import Environment
+from knowledge_migration.settings import Settings
+
+LINES_PER_WORK = 4
+
+
+class ProgressLines:
+    """Draws a bar per piece of work on a terminal, and prints a line now and then elsewhere."""
+
+    def __init__(self, console: Console) -> None:
+        """Shows on `console`."""
+        self.console = console
+        self.bars = Progress(
+            TextColumn("  {task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[words]}"),
+            TimeElapsedColumn(),
+            console=console,
+            transient=False,
+        )
+        self.tasks: dict[tuple[str, int | None], TaskID] = {}
+        self.printed: dict[tuple[str, int | None], int] = {}
+
+    def __call__(self, report: reports.Report) -> None:
+        """Shows one report."""
+        if self.console.is_terminal:
+            self._bar(report)
+        else:
+            self._line(report)
+
+    def _bar(self, report: reports.Report) -> None:
+        if report.total is None:
+            self.bars.console.print(f"  [dim]{report.work}: {report.words}[/]")
+            return
+        key = (report.work, report.total)
+        if key not in self.tasks:
+            self.tasks[key] = self.bars.add_task(report.work, total=report.total, words="")
+        self.bars.update(self.tasks[key], completed=report.done or 0, words=report.words)
+
+    def _line(self, report: reports.Report) -> None:
+        if report.total is None:
+            self.console.print(f"  {report.work}: {report.words}")
+            return
+        quarter = LINES_PER_WORK * (report.done or 0) // max(report.total, 1)
+        key = (report.work, report.total)
+        if self.printed.get(key) != quarter:
+            self.printed[key] = quarter
+            self.console.print(f"  {report.work}: {report.done:,} of {report.total:,} {report.unit}, {report.words}")
+
+
+def run_migrate(console: Console, settings: Settings, env: Environment) -> bool:
+    """Runs the migration and prints its summary; True when every phase succeeded."""
+    import dagster as dg
+
+    from knowledge_migration.demonstration.preparation import prepare_demonstration
+    from knowledge_migration.migrate import PhaseSummary, migrate
+
+    os.environ["GX_ANALYTICS_ENABLED"] = "false"
+    console.print(f"Database: {env.database.display}")
+    lines = ProgressLines(console)
+    summaries: list[PhaseSummary] = []
+    with reports.listening(lines), lines.bars:
+        if settings.uses_demonstration:
+            console.print("[bold]Demonstration: the documentation of this Python as a knowledge base[/]")
+            loaded = prepare_demonstration(
+                env.database, lambda table, rows: lines(reports.Report("load", f"{rows:,} {table}"))
+            )
+            if loaded is None:
+                console.print("  already there")
+        with dg.DagsterInstance.get() as instance:
+            for summary in migrate(
+                env.database, instance, on_phase=lambda name: console.print(f"[bold]Phase {name}[/]")
+            ):
+                summaries.append(summary)
+    console.print(summary_table(summaries))
+    _print_findings(console, summaries)
+    succeeded = all(summary.succeeded for summary in summaries)
+    _print_next(console, env, succeeded, changed=any(not summary.skipped for summary in summaries))
+    return succeeded
+
+
+def summary_table(summaries: Sequence[Any]) -> Table:
+    """Phase by phase: what was done, rows, seconds, checks passed and failed."""
+    table = Table(title="Migration", title_justify="left")
+    for column, justify in (
+        ("phase", "left"),
+        ("what was done", "left"),
+        ("rows", "right"),
+        ("seconds", "right"),
+        ("checks passed", "right"),
+        ("failed", "right"),
+        ("warned", "right"),
+    ):
+        table.add_column(column, justify=justify)  # type: ignore[arg-type]
+    for summary in summaries:
+        passed = sum(check.passed for check in summary.checks)
+        warned = sum(not check.passed and not check.blocking for check in summary.checks)
+        failed = len(summary.failed_checks)
+        table.add_row(
+            summary.phase,
+            Text(summary.done, style="" if summary.succeeded else "red"),
+            f"{summary.rows:,}" if summary.rows is not None else "-",
+            f"{summary.seconds:.1f}" if not summary.skipped else "-",
+            str(passed) if not summary.skipped else "-",
+            Text(str(failed), style="red" if failed else "") if not summary.skipped else "-",
+            str(warned) if not summary.skipped else "-",
+        )
+    return table
+
+
+def _print_findings(console: Console, summaries: Sequence[Any]) -> None:
+    for summary in summaries:
+        for error in summary.errors:
+            console.print(f"[red]phase {summary.phase}[/] {error}", soft_wrap=True)
+        for check in summary.checks:
+            if not check.passed:
+                style = "red" if check.blocking else "yellow"
+                console.print(f"[{style}]{check.asset}.{check.name}[/] {check.words}", soft_wrap=True)
+
+
+def _print_next(console: Console, env: Environment, succeeded: bool, *, changed: bool) -> None:
+    if not succeeded:
+        console.print(
+            "Stopped. What was committed stays and is safe to run again after the cause is mended: make migrate"
+        )
+        return
+    console.print("Everything was done before; nothing was changed." if not changed else "All phases succeeded.")
+    console.print("Look next: [bold]make ui[/] shows the assets, their checks and the history of these runs.")
+    console.print(f"Backups: {env.backups}")
+    console.print('Way back: [bold].venv/bin/knowledge-migration rollback backfill --reason "…" --dry-run[/]')
+
+
+def run_ui(console: Console, project: Path, port: int) -> int:
+    """Runs `dagster dev` on a loopback port until it is interrupted; returns its exit code."""
+    port = port or _free_port()
+    console.print(f"Dagster UI: [bold]http://127.0.0.1:{port}[/] (Ctrl-C ends it)")
+    console.print("For other dagster commands in this directory, in another terminal while this runs:")
+    console.print('  eval "$(.venv/bin/knowledge-migration environment)" && .venv/bin/dagster definitions validate')
+    command = [str(Path(sys.executable).with_name("dagster")), "dev", "--host", "127.0.0.1", "--port", str(port)]
+    child = subprocess.Popen(command, cwd=project)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda received, _: child.send_signal(received))
+    return child.wait()
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+@contextmanager
+def counting(console: Console, words: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A bar over a known number of rows; silent where there is no terminal."""
+    with Progress(console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task(words, total=total)
+        yield lambda rows: progress.advance(task, rows)
+
+
+def settings_table(settings: Settings) -> Table:
+    """Every setting with its value; addresses are shown without their passwords."""
+    table = Table("variable", "value", "meaning", show_lines=False)
+    for name, field in type(settings).model_fields.items():
+        table.add_row(name.upper(), str(getattr(settings, name)), field.description or "")
+    return table
+
+
+def forecast_table(forecasts: Sequence[Forecast]) -> Table:
+    """What a dry run says of each table."""
+    table = Table(
+        "table",
+        "rows to do",
+        "rows sampled",
+        "failing batches",
+        "rows/s",
+        "WAL MiB",
+        "seconds at the rate limit",
+        "seconds unlimited",
+    )
+    for one in forecasts:
+        table.add_row(
+            one.table,
+            f"{one.rows_to_do:,}",
+            f"{one.sampled_rows:,}",
+            str(one.failing_batches),
+            f"{one.rows_per_second:,.0f}",
+            f"{one.wal_bytes / 2**20:,.1f}",
+            f"{one.limited_seconds:,.0f}",
+            f"{one.unlimited_seconds:,.0f}",
+        )
+    return table
+
+
+def rows_table(rows: Sequence[dict[str, Any]]) -> Table:
+    """Rows of a query."""
+    table = Table(*rows[0])
+    for row in rows:
+        table.add_row(*("" if value is None else str(value) for value in row.values()))
+    return table

@@ -1,0 +1,1 @@
+"""The demonstration's knowledge bases and their loader."""
