@@ -11,7 +11,7 @@ from typing import Any
 
 from psycopg import sql
 
-from knowledge_migration.demonstration.knowledge_base import TABLES, Row, RowSource
+from knowledge_migration.demonstration.knowledge_base import TABLES, KnowledgeBase, Row
 from knowledge_migration.engine.database import Connection, Database
 from knowledge_migration.engine.errors import MigrationError
 from knowledge_migration.engine.statements import statement, text_of
@@ -38,7 +38,7 @@ def build_legacy_schema(database: Database) -> None:
         connection.execute(text_of("legacy/schema"))
 
 
-def load(database: Database, knowledge_base: RowSource, *, progress: Progress | None = None) -> LoadResult:
+def load(database: Database, knowledge_base: KnowledgeBase, *, progress: Progress | None = None) -> LoadResult:
     """Copies every row, sets each sequence beyond the last id and runs ANALYZE.
 
     Raises `MigrationError` when a table already holds rows; nothing is stored then, nor after any other error.
@@ -61,7 +61,7 @@ def _refuse_rows(connection: Connection, table: str) -> None:
         )
 
 
-def _copy(connection: Connection, table: str, knowledge_base: RowSource, progress: Progress | None) -> int:
+def _copy(connection: Connection, table: str, knowledge_base: KnowledgeBase, progress: Progress | None) -> int:
     """Rows are copied in runs that name the same columns, so that the rest take their defaults."""
     count = 0
     for columns, rows in groupby(knowledge_base.rows(table), key=tuple):

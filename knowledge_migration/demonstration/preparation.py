@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from knowledge_migration.demonstration.loader import build_legacy_schema, load
-from knowledge_migration.demonstration.python_documentation import read
+from knowledge_migration.demonstration.python_documentation import PythonDocumentation
 from knowledge_migration.engine.database import Database
 from knowledge_migration.engine.statements import text_of
 
@@ -17,4 +17,4 @@ def prepare_demonstration(database: Database, progress: Callable[[str, int], Non
         return None
     if not tables:
         build_legacy_schema(database)
-    return load(database, read(), progress=progress).rows
+    return load(database, PythonDocumentation(), progress=progress).rows
