@@ -17,6 +17,7 @@ from knowledge_migration.engine.backfill.phase import planned
 from knowledge_migration.engine.database import Database
 from knowledge_migration.engine.entities import ENTITIES
 from knowledge_migration.engine.status import status
+from knowledge_migration.settings import current_settings
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
@@ -113,7 +114,7 @@ def migrate(
 ) -> Iterator[PhaseSummary]:
     """Runs what is not done yet and yields a summary per phase; ends after the first phase that fails."""
     with database.connect("status") as connection:
-        before = status(connection)
+        before = status(connection, backup_max_age_hours=current_settings().backup_max_age_hours)
     phases: list[tuple[str, str | None, Callable[[_Runs, Database], tuple[str, int]]]] = [
         ("0 preparation", before.preparation, _preparation),
         ("1 schema", before.schema, _schema),

@@ -31,8 +31,8 @@ class SchemaRollbackConfig(RollbackConfig):
     export_to: str | None = None
 
 
-@dg.op(name="rollback_backfill")
-def rollback_backfill_op(context: dg.OpExecutionContext, config: RollbackConfig, migration: Migration) -> None:
+@dg.op
+def remove_backfill(context: dg.OpExecutionContext, config: RollbackConfig, migration: Migration) -> None:
     """Unlinks and deletes what the backfill made, in batches."""
     with reporting.failing_clearly():
         undone = rollback.rollback_backfill(migration.database, reason=config.reason, dagster_run_id=context.run_id)
@@ -41,8 +41,8 @@ def rollback_backfill_op(context: dg.OpExecutionContext, config: RollbackConfig,
     )
 
 
-@dg.op(name="rollback_schema")
-def rollback_schema_op(context: dg.OpExecutionContext, config: SchemaRollbackConfig, migration: Migration) -> None:
+@dg.op
+def remove_schema(context: dg.OpExecutionContext, config: SchemaRollbackConfig, migration: Migration) -> None:
     """Takes the schema back to the evidence store."""
     from pathlib import Path
 
@@ -60,7 +60,7 @@ def rollback_schema_op(context: dg.OpExecutionContext, config: SchemaRollbackCon
 @dg.job(name="rollback_backfill", description="Way back from phase 3: removes the backfill's proposals and links only.")
 def rollback_backfill_job() -> None:
     """One op; see `engine.backfill.rollback`."""
-    rollback_backfill_op()
+    remove_backfill()
 
 
 @dg.job(
@@ -68,7 +68,7 @@ def rollback_backfill_job() -> None:
 )
 def rollback_schema_job() -> None:
     """One op; see `engine.schema_rollback`."""
-    rollback_schema_op()
+    remove_schema()
 
 
 validation_job = dg.define_asset_job(

@@ -10,8 +10,8 @@ import dagster as dg
 from knowledge_migration.defs import reporting
 from knowledge_migration.defs.resources import Migration
 from knowledge_migration.engine import baseline, data_quality, evidence, plots, preflight, schema
+from knowledge_migration.engine.backfill.phase import blocking_findings_outcome
 from knowledge_migration.engine.legacy_snapshot import backup_outcome, take_legacy_snapshot
-from knowledge_migration.engine.outcome import CheckOutcome
 
 GROUP = "phase_0_preparation"
 
@@ -32,14 +32,7 @@ legacy_database = dg.AssetSpec(
 )
 def preflight_checks(migration: Migration) -> Iterator[dg.AssetCheckResult]:
     """Version, rights, extensions, schema, long transactions, disk, names: reads the catalog only."""
-    with reporting.failing_clearly(), migration.database.connect("preflight") as connection:
-        context = preflight.PreflightContext(
-            database=migration.database,
-            connection=connection,
-            backup_directory=migration.environment.backups,
-            scratch_is_elsewhere=migration.settings.knowledge_migration_scratch_url is not None,
-            long_transaction_seconds=migration.settings.long_transaction_seconds,
-        )
+    with reporting.failing_clearly(), migration.preflight() as context:
         for outcome in preflight.preflight(context):
             yield reporting.check_result(outcome, asset="legacy_database")
 
@@ -190,15 +183,7 @@ def data_quality_report(context: dg.AssetExecutionContext, migration: Migration)
 def no_finding_blocks_the_backfill(migration: Migration) -> dg.AssetCheckResult:
     """No finding of the latest data quality report forbids the backfill."""
     with reporting.failing_clearly(), migration.database.connect("data quality") as connection:
-        report = evidence.require(connection, "data_quality", made_by="asset data_quality_report")
-    blocking = [row for row in report.content["findings"] if row["effect"] == "blocks" and row["count"]]
-    outcome = CheckOutcome(
-        name="no_finding_blocks_the_backfill",
-        count=len(blocking),
-        sample=tuple(blocking),
-        description="No finding of the data quality report forbids the backfill.",
-        remedy="Repair each finding named here as its own remedy says, then materialize the report again.",
-    )
+        outcome = blocking_findings_outcome(connection)
     return reporting.check_result(outcome, asset="data_quality_report")
 
 

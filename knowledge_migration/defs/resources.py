@@ -1,5 +1,7 @@
 """What the assets work with: the environment of this installation, read once per process."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 
 import dagster as dg
@@ -7,6 +9,7 @@ import dagster as dg
 from knowledge_migration.engine.backfill.control import Limits
 from knowledge_migration.engine.database import Database
 from knowledge_migration.engine.ddl import LockLimits
+from knowledge_migration.engine.preflight import PreflightContext
 from knowledge_migration.environment import Environment, environment
 from knowledge_migration.settings import Settings, current_settings
 
@@ -28,6 +31,18 @@ class Migration(dg.ConfigurableResource):
     def database(self) -> Database:
         """The database under migration."""
         return self.environment.database
+
+    @contextmanager
+    def preflight(self) -> Iterator[PreflightContext]:
+        """What the preflight checks look at, with a session of its own."""
+        with self.database.connect("preflight") as connection:
+            yield PreflightContext(
+                database=self.database,
+                connection=connection,
+                backup_directory=self.environment.backups,
+                scratch_is_elsewhere=self.settings.knowledge_migration_scratch_url is not None,
+                long_transaction_seconds=self.settings.long_transaction_seconds,
+            )
 
     @property
     def lock_limits(self) -> LockLimits:

@@ -21,9 +21,9 @@ def proposal_schema(context: dg.AssetExecutionContext, migration: Migration) -> 
     Step by step, each lock bounded to 100 ms and tried again; indexes are built concurrently, references validated
     afterwards. Can be run again after a crash at any point. Undo: job `rollback_schema` (target < 5 min).
     """
-    with reporting.failing_clearly():
+    with reporting.failing_clearly(), migration.preflight() as preconditions:
         phase = schema_phase.run_schema_phase(
-            migration.database,
+            preconditions,
             migration.lock_limits,
             backup_max_age_hours=migration.settings.backup_max_age_hours,
             dagster_run_id=context.run_id,

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from knowledge_migration.demonstration.python_sources import Definition
 
-_PREDICATE_NAME = re.compile(r"_?(is|has)(_|[a-z]+$)")
-_PREDICATE_TEXT = re.compile(r"(returns?\s+(`+)?(true|whether)\b|(test|check)s?\s+(if|whether)\b)", re.IGNORECASE)
+_PREDICATE_NAME = re.compile(r"_*(is|has)_")
+_PREDICATE_TEXT = re.compile(r"((returns? )?`*(true|whether)|(test|check)s? (if|whether))\b", re.IGNORECASE)
 _REQUIREMENT = re.compile(r"\b(must|required|requires)\b", re.IGNORECASE)
 _DECISION = re.compile(r"\b(deprecated|defaults?)\b", re.IGNORECASE)
 

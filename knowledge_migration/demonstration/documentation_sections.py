@@ -13,6 +13,7 @@ from knowledge_migration.demonstration.knowledge_base import Row
 from knowledge_migration.demonstration.python_sources import Module
 
 TOPIC_NAME_WIDTH = 100
+USER_NAME_WIDTH = 100
 DEFAULT_COLOR = "#64748B"
 
 EPOCH = datetime(2024, 1, 1, tzinfo=UTC)
@@ -56,15 +57,19 @@ def sections_of(modules: Sequence[Module], chapters: Mapping[str, str]) -> tuple
     """The modules, then the chapters of `pydoc_data.topics` by their keys; a chapter's name is its first line."""
     moments = _moments()
     return (
-        *(
-            Section(module.name, module.name, module.docstring, module.name.partition(".")[0], LIBRARY, next(moments))
-            for module in modules
-        ),
-        *(
-            Section(f"pydoc:{key}", _title(chapters[key]) or key, chapters[key], "pydoc_data", REFERENCE, next(moments))
-            for key in sorted(chapters)
-        ),
+        *(_module_section(module, next(moments)) for module in modules),
+        *(_chapter_section(key, chapters[key], next(moments)) for key in sorted(chapters)),
     )
+
+
+def _module_section(module: Module, moment: datetime) -> Section:
+    account = module.name.partition(".")[0]
+    return Section(module.name, module.name, module.docstring, account, LIBRARY, moment)
+
+
+def _chapter_section(key: str, text: str, moment: datetime) -> Section:
+    title = next((line.strip() for line in text.splitlines() if line.strip()), key)
+    return Section(f"pydoc:{key}", title, text, "pydoc_data", REFERENCE, moment)
 
 
 def numbered(names: Iterable[str]) -> dict[str, int]:
@@ -98,7 +103,13 @@ def source_rows() -> Iterator[Row]:
 def user_rows(user_ids: Mapping[str, int]) -> Iterator[Row]:
     """The accounts that post: bots, since nobody is named."""
     for name, id in user_ids.items():
-        yield {"id": id, "first_name": name[:100], "is_active": True, "is_bot": True, **timestamps(EPOCH)}
+        yield {
+            "id": id,
+            "first_name": name[:USER_NAME_WIDTH],
+            "is_active": True,
+            "is_bot": True,
+            **timestamps(EPOCH),
+        }
 
 
 def topic_rows(sections: Sequence[Section], topic_ids: Mapping[str, int]) -> Iterator[Row]:
@@ -121,7 +132,9 @@ def message_rows(
 ) -> Iterator[Row]:
     """A message for each paragraph; they count as analyzed, since each has a topic."""
     paragraphs = (
-        (section, number, text) for section in sections for number, text in enumerate(section.paragraphs(), start=1)
+        (section, number, text)
+        for section in sections
+        for number, text in enumerate(section.paragraphs(), start=1)
     )
     for id, (section, number, text) in enumerate(paragraphs, start=1):
         sent_at = EPOCH + id * _BETWEEN_MESSAGES
@@ -148,7 +161,3 @@ def _moments() -> Iterator[datetime]:
     while True:
         yield moment
         moment += _BETWEEN_SECTIONS
-
-
-def _title(chapter: str) -> str:
-    return next((line.strip() for line in chapter.splitlines() if line.strip()), "")

@@ -11,6 +11,7 @@ from typing import Any
 
 from knowledge_migration.engine.catalog import legacy_differences
 from knowledge_migration.engine.database import Connection, Database
+from knowledge_migration.engine.errors import PreconditionError
 from knowledge_migration.engine.outcome import CheckOutcome
 from knowledge_migration.engine.schema import current_revision
 from knowledge_migration.engine.statements import text_of
@@ -132,6 +133,15 @@ CHECKS: dict[str, Callable[[PreflightContext], CheckOutcome]] = {
 def preflight(context: PreflightContext) -> list[CheckOutcome]:
     """All checks, in order of what stands on what."""
     return [check(context) for check in CHECKS.values()]
+
+
+def require_preflight(context: PreflightContext) -> None:
+    """Raises `PreconditionError` naming each check that fails and what to do: a phase never relies on an earlier run."""
+    failed = [outcome for outcome in preflight(context) if not outcome.passed]
+    if failed:
+        raise PreconditionError(
+            " ".join(f"{outcome.name}: {outcome.sentence} {outcome.sample[0]}" for outcome in failed)
+        )
 
 
 def _outcome(name: str, description: str, remedy: str, found: list[dict[str, Any]], **numbers: Any) -> CheckOutcome:

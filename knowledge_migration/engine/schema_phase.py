@@ -1,6 +1,7 @@
 """Phase 1 as a whole: what it stands on, the schema change under a probe of the readers, and the evidence of both."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from knowledge_migration.engine import audit, evidence, schema
@@ -9,6 +10,7 @@ from knowledge_migration.engine.catalog import proposal_differences
 from knowledge_migration.engine.database import Connection, Database
 from knowledge_migration.engine.ddl import LockLimits
 from knowledge_migration.engine.outcome import CheckOutcome
+from knowledge_migration.engine.preflight import PreflightContext, require_preflight
 from knowledge_migration.engine.schema import OnStep, SchemaChange
 from knowledge_migration.engine.stall_probe import StallProbe, probing
 
@@ -24,21 +26,23 @@ class SchemaPhase:
 
 
 def run_schema_phase(
-    database: Database,
+    preconditions: PreflightContext,
     limits: LockLimits,
     *,
     backup_max_age_hours: float,
     dagster_run_id: str | None = None,
     on_step: OnStep | None = None,
 ) -> SchemaPhase:
-    """Expands the schema (strategy §3). Raises `PreconditionError` without a fresh verified backup."""
-    from pathlib import Path
+    """Expands the schema (strategy §3).
 
-    with database.connect("schema phase") as connection:
-        backup = evidence.require(
-            connection, "verified_backup", made_by="asset verified_backup", max_age_hours=backup_max_age_hours
-        )
-        verify_file(Path(backup.content["path"]))
+    Raises `PreconditionError` when preflight does not hold now, or without a fresh and unaltered verified backup.
+    """
+    database = preconditions.database
+    require_preflight(preconditions)
+    backup = evidence.require(
+        preconditions.connection, "verified_backup", made_by="asset verified_backup", max_age_hours=backup_max_age_hours
+    )
+    verify_file(Path(backup.content["path"]))
     with probing(database, PROBED_TABLES) as probe:
         change = schema.upgrade(database, limits, on_step=on_step)
     with database.connect("schema phase") as connection, connection.transaction():

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from knowledge_migration.engine import evidence
+from knowledge_migration.engine.backfill.phase import blocking_findings_outcome
 from knowledge_migration.engine.backfill.run import run_status
 from knowledge_migration.engine.database import Connection
 from knowledge_migration.engine.entities import ENTITIES
@@ -22,16 +23,22 @@ class Status:
     backfill: str | None
 
 
-def status(connection: Connection) -> Status:
+def status(connection: Connection, *, backup_max_age_hours: float) -> Status:
     """The present state of phases 0, 1 and 3."""
-    return Status(_preparation(connection), _schema(connection), _backfill(connection))
+    schema = _schema(connection)
+    needed_age = None if schema else backup_max_age_hours
+    return Status(_preparation(connection, needed_age), schema, _backfill(connection))
 
 
-def _preparation(connection: Connection) -> str | None:
-    found = [evidence.latest(connection, kind) for kind in PREPARATION_EVIDENCE]
-    if any(item is None for item in found):
+def _preparation(connection: Connection, backup_max_age_hours: float | None) -> str | None:
+    """Done when all evidence is there and none forbids to go on; before the schema phase the backup must be fresh too."""
+    found = {kind: evidence.latest(connection, kind) for kind in PREPARATION_EVIDENCE}
+    if not all(found.values()) or not blocking_findings_outcome(connection).passed:
         return None
-    oldest = min(item.recorded_at for item in found if item)
+    ages = [item.age_hours() for item in found.values() if item]
+    if backup_max_age_hours is not None and max(ages) > backup_max_age_hours:
+        return None
+    oldest = min(item.recorded_at for item in found.values() if item)
     return f"fingerprint, verified backup, data quality and baseline of {oldest:%Y-%m-%d %H:%M} UTC"
 
 

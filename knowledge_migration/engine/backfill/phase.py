@@ -54,13 +54,23 @@ def plan_backfill(
 
 
 def _refuse_blocking_findings(connection: Connection) -> None:
+    outcome = blocking_findings_outcome(connection)
+    if not outcome.passed:
+        names = ", ".join(row["finding"] for row in outcome.sample)
+        raise PreconditionError(f"The data quality report forbids the backfill ({names}). {outcome.remedy}")
+
+
+def blocking_findings_outcome(connection: Connection) -> CheckOutcome:
+    """Whether the latest data quality report lets the backfill begin."""
     report = evidence.require(connection, "data_quality", made_by="asset data_quality_report")
-    blocking = [row["finding"] for row in report.content["findings"] if row["effect"] == "blocks" and row["count"]]
-    if blocking:
-        raise PreconditionError(
-            f"Findings of the data quality report forbid the backfill: {', '.join(blocking)}. Repair them as the report "
-            "says, materialize data_quality_report again, then plan again."
-        )
+    blocking = [row for row in report.content["findings"] if row["effect"] == "blocks" and row["count"]]
+    return CheckOutcome(
+        name="no_finding_blocks_the_backfill",
+        count=len(blocking),
+        sample=tuple(blocking),
+        description="No finding of the data quality report forbids the backfill.",
+        remedy="Repair each finding as its own remedy says, materialize data_quality_report again, then go on.",
+    )
 
 
 def planned(connection: Connection) -> dict[str, EntityPlan]:
