@@ -5,10 +5,11 @@ Every session names itself (`application_name`), keeps the time zone UTC, and en
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import psycopg
 import sqlalchemy as sa
+from psycopg.conninfo import make_conninfo
 from psycopg.rows import DictRow, dict_row
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.pool import NullPool
@@ -18,6 +19,7 @@ from knowledge_migration.engine.errors import MigrationError
 Connection = psycopg.Connection[DictRow]
 
 IDLE_IN_TRANSACTION_TIMEOUT_MINUTES = 10
+SECRETS = ("password", "sslpassword")
 
 
 class UnreachableError(MigrationError):
@@ -26,9 +28,9 @@ class UnreachableError(MigrationError):
 
 @dataclass(frozen=True)
 class Database:
-    """The address of one PostgreSQL database, and the ways in."""
+    """The address of one PostgreSQL database, and the ways in. It may hold a password, so it is not in the repr."""
 
-    url: str
+    url: str = field(repr=False)
 
     @property
     def _parsed(self) -> URL:
@@ -41,14 +43,20 @@ class Database:
 
     @property
     def conninfo(self) -> str:
-        """The address as libpq reads it (psycopg, pg_dump); it may hold a password, so it is never logged."""
-        parsed = self._parsed.set(drivername="postgresql")
-        return parsed.render_as_string(hide_password=False)
+        """The address as libpq reads it (psycopg, pg_dump); it may hold a password, so it is never logged.
+
+        In keywords and values: a URL that SQLAlchemy writes has blanks and plus signs that libpq does not read.
+        """
+        driver = self._parsed.set(drivername="postgresql+psycopg")
+        _, parameters = driver.get_dialect()().create_connect_args(driver)
+        return make_conninfo("", **parameters)
 
     @property
     def display(self) -> str:
-        """The address without its password, for messages."""
-        return self._parsed.set(drivername="postgresql").render_as_string(hide_password=True)
+        """The address without its passwords, for messages."""
+        parsed = self._parsed.set(drivername="postgresql")
+        hidden = {name: "***" for name in SECRETS if name in parsed.query}
+        return parsed.update_query_dict(hidden).render_as_string(hide_password=True)
 
     def sibling(self, name: str) -> "Database":
         """Another database on the same server."""
@@ -58,15 +66,18 @@ class Database:
     def connect(self, purpose: str = "engine", *, settings: Mapping[str, str] | None = None) -> Iterator[Connection]:
         """A session of our own with these server settings; in autocommit, so that each transaction is written out.
 
+        Statements are never prepared: a generic plan would not know a batch's size and might read the whole table.
+
         Raises `UnreachableError` with the address when the server does not accept it.
         """
         try:
             connection = psycopg.connect(
                 self.conninfo,
                 autocommit=True,
+                prepare_threshold=None,
                 row_factory=dict_row,
                 application_name=f"knowledge_migration {purpose}"[:63],
-                options=_session_options(settings or {}),
+                options=self._session_options(settings or {}),
             )
         except psycopg.OperationalError as error:
             raise UnreachableError(
@@ -79,25 +90,28 @@ class Database:
             connection.close()
 
     @contextmanager
-    def engine(self) -> Iterator[sa.Engine]:
+    def engine(self, *, settings: Mapping[str, str] | None = None) -> Iterator[sa.Engine]:
         """A SQLAlchemy engine in autocommit, for Alembic and for reflection."""
-        url = self._parsed.set(drivername="postgresql+psycopg")
         engine = sa.create_engine(
-            url,
+            self._parsed.set(drivername="postgresql+psycopg"),
             poolclass=NullPool,
             isolation_level="AUTOCOMMIT",
-            connect_args={"application_name": "knowledge_migration schema", "options": _session_options({})},
+            connect_args={
+                "application_name": "knowledge_migration schema",
+                "options": self._session_options(settings or {}),
+            },
         )
         try:
             yield engine
         finally:
             engine.dispose()
 
-
-def _session_options(settings: Mapping[str, str]) -> str:
-    all_settings = {
-        "timezone": "UTC",
-        "idle_in_transaction_session_timeout": f"{IDLE_IN_TRANSACTION_TIMEOUT_MINUTES}min",
-        **settings,
-    }
-    return " ".join(f"-c {name}={value}" for name, value in all_settings.items())
+    def _session_options(self, settings: Mapping[str, str]) -> str:
+        """The address's own options (a role, a search_path), then ours."""
+        all_settings = {
+            "timezone": "UTC",
+            "idle_in_transaction_session_timeout": f"{IDLE_IN_TRANSACTION_TIMEOUT_MINUTES}min",
+            **settings,
+        }
+        given = self._parsed.normalized_query.get("options", ())
+        return " ".join([*given, *(f"-c {name}={value}" for name, value in all_settings.items())])

@@ -2,15 +2,18 @@
 -- links them and writes the ledger (strategy §5; POSTGRES rules 10, 11, 13-15).
 -- Walks the primary key of {table} from %(after)s; FOR NO KEY UPDATE, so that foreign key checks of users go on, and so
 -- that the values copied are those of the row that is linked. The id follows from the row: a second proposal cannot
--- exist, and one that lost its link is refreshed and linked again.
+-- exist. One that lost its link makes a plain insert fail; the batch is then run again with an ON CONFLICT clause that
+-- refreshes it (always having that clause cost a tenth of the speed).
 WITH locked AS MATERIALIZED (
-    SELECT source.*, held.policy AS quarantine_policy
+    SELECT source.*, migration.origin_proposal_id({table_name}, source.id) AS proposal_id
     FROM {table} AS source
-    LEFT JOIN migration.quarantine AS held ON held.entity = %(entity)s AND held.row_id = source.id
     WHERE source.id > %(after)s
       AND source.id <= %(through)s
       AND source.migrated_from_proposal_id IS NULL
-      AND (held.state IS NULL OR held.state IN ('retry', 'resolved'))
+      AND source.id NOT IN (
+          SELECT held.row_id FROM migration.quarantine AS held
+          WHERE held.entity = %(entity)s AND held.state IN ('open', 'accepted')
+      )
     ORDER BY source.id
     LIMIT %(batch_size)s
     FOR NO KEY UPDATE OF source {skip_locked}
@@ -19,18 +22,22 @@ WITH locked AS MATERIALIZED (
         id, extraction_run_id, {columns}, status, reasoning, review_action, review_notes, reviewed_at, created_at
     )
     SELECT
-        migration.origin_proposal_id({table_name}, source.id), %(run)s, {values}, 'approved',
+        source.proposal_id, %(run)s, {values}, 'approved',
         'Migrated from existing production data', 'auto_approve_migration',
         'Backfilled during migration to proposal system'
             || CASE WHEN source.quarantine_policy = 'clamp_confidence'
                THEN '; confidence clamped to 0..1 by decision of an operator' ELSE '' END,
         now(), now()
-    FROM locked AS source
-    ON CONFLICT (id) DO UPDATE SET {refreshed}, review_notes = excluded.review_notes
+    FROM (
+        SELECT locked.*, held.policy AS quarantine_policy
+        FROM locked
+        LEFT JOIN migration.quarantine AS held ON held.entity = %(entity)s AND held.row_id = locked.id
+    ) AS source
+    {on_conflict}
     RETURNING id
 ), linked AS (
     UPDATE {table} AS target
-    SET migrated_from_proposal_id = migration.origin_proposal_id({table_name}, locked.id), migration_timestamp = now()
+    SET migrated_from_proposal_id = locked.proposal_id, migration_timestamp = now()
     FROM locked
     WHERE target.id = locked.id
     RETURNING target.id

@@ -46,7 +46,7 @@ def dry_run(
     database: Database, plans: dict[str, EntityPlan], limits: Limits, *, sample_batches: int = 10
 ) -> tuple[Forecast, ...]:
     """Forecasts both tables; changes nothing. Raises `PreconditionError` before phase 1."""
-    with database.connect("backfill dry run", settings={"plan_cache_mode": "force_custom_plan"}) as connection:
+    with database.connect("backfill dry run", settings={"enable_seqscan": "off", "jit": "off"}) as connection:
         return tuple(_sample(connection, plans[entity.name], limits, sample_batches) for entity in ENTITIES)
 
 
@@ -69,7 +69,7 @@ def _try(connection: Connection, part: Partition, after: int, batch_size: int) -
         try:
             with connection.transaction():
                 row = connection.execute(
-                    batch_statement(context.entity, "skip"), context.parameters(after, batch_size)
+                    batch_statement(context.entity, "skip", refresh=True), context.parameters(after, batch_size)
                 ).fetchone()
         except DATA_ERRORS:
             return _Tried(0, after + batch_size, 0.0, 0.0, failed=True)

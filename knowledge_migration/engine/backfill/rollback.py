@@ -60,7 +60,7 @@ def rollback_backfill(
     started = time.perf_counter()
     unlinked: dict[str, int] = {}
     deleted: dict[str, int] = {}
-    session = {"plan_cache_mode": "force_custom_plan"}
+    session = {"enable_seqscan": "off"}
     with database.connect("backfill rollback", settings=session) as connection, exclusive(connection, WORK):
         if run_status(connection) is None:
             return BackfillRollback({}, {}, 0.0)

@@ -117,13 +117,14 @@ def work_of(partition: Partition) -> str:
 
 
 def _session(limits: Limits) -> dict[str, str]:
-    """A generic plan does not know the batch size and may read the whole table for each: plans are made anew.
+    """A batch walks the primary key; a plan that reads and sorts the whole table is never right, whatever the estimates.
 
-    Batches need not wait for the disk one by one: one that the server loses in a crash leaves its rows unlinked, and the
-    next run takes them. The walk ends with a commit that waits.
+    Batches need not wait for the disk one by one: one that the server loses in a crash leaves its rows unlinked, and
+    the next run takes them. The walk ends with a commit that waits.
     """
     return {
-        "plan_cache_mode": "force_custom_plan",
+        "enable_seqscan": "off",
+        "jit": "off",
         "synchronous_commit": "off",
         "statement_timeout": str(limits.statement_timeout_ms),
         "lock_timeout": str(limits.lock_timeout_ms),

@@ -1,0 +1,1 @@
+"""Measurements for `make bench`: ratios against something that runs beside them, never bare times."""

@@ -1,0 +1,201 @@
+"""The backfill's speed as a ratio: against one INSERT ... SELECT plus UPDATE over the same rows, and against the
+strategy's own loop (§5.2), corrected so that it ends. The arms take turns on fresh copies of one database.
+
+Usage: make bench, or python -m knowledge_migration_tests.benchmarks.backfill [--data FOLDER] [--rounds 3]
+Without a folder of a real knowledge base (see `demonstration.json_lines`) the demonstration is copied many times.
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+from psycopg import sql
+from psycopg.types.json import Jsonb
+from rich.console import Console
+from rich.table import Table
+
+from knowledge_migration.demonstration.json_lines import JsonLinesFolder
+from knowledge_migration.demonstration.loader import build_legacy_schema, load
+from knowledge_migration.demonstration.python_documentation import PythonDocumentation
+from knowledge_migration.engine import embedded_server, schema
+from knowledge_migration.engine.backfill.batch import proposal_columns
+from knowledge_migration.engine.backfill.control import Limits
+from knowledge_migration.engine.backfill.plan import make_plan
+from knowledge_migration.engine.backfill.run import open_run
+from knowledge_migration.engine.backfill.runner import backfill_partition
+from knowledge_migration.engine.database import Connection, Database
+from knowledge_migration.engine.ddl import LockLimits
+from knowledge_migration.engine.embedded_server import EmbeddedServer
+from knowledge_migration.engine.entities import ATOM
+from knowledge_migration_tests.conftest import SHARED_DATA
+
+COPIES_OF_DEMONSTRATION = 30
+STRATEGY_ROWS = 3_000
+console = Console(highlight=False, width=120)
+
+COPY_ATOMS = """
+INSERT INTO atoms (type, title, content, confidence, user_approved, meta, created_at, updated_at)
+SELECT type, left(title, 190) || ' ' || copy, content, confidence, user_approved, meta, created_at, updated_at
+FROM atoms CROSS JOIN generate_series(2, %s) AS copy
+"""
+COPY_RELATIONS = """
+INSERT INTO topic_atoms (topic_id, atom_id, position, note)
+SELECT topic_id, atom_id + copy * (SELECT count(*) FROM atoms) / %s, position, note
+FROM topic_atoms CROSS JOIN generate_series(1, %s - 1) AS copy ON CONFLICT DO NOTHING
+"""
+
+
+def main() -> None:
+    """Prints the ratios."""
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--data", type=Path, default=SHARED_DATA / "large", help="folder of a real knowledge base")
+    arguments.add_argument("--rounds", type=int, default=3)
+    arguments.add_argument("--batch-size", type=int, nargs="*", default=[100, 1_000])
+    given = arguments.parse_args()
+    with tempfile.TemporaryDirectory(prefix="kmbench_", ignore_cleanup_errors=True) as folder:
+        Path(folder).chmod(0o755)
+        server = embedded_server.start(Path(folder) / "data", cleanup="delete")
+        rows = prepare(server, given.data)
+        console.print(f"{rows:,} atoms, {given.rounds} rounds, the arms in turn on fresh copies of one database")
+        report(measure(server, rows, given.rounds, given.batch_size), given.batch_size)
+
+
+def prepare(server: EmbeddedServer, data: Path) -> int:
+    """A template with the knowledge base and phase 1 done; returns the number of atoms."""
+    template = server.ensure_database("template_atoms")
+    build_legacy_schema(template)
+    if data.is_dir():
+        load(template, JsonLinesFolder(data))
+    else:
+        load(template, PythonDocumentation())
+        with template.connect("bench") as connection:
+            connection.execute(COPY_ATOMS, (COPIES_OF_DEMONSTRATION,))
+            connection.execute(COPY_RELATIONS, (COPIES_OF_DEMONSTRATION, COPIES_OF_DEMONSTRATION))
+    schema.upgrade(template, LockLimits())
+    with template.connect("bench") as connection:
+        connection.execute("VACUUM ANALYZE")
+        row = connection.execute("SELECT count(*) AS n FROM atoms").fetchone()
+    assert row
+    return int(row["n"])
+
+
+Arms = dict[str, list[float]]
+
+
+def measure(server: EmbeddedServer, rows: int, rounds: int, sizes: list[int]) -> tuple[Arms, float]:
+    """Rows per second of each arm and round, and the slowest batch in seconds."""
+    speeds: Arms = {}
+    slowest = 0.0
+    for _ in range(rounds):
+        with fresh(server) as database:
+            speeds.setdefault("one statement", []).append(rows / timed(lambda: one_statement(database)))
+        for size in sizes:
+            with fresh(server) as database:
+                started = time.perf_counter()
+                worst = in_batches(database, size)
+                speeds.setdefault(f"batches of {size}", []).append(rows / (time.perf_counter() - started))
+                slowest = max(slowest, worst)
+        with fresh(server) as database:
+            speeds.setdefault("strategy's loop", []).append(STRATEGY_ROWS / timed(lambda: strategy_loop(database)))
+    return speeds, slowest
+
+
+def timed(work: Callable[[], None]) -> float:
+    """Seconds that a piece of work takes."""
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+@contextmanager
+def fresh(server: EmbeddedServer) -> Iterator[Database]:
+    """A copy of the template, dropped afterwards, begun with all pages written."""
+    name = f"bench_{uuid4().hex[:8]}"
+    with server.admin.connect("bench") as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template_atoms").format(sql.Identifier(name)))
+        connection.execute("CHECKPOINT")
+        try:
+            yield server.database(name)
+        finally:
+            connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def one_statement(database: Database) -> None:
+    """The yardstick: the same proposals and links in one INSERT ... SELECT and one UPDATE, one transaction."""
+    columns = proposal_columns(ATOM)
+    insert = sql.SQL(
+        "INSERT INTO atom_proposals (id, extraction_run_id, {columns}, status, reasoning, review_action, review_notes, "
+        "reviewed_at, created_at) SELECT migration.origin_proposal_id('atoms', source.id), %(run)s, {values}, 'approved', "
+        "'Migrated from existing production data', 'auto_approve_migration', "
+        "'Backfilled during migration to proposal system', now(), now() "
+        "FROM (SELECT atoms.*, NULL::text AS quarantine_policy FROM atoms) AS source"
+    ).format(
+        columns=sql.SQL(", ").join(sql.Identifier(name) for name, _ in columns),
+        values=sql.SQL(", ").join(value for _, value in columns),
+    )
+    with database.connect("bench") as connection:
+        run = open_run(connection)
+        with connection.transaction():
+            connection.execute(insert, {"run": run})
+            connection.execute(
+                "UPDATE atoms SET migrated_from_proposal_id = migration.origin_proposal_id('atoms', id), "
+                "migration_timestamp = now()"
+            )
+
+
+def in_batches(database: Database, size: int) -> float:
+    """The backfill without a rate limit; returns the slowest batch in seconds."""
+    with database.connect("bench") as connection:
+        plan = make_plan(connection, width_ids=50_000, max_partitions=200)["atom"]
+    limits = Limits(batch_size=size, rate_limit_per_second=0)
+    results = [backfill_partition(database, partition, limits) for partition in plan.partitions]
+    assert not any(result.remaining or result.quarantined_rows for result in results)
+    return max(result.slowest_batch_seconds for result in results)
+
+
+def strategy_loop(database: Database) -> None:
+    """The strategy's §5.2 over some thousand rows: one flush a row, a commit per 100, without its sleep, by keyset."""
+    with database.connect("bench") as connection:
+        run, after = open_run(connection), 0
+        for _ in range(STRATEGY_ROWS // 100):
+            with connection.transaction():
+                after = strategy_batch(connection, run, after)
+
+
+def strategy_batch(connection: Connection, run: object, after: int) -> int:
+    """One hundred rows, two round trips each."""
+    rows = connection.execute(
+        "SELECT id, type, title, content, meta, confidence FROM atoms WHERE id > %s ORDER BY id LIMIT 100", (after,)
+    ).fetchall()
+    for row in rows:
+        proposal = uuid4()
+        connection.execute(
+            "INSERT INTO atom_proposals (id, extraction_run_id, type, title, content, meta, status, confidence, reasoning, "
+            "review_action, reviewed_at) VALUES (%s, %s, %s, %s, %s, %s, 'approved', %s, 'x', 'auto_approve_migration', now())",
+            (proposal, run, row["type"], row["title"], row["content"], Jsonb(row["meta"]), row["confidence"]),
+        )
+        connection.execute(
+            "UPDATE atoms SET migrated_from_proposal_id = %s, migration_timestamp = now() WHERE id = %s",
+            (proposal, row["id"]),
+        )
+    return int(rows[-1]["id"])
+
+
+def report(measured: tuple[Arms, float], sizes: list[int]) -> None:
+    """The median speeds and the median of the ratios round by round."""
+    speeds, slowest = measured
+    table = Table("arm", "rows/s (median)", "ratio to one statement (median of rounds)")
+    for arm, values in speeds.items():
+        ratios = [value / base for value, base in zip(values, speeds["one statement"], strict=True)]
+        table.add_row(arm, f"{statistics.median(values):,.0f}", f"{statistics.median(ratios):.3f}")
+    console.print(table)
+    console.print(f"slowest batch of all: {slowest * 1000:.0f} ms (bar: 500 ms)")
+
+
+if __name__ == "__main__":
+    main()
