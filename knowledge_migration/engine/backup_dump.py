@@ -25,7 +25,7 @@ from knowledge_migration.engine.snapshot import Snapshot
 Clock = Callable[[], datetime]
 Progress = Callable[[str], None]
 
-LOCK_WAIT_SECONDS = 60
+LOCK_WAIT_MS = 60_000
 
 
 def utc_now() -> datetime:
@@ -103,7 +103,7 @@ def _run_pg_dump(
         "--format=custom",
         "--no-password",
         f"--snapshot={snapshot.snapshot_id}",
-        f"--lock-wait-timeout={LOCK_WAIT_SECONDS * 1000}",
+        f"--lock-wait-timeout={LOCK_WAIT_MS}",
         f"--file={file.path}",
         f"--dbname={pg_tools.address_argument(database)}",
     ]

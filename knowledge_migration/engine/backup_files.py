@@ -8,12 +8,12 @@ it; one that nobody holds is a killed run's, and the next run removes it. All fi
 import errno
 import fcntl
 import hashlib
+import io
 import json
 import os
 import re
 import secrets
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,10 +26,10 @@ PARTIAL_SUFFIX = ".dump.partial"
 
 @dataclass(frozen=True)
 class PartialFile:
-    """A dump that is not proven yet: its path, and the open descriptor that holds its lock."""
+    """A dump that is not proven yet: its path, and the open file that holds its lock."""
 
     path: Path
-    descriptor: int
+    held: io.FileIO
 
     @property
     def name(self) -> str:
@@ -41,6 +41,11 @@ class PartialFile:
         """Its bytes so far."""
         return os.fstat(self.descriptor).st_size
 
+    @property
+    def descriptor(self) -> int:
+        """The descriptor that holds the lock, for a child process to share."""
+        return self.held.fileno()
+
     @classmethod
     def create(cls, directory: Path, database: str, moment: datetime) -> "PartialFile":
         """An empty file of mode 0600, named after the database and the moment, and locked.
@@ -51,11 +56,11 @@ class PartialFile:
         while True:
             name = f"{readable}_{moment.astimezone(UTC):%Y%m%dT%H%M%S_%f}Z_{secrets.token_hex(2)}"
             path = directory / f".{name}{PARTIAL_SUFFIX}"
-            descriptor = _new_file(path)
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            if os.fstat(descriptor).st_nlink:
-                return cls(path, descriptor)
-            os.close(descriptor)  # another run took it for a leftover in the instant before it was locked
+            held = io.FileIO(_new_file(path), "r+")
+            fcntl.flock(held, fcntl.LOCK_EX)
+            if os.fstat(held.fileno()).st_nlink:
+                return cls(path, held)
+            held.close()  # another run took it for a leftover in the instant before it was locked
 
     def publish(self, manifest: Mapping[str, Any]) -> tuple[Path, Path]:
         """Gives the proven dump its name; returns the paths of dump and manifest. Raises `MigrationError`."""
@@ -65,19 +70,19 @@ class PartialFile:
             _rename_without_overwriting(self.path, dump)
             _sync_directory(dump.parent)
         except OSError as error:
-            described.unlink(missing_ok=True)
+            if not dump.exists():
+                described.unlink(missing_ok=True)
             raise MigrationError(
                 f"The backup is proven but cannot be named {dump}: {error.strerror}. Make the folder writable, or "
                 "point KNOWLEDGE_MIGRATION_HOME elsewhere, and run the backup again."
             ) from error
-        os.close(self.descriptor)
+        self.held.close()
         return dump, described
 
     def discard(self) -> None:
         """Removes it; does nothing when it is gone already."""
         self.path.unlink(missing_ok=True)
-        with suppress(OSError):
-            os.close(self.descriptor)
+        self.held.close()
 
 
 def prepare(directory: Path) -> None:

@@ -26,11 +26,12 @@ class RangeFingerprint:
 
 @dataclass(frozen=True)
 class TableFingerprint:
-    """One table: what was hashed, and the result by range ("10000..19999", or "all" without an integer key)."""
+    """One table: what was hashed, and the result by range of `range_ids` keys ("10000..19999"; "all" without a key)."""
 
     schema: str
     name: str
     key: str | None
+    range_ids: int
     columns: tuple[Column, ...]
     ranges: Mapping[str, RangeFingerprint]
 
@@ -42,10 +43,9 @@ class TableFingerprint:
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """The tables by label, as they were at one moment; `range_ids` is the width of a range."""
+    """The tables by label, as they were at one moment."""
 
     tables: Mapping[str, TableFingerprint]
-    range_ids: int
     server_version: str
     taken_at: datetime
 
@@ -57,15 +57,13 @@ class Fingerprint:
     @property
     def digest(self) -> str:
         """SHA-256 of everything that is compared: equal for two fingerprints of the same data."""
-        compared = {key: self.to_evidence()[key] for key in ("range_ids", "tables")}
-        return hashlib.sha256(json.dumps(compared, sort_keys=True).encode()).hexdigest()
+        return hashlib.sha256(json.dumps(self.to_evidence()["tables"], sort_keys=True).encode()).hexdigest()
 
     def to_evidence(self) -> dict[str, Any]:
         """All of it as JSON; checksums are text, because they exceed what a JSON number holds exactly."""
         return {
             "taken_at": self.taken_at.isoformat(),
             "server_version": self.server_version,
-            "range_ids": self.range_ids,
             "tables": {name: _table_to_evidence(table) for name, table in self.tables.items()},
         }
 
@@ -74,7 +72,6 @@ class Fingerprint:
         """The fingerprint that `to_evidence` wrote."""
         return cls(
             tables={name: _table_from_evidence(table) for name, table in evidence["tables"].items()},
-            range_ids=evidence["range_ids"],
             server_version=evidence["server_version"],
             taken_at=datetime.fromisoformat(evidence["taken_at"]),
         )
@@ -98,11 +95,6 @@ def differences(before: Fingerprint, after: Fingerprint) -> list[Difference]:
 
     Raises `VerificationError` when the two cannot be compared because they were taken over different columns or ranges.
     """
-    if before.range_ids != after.range_ids:
-        raise VerificationError(
-            f"The fingerprints have ranges of {before.range_ids} and {after.range_ids} ids, "
-            "so they cannot be compared. Take the second one like the first: take(connection, like=before)."
-        )
     found: list[Difference] = []
     for name, table in before.tables.items():
         other = after.tables.get(name)
@@ -114,7 +106,7 @@ def differences(before: Fingerprint, after: Fingerprint) -> list[Difference]:
 
 
 def _table_differences(name: str, before: TableFingerprint, after: TableFingerprint) -> Iterator[Difference]:
-    _refuse_other_columns(name, before, after)
+    _refuse_what_cannot_be_compared(name, before, after)
     types = {column.name: column.type for column in after.columns}
     for column in before.columns:
         if types.get(column.name) != column.type:
@@ -128,13 +120,20 @@ def _table_differences(name: str, before: TableFingerprint, after: TableFingerpr
         yield Difference(name, "rows", str(before.rows), str(after.rows))
 
 
-def _refuse_other_columns(name: str, before: TableFingerprint, after: TableFingerprint) -> None:
-    unknown = [column.name for column in after.columns if column.name not in {old.name for old in before.columns}]
+def _refuse_what_cannot_be_compared(name: str, before: TableFingerprint, after: TableFingerprint) -> None:
+    known = {column.name for column in before.columns}
+    unknown = [column.name for column in after.columns if column.name not in known]
     if unknown:
-        raise VerificationError(
-            f"The second fingerprint of {name} also covers {', '.join(unknown)}, so the two cannot be compared. "
-            "Take the second one like the first: take(connection, like=before)."
-        )
+        raise _incomparable(name, f"also covers {', '.join(unknown)}")
+    if before.range_ids != after.range_ids:
+        raise _incomparable(name, f"has ranges of {after.range_ids} ids, not of {before.range_ids}")
+
+
+def _incomparable(name: str, why: str) -> VerificationError:
+    return VerificationError(
+        f"The second fingerprint of {name} {why}, so the two cannot be compared. "
+        "Take the second one like the first: take(connection, like=before)."
+    )
 
 
 def _table_to_evidence(table: TableFingerprint) -> dict[str, Any]:
@@ -142,6 +141,7 @@ def _table_to_evidence(table: TableFingerprint) -> dict[str, Any]:
         "schema": table.schema,
         "name": table.name,
         "key": table.key,
+        "range_ids": table.range_ids,
         "columns": [[column.name, column.type] for column in table.columns],
         "ranges": {name: [part.rows, str(part.checksum)] for name, part in table.ranges.items()},
     }
@@ -152,6 +152,7 @@ def _table_from_evidence(evidence: Mapping[str, Any]) -> TableFingerprint:
         schema=evidence["schema"],
         name=evidence["name"],
         key=evidence["key"],
+        range_ids=evidence["range_ids"],
         columns=tuple(Column(*column) for column in evidence["columns"]),
         ranges={name: RangeFingerprint(part[0], int(part[1])) for name, part in evidence["ranges"].items()},
     )

@@ -8,7 +8,7 @@ import shutil
 import signal
 from pathlib import Path
 
-from knowledge_migration.engine.errors import BlockedError, MigrationError, VerificationError
+from knowledge_migration.engine.errors import BlockedError, MigrationError, PreconditionError, VerificationError
 from knowledge_migration.engine.pg_tools import Outcome, PgTools
 from knowledge_migration.engine.scratch import Origin
 
@@ -17,6 +17,8 @@ CORRUPTED = re.compile(
     r"valid archive|corrupt|could not uncompress|could not read|unexpected end of file|unrecognized data block|"
     r"could not find block|unsupported version"
 )
+# --lock-wait-timeout is a statement timeout on its LOCK TABLE
+LOCKED_OUT = re.compile(r"statement timeout.*LOCK TABLE|lock timeout|could not obtain lock", re.DOTALL)
 SHOWN_LINES = 5
 
 
@@ -34,7 +36,7 @@ def dump_failed(
         )
     if outcome.returncode < 0:
         return _killed("pg_dump", origin.database, outcome)
-    if "lock timeout" in outcome.stderr or "could not obtain lock" in outcome.stderr:
+    if LOCKED_OUT.search(outcome.stderr):
         return BlockedError(
             f"pg_dump could not lock the tables of {origin.database}: another session holds one exclusively "
             f"({_said(outcome)}). Wait until its schema change is over and run the backup again."
@@ -64,6 +66,12 @@ def restore_failed(outcome: Outcome, origin: Origin, tools: PgTools) -> Migratio
         return MigrationError(
             f"The scratch server lacks an extension of {origin.database}: {said}. Install it there, or set "
             "KNOWLEDGE_MIGRATION_SCRATCH_URL to a server that has it, and run the backup again."
+        )
+    if "permission denied" in outcome.stderr:
+        return PreconditionError(
+            f"The scratch server's user lacks a right that restoring {origin.database} needs: {said}. Set "
+            "KNOWLEDGE_MIGRATION_SCRATCH_URL to a user who has it (extensions such as pgvector need a superuser, or "
+            "the provider's administrator role), and run the backup again."
         )
     if "unrecognized configuration parameter" in outcome.stderr:
         return MigrationError(

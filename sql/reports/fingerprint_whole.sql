@@ -2,5 +2,5 @@
 -- One scan of the table, in parallel where it is large. Takes ACCESS SHARE.
 SELECT
     count(*) AS rows,
-    coalesce(sum(hashbyteaextended(int8send(hash_record_extended(ROW({values}), 0)), 0)), 0) AS checksum
+    coalesce(sum(hash_record_extended(ROW(int8send(hash_record_extended(ROW({values}), 0))), 0)), 0) AS checksum
 FROM {table};
