@@ -29,12 +29,13 @@ legacy_database = dg.AssetSpec(
 @dg.multi_asset_check(
     specs=[dg.AssetCheckSpec(name, asset="legacy_database", blocking=True) for name in preflight.CHECKS],
     name="preflight",
+    can_subset=True,
 )
-def preflight_checks(migration: Migration) -> Iterator[dg.AssetCheckResult]:
+def preflight_checks(context: dg.AssetCheckExecutionContext, migration: Migration) -> Iterator[dg.AssetCheckResult]:
     """Version, rights, extensions, schema, long transactions, disk, names: reads the catalog only."""
-    with reporting.failing_clearly(), migration.preflight() as context:
-        for outcome in preflight.preflight(context):
-            yield reporting.check_result(outcome, asset="legacy_database")
+    with reporting.failing_clearly(), migration.preflight() as looked_at:
+        for key in sorted(context.selected_asset_check_keys, key=lambda key: list(preflight.CHECKS).index(key.name)):
+            yield reporting.check_result(preflight.CHECKS[key.name](looked_at), asset="legacy_database")
 
 
 @dg.asset(group_name=GROUP, deps=["legacy_database"], kinds={"postgres"})
@@ -99,7 +100,7 @@ def legacy_snapshot(context: dg.AssetExecutionContext, migration: Migration) -> 
             scratch=migration.environment.scratch,
             tools_directory=migration.settings.knowledge_migration_pg_bin,
             range_ids=migration.settings.fingerprint_range_ids,
-            dagster_run_id=context.run_id,
+            dagster_run_id=context.run.run_id,
             progress=reporting.teller(context.log.info, "verified backup"),
         )
     frame = taken.inventory.as_frame()
@@ -160,7 +161,7 @@ def data_quality_report(context: dg.AssetExecutionContext, migration: Migration)
             connection,
             "data_quality",
             {"findings": reporting.plain(frame.to_dict("records"))},
-            dagster_run_id=context.run_id,
+            dagster_run_id=context.run.run_id,
         )
     samples = {
         f"sample_{result.finding.name}": reporting.rows_table([reporting.plain(row) for row in result.sample[:10]])
@@ -200,7 +201,7 @@ def performance_baseline(context: dg.AssetExecutionContext, migration: Migration
         reporting.teller(context.log.info, "performance baseline")(
             f"{migration.settings.baseline_samples} samples of {len(measured.latencies)} queries, slowest p95 {slowest:.1f} ms"
         )
-        evidence.record(connection, "performance_baseline", measured.to_evidence(), dagster_run_id=context.run_id)
+        evidence.record(connection, "performance_baseline", measured.to_evidence(), dagster_run_id=context.run.run_id)
     frame = measured.as_frame()
     return dg.MaterializeResult(
         metadata={

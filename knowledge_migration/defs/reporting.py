@@ -3,7 +3,7 @@
 import base64
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
@@ -18,16 +18,25 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def table(frame: "pd.DataFrame") -> dg.MarkdownMetadataValue:
+def table(frame: "pd.DataFrame") -> dg.TableMetadataValue:
     """A frame as a table of the UI."""
-    return dg.MetadataValue.md(frame.to_markdown(index=False, intfmt=",") if len(frame) else "*none*")
+    records = frame.astype(object).where(frame.notna(), None).to_dict("records")
+    return rows_table([{str(key): value for key, value in row.items()} for row in records])
 
 
-def rows_table(rows: Sequence[dict[str, Any]]) -> dg.MarkdownMetadataValue:
-    """Rows of a query as a table of the UI."""
-    import pandas as pd
+def rows_table(rows: Sequence[Mapping[str, Any]]) -> dg.TableMetadataValue:
+    """Rows as a table of the UI."""
+    records = [dg.TableRecord({str(key): _cell(value) for key, value in row.items()}) for row in rows]
+    schema = None if records else dg.TableSchema(columns=[dg.TableColumn("nothing", "string")])
+    return dg.MetadataValue.table(records=records, schema=schema)
 
-    return table(pd.DataFrame(list(rows)))
+
+def _cell(value: Any) -> Any:
+    """A value as a cell can hold it: whole numbers stay numbers, what is nested becomes text."""
+    if hasattr(value, "item"):
+        value = value.item()
+    value = plain(value)
+    return value if value is None or isinstance(value, str | int | float | bool) else str(value)
 
 
 def picture(png: bytes, words: str) -> dg.MarkdownMetadataValue:

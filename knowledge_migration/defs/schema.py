@@ -26,7 +26,7 @@ def proposal_schema(context: dg.AssetExecutionContext, migration: Migration) -> 
             preconditions,
             migration.lock_limits,
             backup_max_age_hours=migration.settings.backup_max_age_hours,
-            dagster_run_id=context.run_id,
+            dagster_run_id=context.run.run_id,
             on_step=lambda result: context.log.info(
                 f"{result.step.name}: {result.outcome} ({result.attempts} attempts)"
             ),

@@ -132,9 +132,7 @@ def message_rows(
 ) -> Iterator[Row]:
     """A message for each paragraph; they count as analyzed, since each has a topic."""
     paragraphs = (
-        (section, number, text)
-        for section in sections
-        for number, text in enumerate(section.paragraphs(), start=1)
+        (section, number, text) for section in sections for number, text in enumerate(section.paragraphs(), start=1)
     )
     for id, (section, number, text) in enumerate(paragraphs, start=1):
         sent_at = EPOCH + id * _BETWEEN_MESSAGES

@@ -6,7 +6,7 @@ Only for databases of our own (the demonstration, tests, benchmarks): a table th
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain, groupby
+from itertools import groupby
 from typing import Any
 
 from psycopg import sql
@@ -57,7 +57,8 @@ def load(database: Database, knowledge_base: KnowledgeBase, *, progress: Progres
 def _refuse_rows(connection: Connection, table: str) -> None:
     if connection.execute(statement("legacy/any_row", table=f"public.{table}")).fetchone():
         raise MigrationError(
-            f"Table {table} already holds rows; only an empty legacy schema is filled. Nothing was stored."
+            f"Table {table} already holds rows; only an empty legacy schema is filled. Nothing was "
+            "stored; use an empty database."
         )
 
 
@@ -77,7 +78,7 @@ def _copy_run(connection: Connection, table: str, columns: Sequence[str], rows: 
     )
     count = 0
     with connection.cursor() as cursor, cursor.copy(command) as copy:
-        for row in chain(rows):
+        for row in rows:
             copy.write_row([_value(column, row[column]) for column in columns])
             count += 1
     return count

@@ -1,0 +1,55 @@
+"""The code location as an operator and a fresh interpreter find it."""
+
+import subprocess
+import sys
+
+import dagster as dg
+
+from knowledge_migration.definitions import build_defs, defs
+from knowledge_migration.defs.operations import validation_job
+
+GROUPS = {"phase_0_preparation", "phase_1_schema", "phase_3_backfill"}
+
+
+def python(code: str) -> str:
+    """What a new interpreter prints."""
+    return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.strip()
+
+
+def test_a_fresh_interpreter_loads_the_code_location_without_great_expectations_or_pandas() -> None:
+    found = python(
+        "import sys, knowledge_migration.definitions\n"
+        "print([name for name in ('great_expectations', 'pandas', 'altair', 'rapidfuzz') if name in sys.modules])"
+    )
+    assert found == "[]"
+
+
+def test_the_definitions_can_be_loaded_as_a_code_location() -> None:
+    dg.Definitions.validate_loadable(build_defs())
+
+
+def test_every_asset_stands_in_a_phase_and_says_what_it_does() -> None:
+    for spec in defs.resolve_all_asset_specs():
+        assert spec.group_name in GROUPS, spec.key
+        assert spec.description, spec.key
+
+
+def test_every_asset_that_writes_to_a_users_table_says_how_to_undo_it() -> None:
+    writing = {"evidence_store", "proposal_schema", "topic_backfill", "atom_backfill", "backfill_completion"}
+    for spec in defs.resolve_all_asset_specs():
+        if spec.key.to_user_string() in writing:
+            assert "Undo:" in (spec.description or ""), spec.key
+
+
+def test_every_job_says_what_it_does() -> None:
+    for job in defs.resolve_all_job_defs():
+        if not job.name.startswith("__"):
+            assert job.description, job.name
+
+
+def test_the_validation_job_holds_every_check_that_is_not_part_of_an_asset() -> None:
+    graph = defs.resolve_asset_graph()
+    checks = {key.name for key in validation_job.selection.resolve_checks(graph)}
+    inside_assets = {"partition_is_fully_linked", "partition_values_are_equal"}
+    everything = {key.name for key in graph.asset_check_keys}
+    assert everything - checks == inside_assets
