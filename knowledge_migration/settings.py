@@ -8,12 +8,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from knowledge_migration.engine.errors import MigrationError
+
+LARGEST_MILLISECONDS = 2**31 - 1  # PostgreSQL's limit for a timeout
 
 
 class SettingsError(MigrationError):
@@ -26,7 +28,7 @@ def _postgresql_url(url: SecretStr | None) -> SecretStr | None:
         return None
     try:
         parsed = make_url(url.get_secret_value())
-    except ArgumentError as error:
+    except (ArgumentError, ValueError) as error:  # what follows a colon may be a password: never in the message
         raise ValueError("is not a URL; expected postgresql://user:password@host:5432/database") from error
     if parsed.get_backend_name() not in ("postgresql", "postgres"):
         raise ValueError("is not a PostgreSQL URL; expected postgresql://user:password@host:5432/database")
@@ -35,13 +37,21 @@ def _postgresql_url(url: SecretStr | None) -> SecretStr | None:
     return url
 
 
+def _place(url: SecretStr) -> tuple[object, ...]:
+    """Which database an address names, whoever connects and however."""
+    parsed = make_url(url.get_secret_value())
+    return parsed.host, parsed.port or 5432, parsed.query.get("host"), parsed.database
+
+
 PostgresUrl = Annotated[SecretStr | None, AfterValidator(_postgresql_url)]
 
 
 class Settings(BaseSettings):
     """All settings; see the module for how they are read."""
 
-    model_config = SettingsConfigDict(env_file=".env", extra="ignore", frozen=True, env_ignore_empty=True)
+    model_config = SettingsConfigDict(
+        env_file=".env", extra="ignore", frozen=True, env_ignore_empty=True, allow_inf_nan=False
+    )
 
     # --- where things are ---------------------------------------------------------------------------------------
     knowledge_migration_database_url: PostgresUrl = Field(
@@ -108,7 +118,10 @@ class Settings(BaseSettings):
         default=0.5, ge=0, description="A transaction older than this on the table is waited for, not queued behind."
     )
     index_build_timeout_minutes: float = Field(
-        default=240.0, gt=0, description="Cap on one concurrent index build, which may wait for old transactions."
+        default=240.0,
+        gt=0,
+        le=LARGEST_MILLISECONDS // 60_000,
+        description="Cap on one concurrent index build, which may wait for old transactions.",
     )
     reader_stall_limit_ms: float = Field(
         default=250.0, gt=0, description="Longest stall of a reader that the schema phase may cause."
@@ -128,10 +141,16 @@ class Settings(BaseSettings):
         default=200, ge=1, description="Most partitions per table; the width grows beyond the setting to keep to it."
     )
     migration_statement_timeout_ms: int = Field(
-        default=10_000, ge=100, description="Longest time of one backfill batch; it is halved and tried again then."
+        default=10_000,
+        ge=100,
+        le=LARGEST_MILLISECONDS,
+        description="Longest time of one backfill batch; it is halved and tried again then.",
     )
     migration_lock_timeout_ms: int = Field(
-        default=1_000, ge=1, description="Longest wait of a backfill batch for a row that a user holds."
+        default=1_000,
+        ge=1,
+        le=LARGEST_MILLISECONDS,
+        description="Longest wait of a backfill batch for a row that a user holds.",
     )
     migration_retry_attempts: int = Field(
         default=8, ge=1, description="Attempts for one batch that meets locks, deadlocks or timeouts."
@@ -152,6 +171,15 @@ class Settings(BaseSettings):
     knowledge_proposals_auto_approve_threshold: float = Field(
         default=0.95, ge=0.0, le=1.0, description="Confidence from which a proposal is approved automatically."
     )
+
+    @field_validator("knowledge_migration_dagster_url")
+    @classmethod
+    def _dagster_keeps_out(cls, url: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        """Refuses the migrated database for Dagster's own tables."""
+        migrated = info.data.get("knowledge_migration_database_url")
+        if url and migrated and _place(url) == _place(migrated):
+            raise ValueError("is the database to migrate; Dagster's tables need a database of their own")
+        return url
 
     @property
     def home(self) -> Path:

@@ -1,6 +1,7 @@
 """The audit log: who did what, when and why, written in the transaction of the deed."""
 
 import getpass
+import os
 import socket
 from typing import Any
 
@@ -11,8 +12,12 @@ from knowledge_migration.engine.statements import text_of
 
 
 def operator() -> str:
-    """Who runs this process, as the audit log names them."""
-    return f"{getpass.getuser()}@{socket.gethostname()}"
+    """Who runs this process, as the audit log names them; in a container the user may have a number only."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = f"uid {os.getuid()}"
+    return f"{user}@{socket.gethostname()}"
 
 
 def record(

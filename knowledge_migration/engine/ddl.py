@@ -3,12 +3,13 @@
 A statement that locks a live table runs in its own transaction with a short lock_timeout, a bounded number of times;
 while a long transaction holds the table it waits beside the queue, since a waiting ACCESS EXCLUSIVE blocks every later
 reader. Indexes are built concurrently; what a broken build left behind is dropped and built again. Every step asks the
-catalog first whether it is done, so a phase that was killed anywhere is completed by running it again.
+catalog first whether it is done, so a phase that was killed anywhere is completed by running it again; what it makes is
+written down in `migration.schema_object`, in the same transaction.
 """
 
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -17,7 +18,7 @@ import psycopg
 from psycopg import sql
 
 from knowledge_migration.engine.database import Connection
-from knowledge_migration.engine.errors import BlockedError
+from knowledge_migration.engine.errors import BlockedError, MigrationError
 from knowledge_migration.engine.schema_steps import Direction, LockLevel, Step
 from knowledge_migration.engine.statements import statement, text_of
 
@@ -56,7 +57,7 @@ class LockLimits:
 
     def pause(self, attempt: int) -> None:
         """Waits before the next attempt: doubling from 0.1 s to the limit, between half and all of it at random."""
-        longest = min(0.1 * 2**attempt, self.retry_max_seconds)
+        longest = min(0.1 * 2 ** min(attempt, 32), self.retry_max_seconds)
         self.sleep(longest * random.uniform(0.5, 1.0))
 
 
@@ -76,7 +77,7 @@ class StepResult:
             "revision": self.step.revision,
             "step": self.step.name,
             "kind": self.step.kind,
-            "locks": ", ".join(self.step.touches) or "nothing live",
+            "locks": ", ".join(self.step.touches if self.step.lock(self.direction) != "none" else ()) or "nothing live",
             "outcome": self.outcome.replace("_", " "),
             "attempts": self.attempts,
             "seconds": round(self.seconds, 3),
@@ -86,15 +87,21 @@ class StepResult:
 def run_step(connection: Connection, step: Step, direction: Direction, limits: LockLimits) -> StepResult:
     """Applies or reverts one step unless the catalog says that it is done.
 
-    Raises `BlockedError` naming the session in the way when all attempts met a lock; the step is then not applied.
+    Raises `BlockedError` naming the session in the way when all attempts met a lock, `MigrationError` with the server's
+    words when it refused the statement; the step is then not applied.
     """
     started = time.perf_counter()
     if _is_done(step, direction, object_state(connection, step)):
+        _remember(connection, step, direction)
         return StepResult(step, direction, "already_done", 0, time.perf_counter() - started)
-    if step.kind == "index":
-        attempts = _change_index(connection, step, direction, limits)
-    else:
-        attempts = _with_lock_retries(connection, step, direction, limits)
+    change = _change_index if step.kind == "index" else _change_in_transaction
+    try:
+        attempts = change(connection, step, direction, limits)
+    except psycopg.Error as error:
+        raise MigrationError(_refused(step, direction, str(error).strip())) from error
+    state = object_state(connection, step)
+    if not _is_done(step, direction, state):
+        raise MigrationError(_refused(step, direction, f"the catalog says that {step.object} is {state}"))
     return StepResult(step, direction, "done", attempts, time.perf_counter() - started)
 
 
@@ -116,72 +123,117 @@ def _is_done(step: Step, direction: Direction, state: State) -> bool:
     return state == "present"
 
 
-def _with_lock_retries(connection: Connection, step: Step, direction: Direction, limits: LockLimits) -> int:
-    command = statement(step.path(direction))
+def _remember(connection: Connection, step: Step, direction: Direction) -> None:
+    """Writes down that the step's object is ours, or that it is gone: what is not written there is never dropped."""
+    if step.kind != "validation":
+        file = "schema/object_made" if direction == "up" else "schema/object_gone"
+        connection.execute(text_of(file), {"name": step.object})
+
+
+def _refused(step: Step, direction: Direction, reason: str) -> str:
+    return (
+        f"Schema step {step.path(direction)} for {step.object} failed: {reason}. The step is not applied, those before it "
+        "stay. Correct what is named here, then run the phase again: it goes on from this step (a broken index is rebuilt)."
+    )
+
+
+def _change_in_transaction(connection: Connection, step: Step, direction: Direction, limits: LockLimits) -> int:
+    def change() -> None:
+        connection.execute(statement(step.path(direction)))
+        _remember(connection, step, direction)
+
+    what = f"Schema step {step.path(direction)}"
+    return run_locked(connection, change, step.touches, step.lock(direction), limits, what)
+
+
+def run_locked(
+    connection: Connection,
+    change: Callable[[], object],
+    tables: Sequence[str],
+    level: LockLevel,
+    limits: LockLimits,
+    what: str,
+) -> int:
+    """Runs `change` in a transaction that never queues long for its locks on `tables`; returns the attempts it took.
+
+    Raises `BlockedError` naming who holds them when all attempts met a lock; nothing is changed then.
+    """
     cause: Exception | None = None
     for attempt in range(limits.attempts):
         if attempt:
             limits.pause(attempt - 1)
-        if _holders(connection, step, direction, limits.blocker_age_seconds):
+        if _holders(connection, tables, level, limits.blocker_age_seconds):
             continue
         try:
             with connection.transaction():
                 connection.execute(_local_lock_timeout(limits.lock_timeout_ms))
-                connection.execute(command)
+                change()
             return attempt + 1
         except RETRIED as error:
             cause = error
-    raise BlockedError(_blocked(connection, step, direction, limits)) from cause
+    raise BlockedError(
+        f"{what} could not lock {', '.join(tables)} in {limits.attempts} attempts. "
+        f"{_who(_holders(connection, tables, level, 0.0))}. It is not applied and nobody was kept waiting. "
+        "End that transaction or choose a quieter time, then run the phase again: it goes on."
+    ) from cause
 
 
 def _local_lock_timeout(milliseconds: int) -> sql.Composed:
     return sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(f"{milliseconds}ms"))
 
 
-def _holders(connection: Connection, step: Step, direction: Direction, age_seconds: float) -> list[dict[str, Any]]:
-    modes = CONFLICTING[step.lock(direction)]
+def _holders(
+    connection: Connection, tables: Sequence[str], level: LockLevel, age_seconds: float
+) -> list[dict[str, Any]]:
+    modes = CONFLICTING[level]
     if not modes:
         return []
-    parameters = {
-        "tables": [f"public.{table}" for table in step.touches],
-        "modes": list(modes),
-        "age_seconds": age_seconds,
-    }
+    parameters = {"tables": [f"public.{table}" for table in tables], "modes": list(modes), "age_seconds": age_seconds}
     return connection.execute(text_of("reports/lock_holders"), parameters).fetchall()
 
 
-def _blocked(connection: Connection, step: Step, direction: Direction, limits: LockLimits) -> str:
-    holders = _holders(connection, step, direction, 0.0)
-    who = "; ".join(
-        f"pid {row['pid']} ({row['application'] or 'unnamed application'}, user {row['user']}) holds {row['mode']} on "
-        f"{row['table']} in a transaction of {row['transaction_seconds']:.1f} s, {row['state']}: {row['query']}"
+def _who(holders: Sequence[dict[str, Any]]) -> str:
+    described = "; ".join(
+        f"{_session(row)} holds {row['mode']} on {row['table']} {_since(row)}, {row['state']}: {row['query']}"
         for row in holders
     )
-    return (
-        f"Schema step {step.path(direction)} could not lock {', '.join(step.touches)} in {limits.attempts} attempts. "
-        f"{who or 'No holder is visible now: short transactions followed one another'}. The step is not applied and "
-        "nobody was kept waiting. End that transaction or choose a quieter time, then run the phase again: it goes on."
-    )
+    return described or "No holder is visible now: short transactions followed one another"
+
+
+def _session(row: dict[str, Any]) -> str:
+    if row["pid"] is None:
+        return f"{row['application']} of user {row['user']}"
+    return f"pid {row['pid']} ({row['application'] or 'unnamed application'}, user {row['user'] or 'none'})"
+
+
+def _since(row: dict[str, Any]) -> str:
+    seconds = row["transaction_seconds"]
+    return f"in a transaction of {seconds:.1f} s" if seconds is not None else "in a transaction of unknown age"
 
 
 def _change_index(connection: Connection, step: Step, direction: Direction, limits: LockLimits) -> int:
-    """Builds or drops an index concurrently; an invalid leftover is dropped first, also right after a failed build."""
+    """Builds or drops an index concurrently; an invalid leftover of an earlier build is dropped first."""
     cap_ms = int(limits.index_build_timeout_minutes * 60_000)
-    with _session_timeouts(connection, lock_timeout_ms=0, statement_timeout_ms=cap_ms):
-        if direction == "down":
-            connection.execute(statement(step.path("down")))
-            return 1
-        if object_state(connection, step) == "invalid":
-            connection.execute(statement(step.path("down")))
-        try:
-            connection.execute(statement(step.path("up")))
-        except psycopg.errors.QueryCanceled as error:
-            raise BlockedError(
-                f"Building {step.name} took longer than {limits.index_build_timeout_minutes:g} minutes "
-                "(INDEX_BUILD_TIMEOUT_MINUTES): it waits for every transaction that is older than the build. End the "
-                "oldest one (preflight lists them), then run the phase again: it drops and rebuilds the index."
-            ) from error
+    try:
+        with _session_timeouts(connection, lock_timeout_ms=0, statement_timeout_ms=cap_ms):
+            if object_state(connection, step) != "missing":
+                connection.execute(statement(step.path("down")))
+            _remember(connection, step, direction)
+            if direction == "up":
+                connection.execute(statement(step.path("up")))
+    except psycopg.errors.QueryCanceled as error:
+        raise BlockedError(_cancelled(connection, step, limits, str(error).strip())) from error
     return 1
+
+
+def _cancelled(connection: Connection, step: Step, limits: LockLimits, reason: str) -> str:
+    rows = connection.execute(text_of("reports/preflight_transactions"), {"age_seconds": 0.0}).fetchall()
+    open_now = "; ".join(f"{_session(row)} {_since(row)}, {row['state']}: {row['query']}" for row in rows)
+    return (
+        f"Index {step.name} was neither built nor dropped: {reason} (INDEX_BUILD_TIMEOUT_MINUTES is "
+        f"{limits.index_build_timeout_minutes:g}). It waits for every transaction that is older than itself; open now: "
+        f"{open_now or 'none'}. End the oldest, then run the phase again: it drops what is left and builds it anew."
+    )
 
 
 @contextmanager

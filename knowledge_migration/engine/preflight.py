@@ -13,11 +13,17 @@ from knowledge_migration.engine.catalog import legacy_differences
 from knowledge_migration.engine.database import Connection, Database
 from knowledge_migration.engine.errors import PreconditionError
 from knowledge_migration.engine.outcome import CheckOutcome
-from knowledge_migration.engine.schema import current_revision
+from knowledge_migration.engine.schema import current_revision, foreign_objects
 from knowledge_migration.engine.statements import text_of
 
 OLDEST_SERVER = 140_000
 BYTES_PER_GIB = 2**30
+
+
+def free_bytes(directory: Path) -> int:
+    """Bytes free on the disk where the directory is, or will be made."""
+    existing = next(path for path in (directory, *directory.absolute().parents) if path.exists())
+    return shutil.disk_usage(existing).free
 
 
 @dataclass(frozen=True)
@@ -29,6 +35,7 @@ class PreflightContext:
     backup_directory: Path
     scratch_is_elsewhere: bool
     long_transaction_seconds: float
+    free_bytes: Callable[[Path], int] = free_bytes
 
 
 def _server_version(context: PreflightContext) -> CheckOutcome:
@@ -50,7 +57,7 @@ def _rights(context: PreflightContext) -> CheckOutcome:
     return _outcome(
         "rights_are_sufficient",
         "The role may do what the migration does.",
-        "Run each GRANT or ALTER that is named here, or connect as the owner of the tables.",
+        "Have each statement that is named here run by a role that may, or connect as the owner of the tables.",
         rows,
     )
 
@@ -85,7 +92,8 @@ def _long_transactions(context: PreflightContext) -> CheckOutcome:
     return _outcome(
         "no_transaction_is_long",
         f"No transaction is older than {context.long_transaction_seconds:g} s, and none is prepared.",
-        "End it (or COMMIT/ROLLBACK PREPARED): schema changes and index builds wait for it.",
+        "End it (or COMMIT/ROLLBACK PREPARED): schema changes and index builds wait for it. Where the state is not "
+        "visible, GRANT pg_read_all_stats to this role first.",
         rows,
     )
 
@@ -93,8 +101,7 @@ def _long_transactions(context: PreflightContext) -> CheckOutcome:
 def _disk(context: PreflightContext) -> CheckOutcome:
     row = context.connection.execute(text_of("reports/preflight_size")).fetchone()
     assert row is not None
-    context.backup_directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    free = shutil.disk_usage(context.backup_directory).free
+    free = context.free_bytes(context.backup_directory)
     needed = int(row["bytes"])
     found = [] if free >= needed else [{"free_gib": free / BYTES_PER_GIB, "needed_gib": needed / BYTES_PER_GIB}]
     return _outcome(
@@ -108,13 +115,11 @@ def _disk(context: PreflightContext) -> CheckOutcome:
 
 
 def _names(context: PreflightContext) -> CheckOutcome:
-    ours = current_revision(context.connection) is not None
-    rows = [] if ours else context.connection.execute(text_of("reports/preflight_names")).fetchall()
     return _outcome(
         "names_are_free",
         "No object of somebody else's has a name that the migration uses.",
-        "Rename or remove the objects named here; they were not made by this migration (it has recorded no revision).",
-        rows,
+        "Rename or remove the objects named here: this migration has not made them, so it neither adopts nor drops them.",
+        foreign_objects(context.connection),
         recorded_revision=current_revision(context.connection) or "none",
     )
 

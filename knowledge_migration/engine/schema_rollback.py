@@ -1,28 +1,42 @@
 """The way back from phase 1: to the recorded revision, and not over proposals that exist nowhere else.
 
 First the proposal tables are frozen (a trigger refuses new writes), so that what is counted and exported is all there
-will ever be; if the rollback is refused, they are thawed again. A proposal exists nowhere else unless it is the
-backfilled image of a row. The legacy tables lose the two link columns and nothing else.
+will ever be; if the rollback is refused or stopped, they are thawed again, and the freeze ends with this process
+however that dies. A proposal exists nowhere else unless it is the backfilled image of a row. The legacy tables lose the
+two link columns and nothing else. Killed anywhere, a second run completes it.
 """
 
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import LiteralString, TextIO
+
+from psycopg import sql
+from psycopg.types.json import set_json_loads
 
 from knowledge_migration.engine import audit
 from knowledge_migration.engine.backfill.runner import WORK as BACKFILL_WORK
 from knowledge_migration.engine.database import Connection, Database
-from knowledge_migration.engine.ddl import LockLimits
-from knowledge_migration.engine.errors import MigrationError, PreconditionError
+from knowledge_migration.engine.ddl import LockLimits, object_state, run_locked
+from knowledge_migration.engine.errors import BlockedError, MigrationError, PreconditionError
 from knowledge_migration.engine.exclusive import exclusive
-from knowledge_migration.engine.schema import OnStep, SchemaChange, current_revision, downgrade
-from knowledge_migration.engine.schema_steps import EVIDENCE_REVISION
+from knowledge_migration.engine.schema import OnStep, SchemaChange, current_revision, downgrade, made_objects
+from knowledge_migration.engine.schema_steps import STEPS
 from knowledge_migration.engine.statements import statement, text_of
 
-TABLES = ("knowledge_extraction_runs", "topic_proposals", "atom_proposals", "feature_flags")
+PROPOSAL_TABLES = ("topic_proposals", "atom_proposals")
+TABLES = ("knowledge_extraction_runs", *PROPOSAL_TABLES, "feature_flags")
+# A DELETE of a row that a proposal resembles clears the reference, which is an UPDATE, but not of the status.
+FROZEN: dict[str, LiteralString] = {
+    "knowledge_extraction_runs": "INSERT",
+    "topic_proposals": "INSERT OR UPDATE OF status",
+    "atom_proposals": "INSERT OR UPDATE OF status",
+}
 
 
 @dataclass(frozen=True)
@@ -36,10 +50,11 @@ class SchemaRollback:
 
 def proposals_without_copy(connection: Connection) -> dict[str, int]:
     """Per table, the proposals that exist nowhere else; empty when the tables are not there."""
-    if connection.execute("SELECT to_regclass('public.atom_proposals') AS there").fetchone() == {"there": None}:
-        return {}
-    rows = connection.execute(text_of("rollback/proposals_without_copy")).fetchall()
-    return {row["proposals"]: row["rows"] for row in rows if row["rows"]}
+    counts = {}
+    for table in _present(connection, PROPOSAL_TABLES):
+        row = connection.execute(statement("rollback/proposals_without_copy", table=f"public.{table}")).fetchone()
+        counts[table] = int(row["rows"]) if row else 0
+    return {table: count for table, count in counts.items() if count}
 
 
 def rollback_schema(
@@ -52,43 +67,70 @@ def rollback_schema(
     dagster_run_id: str | None = None,
     on_step: OnStep | None = None,
 ) -> SchemaRollback:
-    """Takes the schema back to our own evidence store.
+    """Takes the schema back to our own evidence store; does nothing where phase 1 was never begun.
 
-    Raises `PreconditionError` when proposals would be lost and no export file is named, `BusyError` during a backfill.
+    Raises `PreconditionError` when proposals would be lost and no export file is named, `BusyError` during a backfill,
+    `BlockedError` when a lock could not be had; the proposal tables that are still there are writable then.
     """
+
     with database.connect("schema rollback") as connection, exclusive(connection, BACKFILL_WORK):
-        exported = 0
-        if current_revision(connection) not in (None, EVIDENCE_REVISION):
-            with _frozen(connection):
-                exported = _export_or_refuse(connection, export_to)
-        change = downgrade(database, limits, on_step=on_step)
+        revision = current_revision(connection)
+        if revision is None:
+            return SchemaRollback(downgrade(database, limits, on_step=on_step), 0, None)
+
+        def tell(action: str, after: dict[str, object]) -> None:
+            who = {"reason": reason, "actor": actor, "dagster_run_id": dagster_run_id}
+            audit.record(connection, action, "phase 1", before={"revision": revision}, after=after, **who)
+
+        with _frozen(connection, limits):
+            exported = _export_or_refuse(connection, export_to)
+            tell("rollback schema begun", {"exported": exported})
+            change = downgrade(database, limits, on_step=on_step)
         with connection.transaction():
             connection.execute(text_of("rollback/freeze_forgotten"))
-            audit.record(
-                connection,
-                "rollback schema",
-                "phase 1",
-                reason=reason,
-                actor=actor,
-                dagster_run_id=dagster_run_id,
-                before={"revision": change.from_revision},
-                after={"revision": change.to_revision, "exported": exported},
-            )
-    return SchemaRollback(change, exported, export_to if exported else None)
+            tell("rollback schema", {"revision": change.to_revision, "exported": exported})
+    return SchemaRollback(change, exported, export_to)
+
+
+def _present(connection: Connection, names: Iterable[str]) -> list[str]:
+    """Those of our tables that are there: a rollback that was killed has dropped some, and one may be somebody else's."""
+    made = made_objects(connection)
+    query = "SELECT to_regclass(%(name)s) IS NOT NULL AS there"
+    return [
+        name
+        for name in names
+        if f"public.{name}" in made
+        and connection.execute(query, {"name": f"public.{name}"}).fetchone() == {"there": True}
+    ]
 
 
 @contextmanager
-def _frozen(connection: Connection) -> Iterator[None]:
+def _frozen(connection: Connection, limits: LockLimits) -> Iterator[None]:
     """Refuses writes to the proposal tables from here on; thaws them when the body does not succeed."""
-    with connection.transaction():
-        connection.execute("SET LOCAL lock_timeout = '5s'")
-        connection.execute(text_of("rollback/freeze"))
     try:
+        connection.execute(text_of("rollback/freeze_rule"))
+        for table in _present(connection, FROZEN):
+            _freeze(connection, table, limits)
         yield
     except BaseException:
-        with connection.transaction():
-            connection.execute(text_of("rollback/thaw"))
+        for table in _present(connection, FROZEN):
+            _thaw(connection, table, limits)
         raise
+
+
+def _freeze(connection: Connection, table: str, limits: LockLimits) -> None:
+    """One table a transaction: locks on two at once could deadlock with a user's extraction."""
+    names = {"events": sql.SQL(FROZEN[table]), "pid": sql.Literal(connection.info.backend_pid)}
+    command = statement("rollback/freeze", table=f"public.{table}", **names)
+    run_locked(connection, partial(connection.execute, command), (table,), "share_row_exclusive", limits, "The freeze")
+
+
+def _thaw(connection: Connection, table: str, limits: LockLimits) -> None:
+    """Drops the trigger where that is possible at once; where not, it refuses nothing once this session has ended."""
+    command = statement("rollback/thaw", table=f"public.{table}")
+    once = replace(limits, attempts=1)
+    with suppress(BlockedError):
+        run_locked(connection, partial(connection.execute, command), (table,), "access_exclusive", once, "The thaw")
 
 
 def _export_or_refuse(connection: Connection, export_to: Path | None) -> int:
@@ -103,23 +145,65 @@ def _export_or_refuse(connection: Connection, export_to: Path | None) -> int:
 
 
 def export(connection: Connection, path: Path) -> int:
-    """Writes every row of the proposal tables as JSON lines, complete or not at all; refuses an existing file."""
+    """Writes every row of the proposal tables, and every link of a legacy row to its proposal, as JSON lines.
+
+    Complete or not at all, readable by this user only; refuses an existing file.
+    """
     if path.exists():
         raise MigrationError(f"{path} exists already. Name another file for the export; nothing was changed.")
-    partial = path.with_name(f".{path.name}.partial")
-    rows = 0
     try:
-        with partial.open("x", encoding="utf-8") as file:
-            partial.chmod(0o600)
-            for table in TABLES:
-                for row in connection.execute(statement("rollback/export_rows", table=f"public.{table}")):
-                    file.write(json.dumps({"table": table, "row": row["row"]}, ensure_ascii=False) + "\n")
-                    rows += 1
-            file.flush()
-            os.fsync(file.fileno())
-        os.link(partial, path)
+        with _written_whole(path) as file:
+            return _write_rows(connection, file)
     except OSError as error:
         raise MigrationError(f"The export to {path} failed: {error}. Nothing was changed in the database.") from error
+
+
+@contextmanager
+def _written_whole(path: Path) -> Iterator[TextIO]:
+    """A file that gets its name only when all of it is on the disk; mode 0600."""
+    number, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
+    try:
+        with os.fdopen(number, "w", encoding="utf-8") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(name, path)
+        _sync_directory(path.parent)
     finally:
-        partial.unlink(missing_ok=True)
+        Path(name).unlink(missing_ok=True)
+
+
+def _sync_directory(directory: Path) -> None:
+    """Without it a power cut could take the file's name, after the tables are gone."""
+    number = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
+
+
+def _write_rows(connection: Connection, file: TextIO) -> int:
+    """Row by row, in PostgreSQL's own JSON: no number loses a digit, and a million rows need no memory."""
+    rows = 0
+    with connection.cursor() as cursor:
+        set_json_loads(_as_text, cursor)
+        for table, query in _exported(connection):
+            for row in cursor.stream(query):
+                file.write(f'{{"table": {json.dumps(table)}, "row": {row["row"]}}}\n')
+                rows += 1
     return rows
+
+
+def _exported(connection: Connection) -> list[tuple[str, sql.Composed]]:
+    """The tables that are there, then the links of topics and atoms, which say what became of which proposal."""
+    own = [
+        (table, statement("rollback/export_rows", table=f"public.{table}")) for table in _present(connection, TABLES)
+    ]
+    linked = [
+        step.touches[0] for step in STEPS if step.kind == "column" and object_state(connection, step) == "present"
+    ]
+    return own + [(table, statement("rollback/export_links", table=f"public.{table}")) for table in linked]
+
+
+def _as_text(raw: str | bytes) -> str:
+    return raw if isinstance(raw, str) else raw.decode()

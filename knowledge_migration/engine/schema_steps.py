@@ -30,6 +30,11 @@ class Step:
     down_lock: LockLevel = "none"
     file: str = ""
 
+    @property
+    def object(self) -> str:
+        """The object's full name, under which `migration.schema_object` remembers who made it."""
+        return f"{self.relation}.{self.name}" if self.kind in ("column", "constraint") else self.name
+
     def path(self, direction: Direction) -> str:
         """The file of the statement, for `statements.statement`."""
         return f"schema/{self.revision}/{self.number:02d}_{self.file or self.name.split('.')[-1]}.{direction}"
@@ -39,9 +44,17 @@ class Step:
         return self.up_lock if direction == "up" else self.down_lock
 
 
-def _new_objects(revision: str, *objects: tuple[Kind, str, str]) -> tuple[Step, ...]:
+def _own_objects(revision: str, *objects: tuple[Kind, str, str]) -> tuple[Step, ...]:
     return tuple(
         Step(revision, number, kind, name, file=file) for number, (kind, name, file) in enumerate(objects, start=1)
+    )
+
+
+def _new_tables(revision: str, *tables: tuple[str, str]) -> tuple[Step, ...]:
+    """Nobody uses a table that is being made; the application may use one that is being dropped."""
+    return tuple(
+        Step(revision, number, "table", f"public.{table}", touches=(table,), down_lock="access_exclusive", file=file)
+        for number, (table, file) in enumerate(tables, start=1)
     )
 
 
@@ -62,14 +75,15 @@ def _link_columns(revision: str, *tables: str) -> tuple[Step, ...]:
     )
 
 
-REFERENCES: tuple[tuple[str, str, str], ...] = (
-    ("knowledge_extraction_runs", "created_by_user_id", "users"),
-    ("topic_proposals", "similar_topic_id", "topics"),
-    ("topic_proposals", "reviewed_by_user_id", "users"),
-    ("atom_proposals", "similar_atom_id", "atoms"),
-    ("atom_proposals", "reviewed_by_user_id", "users"),
-    ("topics", "migrated_from_proposal_id", "topic_proposals"),
-    ("atoms", "migrated_from_proposal_id", "atom_proposals"),
+# Table, column, referenced table, and what a DELETE there does to the reference: a user's DELETE works as before.
+REFERENCES: tuple[tuple[str, str, str, str], ...] = (
+    ("knowledge_extraction_runs", "created_by_user_id", "users", "SET NULL"),
+    ("topic_proposals", "similar_topic_id", "topics", "SET NULL"),
+    ("topic_proposals", "reviewed_by_user_id", "users", "SET NULL"),
+    ("atom_proposals", "similar_atom_id", "atoms", "SET NULL"),
+    ("atom_proposals", "reviewed_by_user_id", "users", "SET NULL"),
+    ("topics", "migrated_from_proposal_id", "topic_proposals", "NO ACTION"),
+    ("atoms", "migrated_from_proposal_id", "atom_proposals", "NO ACTION"),
 )
 
 
@@ -86,7 +100,7 @@ def _references(revision: str, kind: Kind) -> tuple[Step, ...]:
             up_lock="share_row_exclusive" if added else "share_update_exclusive",
             down_lock="access_exclusive" if added else "none",
         )
-        for number, (table, column, referenced) in enumerate(REFERENCES, start=1)
+        for number, (table, column, referenced, _) in enumerate(REFERENCES, start=1)
     )
 
 
@@ -98,7 +112,7 @@ def _indexes(revision: str, *indexes: tuple[str, str]) -> tuple[Step, ...]:
 
 
 STEPS: tuple[Step, ...] = (
-    *_new_objects(
+    *_own_objects(
         "0001_evidence",
         ("table", "migration.evidence", "evidence"),
         ("table", "migration.audit_log", "audit_log"),
@@ -107,12 +121,12 @@ STEPS: tuple[Step, ...] = (
         ("table", "migration.gate_evaluation", "gates"),
         ("function", "migration.origin_proposal_id", "origin_proposal_id"),
     ),
-    *_new_objects(
+    *_new_tables(
         "0002_proposal_tables",
-        ("table", "public.knowledge_extraction_runs", "extraction_runs"),
-        ("table", "public.topic_proposals", "topic_proposals"),
-        ("table", "public.atom_proposals", "atom_proposals"),
-        ("table", "public.feature_flags", "feature_flags"),
+        ("knowledge_extraction_runs", "extraction_runs"),
+        ("topic_proposals", "topic_proposals"),
+        ("atom_proposals", "atom_proposals"),
+        ("feature_flags", "feature_flags"),
     ),
     *_link_columns("0003_link_columns", "topics", "atoms"),
     *_references("0004_references", "constraint"),
@@ -127,6 +141,7 @@ STEPS: tuple[Step, ...] = (
 
 EVIDENCE_REVISION = "0001_evidence"
 TARGET_REVISION = STEPS[-1].revision
+REVISIONS: tuple[str, ...] = tuple(dict.fromkeys(step.revision for step in STEPS))
 
 
 def steps_of(revision: str) -> tuple[Step, ...]:

@@ -280,3 +280,17 @@ LINK_COLUMNS: dict[str, tuple[sa.Column[object], ...]] = {
     table: (sa.Column("migrated_from_proposal_id", UUID), sa.Column("migration_timestamp", _timestamp))
     for table in ("topics", "atoms")
 }
+
+
+def _link_index(table: str) -> sa.Index:
+    link = "migrated_from_proposal_id"
+    return sa.Index(
+        f"idx_{table}_migration", sa.text(link), unique=True, postgresql_where=sa.text(f"{link} IS NOT NULL")
+    )
+
+
+LINK_INDEXES: dict[str, tuple[sa.Index, ...]] = {
+    "topics": (_link_index("topics"),),
+    "atoms": (_link_index("atoms"),),
+    "topic_atoms": (sa.Index("idx_topic_atoms_atom", sa.text("atom_id")),),
+}

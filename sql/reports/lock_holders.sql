@@ -1,22 +1,32 @@
--- Sessions that hold a lock on one of the tables in a mode that conflicts, in a transaction older than the age.
--- Reads pg_locks and pg_stat_activity; the text of a query shows only to a role that may see it.
-SELECT DISTINCT ON (activity.pid)
-    activity.pid,
-    activity.usename AS "user",
-    activity.application_name AS application,
-    activity.state,
-    extract(epoch FROM clock_timestamp() - activity.xact_start)::double precision AS transaction_seconds,
+-- Who holds a lock on one of the tables in a mode that conflicts, in a transaction older than the age: sessions, and
+-- prepared transactions (they have no pid). Of another user's session only a role with pg_read_all_stats sees age, state
+-- and query; asked for age 0, such a session is told as well. Reads pg_locks, pg_stat_activity and pg_prepared_xacts.
+SELECT DISTINCT ON (held.virtualtransaction)
+    held.pid,
+    coalesce(activity.usename, prepared.owner) AS "user",
+    coalesce(activity.application_name, 'prepared transaction ' || quote_literal(prepared.gid)) AS application,
+    CASE WHEN held.pid IS NULL THEN 'prepared' ELSE coalesce(activity.state, 'state not visible') END AS state,
+    extract(epoch FROM clock_timestamp() - began.at)::double precision AS transaction_seconds,
     relation.relname AS table,
     held.mode,
-    left(regexp_replace(activity.query, '\s+', ' ', 'g'), 200) AS query
+    CASE
+        WHEN held.pid IS NULL THEN 'COMMIT PREPARED or ROLLBACK PREPARED ends it'
+        ELSE left(regexp_replace(activity.query, '\s+', ' ', 'g'), 200)
+    END AS query
 FROM pg_locks AS held
 JOIN pg_class AS relation ON relation.oid = held.relation
-JOIN pg_stat_activity AS activity ON activity.pid = held.pid
+LEFT JOIN pg_stat_activity AS activity ON activity.pid = held.pid
+LEFT JOIN pg_prepared_xacts AS prepared
+    ON held.pid IS NULL AND held.virtualtransaction = '-1/' || prepared.transaction::text
+CROSS JOIN LATERAL (SELECT coalesce(activity.xact_start, prepared.prepared) AS at) AS began
 WHERE held.granted
   AND held.locktype = 'relation'
   AND held.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-  AND relation.oid = ANY (%(tables)s::text[]::regclass[])
+  AND relation.oid IN (SELECT to_regclass(needed.name) FROM unnest(%(tables)s::text[]) AS needed (name))
   AND held.mode = ANY (%(modes)s)
-  AND activity.pid <> pg_backend_pid()
-  AND activity.xact_start < clock_timestamp() - make_interval(secs => %(age_seconds)s)
-ORDER BY activity.pid, activity.xact_start
+  AND held.pid IS DISTINCT FROM pg_backend_pid()
+  AND (
+      began.at < clock_timestamp() - make_interval(secs => %(age_seconds)s)
+      OR (began.at IS NULL AND %(age_seconds)s = 0)
+  )
+ORDER BY held.virtualtransaction, held.mode

@@ -1,19 +1,51 @@
--- What the role lacks, each with the statement that gives it. Reads the catalog only.
-SELECT 'own ' || needed.name AS missing,
-       format('ALTER TABLE %%s OWNER TO %%I, or connect as a member of its owner', needed.name, current_user) AS remedy
-FROM unnest(ARRAY['public.topics', 'public.atoms', 'public.topic_atoms']) AS needed (name)
-JOIN pg_class AS class ON class.oid = to_regclass(needed.name)
-WHERE NOT pg_has_role(current_user, class.relowner, 'USAGE')
-UNION ALL
-SELECT needed.privilege || ' on ' || needed.name,
-       format('GRANT %%s ON %%s TO %%I', needed.privilege, needed.name, current_user)
+-- What the role lacks, each with the statement that gives it. Reads the catalog only. The backup is of the whole database,
+-- so every table and sequence must be readable.
+-- Ownership is lent by membership, not by ALTER ... OWNER TO: that would take the tables from the application's role.
+SELECT 'the rights of the owner of ' || needed.name AS missing,
+       format(
+           CASE
+               WHEN current_setting('server_version_num')::integer >= 160000 THEN 'GRANT %%1$I TO %%2$I WITH INHERIT TRUE'
+               WHEN role.rolinherit THEN 'GRANT %%1$I TO %%2$I'
+               ELSE 'GRANT %%1$I TO %%2$I; ALTER ROLE %%2$I INHERIT'
+           END,
+           pg_get_userbyid(needed.owner), current_user
+       ) AS remedy
 FROM (
-    VALUES ('public.users', 'REFERENCES'), ('public.users', 'SELECT'), ('public.topics', 'SELECT'),
-           ('public.atoms', 'SELECT'), ('public.topic_atoms', 'SELECT'), ('public.atom_links', 'SELECT'),
-           ('public.messages', 'SELECT'), ('public.sources', 'SELECT'), ('public.telegram_profiles', 'SELECT')
-) AS needed (name, privilege)
-WHERE to_regclass(needed.name) IS NOT NULL
-  AND NOT has_table_privilege(current_user, to_regclass(needed.name), needed.privilege)
+    SELECT name, (SELECT relowner FROM pg_class WHERE oid = to_regclass(name)) AS owner
+    FROM unnest(ARRAY['public.topics', 'public.atoms', 'public.topic_atoms']) AS name
+    UNION ALL
+    SELECT 'schema migration', (SELECT nspowner FROM pg_namespace WHERE nspname = 'migration')
+) AS needed
+JOIN pg_roles AS role ON role.rolname = current_user
+WHERE needed.owner IS NOT NULL AND NOT pg_has_role(current_user, needed.owner, 'USAGE')
+UNION ALL
+SELECT 'REFERENCES on public.users', format('GRANT REFERENCES ON public.users TO %%I', current_user)
+WHERE NOT has_table_privilege(current_user, to_regclass('public.users'), 'REFERENCES')
+UNION ALL
+SELECT 'USAGE on schema ' || namespace.nspname, format('GRANT USAGE ON SCHEMA %%I TO %%I', namespace.nspname, current_user)
+FROM pg_namespace AS namespace
+WHERE namespace.nspname !~ '^pg_' AND namespace.nspname <> 'information_schema'
+  AND NOT has_schema_privilege(current_user, namespace.oid, 'USAGE')
+  AND EXISTS (SELECT FROM pg_class WHERE relnamespace = namespace.oid AND relkind IN ('r', 'p', 'S'))
+UNION ALL
+SELECT 'SELECT on ' || found.name, format('GRANT SELECT ON %%s TO %%I', found.name, current_user)
+FROM (
+    SELECT format('%%I.%%I', namespace.nspname, class.relname) AS name,
+           CASE class.relkind
+               WHEN 'S' THEN has_sequence_privilege(current_user, class.oid, 'SELECT')
+               ELSE has_table_privilege(current_user, class.oid, 'SELECT')
+           END AS readable
+    FROM pg_class AS class
+    JOIN pg_namespace AS namespace ON namespace.oid = class.relnamespace
+    WHERE class.relkind IN ('r', 'p', 'S')
+      AND namespace.nspname !~ '^pg_' AND namespace.nspname <> 'information_schema'
+) AS found
+WHERE NOT found.readable
+UNION ALL
+SELECT 'sight of every row of ' || class.oid::regclass || ' (it has row security)',
+       format('ALTER ROLE %%I BYPASSRLS', current_user)
+FROM pg_class AS class
+WHERE class.relrowsecurity AND row_security_active(class.oid)
 UNION ALL
 SELECT 'CREATE on schema public', format('GRANT CREATE ON SCHEMA public TO %%I', current_user)
 WHERE NOT has_schema_privilege(current_user, 'public', 'CREATE')
@@ -22,7 +54,10 @@ SELECT 'CREATE on the database', format('GRANT CREATE ON DATABASE %%I TO %%I', c
 WHERE to_regnamespace('migration') IS NULL
   AND NOT has_database_privilege(current_user, current_database(), 'CREATE')
 UNION ALL
-SELECT 'CREATEDB (to prove the backup in a scratch database)',
-       format('ALTER ROLE %%I CREATEDB, or set KNOWLEDGE_MIGRATION_SCRATCH_URL', current_user)
+SELECT 'sight of the transactions of other users', format('GRANT pg_read_all_stats TO %%I', current_user)
+WHERE NOT pg_has_role(current_user, 'pg_read_all_stats', 'USAGE')
+UNION ALL
+SELECT 'CREATEDB, to prove the backup in a scratch database (or set KNOWLEDGE_MIGRATION_SCRATCH_URL)',
+       format('ALTER ROLE %%I CREATEDB', current_user)
 FROM pg_roles
 WHERE rolname = current_user AND NOT rolcreatedb AND NOT rolsuper AND NOT %(scratch_is_elsewhere)s

@@ -1,2 +1,2 @@
--- Removes what froze the proposal tables, after they are gone.
+-- Removes the rule of the freeze with what is left of its triggers, after the proposal tables are gone.
 DROP FUNCTION IF EXISTS migration.refuse_while_leaving();

@@ -1,5 +1,2 @@
--- Lets writes to the proposal tables through again after a refused rollback.
-DROP TRIGGER IF EXISTS leaving ON public.topic_proposals;
-DROP TRIGGER IF EXISTS leaving ON public.atom_proposals;
-DROP TRIGGER IF EXISTS leaving ON public.knowledge_extraction_runs;
-DROP FUNCTION IF EXISTS migration.refuse_while_leaving();
+-- Lets writes to a proposal table through again after a refused rollback. ACCESS EXCLUSIVE on it, with a short lock_timeout.
+DROP TRIGGER IF EXISTS leaving ON {table}

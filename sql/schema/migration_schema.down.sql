@@ -1,2 +1,5 @@
--- Drops our own schema with all that it holds: ledger, audit log and evidence of this migration. Nothing of the user's.
-DROP SCHEMA migration CASCADE;
+-- Drops our own schema once its revisions are reverted. No CASCADE: what somebody else keeps in it stops this.
+DROP TABLE IF EXISTS migration.alembic_version;
+DROP TABLE migration.schema_object;
+DROP FUNCTION IF EXISTS migration.refuse_while_leaving();
+DROP SCHEMA migration;
