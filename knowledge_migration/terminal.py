@@ -158,8 +158,22 @@ def run_ui(console: Console, project: Path, port: int) -> int:
     console.print('  eval "$(.venv/bin/knowledge-migration environment)" && .venv/bin/dagster definitions validate')
     command = [str(Path(sys.executable).with_name("dagster")), "dev", "--host", "127.0.0.1", "--port", str(port)]
     child = subprocess.Popen(command, cwd=project)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda received, _: child.send_signal(received))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return child.wait()
+    except KeyboardInterrupt:
+        return _end(child)
+
+
+def _end(child: "subprocess.Popen[bytes]") -> int:
+    """Interrupts Dagster so that it ends its own children; the harder signals only if it does not."""
+    for number, patience_seconds in ((signal.SIGINT, 20), (signal.SIGTERM, 10), (signal.SIGKILL, 10)):
+        child.send_signal(number)
+        try:
+            return child.wait(patience_seconds)
+        except subprocess.TimeoutExpired:
+            continue
     return child.wait()
 
 

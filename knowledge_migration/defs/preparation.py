@@ -27,7 +27,10 @@ legacy_database = dg.AssetSpec(
 
 
 @dg.multi_asset_check(
-    specs=[dg.AssetCheckSpec(name, asset="legacy_database", blocking=True) for name in preflight.CHECKS],
+    specs=[
+        dg.AssetCheckSpec(name, asset="legacy_database", blocking=True, description=check.__doc__)
+        for name, check in preflight.CHECKS.items()
+    ],
     name="preflight",
     can_subset=True,
 )

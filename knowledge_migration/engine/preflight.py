@@ -39,6 +39,7 @@ class PreflightContext:
 
 
 def _server_version(context: PreflightContext) -> CheckOutcome:
+    """The server is PostgreSQL 14 or later."""
     version = context.connection.info.server_version
     found = [] if version >= OLDEST_SERVER else [{"server_version_num": version}]
     return _outcome(
@@ -51,6 +52,7 @@ def _server_version(context: PreflightContext) -> CheckOutcome:
 
 
 def _rights(context: PreflightContext) -> CheckOutcome:
+    """The role may do all that the migration does, the proof of the backup included."""
     rows = context.connection.execute(
         text_of("reports/preflight_rights"), {"scratch_is_elsewhere": context.scratch_is_elsewhere}
     ).fetchall()
@@ -63,6 +65,7 @@ def _rights(context: PreflightContext) -> CheckOutcome:
 
 
 def _extensions(context: PreflightContext) -> CheckOutcome:
+    """The extensions that the legacy schema uses are installed."""
     rows = context.connection.execute(text_of("reports/preflight_extensions")).fetchall()
     return _outcome(
         "extensions_are_installed",
@@ -73,6 +76,7 @@ def _extensions(context: PreflightContext) -> CheckOutcome:
 
 
 def _legacy_schema(context: PreflightContext) -> CheckOutcome:
+    """Tables, columns, types and keys are those of the legacy schema; what differs harmlessly is listed."""
     differences = legacy_differences(context.database)
     blocking = [vars(difference) for difference in differences if not difference.tolerated]
     tolerated = [vars(difference) for difference in differences if difference.tolerated]
@@ -86,6 +90,7 @@ def _legacy_schema(context: PreflightContext) -> CheckOutcome:
 
 
 def _long_transactions(context: PreflightContext) -> CheckOutcome:
+    """No transaction is so old that schema changes and index builds would wait for it."""
     rows = context.connection.execute(
         text_of("reports/preflight_transactions"), {"age_seconds": context.long_transaction_seconds}
     ).fetchall()
@@ -99,6 +104,7 @@ def _long_transactions(context: PreflightContext) -> CheckOutcome:
 
 
 def _disk(context: PreflightContext) -> CheckOutcome:
+    """There is room for the backup."""
     row = context.connection.execute(text_of("reports/preflight_size")).fetchone()
     assert row is not None
     free = context.free_bytes(context.backup_directory)
@@ -115,6 +121,7 @@ def _disk(context: PreflightContext) -> CheckOutcome:
 
 
 def _names(context: PreflightContext) -> CheckOutcome:
+    """No object of somebody else's has a name that the migration uses."""
     return _outcome(
         "names_are_free",
         "No object of somebody else's has a name that the migration uses.",

@@ -61,3 +61,11 @@ SELECT 'CREATEDB, to prove the backup in a scratch database (or set KNOWLEDGE_MI
        format('ALTER ROLE %%I CREATEDB', current_user)
 FROM pg_roles
 WHERE rolname = current_user AND NOT rolcreatedb AND NOT rolsuper AND NOT %(scratch_is_elsewhere)s
+UNION ALL
+SELECT 'CREATE EXTENSION ' || available.name || ' (the proof restores it into a scratch database; it is not a trusted extension)',
+       'connect as a superuser, or set KNOWLEDGE_MIGRATION_SCRATCH_URL to a server where the role may'
+FROM pg_extension AS installed
+JOIN pg_available_extension_versions AS available
+  ON available.name = installed.extname AND available.version = installed.extversion
+JOIN pg_roles AS role ON role.rolname = current_user
+WHERE NOT available.trusted AND NOT role.rolsuper AND NOT %(scratch_is_elsewhere)s
