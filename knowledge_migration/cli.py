@@ -9,10 +9,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
+import psycopg
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from knowledge_migration.engine.errors import MigrationError
 from knowledge_migration.environment import Environment, environment, process_variables
@@ -44,10 +46,28 @@ def main() -> None:
     try:
         app()
     except MigrationError as error:
-        Console(stderr=True, highlight=False, soft_wrap=True).print(
-            f"[bold red]{type(error).__name__}[/]: {error}", markup=True
+        _fail(type(error).__name__, str(error), error)
+    except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn, psycopg.errors.InvalidSchemaName) as error:
+        _fail(
+            "PreconditionError",
+            f"{_first_line(error)}. This database has not come so far: run phase 0 and 1 first.",
+            error,
         )
-        raise SystemExit(1) from error
+    except psycopg.errors.InsufficientPrivilege as error:
+        _fail(
+            "MissingRight", f"{_first_line(error)}. Preflight (phase 0) names each missing right and its GRANT.", error
+        )
+    except psycopg.OperationalError as error:
+        _fail("ConnectionLost", f"{_first_line(error)}. What was committed stays; run the command again.", error)
+
+
+def _fail(kind: str, words: str, error: Exception) -> NoReturn:
+    Console(stderr=True, highlight=False, soft_wrap=True).print(Text.assemble((kind, "bold red"), f": {words}"))
+    raise SystemExit(1) from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0].rstrip(".")
 
 
 @contextmanager
@@ -237,6 +257,9 @@ def rollback_backfill_command(reason: Reason, yes: Yes = False, dry_run: DryRun 
         with env.database.connect("backfill rollback") as connection:
             extent = backfill_extent(connection)
         console.print(f"Database {env.database.display}")
+        if not any(extent.values()):
+            console.print("The backfill has made no proposals here; there is nothing to take back.")
+            return
         console.print(f"Would unlink and delete: {', '.join(f'{count:,} {name}' for name, count in extent.items())}")
         if dry_run:
             return
@@ -275,6 +298,9 @@ def rollback_schema_command(
             revision = current_revision(connection) or "none"
             precious = proposals_without_copy(connection)
         console.print(f"Database {env.database.display}, schema revision {revision}")
+        if revision == "none":
+            console.print("The schema phase has not been run here; there is nothing to take back.")
+            return
         console.print(
             "Would drop knowledge_extraction_runs, topic_proposals, atom_proposals, feature_flags and the link columns"
             f"{' and the schema migration' if everything else ''}; proposals that exist nowhere else: {precious or 'none'}"

@@ -75,7 +75,7 @@ def run_migrate(console: Console, settings: Settings, env: Environment) -> bool:
     from knowledge_migration.demonstration.preparation import prepare_demonstration
     from knowledge_migration.migrate import PhaseSummary, migrate
 
-    os.environ["GX_ANALYTICS_ENABLED"] = "false"
+    console = _own_terminal(console)
     console.print(f"Database: {env.database.display}")
     lines = ProgressLines(console)
     summaries: list[PhaseSummary] = []
@@ -97,6 +97,13 @@ def run_migrate(console: Console, settings: Settings, env: Environment) -> bool:
     succeeded = all(summary.succeeded for summary in summaries)
     _print_next(console, env, succeeded, changed=any(not summary.skipped for summary in summaries))
     return succeeded
+
+
+def _own_terminal(console: Console) -> Console:
+    """The same terminal through a descriptor of its own: while a step runs, Dagster captures the process's output."""
+    if not console.is_terminal:
+        return console
+    return Console(file=os.fdopen(os.dup(console.file.fileno()), "w"), highlight=False)
 
 
 def summary_table(summaries: Sequence[Any]) -> Table:

@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 from psycopg import sql
 
-from knowledge_migration.engine import embedded_server
+from knowledge_migration.engine import embedded_server, schema
 from knowledge_migration.engine.database import Connection, Database
+from knowledge_migration.engine.ddl import LockLimits
 from knowledge_migration.engine.embedded_server import EmbeddedServer
 from knowledge_migration.engine.statements import text_of
 
 LEGACY_TEMPLATE = "legacy_template"
+EXPANDED_TEMPLATE = "expanded_template"
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 _numbers = itertools.count(1)
@@ -27,6 +29,10 @@ def _start(version: int) -> Iterator[EmbeddedServer]:
         template = server.ensure_database(LEGACY_TEMPLATE)
         with template.connect("test template") as connection:
             connection.execute(text_of("legacy/schema"))
+        expanded = server.ensure_database(EXPANDED_TEMPLATE)
+        with expanded.connect("test template") as connection:
+            connection.execute(text_of("legacy/schema"))
+        schema.upgrade(expanded, LockLimits())
         yield server
 
 
@@ -61,9 +67,7 @@ def clone(server: EmbeddedServer, template: str = LEGACY_TEMPLATE) -> Database:
 def drop(server: EmbeddedServer, database: Database) -> None:
     """Drops a test's database, sessions included."""
     with server.admin.connect("tests") as connection:
-        connection.execute(
-            sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(database.name))
-        )
+        connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(database.name)))
 
 
 @pytest.fixture
@@ -78,6 +82,22 @@ def database(server: EmbeddedServer) -> Iterator[Database]:
 def any_database(any_server: EmbeddedServer) -> Iterator[Database]:
     """An empty legacy database on each supported version."""
     cloned = clone(any_server)
+    yield cloned
+    drop(any_server, cloned)
+
+
+@pytest.fixture
+def expanded(server: EmbeddedServer) -> Iterator[Database]:
+    """An empty database after phase 1 on PostgreSQL 18."""
+    cloned = clone(server, EXPANDED_TEMPLATE)
+    yield cloned
+    drop(server, cloned)
+
+
+@pytest.fixture
+def any_expanded(any_server: EmbeddedServer) -> Iterator[Database]:
+    """An empty database after phase 1 on each supported version."""
+    cloned = clone(any_server, EXPANDED_TEMPLATE)
     yield cloned
     drop(any_server, cloned)
 

@@ -142,13 +142,12 @@ def _progress_logger(log: Callable[[str], None], work: str) -> runner.OnProgress
 
     def told(now: runner.Progress) -> None:
         nonlocal logged
-        progress.tell(
-            progress.Report(work, f"{now.rows_per_second:,.0f} rows/s", now.done_rows, now.total_rows, "rows")
-        )
+        eta = "unknown" if now.eta_seconds is None else f"{now.eta_seconds:,.0f} s"
+        words = f"{now.rows_per_second:,.0f} rows/s, ETA {eta}"
+        progress.tell(progress.Report(work, words, now.done_rows, now.total_rows, "rows"))
         if now.done_rows - logged >= LOG_EVERY_ROWS or now.done_rows == now.total_rows:
             logged = now.done_rows
-            eta = "unknown" if now.eta_seconds is None else f"{now.eta_seconds:,.0f} s"
-            log(f"{now.done_rows:,} of {now.total_rows:,} rows, {now.rows_per_second:,.0f} rows/s, ETA {eta}")
+            log(f"{now.done_rows:,} of {now.total_rows:,} rows, {words}")
 
     return told
 

@@ -1,0 +1,81 @@
+"""What the backfill tests share: rows with every oddity, a backfill of everything, and what must hold afterwards.
+
+Run as a program it is the real process that the tests kill: it backfills a database and prints a line after each batch.
+"""
+
+import sys
+from typing import Any
+
+from knowledge_migration.engine import rules
+from knowledge_migration.engine.backfill import completion, plan, runner
+from knowledge_migration.engine.backfill.control import Limits
+from knowledge_migration.engine.database import Connection, Database
+
+ROWS = """
+INSERT INTO topics (name, description, icon, color, created_at)
+SELECT 'topic ' || n, CASE n % 7 WHEN 0 THEN '' ELSE 'about ' || n END, CASE n % 2 WHEN 0 THEN 'FolderIcon' END,
+       CASE n % 3 WHEN 0 THEN '#64748B' WHEN 1 THEN 'emerald' END, CASE n % 5 WHEN 0 THEN NULL ELSE now() END
+FROM generate_series(1, 60) AS n;
+INSERT INTO atoms (type, title, content, confidence, user_approved, meta)
+SELECT CASE n % 4 WHEN 0 THEN 'mystery' ELSE 'insight' END, 'atom ' || n, CASE n % 9 WHEN 0 THEN '' ELSE 'content ' || n END,
+       CASE n % 4 WHEN 0 THEN NULL WHEN 1 THEN 0.0 WHEN 2 THEN 1.0 ELSE 0.73 END, n % 2 = 0,
+       CASE n % 3 WHEN 0 THEN 'null'::json WHEN 1 THEN '{"b": 1,  "a": [2]}'::json END
+FROM generate_series(1, 400) AS n;
+INSERT INTO topic_atoms (topic_id, atom_id) SELECT 1 + (n * k) % 60, n
+FROM generate_series(1, 390) AS n, generate_series(1, 3) AS k ON CONFLICT DO NOTHING;
+"""
+
+QUICK = Limits(batch_size=50, rate_limit_per_second=0, lock_timeout_ms=200, sleep=lambda _: None)
+
+
+def fill(database: Database) -> None:
+    """Topics and atoms with NULLs, zeros, JSON nulls, unknown types and several topics each."""
+    with database.connect("test") as connection:
+        connection.execute(ROWS)
+
+
+def partitions(connection: Connection) -> list[plan.Partition]:
+    """Every partition of both tables, small ones."""
+    plans = plan.make_plan(connection, width_ids=100, max_partitions=200)
+    return [part for made in plans.values() for part in made.partitions]
+
+
+def backfill(database: Database, limits: Limits = QUICK, on_progress: Any = None) -> completion.Completion:
+    """Plan, partitions and completion."""
+    with database.connect("test") as connection:
+        parts = partitions(connection)
+    for part in parts:
+        runner.backfill_partition(database, part, limits, on_progress=on_progress)
+    return completion.complete(database, limits)
+
+
+def broken_rules(connection: Connection) -> dict[str, int]:
+    """The rules that do not hold, with how many rows break each."""
+    outcomes = [rules.evaluate(connection, rule) for rule in rules.RULES]
+    return {outcome.name: outcome.count for outcome in outcomes if not outcome.passed}
+
+
+def count(connection: Connection, query: str) -> int:
+    """The single number that a query returns."""
+    row = connection.execute(query).fetchone()
+    assert row
+    return int(next(iter(row.values())))
+
+
+LEGACY_COLUMNS = {
+    "topics": "id, name, description, icon, color, created_at, updated_at",
+    "atoms": "id, type, title, content, confidence, user_approved, meta::text, embedding::text, created_at, updated_at",
+}
+
+
+def legacy_values(connection: Connection) -> dict[str, list[dict[str, Any]]]:
+    """Every legacy value of topics and atoms."""
+    return {
+        table: connection.execute(f"SELECT {columns} FROM {table} ORDER BY id").fetchall()  # noqa: S608
+        for table, columns in LEGACY_COLUMNS.items()
+    }
+
+
+if __name__ == "__main__":
+    slow = Limits(batch_size=10, rate_limit_per_second=40)
+    backfill(Database(sys.argv[1]), slow, on_progress=lambda now: print(now.done_rows, flush=True))
