@@ -6,8 +6,6 @@ raises on purpose end it with exit code 1 and one sentence; nothing is half done
 
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -70,12 +68,17 @@ def _first_line(error: Exception) -> str:
     return str(error).strip().partition("\n")[0].rstrip(".")
 
 
-@contextmanager
-def _project() -> Iterator[tuple[Settings, Environment]]:
-    """The installation that the settings name, with Dagster's variables set for this process."""
+def _installation() -> tuple[Settings, Environment]:
+    """The installation that the settings name; Dagster need not run, nor have any storage."""
     settings = current_settings()
-    os.environ.update(process_variables(settings, project_directory()))
-    yield settings, environment(settings)
+    return settings, environment(settings)
+
+
+def _dagster_project() -> Path:
+    """The project's directory, with the variables set in this process that Dagster needs."""
+    project = project_directory()
+    os.environ.update(process_variables(current_settings(), project))
+    return project
 
 
 def project_directory() -> Path:
@@ -100,9 +103,9 @@ def migrate() -> None:
     """
     from knowledge_migration.terminal import run_migrate
 
-    with _project() as (settings, env):
-        if not run_migrate(console, settings, env):
-            raise SystemExit(1)
+    _dagster_project()
+    if not run_migrate(console, *_installation()):
+        raise SystemExit(1)
 
 
 @app.command()
@@ -115,8 +118,7 @@ def ui(
     """
     from knowledge_migration.terminal import run_ui
 
-    with _project():
-        raise SystemExit(run_ui(console, project_directory(), port))
+    raise SystemExit(run_ui(console, _dagster_project(), port))
 
 
 @app.command(name="environment")
@@ -163,12 +165,12 @@ def backfill_dry_run(
     from knowledge_migration.engine.backfill.plan import make_plan
     from knowledge_migration.terminal import forecast_table
 
-    with _project() as (settings, env):
-        with env.database.connect("dry run") as connection:
-            plans = make_plan(
-                connection, width_ids=settings.migration_partition_ids, max_partitions=settings.migration_max_partitions
-            )
-        console.print(forecast_table(dry_run(env.database, plans, backfill_limits(settings), sample_batches=batches)))
+    settings, env = _installation()
+    with env.database.connect("dry run") as connection:
+        plans = make_plan(
+            connection, width_ids=settings.migration_partition_ids, max_partitions=settings.migration_max_partitions
+        )
+    console.print(forecast_table(dry_run(env.database, plans, backfill_limits(settings), sample_batches=batches)))
 
 
 @backfill_app.command("control")
@@ -189,7 +191,8 @@ def backfill_control(
     """
     from knowledge_migration.engine.backfill.control import read_control, set_control
 
-    with _project() as (settings, env), env.database.connect("backfill control") as connection:
+    settings, env = _installation()
+    with env.database.connect("backfill control") as connection:
         changes = pause is not None or batch_size is not None or rate is not None
         now = (
             set_control(connection, paused=pause, batch_size=batch_size, rate_limit_per_second=rate)
@@ -212,7 +215,8 @@ def quarantine_list(
     from knowledge_migration.engine.backfill.quarantine import quarantined
     from knowledge_migration.terminal import rows_table
 
-    with _project() as (_, env), env.database.connect("quarantine") as connection:
+    _, env = _installation()
+    with env.database.connect("quarantine") as connection:
         rows = quarantined(connection, state)
         console.print(rows_table(rows) if rows else "No row is in quarantine.")
 
@@ -239,7 +243,8 @@ def quarantine_decide(
         raise typer.BadParameter(f"{entity} is neither topic nor atom")
     if decision not in get_args(Decision):
         raise typer.BadParameter(f"{decision} is none of {', '.join(get_args(Decision))}")
-    with _project() as (_, env), env.database.connect("quarantine") as connection:
+    _, env = _installation()
+    with env.database.connect("quarantine") as connection:
         decide(connection, BY_NAME[entity].name, row_ids, decision, note=note)  # type: ignore[arg-type]
     console.print(f"Decided for {len(row_ids)} {entity}(s): {decision}. Complete the backfill again to act on it.")
 
@@ -253,24 +258,24 @@ def rollback_backfill_command(reason: Reason, yes: Yes = False, dry_run: DryRun 
     from knowledge_migration.engine.backfill.rollback import backfill_extent, rollback_backfill
     from knowledge_migration.terminal import counting
 
-    with _project() as (_, env):
-        with env.database.connect("backfill rollback") as connection:
-            extent = backfill_extent(connection)
-        console.print(f"Database {env.database.display}")
-        if not any(extent.values()):
-            console.print("The backfill has made no proposals here; there is nothing to take back.")
-            return
-        console.print(f"Would unlink and delete: {', '.join(f'{count:,} {name}' for name, count in extent.items())}")
-        if dry_run:
-            return
-        if not yes:
-            typer.confirm("Delete these proposals?", abort=True)
-        with counting(console, "rolling back", sum(extent.values())) as advance:
-            undone = rollback_backfill(env.database, reason=reason, on_rows=lambda _, rows: advance(rows))
-        console.print(
-            f"Deleted {sum(undone.deleted_proposals.values()):,} proposals in {undone.seconds:.1f} s "
-            f"({undone.rows_per_second:,.0f} rows/s)."
-        )
+    _, env = _installation()
+    with env.database.connect("backfill rollback") as connection:
+        extent = backfill_extent(connection)
+    console.print(f"Database {env.database.display}")
+    if not any(extent.values()):
+        console.print("The backfill has made no proposals here; there is nothing to take back.")
+        return
+    console.print(f"Would unlink and delete: {', '.join(f'{count:,} {name}' for name, count in extent.items())}")
+    if dry_run:
+        return
+    if not yes:
+        typer.confirm("Delete these proposals?", abort=True)
+    with counting(console, "rolling back", sum(extent.values())) as advance:
+        undone = rollback_backfill(env.database, reason=reason, on_rows=lambda _, rows: advance(rows))
+    console.print(
+        f"Deleted {sum(undone.deleted_proposals.values()):,} proposals in {undone.seconds:.1f} s "
+        f"({undone.rows_per_second:,.0f} rows/s)."
+    )
 
 
 @rollback_app.command("schema")
@@ -293,27 +298,27 @@ def rollback_schema_command(
     from knowledge_migration.engine.schema import current_revision, downgrade
     from knowledge_migration.engine.schema_rollback import proposals_without_copy, rollback_schema
 
-    with _project() as (settings, env):
-        with env.database.connect("schema rollback") as connection:
-            revision = current_revision(connection) or "none"
-            precious = proposals_without_copy(connection)
-        console.print(f"Database {env.database.display}, schema revision {revision}")
-        if revision == "none":
-            console.print("The schema phase has not been run here; there is nothing to take back.")
-            return
-        console.print(
-            "Would drop knowledge_extraction_runs, topic_proposals, atom_proposals, feature_flags and the link columns"
-            f"{' and the schema migration' if everything else ''}; proposals that exist nowhere else: {precious or 'none'}"
-        )
-        if dry_run:
-            return
-        if not yes:
-            typer.confirm("Drop them?", abort=True)
-        limits = lock_limits(settings)
-        undone = rollback_schema(env.database, limits, reason=reason, export_to=export)
-        if everything:
-            downgrade(env.database, limits, to=None)
-        console.print(f"Schema rolled back in {undone.change.seconds:.1f} s; {undone.exported_rows} rows exported.")
+    settings, env = _installation()
+    with env.database.connect("schema rollback") as connection:
+        revision = current_revision(connection) or "none"
+        precious = proposals_without_copy(connection)
+    console.print(f"Database {env.database.display}, schema revision {revision}")
+    if revision == "none":
+        console.print("The schema phase has not been run here; there is nothing to take back.")
+        return
+    console.print(
+        "Would drop knowledge_extraction_runs, topic_proposals, atom_proposals, feature_flags and the link columns"
+        f"{' and the schema migration' if everything else ''}; proposals that exist nowhere else: {precious or 'none'}"
+    )
+    if dry_run:
+        return
+    if not yes:
+        typer.confirm("Drop them?", abort=True)
+    limits = lock_limits(settings)
+    undone = rollback_schema(env.database, limits, reason=reason, export_to=export)
+    if everything:
+        downgrade(env.database, limits, to=None)
+    console.print(f"Schema rolled back in {undone.change.seconds:.1f} s; {undone.exported_rows} rows exported.")
 
 
 if __name__ == "__main__":

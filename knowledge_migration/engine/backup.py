@@ -33,7 +33,7 @@ def verified_backup(
     directory: Path,
     scratch: Database,
     tools_dir: Path | None = None,
-    range_ids: int | None = None,
+    range_ids: int = fingerprints.DEFAULT_RANGE_IDS,
     clock: Clock = utc_now,
     progress: Progress = silent,
 ) -> Backup:

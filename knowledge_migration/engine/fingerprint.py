@@ -31,11 +31,11 @@ from knowledge_migration.engine.hashed_columns import HashedTable
 from knowledge_migration.engine.inventory import Inventory
 from knowledge_migration.engine.statements import statement
 from knowledge_migration.engine.user_tables import reading
-from knowledge_migration.settings import current_settings
 
 __all__ = ["Difference", "Fingerprint", "RangeFingerprint", "TableFingerprint", "differences", "take"]
 
 MINIMUM_SERVER_VERSION = 140000  # the first with hash_record_extended
+DEFAULT_RANGE_IDS = 10_000
 MAX_RANGES = 10_000  # about 500 kB of evidence a table
 WHOLE_TABLE = "all"
 
@@ -45,12 +45,12 @@ def take(
     inventory: Inventory | None = None,
     *,
     like: Fingerprint | None = None,
-    range_ids: int | None = None,
+    range_ids: int = DEFAULT_RANGE_IDS,
 ) -> Fingerprint:
     """The fingerprint of the inventory's tables, or again of exactly the tables, columns and ranges of `like`.
 
     Reads in the transaction that is open on `connection`, else in one snapshot of its own; reads the inventory too
-    where none is given. `range_ids` is the wanted width of a range (default: the setting fingerprint_range_ids).
+    where none is given. `range_ids` is the wanted width of a range (the setting fingerprint_range_ids).
     Raises `PreconditionError` on a server before 14, `MigrationError` where a table may not be read.
     """
     if connection.info.server_version < MINIMUM_SERVER_VERSION:
@@ -58,7 +58,6 @@ def take(
             f"The server is PostgreSQL {connection.info.server_version // 10000}; fingerprints need 14 or later. "
             "Upgrade the server before the migration."
         )
-    wanted_ids = range_ids or current_settings().fingerprint_range_ids
     with _one_moment(connection):
         wanted = _tables_like(like) if like else _tables_of(inventory or inventories.read(connection))
         with _fixed_settings(connection):
@@ -67,7 +66,7 @@ def take(
             taken = {
                 table.label: _retaken(connection, table, like.tables[table.label])
                 if like
-                else _taken(connection, table, wanted_ids)
+                else _taken(connection, table, range_ids)
                 for table in found
             }
     return Fingerprint(taken, moment["server_version"], moment["taken_at"])
@@ -98,9 +97,9 @@ def _tables_of(inventory: Inventory) -> list[tuple[str, str]]:
     return [(table.schema, table.name) for table in inventory.tables]
 
 
-def _taken(connection: Connection, table: HashedTable, wanted_ids: int) -> TableFingerprint:
+def _taken(connection: Connection, table: HashedTable, range_ids: int) -> TableFingerprint:
     with reading(connection, table.label):
-        return _fingerprint(connection, table, _width(connection, table, wanted_ids))
+        return _fingerprint(connection, table, _width(connection, table, range_ids))
 
 
 def _retaken(connection: Connection, table: HashedTable, before: TableFingerprint) -> TableFingerprint:
@@ -117,14 +116,14 @@ def _fingerprint(connection: Connection, table: HashedTable, width: int) -> Tabl
     return TableFingerprint(table.schema, table.name, table.key, width, columns, ranges)
 
 
-def _width(connection: Connection, table: HashedTable, wanted_ids: int) -> int:
+def _width(connection: Connection, table: HashedTable, range_ids: int) -> int:
     """The wanted width of a range; more where ids lie so far apart that there would be a range for nearly every row."""
     if table.key is None:
-        return wanted_ids
+        return range_ids
     names = {"key": sql.Identifier(table.key), "table": sql.Identifier(table.schema, table.name)}
     bounds = _row(connection, statement("reports/fingerprint_key_bounds", **names))
     span = (bounds["highest"] or 0) - (bounds["lowest"] or 0)
-    width = wanted_ids
+    width = range_ids
     while span // width >= MAX_RANGES:
         width *= 10
     return width

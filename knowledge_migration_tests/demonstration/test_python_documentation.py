@@ -186,9 +186,7 @@ def test_a_name_that_is_defined_twice_is_two_atoms_and_leads_to_the_first(tmp_pa
         "shop.refill",
         "shop.sell",
     ]
-    assert [(link["from_atom_id"], link["to_atom_id"]) for link in documentation.rows("atom_links")] == [
-        (3, 1)
-    ]
+    assert [(link["from_atom_id"], link["to_atom_id"]) for link in documentation.rows("atom_links")] == [(3, 1)]
 
 
 def test_an_atom_belongs_to_its_module_and_to_the_package_that_offers_it(library: Path) -> None:

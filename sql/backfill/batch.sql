@@ -7,13 +7,7 @@
 WITH locked AS MATERIALIZED (
     SELECT source.*, migration.origin_proposal_id({table_name}, source.id) AS proposal_id
     FROM {table} AS source
-    WHERE source.id > %(after)s
-      AND source.id <= %(through)s
-      AND source.migrated_from_proposal_id IS NULL
-      AND source.id NOT IN (
-          SELECT held.row_id FROM migration.quarantine AS held
-          WHERE held.entity = %(entity)s AND held.state IN ('open', 'accepted')
-      )
+    WHERE {pending}
     ORDER BY source.id
     LIMIT %(batch_size)s
     FOR NO KEY UPDATE OF source {skip_locked}

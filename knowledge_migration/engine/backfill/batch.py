@@ -76,6 +76,7 @@ def batch_statement(entity: Entity, locked: Locked, *, refresh: bool) -> bytes:
         table_name=sql.Literal(entity.table),
         columns=sql.SQL(", ").join(sql.Identifier(name) for name, _ in columns),
         values=sql.SQL(", ").join(value for _, value in columns),
+        pending=pending_rows(),
         on_conflict=_refreshing(columns) if refresh else sql.SQL(""),
         skip_locked=_skip(locked),
     )
@@ -86,6 +87,11 @@ def _refreshing(columns: list[tuple[str, sql.Composable]]) -> sql.Composable:
     names = [*(name for name, _ in columns), "review_notes"]
     refreshed = sql.SQL(", ").join(sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name)) for name in names)
     return sql.SQL("ON CONFLICT (id) DO UPDATE SET {}").format(refreshed)
+
+
+def pending_rows() -> sql.Composed:
+    """The condition that says which rows of a range wait for their proposal."""
+    return statement("backfill/pending")
 
 
 def proposal_columns(entity: Entity) -> list[tuple[str, sql.Composable]]:
@@ -130,7 +136,12 @@ def run_single_row(connection: Connection, context: BatchContext, after_id: int)
     Returns the result and the id of the row; None when there is none left.
     """
     parameters = context.parameters(after_id, 1)
-    find = statement("backfill/next_row", table=f"public.{context.entity.table}", skip_locked=_skip(context.locked))
+    find = statement(
+        "backfill/next_row",
+        table=f"public.{context.entity.table}",
+        pending=pending_rows(),
+        skip_locked=_skip(context.locked),
+    )
     with connection.transaction():
         row = connection.execute(find, parameters).fetchone()
         if row is None:

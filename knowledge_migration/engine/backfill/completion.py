@@ -7,6 +7,7 @@ here. The run is marked completed only when a count says zero.
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from knowledge_migration.engine.backfill.batch import pending_rows
 from knowledge_migration.engine.backfill.control import Limits
 from knowledge_migration.engine.backfill.plan import Partition
 from knowledge_migration.engine.backfill.run import close_run, open_run
@@ -79,7 +80,7 @@ def _unlinked_range(connection: Connection, entity: Entity) -> Partition | None:
     if not bounds or bounds["last_id"] is None:
         return None
     parameters = {"entity": entity.name, "after": bounds["first_id"] - 1, "through": bounds["last_id"]}
-    row = connection.execute(statement("backfill/unlinked", table=table), parameters).fetchone()
+    row = connection.execute(statement("backfill/unlinked", table=table, pending=pending_rows()), parameters).fetchone()
     if not row or not row["rows"]:
         return None
     return Partition(entity.name, SWEEP_KEY, row["first_id"] - 1, bounds["last_id"])

@@ -17,6 +17,7 @@ from knowledge_migration.engine.backfill.batch import (
     BatchContext,
     BatchResult,
     Locked,
+    pending_rows,
     run_batch,
     run_single_row,
 )
@@ -168,7 +169,7 @@ class _Walk:
         """Rows of the partition that wait for their proposal; quarantined ones do not."""
         partition = self.context.partition
         row = self.connection.execute(
-            statement("backfill/unlinked", table=f"public.{BY_NAME[partition.entity].table}"),
+            statement("backfill/unlinked", table=f"public.{BY_NAME[partition.entity].table}", pending=pending_rows()),
             {"entity": partition.entity, "after": partition.after_id, "through": partition.through_id},
         ).fetchone()
         assert row is not None

@@ -1,0 +1,111 @@
+"""The command as an operator types it: real processes, exit codes, and sentences that say what to do."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from knowledge_migration.engine.database import Database
+from knowledge_migration_tests.engine.backfilling import backfill, count, fill
+
+PROJECT = Path(__file__).parents[1]
+COMMAND = Path(sys.executable).with_name("knowledge-migration")
+README = (PROJECT / "README.md").read_text()
+
+
+def run(*words: str, home: Path, url: str | None = None, directory: Path = PROJECT) -> subprocess.CompletedProcess[str]:
+    """Runs one command on a database."""
+    environment = {**os.environ, "KNOWLEDGE_MIGRATION_HOME": str(home), "COLUMNS": "200"}
+    environment.pop("DAGSTER_HOME", None)
+    if url:
+        environment["KNOWLEDGE_MIGRATION_DATABASE_URL"] = url
+    return subprocess.run(
+        [str(COMMAND), *words], check=False, env=environment, cwd=directory, capture_output=True, text=True, input=""
+    )
+
+
+def commands_of_the_readme() -> list[str]:
+    return re.findall(r"^\.venv/bin/knowledge-migration ([^#\n]+)", README, flags=re.MULTILINE)
+
+
+def test_every_command_of_the_readme_runs(expanded: Database, tmp_path: Path) -> None:
+    fill(expanded)
+    commands = commands_of_the_readme()
+    assert len(commands) >= 6
+    for command in commands:
+        done = run(*shlex.split(command), home=tmp_path, url=expanded.url)
+        assert done.returncode == 0, (command, done.stderr)
+
+
+def test_every_make_target_of_the_readme_exists() -> None:
+    targets = set(re.findall(r"^([a-z]+):", (PROJECT / "Makefile").read_text(), flags=re.MULTILINE))
+    assert set(re.findall(r"\bmake ([a-z]+)\b", README)) - {"migrate", "test", "ui", "clean", "bench"} <= {"and"}
+    assert {"migrate", "test", "ui", "clean", "bench"} <= targets
+
+
+def test_every_variable_of_the_readme_is_a_setting() -> None:
+    from knowledge_migration.settings import Settings
+
+    named = set(re.findall(r"\b((?:KNOWLEDGE|MIGRATION|DDL|BACKUP)_[A-Z_]+)\b", README))
+    assert named <= {name.upper() for name in Settings.model_fields}
+
+
+def test_help_shows_examples(tmp_path: Path) -> None:
+    for words in (["migrate"], ["backfill", "control"], ["rollback", "backfill"], ["quarantine", "decide"]):
+        done = run(*words, "--help", home=tmp_path)
+        assert done.returncode == 0
+        assert "Example" in done.stdout
+
+
+@pytest.mark.parametrize("words", [["quarantine", "list"], ["backfill", "control", "--pause"], ["backfill", "dry-run"]])
+def test_a_command_before_its_phase_says_which_to_run(words: list[str], database: Database, tmp_path: Path) -> None:
+    with database.connect("test") as connection:
+        connection.execute("INSERT INTO topics (name, description) VALUES ('a', '')")
+    done = run(*words, home=tmp_path, url=database.url)
+    assert done.returncode == 1
+    assert "run phase 0 and 1 first" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_unreachable_database_is_named_without_its_password(tmp_path: Path) -> None:
+    url = "postgresql://nobody:secret@127.0.0.1:1/x"
+    done = run("quarantine", "list", home=tmp_path, url=url)
+    assert done.returncode == 1
+    assert "Cannot connect to postgresql://nobody:***@127.0.0.1:1/x" in done.stderr
+    assert "secret" not in done.stderr + done.stdout
+
+
+def test_outside_the_project_the_command_says_where_to_run_it(tmp_path: Path) -> None:
+    done = run("migrate", home=tmp_path, directory=tmp_path, url="postgresql://u@127.0.0.1:1/x")
+    assert done.returncode == 1
+    assert "no dagster.yaml" in done.stderr
+
+
+def test_a_rollback_without_a_yes_changes_nothing(expanded: Database, tmp_path: Path) -> None:
+    fill(expanded)
+    backfill(expanded)
+    done = run("rollback", "backfill", "--reason", "a test", home=tmp_path, url=expanded.url)
+    assert done.returncode == 1
+    with expanded.connect("test") as connection:
+        assert count(connection, "SELECT count(*) FROM atom_proposals") == 400
+
+
+def test_a_rollback_needs_a_reason(expanded: Database, tmp_path: Path) -> None:
+    done = run("rollback", "backfill", "--yes", home=tmp_path, url=expanded.url)
+    assert done.returncode == 2
+    assert "--reason" in done.stderr
+
+
+def test_both_rollbacks_take_everything_back(expanded: Database, tmp_path: Path) -> None:
+    fill(expanded)
+    backfill(expanded)
+    for words in (["backfill"], ["schema", "--all"]):
+        done = run("rollback", *words, "--reason", "a test", "--yes", home=tmp_path, url=expanded.url)
+        assert done.returncode == 0, done.stderr
+    with expanded.connect("test") as connection:
+        assert count(connection, "SELECT count(*) FROM pg_namespace WHERE nspname = 'migration'") == 0
+        assert count(connection, "SELECT count(*) FROM atoms") == 400
