@@ -123,7 +123,7 @@ def ui(
 
 @app.command(name="environment")
 def print_environment() -> None:
-    """Print the variables that `dagster` commands need, for a shell to take over; keeps the server for them.
+    """Print the variables that `dagster` commands need, for a shell to take over while `ui` runs.
 
     Example: eval "$(knowledge-migration environment)"
     """

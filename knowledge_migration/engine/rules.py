@@ -72,7 +72,7 @@ _PER_ENTITY: tuple[_Wording, ...] = (
     ),
     _Wording(
         "a_proposal_has_one_entity",
-        "a_{one}_proposal_has_one_entity",
+        "{one}_proposals_serve_one_row",
         "No proposal is the origin of two rows of {table}.",
         "The unique index is missing: run the schema phase again, then look at the rows named here.",
     ),
