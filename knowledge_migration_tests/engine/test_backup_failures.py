@@ -23,11 +23,13 @@ from knowledge_migration.engine.errors import BlockedError, MigrationError
 from knowledge_migration_tests.engine.legacy_rows import fill
 
 WHOLE_BACKUP = """
+import signal
 import sys
 from pathlib import Path
 from knowledge_migration.engine.backup import verified_backup
 from knowledge_migration.engine.database import Database
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell has its children ignore it
 url, admin, folder = sys.argv[1:]
 verified_backup(Database(url), directory=Path(folder), scratch=Database(admin))
 """
