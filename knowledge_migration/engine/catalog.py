@@ -44,7 +44,7 @@ def legacy_differences(database: Database) -> list[Difference]:
         differences = [difference for table in declared for difference in _table(inspector, table, legacy=True)]
         states = _states(engine, [table.name for table in declared])
     unique = {(table.name, str(index.name)) for table in declared for index in table.indexes if index.unique}
-    return differences + [difference for difference in _invalid(states, unique) if difference.found != "missing"]
+    return differences + _invalid(states, unique & states.keys())
 
 
 def proposal_differences(database: Database) -> list[Difference]:
@@ -87,7 +87,7 @@ def _columns(
         have = found[column.name]
         expected, present = _type(column.type), _type(have["type"])
         if expected != present:
-            differences.append(Difference(name, expected, present, legacy and _tolerable(expected, present)))
+            differences.append(Difference(name, expected, present, legacy and _tolerable(column.type, have["type"])))
         if bool(column.nullable) != have["nullable"]:
             wanted, seen = _nullness(bool(column.nullable)), _nullness(have["nullable"])
             differences.append(Difference(name, wanted, seen, tolerated=legacy and bool(column.nullable)))
@@ -114,10 +114,12 @@ def _type(declared: sa.types.TypeEngine[Any]) -> str:
     return str(declared.compile(dialect=_DIALECT)).upper()
 
 
-def _tolerable(expected: str, present: str) -> bool:
-    """Integer keys of the other width, and texts without or with another limit: rows decide then, one by one."""
-    texts = ("VARCHAR", "TEXT")
-    return {expected, present} <= _INTEGERS or (expected.startswith(texts) and present.startswith(texts))
+def _tolerable(expected: sa.types.TypeEngine[Any], present: sa.types.TypeEngine[Any]) -> bool:
+    """Integer keys of the other width, texts with another limit (rows decide then, one by one), an enum with more labels."""
+    if isinstance(expected, sa.Enum) and isinstance(present, sa.Enum):
+        return set(expected.enums) <= set(present.enums)
+    words, texts = (_type(expected), _type(present)), ("VARCHAR", "TEXT")
+    return set(words) <= _INTEGERS or all(word.startswith(texts) for word in words)
 
 
 def _words(expression: str) -> list[str]:
@@ -195,7 +197,7 @@ def _foreign_keys(inspector: sa.Inspector, table: sa.Table, *, tolerated: bool) 
 
 
 def _references(inspector: sa.Inspector) -> list[Difference]:
-    """The references to and from live tables, which are added after the tables."""
+    """The references to and from live tables, which are added after the tables; one that is missing is not valid."""
     expected: dict[str, dict[str, tuple[str, str]]] = {}
     for table, column, referenced, on_delete in REFERENCES:
         expected.setdefault(table, {})[column] = (referenced, on_delete)
@@ -204,6 +206,7 @@ def _references(inspector: sa.Inspector) -> list[Difference]:
         difference
         for table in present
         for difference in _compared_references(inspector, table, expected[table], tolerated=False)
+        if difference.found != "missing"
     ]
 
 
@@ -239,7 +242,7 @@ def _ours(states: States) -> set[tuple[str, str]]:
     """What must be valid: everything on the tables of the workflow, and on live tables what the phase adds there."""
     indexes = {(table, str(index.name)) for table, added in tables.LINK_INDEXES.items() for index in added}
     keys = {(table, f"{table}_{column}_fkey") for table, column, _, _ in REFERENCES}
-    return indexes | keys | {key for key in states if key[0] in tables.proposals.tables}
+    return keys | {key for key in states if key[0] in tables.proposals.tables or key in indexes}
 
 
 def _invalid(states: States, wanted: Iterable[tuple[str, str]]) -> list[Difference]:

@@ -55,6 +55,11 @@ class LockLimits:
     index_build_timeout_minutes: float = 240.0
     sleep: Callable[[float], None] = time.sleep
 
+    @property
+    def patience_seconds(self) -> float:
+        """The longest time that all attempts together may take, within what the server takes for a timeout."""
+        return min(self.attempts * self.retry_max_seconds, 2_000_000.0)
+
     def pause(self, attempt: int) -> None:
         """Waits before the next attempt: doubling from 0.1 s to the limit, between half and all of it at random."""
         longest = min(0.1 * 2 ** min(attempt, 32), self.retry_max_seconds)
@@ -212,27 +217,30 @@ def _since(row: dict[str, Any]) -> str:
 
 
 def _change_index(connection: Connection, step: Step, direction: Direction, limits: LockLimits) -> int:
-    """Builds or drops an index concurrently; an invalid leftover of an earlier build is dropped first."""
-    cap_ms = int(limits.index_build_timeout_minutes * 60_000)
+    """Builds or drops an index concurrently; an invalid leftover of an earlier build is dropped first.
+
+    Both wait for older transactions without holding anybody up: a build as long as it may, a drop as long as other steps.
+    """
+    cap_seconds = limits.index_build_timeout_minutes * 60 if direction == "up" else limits.patience_seconds
     try:
-        with _session_timeouts(connection, lock_timeout_ms=0, statement_timeout_ms=cap_ms):
+        with _session_timeouts(connection, lock_timeout_ms=0, statement_timeout_ms=int(cap_seconds * 1000)):
             if object_state(connection, step) != "missing":
                 connection.execute(statement(step.path("down")))
             _remember(connection, step, direction)
             if direction == "up":
                 connection.execute(statement(step.path("up")))
     except psycopg.errors.QueryCanceled as error:
-        raise BlockedError(_cancelled(connection, step, limits, str(error).strip())) from error
+        raise BlockedError(_cancelled(connection, step, cap_seconds, str(error).strip())) from error
     return 1
 
 
-def _cancelled(connection: Connection, step: Step, limits: LockLimits, reason: str) -> str:
+def _cancelled(connection: Connection, step: Step, cap_seconds: float, reason: str) -> str:
     rows = connection.execute(text_of("reports/preflight_transactions"), {"age_seconds": 0.0}).fetchall()
     open_now = "; ".join(f"{_session(row)} {_since(row)}, {row['state']}: {row['query']}" for row in rows)
     return (
-        f"Index {step.name} was neither built nor dropped: {reason} (INDEX_BUILD_TIMEOUT_MINUTES is "
-        f"{limits.index_build_timeout_minutes:g}). It waits for every transaction that is older than itself; open now: "
-        f"{open_now or 'none'}. End the oldest, then run the phase again: it drops what is left and builds it anew."
+        f"Index {step.name} was neither built nor dropped: {reason} (it may take {cap_seconds:g} s; a build's limit is "
+        f"INDEX_BUILD_TIMEOUT_MINUTES). It waits for every transaction that is older than itself; open now: "
+        f"{open_now or 'none'}. End the oldest, then run the phase again: it drops what is left and goes on."
     )
 
 

@@ -1,7 +1,9 @@
 """One runner at a time: an advisory lock of a session, so that it ends with its process however that dies."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+
+import psycopg
 
 from knowledge_migration.engine.database import Connection
 from knowledge_migration.engine.errors import BusyError
@@ -31,5 +33,7 @@ def exclusive(connection: Connection, work: str, *, shared: bool = False) -> Ite
     try:
         yield
     finally:
-        if not connection.closed:
+        with suppress(
+            psycopg.OperationalError
+        ):  # a session that is lost has lost the lock; the first error is the one to tell
             connection.execute(text_of("reports/advisory_unlock"), {"work": work, "shared": shared})

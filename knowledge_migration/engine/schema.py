@@ -30,6 +30,7 @@ from knowledge_migration.engine.statements import text_of
 
 VERSION_TABLE = "alembic_version"
 VERSION_TABLE_SCHEMA = "migration"
+STORE = "migration.schema_object"
 WORK = "changing the schema"
 # A limit that the role or the database sets for the application's statements is not meant for validations and index
 # builds; Alembic's session is idle while they run.
@@ -57,10 +58,15 @@ class SchemaChange:
         return sum(result.seconds for result in self.steps)
 
 
+def exists(connection: Connection, relation: str) -> bool:
+    """Whether there is a relation of that full name."""
+    row = connection.execute("SELECT to_regclass(%(relation)s) AS found", {"relation": relation}).fetchone()
+    return row is not None and row["found"] is not None
+
+
 def current_revision(connection: Connection) -> str | None:
     """The revision that this database records; None before the first."""
-    exists = connection.execute("SELECT to_regclass('migration.alembic_version') IS NOT NULL AS there").fetchone()
-    if not exists or not exists["there"]:
+    if not exists(connection, "migration.alembic_version"):
         return None
     row = connection.execute(text_of("reports/schema_revision")).fetchone()
     return str(row["revision"]) if row else None
@@ -69,8 +75,7 @@ def current_revision(connection: Connection) -> str | None:
 def made_objects(connection: Connection) -> frozenset[str]:
     """The objects that this migration has made: written down one by one, or of a recorded revision."""
     recorded = steps_through(current_revision(connection))
-    store = connection.execute("SELECT to_regclass('migration.schema_object') AS there").fetchone()
-    if not store or store["there"] is None:
+    if not exists(connection, STORE):
         return recorded
     return recorded | {str(row["name"]) for row in connection.execute(text_of("schema/objects_made"))}
 
@@ -145,8 +150,7 @@ class _Walk:
         self.position = self.position_of(self.before)
         self.made = made_objects(connection)
         self.results: list[StepResult] = []
-        store = connection.execute("SELECT to_regclass('migration.schema_object') AS there").fetchone()
-        self.has_own_schema = store is not None and store["there"] is not None
+        self.has_own_schema = exists(connection, STORE)
 
     def position_of(self, revision: str | None) -> int:
         """How many revisions are applied at `revision`; raises `MigrationError` for one that is not ours."""

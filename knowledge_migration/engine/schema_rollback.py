@@ -25,7 +25,7 @@ from knowledge_migration.engine.database import Connection, Database
 from knowledge_migration.engine.ddl import LockLimits, object_state, run_locked
 from knowledge_migration.engine.errors import BlockedError, MigrationError, PreconditionError
 from knowledge_migration.engine.exclusive import exclusive
-from knowledge_migration.engine.schema import OnStep, SchemaChange, current_revision, downgrade, made_objects
+from knowledge_migration.engine.schema import OnStep, SchemaChange, current_revision, downgrade, exists, made_objects
 from knowledge_migration.engine.schema_steps import STEPS
 from knowledge_migration.engine.statements import statement, text_of
 
@@ -95,13 +95,7 @@ def rollback_schema(
 def _present(connection: Connection, names: Iterable[str]) -> list[str]:
     """Those of our tables that are there: a rollback that was killed has dropped some, and one may be somebody else's."""
     made = made_objects(connection)
-    query = "SELECT to_regclass(%(name)s) IS NOT NULL AS there"
-    return [
-        name
-        for name in names
-        if f"public.{name}" in made
-        and connection.execute(query, {"name": f"public.{name}"}).fetchone() == {"there": True}
-    ]
+    return [name for name in names if f"public.{name}" in made and exists(connection, f"public.{name}")]
 
 
 @contextmanager

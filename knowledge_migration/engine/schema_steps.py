@@ -33,7 +33,8 @@ class Step:
     @property
     def object(self) -> str:
         """The object's full name, under which `migration.schema_object` remembers who made it."""
-        return f"{self.relation}.{self.name}" if self.kind in ("column", "constraint") else self.name
+        on_a_relation = self.kind in ("column", "constraint", "validation")
+        return f"{self.relation}.{self.name}" if on_a_relation else self.name
 
     def path(self, direction: Direction) -> str:
         """The file of the statement, for `statements.statement`."""

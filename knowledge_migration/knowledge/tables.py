@@ -211,7 +211,8 @@ def _review_rules(entity: str, similar: str) -> list[sa.schema.SchemaItem]:
     return [
         sa.CheckConstraint("confidence >= 0 AND confidence <= 1", name="valid_confidence"),
         sa.CheckConstraint(
-            "confidence IS NOT NULL OR review_action = 'auto_approve_migration'", name="confidence_is_stated"
+            "confidence IS NOT NULL OR COALESCE(review_action, '') = 'auto_approve_migration'",
+            name="confidence_is_stated",
         ),
         sa.CheckConstraint(
             "similarity_score IS NULL OR (similarity_score >= 0 AND similarity_score <= 1)", name="valid_similarity"

@@ -4,7 +4,9 @@
 SELECT DISTINCT ON (held.virtualtransaction)
     held.pid,
     coalesce(activity.usename, prepared.owner) AS "user",
-    coalesce(activity.application_name, 'prepared transaction ' || quote_literal(prepared.gid)) AS application,
+    coalesce(
+        activity.application_name, 'prepared transaction ' || quote_literal(prepared.gid), 'a prepared transaction'
+    ) AS application,
     CASE WHEN held.pid IS NULL THEN 'prepared' ELSE coalesce(activity.state, 'state not visible') END AS state,
     extract(epoch FROM clock_timestamp() - began.at)::double precision AS transaction_seconds,
     relation.relname AS table,
@@ -16,8 +18,10 @@ SELECT DISTINCT ON (held.virtualtransaction)
 FROM pg_locks AS held
 JOIN pg_class AS relation ON relation.oid = held.relation
 LEFT JOIN pg_stat_activity AS activity ON activity.pid = held.pid
-LEFT JOIN pg_prepared_xacts AS prepared
-    ON held.pid IS NULL AND held.virtualtransaction = '-1/' || prepared.transaction::text
+LEFT JOIN pg_locks AS identity
+    ON held.pid IS NULL AND identity.pid IS NULL AND identity.locktype = 'transactionid'
+   AND identity.virtualtransaction = held.virtualtransaction
+LEFT JOIN pg_prepared_xacts AS prepared ON prepared.transaction = identity.transactionid
 CROSS JOIN LATERAL (SELECT coalesce(activity.xact_start, prepared.prepared) AS at) AS began
 WHERE held.granted
   AND held.locktype = 'relation'

@@ -1,26 +1,30 @@
 -- What the role lacks, each with the statement that gives it. Reads the catalog only. The backup is of the whole database,
 -- so every table and sequence must be readable.
 -- Ownership is lent by membership, not by ALTER ... OWNER TO: that would take the tables from the application's role.
+WITH membership AS (
+    SELECT CASE
+        WHEN current_setting('server_version_num')::integer >= 160000 THEN 'GRANT %%1$I TO %%2$I WITH INHERIT TRUE'
+        WHEN rolinherit THEN 'GRANT %%1$I TO %%2$I'
+        ELSE 'GRANT %%1$I TO %%2$I; ALTER ROLE %%2$I INHERIT'
+    END AS words
+    FROM pg_roles
+    WHERE rolname = current_user
+)
 SELECT 'the rights of the owner of ' || needed.name AS missing,
-       format(
-           CASE
-               WHEN current_setting('server_version_num')::integer >= 160000 THEN 'GRANT %%1$I TO %%2$I WITH INHERIT TRUE'
-               WHEN role.rolinherit THEN 'GRANT %%1$I TO %%2$I'
-               ELSE 'GRANT %%1$I TO %%2$I; ALTER ROLE %%2$I INHERIT'
-           END,
-           pg_get_userbyid(needed.owner), current_user
-       ) AS remedy
-FROM (
-    SELECT name, (SELECT relowner FROM pg_class WHERE oid = to_regclass(name)) AS owner
-    FROM unnest(ARRAY['public.topics', 'public.atoms', 'public.topic_atoms']) AS name
+       format(membership.words, pg_get_userbyid(needed.owner), current_user) AS remedy
+FROM membership CROSS JOIN (
+    SELECT 'public.' || relname AS name, relowner AS owner
+    FROM pg_class
+    WHERE relnamespace = to_regnamespace('public') AND relname IN ('topics', 'atoms', 'topic_atoms')
     UNION ALL
     SELECT 'schema migration', (SELECT nspowner FROM pg_namespace WHERE nspname = 'migration')
 ) AS needed
-JOIN pg_roles AS role ON role.rolname = current_user
-WHERE needed.owner IS NOT NULL AND NOT pg_has_role(current_user, needed.owner, 'USAGE')
+WHERE NOT pg_has_role(current_user, needed.owner, 'USAGE')
 UNION ALL
 SELECT 'REFERENCES on public.users', format('GRANT REFERENCES ON public.users TO %%I', current_user)
-WHERE NOT has_table_privilege(current_user, to_regclass('public.users'), 'REFERENCES')
+FROM pg_class AS users
+WHERE users.relnamespace = to_regnamespace('public') AND users.relname = 'users'
+  AND NOT has_table_privilege(current_user, users.oid, 'REFERENCES')
 UNION ALL
 SELECT 'USAGE on schema ' || namespace.nspname, format('GRANT USAGE ON SCHEMA %%I TO %%I', namespace.nspname, current_user)
 FROM pg_namespace AS namespace
@@ -54,7 +58,8 @@ SELECT 'CREATE on the database', format('GRANT CREATE ON DATABASE %%I TO %%I', c
 WHERE to_regnamespace('migration') IS NULL
   AND NOT has_database_privilege(current_user, current_database(), 'CREATE')
 UNION ALL
-SELECT 'sight of the transactions of other users', format('GRANT pg_read_all_stats TO %%I', current_user)
+SELECT 'sight of the transactions of other users', format(membership.words, 'pg_read_all_stats', current_user)
+FROM membership
 WHERE NOT pg_has_role(current_user, 'pg_read_all_stats', 'USAGE')
 UNION ALL
 SELECT 'CREATEDB, to prove the backup in a scratch database (or set KNOWLEDGE_MIGRATION_SCRATCH_URL)',

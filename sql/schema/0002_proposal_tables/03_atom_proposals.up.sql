@@ -21,7 +21,9 @@ CREATE TABLE public.atom_proposals (
     review_notes text,
     created_at timestamptz NOT NULL DEFAULT now(),
     CONSTRAINT valid_confidence CHECK (confidence >= 0 AND confidence <= 1),
-    CONSTRAINT confidence_is_stated CHECK (confidence IS NOT NULL OR review_action = 'auto_approve_migration'),
+    CONSTRAINT confidence_is_stated CHECK (
+        confidence IS NOT NULL OR coalesce(review_action, '') = 'auto_approve_migration'
+    ),
     CONSTRAINT valid_similarity CHECK (similarity_score IS NULL OR (similarity_score >= 0 AND similarity_score <= 1)),
     CONSTRAINT valid_status CHECK (
         status IN ('pending', 'approved', 'auto_approved', 'rejected', 'merged', 'withdrawn', 'parked')

@@ -1,0 +1,348 @@
+"""Each preflight check with what breaks it: exactly that is named, and the remedy it prints makes it pass."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, LiteralString
+
+import pytest
+from psycopg import sql
+from sqlalchemy.engine import URL, make_url
+
+from knowledge_migration.engine import preflight, schema
+from knowledge_migration.engine.catalog import proposal_differences
+from knowledge_migration.engine.database import Connection, Database
+from knowledge_migration.engine.ddl import LockLimits
+from knowledge_migration.engine.embedded_server import EmbeddedServer
+from knowledge_migration.engine.errors import BlockedError, PreconditionError
+from knowledge_migration.engine.outcome import CheckOutcome
+from knowledge_migration.engine.preflight import PreflightContext
+from knowledge_migration.engine.schema_steps import EVIDENCE_REVISION
+from knowledge_migration.engine.statements import text_of
+
+BRIEF = LockLimits(lock_timeout_ms=50, attempts=3, retry_max_seconds=0.2, sleep=lambda seconds: None)
+TABLES = ("users", "sources", "telegram_profiles", "messages", "topics", "atoms", "topic_atoms", "atom_links")
+SEQUENCES = ("users", "sources", "telegram_profiles", "messages", "topics", "atoms")
+
+
+@contextmanager
+def context_of(database: Database, **values: Any) -> Iterator[PreflightContext]:
+    """What the checks look at, lenient but for what is given."""
+    with database.connect("preflight") as connection:
+        lenient = PreflightContext(
+            database, connection, Path("/"), scratch_is_elsewhere=True, long_transaction_seconds=300.0
+        )
+        yield replace(lenient, **values)
+
+
+def asked(database: Database, check: str, **values: Any) -> CheckOutcome:
+    """The outcome of one check."""
+    with context_of(database, **values) as context:
+        return preflight.CHECKS[check](context)
+
+
+def run(connection: Connection, statement: LiteralString, *names: str) -> None:
+    """One statement with names in its braces."""
+    connection.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
+
+
+def test_every_check_passes_before_and_after_the_schema_phase(any_database: Database) -> None:
+    with context_of(any_database) as context:
+        before = preflight.preflight(context)
+        schema.upgrade(any_database, BRIEF)
+        after = preflight.preflight(context)
+
+    assert [outcome.name for outcome in before] == list(preflight.CHECKS)
+    assert [outcome for outcome in (*before, *after) if not outcome.passed] == []
+    assert all(outcome.description and outcome.remedy for outcome in before)
+
+
+def test_what_fails_is_named_with_its_remedy_before_a_phase_begins(database: Database, connection: Connection) -> None:
+    connection.execute("DROP TABLE atom_links")
+
+    with context_of(database) as context, pytest.raises(PreconditionError) as refused:
+        preflight.require_preflight(context)
+
+    assert "legacy_schema_is_as_expected" in str(refused.value)
+    assert "atom_links" in str(refused.value)
+    assert "KNOWLEDGE_MIGRATION_DATABASE_URL" in str(refused.value)
+
+
+def test_a_server_that_is_too_old_is_refused(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert asked(database, "server_version_is_supported").numbers["server_version"].startswith("18.")
+    monkeypatch.setattr(preflight, "OLDEST_SERVER", 190_000)
+
+    outcome = asked(database, "server_version_is_supported")
+
+    assert [list(row) for row in outcome.sample] == [["server_version_num"]]
+
+
+def test_a_missing_extension_is_named(database: Database, connection: Connection) -> None:
+    connection.execute("DROP EXTENSION vector CASCADE")
+    outcome = asked(database, "extensions_are_installed")
+
+    assert [row["extension"] for row in outcome.sample] == ["vector"]
+    assert outcome.sample[0]["available"] != "not on this server"
+
+    connection.execute("CREATE EXTENSION vector")
+    assert asked(database, "extensions_are_installed").passed
+
+
+def test_a_schema_that_differs_blocks_and_a_tolerated_difference_is_told(
+    database: Database, connection: Connection
+) -> None:
+    connection.execute("ALTER TABLE topics ALTER name TYPE varchar(300)")
+    tolerated = asked(database, "legacy_schema_is_as_expected")
+    connection.execute("ALTER TABLE topics DROP COLUMN icon")
+    blocked = asked(database, "legacy_schema_is_as_expected")
+
+    assert tolerated.passed
+    assert [row["object"] for row in tolerated.numbers["tolerated_differences"]] == ["column topics.name"]
+    assert [row["object"] for row in blocked.sample] == ["column topics.icon"]
+
+
+# --- rights -------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def role(connection: Connection, name: str, attributes: LiteralString = "LOGIN") -> Iterator[Database]:
+    """A role of this test only, and the database as it sees it."""
+    run(connection, "CREATE ROLE {} " + attributes, name)
+    try:
+        yield Database(
+            make_url(f"postgresql:///{connection.info.dbname}")
+            .set(username=name, query={"host": connection.info.host})
+            .render_as_string(hide_password=False)
+        )
+    finally:
+        for end in ("REASSIGN OWNED BY {} TO postgres", "DROP OWNED BY {}", "DROP ROLE {}"):
+            run(connection, end, name)
+
+
+def test_each_right_that_is_missing_is_named_and_its_remedy_gives_it(any_database: Database) -> None:
+    app, migrator = f"app {os.getpid()}", f'Mi"grator {os.getpid()}'
+    with (
+        any_database.connect() as connection,
+        role(connection, app) as _,
+        role(connection, migrator, "LOGIN NOINHERIT") as database,
+    ):
+        connection.execute("REVOKE ALL ON SCHEMA public FROM PUBLIC")
+        run(connection, "GRANT ALL ON SCHEMA public TO {}", app)
+        for table in TABLES:
+            run(connection, "ALTER TABLE {} OWNER TO {}", table, app)
+        before = asked(database, "rights_are_sufficient")
+
+        assert {row["missing"] for row in before.sample} == {
+            *(f"the rights of the owner of public.{table}" for table in ("topics", "atoms", "topic_atoms")),
+            "REFERENCES on public.users",
+            "USAGE on schema public",
+            *(f"SELECT on public.{table}" for table in TABLES),
+            *(f"SELECT on public.{table}_id_seq" for table in SEQUENCES),
+            "CREATE on schema public",
+            "CREATE on the database",
+            "sight of the transactions of other users",
+        }
+        assert before.count == len(before.sample)
+        left = before.sample
+        while left:
+            connection.execute(left[0]["remedy"])
+            given, left = left[0], asked(database, "rights_are_sufficient").sample
+            assert given not in left
+
+        with context_of(database) as context:
+            preflight.require_preflight(context)
+        schema.upgrade(database, BRIEF)
+        assert proposal_differences(database) == []
+        assert asked(database, "rights_are_sufficient").passed
+        schema.downgrade(database, BRIEF, to=None)
+
+
+def test_each_right_is_asked_for_by_itself(database: Database, connection: Connection) -> None:
+    with role(connection, f"migrator_{os.getpid()}") as limited:
+        for grant in (
+            "GRANT postgres TO {}",
+            "GRANT pg_read_all_stats TO {}",
+        ):
+            run(connection, grant, str(make_url(limited.url).username))
+        assert asked(limited, "rights_are_sufficient").passed
+
+        connection.execute("CREATE SCHEMA reports")
+        connection.execute("CREATE TABLE reports.weekly AS SELECT 1 AS week")
+        assert asked(limited, "rights_are_sufficient").passed
+
+        alone = asked(limited, "rights_are_sufficient", scratch_is_elsewhere=False)
+        assert "CREATEDB" in alone.sample[0]["missing"]
+        connection.execute(alone.sample[0]["remedy"])
+        rest = asked(limited, "rights_are_sufficient", scratch_is_elsewhere=False)
+        assert [row for row in rest.sample if "CREATEDB" in row["missing"]] == []
+
+
+def test_row_security_that_would_hide_rows_is_named(database: Database, connection: Connection) -> None:
+    with role(connection, f"migrator_{os.getpid()}") as limited:
+        name = str(make_url(limited.url).username)
+        for grant in ("GRANT pg_read_all_data TO {}", "GRANT CREATE, USAGE ON SCHEMA public TO {}"):
+            run(connection, grant, name)
+        connection.execute("ALTER TABLE messages ENABLE ROW LEVEL SECURITY")
+        found = [row for row in asked(limited, "rights_are_sufficient").sample if "row security" in row["missing"]]
+
+        assert [row["missing"] for row in found] == ["sight of every row of messages (it has row security)"]
+        connection.execute(found[0]["remedy"])
+        again = asked(limited, "rights_are_sufficient").sample
+        assert [row for row in again if "row security" in row["missing"]] == []
+
+
+# --- transactions -------------------------------------------------------------------------------------------------
+
+
+def test_a_long_transaction_is_named_with_its_pid_and_query(database: Database, connection: Connection) -> None:
+    with database.connect("nightly report") as other:
+        pid = other.info.backend_pid
+        other.execute("BEGIN")
+        other.execute("SELECT count(*) AS  a_report\nFROM topics")
+        long = asked(database, "no_transaction_is_long", long_transaction_seconds=0.0)
+        young = asked(database, "no_transaction_is_long", long_transaction_seconds=3600.0)
+        other.execute("COMMIT")
+        over = asked(database, "no_transaction_is_long", long_transaction_seconds=0.0)
+
+    assert [(row["pid"], row["application"], row["state"], row["query"]) for row in long.sample] == [
+        (
+            pid,
+            "knowledge_migration nightly report",
+            "idle in transaction",
+            "SELECT count(*) AS a_report FROM topics",
+        )
+    ]
+    assert long.sample[0]["transaction_seconds"] > 0
+    assert (young.passed, over.passed) == (True, True)
+
+
+def test_a_session_that_cannot_be_seen_is_not_taken_for_a_short_one(database: Database, connection: Connection) -> None:
+    with role(connection, f"migrator_{os.getpid()}") as limited:
+        unseen = asked(limited, "no_transaction_is_long")
+        assert [(row["pid"], row["state"]) for row in unseen.sample] == [
+            (connection.info.backend_pid, "state not visible")
+        ]
+        assert "pg_read_all_stats" in unseen.remedy
+
+        run(connection, "GRANT pg_read_all_stats TO {}", str(make_url(limited.url).username))
+        assert asked(limited, "no_transaction_is_long").passed
+
+
+@pytest.fixture(scope="module")
+def preparing_server(server: EmbeddedServer) -> Iterator[Database]:
+    """A server that allows prepared transactions, with the legacy schema."""
+    with tempfile.TemporaryDirectory(prefix="kmp_", ignore_cleanup_errors=True) as folder:
+        if server.system_user:
+            shutil.chown(folder, server.system_user)
+        data = f"{folder}/data"
+        _tool(server, "initdb", "-D", data, "-U", "postgres", "--auth=trust", "--encoding=UTF8", "--no-sync")
+        options = f"-h '' -k {folder} -c max_prepared_transactions=5 -c fsync=off"
+        _tool(server, "pg_ctl", "-w", "-D", data, "-l", f"{folder}/log", "-o", options, "start")
+        database = Database(
+            URL.create("postgresql", "postgres", database="postgres", query={"host": folder}).render_as_string()
+        )
+        with database.connect("test") as connection:
+            connection.execute(text_of("legacy/schema"))
+        yield database
+        _tool(server, "pg_ctl", "-w", "-D", data, "-m", "immediate", "stop")
+
+
+def _tool(server: EmbeddedServer, name: str, *arguments: str) -> None:
+    subprocess.run(
+        [server.bin_path / name, *arguments], check=True, stdout=subprocess.DEVNULL, user=server.system_user, cwd="/"
+    )
+
+
+def test_a_prepared_transaction_is_named_and_so_is_the_lock_it_holds(preparing_server: Database) -> None:
+    with preparing_server.connect("two phases") as session:
+        session.execute("BEGIN")
+        session.execute("INSERT INTO topics (name, description) VALUES ('prepared', 'd')")
+        session.execute("PREPARE TRANSACTION 'order 66'")
+
+        found = asked(preparing_server, "no_transaction_is_long", long_transaction_seconds=3600.0)
+        assert [(row["pid"], row["application"], row["state"]) for row in found.sample] == [
+            (None, "prepared transaction 'order 66'", "prepared")
+        ]
+        with pytest.raises(
+            BlockedError, match=r"prepared transaction 'order 66' of user postgres holds RowExclusiveLock"
+        ):
+            schema.upgrade(preparing_server, BRIEF)
+
+        session.execute("ROLLBACK PREPARED 'order 66'")
+        assert asked(preparing_server, "no_transaction_is_long").passed
+        schema.upgrade(preparing_server, BRIEF)
+    assert proposal_differences(preparing_server) == []
+
+
+# --- disk and names -----------------------------------------------------------------------------------------------
+
+
+def test_a_disk_that_is_too_small_is_told_and_nothing_is_made_there(database: Database, tmp_path: Path) -> None:
+    directory = tmp_path / "not" / "there"
+    small = asked(database, "disk_holds_the_backup", backup_directory=directory, free_bytes=lambda path: 2**20)
+    real = asked(database, "disk_holds_the_backup", backup_directory=directory)
+
+    assert small.sample[0]["free_gib"] == 2**-10
+    assert small.sample[0]["needed_gib"] > 2**-10
+    assert real.passed
+    assert real.numbers["free_bytes"] > real.numbers["needed_bytes"] > 2**20
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_names_that_somebody_else_has_are_told_until_the_migration_has_made_them(
+    database: Database, connection: Connection
+) -> None:
+    connection.execute("CREATE TABLE feature_flags (name text)")
+    connection.execute("CREATE INDEX idx_atoms_migration ON atoms (title)")
+    connection.execute("ALTER TABLE topics ADD COLUMN migration_timestamp date")
+    expected = ["public.feature_flags", "public.idx_atoms_migration", "public.topics.migration_timestamp"]
+
+    before = asked(database, "names_are_free")
+    schema.prepare_evidence(database, BRIEF)
+    after = asked(database, "names_are_free")
+
+    assert [row["object"] for row in before.sample] == expected
+    assert [row["object"] for row in after.sample] == expected
+    assert after.numbers == {"recorded_revision": EVIDENCE_REVISION}
+
+
+def test_our_own_objects_are_not_taken_for_somebody_elses_halfway_through_the_phase(
+    database: Database, connection: Connection
+) -> None:
+    halfway, go_on = threading.Event(), threading.Event()
+
+    def wait_at_the_table(result: Any) -> None:
+        if result.step.object == "public.topic_proposals":
+            halfway.set()
+            assert go_on.wait(60)
+
+    upgrade = threading.Thread(target=lambda: schema.upgrade(database, BRIEF, on_step=wait_at_the_table))
+    upgrade.start()
+    try:
+        assert halfway.wait(60)
+        outcome = asked(database, "names_are_free")
+    finally:
+        go_on.set()
+        upgrade.join()
+
+    assert outcome.passed
+    assert outcome.numbers == {"recorded_revision": EVIDENCE_REVISION}
+
+
+def test_a_schema_migration_that_holds_somebody_elses_tables_is_told(
+    database: Database, connection: Connection
+) -> None:
+    connection.execute("CREATE SCHEMA migration")
+    assert asked(database, "names_are_free").passed
+
+    connection.execute("CREATE TABLE migration.alembic_version AS SELECT 'abc' AS version_num")
+    outcome = asked(database, "names_are_free")
+
+    assert [row["object"] for row in outcome.sample] == ["migration.alembic_version"]
+    assert outcome.numbers == {"recorded_revision": "abc"}

@@ -1,0 +1,191 @@
+"""Settings: the strategy's defaults, each bad value refused by its name and reason, and no password in any message."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from psycopg.conninfo import conninfo_to_dict
+
+from knowledge_migration.engine import embedded_server
+from knowledge_migration.engine.database import Database, UnreachableError
+from knowledge_migration.engine.errors import MigrationError
+from knowledge_migration.settings import Settings, SettingsError, load_settings
+
+SECRET = "s3cr3t"
+
+
+@pytest.fixture(autouse=True)
+def nothing_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No setting in the environment, and no `.env` in the working directory."""
+    monkeypatch.chdir(tmp_path)
+    for name in os.environ.keys() & {field.upper() for field in Settings.model_fields}:
+        monkeypatch.delenv(name)
+
+
+def test_the_defaults_are_those_of_the_strategy() -> None:
+    settings = load_settings()
+    strategy = {
+        "knowledge_proposals_enabled": False,
+        "knowledge_proposals_dual_write": False,
+        "knowledge_proposals_cutover_percentage": 0,
+        "knowledge_proposals_auto_approve_high_confidence": True,
+        "knowledge_proposals_auto_approve_threshold": 0.95,
+        "migration_batch_size": 100,
+        "migration_rate_limit_per_second": 10,
+    }
+
+    assert {name: getattr(settings, name) for name in strategy} == strategy
+    assert settings.uses_demonstration
+
+
+def test_every_setting_says_what_it_means() -> None:
+    silent = [name for name, field in Settings.model_fields.items() if not (field.description or "").endswith(".")]
+
+    assert silent == []
+
+
+def test_a_setting_is_read_from_the_environment_before_the_env_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / ".env").write_text("MIGRATION_BATCH_SIZE=7\nddl_lock_attempts=8\nUNKNOWN=x\nBASELINE_SAMPLES=\n")
+    monkeypatch.setenv("DDL_LOCK_ATTEMPTS", "9")
+    monkeypatch.setenv("KNOWLEDGE_MIGRATION_DATABASE_URL", "")
+
+    settings = load_settings()
+
+    assert (settings.migration_batch_size, settings.ddl_lock_attempts, settings.baseline_samples) == (7, 9, 200)
+    assert settings.knowledge_migration_database_url is None
+    assert settings.home == tmp_path / ".knowledge_migration"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("MIGRATION_BATCH_SIZE", "0", "greater than or equal to 1"),
+        ("MIGRATION_BATCH_SIZE", "many", "valid integer"),
+        ("MIGRATION_BATCH_SIZE", "1.5", "valid integer"),
+        ("MIGRATION_RATE_LIMIT_PER_SECOND", "-1", "greater than or equal to 0"),
+        ("MIGRATION_RATE_LIMIT_PER_SECOND", "inf", "finite number"),
+        ("MIGRATION_STATEMENT_TIMEOUT_MS", "2147483648", "less than or equal to 2147483647"),
+        ("DDL_LOCK_TIMEOUT_MS", "1001", "less than or equal to 1000"),
+        ("DDL_LOCK_TIMEOUT_MS", "0", "greater than or equal to 1"),
+        ("DDL_RETRY_MAX_SECONDS", "nan", "finite number"),
+        ("INDEX_BUILD_TIMEOUT_MINUTES", "36000", "less than or equal to 35791"),
+        ("NEAR_DUPLICATE_SIMILARITY_PERCENT", "101", "less than or equal to 100"),
+        ("KNOWLEDGE_PROPOSALS_CUTOVER_PERCENTAGE", "101", "less than or equal to 100"),
+        ("KNOWLEDGE_PROPOSALS_AUTO_APPROVE_THRESHOLD", "1.01", "less than or equal to 1"),
+        ("KNOWLEDGE_PROPOSALS_ENABLED", "perhaps", "valid boolean"),
+        ("KNOWLEDGE_MIGRATION_RULES_SAMPLE", "1001", "less than or equal to 1000"),
+    ],
+)
+def test_a_value_that_cannot_be_used_is_refused_with_name_and_reason(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, reason: str
+) -> None:
+    monkeypatch.setenv(name, value)
+
+    with pytest.raises(SettingsError, match=f"{name} .*{reason}.* Correct them and start again"):
+        load_settings()
+
+
+def test_all_refused_settings_are_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BASELINE_SAMPLES", "1")
+    monkeypatch.setenv("FINGERPRINT_RANGE_IDS", "0")
+
+    with pytest.raises(SettingsError, match=r"FINGERPRINT_RANGE_IDS .*; BASELINE_SAMPLES "):
+        load_settings()
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        (f"mysql://ada:{SECRET}@host/tasks", "is not a PostgreSQL URL"),
+        (f"sqlite:///{SECRET}.db", "is not a PostgreSQL URL"),
+        (f"postgresql://ada:{SECRET}@host:5432", "names no database"),
+        (f"postgresql://ada:{SECRET}@host:5432/", "names no database"),
+        (f"host=db password={SECRET}", "is not a URL"),
+        (f"postgresql://host:{SECRET}/tasks", "is not a URL"),
+    ],
+)
+@pytest.mark.parametrize("which", ["DATABASE", "SCRATCH", "DAGSTER"])
+def test_an_address_that_cannot_be_used_is_refused_without_its_password(
+    monkeypatch: pytest.MonkeyPatch, which: str, url: str, reason: str
+) -> None:
+    monkeypatch.setenv(f"KNOWLEDGE_MIGRATION_{which}_URL", url)
+
+    with pytest.raises(SettingsError, match=f"KNOWLEDGE_MIGRATION_{which}_URL {reason}") as refused:
+        load_settings()
+
+    assert SECRET not in str(refused.value)
+    assert refused.value.__suppress_context__
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"postgresql://ada:{SECRET}@host:5432/tasks",
+        f"postgresql+asyncpg://ada:{SECRET}@host/tasks",
+        f"postgres://ada:{SECRET}@host/tasks",
+        f"postgresql:///tasks?host=/run/postgresql&password={SECRET}",
+        f"postgresql://ada@/tasks?host=one:5432&host=two:5433&password={SECRET}&sslpassword={SECRET}",
+    ],
+)
+def test_a_password_is_shown_nowhere(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("KNOWLEDGE_MIGRATION_DATABASE_URL", url)
+    settings = load_settings()
+    assert settings.knowledge_migration_database_url is not None
+    database = Database(settings.knowledge_migration_database_url.get_secret_value())
+
+    assert SECRET not in f"{settings!r} {settings.model_dump()} {database!r} {database.display}"
+    assert conninfo_to_dict(database.conninfo)["password"] == SECRET
+    assert database.name == "tasks"
+
+
+def test_dagster_s_own_tables_never_share_the_migrated_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KNOWLEDGE_MIGRATION_DATABASE_URL", f"postgresql://ada:{SECRET}@host/tasks")
+    monkeypatch.setenv("KNOWLEDGE_MIGRATION_DAGSTER_URL", "postgresql+psycopg://dagster@host:5432/tasks")
+    with pytest.raises(SettingsError, match="KNOWLEDGE_MIGRATION_DAGSTER_URL is the database to migrate"):
+        load_settings()
+
+    monkeypatch.setenv("KNOWLEDGE_MIGRATION_DAGSTER_URL", "postgresql://dagster@host/dagster")
+    assert load_settings().knowledge_migration_dagster_url is not None
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("postgresql://ada:a%20b%2Bc@host/tasks", {"user": "ada", "password": "a b+c", "host": "host"}),
+        ("postgresql://ada:100%@host:6432/tasks", {"password": "100%", "port": "6432"}),
+        (
+            "postgresql:///tasks?host=/var/my%20run&application_name=a+b",
+            {"host": "/var/my run", "application_name": "a b"},
+        ),
+        ("postgresql://ada@/tasks?host=one:5432&host=two:5433", {"host": "one,two", "port": "5432,5433"}),
+        ("postgresql://host/tasks?options=-c%20role%3Downer", {"options": "-c role=owner"}),
+    ],
+)
+def test_an_address_reaches_libpq_as_it_was_written(url: str, expected: dict[str, Any]) -> None:
+    found = conninfo_to_dict(Database(url).conninfo)
+
+    assert {key: found.get(key) for key in expected} == expected
+    assert found["dbname"] == "tasks"
+    assert conninfo_to_dict(Database(url).sibling("other").conninfo) == {**found, "dbname": "other"}
+
+
+def test_a_server_that_does_not_answer_is_named_without_its_password() -> None:
+    database = Database(f"postgresql://ada:{SECRET}@127.0.0.1:1/tasks")
+
+    with pytest.raises(UnreachableError, match=r"127\.0\.0\.1:1/tasks") as away, database.connect():
+        pass
+
+    assert SECRET not in str(away.value)
+
+
+def test_the_embedded_server_says_when_its_directory_cannot_be_used(tmp_path: Path) -> None:
+    with pytest.raises(MigrationError, match="KNOWLEDGE_MIGRATION_HOME"):
+        embedded_server.start(tmp_path / "my home" / "postgresql")
+
+
+def test_settings_cannot_be_changed_afterwards() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        load_settings().migration_batch_size = 5
