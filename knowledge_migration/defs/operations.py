@@ -7,7 +7,7 @@ import dagster as dg
 from knowledge_migration.defs import backfill, preparation, reporting, schema
 from knowledge_migration.defs.resources import Migration
 from knowledge_migration.engine.backfill import rollback
-from knowledge_migration.engine.fingerprint_comparison import comparison_outcome
+from knowledge_migration.engine.preparation.fingerprint_comparison import comparison_outcome
 from knowledge_migration.engine.schema_rollback import rollback_schema
 
 

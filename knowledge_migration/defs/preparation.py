@@ -9,9 +9,10 @@ import dagster as dg
 
 from knowledge_migration.defs import reporting
 from knowledge_migration.defs.resources import Migration
-from knowledge_migration.engine import baseline, data_quality, evidence, plots, preflight, schema
+from knowledge_migration.engine import evidence, plots, preflight, schema
 from knowledge_migration.engine.backfill.phase import blocking_findings_outcome
-from knowledge_migration.engine.legacy_snapshot import backup_outcome, take_legacy_snapshot
+from knowledge_migration.engine.preparation import baseline, data_quality
+from knowledge_migration.engine.preparation.legacy_snapshot import backup_outcome, take_legacy_snapshot
 
 GROUP = "phase_0_preparation"
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from knowledge_migration.engine import audit, evidence, schema
-from knowledge_migration.engine.backup import verify_file
+from knowledge_migration.engine.backup.verified_backup import verify_file
 from knowledge_migration.engine.catalog import proposal_differences
 from knowledge_migration.engine.database import Connection, Database
 from knowledge_migration.engine.ddl import LockLimits

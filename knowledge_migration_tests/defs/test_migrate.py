@@ -10,9 +10,9 @@ from psycopg import sql
 from knowledge_migration.definitions import build_defs
 from knowledge_migration.demonstration.json_lines import JsonLinesFolder
 from knowledge_migration.demonstration.loader import load
-from knowledge_migration.engine import fingerprint
 from knowledge_migration.engine.backfill import quarantine
 from knowledge_migration.engine.database import Connection, Database
+from knowledge_migration.engine.preparation import fingerprint
 from knowledge_migration.migrate import QUIET, PhaseSummary, migrate
 from knowledge_migration.settings import current_settings
 from knowledge_migration_tests.conftest import SHARED_DATA

@@ -8,9 +8,7 @@ what a killed run left, in the folder and on the scratch server, is removed then
 
 from pathlib import Path
 
-from knowledge_migration.engine import fingerprint as fingerprints
-from knowledge_migration.engine import inventory
-from knowledge_migration.engine.backup_dump import (
+from knowledge_migration.engine.backup.dump import (
     Clock,
     PartialBackup,
     Progress,
@@ -19,10 +17,12 @@ from knowledge_migration.engine.backup_dump import (
     tools_for,
     utc_now,
 )
-from knowledge_migration.engine.backup_files import verify_file
-from knowledge_migration.engine.backup_proof import Backup, prove
+from knowledge_migration.engine.backup.files import verify_file
+from knowledge_migration.engine.backup.proof import Backup, prove
 from knowledge_migration.engine.database import Database
-from knowledge_migration.engine.snapshot import exported_snapshot
+from knowledge_migration.engine.preparation import fingerprint as fingerprints
+from knowledge_migration.engine.preparation import inventory
+from knowledge_migration.engine.preparation.snapshot import exported_snapshot
 
 __all__ = ["Backup", "PartialBackup", "dump", "prove", "tools_for", "verified_backup", "verify_file"]
 

@@ -11,10 +11,10 @@ import pytest
 from psycopg import sql
 from psycopg.types.json import Json
 
-from knowledge_migration.engine.data_quality import DataQualityReport, FindingResult, report
-from knowledge_migration.engine.data_quality_findings import ATOM_TYPES, FINDINGS, LINK_TYPES
 from knowledge_migration.engine.database import Connection, Database
 from knowledge_migration.engine.plots import bar_of_findings
+from knowledge_migration.engine.preparation.data_quality import DataQualityReport, FindingResult, report
+from knowledge_migration.engine.preparation.data_quality_findings import ATOM_TYPES, FINDINGS, LINK_TYPES
 from knowledge_migration_tests.conftest import SHARED_DATA
 
 EMBEDDING = "[" + ",".join(["0.5"] * 1536) + "]"

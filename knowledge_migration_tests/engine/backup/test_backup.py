@@ -9,15 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from knowledge_migration.engine import backup, backup_files, fingerprint, inventory, pg_tools
-from knowledge_migration.engine.backup import dump, prove, verified_backup, verify_file
-from knowledge_migration.engine.backup_dump import PartialBackup
+from knowledge_migration.engine.backup import files as backup_files
+from knowledge_migration.engine.backup import pg_tools
+from knowledge_migration.engine.backup import verified_backup as backup
+from knowledge_migration.engine.backup.dump import PartialBackup
+from knowledge_migration.engine.backup.pg_tools import PgTools
+from knowledge_migration.engine.backup.scratch import NAME_PREFIX, scratch_database
+from knowledge_migration.engine.backup.verified_backup import dump, prove, verified_backup, verify_file
 from knowledge_migration.engine.database import Connection, Database
 from knowledge_migration.engine.embedded_server import EmbeddedServer
 from knowledge_migration.engine.errors import MigrationError, PreconditionError, VerificationError
-from knowledge_migration.engine.pg_tools import PgTools
-from knowledge_migration.engine.scratch import NAME_PREFIX, scratch_database
-from knowledge_migration.engine.snapshot import exported_snapshot
+from knowledge_migration.engine.preparation import fingerprint, inventory
+from knowledge_migration.engine.preparation.snapshot import exported_snapshot
 from knowledge_migration.engine.statements import text_of
 from knowledge_migration_tests.engine.legacy_rows import fill
 

@@ -11,12 +11,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from knowledge_migration.engine import backup_files, pg_tools, tool_failures
-from knowledge_migration.engine import fingerprint as fingerprints
-from knowledge_migration.engine.backup_dump import Clock, PartialBackup, Progress, contents_of, silent, utc_now
+from knowledge_migration.engine.backup import files as backup_files
+from knowledge_migration.engine.backup import pg_tools, tool_failures
+from knowledge_migration.engine.backup.dump import Clock, PartialBackup, Progress, contents_of, silent, utc_now
+from knowledge_migration.engine.backup.scratch import Scratch, scratch_database
 from knowledge_migration.engine.database import Database
 from knowledge_migration.engine.errors import VerificationError
-from knowledge_migration.engine.scratch import Scratch, scratch_database
+from knowledge_migration.engine.preparation import fingerprint as fingerprints
 
 MANIFEST_FORMAT = 1
 RESTORE_JOBS = 2

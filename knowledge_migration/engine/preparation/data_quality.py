@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 from psycopg import IsolationLevel
 from psycopg.rows import DictRow
 
-from knowledge_migration.engine.data_quality_findings import (
+from knowledge_migration.engine.database import Connection
+from knowledge_migration.engine.entities import ENTITIES
+from knowledge_migration.engine.preparation.data_quality_findings import (
     ATOM_TYPES,
     EMBEDDING_DIMENSIONS,
     FINDINGS,
@@ -21,9 +23,7 @@ from knowledge_migration.engine.data_quality_findings import (
     Effect,
     Finding,
 )
-from knowledge_migration.engine.database import Connection
-from knowledge_migration.engine.entities import ENTITIES
-from knowledge_migration.engine.near_duplicates import near_duplicates
+from knowledge_migration.engine.preparation.near_duplicates import near_duplicates
 from knowledge_migration.engine.statements import statement, text_of
 
 if TYPE_CHECKING:

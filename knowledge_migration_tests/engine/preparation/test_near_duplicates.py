@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from knowledge_migration.engine import near_duplicates as module
-from knowledge_migration.engine.near_duplicates import NamePair, NearDuplicates, near_duplicates, trigrams
+from knowledge_migration.engine.preparation import near_duplicates as module
+from knowledge_migration.engine.preparation.near_duplicates import NamePair, NearDuplicates, near_duplicates, trigrams
 from knowledge_migration_tests.conftest import SHARED_DATA
 
 # similarity(a, b) of pg_trgm 1.6 on PostgreSQL 15.

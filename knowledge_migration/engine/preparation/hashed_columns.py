@@ -13,8 +13,8 @@ from psycopg.rows import DictRow
 
 from knowledge_migration.engine.database import Connection
 from knowledge_migration.engine.entities import ENTITIES
+from knowledge_migration.engine.preparation.user_tables import LINK_COLUMNS, Column, label
 from knowledge_migration.engine.statements import statement
-from knowledge_migration.engine.user_tables import LINK_COLUMNS, Column, label
 
 ENTITY_TABLES = {entity.table for entity in ENTITIES}
 

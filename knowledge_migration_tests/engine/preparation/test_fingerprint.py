@@ -7,11 +7,11 @@ from datetime import datetime
 import pytest
 from psycopg import sql
 
-from knowledge_migration.engine import fingerprint
 from knowledge_migration.engine.database import Connection, Database
 from knowledge_migration.engine.errors import MigrationError, PreconditionError, VerificationError
-from knowledge_migration.engine.fingerprint import Fingerprint, differences, take
-from knowledge_migration.engine.snapshot import exported_snapshot
+from knowledge_migration.engine.preparation import fingerprint
+from knowledge_migration.engine.preparation.fingerprint import Fingerprint, differences, take
+from knowledge_migration.engine.preparation.snapshot import exported_snapshot
 from knowledge_migration_tests.engine.legacy_rows import fill
 
 

@@ -12,15 +12,16 @@ from pathlib import Path
 
 from psycopg.conninfo import conninfo_to_dict
 
-from knowledge_migration.engine import backup_files, pg_tools, tool_failures
-from knowledge_migration.engine.archive_contents import Contents
-from knowledge_migration.engine.backup_files import PartialFile
+from knowledge_migration.engine.backup import files as backup_files
+from knowledge_migration.engine.backup import pg_tools, tool_failures
+from knowledge_migration.engine.backup.archive_contents import Contents
+from knowledge_migration.engine.backup.files import PartialFile
+from knowledge_migration.engine.backup.pg_tools import PgTools
+from knowledge_migration.engine.backup.scratch import Origin, origin_of
 from knowledge_migration.engine.database import Database
 from knowledge_migration.engine.errors import VerificationError
-from knowledge_migration.engine.fingerprint import Fingerprint
-from knowledge_migration.engine.pg_tools import PgTools
-from knowledge_migration.engine.scratch import Origin, origin_of
-from knowledge_migration.engine.snapshot import Snapshot
+from knowledge_migration.engine.preparation.fingerprint import Fingerprint
+from knowledge_migration.engine.preparation.snapshot import Snapshot
 
 Clock = Callable[[], datetime]
 Progress = Callable[[str], None]

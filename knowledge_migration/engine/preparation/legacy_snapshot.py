@@ -9,15 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from knowledge_migration.engine import backup, evidence, inventory
-from knowledge_migration.engine import fingerprint as fingerprints
-from knowledge_migration.engine.backup import Backup
+from knowledge_migration.engine import evidence
+from knowledge_migration.engine.backup import verified_backup as backup
+from knowledge_migration.engine.backup.verified_backup import Backup
 from knowledge_migration.engine.database import Connection, Database
 from knowledge_migration.engine.errors import MigrationError
-from knowledge_migration.engine.fingerprint import Fingerprint
-from knowledge_migration.engine.inventory import Inventory
 from knowledge_migration.engine.outcome import CheckOutcome
-from knowledge_migration.engine.snapshot import exported_snapshot
+from knowledge_migration.engine.preparation import fingerprint as fingerprints
+from knowledge_migration.engine.preparation import inventory
+from knowledge_migration.engine.preparation.fingerprint import Fingerprint
+from knowledge_migration.engine.preparation.inventory import Inventory
+from knowledge_migration.engine.preparation.snapshot import exported_snapshot
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from typing import TypeVar
 import psutil
 import pytest
 
-from knowledge_migration.engine import backup_dump
-from knowledge_migration.engine.backup import verified_backup
+from knowledge_migration.engine.backup import dump as backup_dump
+from knowledge_migration.engine.backup.verified_backup import verified_backup
 from knowledge_migration.engine.database import Connection, Database
 from knowledge_migration.engine.embedded_server import EmbeddedServer
 from knowledge_migration.engine.errors import BlockedError, MigrationError
@@ -26,7 +26,7 @@ WHOLE_BACKUP = """
 import signal
 import sys
 from pathlib import Path
-from knowledge_migration.engine.backup import verified_backup
+from knowledge_migration.engine.backup.verified_backup import verified_backup
 from knowledge_migration.engine.database import Database
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell has its children ignore it

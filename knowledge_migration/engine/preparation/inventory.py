@@ -16,8 +16,8 @@ from psycopg.rows import DictRow
 from knowledge_migration.engine.database import Connection
 from knowledge_migration.engine.entities import ENTITIES
 from knowledge_migration.engine.errors import PreconditionError
+from knowledge_migration.engine.preparation.user_tables import OWN_SCHEMA, OWN_TABLES, Column, label, reading
 from knowledge_migration.engine.statements import statement
-from knowledge_migration.engine.user_tables import OWN_SCHEMA, OWN_TABLES, Column, label, reading
 
 if TYPE_CHECKING:
     import pandas as pd

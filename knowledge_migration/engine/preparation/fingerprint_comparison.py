@@ -4,10 +4,11 @@ A live application goes on writing, so a range may differ because a user wrote t
 application's own timestamps; what differs without any is what the migration must answer for.
 """
 
-from knowledge_migration.engine import evidence, fingerprint
+from knowledge_migration.engine import evidence
 from knowledge_migration.engine.database import Connection
-from knowledge_migration.engine.fingerprint_record import Fingerprint
 from knowledge_migration.engine.outcome import CheckOutcome
+from knowledge_migration.engine.preparation import fingerprint
+from knowledge_migration.engine.preparation.fingerprint_record import Fingerprint
 
 
 def comparison_outcome(connection: Connection, *, sample: int) -> CheckOutcome:

@@ -4,11 +4,11 @@ import json
 
 import pytest
 
-from knowledge_migration.engine import inventory
 from knowledge_migration.engine.database import Connection, Database
 from knowledge_migration.engine.errors import MigrationError, PreconditionError
-from knowledge_migration.engine.inventory import ForeignKey
-from knowledge_migration.engine.snapshot import exported_snapshot
+from knowledge_migration.engine.preparation import inventory
+from knowledge_migration.engine.preparation.inventory import ForeignKey
+from knowledge_migration.engine.preparation.snapshot import exported_snapshot
 from knowledge_migration_tests.engine.legacy_rows import fill
 
 LEGACY_TABLES = {

@@ -16,21 +16,21 @@ from typing import Any
 from psycopg import sql
 from psycopg.pq import TransactionStatus
 
-from knowledge_migration.engine import hashed_columns
-from knowledge_migration.engine import inventory as inventories
 from knowledge_migration.engine.database import Connection
 from knowledge_migration.engine.errors import PreconditionError
-from knowledge_migration.engine.fingerprint_record import (
+from knowledge_migration.engine.preparation import hashed_columns
+from knowledge_migration.engine.preparation import inventory as inventories
+from knowledge_migration.engine.preparation.fingerprint_record import (
     Difference,
     Fingerprint,
     RangeFingerprint,
     TableFingerprint,
     differences,
 )
-from knowledge_migration.engine.hashed_columns import HashedTable
-from knowledge_migration.engine.inventory import Inventory
+from knowledge_migration.engine.preparation.hashed_columns import HashedTable
+from knowledge_migration.engine.preparation.inventory import Inventory
+from knowledge_migration.engine.preparation.user_tables import reading
 from knowledge_migration.engine.statements import statement
-from knowledge_migration.engine.user_tables import reading
 
 __all__ = ["Difference", "Fingerprint", "RangeFingerprint", "TableFingerprint", "differences", "take"]
 

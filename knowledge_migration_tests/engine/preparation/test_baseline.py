@@ -8,17 +8,17 @@ from typing import Any
 
 import pytest
 
-from knowledge_migration.engine import baseline as module
-from knowledge_migration.engine.baseline import (
+from knowledge_migration.engine.database import Connection, Database
+from knowledge_migration.engine.errors import VerificationError
+from knowledge_migration.engine.plots import latency_percentiles
+from knowledge_migration.engine.preparation import baseline as module
+from knowledge_migration.engine.preparation.baseline import (
     ENDPOINT_QUERIES,
     Baseline,
     NothingToMeasureError,
     QueryLatency,
     measure,
 )
-from knowledge_migration.engine.database import Connection, Database
-from knowledge_migration.engine.errors import VerificationError
-from knowledge_migration.engine.plots import latency_percentiles
 from knowledge_migration.engine.statements import text_of
 
 QUERIES = [query.name for query in ENDPOINT_QUERIES]

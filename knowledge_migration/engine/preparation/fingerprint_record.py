@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from knowledge_migration.engine.errors import VerificationError
-from knowledge_migration.engine.user_tables import Column
+from knowledge_migration.engine.preparation.user_tables import Column
 
 MISSING = "missing"
 
