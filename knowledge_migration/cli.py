@@ -295,8 +295,8 @@ def rollback_schema_command(
     Example: knowledge-migration rollback schema --reason "postponed" --export proposals.jsonl
     """
     from knowledge_migration.defs.resources import lock_limits
-    from knowledge_migration.engine.schema import current_revision, downgrade
-    from knowledge_migration.engine.schema_rollback import proposals_without_copy, rollback_schema
+    from knowledge_migration.engine.schema.rollback import proposals_without_copy, rollback_schema
+    from knowledge_migration.engine.schema.upgrade import current_revision, downgrade
 
     settings, env = _installation()
     with env.database.connect("schema rollback") as connection:

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 from psycopg import sql
 
-from knowledge_migration.engine import embedded_server, schema
+from knowledge_migration.engine import embedded_server
 from knowledge_migration.engine.database import Connection, Database
-from knowledge_migration.engine.ddl import LockLimits
 from knowledge_migration.engine.embedded_server import EmbeddedServer
+from knowledge_migration.engine.schema import upgrade as schema
+from knowledge_migration.engine.schema.ddl import LockLimits
 from knowledge_migration.engine.statements import text_of
 
 LEGACY_TEMPLATE = "legacy_template"

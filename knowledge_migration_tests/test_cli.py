@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from knowledge_migration.engine.database import Database
-from knowledge_migration_tests.engine.backfilling import backfill, count, fill
+from knowledge_migration_tests.engine.backfill.backfilling import backfill, count, fill
 
 PROJECT = Path(__file__).parents[1]
 COMMAND = Path(sys.executable).with_name("knowledge-migration")

@@ -8,7 +8,7 @@ from knowledge_migration.defs import backfill, preparation, reporting, schema
 from knowledge_migration.defs.resources import Migration
 from knowledge_migration.engine.backfill import rollback
 from knowledge_migration.engine.preparation.fingerprint_comparison import comparison_outcome
-from knowledge_migration.engine.schema_rollback import rollback_schema
+from knowledge_migration.engine.schema.rollback import rollback_schema
 
 
 @dg.asset_check(asset="legacy_fingerprint")

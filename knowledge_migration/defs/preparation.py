@@ -9,10 +9,11 @@ import dagster as dg
 
 from knowledge_migration.defs import reporting
 from knowledge_migration.defs.resources import Migration
-from knowledge_migration.engine import evidence, plots, preflight, schema
+from knowledge_migration.engine import evidence, plots
 from knowledge_migration.engine.backfill.phase import blocking_findings_outcome
-from knowledge_migration.engine.preparation import baseline, data_quality
+from knowledge_migration.engine.preparation import baseline, data_quality, preflight
 from knowledge_migration.engine.preparation.legacy_snapshot import backup_outcome, take_legacy_snapshot
+from knowledge_migration.engine.schema import upgrade as schema
 
 GROUP = "phase_0_preparation"
 

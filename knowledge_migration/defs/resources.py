@@ -8,8 +8,8 @@ import dagster as dg
 
 from knowledge_migration.engine.backfill.control import Limits
 from knowledge_migration.engine.database import Database
-from knowledge_migration.engine.ddl import LockLimits
-from knowledge_migration.engine.preflight import PreflightContext
+from knowledge_migration.engine.preparation.preflight import PreflightContext
+from knowledge_migration.engine.schema.ddl import LockLimits
 from knowledge_migration.environment import Environment, environment
 from knowledge_migration.settings import Settings, current_settings
 

@@ -6,9 +6,9 @@ from knowledge_migration import progress
 from knowledge_migration.defs import reporting
 from knowledge_migration.defs.preparation import preflight_checks
 from knowledge_migration.defs.resources import Migration
-from knowledge_migration.engine import schema_phase
-from knowledge_migration.engine.ddl import StepResult
-from knowledge_migration.engine.schema_steps import STEPS
+from knowledge_migration.engine.schema import phase as schema_phase
+from knowledge_migration.engine.schema.ddl import StepResult
+from knowledge_migration.engine.schema.steps import STEPS
 
 GROUP = "phase_1_schema"
 

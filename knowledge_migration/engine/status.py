@@ -7,8 +7,8 @@ from knowledge_migration.engine.backfill.phase import blocking_findings_outcome
 from knowledge_migration.engine.backfill.run import run_status
 from knowledge_migration.engine.database import Connection
 from knowledge_migration.engine.entities import ENTITIES
-from knowledge_migration.engine.schema import current_revision
-from knowledge_migration.engine.schema_steps import TARGET_REVISION
+from knowledge_migration.engine.schema.steps import TARGET_REVISION
+from knowledge_migration.engine.schema.upgrade import current_revision
 from knowledge_migration.engine.statements import statement
 
 PREPARATION_EVIDENCE = ("legacy_fingerprint", "verified_backup", "data_quality", "performance_baseline")

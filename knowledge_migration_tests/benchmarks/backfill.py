@@ -22,16 +22,17 @@ from rich.table import Table
 from knowledge_migration.demonstration.json_lines import JsonLinesFolder
 from knowledge_migration.demonstration.loader import build_legacy_schema, load
 from knowledge_migration.demonstration.python_documentation import PythonDocumentation
-from knowledge_migration.engine import embedded_server, schema
+from knowledge_migration.engine import embedded_server
 from knowledge_migration.engine.backfill.batch import proposal_columns
 from knowledge_migration.engine.backfill.control import Limits
 from knowledge_migration.engine.backfill.plan import make_plan
 from knowledge_migration.engine.backfill.run import open_run
 from knowledge_migration.engine.backfill.runner import backfill_partition
 from knowledge_migration.engine.database import Connection, Database
-from knowledge_migration.engine.ddl import LockLimits
 from knowledge_migration.engine.embedded_server import EmbeddedServer
 from knowledge_migration.engine.entities import ATOM
+from knowledge_migration.engine.schema import upgrade as schema
+from knowledge_migration.engine.schema.ddl import LockLimits
 from knowledge_migration_tests.conftest import SHARED_DATA
 
 COPIES_OF_DEMONSTRATION = 30

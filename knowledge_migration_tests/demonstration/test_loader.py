@@ -10,9 +10,9 @@ from knowledge_migration.demonstration.json_lines import JsonLinesFolder
 from knowledge_migration.demonstration.knowledge_base import TABLES, Row
 from knowledge_migration.demonstration.loader import build_legacy_schema, load
 from knowledge_migration.demonstration.python_documentation import PythonDocumentation
-from knowledge_migration.engine.catalog import legacy_differences
 from knowledge_migration.engine.database import Connection, Database
 from knowledge_migration.engine.errors import MigrationError
+from knowledge_migration.engine.schema.catalog import legacy_differences
 from knowledge_migration.knowledge.tables import ATOM_TYPES, LINK_TYPES
 from knowledge_migration_tests.conftest import SHARED_DATA
 

@@ -10,7 +10,7 @@ from knowledge_migration.engine import rules
 from knowledge_migration.engine.database import Connection, Database
 from knowledge_migration.engine.errors import VerificationError
 from knowledge_migration.engine.outcome import CheckOutcome
-from knowledge_migration_tests.engine.backfilling import backfill, broken_rules, fill
+from knowledge_migration_tests.engine.backfill.backfilling import backfill, broken_rules, fill
 
 
 @pytest.fixture

@@ -64,7 +64,7 @@ def test_the_wheel_carries_every_file_and_reads_it_from_inside(tmp_path: Path) -
         archive.extractall(tmp_path / "installed")
 
     assert {f"knowledge_migration/sql/{name}.sql" for name in names()} <= inside
-    assert "knowledge_migration/engine/revisions/versions/0001_evidence.py" in inside
+    assert "knowledge_migration/engine/schema/revisions/versions/0001_evidence.py" in inside
     assert not any(name.startswith(("sql/", "knowledge_migration_tests/")) for name in inside)
     program = (
         "from knowledge_migration.engine import statements as s; s.text_of('schema/object_made'); print(s.sql_root())"

@@ -5,7 +5,7 @@
 -- exist. One that lost its link makes a plain insert fail; the batch is then run again with an ON CONFLICT clause that
 -- refreshes it (always having that clause cost a tenth of the speed).
 WITH locked AS MATERIALIZED (
-    SELECT source.*, migration.origin_proposal_id({table_name}, source.id) AS proposal_id
+    SELECT {taken}, migration.origin_proposal_id({table_name}, source.id) AS proposal_id
     FROM {table} AS source
     WHERE {pending}
     ORDER BY source.id

@@ -7,7 +7,7 @@ WITH linked AS MATERIALIZED (
     WHERE source.id > %(after)s AND source.migrated_from_proposal_id IS NOT NULL
     ORDER BY source.id
     LIMIT %(batch_size)s
-    FOR NO KEY UPDATE OF source
+    FOR NO KEY UPDATE OF source {skip_locked}
 ), ours AS (
     SELECT linked.id, linked.proposal_id
     FROM linked

@@ -1,7 +1,8 @@
 """One backfill batch: the statement, and what its errors mean.
 
-A batch is one statement in one transaction. A data error means that some row in it cannot become a proposal; a lock
-error that a user is in the way; anything else is passed on.
+A batch is one statement in one transaction. A data error means that some row in it cannot become a proposal, be it for a
+constraint, a limit of the server or a trigger of the user's; a lock error that a user is in the way; anything else is
+passed on.
 """
 
 from dataclasses import dataclass
@@ -19,7 +20,17 @@ from knowledge_migration.engine.statements import statement, text_of
 
 Locked = Literal["skip", "wait"]
 
-DATA_ERRORS = (psycopg.DataError, psycopg.IntegrityError)
+DATA_ERRORS = (
+    psycopg.DataError,
+    psycopg.errors.NotNullViolation,
+    psycopg.errors.CheckViolation,
+    psycopg.errors.UniqueViolation,
+    psycopg.errors.ExclusionViolation,
+    psycopg.errors.ProgramLimitExceeded,
+    psycopg.errors.StatementTooComplex,
+    psycopg.errors.DataCorrupted,
+    psycopg.errors.RaiseException,
+)
 TRANSIENT_ERRORS = (
     psycopg.errors.SerializationFailure,
     psycopg.errors.DeadlockDetected,
@@ -74,13 +85,20 @@ def batch_statement(entity: Entity, locked: Locked, *, refresh: bool) -> bytes:
         table=f"public.{entity.table}",
         proposals=f"public.{entity.proposals}",
         table_name=sql.Literal(entity.table),
+        taken=_taken(entity),
         columns=sql.SQL(", ").join(sql.Identifier(name) for name, _ in columns),
         values=sql.SQL(", ").join(value for _, value in columns),
         pending=pending_rows(),
         on_conflict=_refreshing(columns) if refresh else sql.SQL(""),
-        skip_locked=_skip(locked),
+        skip_locked=skipping(locked),
     )
     return composed.as_bytes(None)
+
+
+def _taken(entity: Entity) -> sql.Composable:
+    """The columns of a row that a batch reads, one by one: the table may have others, of any name."""
+    names = ("id", *entity.copied, *(("confidence",) if entity.has_confidence else ()))
+    return sql.SQL(", ").join(sql.Identifier("source", name) for name in names)
 
 
 def _refreshing(columns: list[tuple[str, sql.Composable]]) -> sql.Composable:
@@ -113,7 +131,8 @@ def _cast(name: str | None) -> sql.Composable:
     return sql.SQL("::{}").format(sql.Identifier(name)) if name else sql.SQL("")
 
 
-def _skip(locked: Locked) -> sql.Composable:
+def skipping(locked: Locked) -> sql.Composable:
+    """The clause that passes over rows that others hold, or nothing."""
     return sql.SQL("SKIP LOCKED") if locked == "skip" else sql.SQL("")
 
 
@@ -130,30 +149,27 @@ def run_batch(connection: Connection, context: BatchContext, after_id: int, batc
     return (row["linked_rows"], row["through_id"]) if row else (0, None)
 
 
-def run_single_row(connection: Connection, context: BatchContext, after_id: int) -> tuple[BatchResult, int | None]:
-    """Links exactly the next row, or quarantines it with the reason when it cannot become a proposal.
-
-    Returns the result and the id of the row; None when there is none left.
-    """
+def run_single_row(connection: Connection, context: BatchContext, after_id: int) -> BatchResult:
+    """Links exactly the next row, or quarantines it with the reason when it cannot become a proposal."""
     parameters = context.parameters(after_id, 1)
     find = statement(
         "backfill/next_row",
         table=f"public.{context.entity.table}",
         pending=pending_rows(),
-        skip_locked=_skip(context.locked),
+        skip_locked=skipping(context.locked),
     )
     with connection.transaction():
         row = connection.execute(find, parameters).fetchone()
         if row is None:
-            return BatchResult(0, 0, None, 0.0), None
+            return BatchResult(0, 0, None, 0.0)
         only_this = {**parameters, "after": row["id"] - 1, "through": row["id"]}
         try:
             with connection.transaction():
-                connection.execute(batch_statement(context.entity, context.locked, refresh=True), only_this)
+                linked = connection.execute(batch_statement(context.entity, context.locked, refresh=True), only_this)
         except DATA_ERRORS as error:
             _quarantine(connection, context, row["id"], error)
-            return BatchResult(0, 1, row["id"], 0.0), row["id"]
-    return BatchResult(1, 0, row["id"], 0.0), row["id"]
+            return BatchResult(0, 1, row["id"], 0.0)
+    return BatchResult(linked.rowcount, 0, row["id"], 0.0)
 
 
 def _quarantine(connection: Connection, context: BatchContext, row_id: int, error: psycopg.Error) -> None:

@@ -10,14 +10,23 @@ from dataclasses import dataclass
 from knowledge_migration.engine.backfill.batch import pending_rows
 from knowledge_migration.engine.backfill.control import Limits
 from knowledge_migration.engine.backfill.plan import Partition
-from knowledge_migration.engine.backfill.run import close_run, open_run
-from knowledge_migration.engine.backfill.runner import OnProgress, PartitionResult, backfill_partition
+from knowledge_migration.engine.backfill.run import close_run, open_run, require_phase_1
+from knowledge_migration.engine.backfill.runner import (
+    WORK,
+    OnProgress,
+    PartitionResult,
+    backfill_partition,
+    told_clearly,
+)
 from knowledge_migration.engine.database import Connection, Database
 from knowledge_migration.engine.entities import ENTITIES, Entity
 from knowledge_migration.engine.errors import MigrationError
+from knowledge_migration.engine.exclusive import exclusive
 from knowledge_migration.engine.statements import statement, text_of
 
 SWEEP_KEY = "sweep"
+# Counting and ANALYZE may take their time: a limit of the role is meant for the application's statements.
+SESSION = {"statement_timeout": "0"}
 
 
 @dataclass(frozen=True)
@@ -42,35 +51,42 @@ def complete(
     on_progress: OnProgress | None = None,
     on_wait: Callable[[str], None] | None = None,
 ) -> Completion:
-    """Sweeps both tables until nothing is unlinked, closes the run and runs ANALYZE.
+    """Sweeps both tables until nothing is unlinked, closes the run and runs ANALYZE. No rollback can begin meanwhile.
 
-    Raises `MigrationError` when rows still appear after `max_passes`: some writer then works without dual write.
+    Raises `MigrationError` when rows still appear after `max_passes`: some writer then works without dual write;
+    `PreconditionError` before phase 1; and what `backfill_partition` raises.
     """
     swept: list[PartitionResult] = []
-    with database.connect("backfill completion") as connection:
-        open_run(connection, reopen=_anything_left(connection))
-        for number in range(1, max_passes + 1):
-            pending = [part for entity in ENTITIES if (part := _unlinked_range(connection, entity))]
+    with (
+        told_clearly(database, "the completion of the backfill"),
+        database.connect("backfill completion", settings=SESSION) as connection,
+        exclusive(connection, WORK, shared=True),
+    ):
+        require_phase_1(connection)
+        pending = _pending(connection)
+        open_run(connection, reopen=bool(pending))
+        for number in range(max_passes):
             if not pending:
-                close_run(connection)
-                connection.execute(text_of("backfill/analyze"))
-                return Completion(tuple(swept), number - 1)
+                return _closed(connection, swept, passes=number)
             for part in pending:
-                swept.append(
-                    backfill_partition(
-                        database,
-                        part,
-                        limits,
-                        dagster_run_id=dagster_run_id,
-                        on_progress=on_progress,
-                        on_wait=on_wait,
-                    )
+                result = backfill_partition(
+                    database, part, limits, dagster_run_id=dagster_run_id, on_progress=on_progress, on_wait=on_wait
                 )
-        raise MigrationError(_still_appearing(connection, max_passes))
+                swept.append(result)
+            pending = _pending(connection)
+        if not pending:
+            return _closed(connection, swept, passes=max_passes)
+        raise MigrationError(_still_appearing(pending, max_passes))
 
 
-def _anything_left(connection: Connection) -> bool:
-    return any(_unlinked_range(connection, entity) for entity in ENTITIES)
+def _closed(connection: Connection, swept: list[PartitionResult], *, passes: int) -> Completion:
+    close_run(connection)
+    connection.execute(text_of("backfill/analyze"))
+    return Completion(tuple(swept), passes)
+
+
+def _pending(connection: Connection) -> list[Partition]:
+    return [part for entity in ENTITIES if (part := _unlinked_range(connection, entity))]
 
 
 def _unlinked_range(connection: Connection, entity: Entity) -> Partition | None:
@@ -86,9 +102,8 @@ def _unlinked_range(connection: Connection, entity: Entity) -> Partition | None:
     return Partition(entity.name, SWEEP_KEY, row["first_id"] - 1, bounds["last_id"])
 
 
-def _still_appearing(connection: Connection, passes: int) -> str:
-    left = [part for entity in ENTITIES if (part := _unlinked_range(connection, entity))]
-    where = "; ".join(f"{part.entity}s from id {part.after_id + 1}" for part in left) or "none at this moment"
+def _still_appearing(left: list[Partition], passes: int) -> str:
+    where = "; ".join(f"{part.entity}s from id {part.after_id + 1}" for part in left)
     return (
         f"After {passes} passes rows without a proposal still appear ({where}): a writer works without dual write. "
         "Switch dual write on for every process, then complete the backfill again; nothing that was linked is lost."

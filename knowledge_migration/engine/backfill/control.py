@@ -8,6 +8,8 @@ from knowledge_migration.engine import audit
 from knowledge_migration.engine.database import Connection
 from knowledge_migration.engine.statements import text_of
 
+CLOCK_TICK_SECONDS = 1e-6
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -66,8 +68,9 @@ class Throttle:
     limits: Limits
     on_wait: Callable[[str], None] | None = None
     _control: Control = Control(False, None, None)
+    _obstacle: str | None = None
     _looked_at: float = field(default=float("-inf"))
-    _next_start: float = field(default=float("-inf"))
+    _last_start: float = field(default=float("-inf"))
 
     @property
     def batch_size(self) -> int:
@@ -81,22 +84,27 @@ class Throttle:
         return self.limits.rate_limit_per_second if changed is None else changed
 
     def wait(self, connection: Connection) -> None:
-        """Returns when the next batch may begin: not paused, replicas near, and its turn by the rate."""
-        while (reason := self._obstacle(connection)) is not None:
-            if self.on_wait:
-                self.on_wait(reason)
-            self.limits.sleep(self.limits.look_every_seconds)
-        now = self.limits.clock()
-        if now < self._next_start:
-            self.limits.sleep(self._next_start - now)
-        if self.rate:
-            self._next_start = max(now, self._next_start) + 1.0 / self.rate
+        """Returns when the next batch may begin: not paused, replicas near, and its turn by the rate.
 
-    def _obstacle(self, connection: Connection) -> str | None:
+        However slow the rate, it looks at the controls every `look_every_seconds` while it waits.
+        """
+        while (seconds := self._seconds_left(connection)) > CLOCK_TICK_SECONDS:
+            self.limits.sleep(seconds)
+        self._last_start = self.limits.clock()
+
+    def _seconds_left(self, connection: Connection) -> float:
         now = self.limits.clock()
-        if now - self._looked_at < self.limits.look_every_seconds and not self._control.paused:
-            return None
-        self._looked_at = now
+        if self._obstacle or now - self._looked_at >= self.limits.look_every_seconds:
+            self._looked_at = now
+            self._obstacle = self._look(connection)
+        if self._obstacle:
+            if self.on_wait:
+                self.on_wait(self._obstacle)
+            return self.limits.look_every_seconds
+        interval = 1.0 / self.rate if self.rate else 0.0
+        return min(self._last_start + interval - now, self.limits.look_every_seconds)
+
+    def _look(self, connection: Connection) -> str | None:
         self._control = read_control(connection)
         if self._control.paused:
             return "paused by the operator"

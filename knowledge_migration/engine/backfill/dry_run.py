@@ -1,17 +1,22 @@
 """Tries the backfill on a sample and takes every batch back: what would happen, how fast, how much WAL.
 
-Each batch is one transaction that is rolled back, so no row lock outlives it; failing batches are counted.
+Each batch is one transaction that is rolled back, so no row lock outlives it. A batch with a row that cannot become a
+proposal is counted and passed over, and those after it are half as large, as in the real backfill.
 """
 
 import time
 from dataclasses import dataclass
 
-from knowledge_migration.engine.backfill.batch import DATA_ERRORS, BatchContext, batch_statement
+from knowledge_migration.engine.backfill.batch import DATA_ERRORS, BatchContext, batch_statement, pending_rows
 from knowledge_migration.engine.backfill.control import Limits
 from knowledge_migration.engine.backfill.plan import EntityPlan, Partition
-from knowledge_migration.engine.backfill.run import open_run
+from knowledge_migration.engine.backfill.run import open_run, require_phase_1
 from knowledge_migration.engine.database import Connection, Database
 from knowledge_migration.engine.entities import BY_NAME, ENTITIES
+from knowledge_migration.engine.errors import MigrationError
+from knowledge_migration.engine.statements import statement
+
+FAILURES_PER_BATCH = 10
 
 
 @dataclass(frozen=True)
@@ -39,29 +44,50 @@ class _Tried:
     through_id: int
     seconds: float
     wal_bytes: float
-    failed: bool = False
+    failure: str = ""
 
 
 def dry_run(
     database: Database, plans: dict[str, EntityPlan], limits: Limits, *, sample_batches: int = 10
 ) -> tuple[Forecast, ...]:
-    """Forecasts both tables; changes nothing. Raises `PreconditionError` before phase 1."""
+    """Forecasts both tables; changes nothing.
+
+    Raises `PreconditionError` before phase 1, `MigrationError` when no batch of the sample could be migrated.
+    """
     with database.connect("backfill dry run", settings={"enable_seqscan": "off", "jit": "off"}) as connection:
+        require_phase_1(connection)
         return tuple(_sample(connection, plans[entity.name], limits, sample_batches) for entity in ENTITIES)
 
 
 def _sample(connection: Connection, plan: EntityPlan, limits: Limits, batches: int) -> Forecast:
     tried: list[_Tried] = []
+    size = limits.batch_size
     for part in plan.partitions:
         after = part.after_id
-        while len(tried) < batches and after < part.through_id:
-            tried.append(_try(connection, part, after, limits.batch_size))
+        while after < part.through_id and _wanting(tried, batches):
+            tried.append(_try(connection, part, after, size))
+            size = max(1, size // 2) if tried[-1].failure else size
             after = tried[-1].through_id
+    _refuse_failures_only(BY_NAME[plan.entity].table, tried)
     return _forecast(plan, limits, tried)
 
 
+def _wanting(tried: list[_Tried], batches: int) -> bool:
+    passed = sum(not batch.failure for batch in tried)
+    return passed < batches and len(tried) - passed < batches * FAILURES_PER_BATCH
+
+
+def _refuse_failures_only(table: str, tried: list[_Tried]) -> None:
+    if tried and all(batch.failure for batch in tried):
+        raise MigrationError(
+            f"None of the {len(tried)} batches of {table} that were tried could be migrated, the last because of: "
+            f"{tried[-1].failure}. The asset data_quality_report names such rows and what to do about them. Nothing was "
+            "changed."
+        )
+
+
 def _try(connection: Connection, part: Partition, after: int, batch_size: int) -> _Tried:
-    """One batch, rolled back. A batch with a failing row is passed over by its width."""
+    """One batch, rolled back."""
     started = time.perf_counter()
     with connection.transaction(force_rollback=True):
         context = BatchContext(part, open_run(connection))
@@ -71,11 +97,17 @@ def _try(connection: Connection, part: Partition, after: int, batch_size: int) -
                 row = connection.execute(
                     batch_statement(context.entity, "skip", refresh=True), context.parameters(after, batch_size)
                 ).fetchone()
-        except DATA_ERRORS:
-            return _Tried(0, after + batch_size, 0.0, 0.0, failed=True)
+        except DATA_ERRORS as error:
+            return _Tried(0, _end(connection, context, after, batch_size), 0.0, 0.0, failure=str(error).strip())
         if row is None:
             return _Tried(0, part.through_id, 0.0, 0.0)
         return _Tried(row["linked_rows"], row["through_id"], time.perf_counter() - started, _wal(connection) - before)
+
+
+def _end(connection: Connection, context: BatchContext, after: int, batch_size: int) -> int:
+    find = statement("backfill/batch_end", table=f"public.{context.entity.table}", pending=pending_rows())
+    row = connection.execute(find, context.parameters(after, batch_size)).fetchone()
+    return int(row["last_id"]) if row and row["last_id"] is not None else context.partition.through_id
 
 
 def _wal(connection: Connection) -> float:
@@ -95,7 +127,7 @@ def _forecast(plan: EntityPlan, limits: Limits, tried: list[_Tried]) -> Forecast
         table=BY_NAME[plan.entity].table,
         rows_to_do=to_do,
         sampled_rows=rows,
-        failing_batches=sum(batch.failed for batch in tried),
+        failing_batches=sum(bool(batch.failure) for batch in tried),
         rows_per_second=speed,
         wal_bytes_per_row=sum(batch.wal_bytes for batch in tried) / rows if rows else 0.0,
         limited_seconds=to_do / limited if limited else 0.0,

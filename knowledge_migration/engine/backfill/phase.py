@@ -7,11 +7,11 @@ from knowledge_migration.engine.backfill.control import Limits
 from knowledge_migration.engine.backfill.dry_run import Forecast, dry_run
 from knowledge_migration.engine.backfill.plan import EntityPlan, Partition, make_plan
 from knowledge_migration.engine.backfill.runner import PartitionResult
-from knowledge_migration.engine.catalog import proposal_differences
 from knowledge_migration.engine.database import Connection, Database
 from knowledge_migration.engine.entities import ENTITIES, EntityName
 from knowledge_migration.engine.errors import PreconditionError
 from knowledge_migration.engine.outcome import CheckOutcome
+from knowledge_migration.engine.schema.catalog import proposal_differences
 
 EVIDENCE = "backfill_plan"
 

@@ -7,6 +7,7 @@ the width alone, so that planning again gives the same keys for the same ids.
 from dataclasses import dataclass
 from typing import Any
 
+from knowledge_migration.engine.backfill.run import require_phase_1
 from knowledge_migration.engine.database import Connection
 from knowledge_migration.engine.entities import ENTITIES, Entity, EntityName
 from knowledge_migration.engine.statements import statement
@@ -51,7 +52,8 @@ class EntityPlan:
 
 
 def make_plan(connection: Connection, *, width_ids: int, max_partitions: int) -> dict[str, EntityPlan]:
-    """The plan of both tables as they are now; reads only."""
+    """The plan of both tables as they are now; reads only. Raises `PreconditionError` before phase 1."""
+    require_phase_1(connection)
     return {entity.name: _plan(connection, entity, width_ids, max_partitions) for entity in ENTITIES}
 
 
@@ -61,21 +63,26 @@ def _plan(connection: Connection, entity: Entity, width_ids: int, max_partitions
     if bounds["last_id"] is None:
         return EntityPlan(entity.name, width_ids, 0, 0, 0, ())
     first, last = bounds["first_id"], bounds["last_id"]
-    width = width_ids * max(1, -(-(last - min(first, 1) + 1) // (width_ids * max_partitions)))
+    width = partition_width(first, last, width_ids=width_ids, max_partitions=max_partitions)
     counted = connection.execute(
         statement("backfill/rows_in_range", table=f"public.{entity.table}"), {"after": first - 1, "through": last}
     ).fetchone()
     assert counted is not None
-    partitions = _partitions(entity.name, first, last, width)
+    partitions = partitions_of(entity.name, first, last, width)
     return EntityPlan(entity.name, width, last, counted["rows"], counted["linked"], partitions)
 
 
-def _partitions(entity: EntityName, first: int, last: int, width: int) -> tuple[Partition, ...]:
-    """One partition per filled step of `width` ids, counted from id 1; ids below 1 belong to the first."""
-    starts = range(max(0, (first - 1) // width) * width, last, width)
+def partition_width(first: int, last: int, *, width_ids: int, max_partitions: int) -> int:
+    """The smallest multiple of `width_ids` that cuts the ids up to `last` into at most `max_partitions`."""
+    return width_ids * max(1, -(-(last - min(first, 1) + 1) // (width_ids * max_partitions)))
+
+
+def partitions_of(entity: EntityName, first: int, last: int, width: int) -> tuple[Partition, ...]:
+    """One partition per step of `width` ids from `first` to `last`, counted from id 1; ids below 1 belong to the first."""
+    starts = range(max(0, (first - 1) // width) * width, max(last, 1), width)
     parts = [
         Partition(entity, f"{start + 1:012d}-{start + width:012d}", start, min(start + width, last)) for start in starts
     ]
-    if parts and first < 1:
+    if first < 1:
         parts[0] = Partition(entity, parts[0].key, first - 1, parts[0].through_id)
     return tuple(parts)

@@ -42,6 +42,10 @@ def decide(
     """
     if decision == "clamp" and entity != "atom":
         raise MigrationError("Only atoms have a confidence that could be clamped; use retry or accept for topics.")
+    if not row_ids:
+        raise MigrationError(
+            "No row is named to decide about; `knowledge-migration quarantine list` shows those that wait."
+        )
     actor = actor or audit.operator()
     state, policy = _STATE_AND_POLICY[decision]
     parameters = {"entity": entity, "row_ids": list(row_ids), "state": state, "policy": policy}

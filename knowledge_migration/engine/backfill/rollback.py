@@ -1,25 +1,29 @@
 """The way back from phase 3: unlinks and deletes what the backfill made, in batches, and nothing else (strategy §5.3).
 
-Proposals of other runs, dual-written ones among them, are not touched; legacy rows lose only their two new values.
+Proposals of other runs, dual-written ones among them, are not touched; legacy rows lose only their two new values. Rows
+that a user holds are skipped, and waited for at the end, one by one, so that nobody waits behind a batch that waits.
 Killed anywhere, a second run goes on. The strategy's bound: 10k rows in under 10 minutes.
 """
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 from uuid import UUID
 
 from knowledge_migration.engine import audit
+from knowledge_migration.engine.backfill.batch import TRANSIENT_ERRORS, Locked, skipping
+from knowledge_migration.engine.backfill.control import Limits
 from knowledge_migration.engine.backfill.run import run_id, run_status
-from knowledge_migration.engine.backfill.runner import WORK
+from knowledge_migration.engine.backfill.runner import WORK, told_clearly
 from knowledge_migration.engine.database import Connection, Database
 from knowledge_migration.engine.entities import ENTITIES, Entity
-from knowledge_migration.engine.errors import VerificationError
+from knowledge_migration.engine.errors import BlockedError, VerificationError
 from knowledge_migration.engine.exclusive import exclusive
 from knowledge_migration.engine.statements import statement, text_of
 
 OnRows = Callable[[str, int], None]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -49,64 +53,122 @@ def rollback_backfill(
     *,
     reason: str,
     batch_size: int = 1_000,
+    limits: Limits | None = None,
     actor: str | None = None,
     dagster_run_id: str | None = None,
     on_rows: OnRows | None = None,
 ) -> BackfillRollback:
-    """Removes the backfill; does nothing when there is none.
+    """Removes the backfill; does nothing when there is none. Audited when it begins and when it is done.
 
-    Raises `BusyError` while a backfill runs, `VerificationError` if proposals of the run remain.
+    Of `limits` only the timeouts, the attempts and the sleep matter. Raises `BusyError` while a backfill runs,
+    `BlockedError` when a user never lets go of a row, `VerificationError` if proposals of the run remain.
     """
+    limits = limits or Limits()
     started = time.perf_counter()
-    unlinked: dict[str, int] = {}
-    deleted: dict[str, int] = {}
-    session = {"enable_seqscan": "off"}
-    with database.connect("backfill rollback", settings=session) as connection, exclusive(connection, WORK):
+    with (
+        told_clearly(database, "the rollback of the backfill", again="the rollback"),
+        database.connect("backfill rollback", settings=_session(limits)) as connection,
+        exclusive(connection, WORK),
+    ):
         if run_status(connection) is None:
             return BackfillRollback({}, {}, 0.0)
-        run = run_id(connection)
-        for entity in ENTITIES:
-            unlinked[entity.table], deleted[entity.proposals] = _take_back(connection, entity, run, batch_size, on_rows)
-        _finish(connection, run, reason, actor, dagster_run_id, deleted)
+        extent = backfill_extent(connection)
+        audited: dict[str, Any] = {"reason": reason, "actor": actor, "dagster_run_id": dagster_run_id, "before": extent}
+        audit.record(connection, "rollback backfill begun", "phase 3", **audited)
+        walks = [_Walk(connection, entity, run_id(connection), batch_size, limits, on_rows) for entity in ENTITIES]
+        for walk in walks:
+            walk.whole()
+        _finish(connection, run_id(connection), audited)
+    unlinked = {walk.entity.table: walk.unlinked for walk in walks}
+    deleted = {walk.entity.proposals: walk.deleted for walk in walks}
     return BackfillRollback(unlinked, deleted, time.perf_counter() - started)
 
 
-def _take_back(
-    connection: Connection, entity: Entity, run: UUID, batch_size: int, on_rows: OnRows | None
-) -> tuple[int, int]:
-    names = {"table": f"public.{entity.table}", "proposals": f"public.{entity.proposals}"}
-    unlinked = deleted = 0
-    first = connection.execute(statement("backfill/id_bounds", table=names["table"])).fetchone()
-    after = (first["first_id"] if first and first["first_id"] is not None else 1) - 1
-    while True:
-        row = _batch(connection, names, run, after, batch_size)
-        if row["through_id"] is None:
-            break
-        after = row["through_id"]
-        unlinked, deleted = unlinked + row["unlinked_rows"], deleted + row["deleted_rows"]
-        if on_rows:
-            on_rows(entity.table, row["unlinked_rows"])
-    return unlinked, deleted + _leftovers(connection, names, run, batch_size)
+def _session(limits: Limits) -> dict[str, str]:
+    return {
+        "enable_seqscan": "off",
+        "lock_timeout": str(limits.lock_timeout_ms),
+        "statement_timeout": str(limits.statement_timeout_ms),
+    }
 
 
-def _batch(connection: Connection, names: dict[str, str], run: UUID, after: int, batch_size: int) -> dict[str, Any]:
-    parameters = {"after": after, "batch_size": batch_size, "run": run}
-    with connection.transaction():
-        row = connection.execute(statement("rollback/backfill_batch", **names), parameters).fetchone()
-    assert row is not None
-    return row
+@dataclass
+class _Walk:
+    """The way back over one table; it has state (the size of a batch, what is done), so it is a class."""
 
+    connection: Connection
+    entity: Entity
+    run: UUID
+    size: int
+    limits: Limits
+    on_rows: OnRows | None
+    unlinked: int = 0
+    deleted: int = 0
+    names: dict[str, str] = field(init=False)
 
-def _leftovers(connection: Connection, names: dict[str, str], run: UUID, batch_size: int) -> int:
-    total = 0
-    while True:
-        with connection.transaction():
-            cursor = connection.execute(
-                statement("rollback/backfill_leftovers", **names), {"run": run, "batch_size": batch_size}
-            )
-        total += cursor.rowcount
-        if cursor.rowcount < batch_size:
-            return total
+    def __post_init__(self) -> None:
+        self.names = {"table": f"public.{self.entity.table}", "proposals": f"public.{self.entity.proposals}"}
+
+    def whole(self) -> None:
+        """Passes over the table until no row names a proposal of the run, then the proposals that lost their row."""
+        first = self._first("backfill/id_bounds", table=self.names["table"])
+        after = None if first is None else first - 1
+        while after is not None:
+            self._pass(after)
+            first = self._first("rollback/backfill_first_linked", **self.names)
+            after = None if first is None else self._batch(first - 1, 1, "wait")
+        while self._leftovers():
+            pass
+
+    def _first(self, query: str, **names: str) -> int | None:
+        row = self.connection.execute(statement(query, **names), {"run": self.run}).fetchone()
+        return row["first_id"] if row else None
+
+    def _pass(self, after: int | None) -> None:
+        while after is not None:
+            after = self._batch(after, self.size, "skip")
+
+    def _batch(self, after: int, size: int, locked: Locked) -> int | None:
+        """Takes back one batch above `after`; returns where the next begins, None at the end."""
+        query = statement("rollback/backfill_batch", **self.names, skip_locked=skipping(locked))
+
+        def take_back() -> dict[str, Any] | None:
+            parameters = {"after": after, "batch_size": min(size, self.size), "run": self.run}
+            return self.connection.execute(query, parameters).fetchone()
+
+        row = self._patiently(take_back)
+        assert row is not None
+        self.unlinked += row["unlinked_rows"]
+        self.deleted += row["deleted_rows"]
+        if self.on_rows and row["through_id"] is not None:
+            self.on_rows(self.entity.table, row["unlinked_rows"])
+        through: int | None = row["through_id"]
+        return through
+
+    def _leftovers(self) -> int:
+        def delete() -> int:
+            query = statement("rollback/backfill_leftovers", **self.names)
+            return self.connection.execute(query, {"run": self.run, "batch_size": self.size}).rowcount
+
+        deleted = self._patiently(delete)
+        self.deleted += deleted
+        return deleted
+
+    def _patiently(self, work: Callable[[], T]) -> T:
+        """Tries again, with smaller batches and growing pauses, while a lock or a timeout is in the way."""
+        for attempt in range(self.limits.retry_attempts):
+            try:
+                return work()
+            except TRANSIENT_ERRORS as error:
+                cause = error
+            self.size = max(1, self.size // 2)
+            if attempt + 1 < self.limits.retry_attempts:
+                self.limits.sleep(min(0.1 * 2**attempt, 5.0))
+        raise BlockedError(
+            f"The rollback of {self.entity.table} was stopped {self.limits.retry_attempts} times, last by "
+            f"{cause.sqlstate} {str(cause).strip()}. A user's transaction holds rows of it: end that transaction or wait, "
+            "then run the rollback again; what is taken back stays so."
+        ) from cause
 
 
 def _remaining(connection: Connection, entity: Entity, run: UUID) -> int:
@@ -117,14 +179,7 @@ def _remaining(connection: Connection, entity: Entity, run: UUID) -> int:
     return int(counted["rows"])
 
 
-def _finish(
-    connection: Connection,
-    run: UUID,
-    reason: str,
-    actor: str | None,
-    dagster_run_id: str | None,
-    deleted: dict[str, int],
-) -> None:
+def _finish(connection: Connection, run: UUID, audited: dict[str, Any]) -> None:
     """Removes the run and its ledger, with the audit entry, once nothing refers to it."""
     left = {entity.proposals: count for entity in ENTITIES if (count := _remaining(connection, entity, run))}
     if left:
@@ -134,12 +189,4 @@ def _finish(
         )
     with connection.transaction():
         connection.execute(text_of("rollback/backfill_records"), {"run": run})
-        audit.record(
-            connection,
-            "rollback backfill",
-            "phase 3",
-            reason=reason,
-            actor=actor,
-            before=deleted,
-            dagster_run_id=dagster_run_id,
-        )
+        audit.record(connection, "rollback backfill", "phase 3", **audited)

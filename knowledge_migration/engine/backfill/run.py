@@ -12,13 +12,22 @@ def open_run(connection: Connection, *, reopen: bool = False) -> UUID:
 
     Raises `PreconditionError` when the schema phase has not been run.
     """
-    there = connection.execute("SELECT to_regclass('public.knowledge_extraction_runs') AS there").fetchone()
-    if not there or there["there"] is None:
+    require_phase_1(connection)
+    connection.execute(text_of("backfill/open_run"), {"reopen": reopen})
+    return run_id(connection)
+
+
+def require_phase_1(connection: Connection) -> None:
+    """Raises `PreconditionError` when the schema phase has not been run."""
+    if not _there(connection):
         raise PreconditionError(
             "The proposal tables do not exist in this database. Run phase 1 (job phase_1_schema) first."
         )
-    connection.execute(text_of("backfill/open_run"), {"reopen": reopen})
-    return run_id(connection)
+
+
+def _there(connection: Connection) -> bool:
+    row = connection.execute("SELECT to_regclass('public.knowledge_extraction_runs') AS there").fetchone()
+    return row is not None and row["there"] is not None
 
 
 def run_id(connection: Connection) -> UUID:
@@ -31,8 +40,7 @@ def run_id(connection: Connection) -> UUID:
 
 def run_status(connection: Connection) -> str | None:
     """'running', 'completed', or None before the first batch (or before phase 1)."""
-    there = connection.execute("SELECT to_regclass('public.knowledge_extraction_runs') AS there").fetchone()
-    if not there or there["there"] is None:
+    if not _there(connection):
         return None
     row = connection.execute(text_of("backfill/run")).fetchone()
     return str(row["status"]) if row else None

@@ -1,13 +1,14 @@
 """Runs the batches of one partition to its end (strategy §5.2, with ERRATA F1-F23 mended).
 
-First pass: rows that a user holds are skipped. Second pass: they are waited for. A batch that meets locks or timeouts
-is made smaller and tried again, bounded; a batch with a row that cannot become a proposal is halved down to that row,
-which goes to quarantine while the rest goes on. Killed anywhere, what was committed stays; a second run does the rest.
+Rows that a user holds are skipped, and waited for at the end, one by one: while it waits it holds no other row, so no
+user's transaction can deadlock with it. A batch that meets locks or timeouts is made smaller and tried again, bounded; a
+batch with a row that cannot become a proposal is halved down to that row, which goes to quarantine while the rest goes
+on. Killed anywhere, what was committed stays; a second run does the rest.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from uuid import UUID
 
 import psycopg
 
@@ -23,12 +24,12 @@ from knowledge_migration.engine.backfill.batch import (
 )
 from knowledge_migration.engine.backfill.control import Limits, Throttle
 from knowledge_migration.engine.backfill.plan import Partition
-from knowledge_migration.engine.backfill.run import open_run
+from knowledge_migration.engine.backfill.run import open_run, require_phase_1
 from knowledge_migration.engine.database import Connection, Database
 from knowledge_migration.engine.entities import BY_NAME
 from knowledge_migration.engine.errors import BlockedError, MigrationError
 from knowledge_migration.engine.exclusive import exclusive
-from knowledge_migration.engine.statements import statement
+from knowledge_migration.engine.statements import statement, text_of
 
 WORK = "backfill"
 
@@ -93,23 +94,49 @@ def backfill_partition(
     """Links every row of the partition that has no proposal yet.
 
     Raises `BusyError` when another process works on it, `BlockedError` when a lock was never given, `MigrationError`
-    when the connection is lost. What is committed stays; run it again to go on.
+    when the connection is lost or the server refuses. What is committed stays; run it again to go on.
     """
+    with (
+        told_clearly(database, f"the backfill of {partition.entity} {partition.key}"),
+        database.connect(f"backfill {partition.entity}", settings=_session(limits)) as connection,
+        exclusive(connection, WORK, shared=True),
+        exclusive(connection, work_of(partition)),
+    ):
+        require_phase_1(connection)
+        rows = pending_count(connection, partition)
+        run_id = open_run(connection, reopen=rows > 0)
+        context = BatchContext(partition, run_id, dagster_run_id=dagster_run_id)
+        return _Walk(connection, context, rows, limits, on_progress, on_wait).whole()
+
+
+@contextmanager
+def told_clearly(database: Database, work: str, *, again: str = "the backfill") -> Iterator[None]:
+    """Says of an error of the server what `work` was going on, what stays, and what to run `again`."""
     try:
-        with (
-            database.connect(f"backfill {partition.entity}", settings=_session(limits)) as connection,
-            exclusive(connection, WORK, shared=True),
-            exclusive(connection, work_of(partition)),
-        ):
-            run_id = open_run(connection)
-            return _Walk(connection, partition, run_id, limits, dagster_run_id, on_progress, on_wait).whole()
-    except (psycopg.errors.AdminShutdown, psycopg.errors.CrashShutdown, psycopg.OperationalError) as error:
-        if isinstance(error, TRANSIENT_ERRORS):
-            raise
+        yield
+    except psycopg.errors.ForeignKeyViolation as error:
         raise MigrationError(
-            f"The connection to {database.display} was lost during the backfill of {partition.entity} {partition.key}: "
-            f"{str(error).strip()}. Batches that were committed stay; run the backfill again and it goes on from there."
+            f"A reference was refused during {work}: {str(error).strip()}. If the migration's own extraction run was "
+            "deleted meanwhile, run the backfill again: it begins the run anew."
         ) from error
+    except psycopg.OperationalError as error:
+        lost = error.sqlstate is None or error.sqlstate.startswith(("08", "57P"))
+        what = f"The connection to {database.display} was lost during {work}" if lost else f"The server stopped {work}"
+        raise MigrationError(
+            f"{what}: {str(error).strip()}. Batches that were committed stay; run {again} again and it goes on from there."
+        ) from error
+
+
+def pending_count(connection: Connection, partition: Partition) -> int:
+    """Rows of the partition that wait for their proposal; quarantined ones do not. Counting may take its time."""
+    count = statement("backfill/unlinked", table=f"public.{BY_NAME[partition.entity].table}", pending=pending_rows())
+    with connection.transaction():
+        connection.execute("SET LOCAL statement_timeout = 0")
+        row = connection.execute(
+            count, {"entity": partition.entity, "after": partition.after_id, "through": partition.through_id}
+        ).fetchone()
+    assert row is not None
+    return int(row["rows"])
 
 
 def work_of(partition: Partition) -> str:
@@ -133,99 +160,111 @@ def _session(limits: Limits) -> dict[str, str]:
 
 
 class _Walk:
-    """The state of one run over one partition: cursor, batch size, result."""
+    """The state of one run over one partition: batch size, result."""
 
     def __init__(
         self,
         connection: Connection,
-        partition: Partition,
-        run_id: UUID,
+        context: BatchContext,
+        total_rows: int,
         limits: Limits,
-        dagster_run_id: str | None,
         on_progress: OnProgress | None,
         on_wait: Callable[[str], None] | None,
     ) -> None:
         self.connection = connection
+        self.context = context
+        self.total_rows = total_rows
         self.limits = limits
-        self.context = BatchContext(partition, run_id, dagster_run_id=dagster_run_id)
         self.throttle = Throttle(limits, on_wait)
         self.on_progress = on_progress
-        self.result = PartitionResult(partition)
+        self.result = PartitionResult(context.partition)
         self.size = limits.batch_size
         self.started = limits.clock()
-        self.total = self.remaining()
 
     def whole(self) -> PartitionResult:
-        """Both passes, then a durable commit and a count of what is left."""
-        self.walk("skip")
-        if self.remaining():
-            self.walk("wait")
+        """Passes over the partition until nothing is left in it, then waits for the disk."""
+        self.walk()
+        while self.remaining():
+            self.wait_for_one()
+            self.walk()
         self.connection.execute("SET synchronous_commit = on")
-        with self.connection.transaction():
-            self.connection.execute("SELECT pg_current_xact_id()")
+        self.connection.execute(text_of("backfill/flush"))
         return replace(self.result, seconds=self.limits.clock() - self.started, remaining=self.remaining())
 
     def remaining(self) -> int:
-        """Rows of the partition that wait for their proposal; quarantined ones do not."""
-        partition = self.context.partition
-        row = self.connection.execute(
-            statement("backfill/unlinked", table=f"public.{BY_NAME[partition.entity].table}", pending=pending_rows()),
-            {"entity": partition.entity, "after": partition.after_id, "through": partition.through_id},
-        ).fetchone()
-        assert row is not None
-        return int(row["rows"])
+        """Rows of the partition that still wait for their proposal."""
+        return pending_count(self.connection, self.context.partition)
 
-    def walk(self, locked: Locked) -> None:
-        """One pass over the partition from its beginning."""
-        self.context = replace(self.context, locked=locked)
+    def walk(self) -> None:
+        """One pass over the partition from its beginning, past what users hold."""
         after: int | None = self.context.partition.after_id
         while after is not None:
-            self.throttle.wait(self.connection)
-            after = self.step(after)
+            self.begin()
+            after = self.step(after, "skip")
             self.report()
 
-    def step(self, after_id: int) -> int | None:
+    def wait_for_one(self) -> None:
+        """Takes the first row that is left, waiting for who holds it, and holds nothing else meanwhile."""
+        self.begin()
+        self.step(self.context.partition.after_id, "wait")
+        self.report()
+
+    def begin(self) -> None:
+        """Waits for the turn of the next batch, and takes over the size that is set by then."""
+        self.throttle.wait(self.connection)
+        self.size = min(self.size, self.throttle.batch_size)
+
+    def step(self, after_id: int, locked: Locked) -> int | None:
         """One batch above `after_id`; returns where the next begins, None at the end."""
-        started = self.limits.clock()
-        single = self.size == 1
         for attempt in range(self.limits.retry_attempts):
+            started = self.limits.clock()
             try:
-                batch = self._single(after_id) if single else self._many(after_id)
+                batch = self._batch(after_id, locked)
                 break
-            except DATA_ERRORS:
-                self.size = max(1, self.size // 2)
-                single = self.size == 1
-                return after_id
             except TRANSIENT_ERRORS as error:
                 self._smaller(attempt, error)
         else:
             raise AssertionError("unreachable: the last attempt raises")
+        if batch is None:
+            return after_id
         batch = replace(batch, seconds=self.limits.clock() - started)
         self.result = self.result.plus(batch)
         self._adapt(batch.seconds)
         return batch.through_id
 
-    def _many(self, after_id: int) -> BatchResult:
-        rows, through = run_batch(self.connection, self.context, after_id, self.size)
+    def _batch(self, after_id: int, locked: Locked) -> BatchResult | None:
+        """None when a row of the batch cannot become a proposal: the next one is half as large."""
+        context = replace(self.context, locked=locked)
+        if self.size == 1 or locked == "wait":
+            return run_single_row(self.connection, context, after_id)
+        try:
+            rows, through = run_batch(self.connection, context, after_id, self.size)
+        except DATA_ERRORS:
+            self.size = max(1, self.size // 2)
+            return None
         return BatchResult(rows, 0, through, 0.0)
-
-    def _single(self, after_id: int) -> BatchResult:
-        batch, _ = run_single_row(self.connection, self.context, after_id)
-        return batch
 
     def _smaller(self, attempt: int, error: psycopg.Error) -> None:
         """After a lock or a timeout: a smaller batch and a growing pause, or the end of patience."""
         self.result = replace(self.result, retries=self.result.retries + 1)
         if attempt + 1 >= self.limits.retry_attempts:
-            partition = self.context.partition
-            raise BlockedError(
-                f"A batch of {self.context.entity.table} (ids above {partition.after_id} up to {partition.through_id}) "
-                f"was stopped {self.limits.retry_attempts} times, last by {error.sqlstate} {str(error).strip()}. "
-                "A user's transaction holds rows of it. What is committed stays; end that transaction or wait, then "
-                "run it again."
-            ) from error
+            raise BlockedError(self._blocked(error)) from error
         self.size = max(1, self.size // 2)
         self.limits.sleep(min(0.1 * 2**attempt, 5.0))
+
+    def _blocked(self, error: psycopg.Error) -> str:
+        partition = self.context.partition
+        cause = (
+            f"It took longer than {self.limits.statement_timeout_ms} ms each time, or somebody cancelled it: see what else "
+            "the server does"
+            if isinstance(error, psycopg.errors.QueryCanceled)
+            else "A user's transaction holds rows of it: end that transaction or wait"
+        )
+        return (
+            f"A batch of {self.context.entity.table} (ids above {partition.after_id} up to {partition.through_id}) "
+            f"was stopped {self.limits.retry_attempts} times, last by {error.sqlstate} {str(error).strip()}. {cause}, then "
+            "run it again. What is committed stays."
+        )
 
     def _adapt(self, seconds: float) -> None:
         """Halves the batch when it was slow, lets it grow back by a quarter while it is quick."""
@@ -239,4 +278,5 @@ class _Walk:
         """Tells the listener where the walk stands."""
         if self.on_progress:
             done = self.result.linked_rows + self.result.quarantined_rows
-            self.on_progress(Progress(self.context.partition, done, self.total, self.limits.clock() - self.started))
+            elapsed = self.limits.clock() - self.started
+            self.on_progress(Progress(self.context.partition, done, self.total_rows, elapsed))

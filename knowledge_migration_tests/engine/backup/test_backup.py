@@ -22,7 +22,7 @@ from knowledge_migration.engine.errors import MigrationError, PreconditionError,
 from knowledge_migration.engine.preparation import fingerprint, inventory
 from knowledge_migration.engine.preparation.snapshot import exported_snapshot
 from knowledge_migration.engine.statements import text_of
-from knowledge_migration_tests.engine.legacy_rows import fill
+from knowledge_migration_tests.engine.backup.legacy_rows import fill
 
 A_LONG_DEAD_NAME = f"{NAME_PREFIX}5000000012345678"
 

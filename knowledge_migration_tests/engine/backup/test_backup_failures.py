@@ -20,7 +20,7 @@ from knowledge_migration.engine.backup.verified_backup import verified_backup
 from knowledge_migration.engine.database import Connection, Database
 from knowledge_migration.engine.embedded_server import EmbeddedServer
 from knowledge_migration.engine.errors import BlockedError, MigrationError
-from knowledge_migration_tests.engine.legacy_rows import fill
+from knowledge_migration_tests.engine.backup.legacy_rows import fill
 
 WHOLE_BACKUP = """
 import signal

@@ -12,7 +12,7 @@ from knowledge_migration.engine.errors import MigrationError, PreconditionError,
 from knowledge_migration.engine.preparation import fingerprint
 from knowledge_migration.engine.preparation.fingerprint import Fingerprint, differences, take
 from knowledge_migration.engine.preparation.snapshot import exported_snapshot
-from knowledge_migration_tests.engine.legacy_rows import fill
+from knowledge_migration_tests.engine.backup.legacy_rows import fill
 
 
 @pytest.fixture

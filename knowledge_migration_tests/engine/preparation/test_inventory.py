@@ -9,7 +9,7 @@ from knowledge_migration.engine.errors import MigrationError, PreconditionError
 from knowledge_migration.engine.preparation import inventory
 from knowledge_migration.engine.preparation.inventory import ForeignKey
 from knowledge_migration.engine.preparation.snapshot import exported_snapshot
-from knowledge_migration_tests.engine.legacy_rows import fill
+from knowledge_migration_tests.engine.backup.legacy_rows import fill
 
 LEGACY_TABLES = {
     "atoms",

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from knowledge_migration.engine.database import Connection, Database
-from knowledge_migration.engine.stall_probe import Readings, StallProbe, probing
+from knowledge_migration.engine.schema.stall_probe import Readings, StallProbe, probing
 
 
 def wait_until(condition: Callable[[], bool]) -> None:

@@ -22,11 +22,18 @@ from psycopg.types.json import set_json_loads
 from knowledge_migration.engine import audit
 from knowledge_migration.engine.backfill.runner import WORK as BACKFILL_WORK
 from knowledge_migration.engine.database import Connection, Database
-from knowledge_migration.engine.ddl import LockLimits, object_state, run_locked
 from knowledge_migration.engine.errors import BlockedError, MigrationError, PreconditionError
 from knowledge_migration.engine.exclusive import exclusive
-from knowledge_migration.engine.schema import OnStep, SchemaChange, current_revision, downgrade, exists, made_objects
-from knowledge_migration.engine.schema_steps import STEPS
+from knowledge_migration.engine.schema.ddl import LockLimits, object_state, run_locked
+from knowledge_migration.engine.schema.steps import STEPS
+from knowledge_migration.engine.schema.upgrade import (
+    OnStep,
+    SchemaChange,
+    current_revision,
+    downgrade,
+    exists,
+    made_objects,
+)
 from knowledge_migration.engine.statements import statement, text_of
 
 PROPOSAL_TABLES = ("topic_proposals", "atom_proposals")

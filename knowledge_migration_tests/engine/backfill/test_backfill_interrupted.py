@@ -10,16 +10,17 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from knowledge_migration.engine import embedded_server, schema
+from knowledge_migration.engine import embedded_server
 from knowledge_migration.engine.backfill import rollback
 from knowledge_migration.engine.database import Database
-from knowledge_migration.engine.ddl import LockLimits
 from knowledge_migration.engine.embedded_server import EmbeddedServer
 from knowledge_migration.engine.errors import MigrationError
+from knowledge_migration.engine.schema import upgrade as schema
+from knowledge_migration.engine.schema.ddl import LockLimits
 from knowledge_migration.engine.statements import text_of
-from knowledge_migration_tests.engine.backfilling import backfill, broken_rules, count, fill, legacy_values
+from knowledge_migration_tests.engine.backfill.backfilling import backfill, broken_rules, count, fill, legacy_values
 
-CHILD = [sys.executable, "-m", "knowledge_migration_tests.engine.backfilling"]
+CHILD = [sys.executable, "-m", "knowledge_migration_tests.engine.backfill.backfilling"]
 
 
 def started(database: Database) -> "subprocess.Popen[str]":

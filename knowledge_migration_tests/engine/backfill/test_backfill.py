@@ -10,7 +10,7 @@ from knowledge_migration.engine.backfill.control import Limits
 from knowledge_migration.engine.database import Connection, Database
 from knowledge_migration.engine.errors import BlockedError, BusyError, PreconditionError
 from knowledge_migration.engine.exclusive import exclusive
-from knowledge_migration_tests.engine.backfilling import (
+from knowledge_migration_tests.engine.backfill.backfilling import (
     QUICK,
     backfill,
     broken_rules,

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from knowledge_migration.engine.catalog import legacy_differences
 from knowledge_migration.engine.database import Connection, Database
 from knowledge_migration.engine.errors import PreconditionError
 from knowledge_migration.engine.outcome import CheckOutcome
-from knowledge_migration.engine.schema import current_revision, foreign_objects
+from knowledge_migration.engine.schema.catalog import legacy_differences
+from knowledge_migration.engine.schema.upgrade import current_revision, foreign_objects
 from knowledge_migration.engine.statements import text_of
 
 OLDEST_SERVER = 140_000

@@ -18,16 +18,16 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from knowledge_migration.engine import schema
 from knowledge_migration.engine.backfill.runner import WORK as BACKFILL
-from knowledge_migration.engine.catalog import proposal_differences
 from knowledge_migration.engine.database import Connection, Database
-from knowledge_migration.engine.ddl import LockLimits, StepResult
 from knowledge_migration.engine.embedded_server import EmbeddedServer
 from knowledge_migration.engine.errors import BlockedError, BusyError, MigrationError, PreconditionError
 from knowledge_migration.engine.exclusive import exclusive
-from knowledge_migration.engine.schema_rollback import proposals_without_copy, rollback_schema
-from knowledge_migration.engine.schema_steps import EVIDENCE_REVISION, TARGET_REVISION
+from knowledge_migration.engine.schema import upgrade as schema
+from knowledge_migration.engine.schema.catalog import proposal_differences
+from knowledge_migration.engine.schema.ddl import LockLimits, StepResult
+from knowledge_migration.engine.schema.rollback import proposals_without_copy, rollback_schema
+from knowledge_migration.engine.schema.steps import EVIDENCE_REVISION, TARGET_REVISION
 from knowledge_migration_tests.conftest import clone, drop
 
 BRIEF = LockLimits(lock_timeout_ms=50, attempts=3, retry_max_seconds=0.2, sleep=lambda seconds: None)
@@ -38,8 +38,8 @@ PENDING = uuid.UUID(int=11)
 CHILD = """
 import sys
 from knowledge_migration.engine.database import Database
-from knowledge_migration.engine.ddl import LockLimits
-from knowledge_migration.engine.schema_rollback import rollback_schema
+from knowledge_migration.engine.schema.ddl import LockLimits
+from knowledge_migration.engine.schema.rollback import rollback_schema
 
 def tell(result):
     print(result.step.object, flush=True)

@@ -6,7 +6,7 @@ after the steps of a revision, and a revision that was cut off is run again, pas
 
 from alembic import context
 
-from knowledge_migration.engine.schema import VERSION_TABLE, VERSION_TABLE_SCHEMA
+from knowledge_migration.engine.schema.upgrade import VERSION_TABLE, VERSION_TABLE_SCHEMA
 
 context.configure(
     connection=context.config.attributes["connection"],

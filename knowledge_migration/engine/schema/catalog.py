@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
 from knowledge_migration.engine.database import Database
-from knowledge_migration.engine.schema_steps import REFERENCES
+from knowledge_migration.engine.schema.steps import REFERENCES
 from knowledge_migration.engine.statements import text_of
 from knowledge_migration.knowledge import tables
 

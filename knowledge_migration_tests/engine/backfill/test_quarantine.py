@@ -5,7 +5,7 @@ import pytest
 from knowledge_migration.engine.backfill.quarantine import decide, quarantined
 from knowledge_migration.engine.database import Connection, Database
 from knowledge_migration.engine.errors import MigrationError
-from knowledge_migration_tests.engine.backfilling import backfill, broken_rules, count, fill
+from knowledge_migration_tests.engine.backfill.backfilling import backfill, broken_rules, count, fill
 
 POISON = {
     1: "UPDATE atoms SET confidence = 1.5 WHERE id = 1",

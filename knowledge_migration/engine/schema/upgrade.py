@@ -15,10 +15,10 @@ from alembic import command
 from alembic.config import Config
 
 from knowledge_migration.engine.database import Connection, Database
-from knowledge_migration.engine.ddl import LockLimits, StepResult, run_step
 from knowledge_migration.engine.errors import MigrationError, PreconditionError
 from knowledge_migration.engine.exclusive import exclusive
-from knowledge_migration.engine.schema_steps import (
+from knowledge_migration.engine.schema.ddl import LockLimits, StepResult, run_step
+from knowledge_migration.engine.schema.steps import (
     EVIDENCE_REVISION,
     REVISIONS,
     STEPS,
@@ -203,7 +203,7 @@ def _alembic(
     database: Database, run_revision: Callable[[str, Direction], None], direction: Direction, to: str | None
 ) -> None:
     config = Config()
-    config.set_main_option("script_location", "knowledge_migration.engine:revisions")
+    config.set_main_option("script_location", "knowledge_migration.engine.schema:revisions")
     config.set_main_option("path_separator", "os")
     with database.engine(settings=SESSION) as engine, engine.connect() as connection:
         config.attributes["connection"] = connection

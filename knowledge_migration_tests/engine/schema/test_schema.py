@@ -17,14 +17,15 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from knowledge_migration.engine import audit, schema
-from knowledge_migration.engine.catalog import legacy_differences, proposal_differences
+from knowledge_migration.engine import audit
 from knowledge_migration.engine.database import Connection, Database
-from knowledge_migration.engine.ddl import LockLimits, object_state
 from knowledge_migration.engine.embedded_server import EmbeddedServer
 from knowledge_migration.engine.errors import BlockedError, BusyError, MigrationError, PreconditionError
-from knowledge_migration.engine.schema_steps import EVIDENCE_REVISION, STEPS, TARGET_REVISION, Step
-from knowledge_migration.engine.stall_probe import probing
+from knowledge_migration.engine.schema import upgrade as schema
+from knowledge_migration.engine.schema.catalog import legacy_differences, proposal_differences
+from knowledge_migration.engine.schema.ddl import LockLimits, object_state
+from knowledge_migration.engine.schema.stall_probe import probing
+from knowledge_migration.engine.schema.steps import EVIDENCE_REVISION, STEPS, TARGET_REVISION, Step
 from knowledge_migration.engine.statements import sql_root
 from knowledge_migration.knowledge import tables
 from knowledge_migration_tests.conftest import clone, drop
@@ -39,9 +40,9 @@ OTHER_SCHEMA_SESSIONS: LiteralString = (
 
 CHILD = """
 import os, signal, sys
-from knowledge_migration.engine import schema
+from knowledge_migration.engine.schema import upgrade as schema
 from knowledge_migration.engine.database import Database
-from knowledge_migration.engine.ddl import LockLimits
+from knowledge_migration.engine.schema.ddl import LockLimits
 
 def until(url, last):
     def tell(result):

@@ -3,10 +3,10 @@
 import psycopg
 import pytest
 
-from knowledge_migration.engine import schema
-from knowledge_migration.engine.catalog import Difference, legacy_differences, proposal_differences
 from knowledge_migration.engine.database import Connection, Database
-from knowledge_migration.engine.ddl import LockLimits
+from knowledge_migration.engine.schema import upgrade as schema
+from knowledge_migration.engine.schema.catalog import Difference, legacy_differences, proposal_differences
+from knowledge_migration.engine.schema.ddl import LockLimits
 
 
 def alter(connection: Connection, *statements: str) -> None:

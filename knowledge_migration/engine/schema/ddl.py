@@ -19,7 +19,7 @@ from psycopg import sql
 
 from knowledge_migration.engine.database import Connection
 from knowledge_migration.engine.errors import BlockedError, MigrationError
-from knowledge_migration.engine.schema_steps import Direction, LockLevel, Step
+from knowledge_migration.engine.schema.steps import Direction, LockLevel, Step
 from knowledge_migration.engine.statements import statement, text_of
 
 State = Literal["missing", "invalid", "present"]

@@ -4,15 +4,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from knowledge_migration.engine import audit, evidence, schema
+from knowledge_migration.engine import audit, evidence
 from knowledge_migration.engine.backup.verified_backup import verify_file
-from knowledge_migration.engine.catalog import proposal_differences
 from knowledge_migration.engine.database import Connection, Database
-from knowledge_migration.engine.ddl import LockLimits
 from knowledge_migration.engine.outcome import CheckOutcome
-from knowledge_migration.engine.preflight import PreflightContext, require_preflight
-from knowledge_migration.engine.schema import OnStep, SchemaChange
-from knowledge_migration.engine.stall_probe import StallProbe, probing
+from knowledge_migration.engine.preparation.preflight import PreflightContext, require_preflight
+from knowledge_migration.engine.schema import upgrade as schema
+from knowledge_migration.engine.schema.catalog import proposal_differences
+from knowledge_migration.engine.schema.ddl import LockLimits
+from knowledge_migration.engine.schema.stall_probe import StallProbe, probing
+from knowledge_migration.engine.schema.upgrade import OnStep, SchemaChange
 
 PROBED_TABLES = ("topics", "atoms", "users", "topic_atoms")
 
