@@ -122,7 +122,7 @@ def downgrade(
 ) -> SchemaChange:
     """Reverts every step above revision `to`, by default all but our own evidence; None removes that too.
 
-    Says nothing about what the tables hold: `engine.schema_rollback` asks that first.
+    Says nothing about what the tables hold: `engine.schema.rollback` asks that first.
     """
     with database.connect("schema", settings=SESSION) as connection, exclusive(connection, WORK):
         walk = _Walk(connection, limits, on_step)

@@ -26,6 +26,7 @@ from knowledge_migration.engine.schema.catalog import proposal_differences
 from knowledge_migration.engine.schema.ddl import LockLimits
 from knowledge_migration.engine.schema.steps import EVIDENCE_REVISION
 from knowledge_migration.engine.statements import text_of
+from knowledge_migration_tests.conftest import clone, drop
 
 BRIEF = LockLimits(lock_timeout_ms=50, attempts=3, retry_max_seconds=0.2, sleep=lambda seconds: None)
 TABLES = ("users", "sources", "telegram_profiles", "messages", "topics", "atoms", "topic_atoms", "atom_links")
@@ -53,6 +54,21 @@ def run(connection: Connection, statement: LiteralString, *names: str) -> None:
     connection.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
 
 
+@pytest.fixture(scope="module")
+def shared(server: EmbeddedServer) -> Iterator[Database]:
+    """One legacy database for tests that leave it as it was."""
+    database = clone(server)
+    yield database
+    drop(server, database)
+
+
+@pytest.fixture
+def session(shared: Database) -> Iterator[Connection]:
+    """A superuser's session on it."""
+    with shared.connect("test") as opened:
+        yield opened
+
+
 def test_every_check_passes_before_and_after_the_schema_phase(any_database: Database) -> None:
     with context_of(any_database) as context:
         before = preflight.preflight(context)
@@ -75,11 +91,11 @@ def test_what_fails_is_named_with_its_remedy_before_a_phase_begins(database: Dat
     assert "KNOWLEDGE_MIGRATION_DATABASE_URL" in str(refused.value)
 
 
-def test_a_server_that_is_too_old_is_refused(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert asked(database, "server_version_is_supported").numbers["server_version"].startswith("18.")
+def test_a_server_that_is_too_old_is_refused(shared: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert asked(shared, "server_version_is_supported").numbers["server_version"].startswith("18.")
     monkeypatch.setattr(preflight, "OLDEST_SERVER", 190_000)
 
-    outcome = asked(database, "server_version_is_supported")
+    outcome = asked(shared, "server_version_is_supported")
 
     assert [list(row) for row in outcome.sample] == [["server_version_num"]]
 
@@ -164,52 +180,54 @@ def test_each_right_that_is_missing_is_named_and_its_remedy_gives_it(any_databas
         schema.downgrade(database, BRIEF, to=None)
 
 
-def test_each_right_is_asked_for_by_itself(database: Database, connection: Connection) -> None:
-    with role(connection, f"migrator_{os.getpid()}") as limited:
+def test_each_right_is_asked_for_by_itself(shared: Database, session: Connection) -> None:
+    with role(session, f"migrator_{os.getpid()}") as limited:
         for grant in (
             "GRANT postgres TO {}",
             "GRANT pg_read_all_stats TO {}",
         ):
-            run(connection, grant, str(make_url(limited.url).username))
+            run(session, grant, str(make_url(limited.url).username))
         assert asked(limited, "rights_are_sufficient").passed
 
-        connection.execute("CREATE SCHEMA reports")
-        connection.execute("CREATE TABLE reports.weekly AS SELECT 1 AS week")
+        session.execute("CREATE SCHEMA reports")
+        session.execute("CREATE TABLE reports.weekly AS SELECT 1 AS week")
         assert asked(limited, "rights_are_sufficient").passed
 
         alone = asked(limited, "rights_are_sufficient", scratch_is_elsewhere=False)
         assert "CREATEDB" in alone.sample[0]["missing"]
-        connection.execute(alone.sample[0]["remedy"])
+        session.execute(alone.sample[0]["remedy"])
         rest = asked(limited, "rights_are_sufficient", scratch_is_elsewhere=False)
         assert [row for row in rest.sample if "CREATEDB" in row["missing"]] == []
+        session.execute("DROP SCHEMA reports CASCADE")
 
 
-def test_row_security_that_would_hide_rows_is_named(database: Database, connection: Connection) -> None:
-    with role(connection, f"migrator_{os.getpid()}") as limited:
+def test_row_security_that_would_hide_rows_is_named(shared: Database, session: Connection) -> None:
+    with role(session, f"migrator_{os.getpid()}") as limited:
         name = str(make_url(limited.url).username)
         for grant in ("GRANT pg_read_all_data TO {}", "GRANT CREATE, USAGE ON SCHEMA public TO {}"):
-            run(connection, grant, name)
-        connection.execute("ALTER TABLE messages ENABLE ROW LEVEL SECURITY")
+            run(session, grant, name)
+        session.execute("ALTER TABLE messages ENABLE ROW LEVEL SECURITY")
         found = [row for row in asked(limited, "rights_are_sufficient").sample if "row security" in row["missing"]]
 
         assert [row["missing"] for row in found] == ["sight of every row of messages (it has row security)"]
-        connection.execute(found[0]["remedy"])
+        session.execute(found[0]["remedy"])
         again = asked(limited, "rights_are_sufficient").sample
         assert [row for row in again if "row security" in row["missing"]] == []
+        session.execute("ALTER TABLE messages DISABLE ROW LEVEL SECURITY")
 
 
 # --- transactions -------------------------------------------------------------------------------------------------
 
 
-def test_a_long_transaction_is_named_with_its_pid_and_query(database: Database, connection: Connection) -> None:
-    with database.connect("nightly report") as other:
+def test_a_long_transaction_is_named_with_its_pid_and_query(shared: Database, session: Connection) -> None:
+    with shared.connect("nightly report") as other:
         pid = other.info.backend_pid
         other.execute("BEGIN")
         other.execute("SELECT count(*) AS  a_report\nFROM topics")
-        long = asked(database, "no_transaction_is_long", long_transaction_seconds=0.0)
-        young = asked(database, "no_transaction_is_long", long_transaction_seconds=3600.0)
+        long = asked(shared, "no_transaction_is_long", long_transaction_seconds=0.0)
+        young = asked(shared, "no_transaction_is_long", long_transaction_seconds=3600.0)
         other.execute("COMMIT")
-        over = asked(database, "no_transaction_is_long", long_transaction_seconds=0.0)
+        over = asked(shared, "no_transaction_is_long", long_transaction_seconds=0.0)
 
     assert [(row["pid"], row["application"], row["state"], row["query"]) for row in long.sample] == [
         (
@@ -223,15 +241,15 @@ def test_a_long_transaction_is_named_with_its_pid_and_query(database: Database, 
     assert (young.passed, over.passed) == (True, True)
 
 
-def test_a_session_that_cannot_be_seen_is_not_taken_for_a_short_one(database: Database, connection: Connection) -> None:
-    with role(connection, f"migrator_{os.getpid()}") as limited:
+def test_a_session_that_cannot_be_seen_is_not_taken_for_a_short_one(shared: Database, session: Connection) -> None:
+    with role(session, f"migrator_{os.getpid()}") as limited:
         unseen = asked(limited, "no_transaction_is_long")
         assert [(row["pid"], row["state"]) for row in unseen.sample] == [
-            (connection.info.backend_pid, "state not visible")
+            (session.info.backend_pid, "state not visible")
         ]
         assert "pg_read_all_stats" in unseen.remedy
 
-        run(connection, "GRANT pg_read_all_stats TO {}", str(make_url(limited.url).username))
+        run(session, "GRANT pg_read_all_stats TO {}", str(make_url(limited.url).username))
         assert asked(limited, "no_transaction_is_long").passed
 
 
@@ -284,10 +302,10 @@ def test_a_prepared_transaction_is_named_and_so_is_the_lock_it_holds(preparing_s
 # --- disk and names -----------------------------------------------------------------------------------------------
 
 
-def test_a_disk_that_is_too_small_is_told_and_nothing_is_made_there(database: Database, tmp_path: Path) -> None:
+def test_a_disk_that_is_too_small_is_told_and_nothing_is_made_there(shared: Database, tmp_path: Path) -> None:
     directory = tmp_path / "not" / "there"
-    small = asked(database, "disk_holds_the_backup", backup_directory=directory, free_bytes=lambda path: 2**20)
-    real = asked(database, "disk_holds_the_backup", backup_directory=directory)
+    small = asked(shared, "disk_holds_the_backup", backup_directory=directory, free_bytes=lambda path: 2**20)
+    real = asked(shared, "disk_holds_the_backup", backup_directory=directory)
 
     assert small.sample[0]["free_gib"] == 2**-10
     assert small.sample[0]["needed_gib"] > 2**-10

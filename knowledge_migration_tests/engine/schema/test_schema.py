@@ -199,37 +199,32 @@ def test_every_step_has_a_file_for_each_direction_and_every_file_a_step() -> Non
     assert found == ours | own | ledger
 
 
-def test_a_topic_that_a_proposal_resembles_can_be_deleted(database: Database, connection: Connection) -> None:
-    seed(connection)
-    schema.upgrade(database, BRIEF)
-    propose(connection, similar_topic_id=1, reviewed_by_user_id=1)
-    connection.execute("DELETE FROM topic_atoms")
-    connection.execute("DELETE FROM topics WHERE id = 1")
-    connection.execute("DELETE FROM users WHERE id = 1")
+def test_a_topic_that_a_proposal_resembles_can_be_deleted(upgraded: Connection) -> None:
+    seed(upgraded)
+    propose(upgraded, similar_topic_id=1, reviewed_by_user_id=1)
+    upgraded.execute("DELETE FROM topic_atoms")
+    upgraded.execute("DELETE FROM topics WHERE id = 1")
+    upgraded.execute("DELETE FROM users WHERE id = 1")
 
-    left = connection.execute("SELECT name, similar_topic_id, reviewed_by_user_id FROM topic_proposals").fetchall()
+    left = upgraded.execute("SELECT name, similar_topic_id, reviewed_by_user_id FROM topic_proposals").fetchall()
 
     assert left == [{"name": "Locks", "similar_topic_id": None, "reviewed_by_user_id": None}]
 
 
-def test_a_run_with_proposals_cannot_be_deleted(database: Database, connection: Connection) -> None:
-    schema.upgrade(database, BRIEF)
-    propose(connection)
+def test_a_run_with_proposals_cannot_be_deleted(upgraded: Connection) -> None:
+    propose(upgraded)
 
-    with pytest.raises(psycopg.errors.IntegrityError):
-        connection.execute("DELETE FROM knowledge_extraction_runs")
+    with refused(upgraded, psycopg.errors.IntegrityError):
+        upgraded.execute("DELETE FROM knowledge_extraction_runs")
 
 
-def test_one_proposal_is_the_origin_of_one_row_only(database: Database, connection: Connection) -> None:
-    seed(connection)
-    schema.upgrade(database, BRIEF)
-    propose(connection, id=PROPOSAL)
-    connection.execute("UPDATE topics SET migrated_from_proposal_id = %s", (PROPOSAL,))
+def test_one_proposal_is_the_origin_of_one_row_only(upgraded: Connection) -> None:
+    seed(upgraded)
+    propose(upgraded, id=PROPOSAL)
+    upgraded.execute("UPDATE topics SET migrated_from_proposal_id = %s", (PROPOSAL,))
 
-    with pytest.raises(psycopg.errors.UniqueViolation):
-        connection.execute(
-            "INSERT INTO topics (name, description, migrated_from_proposal_id) VALUES ('Other', 'x', %s)", (PROPOSAL,)
-        )
+    with refused(upgraded, psycopg.errors.UniqueViolation):
+        insert(upgraded, "topics", id=2, name="Other", description="x", migrated_from_proposal_id=PROPOSAL)
 
 
 @pytest.mark.parametrize(
@@ -249,14 +244,14 @@ def test_one_proposal_is_the_origin_of_one_row_only(database: Database, connecti
 def test_a_proposal_refuses_a_value_outside_the_vocabulary(
     upgraded: Connection, column: str, wrong: str | float | None
 ) -> None:
-    with pytest.raises(psycopg.errors.CheckViolation):
+    with refused(upgraded, psycopg.errors.CheckViolation):
         propose(upgraded, **{column: wrong})
-    with pytest.raises(psycopg.errors.CheckViolation):
+    with refused(upgraded, psycopg.errors.CheckViolation):
         insert_atom_proposal(upgraded, **{column: wrong})
 
 
 def test_a_run_refuses_a_status_outside_the_vocabulary(upgraded: Connection) -> None:
-    with pytest.raises(psycopg.errors.CheckViolation):
+    with refused(upgraded, psycopg.errors.CheckViolation):
         insert(upgraded, "knowledge_extraction_runs", message_ids="[]", message_count=0, status="done")
 
 
@@ -288,26 +283,41 @@ def insert_atom_proposal(connection: Connection, **values: Any) -> None:
 
 
 @pytest.fixture(scope="module")
-def upgraded(server: EmbeddedServer) -> Iterator[Connection]:
-    """A session on one database in which the phase is done; for tests that only add rows."""
+def upgraded_database(server: EmbeddedServer) -> Iterator[Database]:
+    """One database in which the phase is done, for tests that change rows only."""
     database = clone(server)
     schema.upgrade(database, BRIEF)
-    with database.connect("test") as connection:
-        yield connection
+    yield database
     drop(server, database)
 
 
-def test_the_audit_log_refuses_every_change_of_what_is_written(database: Database, connection: Connection) -> None:
-    schema.prepare_evidence(database, BRIEF)
-    audit.record(connection, "try", "audit log", reason="to change it", before={"a": 0}, after={"a": 1})
+@pytest.fixture
+def upgraded(upgraded_database: Database) -> Iterator[Connection]:
+    """A session on it whose work is taken back."""
+    with upgraded_database.connect("test") as session, session.transaction(force_rollback=True):
+        yield session
 
-    for change in ("UPDATE migration.audit_log SET actor = 'x'", "DELETE FROM migration.audit_log"):
-        with pytest.raises(psycopg.errors.RaiseException, match="append-only"):
-            connection.execute(sql.SQL(change))
-    with pytest.raises(psycopg.errors.RaiseException, match="append-only"):
-        connection.execute("TRUNCATE migration.audit_log")
 
-    assert connection.execute("SELECT action, before, after FROM migration.audit_log").fetchall() == [
+@contextmanager
+def refused(connection: Connection, error: type[psycopg.Error], match: str | None = None) -> Iterator[None]:
+    """Around a statement that the database refuses; the transaction goes on."""
+    with pytest.raises(error, match=match), connection.transaction():
+        yield
+
+
+def test_the_audit_log_refuses_every_change_of_what_is_written(upgraded: Connection) -> None:
+    audit.record(upgraded, "try", "audit log", reason="to change it", before={"a": 0}, after={"a": 1})
+
+    changes: tuple[LiteralString, ...] = (
+        "UPDATE migration.audit_log SET actor = 'x'",
+        "DELETE FROM migration.audit_log",
+        "TRUNCATE migration.audit_log",
+    )
+    for change in changes:
+        with refused(upgraded, psycopg.errors.RaiseException, "append-only"):
+            upgraded.execute(change)
+
+    assert upgraded.execute("SELECT action, before, after FROM migration.audit_log").fetchall() == [
         {"action": "try", "before": {"a": 0}, "after": {"a": 1}}
     ]
 
@@ -321,14 +331,11 @@ def test_the_audit_log_names_a_user_that_has_a_number_only(monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("table", ["topics", "atoms"])
-def test_the_id_of_an_origin_proposal_is_the_name_based_uuid_of_table_and_row(
-    database: Database, connection: Connection, table: str
-) -> None:
-    schema.prepare_evidence(database, BRIEF)
+def test_the_id_of_an_origin_proposal_is_the_name_based_uuid_of_table_and_row(upgraded: Connection, table: str) -> None:
     ids = [1, 123, 10**6, 2**63 - 1]
 
     query = "SELECT migration.origin_proposal_id(%s, id) AS uuid FROM unnest(%s::bigint[]) AS id"
-    found = [row["uuid"] for row in connection.execute(query, (table, ids))]
+    found = [row["uuid"] for row in upgraded.execute(query, (table, ids))]
 
     space = uuid.UUID(bytes=b"knowledge/origin")
     assert found == [uuid.uuid3(space, f"{table}/{number}") for number in ids]

@@ -82,6 +82,28 @@ def connection(migrated: Database) -> Iterator[Connection]:
         yield session
 
 
+@pytest.fixture(scope="module")
+def kept(server: EmbeddedServer, template: Database) -> Iterator[Database]:
+    """One copy for the tests in which the rollback is refused, with two topic proposals and an atom proposal to lose."""
+    database = clone(server, template.name)
+    with database.connect("test template") as connection:
+        propose(connection, PENDING, description="x" * 100_000)
+        propose(connection, uuid.uuid4(), status="auto_approved", review_action="dual_write")
+        propose_atom(connection, "rejected")
+    yield database
+    with database.connect() as connection:
+        assert schema.current_revision(connection) == TARGET_REVISION
+    assert proposal_differences(database) == []
+    drop(server, database)
+
+
+@pytest.fixture
+def user(kept: Database) -> Iterator[Connection]:
+    """A session of the application on it."""
+    with kept.connect("application") as session:
+        yield session
+
+
 def propose(connection: Connection, id: uuid.UUID, **values: Any) -> None:
     """A topic proposal that is pending but for what is given."""
     row = {"id": id, "extraction_run_id": RUN, "name": "Locks", "description": "d", "confidence": 0.1, **values}
@@ -131,19 +153,14 @@ def audited(connection: Connection) -> list[tuple[str, str, Any]]:
 # --- refusals -----------------------------------------------------------------------------------------------------
 
 
-def test_proposals_that_exist_nowhere_else_stop_the_rollback(migrated: Database, connection: Connection) -> None:
-    propose(connection, PENDING)
-    propose(connection, uuid.uuid4(), status="auto_approved", review_action="dual_write")
-    propose_atom(connection, "rejected")
-
+def test_proposals_that_exist_nowhere_else_stop_the_rollback(kept: Database, user: Connection) -> None:
     with pytest.raises(PreconditionError, match="2 in topic_proposals, 1 in atom_proposals"):
-        rollback_schema(migrated, BRIEF, reason="try")
+        rollback_schema(kept, BRIEF, reason="try")
 
-    assert proposals_without_copy(connection) == {"topic_proposals": 2, "atom_proposals": 1}
-    assert schema.current_revision(connection) == TARGET_REVISION
-    assert proposal_differences(migrated) == []
-    assert writable(connection)
-    assert triggers(connection) == []
+    assert proposals_without_copy(user) == {"topic_proposals": 2, "atom_proposals": 1}
+    assert schema.current_revision(user) == TARGET_REVISION
+    assert writable(user)
+    assert triggers(user) == []
 
 
 def test_backfilled_proposals_alone_do_not_stop_it(migrated: Database, connection: Connection) -> None:
@@ -160,16 +177,16 @@ def test_backfilled_proposals_alone_do_not_stop_it(migrated: Database, connectio
     ]
 
 
-def test_a_backfill_at_work_stops_it(migrated: Database, connection: Connection) -> None:
+def test_a_backfill_at_work_stops_it(kept: Database, user: Connection) -> None:
     with (
-        migrated.connect("at work") as other,
+        kept.connect("at work") as other,
         exclusive(other, BACKFILL, shared=True),
         pytest.raises(BusyError, match=f"backfill .pid {other.info.backend_pid}, knowledge_migration at work"),
     ):
-        rollback_schema(migrated, BRIEF, reason="try")
+        rollback_schema(kept, BRIEF, reason="try")
 
-    assert schema.current_revision(connection) == TARGET_REVISION
-    assert triggers(connection) == []
+    assert schema.current_revision(user) == TARGET_REVISION
+    assert triggers(user) == []
 
 
 def test_where_phase_1_was_never_begun_nothing_is_done(database: Database) -> None:
@@ -222,42 +239,38 @@ def test_the_export_holds_every_row_and_link_and_is_for_this_user_only(
     assert schema.current_revision(connection) == EVIDENCE_REVISION
 
 
-def test_a_file_that_exists_is_not_overwritten(migrated: Database, connection: Connection, tmp_path: Path) -> None:
-    propose(connection, PENDING)
+def test_a_file_that_exists_is_not_overwritten(kept: Database, user: Connection, tmp_path: Path) -> None:
     target = tmp_path / "proposals.jsonl"
     target.write_text("precious")
 
     with pytest.raises(MigrationError, match="exists already"):
-        rollback_schema(migrated, BRIEF, reason="leaving", export_to=target)
+        rollback_schema(kept, BRIEF, reason="leaving", export_to=target)
 
     assert target.read_text() == "precious"
-    assert schema.current_revision(connection) == TARGET_REVISION
-    assert writable(connection)
+    assert schema.current_revision(user) == TARGET_REVISION
+    assert writable(user)
 
 
 @pytest.mark.parametrize("folder", ["missing", "file"])
 def test_a_folder_that_cannot_be_written_changes_nothing(
-    migrated: Database, connection: Connection, tmp_path: Path, folder: str
+    kept: Database, user: Connection, tmp_path: Path, folder: str
 ) -> None:
-    propose(connection, PENDING)
     (tmp_path / "file").write_text("not a folder")
 
     with pytest.raises(MigrationError, match="Nothing was changed"):
-        rollback_schema(migrated, BRIEF, reason="leaving", export_to=tmp_path / folder / "proposals.jsonl")
+        rollback_schema(kept, BRIEF, reason="leaving", export_to=tmp_path / folder / "proposals.jsonl")
 
-    assert schema.current_revision(connection) == TARGET_REVISION
-    assert writable(connection)
+    assert schema.current_revision(user) == TARGET_REVISION
+    assert writable(user)
 
 
-def test_a_disk_that_is_full_changes_nothing(migrated: Database, connection: Connection, tmp_path: Path) -> None:
-    propose(connection, PENDING, description="x" * 100_000)
-
+def test_a_disk_that_is_full_changes_nothing(kept: Database, user: Connection, tmp_path: Path) -> None:
     with files_limited_to(10_000), pytest.raises(MigrationError, match="Nothing was changed"):
-        rollback_schema(migrated, BRIEF, reason="leaving", export_to=tmp_path / "proposals.jsonl")
+        rollback_schema(kept, BRIEF, reason="leaving", export_to=tmp_path / "proposals.jsonl")
 
     assert list(tmp_path.iterdir()) == []
-    assert schema.current_revision(connection) == TARGET_REVISION
-    assert writable(connection)
+    assert schema.current_revision(user) == TARGET_REVISION
+    assert writable(user)
 
 
 @contextmanager
