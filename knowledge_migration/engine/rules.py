@@ -11,7 +11,7 @@ from typing import Literal
 
 from psycopg import sql
 
-from knowledge_migration.engine.backfill.batch import proposal_columns
+from knowledge_migration.engine.backfill.batch import proposal_columns, taken_columns
 from knowledge_migration.engine.database import Connection
 from knowledge_migration.engine.entities import ENTITIES, Entity
 from knowledge_migration.engine.errors import VerificationError
@@ -65,6 +65,12 @@ _PER_ENTITY: tuple[_Wording, ...] = (
         "Clear those links (set both columns to NULL) and complete the backfill again.",
     ),
     _Wording(
+        "backfilled_links_are_their_own",
+        "backfilled_{one}_links_are_their_own",
+        "A row of {table} that was backfilled has the proposal that was made of it, not that of another row.",
+        "Somebody exchanged links. Clear those (set both columns to NULL) and complete the backfill again.",
+    ),
+    _Wording(
         "links_are_dated",
         "{one}_links_are_dated",
         "Link and migration time of {table} are set together or not at all.",
@@ -97,7 +103,7 @@ _PER_ENTITY: tuple[_Wording, ...] = (
     _Wording(
         "proposal_values_equal_the_entity",
         "{one}_proposal_values_equal_the_entity",
-        "Proposal and row of {table} have equal values, NULL for NULL, unless the row was edited since.",
+        "Proposal and row of {table} have equal values, NULL for NULL, unless the row was written to since.",
         "Do not promote. Roll the backfill back, run it again, and report the columns named: a copy was wrong.",
         compares_values=True,
     ),
@@ -151,11 +157,14 @@ def evaluate(
 ) -> CheckOutcome:
     """Counts what breaks the rule and shows up to `sample` of it, from one query.
 
-    Raises `VerificationError` when a value comparison finds pairs but can judge none of them.
+    Raises `VerificationError` when a value comparison cannot see: nothing is left to judge, or a restore has lost the
+    marks by which a wrong copy is told from a later edit, and there are differences.
     """
     started = clock()
-    numbers = _comparison_extent(connection, rule) if rule.compares_values else {}
-    count, rows = count_and_sample(connection, rule.query, _parameters(rule.entity), sample)
+    parameters = _parameters(connection, rule)
+    numbers = _comparison_extent(connection, rule.entity, parameters) if rule.compares_values and rule.entity else {}
+    count, rows = count_and_sample(connection, rule.query, parameters, sample)
+    _refuse_what_cannot_be_told(rule, parameters, count, rows)
     numbers["seconds"] = round(clock() - started, 3)
     return CheckOutcome(rule.name, count, rows, rule.description, rule.remedy, numbers)
 
@@ -163,8 +172,9 @@ def evaluate(
 def evaluate_range(connection: Connection, rule: Rule, *, after_id: int, through_id: int, sample: int) -> CheckOutcome:
     """A rule about rows, asked of one id range only: above `after_id`, up to and including `through_id`."""
     in_range = statement("checks/in_range", rule=rule.query)
-    parameters = {**_parameters(rule.entity), "after": after_id, "through": through_id}
+    parameters = {**_parameters(connection, rule), "after": after_id, "through": through_id}
     count, rows = count_and_sample(connection, in_range, parameters, sample)
+    _refuse_what_cannot_be_told(rule, parameters, count, rows)
     description = f"In ids {after_id + 1} to {through_id}: {rule.description}"
     return CheckOutcome("partition_values_are_equal", count, rows, description, rule.remedy)
 
@@ -176,11 +186,23 @@ def count_and_sample(
     wrapped = statement("checks/count_and_sample", rule=query)
     rows = connection.execute(wrapped, {**parameters, "sample": sample}).fetchall()
     total = int(rows[0]["offending_rows"]) if rows else 0
-    return total, tuple({key: value for key, value in row.items() if key != "offending_rows"} for row in rows)
+    shown = rows[:sample]
+    return total, tuple({key: value for key, value in row.items() if key != "offending_rows"} for row in shown)
 
 
-def _parameters(entity: Entity | None) -> dict[str, object]:
-    return {"entity": entity.name} if entity else {}
+def _parameters(connection: Connection, rule: Rule) -> dict[str, object]:
+    if not rule.entity:
+        return {}
+    parameters: dict[str, object] = {"entity": rule.entity.name}
+    if rule.compares_values:
+        kept = statement("checks/row_versions_kept", **_tables(rule.entity))
+        row = connection.execute(kept, parameters).fetchone()
+        parameters["versions_kept"] = row is not None and row["kept"]
+    return parameters
+
+
+def _tables(entity: Entity) -> dict[str, str]:
+    return {"table": f"public.{entity.table}", "proposals": f"public.{entity.proposals}"}
 
 
 def _names(entity: Entity) -> dict[str, str | sql.Composable]:
@@ -193,9 +215,10 @@ def _names(entity: Entity) -> dict[str, str | sql.Composable]:
         sql.SQL("proposal.{} IS DISTINCT FROM {}").format(sql.Identifier(name), value) for name, value in compared
     ]
     return {
-        "table": f"public.{entity.table}",
-        "proposals": f"public.{entity.proposals}",
+        **_tables(entity),
         "table_name": sql.Literal(entity.table),
+        "taken": taken_columns(entity),
+        "judged": statement("checks/judged_by_version"),
         "label": entity.label,
         "similar": f"similar_{entity.name}_id",
         "differs": sql.SQL(" OR ").join(differs),
@@ -206,15 +229,28 @@ def _names(entity: Entity) -> dict[str, str | sql.Composable]:
     }
 
 
-def _comparison_extent(connection: Connection, rule: Rule) -> dict[str, object]:
-    assert rule.entity is not None
-    names = {"table": f"public.{rule.entity.table}", "proposals": f"public.{rule.entity.proposals}"}
-    extent = connection.execute(statement("checks/value_comparison_extent", **names)).fetchone()
+def _comparison_extent(connection: Connection, entity: Entity, parameters: dict[str, object]) -> dict[str, object]:
+    judged = statement("checks/judged_by_version")
+    query = statement("checks/value_comparison_extent", judged=judged, **_tables(entity))
+    extent = connection.execute(query, parameters).fetchone()
     assert extent is not None
-    if extent["linked"] and not extent["compared"] and not extent["edited_since"]:
+    if extent["written_since_unstamped"] and not extent["compared"]:
         raise VerificationError(
-            f"None of the {extent['linked']} linked rows of {rule.entity.table} can be compared with its "
-            "proposal: no pair carries the mark of the transaction that wrote it (the database was restored "
-            "from a dump). Compare it in the database that was migrated."
+            f"None of the {extent['linked']} linked rows of {entity.table} can be compared with its proposal: somebody has "
+            f"written all of them since, {extent['written_since_unstamped']} without a new updated_at. Roll the backfill "
+            "back and run it again: each proposal is then made of the row as it is."
         )
-    return dict(extent)
+    return {**extent, "versions_kept": parameters["versions_kept"]}
+
+
+def _refuse_what_cannot_be_told(
+    rule: Rule, parameters: dict[str, object], count: int, rows: tuple[dict[str, object], ...]
+) -> None:
+    if rule.compares_values and rule.entity and count and not parameters["versions_kept"]:
+        first = ", ".join(str(row["id"]) for row in rows)
+        raise VerificationError(
+            f"{count} rows of {rule.entity.table} differ from their proposal without a new updated_at (first: {first}), "
+            "and whether a user edited them or the copy was wrong cannot be told: the database was restored from a dump, "
+            "which loses the mark of the transaction that wrote a row. Ask this of the database that was migrated, or "
+            "roll the backfill back and run it again."
+        )

@@ -1,9 +1,17 @@
--- Backfilled proposals that are not approved, or reviewed before they were made (strategy §5.3).
-SELECT proposal.id, left(proposal.{label}, 80) AS label, proposal.status, proposal.created_at, proposal.reviewed_at
+-- Backfilled proposals that are not approved, or reviewed before they were made (strategy §5.3): those that say so of
+-- themselves, and whatever they say now, those of the migration's run that a row has as its origin.
+SELECT proposal.id, left(proposal.{label}, 80) AS label, proposal.status, proposal.review_action, proposal.created_at,
+       proposal.reviewed_at
 FROM {proposals} AS proposal
-WHERE proposal.review_action = 'auto_approve_migration'
-  AND (
+WHERE (
       proposal.status <> 'approved'
       OR proposal.reviewed_at IS NULL
       OR proposal.reviewed_at < proposal.created_at
+  )
+  AND (
+      proposal.review_action = 'auto_approve_migration'
+      OR (
+          proposal.extraction_run_id = migration.origin_proposal_id('knowledge_extraction_runs', 0)
+          AND EXISTS (SELECT FROM {table} AS source WHERE source.migrated_from_proposal_id = proposal.id)
+      )
   )

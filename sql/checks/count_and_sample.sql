@@ -1,7 +1,8 @@
--- Wraps a rule: the exact count of what it returns and a bounded sample, from one execution.
+-- Wraps a rule: the exact count of what it returns and a bounded sample, from one execution. Always at least one row of
+-- the sample: it carries the count.
 WITH offending AS MATERIALIZED (
     {rule}
 )
 SELECT count(*) OVER () AS offending_rows, offending.*
 FROM offending
-LIMIT %(sample)s
+LIMIT greatest(%(sample)s, 1)

@@ -1,17 +1,19 @@
--- Pairs whose values differ, column by column and NULL-safe, although nobody has edited them since they were written.
--- A pair that one transaction wrote has equal xmin; a later edit changes it on the row (any UPDATE does, also one that
--- forgets updated_at). After a dump and restore xmin says nothing: then updated_at after the link excuses a difference.
+-- Pairs whose values differ, column by column and NULL-safe, although nobody has written the row since it was linked. What
+-- a user has edited since is not even looked at: its meta may no longer be what jsonb can hold. One hash join.
 SELECT
-    source.id, left(source.{label}, 80) AS label, source.proposal_id,
-    concat_ws(', ', {differing}) AS differing_columns, source.updated_at, source.migration_timestamp
+    compared.id, compared.label, compared.proposal_id, compared.differing_columns, compared.updated_at,
+    compared.migration_timestamp
 FROM (
-    SELECT entity.*, entity.xmin AS row_version, proposal.xmin AS proposal_version, proposal.id AS proposal_id,
-           held.policy AS quarantine_policy
-    FROM {table} AS entity
-    JOIN {proposals} AS proposal ON proposal.id = entity.migrated_from_proposal_id
-    LEFT JOIN migration.quarantine AS held ON held.entity = %(entity)s AND held.row_id = entity.id
-) AS source
-JOIN {proposals} AS proposal ON proposal.id = source.proposal_id
-WHERE source.row_version = source.proposal_version
-  AND (source.updated_at IS NULL OR source.updated_at <= source.migration_timestamp)
-  AND ({differs})
+    SELECT
+        source.id, left(source.{label}, 80) AS label, proposal.id AS proposal_id, source.updated_at,
+        source.migration_timestamp,
+        CASE WHEN ({judged}) AND ({differs}) THEN concat_ws(', ', {differing}) END AS differing_columns
+    FROM (
+        SELECT {taken}, source.migrated_from_proposal_id, source.migration_timestamp, source.updated_at,
+               source.xmin AS row_version, held.policy AS quarantine_policy
+        FROM {table} AS source
+        LEFT JOIN migration.quarantine AS held ON held.entity = %(entity)s AND held.row_id = source.id
+    ) AS source
+    JOIN {proposals} AS proposal ON proposal.id = source.migrated_from_proposal_id
+) AS compared
+WHERE compared.differing_columns IS NOT NULL

@@ -1,8 +1,9 @@
--- Rows in quarantine on which nobody has decided yet; a row that a user has deleted needs no decision.
+-- Rows in quarantine on which nobody has decided yet; one that a user has deleted, or that has its proposal, needs no
+-- decision.
 SELECT held.entity, held.row_id, held.state, held.sqlstate, held.reason, held.found_at
 FROM migration.quarantine AS held
+LEFT JOIN public.topics AS topic ON held.entity = 'topic' AND topic.id = held.row_id
+LEFT JOIN public.atoms AS atom ON held.entity = 'atom' AND atom.id = held.row_id
 WHERE held.state IN ('open', 'retry')
-  AND (
-      EXISTS (SELECT FROM public.topics WHERE held.entity = 'topic' AND topics.id = held.row_id)
-      OR EXISTS (SELECT FROM public.atoms WHERE held.entity = 'atom' AND atoms.id = held.row_id)
-  )
+  AND coalesce(topic.id, atom.id) IS NOT NULL
+  AND coalesce(topic.migrated_from_proposal_id, atom.migrated_from_proposal_id) IS NULL

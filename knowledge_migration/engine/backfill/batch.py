@@ -85,7 +85,7 @@ def batch_statement(entity: Entity, locked: Locked, *, refresh: bool) -> bytes:
         table=f"public.{entity.table}",
         proposals=f"public.{entity.proposals}",
         table_name=sql.Literal(entity.table),
-        taken=_taken(entity),
+        taken=taken_columns(entity),
         columns=sql.SQL(", ").join(sql.Identifier(name) for name, _ in columns),
         values=sql.SQL(", ").join(value for _, value in columns),
         pending=pending_rows(),
@@ -95,7 +95,7 @@ def batch_statement(entity: Entity, locked: Locked, *, refresh: bool) -> bytes:
     return composed.as_bytes(None)
 
 
-def _taken(entity: Entity) -> sql.Composable:
+def taken_columns(entity: Entity) -> sql.Composable:
     """The columns of a row that a batch reads, one by one: the table may have others, of any name."""
     names = ("id", *entity.copied, *(("confidence",) if entity.has_confidence else ()))
     return sql.SQL(", ").join(sql.Identifier("source", name) for name in names)
