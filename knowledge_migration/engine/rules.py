@@ -92,7 +92,7 @@ _PER_ENTITY: tuple[_Wording, ...] = (
         "every_proposal_has_a_run",
         "every_{one}_proposal_has_a_run",
         "Every proposal of {proposals} belongs to an extraction run that exists.",
-        "Run the schema phase again: it restores the foreign key; then look at the proposals named here.",
+        "The foreign key of the runs is gone and so are runs: bring both back from the backup before going on.",
     ),
     _Wording(
         "backfilled_proposals_are_approved",

@@ -47,8 +47,9 @@ def run_schema_phase(
     with probing(database, PROBED_TABLES) as probe:
         change = schema.upgrade(database, limits, on_step=on_step)
     with database.connect("schema phase") as connection, connection.transaction():
-        if change.changed:
+        if change.changed or evidence.latest(connection, "reader_stall") is None:
             evidence.record(connection, "reader_stall", probe.to_evidence(), dagster_run_id=dagster_run_id)
+        if change.changed:
             audit.record(
                 connection,
                 "schema upgrade",
