@@ -4,7 +4,11 @@ Run as a program it is the real process that the tests kill: it backfills a data
 """
 
 import sys
-from typing import Any
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
 from knowledge_migration.engine import rules
 from knowledge_migration.engine.backfill import completion, plan, runner
@@ -24,6 +28,8 @@ FROM generate_series(1, 400) AS n;
 INSERT INTO topic_atoms (topic_id, atom_id) SELECT 1 + (n * k) % 60, n
 FROM generate_series(1, 390) AS n, generate_series(1, 3) AS k ON CONFLICT DO NOTHING;
 """
+
+T = TypeVar("T")
 
 QUICK = Limits(batch_size=50, rate_limit_per_second=0, lock_timeout_ms=200, sleep=lambda _: None)
 
@@ -60,6 +66,32 @@ def count(connection: Connection, query: str) -> int:
     row = connection.execute(query).fetchone()
     assert row
     return int(next(iter(row.values())))
+
+
+def until(connection: Connection, query: str, *, seconds: float = 20.0) -> None:
+    """Returns when the single value of a query is true; fails when it never is."""
+    pause = threading.Event()
+    for _ in range(int(seconds / 0.02)):
+        if count(connection, query):
+            return
+        pause.wait(0.02)
+    raise AssertionError(f"never came true: {query}")
+
+
+def blocked_by(connection: Connection, holder: Connection, application: str = "") -> None:
+    """Returns when a session of `application` (any by default) waits for a lock of the session `holder`."""
+    until(
+        connection,
+        f"SELECT EXISTS (SELECT FROM pg_stat_activity WHERE {holder.info.backend_pid} = ANY (pg_blocking_pids(pid)) "  # noqa: S608
+        f"AND application_name LIKE '%%{application}%%')",
+    )
+
+
+@contextmanager
+def at_the_same_time(work: Callable[[], T]) -> Iterator["Future[T]"]:
+    """Does `work` in a thread while the block runs; its result or error is the future's."""
+    with ThreadPoolExecutor(1) as pool:
+        yield pool.submit(work)
 
 
 LEGACY_COLUMNS = {
