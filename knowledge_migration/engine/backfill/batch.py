@@ -172,6 +172,11 @@ def run_single_row(connection: Connection, context: BatchContext, after_id: int)
     return BatchResult(linked.rowcount, 0, row["id"], 0.0)
 
 
+def reason_of(error: psycopg.Error) -> str:
+    """The server's words without its details: they may hold the values of a row."""
+    return (error.diag.message_primary or str(error)).strip()
+
+
 def _quarantine(connection: Connection, context: BatchContext, row_id: int, error: psycopg.Error) -> None:
     connection.execute(
         text_of("backfill/quarantine_row"),
@@ -179,6 +184,6 @@ def _quarantine(connection: Connection, context: BatchContext, row_id: int, erro
             "entity": context.partition.entity,
             "row_id": row_id,
             "sqlstate": error.sqlstate or "unknown",
-            "reason": (error.diag.message_primary or str(error)).strip(),
+            "reason": reason_of(error),
         },
     )

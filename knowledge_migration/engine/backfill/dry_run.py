@@ -7,7 +7,13 @@ proposal is counted and passed over, and those after it are half as large, as in
 import time
 from dataclasses import dataclass
 
-from knowledge_migration.engine.backfill.batch import DATA_ERRORS, BatchContext, batch_statement, pending_rows
+from knowledge_migration.engine.backfill.batch import (
+    DATA_ERRORS,
+    BatchContext,
+    batch_statement,
+    pending_rows,
+    reason_of,
+)
 from knowledge_migration.engine.backfill.control import Limits
 from knowledge_migration.engine.backfill.plan import EntityPlan, Partition
 from knowledge_migration.engine.backfill.run import open_run, require_phase_1
@@ -98,7 +104,7 @@ def _try(connection: Connection, part: Partition, after: int, batch_size: int) -
                     batch_statement(context.entity, "skip", refresh=True), context.parameters(after, batch_size)
                 ).fetchone()
         except DATA_ERRORS as error:
-            return _Tried(0, _end(connection, context, after, batch_size), 0.0, 0.0, failure=str(error).strip())
+            return _Tried(0, _end(connection, context, after, batch_size), 0.0, 0.0, failure=reason_of(error))
         if row is None:
             return _Tried(0, part.through_id, 0.0, 0.0)
         return _Tried(row["linked_rows"], row["through_id"], time.perf_counter() - started, _wal(connection) - before)

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from knowledge_migration.engine import audit
-from knowledge_migration.engine.backfill.batch import TRANSIENT_ERRORS, Locked, skipping
+from knowledge_migration.engine.backfill.batch import TRANSIENT_ERRORS, Locked, reason_of, skipping
 from knowledge_migration.engine.backfill.control import Limits
 from knowledge_migration.engine.backfill.run import run_id, run_status
 from knowledge_migration.engine.backfill.runner import WORK, told_clearly
@@ -166,7 +166,7 @@ class _Walk:
                 self.limits.sleep(min(0.1 * 2**attempt, 5.0))
         raise BlockedError(
             f"The rollback of {self.entity.table} was stopped {self.limits.retry_attempts} times, last by "
-            f"{cause.sqlstate} {str(cause).strip()}. A user's transaction holds rows of it: end that transaction or wait, "
+            f"{cause.sqlstate} {reason_of(cause)}. A user's transaction holds rows of it: end that transaction or wait, "
             "then run the rollback again; what is taken back stays so."
         ) from cause
 

@@ -19,6 +19,7 @@ from knowledge_migration.engine.backfill.batch import (
     BatchResult,
     Locked,
     pending_rows,
+    reason_of,
     run_batch,
     run_single_row,
 )
@@ -116,14 +117,14 @@ def told_clearly(database: Database, work: str, *, again: str = "the backfill") 
         yield
     except psycopg.errors.ForeignKeyViolation as error:
         raise MigrationError(
-            f"A reference was refused during {work}: {str(error).strip()}. If the migration's own extraction run was "
+            f"A reference was refused during {work}: {reason_of(error)}. If the migration's own extraction run was "
             "deleted meanwhile, run the backfill again: it begins the run anew."
         ) from error
     except psycopg.OperationalError as error:
         lost = error.sqlstate is None or error.sqlstate.startswith(("08", "57P"))
         what = f"The connection to {database.display} was lost during {work}" if lost else f"The server stopped {work}"
         raise MigrationError(
-            f"{what}: {str(error).strip()}. Batches that were committed stay; run {again} again and it goes on from there."
+            f"{what}: {reason_of(error)}. Batches that were committed stay; run {again} again and it goes on from there."
         ) from error
 
 
@@ -262,7 +263,7 @@ class _Walk:
         )
         return (
             f"A batch of {self.context.entity.table} (ids above {partition.after_id} up to {partition.through_id}) "
-            f"was stopped {self.limits.retry_attempts} times, last by {error.sqlstate} {str(error).strip()}. {cause}, then "
+            f"was stopped {self.limits.retry_attempts} times, last by {error.sqlstate} {reason_of(error)}. {cause}, then "
             "run it again. What is committed stays."
         )
 

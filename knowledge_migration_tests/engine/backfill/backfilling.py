@@ -96,7 +96,7 @@ def at_the_same_time(work: Callable[[], T]) -> Iterator["Future[T]"]:
 
 LEGACY_COLUMNS = {
     "topics": "id, name, description, icon, color, created_at, updated_at",
-    "atoms": "id, type, title, content, confidence, user_approved, meta::text, embedding::text, created_at, updated_at",
+    "atoms": "id, type, title, content, confidence::text, user_approved, meta::text, embedding::text, created_at, updated_at",
 }
 
 
