@@ -87,6 +87,14 @@ def blocked_by(connection: Connection, holder: Connection, application: str = ""
     )
 
 
+def gone(connection: Connection, application: str = "knowledge_migration backfill") -> None:
+    """Returns when the server has noticed that the processes of an application have ended."""
+    until(
+        connection,
+        f"SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE application_name LIKE '{application}%%')",  # noqa: S608
+    )
+
+
 @contextmanager
 def at_the_same_time(work: Callable[[], T]) -> Iterator["Future[T]"]:
     """Does `work` in a thread while the block runs; its result or error is the future's."""
