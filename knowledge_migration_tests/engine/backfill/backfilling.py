@@ -1,9 +1,5 @@
-"""What the backfill tests share: rows with every oddity, a backfill of everything, and what must hold afterwards.
+"""What the backfill tests share: rows with every oddity, a backfill of everything, and what must hold afterwards."""
 
-Run as a program it is the real process that the tests kill: it backfills a database and prints a line after each batch.
-"""
-
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -30,6 +26,8 @@ FROM generate_series(1, 390) AS n, generate_series(1, 3) AS k ON CONFLICT DO NOT
 """
 
 T = TypeVar("T")
+
+ATOMS_FILLED = 400
 
 QUICK = Limits(batch_size=50, rate_limit_per_second=0, lock_timeout_ms=200, sleep=lambda _: None)
 
@@ -114,8 +112,3 @@ def legacy_values(connection: Connection) -> dict[str, list[dict[str, Any]]]:
         table: connection.execute(f"SELECT {columns} FROM {table} ORDER BY id").fetchall()  # noqa: S608
         for table, columns in LEGACY_COLUMNS.items()
     }
-
-
-if __name__ == "__main__":
-    slow = Limits(batch_size=10, rate_limit_per_second=40)
-    backfill(Database(sys.argv[1]), slow, on_progress=lambda now: print(now.done_rows, flush=True))
