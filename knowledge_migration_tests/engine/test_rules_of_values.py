@@ -15,7 +15,7 @@ from knowledge_migration.engine.database import Connection, Database
 from knowledge_migration.engine.embedded_server import EmbeddedServer
 from knowledge_migration.engine.errors import VerificationError
 from knowledge_migration.engine.outcome import CheckOutcome
-from knowledge_migration_tests.conftest import drop
+from knowledge_migration_tests.conftest import EXPANDED_TEMPLATE, clone, drop
 from knowledge_migration_tests.engine.backfill.backfilling import QUICK, backfill, broken_rules, fill
 
 STRATEGYS_COPY = """
@@ -33,13 +33,30 @@ UPDATE topics SET migrated_from_proposal_id = made.id, migration_timestamp = now
 RULES: dict[str, rules.Rule] = {rule.entity.name: rule for rule in rules.RULES if rule.compares_values and rule.entity}
 
 
+@pytest.fixture(scope="module")
+def backfilled(server: EmbeddedServer) -> Iterator[Database]:
+    """A database that is backfilled and holds every rule."""
+    database = clone(server, EXPANDED_TEMPLATE)
+    fill(database)
+    backfill(database)
+    yield database
+    drop(server, database)
+
+
 @pytest.fixture
-def migrated(expanded: Database) -> Iterator[Connection]:
-    """A session on a database that is backfilled and holds every rule."""
-    fill(expanded)
-    backfill(expanded)
-    with expanded.connect("test") as connection:
+def migrated(backfilled: Database) -> Iterator[Connection]:
+    """A session on it whose changes are taken back."""
+    with backfilled.connect("test") as connection, connection.transaction(force_rollback=True):
         yield connection
+
+
+@pytest.fixture
+def own(server: EmbeddedServer, backfilled: Database) -> Iterator[Connection]:
+    """A session on a copy of its own."""
+    database = clone(server, backfilled.name)
+    with database.connect("test") as connection:
+        yield connection
+    drop(server, database)
 
 
 def compared(connection: Connection, entity: str) -> CheckOutcome:
@@ -177,10 +194,10 @@ def options(request: pytest.FixtureRequest) -> tuple[str, ...]:
 
 
 def test_after_a_restore_pairs_that_are_equal_pass_and_stamped_edits_are_excused(
-    server: EmbeddedServer, migrated: Connection, tmp_path: Path, options: tuple[str, ...]
+    server: EmbeddedServer, own: Connection, tmp_path: Path, options: tuple[str, ...]
 ) -> None:
-    migrated.execute("UPDATE atoms SET title = 'edited', updated_at = clock_timestamp() WHERE id = 3")
-    target = restored(server, migrated, tmp_path, *options)
+    own.execute("UPDATE atoms SET title = 'edited', updated_at = clock_timestamp() WHERE id = 3")
+    target = restored(server, own, tmp_path, *options)
     with target.connect("test") as connection:
         assert broken_rules(connection) == {}
         said = compared(connection, "atom")
@@ -195,10 +212,10 @@ def test_after_a_restore_pairs_that_are_equal_pass_and_stamped_edits_are_excused
 @pytest.mark.parametrize("change", ["UPDATE atoms SET title = 'edited' WHERE id = 3",
                                     "UPDATE atom_proposals SET title = 'forged' WHERE title = 'atom 3'"])  # fmt: skip
 def test_after_a_restore_a_difference_is_an_error_that_says_why_it_cannot_be_judged(
-    server: EmbeddedServer, migrated: Connection, tmp_path: Path, options: tuple[str, ...], change: str
+    server: EmbeddedServer, own: Connection, tmp_path: Path, options: tuple[str, ...], change: str
 ) -> None:
-    migrated.execute(change)
-    target = restored(server, migrated, tmp_path, *options)
+    own.execute(change)
+    target = restored(server, own, tmp_path, *options)
     with target.connect("test") as connection:
         with pytest.raises(VerificationError, match=r"1 rows of atoms differ .*\(first: 3\).*restored from a dump"):
             compared(connection, "atom")
@@ -209,10 +226,10 @@ def test_after_a_restore_a_difference_is_an_error_that_says_why_it_cannot_be_jud
 
 
 def test_after_a_restore_rows_that_are_backfilled_since_do_not_make_it_see_again(
-    server: EmbeddedServer, migrated: Connection, tmp_path: Path
+    server: EmbeddedServer, own: Connection, tmp_path: Path
 ) -> None:
-    migrated.execute("UPDATE atom_proposals SET title = 'forged' WHERE title = 'atom 3'")
-    target = restored(server, migrated, tmp_path)
+    own.execute("UPDATE atom_proposals SET title = 'forged' WHERE title = 'atom 3'")
+    target = restored(server, own, tmp_path)
     with target.connect("test") as connection:
         connection.execute(
             "INSERT INTO atoms (type, title, content, user_approved) VALUES ('insight', 'new', '', false)"
@@ -239,11 +256,11 @@ def test_a_restore_of_one_batch_alone_is_seen_too(
     drop(server, target)
 
 
-def test_a_copy_of_the_files_keeps_the_marks(server: EmbeddedServer, migrated: Connection) -> None:
+def test_a_copy_of_the_files_keeps_the_marks(server: EmbeddedServer, own: Connection) -> None:
     """CREATE DATABASE ... TEMPLATE and base backups copy row versions as they are."""
-    migrated.execute(f"UPDATE atom_proposals SET title = 'forged' WHERE id = {of(3)}")  # noqa: S608
-    name = migrated.info.dbname
-    migrated.close()
+    own.execute(f"UPDATE atom_proposals SET title = 'forged' WHERE id = {of(3)}")  # noqa: S608
+    name = own.info.dbname
+    own.close()
     with server.admin.connect("tests") as admin:
         admin.execute(
             psycopg.sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(*map(psycopg.sql.Identifier, (f"{name}_c", name)))
@@ -253,8 +270,8 @@ def test_a_copy_of_the_files_keeps_the_marks(server: EmbeddedServer, migrated: C
     drop(server, server.database(f"{name}_c"))
 
 
-def test_vacuum_full_and_freezing_keep_the_marks(migrated: Connection) -> None:
-    migrated.execute(f"UPDATE atom_proposals SET title = 'forged' WHERE id = {of(3)}")  # noqa: S608
+def test_vacuum_full_and_freezing_keep_the_marks(own: Connection) -> None:
+    own.execute(f"UPDATE atom_proposals SET title = 'forged' WHERE id = {of(3)}")  # noqa: S608
     for table in ("atoms", "atom_proposals", "migration.backfill_batch"):
-        migrated.execute(psycopg.sql.SQL("VACUUM (FULL, FREEZE) {}").format(psycopg.sql.Identifier(*table.split("."))))
-    assert differing(migrated, "atom") == {3: "title"}
+        own.execute(psycopg.sql.SQL("VACUUM (FULL, FREEZE) {}").format(psycopg.sql.Identifier(*table.split("."))))
+    assert differing(own, "atom") == {3: "title"}

@@ -112,7 +112,7 @@ def test_killed_while_paused_it_leaves_the_pause_to_the_operator(expanded: Datab
 
 def test_killed_again_and_again_it_still_comes_to_its_end(expanded: Database, session: Connection) -> None:
     with Users(expanded) as users:
-        for _ in range(4):
+        for _ in range(3):
             with process(expanded, batch_size=25) as child:
                 child.batches(3)
                 child.kill()

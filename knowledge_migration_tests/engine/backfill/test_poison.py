@@ -22,42 +22,34 @@ from knowledge_migration_tests.engine.backfill.backfilling import (
 ATOMS = Partition("atom", "000000000001-000000000500", 0, 500)
 
 ATOM_POISON = {
-    "a confidence above 1": ("UPDATE atoms SET confidence = 1.5 WHERE id = 77", "23514"),
-    "a confidence below 0": ("UPDATE atoms SET confidence = -0.1 WHERE id = 77", "23514"),
-    "a confidence that is no number": ("UPDATE atoms SET confidence = 'NaN' WHERE id = 77", "23514"),
-    "an infinite confidence": ("UPDATE atoms SET confidence = '-Infinity' WHERE id = 77", "23514"),
-    "a zero character in meta": ("""UPDATE atoms SET meta = '{"a": "\\u0000"}' WHERE id = 77""", "22P05"),
-    "half a surrogate pair in meta": ("""UPDATE atoms SET meta = '{"a": "\\ud83d"}' WHERE id = 77""", "22P02"),
-    "a number that overflows in meta": ("""UPDATE atoms SET meta = '{"a": 1e400000}' WHERE id = 77""", "22003"),
-    "a meta nested deeper than the server's stack": (
-        "SET max_stack_depth = '7MB'; UPDATE atoms SET meta = (repeat('[', 30000) || repeat(']', 30000))::json WHERE id = 77",
-        "54001",
+    2: ("23514", "UPDATE atoms SET confidence = 1.5 WHERE id = 2"),
+    3: ("23514", "UPDATE atoms SET confidence = -0.1 WHERE id = 3"),
+    49: ("23514", "UPDATE atoms SET confidence = 'NaN' WHERE id = 49"),
+    50: ("23514", "UPDATE atoms SET confidence = '-Infinity' WHERE id = 50"),
+    51: ("22P05", """UPDATE atoms SET meta = '{"a": "\\u0000"}' WHERE id = 51"""),
+    77: ("22P02", """UPDATE atoms SET meta = '{"a": "\\ud83d"}' WHERE id = 77"""),
+    79: ("22003", """UPDATE atoms SET meta = '{"a": 1e400000}' WHERE id = 79"""),
+    100: (
+        "54001",  # nested deeper than the stack of a session with the server's own limit
+        "SET max_stack_depth = '7MB'; "
+        "UPDATE atoms SET meta = (repeat('[', 30000) || repeat(']', 30000))::json WHERE id = 100",
     ),
-    "a title wider than the proposal's": (
-        "ALTER TABLE atoms ALTER title TYPE text; UPDATE atoms SET title = repeat('ü', 201) WHERE id = 77",
-        "22001",
-    ),
-    "a type wider than the proposal's": (
-        "ALTER TABLE atoms ALTER type TYPE text; UPDATE atoms SET type = repeat('x', 21) WHERE id = 77",
-        "22001",
-    ),
-    "no content": (
-        "ALTER TABLE atoms ALTER content DROP NOT NULL; UPDATE atoms SET content = NULL WHERE id = 77",
-        "23502",
-    ),
-    "a guard of the user's that refuses its change": (
+    130: ("22001", "ALTER TABLE atoms ALTER title TYPE text; UPDATE atoms SET title = repeat('ü', 201) WHERE id = 130"),
+    131: ("22001", "ALTER TABLE atoms ALTER type TYPE text; UPDATE atoms SET type = repeat('x', 21) WHERE id = 131"),
+    200: ("23502", "ALTER TABLE atoms ALTER content DROP NOT NULL; UPDATE atoms SET content = NULL WHERE id = 200"),
+    300: (
+        "P0001",  # a guard of the user's
         "CREATE FUNCTION guard() RETURNS trigger LANGUAGE plpgsql AS "
         "$$ BEGIN RAISE EXCEPTION 'atom % is under legal hold', NEW.id; END $$;"
-        "CREATE TRIGGER guard BEFORE UPDATE ON atoms FOR EACH ROW WHEN (NEW.id = 77) EXECUTE FUNCTION guard()",
-        "P0001",
+        "CREATE TRIGGER guard BEFORE UPDATE ON atoms FOR EACH ROW WHEN (NEW.id = 300) EXECUTE FUNCTION guard()",
     ),
-    "an origin that another row claims": (
+    399: (
+        "23505",  # its origin is claimed by another row
         "INSERT INTO knowledge_extraction_runs (id, message_ids, message_count) VALUES (gen_random_uuid(), '[]', 0);"
         "INSERT INTO atom_proposals (id, extraction_run_id, type, title, content, confidence) "
-        "SELECT migration.origin_proposal_id('atoms', 77), id, 'insight', 'x', '', 1 FROM knowledge_extraction_runs;"
-        "UPDATE atoms SET migrated_from_proposal_id = migration.origin_proposal_id('atoms', 77), migration_timestamp = now() "
-        "WHERE id = 78",
-        "23505",
+        "SELECT migration.origin_proposal_id('atoms', 399), id, 'insight', 'x', '', 1 FROM knowledge_extraction_runs;"
+        "UPDATE atoms SET migrated_from_proposal_id = migration.origin_proposal_id('atoms', 399), "
+        "migration_timestamp = now() WHERE id = 400",
     ),
 }
 
@@ -80,16 +72,17 @@ def unlinked(connection: Connection) -> set[int]:
     return {row["id"] for row in connection.execute("SELECT id FROM atoms WHERE migrated_from_proposal_id IS NULL")}
 
 
-@pytest.mark.parametrize("poison", ATOM_POISON)
-def test_the_row_is_set_aside_and_all_others_are_migrated(expanded: Database, session: Connection, poison: str) -> None:
-    statement, sqlstate = ATOM_POISON[poison]
-    session.execute(statement)
-    before = legacy_values(session)
-    result = backfill_partition(expanded, ATOMS, QUICK)
-    assert set_aside(session) == {77: sqlstate}
-    assert unlinked(session) == {77}
-    assert (result.quarantined_rows, result.remaining) == (1, 0)
-    assert legacy_values(session) == before
+def test_each_kind_of_row_is_set_aside_with_its_reason_and_all_others_are_migrated(any_expanded: Database) -> None:
+    fill(any_expanded)
+    with any_expanded.connect("test") as connection:
+        for _, statement in ATOM_POISON.values():
+            connection.execute(statement)
+        before = legacy_values(connection)
+        result = backfill_partition(any_expanded, ATOMS, QUICK)
+        assert set_aside(connection) == {row_id: sqlstate for row_id, (sqlstate, _) in ATOM_POISON.items()}
+        assert unlinked(connection) == ATOM_POISON.keys()
+        assert (result.linked_rows, result.quarantined_rows, result.remaining) == (386, 13, 0)
+        assert legacy_values(connection) == before
 
 
 def test_topics_are_set_aside_alike(expanded: Database, session: Connection) -> None:
