@@ -17,6 +17,7 @@ from knowledge_migration.engine.backfill.batch import (
 from knowledge_migration.engine.backfill.control import Limits
 from knowledge_migration.engine.backfill.plan import EntityPlan, Partition
 from knowledge_migration.engine.backfill.run import open_run, require_phase_1
+from knowledge_migration.engine.backfill.side_effects import refuse_side_effects
 from knowledge_migration.engine.database import Connection, Database
 from knowledge_migration.engine.entities import BY_NAME, ENTITIES
 from knowledge_migration.engine.errors import MigrationError
@@ -58,7 +59,8 @@ def dry_run(
 ) -> tuple[Forecast, ...]:
     """Forecasts both tables; changes nothing.
 
-    Raises `PreconditionError` before phase 1, `MigrationError` when no batch of the sample could be migrated.
+    Raises `PreconditionError` before phase 1 or where a trigger would change more of a row than its link, `MigrationError`
+    when no batch of the sample could be migrated.
     """
     with database.connect("backfill dry run", settings={"enable_seqscan": "off", "jit": "off"}) as connection:
         require_phase_1(connection)
@@ -69,6 +71,8 @@ def _sample(connection: Connection, plan: EntityPlan, limits: Limits, batches: i
     tried: list[_Tried] = []
     size = limits.batch_size
     for part in plan.partitions:
+        if not tried:
+            refuse_side_effects(connection, part)
         after = part.after_id
         while after < part.through_id and _wanting(tried, batches):
             tried.append(_try(connection, part, after, size))

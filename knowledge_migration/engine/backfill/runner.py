@@ -26,6 +26,7 @@ from knowledge_migration.engine.backfill.batch import (
 from knowledge_migration.engine.backfill.control import Limits, Throttle
 from knowledge_migration.engine.backfill.plan import Partition
 from knowledge_migration.engine.backfill.run import open_run, require_phase_1
+from knowledge_migration.engine.backfill.side_effects import refuse_side_effects
 from knowledge_migration.engine.database import Connection, Database
 from knowledge_migration.engine.entities import BY_NAME
 from knowledge_migration.engine.errors import BlockedError, MigrationError
@@ -94,8 +95,9 @@ def backfill_partition(
 ) -> PartitionResult:
     """Links every row of the partition that has no proposal yet.
 
-    Raises `BusyError` when another process works on it, `BlockedError` when a lock was never given, `MigrationError`
-    when the connection is lost or the server refuses. What is committed stays; run it again to go on.
+    Raises `BusyError` when another process works on it, `BlockedError` when a lock was never given, `PreconditionError`
+    before phase 1 or where a trigger would change more of a row than its link, `MigrationError` when the connection is
+    lost or the server refuses. What is committed stays; run it again to go on.
     """
     with (
         told_clearly(database, f"the backfill of {partition.entity} {partition.key}"),
@@ -105,6 +107,7 @@ def backfill_partition(
     ):
         require_phase_1(connection)
         rows = pending_count(connection, partition)
+        refuse_side_effects(connection, partition)
         run_id = open_run(connection, reopen=rows > 0)
         context = BatchContext(partition, run_id, dagster_run_id=dagster_run_id)
         return _Walk(connection, context, rows, limits, on_progress, on_wait).whole()
