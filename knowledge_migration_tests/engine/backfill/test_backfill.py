@@ -1,15 +1,12 @@
 """The backfill gives every row exactly one proposal with its values, and changes nothing else."""
 
-from dataclasses import replace
+from collections.abc import Iterator
 from uuid import UUID, uuid3
 
 import pytest
 
-from knowledge_migration.engine.backfill import completion, control, dry_run, plan, rollback, run, runner
-from knowledge_migration.engine.backfill.control import Limits
+from knowledge_migration.engine.backfill import completion, rollback, run, runner
 from knowledge_migration.engine.database import Connection, Database
-from knowledge_migration.engine.errors import BlockedError, BusyError, PreconditionError
-from knowledge_migration.engine.exclusive import exclusive
 from knowledge_migration_tests.engine.backfill.backfilling import (
     QUICK,
     backfill,
@@ -19,6 +16,33 @@ from knowledge_migration_tests.engine.backfill.backfilling import (
     legacy_values,
     partitions,
 )
+
+PAIRS = {
+    "topics": "SELECT row.name, row.description, row.icon, row.color, NULL::float8 AS confidence FROM topics AS row",
+    "atoms": "SELECT row.type, row.title, row.content, row.confidence, row.meta::jsonb::text AS meta FROM atoms AS row",
+}
+
+
+@pytest.fixture
+def session(expanded: Database) -> Iterator[Connection]:
+    """A session on a database after phase 1, with topics and atoms."""
+    fill(expanded)
+    with expanded.connect("test") as connection:
+        yield connection
+
+
+def test_the_copies_equal_the_rows_column_by_column(any_expanded: Database) -> None:
+    fill(any_expanded)
+    backfill(any_expanded)
+    with any_expanded.connect("test") as connection:
+        for table, rows in PAIRS.items():
+            one = table.removesuffix("s")
+            copies = rows.replace(f"FROM {table} AS row", f"FROM {one}_proposals AS row JOIN {table} AS source ON ") + (
+                "source.migrated_from_proposal_id = row.id ORDER BY source.id"
+            )
+            found = connection.execute(copies.replace("NULL::float8", "row.confidence")).fetchall()
+            assert found == connection.execute(f"{rows} ORDER BY id").fetchall()
+            assert count(connection, f"SELECT count(*) FROM {one}_proposals") == len(found)  # noqa: S608
 
 
 def test_every_row_gets_one_proposal_with_its_values_null_for_null(any_expanded: Database) -> None:
@@ -91,136 +115,59 @@ def test_dual_written_rows_are_not_touched(expanded: Database) -> None:
         assert count(connection, "SELECT count(*) FROM topics WHERE migrated_from_proposal_id IS NOT NULL") == 1
 
 
-def test_a_row_that_a_user_holds_is_skipped_and_taken_by_the_completion(expanded: Database) -> None:
-    fill(expanded)
-    impatient = replace(QUICK, lock_timeout_ms=50, retry_attempts=2)
-    with expanded.connect("user") as user, expanded.connect("test") as connection:
-        with user.transaction():
-            user.execute("UPDATE topics SET description = 'EDITED', updated_at = now() WHERE id = 30")
-            with pytest.raises(BlockedError, match="run it again"):
-                backfill(expanded, impatient)
-            assert count(connection, "SELECT count(*) FROM topics WHERE migrated_from_proposal_id IS NULL") == 1
-        backfill(expanded)
-        assert broken_rules(connection) == {}
-        row = connection.execute(
-            "SELECT p.description FROM topic_proposals p JOIN topics t ON t.migrated_from_proposal_id = p.id WHERE t.id = 30"
-        ).fetchone()
-        assert row == {"description": "EDITED"}
-
-
-def test_rows_written_above_the_plans_bound_are_taken_by_the_sweep(expanded: Database) -> None:
-    fill(expanded)
-    with expanded.connect("test") as connection:
-        parts = partitions(connection)
-        connection.execute("INSERT INTO topics (name, description) VALUES ('late', '')")
-        for part in parts:
-            runner.backfill_partition(expanded, part, QUICK)
-        assert completion.complete(expanded, QUICK).linked_rows == 1
-        assert broken_rules(connection) == {}
-
-
-def test_a_link_that_was_lost_is_restored_with_fresh_values(expanded: Database) -> None:
-    fill(expanded)
-    backfill(expanded)
-    with expanded.connect("test") as connection:
-        connection.execute(
-            "UPDATE topics SET migrated_from_proposal_id = NULL, migration_timestamp = NULL, name = 'renamed' WHERE id = 9"
-        )
-        backfill(expanded)
-        assert broken_rules(connection) == {}
-        assert count(connection, "SELECT count(*) FROM topic_proposals WHERE name = 'renamed'") == 1
-        assert count(connection, "SELECT count(*) FROM topic_proposals") == 60
-
-
-def test_two_backfills_of_one_partition_do_not_run_at_once(expanded: Database) -> None:
-    fill(expanded)
-    with expanded.connect("other") as other:
-        part = partitions(other)[0]
-        with exclusive(other, runner.work_of(part)), pytest.raises(BusyError, match="pid"):
-            runner.backfill_partition(expanded, part, QUICK)
-
-
-def test_no_rollback_runs_beside_a_backfill(expanded: Database) -> None:
-    with expanded.connect("other") as other, exclusive(other, runner.WORK, shared=True), pytest.raises(BusyError):
-        rollback.rollback_backfill(expanded, reason="a test")
-
-
-def test_a_rollback_leaves_every_legacy_value_and_can_be_followed_by_a_new_backfill(any_expanded: Database) -> None:
-    fill(any_expanded)
-    with any_expanded.connect("test") as connection:
-        before = legacy_values(connection)
-        backfill(any_expanded)
-        connection.execute("DELETE FROM atoms WHERE id > 395")
-        before["atoms"] = [row for row in before["atoms"] if row["id"] <= 395]
-        rollback.rollback_backfill(any_expanded, reason="a test", batch_size=30)
-        assert legacy_values(connection) == before
-        for table in ("topic_proposals", "atom_proposals", "knowledge_extraction_runs", "migration.backfill_batch"):
-            assert count(connection, f"SELECT count(*) FROM {table}") == 0  # noqa: S608
-        assert count(connection, "SELECT count(*) FROM migration.audit_log WHERE action = 'rollback backfill'") == 1
-        backfill(any_expanded)
-        assert broken_rules(connection) == {}
-
-
-def test_the_backfill_is_refused_before_phase_1(database: Database) -> None:
-    part = plan.Partition("topic", "x", 0, 10)
-    with pytest.raises(PreconditionError, match="Run phase 1"):
-        runner.backfill_partition(database, part, QUICK)
-
-
-def test_a_dry_run_forecasts_and_changes_nothing(expanded: Database) -> None:
-    fill(expanded)
-    with expanded.connect("test") as connection:
-        plans = plan.make_plan(connection, width_ids=100, max_partitions=200)
-        forecasts = dry_run.dry_run(expanded, plans, QUICK, sample_batches=4)
-        assert [(forecast.table, forecast.rows_to_do) for forecast in forecasts] == [("topics", 60), ("atoms", 400)]
-        assert all(forecast.sampled_rows > 0 and forecast.wal_bytes > 0 for forecast in forecasts)
-        for table in ("topic_proposals", "atom_proposals", "knowledge_extraction_runs", "migration.backfill_batch"):
-            assert count(connection, f"SELECT count(*) FROM {table}") == 0  # noqa: S608
-        assert count(connection, "SELECT count(migrated_from_proposal_id) FROM atoms") == 0
-
-
-def test_pause_size_and_rate_are_obeyed_while_it_runs(expanded: Database) -> None:
-    fill(expanded)
-    slept: list[float] = []
-    now = [0.0]
-    with expanded.connect("operator") as operator:
-        control.set_control(operator, paused=True, batch_size=7, rate_limit_per_second=2)
-
-        def sleep(seconds: float) -> None:
-            slept.append(seconds)
-            now[0] += seconds
-            if len(slept) == 3:
-                control.set_control(operator, paused=False)
-
-        limits = Limits(batch_size=50, rate_limit_per_second=0, clock=lambda: now[0], sleep=sleep)
-        waits: list[str] = []
-        part = plan.Partition("topic", "x", 0, 60)
-        result = runner.backfill_partition(expanded, part, limits, on_wait=waits.append)
-        assert waits == ["paused by the operator"] * 3
-        assert slept[:3] == [1.0, 1.0, 1.0]
-        assert set(slept[3:]) == {0.5}
-        assert result.linked_rows == 60
-        sizes = operator.execute("SELECT linked_rows FROM migration.backfill_batch ORDER BY id").fetchall()
-        assert {row["linked_rows"] for row in sizes[1:-1]} == {7}
-
-
-@pytest.mark.parametrize(
-    ("first", "last", "width", "most", "expected"),
-    [
-        (1, 100, 100, 200, [(0, 100)]),
-        (1, 101, 100, 200, [(0, 100), (100, 101)]),
-        (150, 250, 100, 200, [(100, 200), (200, 250)]),
-        (-5, 50, 100, 200, [(-6, 50)]),
-        (1, 1000, 10, 5, [(0, 200), (200, 400), (400, 600), (600, 800), (800, 1000)]),
-    ],
-)
-def test_partitions_cover_the_ids_once_and_stay_few(
-    expanded: Database, first: int, last: int, width: int, most: int, expected: list[tuple[int, int]]
+def test_links_that_were_lost_are_restored_with_fresh_values_among_rows_that_are_new(
+    expanded: Database, session: Connection
 ) -> None:
-    with expanded.connect("test") as connection:
-        connection.execute(
-            "INSERT INTO topics (id, name, description) VALUES (%s, 'a', ''), (%s, 'b', '')", (first, last)
-        )
-        made = plan.make_plan(connection, width_ids=width, max_partitions=most)["topic"]
-    assert [(part.after_id, part.through_id) for part in made.partitions] == expected
-    assert plan.EntityPlan.from_evidence("topic", made.to_evidence()) == made
+    backfill(expanded)
+    before = {row["id"]: row["created_at"] for row in session.execute("SELECT id, created_at FROM topic_proposals")}
+    session.execute(
+        "UPDATE topics SET migrated_from_proposal_id = NULL, migration_timestamp = NULL WHERE id IN (9, 10, 60);"
+        "UPDATE topics SET name = 'renamed', icon = NULL WHERE id = 9;"
+        "INSERT INTO topics (name, description) SELECT 'new ' || n, '' FROM generate_series(1, 5) AS n"
+    )
+    backfill(expanded)
+    assert broken_rules(session) == {}
+    after = {row["id"]: row["created_at"] for row in session.execute("SELECT id, created_at FROM topic_proposals")}
+    assert before.items() <= after.items()
+    assert len(after) == 65
+    renamed = session.execute(
+        "SELECT icon, reviewed_at >= created_at AS fine FROM topic_proposals WHERE name = 'renamed'"
+    )
+    assert renamed.fetchall() == [{"icon": None, "fine": True}]
+
+
+def test_a_proposal_that_somebody_rejected_is_not_approved_behind_their_back(
+    expanded: Database, session: Connection
+) -> None:
+    backfill(expanded)
+    session.execute("UPDATE topics SET migrated_from_proposal_id = NULL, migration_timestamp = NULL WHERE id = 9")
+    session.execute(
+        "UPDATE topic_proposals SET status = 'rejected' WHERE id = migration.origin_proposal_id('topics', 9)"
+    )
+    backfill(expanded)
+    assert broken_rules(session) == {"backfilled_topic_proposals_are_approved": 1}
+
+
+def test_rows_deleted_since_the_plan_do_no_harm(expanded: Database, session: Connection) -> None:
+    parts = partitions(session)
+    session.execute("DELETE FROM topic_atoms; DELETE FROM atoms WHERE id > 150; DELETE FROM topics WHERE id < 20")
+    linked = [runner.backfill_partition(expanded, part, QUICK).linked_rows for part in parts]
+    assert linked == [41, 100, 50, 0, 0]
+    completion.complete(expanded, QUICK)
+    assert broken_rules(session) == {}
+
+
+def test_the_ledger_tells_of_every_linked_row_once(expanded: Database, session: Connection) -> None:
+    for part in partitions(session):
+        runner.backfill_partition(expanded, part, QUICK, dagster_run_id="r1")
+    rows = session.execute(
+        "SELECT entity, partition_key, sum(linked_rows)::int AS rows, max(through_id) AS last, min(dagster_run_id) AS run "
+        "FROM migration.backfill_batch GROUP BY entity, partition_key ORDER BY entity DESC, partition_key"
+    ).fetchall()
+    assert [tuple(row.values()) for row in rows] == [
+        ("topic", "000000000001-000000000100", 60, 60, "r1"),
+        ("atom", "000000000001-000000000100", 100, 100, "r1"),
+        ("atom", "000000000101-000000000200", 100, 200, "r1"),
+        ("atom", "000000000201-000000000300", 100, 300, "r1"),
+        ("atom", "000000000301-000000000400", 100, 400, "r1"),
+    ]
