@@ -31,7 +31,7 @@ bench: .venv/.installed  ## the backfill against one statement over the same row
 	touch $@
 
 lock:  ## pins the whole set again (needs uv); no download address is written
-	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-header --quiet -o requirements.lock
+	uv pip compile pyproject.toml --extra dev --extra llm --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-header --quiet -o requirements.lock
 
 clean:  ## stops the embedded server and removes everything that was made here
 	@if [ -x $(RUN)/knowledge-migration ]; then $(RUN)/knowledge-migration stop; fi

@@ -1,0 +1,1 @@
+"""What turns messages into topics and atoms: the protocol, the local extractor, the LLM one. Writes nothing."""

@@ -1,0 +1,95 @@
+"""What an extractor is given and what it must return (the shapes of direct mode, strategy §4.1).
+
+The result is validated here, once, whoever made it: a model that returns nonsense is refused before anything is written.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Literal, Protocol, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+AtomType = Literal["problem", "solution", "decision", "question", "insight", "pattern", "requirement"]
+LinkType = Literal["continues", "solves", "contradicts", "supports", "refines", "relates_to", "depends_on"]
+
+Confidence = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+TopicName = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
+AtomTitle = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
+Text = Annotated[str, StringConstraints(strip_whitespace=True, max_length=20_000)]
+
+
+class ExtractionError(Exception):
+    """The extractor failed, took too long, or returned what cannot be used; nothing was written."""
+
+
+@dataclass(frozen=True)
+class Message:
+    """One message as an extractor sees it."""
+
+    id: int
+    content: str
+    sent_at: datetime
+    author_id: int
+
+
+class _Extracted(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    confidence: Confidence
+    related_message_ids: tuple[int, ...] = ()
+    reasoning: Text = ""
+
+    @model_validator(mode="after")
+    def _no_nul(self) -> Self:
+        """PostgreSQL's text cannot hold NUL."""
+        if any("\x00" in value for value in self.model_dump().values() if isinstance(value, str)):
+            raise ValueError("a text holds a NUL character")
+        return self
+
+
+class ExtractedTopic(_Extracted):
+    """A subject that the messages are about; `confidence` is 0 to 1."""
+
+    name: TopicName
+    description: Text
+    keywords: tuple[str, ...] = ()
+
+
+class ExtractedAtom(_Extracted):
+    """One piece of knowledge under a topic of the same extraction, linked to others of it by their titles."""
+
+    type: AtomType
+    title: AtomTitle
+    content: Text
+    topic_name: TopicName
+    links_to_atom_titles: tuple[str, ...] = ()
+    link_types: tuple[LinkType, ...] = ()
+
+    @model_validator(mode="after")
+    def _a_type_for_each_link(self) -> Self:
+        if len(self.links_to_atom_titles) != len(self.link_types):
+            raise ValueError("links_to_atom_titles and link_types have different lengths")
+        return self
+
+
+class Extraction(BaseModel):
+    """Everything that one extraction found."""
+
+    model_config = ConfigDict(frozen=True)
+
+    topics: tuple[ExtractedTopic, ...] = ()
+    atoms: tuple[ExtractedAtom, ...] = ()
+
+
+class Extractor(Protocol):
+    """Finds knowledge in messages. Deterministic or not; it reads the messages only and writes nothing."""
+
+    @property
+    def name(self) -> str:
+        """What did it, as the extraction run records it ("local", "openai:gpt-…")."""
+        ...
+
+    async def extract(self, messages: Sequence[Message]) -> Extraction:
+        """The knowledge in these messages; raises `ExtractionError` with a reason in plain words."""
+        ...
