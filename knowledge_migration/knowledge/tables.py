@@ -6,7 +6,9 @@ indexes. The statements that build the new ones stand in `sql/schema/`; a test h
 Corrections of the strategy: runs have `created_at`; references from proposals to legacy rows are ON DELETE SET NULL
 and indexed, so that a user's DELETE works as before; the links are unique; status, similarity and review action are
 checked.
-A backfilled row's `confidence` is NULL where the source states none: the strategy's 1.0 would be invented certainty.
+A copied row's `confidence` is NULL where the source states none: the strategy's 1.0 would be invented certainty.
+Beyond the strategy proposals hold what an approval needs: `message_ids` and `proposed_links`; and `entity_id`, the row
+that a proposal became, which stays when a user deletes that row later.
 """
 
 import sqlalchemy as sa
@@ -35,6 +37,7 @@ REVIEW_ACTIONS = (
 
 legacy = sa.MetaData()
 proposals = sa.MetaData()
+evidence = sa.MetaData(schema="migration")
 
 _timestamp = sa.DateTime(timezone=True)
 _bigint = sa.BigInteger
@@ -210,10 +213,7 @@ def _review_rules(entity: str, similar: str) -> list[sa.schema.SchemaItem]:
     prefix = f"idx_{entity}_proposals"
     return [
         sa.CheckConstraint("confidence >= 0 AND confidence <= 1", name="valid_confidence"),
-        sa.CheckConstraint(
-            "confidence IS NOT NULL OR COALESCE(review_action, '') = 'auto_approve_migration'",
-            name="confidence_is_stated",
-        ),
+        sa.CheckConstraint("confidence IS NOT NULL OR status <> 'pending'", name="confidence_is_stated_for_review"),
         sa.CheckConstraint(
             "similarity_score IS NULL OR (similarity_score >= 0 AND similarity_score <= 1)", name="valid_similarity"
         ),
@@ -251,6 +251,8 @@ topic_proposals = sa.Table(
     sa.Column("icon", sa.String(50)),
     sa.Column("color", sa.String(7)),
     *_review_columns("similar_topic_id"),
+    sa.Column("entity_id", _bigint),
+    sa.Column("message_ids", JSONB),
     *_review_rules("topic", "similar_topic_id"),
 )
 
@@ -264,6 +266,8 @@ atom_proposals = sa.Table(
     sa.Column("meta", JSONB),
     sa.Column("proposed_topic_ids", JSONB),
     *_review_columns("similar_atom_id"),
+    sa.Column("entity_id", _bigint),
+    sa.Column("proposed_links", JSONB),
     *_review_rules("atom", "similar_atom_id"),
 )
 
@@ -275,6 +279,43 @@ feature_flags = sa.Table(
     sa.Column("config", JSONB),
     sa.Column("updated_at", _timestamp, nullable=False, server_default=sa.text("now()")),
     sa.Column("version", _bigint, nullable=False, server_default=sa.text("1")),
+)
+
+audit_log = sa.Table(
+    "audit_log",
+    evidence,
+    sa.Column("id", _bigint, primary_key=True),
+    sa.Column("at", _timestamp),
+    sa.Column("actor", sa.Text, nullable=False),
+    sa.Column("action", sa.Text, nullable=False),
+    sa.Column("subject", sa.Text, nullable=False),
+    sa.Column("before", JSONB),
+    sa.Column("after", JSONB),
+    sa.Column("reason", sa.Text),
+    sa.Column("dagster_run_id", sa.Text),
+)
+
+writer_heartbeat = sa.Table(
+    "writer_heartbeat",
+    evidence,
+    sa.Column("process", sa.Text, primary_key=True),
+    sa.Column("mode", sa.Text, nullable=False),
+    sa.Column("flag_version", _bigint, nullable=False),
+    sa.Column("started_at", _timestamp, nullable=False),
+    sa.Column("seen_at", _timestamp, nullable=False),
+)
+
+shadow_failure = sa.Table(
+    "shadow_failure",
+    evidence,
+    sa.Column("id", _bigint, primary_key=True),
+    sa.Column("failed_at", _timestamp),
+    sa.Column("extraction_run_id", UUID),
+    sa.Column("process", sa.Text, nullable=False),
+    sa.Column("sqlstate", sa.Text),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("content", JSONB, nullable=False),
+    sa.Column("repaired_at", _timestamp),
 )
 
 LINK_COLUMNS: dict[str, tuple[sa.Column[object], ...]] = {

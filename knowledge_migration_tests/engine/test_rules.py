@@ -200,7 +200,7 @@ def test_backfilled_proposals_that_are_not_approved_or_reviewed_too_early_are_fo
     migrated: Connection, one: str, table: str, label: str
 ) -> None:
     changes = {
-        2: "status = 'pending'",
+        2: "status = 'pending', confidence = 0.5",
         3: "reviewed_at = created_at - interval '1 microsecond'",
         4: "reviewed_at = NULL",
         5: "status = 'rejected', review_action = 'reject', confidence = 0.5",

@@ -25,7 +25,7 @@ from knowledge_migration.engine.database import Connection, Database
 from knowledge_migration.engine.errors import BlockedError, MigrationError, PreconditionError
 from knowledge_migration.engine.exclusive import exclusive
 from knowledge_migration.engine.schema.ddl import LockLimits, object_state, run_locked
-from knowledge_migration.engine.schema.steps import STEPS
+from knowledge_migration.engine.schema.steps import LINK_COLUMN, STEPS
 from knowledge_migration.engine.schema.upgrade import (
     OnStep,
     SchemaChange,
@@ -201,7 +201,7 @@ def _exported(connection: Connection) -> list[tuple[str, sql.Composed]]:
         (table, statement("rollback/export_rows", table=f"public.{table}")) for table in _present(connection, TABLES)
     ]
     linked = [
-        step.touches[0] for step in STEPS if step.kind == "column" and object_state(connection, step) == "present"
+        step.touches[0] for step in STEPS if step.name == LINK_COLUMN and object_state(connection, step) == "present"
     ]
     return own + [(table, statement("rollback/export_links", table=f"public.{table}")) for table in linked]
 

@@ -8,6 +8,8 @@ transactions are waited for instead of queued behind.
 from dataclasses import dataclass
 from typing import Literal
 
+LINK_COLUMN = "migrated_from_proposal_id"
+
 Kind = Literal["table", "function", "column", "index", "constraint", "validation"]
 LockLevel = Literal["none", "share_update_exclusive", "share_row_exclusive", "access_exclusive"]
 Direction = Literal["up", "down"]
@@ -65,7 +67,7 @@ def _link_columns(revision: str, *tables: str) -> tuple[Step, ...]:
             revision,
             number,
             "column",
-            "migrated_from_proposal_id",
+            LINK_COLUMN,
             relation=f"public.{table}",
             touches=(table,),
             up_lock="access_exclusive",
@@ -112,6 +114,34 @@ def _indexes(revision: str, *indexes: tuple[str, str]) -> tuple[Step, ...]:
     )
 
 
+REVIEW_RULE = "confidence_is_stated_for_review"
+
+
+def _service(revision: str) -> tuple[Step, ...]:
+    """What the knowledge service needs beyond the strategy; the proposal tables may be in use already."""
+    exclusive: tuple[LockLevel, LockLevel] = ("access_exclusive", "access_exclusive")
+    changes: tuple[tuple[Kind, str, str, tuple[LockLevel, LockLevel]], ...] = (
+        ("column", "entity_id", "columns", exclusive),
+        ("constraint", REVIEW_RULE, "confidence", exclusive),
+        ("validation", REVIEW_RULE, "confidence_validated", ("share_update_exclusive", "none")),
+    )
+    both = [(entity, *change) for change in changes for entity in ("topic", "atom")]
+    on_proposals = tuple(
+        Step(
+            revision,
+            number,
+            kind,
+            name,
+            f"public.{entity}_proposals",
+            (f"{entity}_proposals",),
+            *locks,
+            f"{entity}_{file}",
+        )
+        for number, (entity, kind, name, file, locks) in enumerate(both, start=1)
+    )
+    return (*on_proposals, Step(revision, 7, "table", "migration.shadow_failure", file="shadow_failure"))
+
+
 STEPS: tuple[Step, ...] = (
     *_own_objects(
         "0001_evidence",
@@ -138,6 +168,7 @@ STEPS: tuple[Step, ...] = (
         ("idx_topic_atoms_atom", "topic_atoms"),
     ),
     *_references("0006_validation", "validation"),
+    *_service("0007_service"),
 )
 
 EVIDENCE_REVISION = "0001_evidence"

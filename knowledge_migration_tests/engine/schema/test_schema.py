@@ -25,7 +25,7 @@ from knowledge_migration.engine.schema import upgrade as schema
 from knowledge_migration.engine.schema.catalog import legacy_differences, proposal_differences
 from knowledge_migration.engine.schema.ddl import LockLimits, object_state
 from knowledge_migration.engine.schema.stall_probe import probing
-from knowledge_migration.engine.schema.steps import EVIDENCE_REVISION, STEPS, TARGET_REVISION, Step
+from knowledge_migration.engine.schema.steps import EVIDENCE_REVISION, LINK_COLUMN, STEPS, TARGET_REVISION, Step
 from knowledge_migration.engine.statements import sql_root
 from knowledge_migration.knowledge import tables
 from knowledge_migration_tests.conftest import clone, drop
@@ -677,7 +677,7 @@ def test_a_statement_timeout_of_the_database_does_not_stop_a_step_that_waits(
         limits = LockLimits(600, 2, blocker_age_seconds=3600, sleep=lambda seconds: reader.rollback())
         change = schema.upgrade(database, limits)
 
-    attempts = {result.step.object: result.attempts for result in change.steps if result.step.kind == "column"}
+    attempts = {result.step.object: result.attempts for result in change.steps if result.step.name == LINK_COLUMN}
     assert attempts == {
         "public.topics.migrated_from_proposal_id": 2,
         "public.atoms.migrated_from_proposal_id": 1,
