@@ -7,11 +7,15 @@ for the demonstration when no database to migrate is named.
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import SecretStr
 from sqlalchemy.engine import make_url
 
 from knowledge_migration.engine import embedded_server
 from knowledge_migration.engine.database import Database
-from knowledge_migration.settings import Settings
+from knowledge_migration.knowledge.extraction.model import Extractor
+from knowledge_migration.knowledge.flags import FLAG_NAME, Flags
+from knowledge_migration.knowledge.options import ServiceOptions
+from knowledge_migration.settings import Settings, SettingsError
 
 DEMONSTRATION_DATABASE = "tasktracker"
 DAGSTER_DATABASE = "dagster"
@@ -35,6 +39,48 @@ def environment(settings: Settings) -> Environment:
     scratch_url = settings.knowledge_migration_scratch_url
     scratch = Database(scratch_url.get_secret_value()) if scratch_url else database.sibling("postgres")
     return Environment(settings, database, scratch, settings.home / "backups")
+
+
+def initial_flags(settings: Settings) -> Flags:
+    """The flags that the strategy's environment variables say, until somebody sets one."""
+    return Flags(**{name: getattr(settings, f"{FLAG_NAME}_{name}") for name in Flags().values})
+
+
+def service_options(settings: Settings, database: Database) -> ServiceOptions:
+    """How a process of the knowledge service runs on this database."""
+    return ServiceOptions(
+        database_url=database.url,
+        initial_flags=initial_flags(settings),
+        pool_size=settings.knowledge_pool_size,
+        direct_threshold=settings.knowledge_direct_threshold,
+        queue_limit=settings.knowledge_review_queue_limit,
+        writer_live_seconds=settings.writer_live_seconds,
+        reviewer_token=_secret(settings.knowledge_api_reviewer_token),
+        admin_token=_secret(settings.knowledge_api_admin_token),
+    )
+
+
+def extractor(settings: Settings) -> Extractor:
+    """The extractor that the settings name; raises `SettingsError` for a language model without a name."""
+    if settings.knowledge_extractor == "local":
+        from knowledge_migration.knowledge.extraction.local import LocalExtractor
+
+        return LocalExtractor()
+    from knowledge_migration.knowledge.extraction import llm
+
+    if not settings.knowledge_llm_model:
+        raise SettingsError(f"KNOWLEDGE_EXTRACTOR is {settings.knowledge_extractor}, so KNOWLEDGE_LLM_MODEL must name a model.")
+    return llm.LLMExtractor(
+        provider=settings.knowledge_extractor,
+        model=settings.knowledge_llm_model,
+        base_url=settings.knowledge_llm_base_url,
+        api_key=_secret(settings.knowledge_llm_api_key),
+        timeout_seconds=settings.knowledge_llm_timeout_seconds,
+    )
+
+
+def _secret(value: SecretStr | None) -> str | None:
+    return value.get_secret_value() if value else None
 
 
 def dagster_storage_url(settings: Settings) -> str:

@@ -6,7 +6,7 @@ of the strategy (its §7.1 and appendix B) are kept as they are. An invalid valu
 
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -159,11 +159,69 @@ class Settings(BaseSettings):
         default=10, ge=1, description="Passes of the final sweep before it says that rows still appear unlinked."
     )
 
+    # --- phase 2 (strategy §4) ----------------------------------------------------------------------------------
+    knowledge_migration_no_live_writers: bool = Field(
+        default=False,
+        description=(
+            "The operator's word that no process writes topics or atoms: the backfill then needs no proof that every "
+            "writer dual-writes. It goes to the audit log."
+        ),
+    )
+    dual_write_fence_seconds: float = Field(
+        default=120.0, gt=0, description="How long to wait for live writers to obey and older transactions to end."
+    )
+    writer_live_seconds: float = Field(
+        default=10.0, ge=2, description="A process of the service counts as live if it reported this recently."
+    )
+    dual_write_max_slowdown_percent: float = Field(
+        default=10.0, gt=0, description="How much slower than direct mode an extraction in dual write may be."
+    )
+    dual_write_measured_pairs: int = Field(
+        default=60, ge=10, description="Extractions measured in each of the two modes, in turn; all are taken back."
+    )
+
+    # --- the knowledge service ----------------------------------------------------------------------------------
+    knowledge_service_url: str | None = Field(
+        default=None,
+        description="Where the service answers (http://host:port), for the probes. Unset: the probes are not run.",
+    )
+    knowledge_api_reviewer_token: SecretStr | None = Field(
+        default=None, min_length=16, description="Bearer token of reviewers. No token at all: this machine only is served."
+    )
+    knowledge_api_admin_token: SecretStr | None = Field(
+        default=None, min_length=16, description="Bearer token of admins, who may change the flags too."
+    )
+    knowledge_pool_size: int = Field(
+        default=10, ge=2, le=500, description="Database connections of one process of the service."
+    )
+    knowledge_direct_threshold: float = Field(
+        default=0.7, ge=0, le=1, description="Confidence from which direct mode writes what was extracted."
+    )
+    knowledge_review_queue_limit: int = Field(
+        default=1_000, ge=1, description="Proposals that may wait for review; an extraction beyond that is refused (429)."
+    )
+    knowledge_extractor: Literal["local", "openai", "ollama"] = Field(
+        default="local",
+        description="What finds knowledge in messages. The last two need the extra `llm` and KNOWLEDGE_LLM_MODEL.",
+    )
+    knowledge_llm_model: str | None = Field(default=None, description="Name of the model.")
+    knowledge_llm_base_url: str | None = Field(
+        default=None, description="Address of an OpenAI-compatible endpoint, or of Ollama. Unset: their own defaults."
+    )
+    knowledge_llm_api_key: SecretStr | None = Field(default=None, description="Key of the endpoint.")
+    knowledge_llm_timeout_seconds: float = Field(default=60.0, gt=0, description="How long the model may take.")
+
     # --- flags of the application (strategy §7.1): their initial values -----------------------------------------
     knowledge_proposals_enabled: bool = Field(default=False, description="Master switch of the proposal system.")
     knowledge_proposals_dual_write: bool = Field(default=False, description="Write proposals beside direct writes.")
     knowledge_proposals_cutover_percentage: int = Field(
         default=0, ge=0, le=100, description="Share of users whose extractions become proposals only, in percent."
+    )
+    knowledge_proposals_audience: Literal["admins", "everyone"] = Field(
+        default="everyone", description="Whom the percentage counts among: everyone, or the listed admins only."
+    )
+    knowledge_proposals_admin_user_ids: tuple[int, ...] = Field(
+        default=(), description="Users whose extractions are proposals first, as a JSON list: [1, 7]."
     )
     knowledge_proposals_auto_approve_high_confidence: bool = Field(
         default=True, description="Approve proposals of high confidence without a reviewer."

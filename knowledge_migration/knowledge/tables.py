@@ -42,6 +42,7 @@ evidence = sa.MetaData(schema="migration")
 _timestamp = sa.DateTime(timezone=True)
 _bigint = sa.BigInteger
 _float = sa.Double
+_jsonb = JSONB(none_as_null=True)
 
 
 def _timestamps() -> list[sa.Column[object]]:
@@ -252,7 +253,7 @@ topic_proposals = sa.Table(
     sa.Column("color", sa.String(7)),
     *_review_columns("similar_topic_id"),
     sa.Column("entity_id", _bigint),
-    sa.Column("message_ids", JSONB),
+    sa.Column("message_ids", _jsonb),
     *_review_rules("topic", "similar_topic_id"),
 )
 
@@ -263,11 +264,11 @@ atom_proposals = sa.Table(
     sa.Column("type", sa.String(20), nullable=False),
     sa.Column("title", sa.String(200), nullable=False),
     sa.Column("content", sa.Text, nullable=False),
-    sa.Column("meta", JSONB),
-    sa.Column("proposed_topic_ids", JSONB),
+    sa.Column("meta", _jsonb),
+    sa.Column("proposed_topic_ids", _jsonb),
     *_review_columns("similar_atom_id"),
     sa.Column("entity_id", _bigint),
-    sa.Column("proposed_links", JSONB),
+    sa.Column("proposed_links", _jsonb),
     *_review_rules("atom", "similar_atom_id"),
 )
 
@@ -336,3 +337,17 @@ LINK_INDEXES: dict[str, tuple[sa.Index, ...]] = {
     "atoms": (_link_index("atoms"),),
     "topic_atoms": (sa.Index("idx_topic_atoms_atom", sa.text("atom_id")),),
 }
+
+linked = sa.MetaData()
+
+
+def _with_links(table: sa.Table) -> sa.Table:
+    """The table as it is after phase 1."""
+    copy = table.to_metadata(linked)
+    for column in LINK_COLUMNS[table.name]:
+        copy.append_column(column.copy())
+    return copy
+
+
+linked_topics = _with_links(topics)
+linked_atoms = _with_links(atoms)

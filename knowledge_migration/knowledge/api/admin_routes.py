@@ -1,0 +1,90 @@
+"""The flags, health and metrics (strategy §7.3, §4.2)."""
+
+from fastapi import APIRouter, Depends, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from knowledge_migration.knowledge import metrics
+from knowledge_migration.knowledge.api.access import Admin, admin, caller
+from knowledge_migration.knowledge.api.context import Service
+from knowledge_migration.knowledge.api.models import FlagsChange, FlagsNow, Health
+from knowledge_migration.knowledge.api.problems import responses
+from knowledge_migration.knowledge.errors import UnavailableError
+from knowledge_migration.knowledge.flags import Flags, set_flags
+from knowledge_migration.knowledge.health import MigrationState, migration_state
+from knowledge_migration.knowledge.service import KnowledgeService
+
+config_router = APIRouter(
+    prefix="/admin/config", tags=["admin"], dependencies=[Depends(admin)], responses=responses(401, 403, 503)
+)
+status_router = APIRouter(tags=["operation"])
+
+
+@config_router.get("")
+async def read_config(service: Service) -> FlagsNow:
+    """The flags that this process obeys."""
+    return _now(service)
+
+
+@config_router.post("", responses=responses(409, 422))
+async def change_config(service: Service, who: Admin, change: FlagsChange) -> FlagsNow:
+    """Changes flags for every process of the service, within a second, with an audit entry."""
+    after: Flags = await service.in_transaction(
+        set_flags,
+        change.flags,
+        initial=service.options.initial_flags,
+        actor=who.name,
+        reason=change.reason,
+        expected_version=change.expected_version,
+    )
+    await service.watcher.reload()
+    return FlagsNow(flags=after, state=after.state, problem=service.watcher.problem)
+
+
+@config_router.post("/reload")
+async def reload_config(service: Service) -> FlagsNow:
+    """Reads the flags from the database now. Not needed in the ordinary way: every change is seen within a second."""
+    await service.watcher.reload()
+    return _now(service)
+
+
+def _now(service: KnowledgeService) -> FlagsNow:
+    flags = service.watcher.flags
+    return FlagsNow(flags=flags, state=flags.state, problem=service.watcher.problem)
+
+
+@status_router.get("/health", responses={503: {"model": Health, "description": "The database is unreachable"}})
+async def health(service: Service, response: Response) -> Health:
+    """Whether the service can work (503 if the database is away), its flags, and where the migration stands."""
+    state: MigrationState | None = None
+    try:
+        state = await service.in_transaction(migration_state)
+    except UnavailableError:
+        response.status_code = 503
+    flags = service.watcher.flags
+    return Health(
+        status="ok" if state and not service.watcher.problem else "degraded",
+        database="reachable" if state else "unreachable",
+        process=service.watcher.process,
+        flag_version=flags.version,
+        state=flags.state,
+        flags_problem=service.watcher.problem,
+        schema_revision=state.schema_revision if state else None,
+        backfill=state.backfill if state else None,
+        pending_proposals=state.pending_proposals if state else None,
+        open_shadow_failures=state.open_shadow_failures if state else None,
+    )
+
+
+@status_router.get("/metrics", dependencies=[Depends(caller)], responses=responses(401, 403))
+async def prometheus_metrics(service: Service) -> Response:
+    """Prometheus metrics of this process, and the depth of the review queue."""
+    try:
+        state = await service.in_transaction(migration_state)
+    except UnavailableError:
+        state = MigrationState(None, None, None, None)
+    unknown = float("nan")
+    waiting, failures = state.pending_proposals, state.open_shadow_failures
+    metrics.queue_depth.set(unknown if waiting is None else waiting)
+    metrics.open_shadow_failures.set(unknown if failures is None else failures)
+    metrics.flag_version.set(service.watcher.flags.version)
+    return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)

@@ -1,0 +1,75 @@
+"""The application: `create_app(service)` is what a server runs, or a backend mounts."""
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+from fastapi import APIRouter, FastAPI, Request, Response
+
+from knowledge_migration.knowledge import metrics
+from knowledge_migration.knowledge.api import admin_routes, entity_routes, knowledge_routes, problems
+from knowledge_migration.knowledge.service import KnowledgeService
+
+DESCRIPTION = """
+Knowledge extracted from messages, and the proposals that it goes through before it is knowledge.
+
+* **extraction** finds topics and atoms in messages; feature flags decide whether they are written at once, as proposals, or both.
+* **proposals** and **review** are for the people who decide: approve, reject, merge, undo. Doing something twice changes nothing.
+* **topics** and **atoms** are the knowledge itself.
+
+Send `Authorization: Bearer TOKEN`. Where no token is set, only this machine is served. Every error is a problem
+document (RFC 9457) that says what to do.
+"""
+TAGS = [
+    {"name": "extraction", "description": "From messages to knowledge, and the record of it."},
+    {"name": "proposals", "description": "What waits for review, and what became of it."},
+    {"name": "review", "description": "Decisions of reviewers. Each is audited, and can be taken back."},
+    {"name": "topics", "description": "Subjects."},
+    {"name": "atoms", "description": "Pieces of knowledge."},
+    {"name": "admin", "description": "The feature flags; needs the token of an admin."},
+    {"name": "operation", "description": "For monitoring."},
+]
+
+
+def create_app(service: KnowledgeService) -> FastAPI:
+    """The application on one service; it starts and stops the service with itself."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        async with service.running():
+            yield
+
+    app = FastAPI(
+        title="Knowledge service",
+        version="1",
+        summary="Extraction, proposals and review of knowledge.",
+        description=DESCRIPTION,
+        openapi_tags=TAGS,
+        lifespan=lifespan,
+        docs_url="/docs",
+        redoc_url=None,
+    )
+    app.state.service = service
+    problems.install(app)
+    app.middleware("http")(_measured)
+    api = APIRouter(prefix="/api/v1")
+    for router in (knowledge_routes.router, entity_routes.router, admin_routes.config_router):
+        api.include_router(router)
+    app.include_router(api)
+    app.include_router(admin_routes.status_router)
+    return app
+
+
+async def _measured(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+    """Counts each request by its route, never by its path: paths are endless."""
+    started, status = time.perf_counter(), 500
+    try:
+        response = await call_next(request)
+        status = response.status_code
+        return response
+    finally:
+        route = getattr(request.scope.get("route"), "path", "none")
+        metrics.requests.labels(request.method, route, str(status)).inc()
+        metrics.request_seconds.labels(request.method, route).observe(time.perf_counter() - started)
+        if status >= 500:
+            metrics.request_errors.labels(request.method, route).inc()

@@ -1,0 +1,114 @@
+"""The application's own routes: topics and atoms, as before."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Path
+
+from knowledge_migration.knowledge import entities
+from knowledge_migration.knowledge.api.access import caller
+from knowledge_migration.knowledge.api.context import Cursor, Limit, Service
+from knowledge_migration.knowledge.api.models import (
+    Atom,
+    AtomChange,
+    Id,
+    ItemList,
+    NewAtom,
+    NewTopic,
+    Topic,
+    TopicChange,
+)
+from knowledge_migration.knowledge.api.problems import responses
+from knowledge_migration.knowledge.errors import InvalidError
+from knowledge_migration.knowledge.kinds import ATOM, TOPIC, Kind
+from knowledge_migration.knowledge.service import KnowledgeService
+
+router = APIRouter(dependencies=[Depends(caller)], responses=responses(401, 403, 503))
+
+EntityId = Annotated[Id, Path(description="The id of the row.")]
+
+
+@router.get("/topics", tags=["topics"], responses=responses(422))
+async def list_topics(service: Service, limit: Limit = 50, cursor: Cursor = None) -> ItemList[Topic]:
+    """Topics by ascending id."""
+    return ItemList[Topic](**await _page(service, TOPIC, limit, cursor))
+
+
+@router.post("/topics", tags=["topics"], status_code=201, responses=responses(409, 422))
+async def create_topic(service: Service, topic: NewTopic) -> Topic:
+    """Creates a topic; 409 if the name exists."""
+    return Topic(**await _create(service, TOPIC, topic.model_dump()))
+
+
+@router.get("/topics/{topic_id}", tags=["topics"], responses=responses(404, 422))
+async def read_topic(service: Service, topic_id: EntityId) -> Topic:
+    """One topic."""
+    return Topic(**await service.in_transaction(entities.one_entity, TOPIC, topic_id))
+
+
+@router.patch("/topics/{topic_id}", tags=["topics"], responses=responses(404, 409, 422))
+async def change_topic(service: Service, topic_id: EntityId, change: TopicChange) -> Topic:
+    """Changes some values of a topic; 409 if the name exists."""
+    values = change.model_dump(exclude_unset=True)
+    return Topic(**await service.in_transaction(entities.change_entity, TOPIC, topic_id, values))
+
+
+@router.get("/topics/{topic_id}/atoms", tags=["topics"], responses=responses(404, 422))
+async def list_atoms_of_topic(
+    service: Service, topic_id: EntityId, limit: Limit = 50, cursor: Cursor = None
+) -> ItemList[Atom]:
+    """The atoms of a topic by ascending id."""
+    return ItemList[Atom](**await _page(service, ATOM, limit, cursor, topic_id))
+
+
+@router.get("/atoms", tags=["atoms"], responses=responses(422))
+async def list_atoms(service: Service, limit: Limit = 50, cursor: Cursor = None) -> ItemList[Atom]:
+    """Atoms by ascending id."""
+    return ItemList[Atom](**await _page(service, ATOM, limit, cursor))
+
+
+@router.post("/atoms", tags=["atoms"], status_code=201, responses=responses(404, 422))
+async def create_atom(service: Service, atom: NewAtom) -> Atom:
+    """Creates an atom under the given topics."""
+    return Atom(**await _create(service, ATOM, atom.model_dump(exclude={"topic_ids"}), tuple(atom.topic_ids)))
+
+
+@router.get("/atoms/{atom_id}", tags=["atoms"], responses=responses(404, 422))
+async def read_atom(service: Service, atom_id: EntityId) -> Atom:
+    """One atom."""
+    return Atom(**await service.in_transaction(entities.one_entity, ATOM, atom_id))
+
+
+@router.patch("/atoms/{atom_id}", tags=["atoms"], responses=responses(404, 422))
+async def change_atom(service: Service, atom_id: EntityId, change: AtomChange) -> Atom:
+    """Changes some values of an atom."""
+    values = change.model_dump(exclude_unset=True)
+    return Atom(**await service.in_transaction(entities.change_entity, ATOM, atom_id, values))
+
+
+@router.delete("/atoms/{atom_id}", tags=["atoms"], status_code=204, responses=responses(404, 422))
+async def delete_atom(service: Service, atom_id: EntityId) -> None:
+    """Deletes an atom with its relations."""
+    await service.in_transaction(entities.delete_atom, atom_id)
+
+
+async def _page(
+    service: KnowledgeService, kind: Kind, limit: int, cursor: str | None, topic_id: int | None = None
+) -> dict[str, Any]:
+    if cursor is not None and not (cursor.isascii() and cursor.isdigit() and int(cursor) < 2**63):
+        raise InvalidError("The cursor is none of this list. Take next_cursor of the page before, or none.")
+    rows = await service.in_transaction(entities.list_entities, kind, limit + 1, int(cursor or 0), topic_id)
+    return {"items": rows[:limit], "next_cursor": str(rows[limit - 1]["id"]) if len(rows) > limit else None}
+
+
+async def _create(
+    service: KnowledgeService, kind: Kind, values: dict[str, Any], topic_ids: tuple[int, ...] = ()
+) -> dict[str, Any]:
+    return await service.in_transaction(
+        entities.create_entity,
+        kind,
+        values,
+        flags=service.watcher.flags,
+        options=service.options,
+        process=service.watcher.process,
+        topic_ids=topic_ids,
+    )

@@ -1,0 +1,115 @@
+"""The topics and atoms of the application, read and written by its users as ever (LEGACY routes).
+
+A row that a user writes gets its proposal at once where the flags record origins, in the shadow, so that it never stops
+the user. Nothing else differs from before.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import psycopg
+import sqlalchemy as sa
+
+from knowledge_migration.knowledge.errors import ConflictError, UnknownError
+from knowledge_migration.knowledge.flags import Flags
+from knowledge_migration.knowledge.kinds import ATOM, TOPIC, Kind
+from knowledge_migration.knowledge.options import ServiceOptions
+from knowledge_migration.knowledge.tables import atom_links, atoms, topic_atoms, topics
+from knowledge_migration.knowledge.writing.by_hand import record_origin
+from knowledge_migration.knowledge.writing.modes import confirmed
+from knowledge_migration.knowledge.writing.shadow import in_shadow
+
+LEGACY = {TOPIC.name: topics, ATOM.name: atoms}
+SHOWN = {
+    TOPIC.name: ("id", "name", "description", "icon", "color", "created_at", "updated_at"),
+    ATOM.name: (
+        "id", "type", "title", "content", "confidence", "user_approved", "meta", "created_at", "updated_at",
+    ),
+}  # fmt: skip
+
+
+def list_entities(
+    connection: sa.Connection, kind: Kind, limit: int, after_id: int = 0, topic_id: int | None = None
+) -> list[dict[str, Any]]:
+    """Rows by ascending id, above `after_id`; of one topic if asked. Raises `UnknownError` for a topic that is not there."""
+    table = LEGACY[kind.name]
+    query = _shown(kind).where(table.c.id > after_id).order_by(table.c.id).limit(limit)
+    if topic_id is not None:
+        one_entity(connection, TOPIC, topic_id)
+        query = query.join(topic_atoms, topic_atoms.c.atom_id == table.c.id).where(topic_atoms.c.topic_id == topic_id)
+    return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def one_entity(connection: sa.Connection, kind: Kind, entity_id: int) -> dict[str, Any]:
+    """One row; raises `UnknownError`."""
+    row = connection.execute(_shown(kind).where(LEGACY[kind.name].c.id == entity_id)).mappings().one_or_none()
+    if row is None:
+        raise UnknownError(f"There is no {kind.name} {entity_id}.")
+    return dict(row)
+
+
+def create_entity(
+    connection: sa.Connection,
+    kind: Kind,
+    values: Mapping[str, Any],
+    *,
+    flags: Flags,
+    options: ServiceOptions,
+    process: str,
+    topic_ids: tuple[int, ...] = (),
+) -> dict[str, Any]:
+    """Writes a new row; raises `ConflictError` for a topic name that exists, `UnknownError` for a topic that does not."""
+    flags = confirmed(connection, flags)
+    table = LEGACY[kind.name]
+    try:
+        made: int = connection.execute(sa.insert(table).values(**values).returning(table.c.id)).scalar_one()
+        if topic_ids:
+            relations = [{"topic_id": topic_id, "atom_id": made} for topic_id in dict.fromkeys(topic_ids)]
+            connection.execute(sa.insert(topic_atoms), relations)
+    except sa.exc.IntegrityError as error:
+        raise _refused(error, values) from error
+    if flags.records_origins:
+        in_shadow(
+            connection,
+            lambda: record_origin(connection, kind, made, process, flags.version),
+            {"by_hand": kind.name, "id": made},
+            run_id=None,
+            timeout_ms=options.shadow_timeout_ms,
+            process=process,
+        )
+    return one_entity(connection, kind, made)
+
+
+def change_entity(connection: sa.Connection, kind: Kind, entity_id: int, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Changes some values of a row; raises `UnknownError`, or `ConflictError` for a topic name that exists."""
+    table = LEGACY[kind.name]
+    if values:
+        change = sa.update(table).where(table.c.id == entity_id).values(**values, updated_at=sa.func.now())
+        try:
+            connection.execute(change)
+        except sa.exc.IntegrityError as error:
+            raise _refused(error, values) from error
+    return one_entity(connection, kind, entity_id)
+
+
+def delete_atom(connection: sa.Connection, atom_id: int) -> None:
+    """Deletes an atom with its relations; its proposal stays on record. Raises `UnknownError`."""
+    locked = sa.select(atoms.c.id).where(atoms.c.id == atom_id).with_for_update()
+    if connection.execute(locked).one_or_none() is None:
+        raise UnknownError(f"There is no atom {atom_id}.")
+    connection.execute(sa.delete(topic_atoms).where(topic_atoms.c.atom_id == atom_id))
+    links = sa.or_(atom_links.c.from_atom_id == atom_id, atom_links.c.to_atom_id == atom_id)
+    connection.execute(sa.delete(atom_links).where(links))
+    connection.execute(sa.delete(atoms).where(atoms.c.id == atom_id))
+
+
+def _shown(kind: Kind) -> sa.Select[Any]:
+    return sa.select(*(LEGACY[kind.name].c[name] for name in SHOWN[kind.name]))
+
+
+def _refused(error: sa.exc.IntegrityError, values: Mapping[str, Any]) -> Exception:
+    if isinstance(error.orig, psycopg.errors.UniqueViolation) and "name" in values:
+        return ConflictError(f"There is a topic {values['name']!r} already.")
+    if isinstance(error.orig, psycopg.errors.ForeignKeyViolation):
+        return UnknownError("One of the topics does not exist; nothing was written.")
+    return error

@@ -1,0 +1,162 @@
+"""Keeps the flags of one process up to date, and tells the database that the process lives and what it has seen.
+
+A change arrives by notification; the row is also read every half second, so that a lost one (or a pooler that swallows
+them) costs no more than that. While the database is away the last known flags stay, and it is tried again. What the row
+cannot be is logged and ignored: the last known flags stay then, too.
+"""
+
+import asyncio
+import logging
+import os
+import socket
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime
+
+import psycopg
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.engine import make_url
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlalchemy.pool import NullPool
+
+from knowledge_migration.knowledge.flags import CHANNEL, Flags, FlagsError, read_flags
+from knowledge_migration.knowledge.options import ServiceOptions
+from knowledge_migration.knowledge.tables import writer_heartbeat
+
+HEARTBEAT_SECONDS = 1.0
+ANSWER_WITHIN_SECONDS = 2.0
+FORGOTTEN_AFTER = "1 day"
+
+log = logging.getLogger(__name__)
+
+
+class FlagWatcher:
+    """The present flags of this process; `run` keeps them present. It has state, so it is a class."""
+
+    def __init__(self, options: ServiceOptions) -> None:
+        self.flags = options.initial_flags
+        self.process = f"{socket.gethostname()}:{os.getpid()}:{time.time_ns():x}"
+        self.database_seen_at: float | None = None
+        self.problem: str | None = "the flags have not been read yet"
+        self._options = options
+        self._started_at = datetime.now(UTC)
+        self._changed = asyncio.Event()
+        url = make_url(options.database_url).set(drivername="postgresql+psycopg")
+        self._engine = create_async_engine(
+            url,
+            poolclass=NullPool,
+            isolation_level="AUTOCOMMIT",
+            connect_args={
+                "application_name": "knowledge flags",
+                "connect_timeout": int(ANSWER_WITHIN_SECONDS),
+                "prepare_threshold": None,
+            },
+        )
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator["FlagWatcher"]:
+        """Watches while the block runs; the flags are read once before it begins, if the database answers."""
+        task = asyncio.create_task(self._run(), name="flag watcher")
+        try:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), ANSWER_WITHIN_SECONDS)
+            yield self
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+            await self._say_goodbye()
+            await self._engine.dispose()
+
+    async def reload(self) -> None:
+        """Reads the flags now; where the database does not answer, they stay, and `problem` says so."""
+        try:
+            async with asyncio.timeout(ANSWER_WITHIN_SECONDS), self._engine.connect() as connection:
+                if await self._read(connection):
+                    await self._report(connection)
+        except (sa.exc.DBAPIError, psycopg.Error, OSError, TimeoutError) as error:
+            self._tell(f"the database does not answer: {type(error).__name__}")
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(2 * ANSWER_WITHIN_SECONDS):
+                    connection = await self._engine.connect()
+                try:
+                    await self._watch(connection)
+                finally:
+                    await connection.invalidate()
+                    await connection.close()
+            except (sa.exc.DBAPIError, psycopg.Error, OSError, TimeoutError) as error:
+                self._tell(f"the database does not answer: {type(error).__name__}")
+            await asyncio.sleep(self._options.flag_poll_seconds)
+
+    async def _watch(self, connection: AsyncConnection) -> None:
+        """Obeys and reports until the connection is lost."""
+        raw = (await connection.get_raw_connection()).driver_connection
+        assert raw is not None
+        async with asyncio.timeout(ANSWER_WITHIN_SECONDS):
+            await connection.exec_driver_sql(f'LISTEN "{CHANNEL}"')
+        reported = 0.0
+        while True:
+            async with asyncio.timeout(ANSWER_WITHIN_SECONDS):
+                changed = await self._read(connection)
+                if changed or time.monotonic() - reported >= HEARTBEAT_SECONDS:
+                    await self._report(connection)
+                    reported = time.monotonic()
+            async for _ in raw.notifies(timeout=self._options.flag_poll_seconds, stop_after=1):
+                pass
+
+    async def _read(self, connection: AsyncConnection) -> bool:
+        """Takes over what the row says; returns whether that is new."""
+        before, problem = self.flags, None
+        try:
+            found = await connection.run_sync(read_flags)
+        except sa.exc.ProgrammingError as error:
+            if not isinstance(error.orig, psycopg.errors.UndefinedTable):
+                raise
+            found = None  # before phase 1 there is nothing to obey but the environment
+        except FlagsError as error:
+            found, problem = None, str(error)
+        if found is None and problem is None and before.version:
+            problem = "they are gone from feature_flags"
+        if found is not None:
+            self.flags = found
+        self.database_seen_at = time.monotonic()
+        self._tell(problem)
+        self._changed.set()
+        return self.flags != before
+
+    def _tell(self, problem: str | None) -> None:
+        if problem and problem != self.problem:
+            log.warning("Flags version %s stay: %s", self.flags.version, problem)
+        self.problem = problem
+
+    async def _report(self, connection: AsyncConnection) -> None:
+        """Writes the heartbeat; where there is no schema `migration` yet, nobody asks for it."""
+        try:
+            await connection.run_sync(_beat, self.process, self.flags, self._started_at)
+        except sa.exc.ProgrammingError as error:
+            if not isinstance(error.orig, psycopg.errors.UndefinedTable | psycopg.errors.InvalidSchemaName):
+                raise
+
+    async def _say_goodbye(self) -> None:
+        """A process that ends in peace is no writer any more, at once."""
+        own = writer_heartbeat.c.process == self.process
+        with suppress(sa.exc.DBAPIError, psycopg.Error, OSError, TimeoutError):
+            async with asyncio.timeout(ANSWER_WITHIN_SECONDS), self._engine.connect() as connection:
+                await connection.execute(sa.delete(writer_heartbeat).where(own))
+
+
+def _beat(connection: sa.Connection, process: str, flags: Flags, started_at: datetime) -> None:
+    now = sa.func.clock_timestamp()
+    new = {"mode": flags.state, "flag_version": flags.version, "seen_at": now}
+    connection.execute(
+        insert(writer_heartbeat)
+        .values(process=process, started_at=started_at, **new)
+        .on_conflict_do_update(index_elements=["process"], set_=new)
+    )
+    forgotten = now - sa.cast(FORGOTTEN_AFTER, sa.Interval)
+    connection.execute(sa.delete(writer_heartbeat).where(writer_heartbeat.c.seen_at < forgotten))

@@ -1,0 +1,68 @@
+"""Approval without a reviewer (strategy §6.2): at extraction, and as a job for what became eligible later.
+
+Never for a proposal that is similar to something which is not of the same name: that is a question for a person.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from knowledge_migration.knowledge.flags import Flags
+from knowledge_migration.knowledge.kinds import KINDS, Kind
+from knowledge_migration.knowledge.proposals.review import Decision, Reviewer, approve
+
+REVIEWER = Reviewer("auto-approval")
+
+
+def is_eligible(proposal: sa.RowMapping, flags: Flags) -> bool:
+    """Whether a proposal may be approved without a reviewer."""
+    return (
+        flags.auto_approve_high_confidence
+        and proposal["status"] == "pending"
+        and proposal["confidence"] >= flags.auto_approve_threshold
+        and proposal["similarity_type"] in (None, "exact")
+    )
+
+
+def approve_eligible_of_run(connection: sa.Connection, run_id: UUID, flags: Flags) -> list[Decision]:
+    """Approves what one extraction is sure of, topics first, in the caller's transaction."""
+    found: list[UUID] = []
+    for kind in KINDS.values():
+        of_run = _eligible(kind, flags).where(kind.proposals.c.extraction_run_id == run_id)
+        found += connection.execute(of_run).scalars()
+    return [decision for one in found if (decision := approve_if_eligible(connection, one, flags)).changed]
+
+
+def approve_if_eligible(connection: sa.Connection, proposal_id: UUID, flags: Flags) -> Decision:
+    """Approves a proposal if it is still eligible once it is locked; else leaves it as it is."""
+    return approve(
+        connection,
+        proposal_id,
+        REVIEWER,
+        status="auto_approved",
+        still_wanted=lambda proposal: is_eligible(proposal, flags),
+    )
+
+
+def eligible(connection: sa.Connection, flags: Flags, limit: int) -> Sequence[UUID]:
+    """Proposals that may be approved without a reviewer: topics before atoms, the most confident first."""
+    found: list[UUID] = []
+    for kind in KINDS.values():
+        found += connection.execute(_eligible(kind, flags).limit(limit - len(found))).scalars()
+    return found
+
+
+def _eligible(kind: Kind, flags: Flags) -> sa.Select[Any]:
+    columns = kind.proposals.c
+    return (
+        sa.select(columns.id)
+        .where(
+            sa.literal(flags.auto_approve_high_confidence),
+            columns.status == "pending",
+            columns.confidence >= flags.auto_approve_threshold,
+            sa.or_(columns.similarity_type.is_(None), columns.similarity_type == "exact"),
+        )
+        .order_by(columns.confidence.desc(), columns.id)
+    )

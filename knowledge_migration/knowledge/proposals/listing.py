@@ -1,0 +1,178 @@
+"""Reads proposals and runs page by page, by key, so that the millionth page costs what the first does (strategy §9.3).
+
+One ordered, limited query for each kind and status, so that each walks its index from where the last page ended; the
+pages are merged afterwards.
+"""
+
+import base64
+import heapq
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from knowledge_migration.knowledge.errors import InvalidError, UnknownError
+from knowledge_migration.knowledge.kinds import KINDS, EntityType, Kind
+from knowledge_migration.knowledge.tables import knowledge_extraction_runs as runs
+
+Sort = Literal["confidence", "created_at"]
+
+LONGEST_PAGE = 200
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which proposals; everything that is None does not matter."""
+
+    kinds: tuple[EntityType, ...] = ("topic", "atom")
+    statuses: tuple[str, ...] = ("pending",)
+    sort: Sort = "confidence"
+    min_confidence: float | None = None
+    max_confidence: float | None = None
+    min_similarity: float | None = None
+    run_id: UUID | None = None
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Page:
+    """One page, and where the next one begins; None at the end."""
+
+    items: list[dict[str, Any]]
+    next_cursor: str | None
+
+
+def list_proposals(connection: sa.Connection, wanted: Wanted, limit: int, cursor: str | None = None) -> Page:
+    """The proposals that are wanted, the most confident or the newest first.
+
+    Raises `InvalidError` for a cursor that is none of this list.
+    """
+    after = _read_cursor(cursor, wanted.sort) if cursor else None
+    found = [
+        list(_rows(connection, KINDS[kind], status, wanted, limit + 1, after))
+        for kind in wanted.kinds
+        for status in wanted.statuses
+    ]
+    merged = list(heapq.merge(*found, key=_order(wanted.sort)))[: limit + 1]
+    page = merged[:limit]
+    return Page(page, _write_cursor(page[-1], wanted.sort) if len(merged) > limit else None)
+
+
+def one_proposal(connection: sa.Connection, proposal_id: UUID) -> dict[str, Any]:
+    """One proposal with the row that it stands for; raises `UnknownError`."""
+    for kind in KINDS.values():
+        query = _selected(kind).where(kind.proposals.c.id == proposal_id)
+        row = connection.execute(query).mappings().one_or_none()
+        if row:
+            return _item(kind, row)
+    raise UnknownError(f"There is no proposal {proposal_id}.")
+
+
+def list_runs(connection: sa.Connection, limit: int, cursor: str | None = None, statuses: Sequence[str] = ()) -> Page:
+    """The extraction runs, newest first, each with the number of its proposals."""
+    query = _runs().order_by(runs.c.created_at.desc(), runs.c.id.desc()).limit(limit + 1)
+    if statuses:
+        query = query.where(runs.c.status.in_(statuses))
+    if cursor:
+        moment, run_id = _read_cursor(cursor, "created_at")
+        query = query.where(sa.tuple_(runs.c.created_at, runs.c.id) < sa.tuple_(sa.literal(moment), sa.literal(run_id)))
+    rows = [dict(row) for row in connection.execute(query).mappings()]
+    page = rows[:limit]
+    return Page(page, _write_cursor(page[-1], "created_at") if len(rows) > limit else None)
+
+
+def one_run(connection: sa.Connection, run_id: UUID) -> dict[str, Any]:
+    """One extraction run; raises `UnknownError`."""
+    row = connection.execute(_runs().where(runs.c.id == run_id)).mappings().one_or_none()
+    if row is None:
+        raise UnknownError(f"There is no extraction run {run_id}.")
+    return dict(row)
+
+
+def _runs() -> sa.Select[Any]:
+    counts = [
+        sa.select(sa.func.count())
+        .where(kind.proposals.c.extraction_run_id == runs.c.id)
+        .scalar_subquery()
+        .label(f"{kind.name}_proposal_count")
+        for kind in KINDS.values()
+    ]
+    return sa.select(runs, *counts)
+
+
+def _selected(kind: Kind) -> sa.Select[Any]:
+    return sa.select(kind.proposals, kind.entity_of.label("stands_for")).select_from(kind.joined)
+
+
+def _rows(
+    connection: sa.Connection, kind: Kind, status: str, wanted: Wanted, limit: int, after: tuple[Any, UUID] | None
+) -> list[dict[str, Any]]:
+    columns = kind.proposals.c
+    conditions: list[sa.ColumnElement[bool]] = [columns.status == status]
+    for column, low, high in (
+        (columns.confidence, wanted.min_confidence, wanted.max_confidence),
+        (columns.similarity_score, wanted.min_similarity, None),
+        (columns.created_at, wanted.created_after, wanted.created_before),
+    ):
+        if low is not None:
+            conditions.append(column >= low)
+        if high is not None:
+            conditions.append(column <= high)
+    if wanted.min_similarity is not None:
+        conditions.append(kind.similar.is_not(None))
+    if wanted.run_id is not None:
+        conditions.append(columns.extraction_run_id == wanted.run_id)
+    if after:
+        conditions.append(_beyond(columns[wanted.sort], columns.id, *after))
+    query = _selected(kind).where(*conditions).order_by(columns[wanted.sort].desc(), columns.id).limit(limit)
+    return [_item(kind, row) for row in connection.execute(query).mappings()]
+
+
+def _beyond(
+    column: "sa.ColumnElement[Any]", key: "sa.ColumnElement[Any]", value: Any, last: UUID
+) -> sa.ColumnElement[bool]:
+    """What comes after the last row of a page, descending, then by id; rows without a value come first, as in the index."""
+    if value is None:
+        return sa.or_(column.is_not(None), key > last)
+    return sa.and_(column <= value, sa.or_(column < value, key > last))
+
+
+def _item(kind: Kind, row: sa.RowMapping) -> dict[str, Any]:
+    values = dict(row)
+    similar = values.pop(kind.similar.name)
+    return {**values, "entity_type": kind.name, "similar_entity_id": similar, "entity_id": values.pop("stands_for")}
+
+
+def _order(sort: Sort) -> Callable[[dict[str, Any]], tuple[Any, ...]]:
+    def key(item: dict[str, Any]) -> tuple[Any, ...]:
+        value = item[sort]
+        if value is None:
+            return (0, 0.0, item["id"])
+        return (1, -(value.timestamp() if isinstance(value, datetime) else value), item["id"])
+
+    return key
+
+
+def _write_cursor(item: dict[str, Any], sort: Sort) -> str:
+    value = item[sort]
+    words = [sort, value.isoformat() if isinstance(value, datetime) else value, str(item["id"])]
+    return base64.urlsafe_b64encode(json.dumps(words).encode()).decode().rstrip("=")
+
+
+def _read_cursor(cursor: str, sort: Sort) -> tuple[Any, UUID]:
+    try:
+        made_for, value, last = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+        if made_for != sort:
+            raise ValueError("made for another order")
+        if sort == "created_at":
+            value = datetime.fromisoformat(value)
+        elif value is not None:
+            value = float(value)
+        return value, UUID(last)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise InvalidError("The cursor is none of this list. Take next_cursor of the page before, or none.") from error

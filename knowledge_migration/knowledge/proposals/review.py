@@ -1,0 +1,369 @@
+"""What a reviewer decides about a proposal: approve, reject, merge, undo (strategy §9.2). Each in the caller's transaction.
+
+Everybody locks the run first and the proposal second, so two reviewers of one extraction take turns and never deadlock.
+Doing again what is done already changes nothing; what the state does not allow raises `ConflictError`. Each decision is
+in the audit log with its reviewer.
+
+An approval makes exactly one row, or stands for the one that exists: a topic of exactly that name, an atom of exactly
+that type, title and content.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+
+from knowledge_migration.knowledge.errors import ConflictError, UnknownError
+from knowledge_migration.knowledge.kinds import APPROVED, ATOM, KINDS, TOPIC, Kind
+from knowledge_migration.knowledge.proposals.relations import (
+    Related,
+    relate_atom,
+    relate_topic,
+    standing_topics,
+    take_back,
+)
+from knowledge_migration.knowledge.tables import (
+    atom_links,
+    audit_log,
+    knowledge_extraction_runs,
+    messages,
+    topic_atoms,
+    users,
+)
+
+Action = Literal["approve", "reject", "merge", "undo"]
+
+OPEN = ("pending", "parked")
+APPROVABLE = (*OPEN, "withdrawn")
+
+
+@dataclass(frozen=True)
+class Reviewer:
+    """Who decides: a name for the audit log, the user if known, and why."""
+
+    actor: str
+    user_id: int | None = None
+    notes: str | None = None
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What became of a proposal; `changed` is False when it was so already."""
+
+    proposal_id: UUID
+    kind: Kind
+    status: str
+    entity_id: int | None
+    changed: bool
+
+
+def approve(
+    connection: sa.Connection,
+    proposal_id: UUID,
+    reviewer: Reviewer,
+    *,
+    status: Literal["approved", "auto_approved"] = "approved",
+    still_wanted: Callable[[sa.RowMapping], bool] | None = None,
+) -> Decision:
+    """Makes the proposal knowledge. With `still_wanted` the locked proposal is asked first, and left as it is if not."""
+    kind, proposal = _locked(connection, proposal_id)
+    if proposal["status"] in APPROVED:
+        return _as_it_is(connection, kind, proposal)
+    _refuse_unless(proposal, APPROVABLE, "approved")
+    if still_wanted and not still_wanted(proposal):
+        return _as_it_is(connection, kind, proposal)
+    entity_id, created = _make(connection, kind, proposal, by_a_person=status == "approved")
+    action = "approve" if status == "approved" else "auto_approve"
+    match = {} if created else {kind.similar.name: entity_id, "similarity_score": 1.0, "similarity_type": "exact"}
+    _decide(
+        connection, kind, proposal, reviewer, action, status=status, entity_id=entity_id if created else None, **match
+    )
+    related = _relate(connection, kind, proposal, entity_id)
+    _audit(connection, kind, proposal, reviewer, action, {"status": status, "entity_id": entity_id, **related.as_json})
+    return Decision(proposal_id, kind, status, entity_id, True)
+
+
+def reject(connection: sa.Connection, proposal_id: UUID, reviewer: Reviewer) -> Decision:
+    """Says that the proposal is no knowledge; it stays on record."""
+    kind, proposal = _locked(connection, proposal_id)
+    if proposal["status"] == "rejected":
+        return _as_it_is(connection, kind, proposal)
+    _refuse_unless(proposal, OPEN, "rejected")
+    _decide(connection, kind, proposal, reviewer, "reject", status="rejected")
+    _audit(connection, kind, proposal, reviewer, "reject", {"status": "rejected"})
+    return Decision(proposal_id, kind, "rejected", None, True)
+
+
+def merge(connection: sa.Connection, proposal_id: UUID, into_entity_id: int, reviewer: Reviewer) -> Decision:
+    """Says that an existing topic or atom is meant; that row keeps its values and takes over the relations."""
+    kind, proposal = _locked(connection, proposal_id)
+    if proposal["status"] == "merged" and proposal[kind.similar.name] == into_entity_id:
+        return _as_it_is(connection, kind, proposal)
+    _refuse_unless(proposal, OPEN, "merged")
+    target = (
+        sa.select(kind.entities.c.id)
+        .where(kind.entities.c.id == into_entity_id)
+        .with_for_update(key_share=True, read=True)
+    )
+    if connection.execute(target).one_or_none() is None:
+        raise UnknownError(f"There is no {kind.name} {into_entity_id} to merge the proposal into.")
+    similar: dict[str, Any] = {kind.similar.name: into_entity_id}
+    if proposal[kind.similar.name] != into_entity_id:  # score and type spoke of another row
+        similar |= {"similarity_score": None, "similarity_type": None}
+    _decide(connection, kind, proposal, reviewer, "merge", status="merged", **similar)
+    related = _relate(connection, kind, proposal, into_entity_id)
+    _audit(
+        connection,
+        kind,
+        proposal,
+        reviewer,
+        "merge",
+        {"status": "merged", "entity_id": into_entity_id, **related.as_json},
+    )
+    return Decision(proposal_id, kind, "merged", into_entity_id, True)
+
+
+def undo(connection: sa.Connection, proposal_id: UUID, reviewer: Reviewer) -> Decision:
+    """Takes a decision back.
+
+    A rejection, a merge and an approval that matched an existing row: the proposal waits for review again, and the
+    relations that were made are removed. An approval that made a row: the row is withdrawn if nothing else refers to it,
+    else it gets the proposal's values back. A row that was there before the proposals is never withdrawn.
+    """
+    kind, proposal = _locked(connection, proposal_id)
+    status = proposal["status"]
+    if status in (*OPEN, "withdrawn"):
+        return _as_it_is(connection, kind, proposal)
+    own = _own_entity(connection, kind, proposal_id)
+    if status in APPROVED and own is not None:
+        return _undo_approval(connection, kind, proposal, reviewer, own)
+    if proposal["confidence"] is None:
+        raise ConflictError(f"The {kind.name} of this proposal was deleted by a user; there is nothing to take back.")
+    take_back(connection, _last_made(connection, kind, proposal_id))
+    matched = {kind.similar.name: None, "similarity_score": None, "similarity_type": None} if status in APPROVED else {}
+    _decide(connection, kind, proposal, reviewer, "undo", status="pending", entity_id=None, **matched)
+    _audit(connection, kind, proposal, reviewer, "undo", {"status": "pending"})
+    return Decision(proposal_id, kind, "pending", None, True)
+
+
+def _undo_approval(
+    connection: sa.Connection, kind: Kind, proposal: sa.RowMapping, reviewer: Reviewer, entity_id: int
+) -> Decision:
+    was_there_before = proposal["review_action"] == "auto_approve_migration"
+    if was_there_before or _others_refer(connection, kind, proposal, entity_id):
+        return _restore(connection, kind, proposal, reviewer, entity_id)
+    _decide(connection, kind, proposal, reviewer, "undo", status="withdrawn", entity_id=None)
+    _withdraw(connection, kind, proposal, entity_id)
+    _audit(connection, kind, proposal, reviewer, "undo", {"status": "withdrawn", "withdrawn": entity_id})
+    return Decision(proposal["id"], kind, "withdrawn", None, True)
+
+
+def _restore(
+    connection: sa.Connection, kind: Kind, proposal: sa.RowMapping, reviewer: Reviewer, entity_id: int
+) -> Decision:
+    """Gives the row the proposal's values back; the link and the state stay."""
+    columns = [kind.entities.c[name] for name in kind.values]
+    row = (
+        connection.execute(sa.select(*columns).where(kind.entities.c.id == entity_id).with_for_update())
+        .mappings()
+        .one()
+    )
+    before, wanted = dict(row), {name: proposal[name] for name in kind.values}
+    differing = {name: wanted[name] for name in kind.values if wanted[name] != before[name]}
+    if differing:
+        taken = _name_taken(connection, kind, differing, entity_id)
+        if taken is not None:
+            raise ConflictError(f"Topic {taken} has the name {wanted['name']!r} now; rename it, then undo again.")
+        connection.execute(
+            sa.update(kind.entities)
+            .where(kind.entities.c.id == entity_id)
+            .values(**differing, updated_at=sa.func.now())
+        )
+        _audit(
+            connection,
+            kind,
+            proposal,
+            reviewer,
+            "undo",
+            {"restored": entity_id, "values": differing},
+            before={name: before[name] for name in differing},
+        )
+    return Decision(proposal["id"], kind, proposal["status"], entity_id, bool(differing))
+
+
+def _name_taken(connection: sa.Connection, kind: Kind, differing: dict[str, Any], entity_id: int) -> int | None:
+    if kind is not TOPIC or "name" not in differing:
+        return None
+    columns = kind.entities.c
+    other = sa.select(columns.id).where(columns.name == differing["name"], columns.id != entity_id)
+    return connection.execute(other).scalar_one_or_none()
+
+
+def _others_refer(connection: sa.Connection, kind: Kind, proposal: sa.RowMapping, entity_id: int) -> bool:
+    """Whether anything but the approval's own relations refers to the row."""
+    others = kind.proposals.alias()
+    stands_for = others.c[kind.similar.name] == entity_id
+    referring = [sa.select(others.c.id).where(stands_for, others.c.status.in_((*APPROVED, "merged")))]
+    if kind is TOPIC:
+        referring += [
+            sa.select(topic_atoms.c.atom_id).where(topic_atoms.c.topic_id == entity_id),
+            sa.select(messages.c.id).where(
+                messages.c.topic_id == entity_id, messages.c.id.not_in(proposal["message_ids"] or ())
+            ),
+        ]
+    else:
+        own_topics = standing_topics(connection, proposal["proposed_topic_ids"] or ())
+        referring += [
+            sa.select(atom_links.c.from_atom_id).where(atom_links.c.to_atom_id == entity_id),
+            sa.select(topic_atoms.c.topic_id).where(
+                topic_atoms.c.atom_id == entity_id, topic_atoms.c.topic_id.not_in(own_topics)
+            ),
+        ]
+    return any(connection.execute(sa.select(sa.exists(query))).scalar_one() for query in referring)
+
+
+def _withdraw(connection: sa.Connection, kind: Kind, proposal: sa.RowMapping, entity_id: int) -> None:
+    if kind is TOPIC:
+        connection.execute(sa.update(messages).where(messages.c.topic_id == entity_id).values(topic_id=None))
+    else:
+        connection.execute(sa.delete(topic_atoms).where(topic_atoms.c.atom_id == entity_id))
+        connection.execute(sa.delete(atom_links).where(atom_links.c.from_atom_id == entity_id))
+    connection.execute(sa.delete(kind.entities).where(kind.entities.c.id == entity_id))
+
+
+def _locked(connection: sa.Connection, proposal_id: UUID) -> tuple[Kind, sa.RowMapping]:
+    """The proposal, with its run and itself locked; raises `UnknownError` when there is none of that id."""
+    for kind in KINDS.values():
+        columns = kind.proposals.c
+        run = sa.select(columns.extraction_run_id).where(columns.id == proposal_id)
+        run_id = connection.execute(run).scalar_one_or_none()
+        if run_id is None:
+            continue
+        runs = knowledge_extraction_runs.c
+        connection.execute(sa.select(runs.id).where(runs.id == run_id).with_for_update(key_share=True))
+        proposal = connection.execute(sa.select(kind.proposals).where(columns.id == proposal_id).with_for_update())
+        row = proposal.mappings().one_or_none()
+        if row is not None:
+            return kind, row
+    raise UnknownError(f"There is no proposal {proposal_id}.")
+
+
+def _refuse_unless(proposal: sa.RowMapping, allowed: tuple[str, ...], wanted: str) -> None:
+    if proposal["status"] not in allowed:
+        raise ConflictError(
+            f"Proposal {proposal['id']} is {proposal['status'].replace('_', ' ')} and cannot be {wanted}; undo that first."
+        )
+
+
+def _as_it_is(connection: sa.Connection, kind: Kind, proposal: sa.RowMapping) -> Decision:
+    entity = sa.select(kind.entity_of).select_from(kind.joined).where(kind.proposals.c.id == proposal["id"])
+    return Decision(proposal["id"], kind, proposal["status"], connection.execute(entity).scalar_one(), False)
+
+
+def _own_entity(connection: sa.Connection, kind: Kind, proposal_id: UUID) -> int | None:
+    columns = kind.entities.c
+    own = sa.select(columns.id).where(columns.migrated_from_proposal_id == proposal_id).with_for_update()
+    return connection.execute(own).scalar_one_or_none()
+
+
+def _make(connection: sa.Connection, kind: Kind, proposal: sa.RowMapping, *, by_a_person: bool) -> tuple[int, bool]:
+    """The row of the proposal, and whether it is new."""
+    values = {name: proposal[name] for name in kind.values}
+    origin = {"migrated_from_proposal_id": proposal["id"], "migration_timestamp": sa.func.now()}
+    if kind is TOPIC:
+        return _make_topic(connection, values | origin)
+    return _make_atom(connection, values | origin | {"user_approved": by_a_person})
+
+
+def _make_topic(connection: sa.Connection, values: dict[str, Any]) -> tuple[int, bool]:
+    columns = TOPIC.entities.c
+    new = insert(TOPIC.entities).values(values).on_conflict_do_nothing(index_elements=["name"]).returning(columns.id)
+    while True:  # somebody may delete the existing one between the two statements
+        made = connection.execute(new).scalar_one_or_none()
+        if made is not None:
+            return made, True
+        existing = (
+            sa.select(columns.id).where(columns.name == values["name"]).with_for_update(key_share=True, read=True)
+        )
+        found = connection.execute(existing).scalar_one_or_none()
+        if found is not None:
+            return found, False
+
+
+def _make_atom(connection: sa.Connection, values: dict[str, Any]) -> tuple[int, bool]:
+    """Titles are not unique, so an advisory lock makes two approvals of one text take turns."""
+    columns = ATOM.entities.c
+    connection.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtextextended(values["title"], 0))))
+    same = sa.select(columns.id).where(
+        columns.title == values["title"], columns.content == values["content"], columns.type == values["type"]
+    )
+    found = connection.execute(
+        same.order_by(columns.id).limit(1).with_for_update(key_share=True, read=True)
+    ).scalar_one_or_none()
+    if found is not None:
+        return found, False
+    made: int = connection.execute(sa.insert(ATOM.entities).values(values).returning(columns.id)).scalar_one()
+    return made, True
+
+
+def _relate(connection: sa.Connection, kind: Kind, proposal: sa.RowMapping, entity_id: int) -> Related:
+    return (relate_topic if kind is TOPIC else relate_atom)(connection, proposal, entity_id)
+
+
+def _decide(
+    connection: sa.Connection,
+    kind: Kind,
+    proposal: sa.RowMapping,
+    reviewer: Reviewer,
+    action: str,
+    **values: Any,
+) -> None:
+    if reviewer.user_id is not None:
+        known = connection.execute(sa.select(users.c.id).where(users.c.id == reviewer.user_id)).one_or_none()
+        if known is None:
+            raise UnknownError(f"There is no user {reviewer.user_id} who could have reviewed this.")
+    connection.execute(
+        sa.update(kind.proposals)
+        .where(kind.proposals.c.id == proposal["id"])
+        .values(
+            review_action=action,
+            reviewed_at=sa.func.now(),
+            reviewed_by_user_id=reviewer.user_id,
+            review_notes=reviewer.notes,
+            **values,
+        )
+    )
+
+
+def _audit(
+    connection: sa.Connection,
+    kind: Kind,
+    proposal: sa.RowMapping,
+    reviewer: Reviewer,
+    action: str,
+    after: dict[str, Any],
+    before: dict[str, Any] | None = None,
+) -> None:
+    connection.execute(
+        sa.insert(audit_log).values(
+            actor=reviewer.actor if reviewer.user_id is None else f"{reviewer.actor}, user {reviewer.user_id}",
+            action=f"{action} proposal",
+            subject=_subject(kind, proposal["id"]),
+            before={"status": proposal["status"], **(before or {})},
+            after=after,
+            reason=reviewer.notes,
+        )
+    )
+
+
+def _subject(kind: Kind, proposal_id: UUID) -> str:
+    return f"{kind.name} proposal {proposal_id}"
+
+
+def _last_made(connection: sa.Connection, kind: Kind, proposal_id: UUID) -> dict[str, Any]:
+    """What the last decision about a proposal made, as its audit entry says."""
+    entries = sa.select(audit_log.c.after).where(audit_log.c.subject == _subject(kind, proposal_id))
+    return connection.execute(entries.order_by(audit_log.c.id.desc()).limit(1)).scalar_one_or_none() or {}

@@ -1,0 +1,240 @@
+"""One process of the knowledge service: from message ids to written knowledge, in the mode that the flags say.
+
+No connection is held while the extractor works. What is written is one transaction, governed by one state of the flags:
+the request's own, or the newer one if they changed while the extractor worked. The transaction asks for that itself, so
+when all transactions older than a change have ended, nothing is written in the old mode any more, whatever a slow or
+sleeping process believes.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field, replace
+from typing import Any, Concatenate, ParamSpec, TypeVar
+from uuid import UUID
+
+import psycopg
+import sqlalchemy as sa
+from sqlalchemy.engine import make_url
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from knowledge_migration.knowledge import metrics
+from knowledge_migration.knowledge.duplicates.finder import DuplicateFinder
+from knowledge_migration.knowledge.errors import ExtractionFailedError, KnowledgeError, UnavailableError, UnknownError
+from knowledge_migration.knowledge.extraction.model import Extraction, ExtractionError, Extractor, Message
+from knowledge_migration.knowledge.flag_watcher import FlagWatcher
+from knowledge_migration.knowledge.flags import Flags, route
+from knowledge_migration.knowledge.options import ServiceOptions
+from knowledge_migration.knowledge.proposals.queue import admit
+from knowledge_migration.knowledge.tables import messages, users
+from knowledge_migration.knowledge.writing.modes import Written, write_extraction
+from knowledge_migration.knowledge.writing.runs import RunOrigin, fail_abandoned_runs, fail_run, open_run
+
+ATTEMPTS = 4
+CLEANING_SECONDS = 30.0
+COLLISIONS = (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure, psycopg.errors.ForeignKeyViolation)
+LARGEST_ID = 2**63 - 1
+
+log = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+@dataclass
+class KnowledgeService:
+    """The parts of one process: its connections, its flags, its extractor, its search for duplicates."""
+
+    options: ServiceOptions
+    extractor: Extractor
+    finder: DuplicateFinder = field(default_factory=DuplicateFinder)
+    engine: AsyncEngine = field(init=False)
+    watcher: FlagWatcher = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.engine = create_async_engine(
+            make_url(self.options.database_url).set(drivername="postgresql+psycopg"),
+            pool_size=self.options.pool_size,
+            max_overflow=0,
+            pool_timeout=self.options.pool_timeout_seconds,
+            pool_pre_ping=True,
+            connect_args={
+                "application_name": "knowledge service",
+                "connect_timeout": 5,
+                "options": f"-c timezone=UTC -c statement_timeout={self.options.statement_timeout_ms} "
+                "-c idle_in_transaction_session_timeout=60s",
+            },
+        )
+        self.watcher = FlagWatcher(self.options)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator["KnowledgeService"]:
+        """The service while it runs: it watches the flags, and ends what dead processes have left running."""
+        async with self.watcher.running():
+            cleaning = asyncio.create_task(self._clean_up_for_ever(), name="abandoned runs")
+            try:
+                yield self
+            finally:
+                cleaning.cancel()
+                with suppress(asyncio.CancelledError):
+                    await cleaning
+                await self.engine.dispose()
+
+    async def in_transaction(
+        self, work: Callable[Concatenate[sa.Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Runs `work(connection, …)` in one transaction; again, a few times, when it collided with another one.
+
+        Raises `UnavailableError` where the database, or a table that `work` needs, is not there.
+        """
+        for attempt in range(ATTEMPTS):
+            try:
+                async with self.engine.begin() as connection:
+                    return await connection.run_sync(work, *args, **kwargs)
+            except sa.exc.TimeoutError as error:
+                raise UnavailableError("All connections to the database are in use. Try again in a moment.") from error
+            except sa.exc.DBAPIError as error:
+                if attempt + 1 == ATTEMPTS or not isinstance(error.orig, COLLISIONS):
+                    raise _told_clearly(error) from error
+                await asyncio.sleep(0.05 * 2**attempt)
+        raise AssertionError("the last attempt returns or raises")
+
+    async def extract(self, message_ids: Sequence[int], user_id: int | None) -> Written:
+        """Extracts knowledge from messages (strategy §7.2). Raises a `KnowledgeError`; nothing is written then."""
+        flags = self.watcher.flags
+        origin = self._origin(flags, tuple(dict.fromkeys(message_ids)), user_id)
+        with metrics.timed_extraction(origin.mode) as timing:
+            written = await self._extract(flags, origin)
+            timing.mode = written.mode
+        metrics.count_written(written)
+        return written
+
+    def _origin(self, flags: Flags, message_ids: tuple[int, ...], user_id: int | None) -> RunOrigin:
+        mode = route(flags, user_id, message_ids)
+        reserved = len(message_ids) * self.options.queue_places_per_message if mode == "proposal" else 0
+        return RunOrigin(mode, self.watcher.process, flags.version, self.extractor.name, message_ids, user_id, reserved)
+
+    async def _extract(self, flags: Flags, origin: RunOrigin) -> Written:
+        run_id, found, refusal = await self.in_transaction(self._begin, origin)
+        if refusal:
+            raise refusal
+        try:
+            extraction = await self._ask_extractor(found, origin)
+            return await self._write(run_id, flags, origin, extraction)
+        except BaseException as error:
+            if run_id:
+                await asyncio.shield(self._record_failure(run_id, error))
+            raise
+
+    def _begin(
+        self, connection: sa.Connection, origin: RunOrigin
+    ) -> tuple[UUID | None, list[Message], UnknownError | None]:
+        """Reads the messages and records the run; in proposal mode only if the review queue has room.
+
+        Before phase 1 there is no table for runs: direct mode does without.
+        """
+        found = _messages(connection, origin.message_ids)
+        refusal = _refusal(connection, origin, found)
+        try:
+            with connection.begin_nested():
+                if refusal:
+                    known = replace(origin, user_id=None, reserved=0)
+                    return open_run(connection, known, failure=str(refusal)), found, refusal
+                if origin.mode == "proposal":
+                    admit(connection, self.options.queue_limit, self.options.queue_retry_after_seconds)
+                return open_run(connection, origin, found), found, None
+        except sa.exc.DBAPIError as error:
+            if (origin.mode == "proposal" and not refusal) or error.connection_invalidated:
+                raise
+            log.debug("The run is not recorded: %s", error.orig)
+            return None, found, refusal
+
+    async def _ask_extractor(self, found: Sequence[Message], origin: RunOrigin) -> Extraction:
+        try:
+            async with asyncio.timeout(self.options.extraction_timeout_seconds):
+                extraction = await self.extractor.extract(found)
+        except ExtractionError as error:
+            raise ExtractionFailedError(f"{error} Nothing was written; send the messages again later.") from error
+        except TimeoutError as error:
+            raise ExtractionFailedError(
+                f"The extractor {self.extractor.name} did not answer within "
+                f"{self.options.extraction_timeout_seconds:g} s. Nothing was written; send the messages again later."
+            ) from error
+        except Exception as error:
+            log.exception("The extractor %s failed", self.extractor.name)
+            raise ExtractionFailedError(
+                f"The extractor {self.extractor.name} failed ({type(error).__name__}). Nothing was written; send the "
+                "messages again later."
+            ) from error
+        return _checked(extraction, origin.message_ids)
+
+    async def _write(self, run_id: UUID | None, flags: Flags, origin: RunOrigin, extraction: Extraction) -> Written:
+        """The one transaction. Where the table of the flags is gone, those that were last known are obeyed."""
+        parts = (origin, extraction, self.options, self.finder)
+        try:
+            return await self.in_transaction(write_extraction, run_id, flags, *parts)
+        except UnavailableError:
+            if not flags.version or origin.mode == "proposal":
+                raise
+            return await self.in_transaction(write_extraction, run_id, flags.model_copy(update={"version": 0}), *parts)
+
+    async def _record_failure(self, run_id: UUID, error: BaseException) -> None:
+        """Marks the run failed; where the database is away, the next process to look does it."""
+        reason = str(error) if isinstance(error, KnowledgeError) else f"{type(error).__name__}"
+        try:
+            await self.in_transaction(fail_run, run_id, reason)
+        except Exception as second:
+            log.warning("The failure of run %s could not be recorded: %s", run_id, second)
+
+    async def _clean_up_for_ever(self) -> None:
+        while True:
+            with suppress(KnowledgeError, sa.exc.DBAPIError, OSError):
+                await self.in_transaction(fail_abandoned_runs, 3 * self.options.writer_live_seconds)
+            await asyncio.sleep(CLEANING_SECONDS)
+
+
+def _messages(connection: sa.Connection, message_ids: Sequence[int]) -> list[Message]:
+    columns = messages.c
+    query = sa.select(columns.id, columns.content, columns.sent_at, columns.author_id)
+    ids = [one for one in message_ids if 0 < one <= LARGEST_ID]
+    found = {row.id: Message(*row) for row in connection.execute(query.where(columns.id.in_(ids)))}
+    return [found[one] for one in message_ids if one in found]
+
+
+def _refusal(connection: sa.Connection, origin: RunOrigin, found: Sequence[Message]) -> UnknownError | None:
+    missing = sorted(set(origin.message_ids) - {message.id for message in found})
+    if missing:
+        return UnknownError(f"There is no message {', '.join(map(str, missing[:20]))}. Nothing was extracted.")
+    if origin.user_id is None:
+        return None
+    known = connection.execute(sa.select(users.c.id).where(users.c.id == origin.user_id)).one_or_none()
+    return None if known else UnknownError(f"There is no user {origin.user_id}. Nothing was extracted.")
+
+
+def _checked(extraction: Any, message_ids: Sequence[int]) -> Extraction:
+    """The extraction, if it is one and speaks of the given messages only."""
+    if not isinstance(extraction, Extraction):
+        raise ExtractionFailedError("The extractor returned something that is no extraction. Nothing was written.")
+    named = {one for part in (*extraction.topics, *extraction.atoms) for one in part.related_message_ids}
+    foreign = sorted(named - set(message_ids))
+    if foreign:
+        raise ExtractionFailedError(
+            f"The extractor spoke of messages that it was not given ({', '.join(map(str, foreign[:5]))}). "
+            "Nothing was written; send the messages again later."
+        )
+    return extraction
+
+
+def _told_clearly(error: sa.exc.DBAPIError) -> Exception:
+    """What a caller can be told; a fault of ours stays as it is."""
+    cause = error.orig
+    if error.connection_invalidated or isinstance(cause, psycopg.OperationalError | psycopg.InterfaceError):
+        return UnavailableError("The database does not answer at the moment; nothing was written. Try again.")
+    if isinstance(
+        cause, psycopg.errors.UndefinedTable | psycopg.errors.UndefinedColumn | psycopg.errors.InvalidSchemaName
+    ):
+        return UnavailableError(
+            "The schema of the proposals is not there: phase 1 of the migration has not been run here."
+        )
+    return error

@@ -1,0 +1,153 @@
+"""The three modes of an extraction (strategy §7.2), each written in the caller's transaction.
+
+Direct is what it always was; dual write is the same with a shadow; proposal writes proposals only and approves those of
+high confidence at once. What the flags say at this moment decides, so a change of flags is obeyed by every transaction
+that begins after it.
+"""
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+from uuid import UUID
+
+import psycopg
+import sqlalchemy as sa
+
+from knowledge_migration.knowledge.duplicates.finder import DuplicateFinder
+from knowledge_migration.knowledge.extraction.model import Extraction
+from knowledge_migration.knowledge.flags import Flags, FlagsError, Mode, read_flags, route
+from knowledge_migration.knowledge.options import ServiceOptions
+from knowledge_migration.knowledge.proposals.auto_approval import approve_eligible_of_run
+from knowledge_migration.knowledge.proposals.review import Decision
+from knowledge_migration.knowledge.writing.direct import NOTHING_WRITTEN, DirectResult, write_direct
+from knowledge_migration.knowledge.writing.proposing import Proposed, write_proposals
+from knowledge_migration.knowledge.writing.runs import RunOrigin, complete_run, open_run
+from knowledge_migration.knowledge.writing.shadow import in_shadow, quietly
+
+
+@dataclass(frozen=True)
+class Written:
+    """What one extraction wrote; `run_id` is None only where there is no table for runs yet."""
+
+    run_id: UUID | None
+    mode: Mode
+    direct: DirectResult = NOTHING_WRITTEN
+    proposed: Proposed | None = None
+    approved: tuple[Decision, ...] = field(default=())
+
+    @property
+    def shadow_failed(self) -> bool:
+        """Whether the direct result stands without its proposals."""
+        return self.mode == "dual_write" and self.proposed is None
+
+    @property
+    def topic_ids(self) -> tuple[int, ...]:
+        """The topics that stand now because of this extraction, those that it matched included."""
+        return (*self.direct.topic_ids.values(), *self._approved("topic"))
+
+    @property
+    def atom_ids(self) -> tuple[int, ...]:
+        """The atoms that stand now because of this extraction."""
+        return (*self.direct.atom_ids.values(), *self._approved("atom"))
+
+    def _approved(self, kind: str) -> tuple[int, ...]:
+        return tuple(one.entity_id for one in self.approved if one.kind.name == kind and one.entity_id is not None)
+
+
+def confirmed(connection: sa.Connection, flags: Flags) -> Flags:
+    """The flags at this moment, for the caller's transaction; the given ones where there is no table or no row.
+
+    Raises `sa.exc.ProgrammingError` (UndefinedTable) if the table of flags that were set is gone.
+    """
+    try:
+        if flags.version:
+            return read_flags(connection) or flags
+        with connection.begin_nested():
+            return read_flags(connection) or flags
+    except FlagsError:
+        return flags
+    except sa.exc.ProgrammingError as error:
+        if flags.version or not isinstance(error.orig, psycopg.errors.UndefinedTable):
+            raise
+        return flags
+
+
+def write_extraction(
+    connection: sa.Connection,
+    run_id: UUID | None,
+    flags: Flags,
+    origin: RunOrigin,
+    extraction: Extraction,
+    options: ServiceOptions,
+    finder: DuplicateFinder,
+) -> Written:
+    """Writes an extraction in the mode that the flags say at this moment."""
+    flags = confirmed(connection, flags)
+    origin = replace(origin, mode=route(flags, origin.user_id, origin.message_ids), flag_version=flags.version)
+    if origin.mode == "proposal":
+        return _as_proposals(connection, run_id, flags, origin, extraction, finder)
+    direct = write_direct(connection, extraction, options.direct_threshold)
+    if origin.mode == "direct":
+        if run_id:
+            quietly(
+                connection, lambda: complete_run(connection, run_id, origin, direct.counts), f"Recording run {run_id}"
+            )
+        return Written(run_id, "direct", direct)
+    proposed = _shadow(connection, run_id, origin, extraction, direct, options, finder)
+    if run_id and not proposed:
+        counts = {**direct.counts, "shadow_failed": 1}
+        quietly(connection, lambda: complete_run(connection, run_id, origin, counts), f"Recording run {run_id}")
+    return Written(proposed.run_id if proposed else run_id, "dual_write", direct, proposed)
+
+
+def _as_proposals(
+    connection: sa.Connection,
+    run_id: UUID | None,
+    flags: Flags,
+    origin: RunOrigin,
+    extraction: Extraction,
+    finder: DuplicateFinder,
+) -> Written:
+    run_id = run_id or open_run(connection, origin)
+    proposed = write_proposals(connection, run_id, extraction, finder)
+    approved = approve_eligible_of_run(connection, run_id, flags)
+    complete_run(connection, run_id, origin, {**proposed.counts, "auto_approved": len(approved)})
+    return Written(run_id, "proposal", proposed=proposed, approved=tuple(approved))
+
+
+def _shadow(
+    connection: sa.Connection,
+    run_id: UUID | None,
+    origin: RunOrigin,
+    extraction: Extraction,
+    direct: DirectResult,
+    options: ServiceOptions,
+    finder: DuplicateFinder,
+) -> Proposed | None:
+    def propose() -> Proposed:
+        run = run_id or open_run(connection, origin)
+        proposed = write_proposals(connection, run, extraction, finder, direct)
+        complete_run(connection, run, origin, {**direct.counts, **proposed.counts})
+        return proposed
+
+    return in_shadow(
+        connection,
+        propose,
+        shadow_content(origin, extraction, direct),
+        run_id=run_id,
+        timeout_ms=options.shadow_timeout_ms,
+        process=origin.process,
+    )
+
+
+def shadow_content(origin: RunOrigin, extraction: Extraction, direct: DirectResult) -> dict[str, Any]:
+    """All that is needed to make the proposals later."""
+    return {
+        "message_ids": list(origin.message_ids),
+        "user_id": origin.user_id,
+        "flag_version": origin.flag_version,
+        "extractor": origin.extractor,
+        "extraction": extraction.model_dump(mode="json"),
+        "topic_ids": dict(direct.topic_ids),
+        "created_topics": [list(pair) for pair in direct.created_topics.items()],
+        "atom_ids": [list(pair) for pair in direct.atom_ids.items()],
+    }
