@@ -20,13 +20,14 @@ PostgreSQL 15:
 grows with the square of the number of names; the memory does not (`CELLS_AT_ONCE`).
 """
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
+
+from knowledge_migration.knowledge.duplicates.names import squeezed, trigrams
 
 SPELLING_COUNTS_FROM_PERCENT = 90.0
 """Below it, names that share their spelling but not their trigrams are rarely the same thing (see the module)."""
@@ -76,22 +77,6 @@ def near_duplicates(
             progress(f"compared {block.stop:,} of {len(topics):,} topic names")
     compared = len(topics) * (len(topics) - 1) // 2
     return NearDuplicates(count, compared, tuple(_pair(topics, *found) for found in best))
-
-
-def normalised(name: str) -> str:
-    """The name in one case, with each run of white space as one blank."""
-    return " ".join(name.casefold().split())
-
-
-def squeezed(name: str) -> str:
-    """The letters and digits of the name alone; the normalised name itself where it has none ("++")."""
-    return re.sub(r"[\W_]+", "", normalised(name)) or normalised(name)
-
-
-def trigrams(name: str) -> frozenset[str]:
-    """The trigrams of a name as pg_trgm's `show_trgm` has them: of each word, with two blanks before and one after."""
-    words = (f"  {word} " for word in re.findall(r"[^\W_]+", normalised(name)))
-    return frozenset(word[at : at + 3] for word in words for at in range(len(word) - 2))
 
 
 @dataclass(frozen=True)
