@@ -30,11 +30,15 @@ _IDENTIFIER = re.compile(
 )
 
 
+def subjects(content: str) -> Iterator[str]:
+    """The scope or the object of a commit, if the message opens with the subject line of one."""
+    line, _, rest = content.strip().partition("\n")
+    if len(line) <= _SUBJECT_LINE and (not rest or rest.startswith("\n")):
+        yield from _of_subject_line(_PULL_REQUEST.sub("", line))
+
+
 def marked_phrases(content: str) -> Iterator[str]:
     """Phrases that the writer set apart, as written; the text is one message's, with its markup."""
-    subject, _, rest = content.strip().partition("\n")
-    if len(subject) <= _SUBJECT_LINE and (not rest or rest.startswith("\n")):
-        yield from _of_subject_line(_PULL_REQUEST.sub("", subject))
     for pattern in (_HEADING, _QUOTED, _CODE_SPAN, _HASHTAG):
         for match in pattern.finditer(content):
             phrase = next(group for group in match.groups() if group is not None)

@@ -8,15 +8,15 @@ that takes 0.4 s, and its stopword lists are read once.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from knowledge_migration.knowledge.extraction.marks import identifiers, marked_phrases
+from knowledge_migration.knowledge.extraction.marks import identifiers, marked_phrases, subjects
 from knowledge_migration.knowledge.extraction.model import Message
 from knowledge_migration.knowledge.extraction.sentences import Sentence, spoken, without_unstorable, words_of
-from knowledge_migration.knowledge.extraction.vocabulary import FILLER_WORDS
+from knowledge_migration.knowledge.extraction.vocabulary import FILLER_WORDS, GENERIC_WORDS
 
 if TYPE_CHECKING:
     from yake import KeywordExtractor
@@ -63,18 +63,19 @@ def key_phrases(messages: Sequence[Message], sentences: Sequence[Sentence]) -> l
     ]
 
 
-def phrase_name(phrase: str) -> str | None:
-    """The phrase's normal name; None for what cannot name a subject: filler, numbers, hashes, a single letter."""
+def phrase_name(phrase: str, untold: Set[str]) -> str | None:
+    """The phrase's normal name; None for what cannot name a subject: a number, a hash, a path, a letter, generic words
+    only, or a phrase that starts or ends with one of the `untold` words."""
     words = [word.removesuffix("'s") for word in words_of(phrase)]
     name = " ".join(words)
     if not 2 <= len(name) <= NAME_CHARACTERS or any(len(word) > WORD_CHARACTERS for word in words):
         return None
-    return name if all(_tells(word) for word in (words[0], words[-1])) else None
-
-
-def _tells(word: str) -> bool:
-    """True for a word that a name can start or end with."""
-    return len(word) > 1 and word not in _grammar() and any(character.isalpha() for character in word)
+    if GENERIC_WORDS.issuperset(words) or name.count("/") > 1:
+        return None
+    telling = (
+        len(word) > 1 and word not in untold and any(c.isalpha() for c in word) for word in (words[0], words[-1])
+    )
+    return name if all(telling) else None
 
 
 def _set_apart(messages: Sequence[Message]) -> tuple[dict[str, None], dict[str, None]]:
@@ -83,13 +84,13 @@ def _set_apart(messages: Sequence[Message]) -> tuple[dict[str, None], dict[str, 
     shaped: dict[str, None] = {}
     for message in messages:
         start = without_unstorable(message.content[:PHRASE_CHARACTERS])
-        marked |= _names(marked_phrases(start))
+        marked |= _names(subjects(start), _stopwords_of("en")) | _names(marked_phrases(start))
         shaped |= _names(identifiers(start))
     return marked, shaped
 
 
-def _names(phrases: Iterable[str]) -> dict[str, None]:
-    return dict.fromkeys(name for phrase in phrases if (name := phrase_name(phrase)))
+def _names(phrases: Iterable[str], untold: Set[str] | None = None) -> dict[str, None]:
+    return dict.fromkeys(name for phrase in phrases if (name := phrase_name(phrase, untold or _grammar())))
 
 
 def _ranked(sentences: Sequence[Sentence]) -> dict[str, int]:
@@ -99,8 +100,14 @@ def _ranked(sentences: Sequence[Sentence]) -> dict[str, int]:
         return {}
     extractor = _yake(_language(sentences))
     phrases = (phrase for phrase, _ in extractor.extract_keywords(text))
-    names = (name for name in _names(phrases) if _grammar().isdisjoint(name.split()))  # not "defang your attacker"
+    names = (name for name in _names(phrases) if not _is_part_of_a_sentence(name))
     return {name: rank for rank, name in enumerate(names)}
+
+
+def _is_part_of_a_sentence(name: str) -> bool:
+    """True for an adverb ("potentially"), and with words between that name nothing ("defang your attacker")."""
+    words = name.split()
+    return any(word.endswith("ly") for word in words) or not _grammar().isdisjoint(words)
 
 
 def _within_limits(sentences: Sequence[Sentence]) -> Iterator[str]:
@@ -139,19 +146,25 @@ def _language(sentences: Sequence[Sentence]) -> str:
 @lru_cache(maxsize=1)
 def _stopwords() -> dict[str, tuple[str, ...]]:
     """Each stopword with its languages."""
-    from yake import KeywordExtractor
-
     languages: dict[str, tuple[str, ...]] = {}
     for language in LANGUAGES:
-        for word in KeywordExtractor(lan=language).stopword_set:
+        for word in _stopwords_of(language):
             languages[word] = (*languages.get(word, ()), language)
     return languages
 
 
 @lru_cache(maxsize=1)
 def _grammar() -> frozenset[str]:
-    """English words that name nothing."""
-    return FILLER_WORDS | {word for word, languages in _stopwords().items() if "en" in languages}
+    """English words that name nothing by themselves."""
+    return FILLER_WORDS | _stopwords_of("en")
+
+
+@lru_cache(maxsize=len(LANGUAGES))
+def _stopwords_of(language: str) -> frozenset[str]:
+    """yake's own list."""
+    from yake import KeywordExtractor
+
+    return frozenset(KeywordExtractor(lan=language).stopword_set)
 
 
 @lru_cache(maxsize=len(LANGUAGES))
@@ -159,5 +172,5 @@ def _yake(language: str) -> KeywordExtractor:
     """One extractor a language. It compares no phrases by likeness (`dedup_lim`), so it keeps no state between texts."""
     from yake import KeywordExtractor
 
-    stopwords = KeywordExtractor(lan=language).stopword_set | _grammar()
+    stopwords = set(_stopwords_of(language) | _grammar())
     return KeywordExtractor(lan=language, n=PHRASE_WORDS, dedup_lim=1.0, top=RANKED_PHRASES, stopwords=stopwords)

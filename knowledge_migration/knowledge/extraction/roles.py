@@ -29,7 +29,7 @@ _LABEL = re.compile(r"^\W{0,3}([A-Za-z][A-Za-z ]{0,20}?)(?:\([^()]{0,30}\))?\s?[
 _QUESTION_MARKS = ("?", "？", "؟")
 _OPENING_TALK = re.compile(
     r"^(?:(?:and|so|but|well|yeah|yes|no|okay|ok|oh|um|uh|actually|basically|now|alright|all right|sure|absolutely|exactly|"
-    r"right|hey|hi|i mean|i guess|i think|you know|of course|like)(?:[,.]\s+|\s+(?!of\b|is\b|are\b|one\b|that\b)))+",
+    r"right|hey|hi all|hi|i mean|i guess|i think|you know|of course|like)(?:[,.]\s+|\s+(?!of\b|is\b|are\b|one\b|that\b)))+",
     re.I,
 )
 _HEDGES = tuple(f" {hedge} " for hedge in HEDGES.split("|"))
@@ -41,8 +41,8 @@ def role_of(sentence: Sentence) -> Role | None:
 
 
 def is_hedged(sentence: Sentence) -> bool:
-    """True if the speaker says that it may be otherwise."""
-    return any(hedge in sentence.spoken for hedge in _HEDGES)
+    """True if the speaker says that it may be otherwise, or is interrupted."""
+    return sentence.text.endswith(("--", "—")) or any(hedge in sentence.spoken for hedge in _HEDGES)
 
 
 def without_opening(text: str) -> str:

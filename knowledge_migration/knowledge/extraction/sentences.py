@@ -23,7 +23,7 @@ _TAG = re.compile(r"</?[A-Za-z][^<>]{0,200}>")
 _EMPHASIS = re.compile(r"\*\*|__|~~|`+|(?<![\w*])[*_](?=\w)|(?<=[\w.!?])[*_](?![\w*])")
 _BLOCK_START = re.compile(r"\n(?=[ \t]*(?:[-*+•]|\d{1,2}[.)]|#{1,6}|>|\|)[ \t])|\n[ \t]*\n")
 _BLOCK_MARK = re.compile(r"^[ \t]*(?:(?:[-*+•>|]|\d{1,2}[.)]|#{1,6})[ \t]+)*")
-_SENTENCE_END = re.compile(r"[.!?…]+[\"'”’»)\]]*(?=\s+[^a-z\s])|[。！？]+[」』”）]*|[؟۔।]+(?=\s)")
+_SENTENCE_END = re.compile(r"(?<![.!?…])[.!?…]++[\"'”’»)\]]*(?=\s+[^a-z\s])|[。！？]+[」』”）]*|[؟۔।]+(?=\s)")
 _ABBREVIATION = re.compile(
     r"(?:\b(?:e\.g|i\.e|etc|vs|cf|mr|mrs|ms|dr|prof|no|fig|approx|resp)|(?:^|[\s.(])[A-Z])\.$", re.I
 )

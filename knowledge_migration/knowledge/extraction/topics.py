@@ -23,7 +23,7 @@ _ANY_PHRASE = 0.45
 _MARKED = 0.25
 _NAMED = 0.12
 _SEVERAL_WORDS = 0.14
-_EACH_FURTHER_MENTION = 0.05
+_EACH_FURTHER_MENTION = 0.06
 _EACH_FURTHER_MESSAGE = 0.12
 _BEST_RANKED = 0.05
 _MOST_FOR_ONCE = 0.9  # however it is written
@@ -81,11 +81,16 @@ def _chosen(candidates: Sequence[Candidate], most: int) -> list[Candidate]:
 
 
 def _found(phrase: Phrase, sentences: Sequence[Sentence]) -> Candidate | None:
-    """The phrase with where it occurs, its plural included; None if no sentence has it word by word."""
+    """The phrase with where it occurs, its plural included; None if it does not occur or is no subject."""
     forms = (f" {phrase.name} ", f" {phrase.name}s ")
     mentioning = tuple(sentence for sentence in sentences if any(form in sentence.spoken for form in forms))
     mentions = sum(sentence.spoken.count(form) for sentence in mentioning for form in forms)
-    return Candidate(phrase, mentioning, mentions) if mentioning else None
+    return Candidate(phrase, mentioning, mentions) if mentions > _is_fragment(phrase) else None
+
+
+def _is_fragment(phrase: Phrase) -> bool:
+    """True for three plain words: said once, they are a part of a sentence and no subject ("gateway rejects cards")."""
+    return phrase.name.count(" ") > 1 and not phrase.marked and not phrase.named
 
 
 def _merit(candidate: Candidate) -> tuple[float, int, str]:
