@@ -69,7 +69,9 @@ def extractor(settings: Settings) -> Extractor:
     from knowledge_migration.knowledge.extraction import llm
 
     if not settings.knowledge_llm_model:
-        raise SettingsError(f"KNOWLEDGE_EXTRACTOR is {settings.knowledge_extractor}, so KNOWLEDGE_LLM_MODEL must name a model.")
+        raise SettingsError(
+            f"KNOWLEDGE_EXTRACTOR is {settings.knowledge_extractor}, so KNOWLEDGE_LLM_MODEL must name a model."
+        )
     return llm.LLMExtractor(
         provider=settings.knowledge_extractor,
         model=settings.knowledge_llm_model,

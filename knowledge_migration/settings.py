@@ -186,7 +186,9 @@ class Settings(BaseSettings):
         description="Where the service answers (http://host:port), for the probes. Unset: the probes are not run.",
     )
     knowledge_api_reviewer_token: SecretStr | None = Field(
-        default=None, min_length=16, description="Bearer token of reviewers. No token at all: this machine only is served."
+        default=None,
+        min_length=16,
+        description="Bearer token of reviewers. No token at all: this machine only is served.",
     )
     knowledge_api_admin_token: SecretStr | None = Field(
         default=None, min_length=16, description="Bearer token of admins, who may change the flags too."
@@ -198,7 +200,9 @@ class Settings(BaseSettings):
         default=0.7, ge=0, le=1, description="Confidence from which direct mode writes what was extracted."
     )
     knowledge_review_queue_limit: int = Field(
-        default=1_000, ge=1, description="Proposals that may wait for review; an extraction beyond that is refused (429)."
+        default=1_000,
+        ge=1,
+        description="Proposals that may wait for review; an extraction beyond that is refused (429).",
     )
     knowledge_extractor: Literal["local", "openai", "ollama"] = Field(
         default="local",

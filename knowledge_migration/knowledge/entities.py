@@ -72,7 +72,7 @@ def create_entity(
         in_shadow(
             connection,
             lambda: record_origin(connection, kind, made, process, flags.version),
-            {"by_hand": kind.name, "id": made},
+            lambda: {"by_hand": kind.name, "id": made},
             run_id=None,
             timeout_ms=options.shadow_timeout_ms,
             process=process,

@@ -75,8 +75,6 @@ def count_written(written: Written) -> None:
         return
     for (entity_type, status), count in written.proposed.statuses.items():
         approved = sum(1 for one in written.approved if one.kind.name == entity_type)
-        if approved:
-            proposals_created.labels(entity_type, "auto_approved").inc(approved)
+        proposals_created.labels(entity_type, "auto_approved").inc(approved)
         proposals_created.labels(entity_type, status).inc(count - approved)
-    for entity_type, seconds in written.proposed.seconds.items():
-        proposal_seconds.labels(entity_type).observe(seconds)
+        proposal_seconds.labels(entity_type).observe(written.proposed.seconds)

@@ -8,7 +8,7 @@ sleeping process believes.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -27,12 +27,15 @@ from knowledge_migration.knowledge.flag_watcher import FlagWatcher
 from knowledge_migration.knowledge.flags import Flags, route
 from knowledge_migration.knowledge.options import ServiceOptions
 from knowledge_migration.knowledge.proposals.queue import admit
+from knowledge_migration.knowledge.proposals.similarity import due_runs, flag_runs
 from knowledge_migration.knowledge.tables import messages, users
 from knowledge_migration.knowledge.writing.modes import Written, write_extraction
 from knowledge_migration.knowledge.writing.runs import RunOrigin, fail_abandoned_runs, fail_run, open_run
 
 ATTEMPTS = 4
 CLEANING_SECONDS = 30.0
+FLAGGING_PAUSE_SECONDS = 0.25
+FLAGGED_AT_ONCE = 20
 COLLISIONS = (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure, psycopg.errors.ForeignKeyViolation)
 LARGEST_ID = 2**63 - 1
 
@@ -50,35 +53,43 @@ class KnowledgeService:
     extractor: Extractor
     finder: DuplicateFinder = field(default_factory=DuplicateFinder)
     engine: AsyncEngine = field(init=False)
+    _flagging: asyncio.Event = field(init=False, default_factory=asyncio.Event)
     watcher: FlagWatcher = field(init=False)
 
     def __post_init__(self) -> None:
         self.engine = create_async_engine(
-            make_url(self.options.database_url).set(drivername="postgresql+psycopg"),
+            self._url,
             pool_size=self.options.pool_size,
             max_overflow=0,
             pool_timeout=self.options.pool_timeout_seconds,
             pool_pre_ping=True,
-            connect_args={
-                "application_name": "knowledge service",
-                "connect_timeout": 5,
-                "options": f"-c timezone=UTC -c statement_timeout={self.options.statement_timeout_ms} "
-                "-c idle_in_transaction_session_timeout=60s",
-            },
+            connect_args=self._connect_args("knowledge service"),
         )
         self.watcher = FlagWatcher(self.options)
+
+    @property
+    def _url(self) -> sa.URL:
+        return make_url(self.options.database_url).set(drivername="postgresql+psycopg")
+
+    def _connect_args(self, name: str) -> dict[str, Any]:
+        return {
+            "application_name": name,
+            "connect_timeout": 5,
+            "options": f"-c timezone=UTC -c statement_timeout={self.options.statement_timeout_ms} "
+            "-c idle_in_transaction_session_timeout=60s",
+        }
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator["KnowledgeService"]:
         """The service while it runs: it watches the flags, and ends what dead processes have left running."""
         async with self.watcher.running():
-            cleaning = asyncio.create_task(self._clean_up_for_ever(), name="abandoned runs")
+            tasks = [asyncio.create_task(self._clean_up_for_ever()), asyncio.create_task(self._flag_for_ever())]
             try:
                 yield self
             finally:
-                cleaning.cancel()
-                with suppress(asyncio.CancelledError):
-                    await cleaning
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
                 await self.engine.dispose()
 
     async def in_transaction(
@@ -108,6 +119,8 @@ class KnowledgeService:
             written = await self._extract(flags, origin)
             timing.mode = written.mode
         metrics.count_written(written)
+        if written.similarity_is_due:
+            self._flagging.set()
         return written
 
     def _origin(self, flags: Flags, message_ids: tuple[int, ...], user_id: int | None) -> RunOrigin:
@@ -189,9 +202,37 @@ class KnowledgeService:
 
     async def _clean_up_for_ever(self) -> None:
         while True:
-            with suppress(KnowledgeError, sa.exc.DBAPIError, OSError):
-                await self.in_transaction(fail_abandoned_runs, 3 * self.options.writer_live_seconds)
+            await _logging_failure(self.in_transaction(fail_abandoned_runs, 3 * self.options.writer_live_seconds))
             await asyncio.sleep(CLEANING_SECONDS)
+
+    def _flag_some(self) -> bool:
+        """In a thread and on a connection of its own: comparing names would hold the event loop up."""
+        connect_args = self._connect_args("knowledge similarity")
+        engine = sa.create_engine(self._url, poolclass=sa.NullPool, connect_args=connect_args)
+        with engine.begin() as connection:
+            run_ids = due_runs(connection, FLAGGED_AT_ONCE)
+            if run_ids:
+                flag_runs(connection, self.finder, run_ids)
+        return bool(run_ids)
+
+    async def _flag_for_ever(self) -> None:
+        """Flags what is similar after extractions, many at a time; first what an earlier process owed."""
+        while True:
+            while await _logging_failure(asyncio.to_thread(self._flag_some)):
+                pass
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._flagging.wait(), CLEANING_SECONDS)
+            self._flagging.clear()
+            await asyncio.sleep(FLAGGING_PAUSE_SECONDS)
+
+
+async def _logging_failure(work: Awaitable[T]) -> T | None:
+    """Work in the background must not end with its first failure: before phase 1, or while the database is away."""
+    try:
+        return await work
+    except Exception as error:
+        log.debug("Background work failed, it is tried again: %s", error)
+        return None
 
 
 def _messages(connection: sa.Connection, message_ids: Sequence[int]) -> list[Message]:

@@ -345,7 +345,7 @@ def _with_links(table: sa.Table) -> sa.Table:
     """The table as it is after phase 1."""
     copy = table.to_metadata(linked)
     for column in LINK_COLUMNS[table.name]:
-        copy.append_column(column.copy())
+        copy.append_column(sa.Column(column.name, column.type))
     return copy
 
 

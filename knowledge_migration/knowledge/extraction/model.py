@@ -8,15 +8,27 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Literal, Protocol, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 AtomType = Literal["problem", "solution", "decision", "question", "insight", "pattern", "requirement"]
 LinkType = Literal["continues", "solves", "contradicts", "supports", "refines", "relates_to", "depends_on"]
 
 Confidence = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-TopicName = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
-AtomTitle = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
-Text = Annotated[str, StringConstraints(strip_whitespace=True, max_length=20_000)]
+
+
+def _storable(text: str) -> str:
+    """Refuses what PostgreSQL's text cannot hold."""
+    if "\x00" in text:
+        raise ValueError("a text holds a NUL character")
+    if not text.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise ValueError("a text holds half of a surrogate pair")
+    return text
+
+
+_Text = Annotated[str, AfterValidator(_storable)]
+TopicName = Annotated[_Text, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
+AtomTitle = Annotated[_Text, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
+Text = Annotated[_Text, StringConstraints(strip_whitespace=True, max_length=20_000)]
 
 
 class ExtractionError(Exception):
@@ -40,20 +52,13 @@ class _Extracted(BaseModel):
     related_message_ids: tuple[int, ...] = ()
     reasoning: Text = ""
 
-    @model_validator(mode="after")
-    def _no_nul(self) -> Self:
-        """PostgreSQL's text cannot hold NUL."""
-        if any("\x00" in value for value in self.model_dump().values() if isinstance(value, str)):
-            raise ValueError("a text holds a NUL character")
-        return self
-
 
 class ExtractedTopic(_Extracted):
     """A subject that the messages are about; `confidence` is 0 to 1."""
 
     name: TopicName
     description: Text
-    keywords: tuple[str, ...] = ()
+    keywords: tuple[_Text, ...] = ()
 
 
 class ExtractedAtom(_Extracted):
@@ -63,7 +68,7 @@ class ExtractedAtom(_Extracted):
     title: AtomTitle
     content: Text
     topic_name: TopicName
-    links_to_atom_titles: tuple[str, ...] = ()
+    links_to_atom_titles: tuple[_Text, ...] = ()
     link_types: tuple[LinkType, ...] = ()
 
     @model_validator(mode="after")

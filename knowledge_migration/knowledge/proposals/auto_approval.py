@@ -1,5 +1,7 @@
 """Approval without a reviewer (strategy §6.2): at extraction, and as a job for what became eligible later.
 
+Before it is approved it is asked what the proposal is similar to.
+
 Never for a proposal that is similar to something which is not of the same name: that is a question for a person.
 """
 
@@ -9,9 +11,11 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
+from knowledge_migration.knowledge.duplicates.finder import DuplicateFinder
 from knowledge_migration.knowledge.flags import Flags
 from knowledge_migration.knowledge.kinds import KINDS, Kind
 from knowledge_migration.knowledge.proposals.review import Decision, Reviewer, approve
+from knowledge_migration.knowledge.proposals.similarity import flag_proposals
 
 REVIEWER = Reviewer("auto-approval")
 
@@ -26,17 +30,23 @@ def is_eligible(proposal: sa.RowMapping, flags: Flags) -> bool:
     )
 
 
-def approve_eligible_of_run(connection: sa.Connection, run_id: UUID, flags: Flags) -> list[Decision]:
+def approve_eligible_of_run(
+    connection: sa.Connection, run_id: UUID, flags: Flags, finder: DuplicateFinder
+) -> list[Decision]:
     """Approves what one extraction is sure of, topics first, in the caller's transaction."""
     found: list[UUID] = []
     for kind in KINDS.values():
         of_run = _eligible(kind, flags).where(kind.proposals.c.extraction_run_id == run_id)
         found += connection.execute(of_run).scalars()
-    return [decision for one in found if (decision := approve_if_eligible(connection, one, flags)).changed]
+    return [decision for one in found if (decision := approve_if_eligible(connection, one, flags, finder)).changed]
 
 
-def approve_if_eligible(connection: sa.Connection, proposal_id: UUID, flags: Flags) -> Decision:
-    """Approves a proposal if it is still eligible once it is locked; else leaves it as it is."""
+def approve_if_eligible(
+    connection: sa.Connection, proposal_id: UUID, flags: Flags, finder: DuplicateFinder
+) -> Decision:
+    """Approves a proposal if it is still eligible once it is locked and what it is similar to is known."""
+    for kind in KINDS.values():
+        flag_proposals(connection, finder, kind, [proposal_id])
     return approve(
         connection,
         proposal_id,

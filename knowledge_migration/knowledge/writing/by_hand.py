@@ -40,6 +40,6 @@ def record_origin(connection: sa.Connection, kind: Kind, row_id: int, process: s
             [column.name for column in values], sa.select(*values.values()).where(entity.id == row_id)
         )
     )
-    link(connection, kind, [(row_id, proposal_id)])
+    link(connection, kind, row_id, proposal_id)
     complete_run(connection, run_id, origin, {f"{kind.name}_proposals": 1})
     return proposal_id

@@ -40,6 +40,11 @@ class Written:
         return self.mode == "dual_write" and self.proposed is None
 
     @property
+    def similarity_is_due(self) -> bool:
+        """Whether there are pending proposals that nothing was compared with yet."""
+        return self.proposed is not None and self.proposed.pending > len(self.approved)
+
+    @property
     def topic_ids(self) -> tuple[int, ...]:
         """The topics that stand now because of this extraction, those that it matched included."""
         return (*self.direct.topic_ids.values(), *self._approved("topic"))
@@ -92,7 +97,7 @@ def write_extraction(
                 connection, lambda: complete_run(connection, run_id, origin, direct.counts), f"Recording run {run_id}"
             )
         return Written(run_id, "direct", direct)
-    proposed = _shadow(connection, run_id, origin, extraction, direct, options, finder)
+    proposed = _shadow(connection, run_id, origin, extraction, direct, options)
     if run_id and not proposed:
         counts = {**direct.counts, "shadow_failed": 1}
         quietly(connection, lambda: complete_run(connection, run_id, origin, counts), f"Recording run {run_id}")
@@ -108,9 +113,8 @@ def _as_proposals(
     finder: DuplicateFinder,
 ) -> Written:
     run_id = run_id or open_run(connection, origin)
-    proposed = write_proposals(connection, run_id, extraction, finder)
-    approved = approve_eligible_of_run(connection, run_id, flags)
-    complete_run(connection, run_id, origin, {**proposed.counts, "auto_approved": len(approved)})
+    proposed = write_proposals(connection, run_id, origin, extraction)
+    approved = approve_eligible_of_run(connection, run_id, flags, finder)
     return Written(run_id, "proposal", proposed=proposed, approved=tuple(approved))
 
 
@@ -121,18 +125,14 @@ def _shadow(
     extraction: Extraction,
     direct: DirectResult,
     options: ServiceOptions,
-    finder: DuplicateFinder,
 ) -> Proposed | None:
     def propose() -> Proposed:
-        run = run_id or open_run(connection, origin)
-        proposed = write_proposals(connection, run, extraction, finder, direct)
-        complete_run(connection, run, origin, {**direct.counts, **proposed.counts})
-        return proposed
+        return write_proposals(connection, run_id or open_run(connection, origin), origin, extraction, direct)
 
     return in_shadow(
         connection,
         propose,
-        shadow_content(origin, extraction, direct),
+        lambda: shadow_content(origin, extraction, direct),
         run_id=run_id,
         timeout_ms=options.shadow_timeout_ms,
         process=origin.process,

@@ -4,7 +4,6 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from knowledge_migration.knowledge.duplicates.finder import DuplicateFinder
 from knowledge_migration.knowledge.extraction.model import Extraction
 from knowledge_migration.knowledge.kinds import ATOM, KINDS, TOPIC, Kind
 from knowledge_migration.knowledge.tables import knowledge_extraction_runs as runs
@@ -12,7 +11,7 @@ from knowledge_migration.knowledge.tables import shadow_failure, users
 from knowledge_migration.knowledge.writing.by_hand import record_origin
 from knowledge_migration.knowledge.writing.direct import DirectResult
 from knowledge_migration.knowledge.writing.proposing import write_proposals
-from knowledge_migration.knowledge.writing.runs import RunOrigin, complete_run, open_run
+from knowledge_migration.knowledge.writing.runs import RunOrigin, open_run
 
 
 def open_failures(connection: sa.Connection) -> int:
@@ -21,7 +20,7 @@ def open_failures(connection: sa.Connection) -> int:
     return int(connection.execute(query).scalar_one())
 
 
-def repair_next(connection: sa.Connection, finder: DuplicateFinder) -> bool:
+def repair_next(connection: sa.Connection) -> bool:
     """Makes the proposals of the oldest failed shadow, in the caller's transaction; False when there is none left.
 
     Rows that a user has deleted since, or that have a proposal by now, are passed over.
@@ -37,14 +36,14 @@ def repair_next(connection: sa.Connection, finder: DuplicateFinder) -> bool:
         if _unlinked(connection, kind, [content["id"]]):
             record_origin(connection, kind, content["id"], row["process"])
     else:
-        _propose(connection, row, finder)
+        _propose(connection, row)
     connection.execute(
         sa.update(shadow_failure).where(columns.id == row["id"]).values(repaired_at=sa.func.clock_timestamp())
     )
     return True
 
 
-def _propose(connection: sa.Connection, row: sa.RowMapping, finder: DuplicateFinder) -> None:
+def _propose(connection: sa.Connection, row: sa.RowMapping) -> None:
     content = row["content"]
     origin = RunOrigin(
         "dual_write",
@@ -56,9 +55,8 @@ def _propose(connection: sa.Connection, row: sa.RowMapping, finder: DuplicateFin
     )
     kept = sa.select(runs.c.id).where(runs.c.id == row["extraction_run_id"])
     run_id = connection.execute(kept).scalar_one_or_none() or open_run(connection, origin)
-    direct = _still_there(connection, content)
-    proposed = write_proposals(connection, run_id, Extraction.model_validate(content["extraction"]), finder, direct)
-    complete_run(connection, run_id, origin, {**direct.counts, **proposed.counts, "repaired": 1})
+    extraction = Extraction.model_validate(content["extraction"])
+    write_proposals(connection, run_id, origin, extraction, _still_there(connection, content))
 
 
 def _known_user(connection: sa.Connection, user_id: int | None) -> int | None:

@@ -10,6 +10,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB
 
 from knowledge_migration.knowledge.extraction.model import Message
 from knowledge_migration.knowledge.flags import Mode
@@ -17,6 +18,7 @@ from knowledge_migration.knowledge.tables import knowledge_extraction_runs as ru
 from knowledge_migration.knowledge.tables import writer_heartbeat
 
 LONGEST_ERROR = 2_000
+SIMILARITY_DUE = "similarity_due"
 
 
 @dataclass(frozen=True)
@@ -77,9 +79,19 @@ def _span_seconds(moments: Sequence[datetime]) -> int | None:
 
 def complete_run(connection: sa.Connection, run_id: UUID, origin: RunOrigin, counts: dict[str, int]) -> None:
     """Records the end; the mode is the one that it was written in, which a change of flags may have changed."""
-    settings = {**origin.settings, **counts}
+    connection.execute(completion(sa.literal(run_id), sa.literal(completed_settings(origin, counts), JSONB)))
+
+
+def completed_settings(origin: RunOrigin, counts: dict[str, int], *, similarity_due: bool = False) -> dict[str, Any]:
+    """What a completed run says of itself; `similarity_due` if there are proposals that nothing was compared with yet."""
+    settings: dict[str, Any] = {**origin.settings, **counts}
     settings.pop("reserved", None)
-    connection.execute(
+    return settings | ({SIMILARITY_DUE: True} if similarity_due else {})
+
+
+def completion(run_id: sa.ColumnElement[UUID], settings: sa.ColumnElement[Any]) -> sa.Update:
+    """The statement that ends a run well."""
+    return (
         sa.update(runs)
         .where(runs.c.id == run_id)
         .values(status="completed", completed_at=sa.func.clock_timestamp(), settings=settings)

@@ -23,24 +23,25 @@ T = TypeVar("T")
 def in_shadow(
     connection: sa.Connection,
     work: Callable[[], T],
-    content: dict[str, Any],
+    content: Callable[[], dict[str, Any]],
     *,
     run_id: UUID | None,
     timeout_ms: int,
     process: str,
 ) -> T | None:
-    """Does `work` in a savepoint; None when it failed, and then `content` is kept for repair.
+    """Does `work` in a savepoint; None when it failed, and then what `content` returns is kept for repair.
 
-    Only the loss of the connection passes through: then the direct write is lost too.
+    To be the last thing of a transaction but for reads: the savepoint is left for the commit to release, which saves a
+    round trip. Only the loss of the connection passes through: then the direct write is lost too.
     """
+    connection.exec_driver_sql(f"SAVEPOINT shadow; SET LOCAL statement_timeout = {int(timeout_ms)}")
     try:
-        with connection.begin_nested():
-            connection.execute(_statement_timeout(f"{timeout_ms}ms"))
-            return work()
+        return work()
     except Exception as error:  # whatever it is, it is not the user's
         if connection.invalidated or connection.closed:
             raise
-        _keep(connection, error, content, run_id, process)
+        connection.exec_driver_sql("ROLLBACK TO SAVEPOINT shadow; RELEASE SAVEPOINT shadow")
+        _keep(connection, error, content(), run_id, process)
         return None
 
 
@@ -53,11 +54,6 @@ def quietly(connection: sa.Connection, work: Callable[[], None], what: str) -> N
         if error.connection_invalidated:
             raise
         log.warning("%s failed, the rest of the transaction stays: %s", what, error.orig)
-
-
-def _statement_timeout(value: str) -> sa.Select[Any]:
-    """For the rest of the transaction, which ends soon after the shadow."""
-    return sa.select(sa.func.set_config("statement_timeout", value, True))
 
 
 def _keep(

@@ -1,0 +1,82 @@
+"""Flags pending proposals with the existing topic or atom that they are similar to (strategy §6.2, §9.2).
+
+Searched at once where it decides about an approval, else right after the extraction: the user does not wait for it. A run
+says that its search is due, so one that a killed process owed is found again.
+"""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import ARRAY
+
+from knowledge_migration.knowledge.duplicates.finder import DuplicateFinder
+from knowledge_migration.knowledge.duplicates.model import AtomCandidate, Similar, TopicCandidate
+from knowledge_migration.knowledge.kinds import KINDS, TOPIC, Kind
+from knowledge_migration.knowledge.tables import knowledge_extraction_runs as runs
+from knowledge_migration.knowledge.writing.runs import SIMILARITY_DUE
+
+FORGOTTEN_AFTER = timedelta(days=7)
+
+
+def due_runs(connection: sa.Connection, limit: int) -> Sequence[UUID]:
+    """The latest runs whose pending proposals have not been searched for what they are similar to."""
+    recent = runs.c.created_at > sa.func.now() - FORGOTTEN_AFTER
+    query = sa.select(runs.c.id).where(recent, runs.c.status == "completed", runs.c.settings.has_key(SIMILARITY_DUE))
+    return connection.execute(query.order_by(runs.c.created_at.desc()).limit(limit)).scalars().all()
+
+
+def flag_runs(connection: sa.Connection, finder: DuplicateFinder, run_ids: Sequence[UUID]) -> int:
+    """Flags the pending proposals of these runs, in the caller's transaction; returns how many were similar."""
+    flagged = sum(
+        _flag(connection, finder, kind, kind.proposals.c.extraction_run_id.in_(run_ids)) for kind in KINDS.values()
+    )
+    without = runs.c.settings.delete_path(sa.cast([SIMILARITY_DUE], ARRAY(sa.Text)))
+    connection.execute(sa.update(runs).where(runs.c.id.in_(sorted(run_ids))).values(settings=without))
+    return flagged
+
+
+def flag_proposals(connection: sa.Connection, finder: DuplicateFinder, kind: Kind, ids: Sequence[UUID]) -> int:
+    """Flags these, if they are pending and not flagged yet; returns how many were similar."""
+    return _flag(connection, finder, kind, kind.proposals.c.id.in_(ids)) if ids else 0
+
+
+def _flag(connection: sa.Connection, finder: DuplicateFinder, kind: Kind, which: sa.ColumnElement[bool]) -> int:
+    columns = kind.proposals.c
+    detail = columns.description if kind is TOPIC else columns.content
+    unflagged = sa.and_(columns.status == "pending", columns.similarity_type.is_(None))
+    rows = connection.execute(
+        sa.select(columns.id, columns[kind.label], detail).where(which, unflagged).order_by(columns.id)
+    ).all()
+    found = _similar(connection, finder, kind, [(row[1], row[2]) for row in rows])
+    flags = [
+        (row.id, similar.entity_id, similar.score, similar.type)
+        for row, similar in zip(rows, found, strict=True)
+        if similar
+    ]
+    if flags:
+        flag = sa.values(
+            sa.column("id", sa.UUID),
+            sa.column("entity_id", sa.BigInteger),
+            sa.column("score", sa.Double),
+            sa.column("type", sa.Text),
+            name="flag",
+        ).data(flags)
+        similar_columns = {
+            kind.similar: flag.c.entity_id,
+            columns.similarity_score: flag.c.score,
+            columns.similarity_type: flag.c.type,
+        }
+        connection.execute(sa.update(kind.proposals).where(columns.id == flag.c.id, unflagged).values(similar_columns))
+    return len(flags)
+
+
+def _similar(
+    connection: sa.Connection, finder: DuplicateFinder, kind: Kind, named: Sequence[tuple[str, str]]
+) -> list[Similar | None]:
+    if not named:
+        return []
+    if kind is TOPIC:
+        return finder.similar_topics(connection, [TopicCandidate(*pair) for pair in named])
+    return finder.similar_atoms(connection, [AtomCandidate(*pair) for pair in named])

@@ -1,0 +1,84 @@
+"""A service on a real database: users, messages, an extractor that says what a test tells it to."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from knowledge_migration.engine.database import Connection, Database
+from knowledge_migration.knowledge.extraction.model import ExtractedAtom, ExtractedTopic, Extraction, Message
+from knowledge_migration.knowledge.options import ServiceOptions
+from knowledge_migration.knowledge.service import KnowledgeService
+
+PEOPLE_AND_MESSAGES = """
+INSERT INTO users (first_name, is_active, is_bot) SELECT 'user ' || n, true, false FROM generate_series(1, 20) AS n;
+INSERT INTO sources (name, type, is_active) VALUES ('chat', 'telegram', true);
+INSERT INTO messages (external_message_id, content, sent_at, source_id, author_id, analyzed)
+SELECT 'm' || n, 'message ' || n, timestamp '2026-01-01' + n * interval '1 minute', 1, 1 + n % 20, false
+FROM generate_series(1, 200) AS n;
+"""
+
+
+def topic(name: str, confidence: float = 0.8, messages: Sequence[int] = (1,), **values: Any) -> ExtractedTopic:
+    """A topic as an extractor returns it."""
+    return ExtractedTopic(
+        name=name, description=f"about {name}", confidence=confidence, related_message_ids=tuple(messages), **values
+    )
+
+
+def atom(title: str, topic_name: str, confidence: float = 0.8, **values: Any) -> ExtractedAtom:
+    """An atom as an extractor returns it."""
+    given = {"type": "insight", "content": f"what {title} says", "related_message_ids": (1,), **values}
+    return ExtractedAtom(title=title, topic_name=topic_name, confidence=confidence, **given)
+
+
+@dataclass
+class Told:
+    """An extractor that returns what it was told, or does it (raises, waits)."""
+
+    answer: Any = field(default_factory=Extraction)
+    name: str = "told"
+    asked: list[tuple[int, ...]] = field(default_factory=list)
+
+    async def extract(self, messages: Sequence[Message]) -> Any:
+        """The answer; a function is called, and awaited."""
+        self.asked.append(tuple(message.id for message in messages))
+        return await self.answer(messages) if callable(self.answer) else self.answer
+
+
+@pytest.fixture
+def peopled(expanded: Database) -> Database:
+    """After phase 1, with 20 users and 200 messages."""
+    with expanded.connect("test") as connection:
+        connection.execute(PEOPLE_AND_MESSAGES)
+    return expanded
+
+
+@pytest.fixture
+def rows(peopled: Database) -> Iterator[Connection]:
+    """A psycopg session on the database of the service, to look at what is there."""
+    with peopled.connect("test") as connection:
+        yield connection
+
+
+@pytest.fixture
+def sql(peopled: Database) -> Iterator[sa.Connection]:
+    """A SQLAlchemy connection on it, in autocommit off: commit or roll back yourself."""
+    with peopled.engine() as engine, engine.execution_options(isolation_level="READ COMMITTED").connect() as connection:
+        yield connection
+
+
+ServiceMaker = Callable[..., KnowledgeService]
+
+
+@pytest.fixture
+def make_service(peopled: Database) -> ServiceMaker:
+    """Makes a service of an extraction (or an extractor) and options; run it with `async with service.running()`."""
+
+    def make(answer: Any = None, **options: Any) -> KnowledgeService:
+        extractor = answer if hasattr(answer, "extract") else Told(answer if answer is not None else Extraction())
+        return KnowledgeService(ServiceOptions(database_url=peopled.url, **options), extractor)
+
+    return make
