@@ -9,7 +9,6 @@ from datetime import timedelta
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import ARRAY
 
 from knowledge_migration.knowledge.duplicates.finder import DuplicateFinder
 from knowledge_migration.knowledge.duplicates.model import AtomCandidate, Similar, TopicCandidate
@@ -32,7 +31,7 @@ def flag_runs(connection: sa.Connection, finder: DuplicateFinder, run_ids: Seque
     flagged = sum(
         _flag(connection, finder, kind, kind.proposals.c.extraction_run_id.in_(run_ids)) for kind in KINDS.values()
     )
-    without = runs.c.settings.delete_path(sa.cast([SIMILARITY_DUE], ARRAY(sa.Text)))
+    without = runs.c.settings.delete_path([SIMILARITY_DUE])
     connection.execute(sa.update(runs).where(runs.c.id.in_(sorted(run_ids))).values(settings=without))
     return flagged
 
