@@ -61,7 +61,8 @@ class FlagWatcher:
         task = asyncio.create_task(self._run(), name="flag watcher")
         try:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), ANSWER_WITHIN_SECONDS)
+                async with asyncio.timeout(ANSWER_WITHIN_SECONDS):
+                    await self._changed.wait()
             yield self
         finally:
             task.cancel()

@@ -220,8 +220,9 @@ class KnowledgeService:
         while True:
             while await _logging_failure(asyncio.to_thread(self._flag_some)):
                 pass
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._flagging.wait(), CLEANING_SECONDS)
+            with suppress(TimeoutError):  # not wait_for: in Python 3.11 it may swallow a cancellation
+                async with asyncio.timeout(CLEANING_SECONDS):
+                    await self._flagging.wait()
             self._flagging.clear()
             await asyncio.sleep(FLAGGING_PAUSE_SECONDS)
 
