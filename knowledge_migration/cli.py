@@ -4,8 +4,6 @@ Every command reads the settings from the environment (see `knowledge-migration 
 raises on purpose end it with exit code 1 and one sentence; nothing is half done then.
 """
 
-import os
-import sys
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -14,9 +12,19 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from knowledge_migration.commands import flags, service
+from knowledge_migration.commands.installation import (
+    DryRun,
+    Reason,
+    Yes,
+    console,
+    dagster_project,
+    installation,
+    project_directory,
+)
 from knowledge_migration.engine.errors import MigrationError
-from knowledge_migration.environment import Environment, environment, process_variables
-from knowledge_migration.settings import Settings, current_settings
+from knowledge_migration.environment import process_variables
+from knowledge_migration.settings import current_settings
 
 app = typer.Typer(
     help="Moves a live PostgreSQL application to a proposal workflow: no downtime, no data loss, with proof.",
@@ -30,13 +38,10 @@ rollback_app = typer.Typer(help="The ways back; each prints its plan first.", no
 app.add_typer(backfill_app, name="backfill")
 app.add_typer(quarantine_app, name="quarantine")
 app.add_typer(rollback_app, name="rollback")
-
-PLAIN_WIDTH = 140
-console = Console(highlight=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH)
-
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done and change nothing.")]
-Reason = Annotated[str, typer.Option("--reason", help="Why; it goes to the audit log.")]
+app.add_typer(flags.app, name="flags")
+app.add_typer(service.proposals_app, name="proposals")
+app.add_typer(service.dual_write_app, name="dual-write")
+app.command("serve")(service.serve)
 
 
 def main() -> None:
@@ -68,29 +73,6 @@ def _first_line(error: Exception) -> str:
     return str(error).strip().partition("\n")[0].rstrip(".")
 
 
-def _installation() -> tuple[Settings, Environment]:
-    """The installation that the settings name; Dagster need not run, nor have any storage."""
-    settings = current_settings()
-    return settings, environment(settings)
-
-
-def _dagster_project() -> Path:
-    """The project's directory, with the variables set in this process that Dagster needs."""
-    project = project_directory()
-    os.environ.update(process_variables(current_settings(), project))
-    return project
-
-
-def project_directory() -> Path:
-    """The directory with `dagster.yaml`: DAGSTER_HOME if set, else this one; raises `MigrationError` if neither has it."""
-    for candidate in (os.environ.get("DAGSTER_HOME"), Path.cwd()):
-        if candidate and (Path(candidate) / "dagster.yaml").exists():
-            return Path(candidate).absolute()
-    raise MigrationError(
-        f"There is no dagster.yaml in {Path.cwd()}. Run this in the project's directory, or set DAGSTER_HOME to it."
-    )
-
-
 @app.command()
 def migrate() -> None:
     """Run phases 0, 1 and 3 on the database that the settings name, or on a demonstration.
@@ -103,8 +85,8 @@ def migrate() -> None:
     """
     from knowledge_migration.terminal import run_migrate
 
-    _dagster_project()
-    if not run_migrate(console, *_installation()):
+    dagster_project()
+    if not run_migrate(console, *installation()):
         raise SystemExit(1)
 
 
@@ -118,7 +100,7 @@ def ui(
     """
     from knowledge_migration.terminal import run_ui
 
-    raise SystemExit(run_ui(console, _dagster_project(), port))
+    raise SystemExit(run_ui(console, dagster_project(), port))
 
 
 @app.command(name="environment")
@@ -165,7 +147,7 @@ def backfill_dry_run(
     from knowledge_migration.engine.backfill.plan import make_plan
     from knowledge_migration.terminal import forecast_table
 
-    settings, env = _installation()
+    settings, env = installation()
     with env.database.connect("dry run") as connection:
         plans = make_plan(
             connection, width_ids=settings.migration_partition_ids, max_partitions=settings.migration_max_partitions
@@ -191,7 +173,7 @@ def backfill_control(
     """
     from knowledge_migration.engine.backfill.control import read_control, set_control
 
-    settings, env = _installation()
+    settings, env = installation()
     with env.database.connect("backfill control") as connection:
         changes = pause is not None or batch_size is not None or rate is not None
         now = (
@@ -215,7 +197,7 @@ def quarantine_list(
     from knowledge_migration.engine.backfill.quarantine import quarantined
     from knowledge_migration.terminal import rows_table
 
-    _, env = _installation()
+    _, env = installation()
     with env.database.connect("quarantine") as connection:
         rows = quarantined(connection, state)
         console.print(rows_table(rows) if rows else "No row is in quarantine.")
@@ -243,7 +225,7 @@ def quarantine_decide(
         raise typer.BadParameter(f"{entity} is neither topic nor atom")
     if decision not in get_args(Decision):
         raise typer.BadParameter(f"{decision} is none of {', '.join(get_args(Decision))}")
-    _, env = _installation()
+    _, env = installation()
     with env.database.connect("quarantine") as connection:
         decide(connection, BY_NAME[entity].name, row_ids, decision, note=note)  # type: ignore[arg-type]
     console.print(f"Decided for {len(row_ids)} {entity}(s): {decision}. Complete the backfill again to act on it.")
@@ -258,7 +240,7 @@ def rollback_backfill_command(reason: Reason, yes: Yes = False, dry_run: DryRun 
     from knowledge_migration.engine.backfill.rollback import backfill_extent, rollback_backfill
     from knowledge_migration.terminal import counting
 
-    _, env = _installation()
+    _, env = installation()
     with env.database.connect("backfill rollback") as connection:
         extent = backfill_extent(connection)
     console.print(f"Database {env.database.display}")
@@ -275,6 +257,44 @@ def rollback_backfill_command(reason: Reason, yes: Yes = False, dry_run: DryRun 
     console.print(
         f"Deleted {sum(undone.deleted_proposals.values()):,} proposals in {undone.seconds:.1f} s "
         f"({undone.rows_per_second:,.0f} rows/s)."
+    )
+
+
+@rollback_app.command("dual-write")
+def rollback_dual_write_command(reason: Reason, yes: Yes = False, dry_run: DryRun = False) -> None:
+    """Undo phase 2: dual write off, then its shadow proposals away; what reviewers decided, and what waits, stays.
+
+    Example: knowledge-migration rollback dual-write --reason "too slow" --dry-run
+    """
+    from knowledge_migration.defs.resources import backfill_limits, fence_patience
+    from knowledge_migration.engine.dual_write.rollback import dual_write_extent, rollback_dual_write
+    from knowledge_migration.environment import initial_flags
+    from knowledge_migration.terminal import counting
+
+    settings, env = installation()
+    with env.database.connect("dual write rollback") as connection:
+        extent = dual_write_extent(connection)
+    console.print(f"Database {env.database.display}")
+    console.print(
+        "Would switch dual write off, then unlink and delete: "
+        f"{', '.join(f'{count:,} {name}' for name, count in extent.shadows.items())}. Would keep: "
+        f"{', '.join(f'{count:,} pending {name}' for name, count in extent.pending.items())}, which exist nowhere else."
+    )
+    if dry_run:
+        return
+    if not yes:
+        typer.confirm("Switch dual write off and delete these proposals?", abort=True)
+    with counting(console, "rolling back", sum(extent.shadows.values())) as advance:
+        undone = rollback_dual_write(
+            env.database,
+            initial_flags(settings),
+            fence_patience(settings),
+            reason=reason,
+            limits=backfill_limits(settings),
+            on_rows=lambda _, rows: advance(rows),
+        )
+    console.print(
+        f"Dual write is off; deleted {sum(undone.deleted_proposals.values()):,} proposals in {undone.seconds:.1f} s."
     )
 
 
@@ -298,7 +318,7 @@ def rollback_schema_command(
     from knowledge_migration.engine.schema.rollback import proposals_without_copy, rollback_schema
     from knowledge_migration.engine.schema.upgrade import current_revision, downgrade
 
-    settings, env = _installation()
+    settings, env = installation()
     with env.database.connect("schema rollback") as connection:
         revision = current_revision(connection) or "none"
         precious = proposals_without_copy(connection)

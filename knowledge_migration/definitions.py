@@ -5,10 +5,10 @@ from typing import Any
 
 import dagster as dg
 
-from knowledge_migration.defs import backfill, operations, preparation, schema
+from knowledge_migration.defs import backfill, dual_write, operations, preparation, schema
 from knowledge_migration.defs.resources import Migration
 
-PHASES = (preparation, schema, backfill)
+PHASES = (preparation, schema, dual_write, backfill)
 
 
 def build_defs(overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
@@ -19,6 +19,7 @@ def build_defs(overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
         jobs=[
             preparation.job,
             schema.job,
+            dual_write.job,
             backfill.plan_job,
             *backfill.partition_jobs,
             backfill.completion_job,

@@ -24,7 +24,7 @@ class PlanConfig(dg.Config):
     sample_batches: int = 10
 
 
-@dg.asset(group_name=GROUP, deps=["proposal_schema"], kinds={"postgres"})
+@dg.asset(group_name=GROUP, deps=["proposal_schema", "dual_write_mode"], kinds={"postgres"})
 def backfill_plan(context: dg.AssetExecutionContext, config: PlanConfig, migration: Migration) -> dg.MaterializeResult:
     """The id ranges that the backfill takes one by one, up to a bound fixed now; rows above it belong to the final sweep.
 
@@ -38,6 +38,8 @@ def backfill_plan(context: dg.AssetExecutionContext, config: PlanConfig, migrati
             width_ids=settings.migration_partition_ids,
             max_partitions=settings.migration_max_partitions,
             sample_batches=config.sample_batches if config.dry_run else 0,
+            no_live_writers=settings.knowledge_migration_no_live_writers,
+            writer_live_seconds=settings.writer_live_seconds,
             dagster_run_id=context.run.run_id,
         )
     for entity in ENTITIES:

@@ -4,7 +4,7 @@ from typing import Any
 
 import dagster as dg
 
-from knowledge_migration.defs import backfill, preparation, reporting, schema
+from knowledge_migration.defs import backfill, dual_write, preparation, reporting, schema
 from knowledge_migration.defs.resources import Migration
 from knowledge_migration.engine.backfill import rollback
 from knowledge_migration.engine.preparation.fingerprint_comparison import comparison_outcome
@@ -80,4 +80,4 @@ validation_job = dg.define_asset_job(
 )
 
 CHECKS = [legacy_rows_equal_the_fingerprint]
-JOBS: list[Any] = [rollback_backfill_job, rollback_schema_job, validation_job]
+JOBS: list[Any] = [rollback_backfill_job, dual_write.rollback_dual_write_job, rollback_schema_job, validation_job]

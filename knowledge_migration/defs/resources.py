@@ -8,9 +8,15 @@ import dagster as dg
 
 from knowledge_migration.engine.backfill.control import Limits
 from knowledge_migration.engine.database import Database
+from knowledge_migration.engine.dual_write.fence import FencePatience
+from knowledge_migration.engine.dual_write.probe import ServiceAddress
+from knowledge_migration.engine.errors import PreconditionError
 from knowledge_migration.engine.preparation.preflight import PreflightContext
 from knowledge_migration.engine.schema.ddl import LockLimits
-from knowledge_migration.environment import Environment, environment
+from knowledge_migration.environment import Environment, environment, extractor, initial_flags, service_options
+from knowledge_migration.knowledge.extraction.model import Extractor
+from knowledge_migration.knowledge.flags import Flags
+from knowledge_migration.knowledge.options import ServiceOptions
 from knowledge_migration.settings import Settings, current_settings
 
 
@@ -49,6 +55,31 @@ class Migration(dg.ConfigurableResource):
         """How the schema phase may wait."""
         return lock_limits(self.settings)
 
+    @cached_property
+    def initial_flags(self) -> Flags:
+        """The flags that the environment says, until somebody sets one."""
+        return initial_flags(self.settings)
+
+    @cached_property
+    def extractor(self) -> Extractor:
+        """The extractor of the service."""
+        return extractor(self.settings)
+
+    @property
+    def service_options(self) -> ServiceOptions:
+        """The options of the service on this database."""
+        return service_options(self.settings, self.database)
+
+    @property
+    def service_address(self) -> ServiceAddress:
+        """Where the service answers; raises `PreconditionError` where no setting says it."""
+        return service_address(self.settings)
+
+    @property
+    def fence_patience(self) -> FencePatience:
+        """How long the fence of dual write may wait."""
+        return fence_patience(self.settings)
+
     @property
     def backfill_limits(self) -> Limits:
         """How the backfill may run."""
@@ -64,6 +95,22 @@ def lock_limits(settings: Settings) -> LockLimits:
         blocker_age_seconds=settings.ddl_blocker_age_seconds,
         index_build_timeout_minutes=settings.index_build_timeout_minutes,
     )
+
+
+def fence_patience(settings: Settings) -> FencePatience:
+    """The patience that the settings name."""
+    return FencePatience(seconds=settings.dual_write_fence_seconds, live_seconds=settings.writer_live_seconds)
+
+
+def service_address(settings: Settings) -> ServiceAddress:
+    """Where the service answers, with the token that it asks for; raises `PreconditionError` where no setting says it."""
+    if settings.knowledge_service_url is None:
+        raise PreconditionError(
+            "KNOWLEDGE_SERVICE_URL does not say where the knowledge service answers (http://host:port). Start it with "
+            "knowledge-migration serve and set the variable."
+        )
+    token = settings.knowledge_api_admin_token or settings.knowledge_api_reviewer_token
+    return ServiceAddress(settings.knowledge_service_url, token.get_secret_value() if token else None)
 
 
 def backfill_limits(settings: Settings) -> Limits:

@@ -106,6 +106,20 @@ class Database:
         finally:
             engine.dispose()
 
+    @contextmanager
+    def begin(self) -> Iterator[sa.Connection]:
+        """A transaction in SQLAlchemy, for the functions of `knowledge`; committed when the block ends well.
+
+        Raises `UnreachableError` when the server does not accept it.
+        """
+        with self.engine() as engine:
+            try:
+                connection = engine.execution_options(isolation_level="READ COMMITTED").connect()
+            except sa.exc.OperationalError as error:
+                raise UnreachableError(f"Cannot connect to {self.display}: {str(error.orig).strip()}.") from error
+            with connection, connection.begin():
+                yield connection
+
     def _session_options(self, settings: Mapping[str, str]) -> str:
         """The address's own options (a role, a search_path), then ours."""
         all_settings = {

@@ -7,7 +7,6 @@ strategy are the initial values, until somebody sets one.
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Any, Literal
 
 import sqlalchemy as sa
@@ -120,8 +119,12 @@ def read_flags(connection: sa.Connection) -> Flags | None:
 
 def flags_of(row: sa.RowMapping) -> Flags:
     """The flags that a row of `feature_flags` holds."""
+    return _from_values({**(row["config"] or {}), "enabled": row["enabled"], "version": row["version"]})
+
+
+def _from_values(values: Mapping[str, Any]) -> Flags:
     try:
-        return Flags(**{**(row["config"] or {}), "enabled": row["enabled"], "version": row["version"]})
+        return Flags(**values)
     except (ValidationError, TypeError) as error:
         raise FlagsError(
             f"The row {FLAG_NAME} of feature_flags holds what flags cannot be ({_words(error)}). Set every flag again: "
@@ -208,11 +211,13 @@ def history(connection: sa.Connection, limit: int = 20) -> list[dict[str, Any]]:
     return [dict(row) for row in connection.execute(query).mappings()]
 
 
-def set_at(connection: sa.Connection) -> datetime | None:
-    """When the present flags were set; None when nobody has set any."""
-    query = sa.select(feature_flags.c.updated_at).where(feature_flags.c.name == FLAG_NAME)
-    moment: datetime | None = connection.execute(query).scalar_one_or_none()
-    return moment
+def changes_since(connection: sa.Connection, version: int) -> list[Flags]:
+    """What the flags became with each change after `version`, as the audit log has it."""
+    later = audit_log.c.after["version"].as_integer() > version
+    query = sa.select(audit_log.c.after).where(
+        audit_log.c.subject == FLAG_NAME, audit_log.c.action == "set flags", later
+    )
+    return [_from_values(after) for after in connection.execute(query.order_by(audit_log.c.id)).scalars()]
 
 
 def _last_audited_version() -> sa.ColumnElement[int]:

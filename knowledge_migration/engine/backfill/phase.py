@@ -8,6 +8,7 @@ from knowledge_migration.engine.backfill.dry_run import Forecast, dry_run
 from knowledge_migration.engine.backfill.plan import EntityPlan, Partition, make_plan
 from knowledge_migration.engine.backfill.runner import PartitionResult
 from knowledge_migration.engine.database import Connection, Database
+from knowledge_migration.engine.dual_write.fence import require_fence
 from knowledge_migration.engine.entities import ENTITIES, EntityName
 from knowledge_migration.engine.errors import PreconditionError
 from knowledge_migration.engine.outcome import CheckOutcome
@@ -31,11 +32,14 @@ def plan_backfill(
     width_ids: int,
     max_partitions: int,
     sample_batches: int = 0,
+    no_live_writers: bool,
+    writer_live_seconds: float = 10.0,
     dagster_run_id: str | None = None,
 ) -> Planned:
     """Fixes bounds and partitions and keeps them as evidence; with `sample_batches` tries that many and takes them back.
 
-    Raises `PreconditionError` when the schema is not as phase 1 leaves it, or a data quality finding blocks.
+    Raises `PreconditionError` when the schema is not as phase 1 leaves it, a data quality finding blocks, or somebody may
+    still write directly: the bound would mean nothing then (phase 2, or the operator's word `no_live_writers`).
     """
     differences = proposal_differences(database)
     if differences:
@@ -43,6 +47,9 @@ def plan_backfill(
             f"The schema is not as phase 1 leaves it ({len(differences)} differences, first: {differences[0].object} is "
             f"{differences[0].found}). Run phase 1 (job phase_1_schema), then plan again."
         )
+    require_fence(
+        database, no_live_writers=no_live_writers, live_seconds=writer_live_seconds, dagster_run_id=dagster_run_id
+    )
     with database.connect("backfill plan") as connection:
         _refuse_blocking_findings(connection)
         plans = make_plan(connection, width_ids=width_ids, max_partitions=max_partitions)

@@ -56,6 +56,15 @@ def approve_if_eligible(
     )
 
 
+def approve_all_eligible(engine: sa.Engine, flags: Flags, proposal_ids: Sequence[UUID]) -> int:
+    """Approves these if they still are eligible, each in a transaction of its own; returns how many."""
+    finder, approved = DuplicateFinder(), 0
+    for proposal_id in proposal_ids:
+        with engine.execution_options(isolation_level="READ COMMITTED").begin() as connection:
+            approved += approve_if_eligible(connection, proposal_id, flags, finder).changed
+    return approved
+
+
 def eligible(connection: sa.Connection, flags: Flags, limit: int) -> Sequence[UUID]:
     """Proposals that may be approved without a reviewer: topics before atoms, the most confident first."""
     found: list[UUID] = []

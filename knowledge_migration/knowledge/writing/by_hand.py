@@ -30,7 +30,7 @@ def record_origin(connection: sa.Connection, kind: Kind, row_id: int, process: s
         columns.id: sa.literal(proposal_id),
         columns.extraction_run_id: sa.literal(run_id),
         columns.status: sa.literal("approved"),
-        columns.review_action: sa.literal("approve"),
+        columns.review_action: sa.literal("dual_write"),
         columns.reviewed_at: sa.func.now(),
         columns.review_notes: sa.literal("Written by hand"),
         columns.entity_id: entity.id,

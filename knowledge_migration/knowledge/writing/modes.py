@@ -88,6 +88,19 @@ def write_extraction(
     """Writes an extraction in the mode that the flags say at this moment."""
     flags = confirmed(connection, flags)
     origin = replace(origin, mode=route(flags, origin.user_id, origin.message_ids), flag_version=flags.version)
+    return write_in_mode(connection, run_id, flags, origin, extraction, options, finder)
+
+
+def write_in_mode(
+    connection: sa.Connection,
+    run_id: UUID | None,
+    flags: Flags,
+    origin: RunOrigin,
+    extraction: Extraction,
+    options: ServiceOptions,
+    finder: DuplicateFinder,
+) -> Written:
+    """Writes an extraction in the mode of its origin."""
     if origin.mode == "proposal":
         return _as_proposals(connection, run_id, flags, origin, extraction, finder)
     direct = write_direct(connection, extraction, options.direct_threshold)

@@ -1,0 +1,165 @@
+"""Phase 2, dual write (strategy §4): the flags, the switch with its proof, the probe, and what must hold while it is on."""
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from knowledge_migration.defs import reporting
+from knowledge_migration.defs.resources import Migration
+from knowledge_migration.engine import rules
+from knowledge_migration.engine.dual_write import consistency, fence, overhead, probe, switch
+from knowledge_migration.engine.dual_write.rollback import rollback_dual_write
+
+GROUP = "phase_2_dual_write"
+
+
+@dg.asset(group_name="phase_1_schema", deps=["proposal_schema"], kinds={"postgres"})
+def feature_flag_store(context: dg.AssetExecutionContext, migration: Migration) -> dg.MaterializeResult:
+    """The feature flags in the database, with the strategy's environment variables as their first values.
+
+    Changes nothing that is set already. Every process of the service obeys a change within a second, without a restart.
+    Change them with `knowledge-migration flags set`. Undo: job `rollback_schema`.
+    """
+    with reporting.failing_clearly():
+        flags = switch.store_flags(migration.database, migration.initial_flags, dagster_run_id=context.run.run_id)
+    return dg.MaterializeResult(
+        metadata={"version": flags.version, "state": flags.state, "flags": reporting.rows_table([flags.values])}
+    )
+
+
+@dg.asset(group_name=GROUP, deps=[feature_flag_store], kinds={"postgres"})
+def dual_write_mode(context: dg.AssetExecutionContext, migration: Migration) -> dg.MaterializeResult:
+    """Switches dual write on and proves it: from then on no extraction writes knowledge without a proposal.
+
+    Waits until every live process of the service reports it and every transaction older than the switch has ended; if
+    somebody is missing it says who, and the flags stay set. Undo: job `rollback_dual_write` (target < 1 min for 10k).
+    """
+    with reporting.failing_clearly():
+        flags, proven = switch.switch_on(
+            migration.database,
+            migration.initial_flags,
+            migration.fence_patience,
+            reason="phase 2: dual write",
+            dagster_run_id=context.run.run_id,
+        )
+    return dg.MaterializeResult(
+        metadata={
+            "flag_version": flags.version,
+            "state": flags.state,
+            "proven_at": proven.proven_at.isoformat(sep=" ", timespec="milliseconds"),
+            "seconds_until_proven": proven.seconds,
+            "live_writers": reporting.rows_table([{"process": one} for one in proven.writers]),
+        }
+    )
+
+
+@dg.asset(group_name=GROUP, deps=[dual_write_mode], kinds={"postgres"})
+def dual_write_probe(migration: Migration) -> dg.MaterializeResult:
+    """A real extraction through the service's API, followed into both tables and removed again.
+
+    Needs KNOWLEDGE_SERVICE_URL. Writes one message of its own and what is extracted from it, and deletes all of that.
+    """
+    with reporting.failing_clearly():
+        found = probe.probe(migration.database, migration.service_address, expect=("dual_write",))
+    return dg.MaterializeResult(metadata=reporting.plain(vars(found)))
+
+
+_RULES = [*consistency.NAMES, *(rule.name for rule in rules.RULES if rule.compares_values)]
+
+
+@dg.multi_asset_check(
+    name="dual_write_consistency",
+    can_subset=True,
+    specs=[dg.AssetCheckSpec(name, asset="dual_write_mode", blocking=True) for name in _RULES],
+)
+def dual_write_checks(context: dg.AssetCheckExecutionContext, migration: Migration) -> Iterator[dg.AssetCheckResult]:
+    """Everything written since the fence has its proposal, value for value. Reads only."""
+    sample = migration.settings.knowledge_migration_rules_sample
+    selected = {key.name for key in context.selected_asset_check_keys}
+    with reporting.failing_clearly(), migration.database.connect("dual write checks") as connection:
+        for outcome in consistency.outcomes(migration.database, connection, sample=sample):
+            if outcome.name in selected:
+                yield reporting.check_result(outcome, asset="dual_write_mode")
+
+
+@dg.asset_check(asset=dual_write_mode, blocking=True)
+def every_live_writer_dual_writes(migration: Migration) -> dg.AssetCheckResult:
+    """Every live process of the service writes no knowledge without a proposal, and there is one."""
+    with reporting.failing_clearly(), migration.database.connect("writers check") as connection:
+        outcome = fence.writers_outcome(connection, migration.settings.writer_live_seconds)
+    return reporting.check_result(outcome, asset="dual_write_mode")
+
+
+@dg.asset_check(asset=dual_write_mode, blocking=True)
+def dual_write_is_not_slow(migration: Migration) -> dg.AssetCheckResult:
+    """An extraction in dual write is hardly slower than in direct mode, measured in turn; all of it is taken back."""
+    settings = migration.settings
+    with reporting.failing_clearly():
+        measured = overhead.measure(
+            migration.database,
+            migration.extractor,
+            migration.service_options,
+            pairs=settings.dual_write_measured_pairs,
+        )
+    outcome = overhead.overhead_outcome(measured, settings.dual_write_max_slowdown_percent)
+    return reporting.check_result(outcome, asset="dual_write_mode")
+
+
+@dg.asset_check(asset="proposal_schema")
+def extraction_still_works(migration: Migration) -> dg.AssetCheckResult:
+    """The service is well and an extraction through its API succeeds after the schema has changed (strategy §3.2)."""
+    address = migration.settings.knowledge_service_url
+    if address is None:
+        return dg.AssetCheckResult(
+            passed=False,
+            severity=dg.AssetCheckSeverity.WARN,
+            description="Not asked: KNOWLEDGE_SERVICE_URL does not say where the service answers.",
+        )
+    with reporting.failing_clearly():
+        health = probe.health(migration.service_address)
+        found = probe.probe(migration.database, migration.service_address, expect=("direct", "dual_write", "proposal"))
+    return dg.AssetCheckResult(
+        passed=True,
+        description=f"The service answers, and an extraction in {found.mode.replace('_', ' ')} mode succeeded.",
+        metadata={"health": reporting.plain(health), **reporting.plain(vars(found))},
+    )
+
+
+class DualWriteRollbackConfig(dg.Config):
+    """Why dual write is taken back; it goes to the audit log."""
+
+    reason: str
+
+
+@dg.op
+def remove_dual_write(context: dg.OpExecutionContext, config: DualWriteRollbackConfig, migration: Migration) -> None:
+    """Switches dual write off and removes its shadow proposals."""
+    with reporting.failing_clearly():
+        undone = rollback_dual_write(
+            migration.database,
+            migration.initial_flags,
+            migration.fence_patience,
+            reason=config.reason,
+            limits=migration.backfill_limits,
+            dagster_run_id=context.run_id,
+        )
+    context.add_output_metadata(reporting.plain(vars(undone)))
+
+
+@dg.job(
+    name="rollback_dual_write",
+    description="Way back from phase 2: dual write off, its shadow proposals removed; what reviewers decided stays.",
+)
+def rollback_dual_write_job() -> None:
+    """One op; see `engine.dual_write.rollback`."""
+    remove_dual_write()
+
+
+ASSETS = [feature_flag_store, dual_write_mode, dual_write_probe]
+CHECKS = [dual_write_checks, every_live_writer_dual_writes, dual_write_is_not_slow, extraction_still_works]
+
+job = dg.define_asset_job(
+    "phase_2_dual_write",
+    selection=dg.AssetSelection.groups(GROUP),
+    description="Dual write on, proven, probed and checked. Undo: rollback_dual_write.",
+)

@@ -1,0 +1,73 @@
+"""What must hold while dual write is on (strategy §4.2): rules over what was written since the fence was proven."""
+
+from psycopg import sql
+
+from knowledge_migration.engine import rules
+from knowledge_migration.engine.database import Connection, Database
+from knowledge_migration.engine.dual_write.fence import proven_fence
+from knowledge_migration.engine.entities import ENTITIES
+from knowledge_migration.engine.outcome import CheckOutcome
+from knowledge_migration.engine.statements import statement, text_of
+
+REPAIR = "knowledge-migration dual-write repair makes the proposals of failed shadows; look at their reasons first."
+
+
+def outcomes(database: Database, connection: Connection, *, sample: int) -> list[CheckOutcome]:
+    """Every rule; raises `PreconditionError` when the fence does not stand, so that there is nothing to look at."""
+    since: dict[str, object] = {"since": proven_fence(database).proven_at}
+    found = [
+        _outcome(
+            connection,
+            f"every_new_{entity.name}_has_a_proposal",
+            statement("checks/entities_since_have_proposals", table=f"public.{entity.table}", label=entity.label),
+            since,
+            f"Every row of {entity.table} created since dual write was proven has its proposal.",
+            f"A writer works without dual write, or a shadow failed. {REPAIR}",
+            sample,
+        )
+        for entity in ENTITIES
+    ]
+    found.append(
+        _outcome(
+            connection,
+            "extractions_have_their_proposals",
+            sql.SQL(text_of("checks/dual_write_runs_have_their_proposals")),
+            since,
+            "Every extraction since dual write was proven has as many proposals as it recorded.",
+            "Somebody deleted proposals; the runs named here say whose.",
+            sample,
+        )
+    )
+    found.append(
+        _outcome(
+            connection,
+            "no_shadow_failed",
+            sql.SQL(text_of("checks/shadows_that_failed")),
+            {},
+            "No direct write is without its proposals because they could not be written.",
+            REPAIR,
+            sample,
+        )
+    )
+    values = [rule for rule in rules.RULES if rule.compares_values]
+    return found + [rules.evaluate(connection, rule, sample=sample) for rule in values]
+
+
+NAMES = (
+    *(f"every_new_{entity.name}_has_a_proposal" for entity in ENTITIES),
+    "extractions_have_their_proposals",
+    "no_shadow_failed",
+)
+
+
+def _outcome(
+    connection: Connection,
+    name: str,
+    query: sql.Composable,
+    parameters: dict[str, object],
+    description: str,
+    remedy: str,
+    sample: int,
+) -> CheckOutcome:
+    count, rows = rules.count_and_sample(connection, query, parameters, sample)
+    return CheckOutcome(name, count, rows, description, remedy)

@@ -1,0 +1,128 @@
+"""How much slower an extraction is in dual write than in direct mode (strategy §4.3: less than 10 %), measured in turn.
+
+The same real code, extractor included, on the real tables; each extraction is taken back, so nothing stays but gaps in
+sequences. Commits are left out: they cost both modes the same, so the measured difference is the larger one. Only rows
+of its own are written, so no user waits.
+"""
+
+import asyncio
+import random
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import uuid4
+
+import sqlalchemy as sa
+
+from knowledge_migration.engine.database import Database
+from knowledge_migration.engine.errors import VerificationError
+from knowledge_migration.engine.outcome import CheckOutcome
+from knowledge_migration.knowledge.duplicates.finder import DuplicateFinder
+from knowledge_migration.knowledge.extraction.model import Extractor, Message
+from knowledge_migration.knowledge.flags import Flags, Mode
+from knowledge_migration.knowledge.options import ServiceOptions
+from knowledge_migration.knowledge.writing.modes import Written, write_in_mode
+from knowledge_migration.knowledge.writing.runs import RunOrigin, open_run
+
+TEXTS = (
+    "Decision: `{name}` keeps its audit log in PostgreSQL. It must never lose an entry of `{name}`.",
+    "Problem: `{name}` fails when the disk is full. The fix for `{name}` is to check the free space before it writes.",
+    "How do we test that `{name}` resumes after a crash? Kill it in the middle and run `{name}` again.",
+)
+MODES: tuple[Mode, Mode] = ("direct", "dual_write")
+WARM_UP = 5
+
+
+@dataclass(frozen=True)
+class Overhead:
+    """Seconds of each extraction, pair by pair."""
+
+    direct: tuple[float, ...]
+    dual_write: tuple[float, ...]
+
+    @property
+    def slowdown_percent(self) -> float:
+        """By how much the median of dual write is above that of direct mode."""
+        return 100 * (statistics.median(self.dual_write) / statistics.median(self.direct) - 1)
+
+
+def measure(
+    database: Database,
+    extractor: Extractor,
+    options: ServiceOptions,
+    *,
+    pairs: int,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Overhead:
+    """Extracts in both modes in turn, in random order; raises `VerificationError` if one of them wrote nothing."""
+    seconds: dict[Mode, list[float]] = {mode: [] for mode in MODES}
+    finder, order = DuplicateFinder(), random.Random(0)
+    with (
+        asyncio.Runner() as loop,
+        database.engine() as engine,
+        engine.execution_options(isolation_level="READ COMMITTED").connect() as connection,
+    ):
+        for pair in range(pairs + WARM_UP):
+            for mode in order.sample(MODES, len(MODES)):
+                taken = _one(connection, loop, extractor, options, finder, mode, clock)
+                if pair >= WARM_UP:
+                    seconds[mode].append(taken)
+    return Overhead(tuple(seconds["direct"]), tuple(seconds["dual_write"]))
+
+
+def _one(
+    connection: sa.Connection,
+    loop: asyncio.Runner,
+    extractor: Extractor,
+    options: ServiceOptions,
+    finder: DuplicateFinder,
+    mode: Mode,
+    clock: Callable[[], float],
+) -> float:
+    name = f"overhead-{uuid4().hex[:12]}"
+    messages = [
+        Message(-number, text.format(name=name), datetime(2026, 1, 1), 1) for number, text in enumerate(TEXTS, 1)
+    ]
+    origin = RunOrigin(mode, "overhead measurement", 0, extractor.name, tuple(message.id for message in messages), None)
+    transaction = connection.begin()
+    try:
+        started = clock()
+        extraction = loop.run(extractor.extract(messages))
+        run_id = open_run(connection, origin, messages)
+        written = write_in_mode(connection, run_id, Flags(dual_write=True), origin, extraction, options, finder)
+        taken = clock() - started
+    finally:
+        transaction.rollback()
+    _refuse_nothing(written)
+    return taken
+
+
+def _refuse_nothing(written: Written) -> None:
+    if written.shadow_failed or not written.topic_ids or not written.atom_ids:
+        raise VerificationError(
+            f"An extraction in {written.mode.replace('_', ' ')} mode wrote {len(written.topic_ids)} topics and "
+            f"{len(written.atom_ids)} atoms{' and no proposals' if written.shadow_failed else ''}, so its time says "
+            "nothing. See the log for the reason."
+        )
+
+
+def overhead_outcome(overhead: Overhead, limit_percent: float) -> CheckOutcome:
+    """Whether dual write is within its limit."""
+    slowdown = overhead.slowdown_percent
+    broken: list[dict[str, Any]] = [] if slowdown < limit_percent else [{"slowdown_percent": round(slowdown, 1)}]
+    return CheckOutcome(
+        name="dual_write_is_not_slow",
+        count=len(broken),
+        sample=tuple(broken),
+        description=f"An extraction in dual write is less than {limit_percent:g} % slower than in direct mode.",
+        remedy="Measure again at a quieter time; if it stays, look for slow inserts into the proposal tables.",
+        numbers={
+            "slowdown_percent": round(slowdown, 1),
+            "direct_median_ms": round(1000 * statistics.median(overhead.direct), 2),
+            "dual_write_median_ms": round(1000 * statistics.median(overhead.dual_write), 2),
+            "pairs": len(overhead.direct),
+        },
+    )
