@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from knowledge_migration.commands import flags, service
+from knowledge_migration.commands import flags, service, traffic
 from knowledge_migration.commands.installation import (
     DryRun,
     Reason,
@@ -42,6 +42,7 @@ app.add_typer(flags.app, name="flags")
 app.add_typer(service.proposals_app, name="proposals")
 app.add_typer(service.dual_write_app, name="dual-write")
 app.command("serve")(service.serve)
+app.command("traffic")(traffic.traffic)
 
 
 def main() -> None:

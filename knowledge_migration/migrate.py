@@ -1,9 +1,10 @@
-"""Phases 0, 1 and 3 one after the other, each as Dagster runs recorded in the instance; stops at the first that fails.
+"""Phases 0 to 3 one after the other, each as Dagster runs recorded in the instance; stops at the first that fails.
 
 What the database says is done is not done again: a second call changes nothing and says what there is. Needs no daemon;
 the same phases can be materialized one by one in the UI.
 """
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from knowledge_migration.defs.backfill import PARTITIONS
 from knowledge_migration.engine.backfill.phase import planned
 from knowledge_migration.engine.database import Database
 from knowledge_migration.engine.entities import ENTITIES
-from knowledge_migration.engine.status import status
+from knowledge_migration.engine.status import Status, status
 from knowledge_migration.settings import current_settings
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -109,20 +110,44 @@ class _Runs:
         )
 
 
+def serve_probes_at(url: str) -> None:
+    """Tells this process where the service answers, before any phase asks."""
+    os.environ["KNOWLEDGE_SERVICE_URL"] = url
+    current_settings.cache_clear()
+
+
+def migrated(database: Database) -> bool:
+    """Whether there is nothing left to do."""
+    return all(vars(_status(database)).values())
+
+
+def _status(database: Database) -> Status:
+    settings = current_settings()
+    with database.connect("status") as connection:
+        return status(
+            database,
+            connection,
+            backup_max_age_hours=settings.backup_max_age_hours,
+            no_live_writers=settings.knowledge_migration_no_live_writers,
+        )
+
+
 def migrate(
     database: Database, instance: dg.DagsterInstance, *, on_phase: Callable[[str], None]
 ) -> Iterator[PhaseSummary]:
     """Runs what is not done yet and yields a summary per phase; ends after the first phase that fails."""
-    with database.connect("status") as connection:
-        before = status(connection, backup_max_age_hours=current_settings().backup_max_age_hours)
+    before = _status(database)
     phases: list[tuple[str, str | None, Callable[[_Runs, Database], tuple[str, int]]]] = [
         ("0 preparation", before.preparation, _preparation),
         ("1 schema", before.schema, _schema),
+        ("2 dual write", before.dual_write, _dual_write),
         ("3 backfill", before.backfill, _backfill),
     ]
     for name, already, work in phases:
         if already:
-            yield PhaseSummary(name, f"already done: {already}", None, 0.0, skipped=True)
+            yield PhaseSummary(
+                name, already if "left out" in already else f"already done: {already}", None, 0.0, skipped=True
+            )
             continue
         on_phase(name)
         summary = _timed(name, instance, database, work)
@@ -150,6 +175,11 @@ def _preparation(runs: _Runs, _: Database) -> tuple[str, int]:
 def _schema(runs: _Runs, _: Database) -> tuple[str, int]:
     runs.run("phase_1_schema")
     return "proposal tables, links, indexes, references", 0
+
+
+def _dual_write(runs: _Runs, _: Database) -> tuple[str, int]:
+    runs.run("phase_2_dual_write")
+    return "every extraction writes its proposals too, proven and probed", 0
 
 
 def _backfill(runs: _Runs, database: Database) -> tuple[str, int]:

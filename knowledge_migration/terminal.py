@@ -2,11 +2,10 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -72,14 +71,20 @@ def run_migrate(console: Console, settings: Settings, env: Environment) -> bool:
     """Runs the migration and prints its summary; True when every phase succeeded."""
     import dagster as dg
 
+    from knowledge_migration.demonstration.live_application import (
+        REQUESTS_PER_SECOND,
+        LiveApplication,
+        live_application,
+    )
     from knowledge_migration.demonstration.preparation import prepare_demonstration
-    from knowledge_migration.migrate import PhaseSummary, migrate
+    from knowledge_migration.migrate import PhaseSummary, migrate, migrated, serve_probes_at
 
     console = _own_terminal(console)
     console.print(f"Database: {env.database.display}")
     lines = ProgressLines(console)
     summaries: list[PhaseSummary] = []
-    with reports.listening(lines), lines.bars:
+    application: LiveApplication | None = None
+    with reports.listening(lines), lines.bars, ExitStack() as stack:
         if settings.uses_demonstration:
             console.print("[bold]Demonstration: the documentation of this Python as a knowledge base[/]")
             loaded = prepare_demonstration(
@@ -87,6 +92,12 @@ def run_migrate(console: Console, settings: Settings, env: Environment) -> bool:
             )
             if loaded is None:
                 console.print("  already there")
+            if not migrated(env.database):
+                application = stack.enter_context(live_application(env.settings.home / "logs"))
+                console.print(
+                    f"  the application runs at {application.url}, with {REQUESTS_PER_SECOND} requests per second"
+                )
+                serve_probes_at(application.url)
         with dg.DagsterInstance.get() as instance:
             for summary in migrate(
                 env.database, instance, on_phase=lambda name: console.print(f"[bold]Phase {name}[/]")
@@ -95,6 +106,8 @@ def run_migrate(console: Console, settings: Settings, env: Environment) -> bool:
     console.print(summary_table(summaries))
     _print_findings(console, summaries)
     succeeded = all(summary.succeeded for summary in summaries)
+    if application and application.traffic:
+        succeeded = _print_traffic(console, env, application.traffic) and succeeded
     _print_next(console, env, succeeded, changed=any(not summary.skipped for summary in summaries))
     return succeeded
 
@@ -135,6 +148,19 @@ def summary_table(summaries: Sequence[Any]) -> Table:
     return table
 
 
+def _print_traffic(console: Console, env: Environment, traffic: dict[str, Any]) -> bool:
+    """What the users saw meanwhile, kept as evidence; True when nobody was failed and nothing is lost."""
+    from knowledge_migration.engine import evidence
+
+    with env.database.connect("live traffic") as connection:
+        evidence.record(connection, "live_traffic", traffic)
+    style = "green" if traffic["well"] else "red"
+    console.print(f"[bold]Live traffic all the while:[/] [{style}]{traffic['sentence']}[/]", soft_wrap=True)
+    for words in (*traffic["failures"], *(f"{lost['what']} {lost['why']}" for lost in traffic["lost"][:20])):
+        console.print(f"  {words}", markup=False, soft_wrap=True)
+    return bool(traffic["well"])
+
+
 def _print_findings(console: Console, summaries: Sequence[Any]) -> None:
     for summary in summaries:
         for error in summary.errors:
@@ -159,7 +185,9 @@ def _print_next(console: Console, env: Environment, succeeded: bool, *, changed:
 
 def run_ui(console: Console, project: Path, port: int) -> int:
     """Runs `dagster dev` on a loopback port until it is interrupted; returns its exit code."""
-    port = port or _free_port()
+    from knowledge_migration.demonstration.live_application import free_port
+
+    port = port or free_port()
     console.print(f"Dagster UI: [bold]http://127.0.0.1:{port}[/] (Ctrl-C ends it)")
     console.print("For other dagster commands in this directory, in another terminal while this runs:")
     console.print('  eval "$(.venv/bin/knowledge-migration environment)" && .venv/bin/dagster definitions validate')
@@ -182,12 +210,6 @@ def _end(child: "subprocess.Popen[bytes]") -> int:
         except subprocess.TimeoutExpired:
             continue
     return child.wait()
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 @contextmanager

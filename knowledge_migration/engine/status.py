@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from knowledge_migration.engine import evidence
 from knowledge_migration.engine.backfill.phase import blocking_findings_outcome
 from knowledge_migration.engine.backfill.run import run_status
-from knowledge_migration.engine.database import Connection
+from knowledge_migration.engine.database import Connection, Database
+from knowledge_migration.engine.dual_write.fence import proven_fence
 from knowledge_migration.engine.entities import ENTITIES
+from knowledge_migration.engine.errors import PreconditionError
 from knowledge_migration.engine.schema.steps import TARGET_REVISION
 from knowledge_migration.engine.schema.upgrade import current_revision
 from knowledge_migration.engine.statements import statement
@@ -20,14 +22,24 @@ class Status:
 
     preparation: str | None
     schema: str | None
+    dual_write: str | None
     backfill: str | None
 
 
-def status(connection: Connection, *, backup_max_age_hours: float) -> Status:
-    """The present state of phases 0, 1 and 3."""
+def status(database: Database, connection: Connection, *, backup_max_age_hours: float, no_live_writers: bool) -> Status:
+    """The present state of phases 0 to 3; `no_live_writers` is the operator's word that phase 2 has nobody to wait for."""
     schema = _schema(connection)
     needed_age = None if schema else backup_max_age_hours
-    return Status(_preparation(connection, needed_age), schema, _backfill(connection))
+    dual_write = "left out: KNOWLEDGE_MIGRATION_NO_LIVE_WRITERS is set" if no_live_writers else _dual_write(database)
+    return Status(_preparation(connection, needed_age), schema, dual_write, _backfill(connection))
+
+
+def _dual_write(database: Database) -> str | None:
+    try:
+        fence = proven_fence(database)
+    except PreconditionError:
+        return None
+    return f"dual write proven at {fence.proven_at:%Y-%m-%d %H:%M} UTC"
 
 
 def _preparation(connection: Connection, backup_max_age_hours: float | None) -> str | None:

@@ -2,7 +2,7 @@
 
 from knowledge_migration.engine import audit
 from knowledge_migration.engine.database import Database
-from knowledge_migration.engine.dual_write.fence import Fence, FencePatience, prove
+from knowledge_migration.engine.dual_write.fence import Fence, FencePatience, live_writers, prove
 from knowledge_migration.engine.errors import PreconditionError
 from knowledge_migration.engine.schema.catalog import proposal_differences
 from knowledge_migration.knowledge.flags import Flags, FlagsError, read_flags, set_flags
@@ -18,7 +18,8 @@ def switch_on(
 ) -> tuple[Flags, Fence]:
     """Sets dual write (idempotent), waits until everybody obeys, and records the fence.
 
-    Raises `PreconditionError` when the schema is not as phase 1 leaves it, `BlockedError` naming who does not obey.
+    Raises `PreconditionError` when the schema is not as phase 1 leaves it or no process is live, `BlockedError` naming
+    who does not obey.
     """
     differences = proposal_differences(database)
     if differences:
@@ -26,6 +27,13 @@ def switch_on(
             f"The schema is not as phase 1 leaves it ({len(differences)} differences, first: {differences[0].object} is "
             f"{differences[0].found}). Run phase 1 (job phase_1_schema) first."
         )
+    with database.connect("dual write") as connection:
+        if not live_writers(connection, patience.live_seconds):
+            raise PreconditionError(
+                "No process of the knowledge service reports, so nobody would obey. Start it (knowledge-migration serve) and "
+                "run this again. If no process writes topics or atoms at all, leave this phase out and set "
+                "KNOWLEDGE_MIGRATION_NO_LIVE_WRITERS=true for the backfill. Nothing was changed."
+            )
     flags = _set(database, {"dual_write": True}, initial, reason, dagster_run_id)
     return flags, prove(database, flags, patience, dagster_run_id=dagster_run_id)
 

@@ -8,6 +8,7 @@ takes half a second more, to load yake.
 
 import asyncio
 from collections.abc import Sequence
+from datetime import datetime
 
 from knowledge_migration.knowledge.extraction.atoms import atoms_of
 from knowledge_migration.knowledge.extraction.model import Extraction, Message
@@ -25,7 +26,13 @@ def extract_locally(messages: Sequence[Message]) -> Extraction:
 
 
 class LocalExtractor:
-    """`extract_locally` as an `Extractor`; the work is done in a thread, so that the event loop stays free."""
+    """`extract_locally` as an `Extractor`; the work is done in a thread, so that the event loop stays free.
+
+    Making one loads the word lists (half a second), so that the first user does not wait for them.
+    """
+
+    def __init__(self) -> None:
+        extract_locally([Message(0, "The first phrase loads the word lists.", datetime(2026, 1, 1), 0)])
 
     @property
     def name(self) -> str:
