@@ -95,11 +95,12 @@ def dual_write_is_not_slow(migration: Migration) -> dg.AssetCheckResult:
     """An extraction in dual write is hardly slower than in direct mode, measured in turn; all of it is taken back."""
     settings = migration.settings
     with reporting.failing_clearly():
-        measured = overhead.measure(
+        measured = overhead.measure_within(
             migration.database,
             migration.extractor,
             migration.service_options,
             pairs=settings.dual_write_measured_pairs,
+            limit_percent=settings.dual_write_max_slowdown_percent,
         )
     outcome = overhead.overhead_outcome(measured, settings.dual_write_max_slowdown_percent)
     return reporting.check_result(outcome, asset="dual_write_mode")

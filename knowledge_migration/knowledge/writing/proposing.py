@@ -68,7 +68,9 @@ def write_proposals(
     counts = {**direct.counts, "topic_proposals": len(topics), "atom_proposals": len(atoms)}
     due = any(status == "pending" for _, status in statuses)
     settings = completed_settings(origin, counts, similarity_due=due)
-    connection.execute(_WRITE, {"run": run_id, "topic_rows": topics, "atom_rows": atoms, "settings": settings})
+    created = {"topic_created": list(direct.created_topics.values()), "atom_created": list(direct.atom_ids.values())}
+    rows = {"topic_rows": topics, "atom_rows": atoms}
+    connection.execute(_WRITE, {"run": run_id, "settings": settings, **rows, **created})
     return Proposed(run_id, tuple(topic_uuids), tuple(atom_uuids), statuses, time.perf_counter() - started)
 
 
@@ -156,9 +158,10 @@ def _insertion(kind: Kind, *columns: str) -> tuple[sa.CTE, sa.CTE]:
         sa.select(*(given.c[name] for name in names), sa.bindparam("run", type_=sa.UUID), reviewed),
     )
     made = inserted.returning(kind.proposals.c.id, kind.proposals.c.entity_id).cte(f"{kind.name}_inserted")
+    created = sa.bindparam(f"{kind.name}_created", type_=sa.ARRAY(sa.BigInteger))  # else the whole table is joined
     linked = (
         sa.update(kind.entities)
-        .where(kind.entities.c.id == made.c.entity_id)
+        .where(kind.entities.c.id == made.c.entity_id, kind.entities.c.id == sa.any_(created))
         .values(migrated_from_proposal_id=made.c.id, migration_timestamp=sa.func.now())
     )
     return made, linked.cte(f"{kind.name}_linked")
