@@ -7,7 +7,7 @@ import dagster as dg
 from knowledge_migration.defs import reporting
 from knowledge_migration.defs.resources import Migration
 from knowledge_migration.engine import rules
-from knowledge_migration.engine.dual_write import consistency, fence, overhead, probe, switch
+from knowledge_migration.engine.dual_write import consistency, fence, probe, switch
 from knowledge_migration.engine.dual_write.rollback import rollback_dual_write
 
 GROUP = "phase_2_dual_write"
@@ -93,6 +93,8 @@ def every_live_writer_dual_writes(migration: Migration) -> dg.AssetCheckResult:
 @dg.asset_check(asset=dual_write_mode, blocking=True)
 def dual_write_is_not_slow(migration: Migration) -> dg.AssetCheckResult:
     """An extraction in dual write is hardly slower than in direct mode, measured in turn; all of it is taken back."""
+    from knowledge_migration.engine.dual_write import overhead
+
     settings = migration.settings
     with reporting.failing_clearly():
         measured = overhead.measure_within(

@@ -16,6 +16,7 @@ from knowledge_migration.engine.preparation import fingerprint
 from knowledge_migration.migrate import QUIET, PhaseSummary, migrate
 from knowledge_migration.settings import current_settings
 from knowledge_migration_tests.conftest import SHARED_DATA
+from knowledge_migration_tests.serving import PEOPLE_AND_MESSAGES, serving
 
 SOME_ROWS = """
 INSERT INTO users (id, first_name, is_active, is_bot) VALUES (1, 'a user', true, false);
@@ -27,6 +28,9 @@ INSERT INTO topic_atoms (topic_id, atom_id) SELECT 1 + n % 30, n FROM generate_s
 """
 
 
+NOT_ASKED = ["extraction_still_works"]  # no setting says where a service answers
+
+
 @pytest.fixture
 def named(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
     """The settings name the test's database; nothing is limited in rate."""
@@ -36,6 +40,7 @@ def named(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("MIGRATION_RATE_LIMIT_PER_SECOND", "0")
     monkeypatch.setenv("MIGRATION_PARTITION_IDS", "100")
     monkeypatch.setenv("BASELINE_SAMPLES", "20")
+    monkeypatch.setenv("KNOWLEDGE_MIGRATION_NO_LIVE_WRITERS", "true")
     current_settings.cache_clear()
     yield database
     current_settings.cache_clear()
@@ -79,9 +84,11 @@ def test_all_phases_run_and_every_row_gets_its_proposal(
     assert [(summary.phase, summary.succeeded, summary.errors) for summary in summaries] == [
         ("0 preparation", True, ()),
         ("1 schema", True, ()),
+        ("2 dual write", True, ()),
         ("3 backfill", True, ()),
     ]
-    assert [check for summary in summaries for check in summary.checks if not check.passed] == []
+    assert summaries[2].done == "left out: KNOWLEDGE_MIGRATION_NO_LIVE_WRITERS is set"
+    assert [check.name for summary in summaries for check in summary.checks if not check.passed] == NOT_ASKED
     assert (
         count(connection, "SELECT count(*) FROM atoms JOIN atom_proposals p ON p.id = migrated_from_proposal_id") == 250
     )
@@ -104,7 +111,7 @@ def test_a_second_call_says_what_is_done_and_changes_nothing(
     run(named, instance)
     before, runs = digest(connection), len(instance.get_runs())
     again = run(named, instance)
-    assert all(summary.skipped and summary.done.startswith("already done") for summary in again)
+    assert all(summary.skipped and summary.done.startswith(("already done", "left out")) for summary in again)
     assert (digest(connection), len(instance.get_runs())) == (before, runs)
 
 
@@ -170,7 +177,7 @@ def test_a_finding_that_blocks_keeps_phase_0_open_until_it_is_repaired(
         (summary,) = run(named, instance)
         assert [check.name for check in summary.failed_checks] == ["no_finding_blocks_the_backfill"]
     connection.execute("DELETE FROM topic_atoms WHERE topic_id = 9999")
-    assert [summary.succeeded for summary in run(named, instance)] == [True, True, True]
+    assert [summary.succeeded for summary in run(named, instance)] == [True, True, True, True]
 
 
 def test_a_row_in_quarantine_fails_the_rules_until_somebody_decides(
@@ -211,7 +218,7 @@ def test_after_a_rollback_the_migration_can_be_run_again(
     config = {**QUIET, "ops": {"remove_backfill": {"config": {"reason": "a test"}}}}
     build_defs().resolve_job_def("rollback_backfill").execute_in_process(instance=instance, run_config=config)
     summaries = run(named, instance)
-    assert [summary.skipped for summary in summaries] == [True, True, False]
+    assert [summary.skipped for summary in summaries] == [True, True, True, False]
     assert summaries[-1].succeeded
 
 
@@ -248,5 +255,40 @@ def test_the_small_real_knowledge_base_migrates_whole(
     current_settings.cache_clear()
     load(named, JsonLinesFolder(SHARED_DATA / "small"))
     summaries = run(named, instance)
-    assert [summary.succeeded for summary in summaries] == [True, True, True]
+    assert [summary.succeeded for summary in summaries] == [True, True, True, True]
     assert summaries[-1].rows == 1826 + 11771
+
+
+def test_dual_write_is_switched_on_proven_and_probed_before_the_backfill(
+    named: Database, connection: Connection, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection.execute(SOME_ROWS)
+    connection.execute("DELETE FROM users")
+    connection.execute(PEOPLE_AND_MESSAGES.replace("generate_series(1, 20)", "generate_series(2, 22)"))
+    monkeypatch.setenv("KNOWLEDGE_MIGRATION_NO_LIVE_WRITERS", "false")
+    monkeypatch.setenv("DUAL_WRITE_MEASURED_PAIRS", "10")
+    monkeypatch.setenv("DUAL_WRITE_MAX_SLOWDOWN_PERCENT", "1000")  # speed is not what this test is about
+    with serving(named) as url:
+        monkeypatch.setenv("KNOWLEDGE_SERVICE_URL", url)
+        current_settings.cache_clear()
+        summaries = run(named, instance)
+        assert [(summary.phase, summary.errors) for summary in summaries] == [
+            ("0 preparation", ()),
+            ("1 schema", ()),
+            ("2 dual write", ()),
+            ("3 backfill", ()),
+        ]
+        assert [check for summary in summaries for check in summary.checks if not check.passed] == []
+        assert all(summary.skipped for summary in run(named, instance))
+
+
+def test_without_a_service_the_migration_stops_before_dual_write_and_switches_nothing(
+    named: Database, connection: Connection, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection.execute(SOME_ROWS)
+    monkeypatch.setenv("KNOWLEDGE_MIGRATION_NO_LIVE_WRITERS", "false")
+    current_settings.cache_clear()
+    summaries = run(named, instance)
+    assert [summary.succeeded for summary in summaries] == [True, True, False]
+    assert "knowledge-migration serve" in summaries[2].errors[0]
+    assert count(connection, "SELECT count(*) FROM feature_flags WHERE (config ->> 'dual_write')::boolean") == 0

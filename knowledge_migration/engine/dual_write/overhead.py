@@ -18,6 +18,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from knowledge_migration.engine.database import Database
+from knowledge_migration.engine.dual_write.texts import TEXTS
 from knowledge_migration.engine.errors import VerificationError
 from knowledge_migration.engine.outcome import CheckOutcome
 from knowledge_migration.engine.statements import text_of
@@ -28,11 +29,6 @@ from knowledge_migration.knowledge.options import ServiceOptions
 from knowledge_migration.knowledge.writing.modes import Written, write_in_mode
 from knowledge_migration.knowledge.writing.runs import RunOrigin, open_run
 
-TEXTS = (
-    "Decision: `{name}` keeps its audit log in PostgreSQL. It must never lose an entry of `{name}`.",
-    "Problem: `{name}` fails when the disk is full. The fix for `{name}` is to check the free space before it writes.",
-    "How do we test that `{name}` resumes after a crash? Kill it in the middle and run `{name}` again.",
-)
 MODES: tuple[Mode, Mode] = ("direct", "dual_write")
 WARM_UP = 5
 ROUNDS = 4

@@ -14,7 +14,7 @@ import httpx
 import psycopg
 
 from knowledge_migration.engine.database import Connection, Database
-from knowledge_migration.engine.dual_write.overhead import TEXTS
+from knowledge_migration.engine.dual_write.texts import TEXTS
 from knowledge_migration.engine.errors import PreconditionError, VerificationError
 from knowledge_migration.engine.schema.upgrade import exists
 from knowledge_migration.engine.statements import text_of

@@ -13,8 +13,6 @@ import re
 from dataclasses import dataclass
 from functools import cached_property
 
-from rapidfuzz import fuzz
-
 SPELLING_COUNTS_FROM = 0.9
 """Below it, names that share their letters but not their trigrams are rarely the same thing (see `near_duplicates`)."""
 
@@ -97,5 +95,7 @@ class Spelling:
         return len(self.trigrams & other.trigrams) / every if every else 0.0
 
     def _same_letters(self, other: "Spelling") -> float:
+        from rapidfuzz import fuzz  # the code location is loaded without it
+
         cutoff = 100 * SPELLING_COUNTS_FROM
         return fuzz.ratio(self.squeezed, other.squeezed, score_cutoff=cutoff) / 100

@@ -1,0 +1,34 @@
+"""A database after phase 1 with people and messages, and a service that works on it."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from knowledge_migration.engine.database import Connection, Database
+from knowledge_migration.engine.dual_write.fence import FencePatience
+from knowledge_migration_tests.serving import PEOPLE_AND_MESSAGES, serving
+
+BRIEF = FencePatience(seconds=0.5)
+PATIENT = FencePatience(seconds=20.0)
+
+
+@pytest.fixture
+def peopled(expanded: Database) -> Database:
+    """After phase 1, with 20 users and 200 messages."""
+    with expanded.connect("test") as connection:
+        connection.execute(PEOPLE_AND_MESSAGES)
+    return expanded
+
+
+@pytest.fixture
+def rows(peopled: Database) -> Iterator[Connection]:
+    """A session to look at what is there."""
+    with peopled.connect("test") as connection:
+        yield connection
+
+
+@pytest.fixture
+def service(peopled: Database) -> Iterator[str]:
+    """The address of a live service on it."""
+    with serving(peopled) as url:
+        yield url
