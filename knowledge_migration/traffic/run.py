@@ -70,7 +70,7 @@ async def _requests(
 ) -> None:
     places = asyncio.Semaphore(options.most_at_once)
     pause = Pause()
-    due = started
+    number, due = 0, started
     async with asyncio.TaskGroup() as group:
         while not stop.is_set() and (options.seconds is None or due - started < options.seconds):
             await _until(due, stop)
@@ -78,7 +78,8 @@ async def _requests(
             group.create_task(_one(users, measured, due, places, pause))
             if on_progress:
                 on_progress(measured)
-            due += 1 / options.requests_per_second
+            number += 1
+            due = started + number / options.requests_per_second
 
 
 @dataclass

@@ -68,9 +68,9 @@ def test_a_shadow_that_fails_is_found(peopled: Database, rows: Connection, dual:
 
 def test_a_service_that_is_away_is_told(peopled: Database, rows: Connection) -> None:
     away = ServiceAddress("http://127.0.0.1:9")
-    with pytest.raises(VerificationError, match="127.0.0.1:9"):
+    with pytest.raises(VerificationError, match=r"127\.0\.0\.1:9"):
         probe.health(away)
-    with pytest.raises(VerificationError, match="127.0.0.1:9"):
+    with pytest.raises(VerificationError, match=r"127\.0\.0\.1:9"):
         probe.probe(peopled, away, expect=("direct",))
     assert count(rows, "SELECT count(*) FROM messages") == 200
 
