@@ -76,7 +76,7 @@ def _first_line(error: Exception) -> str:
 
 @app.command()
 def migrate() -> None:
-    """Run phases 0, 1 and 3 on the database that the settings name, or on a demonstration.
+    """Run phases 0 to 3 on the database that the settings name, or on a demonstration.
 
     Examples:
 

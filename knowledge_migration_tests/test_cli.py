@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from knowledge_migration.demonstration.live_application import free_port, wait_until_well
 from knowledge_migration.engine.database import Database
 from knowledge_migration_tests.engine.backfill.backfilling import backfill, count, fill
+from knowledge_migration_tests.serving import PEOPLE_AND_MESSAGES
 
 PROJECT = Path(__file__).parents[1]
 COMMAND = Path(sys.executable).with_name("knowledge-migration")
@@ -34,11 +36,61 @@ def commands_of_the_readme() -> list[str]:
 
 def test_every_command_of_the_readme_runs(expanded: Database, tmp_path: Path) -> None:
     fill(expanded)
-    commands = commands_of_the_readme()
-    assert len(commands) >= 6
+    commands = [command for command in commands_of_the_readme() if not command.startswith(("serve", "traffic"))]
+    assert len(commands) >= 12
     for command in commands:
         done = run(*shlex.split(command), home=tmp_path, url=expanded.url)
         assert done.returncode == 0, (command, done.stderr)
+
+
+def test_the_service_and_the_traffic_of_the_readme_run(expanded: Database, tmp_path: Path) -> None:
+    with expanded.connect("test") as connection:
+        connection.execute(PEOPLE_AND_MESSAGES)
+    serve, traffic = (
+        next(shlex.split(one) for one in commands_of_the_readme() if one.startswith(word))
+        for word in ("serve", "traffic")
+    )
+    port = str(free_port())
+    words = [port if word == "8000" else word for word in serve]
+    environment = {
+        **os.environ,
+        "KNOWLEDGE_MIGRATION_HOME": str(tmp_path),
+        "KNOWLEDGE_MIGRATION_DATABASE_URL": expanded.url,
+    }
+    service = subprocess.Popen([str(COMMAND), *words], env=environment, cwd=PROJECT)
+    try:
+        wait_until_well(f"http://127.0.0.1:{port}")
+        done = run(*traffic, "--url", f"http://127.0.0.1:{port}", home=tmp_path, url=expanded.url)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "0 failed" in done.stdout
+        assert "0 lost" in done.stdout
+    finally:
+        service.terminate()
+        assert service.wait(60) in (0, -15)
+
+
+def test_an_open_address_without_a_token_is_refused(expanded: Database, tmp_path: Path) -> None:
+    done = run("serve", "--host", "0.0.0.0", home=tmp_path, url=expanded.url)
+    assert done.returncode == 1
+    assert "KNOWLEDGE_API_ADMIN_TOKEN" in done.stderr
+
+
+def test_flags_are_set_shown_and_remembered(expanded: Database, tmp_path: Path) -> None:
+    def flags(*words: str) -> subprocess.CompletedProcess[str]:
+        return run("flags", *words, home=tmp_path, url=expanded.url)
+
+    assert "Nobody has set them yet" in flags("show").stdout
+    assert flags("set", "dual_write=true").returncode == 2  # a reason is required
+    assert "Would set" in flags("set", "dual_write=true", "--reason", "try", "--dry-run").stdout
+    assert "version 1, state dual_write" in flags("set", "dual_write=true", "--reason", "go").stdout
+    refused = flags("set", "cutover_percentage=500", "--reason", "go")
+    assert (refused.returncode, "less than or equal to 100" in refused.stderr) == (1, True)
+    stale = flags("set", "enabled=true", "--reason", "go", "--expected-version", "0")
+    assert (stale.returncode, "somebody changed them" in stale.stderr) == (1, True)
+    told = flags("history").stdout
+    assert "dual_write=true" in told
+    assert "go" in told
+    assert "try" not in told
 
 
 def test_every_make_target_of_the_readme_exists() -> None:

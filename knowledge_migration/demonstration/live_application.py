@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,14 +75,20 @@ def _process(arguments: list[str], log: Path, environment: dict[str, str]) -> It
 
 
 def _wait_until_well(url: str, service: "subprocess.Popen[bytes]", log: Path) -> None:
+    if not wait_until_well(url, is_alive=lambda: service.poll() is None):
+        raise MigrationError(f"The knowledge service did not start at {url}; {log} says why.")
+
+
+def wait_until_well(url: str, is_alive: Callable[[], bool] = lambda: True) -> bool:
+    """Whether the service at an address became well within a minute."""
     until = time.monotonic() + START_SECONDS
-    while time.monotonic() < until and service.poll() is None:
+    while time.monotonic() < until and is_alive():
         try:
             if httpx.get(f"{url}/health", timeout=5).status_code == 200:
-                return
+                return True
         except httpx.HTTPError:
             time.sleep(0.1)
-    raise MigrationError(f"The knowledge service did not start at {url}; {log} says why.")
+    return False
 
 
 def free_port() -> int:
