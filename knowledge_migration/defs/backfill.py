@@ -24,7 +24,7 @@ class PlanConfig(dg.Config):
     sample_batches: int = 10
 
 
-@dg.asset(group_name=GROUP, deps=["proposal_schema", "dual_write_mode"], kinds={"postgres"})
+@dg.asset(group_name=GROUP, deps=["dual_write_mode"], kinds={"postgres"})
 def backfill_plan(context: dg.AssetExecutionContext, config: PlanConfig, migration: Migration) -> dg.MaterializeResult:
     """The id ranges that the backfill takes one by one, up to a bound fixed now; rows above it belong to the final sweep.
 

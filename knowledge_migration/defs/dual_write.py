@@ -6,7 +6,6 @@ import dagster as dg
 
 from knowledge_migration.defs import reporting
 from knowledge_migration.defs.resources import Migration
-from knowledge_migration.engine import rules
 from knowledge_migration.engine.dual_write import consistency, fence, probe, switch
 from knowledge_migration.engine.dual_write.rollback import rollback_dual_write
 
@@ -64,13 +63,13 @@ def dual_write_probe(migration: Migration) -> dg.MaterializeResult:
     return dg.MaterializeResult(metadata=reporting.plain(vars(found)))
 
 
-_RULES = [*consistency.NAMES, *(rule.name for rule in rules.RULES if rule.compares_values)]
-
-
 @dg.multi_asset_check(
     name="dual_write_consistency",
     can_subset=True,
-    specs=[dg.AssetCheckSpec(name, asset="dual_write_mode", blocking=True) for name in _RULES],
+    specs=[
+        dg.AssetCheckSpec(name, asset="dual_write_mode", blocking=True, description=words)
+        for name, words in consistency.DESCRIPTIONS.items()
+    ],
 )
 def dual_write_checks(context: dg.AssetCheckExecutionContext, migration: Migration) -> Iterator[dg.AssetCheckResult]:
     """Everything written since the fence has its proposal, value for value. Reads only."""

@@ -92,6 +92,9 @@ class FlagWatcher:
                     await connection.close()
             except (sa.exc.DBAPIError, psycopg.Error, OSError, TimeoutError) as error:
                 self._tell(f"the database does not answer: {type(error).__name__}")
+            except Exception as error:  # a task that ends is missed by nobody, and the flags would stay for ever
+                log.exception("The flags could not be read; it is tried again")
+                self._tell(f"they could not be read: {type(error).__name__}")
             await asyncio.sleep(self._options.flag_poll_seconds)
 
     async def _watch(self, connection: AsyncConnection) -> None:

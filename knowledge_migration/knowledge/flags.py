@@ -119,7 +119,14 @@ def read_flags(connection: sa.Connection) -> Flags | None:
 
 def flags_of(row: sa.RowMapping) -> Flags:
     """The flags that a row of `feature_flags` holds."""
-    return _from_values({**(row["config"] or {}), "enabled": row["enabled"], "version": row["version"]})
+    return _from_values(_values_of(row))
+
+
+def _values_of(row: sa.RowMapping) -> dict[str, Any]:
+    """All that the row holds, by name; a config that is no JSON object stands under a name that no flag has."""
+    config = row["config"]
+    named = config if isinstance(config, dict) else {} if config is None else {"config": config}
+    return {**named, "enabled": row["enabled"], "version": row["version"]}
 
 
 def _from_values(values: Mapping[str, Any]) -> Flags:
@@ -177,7 +184,7 @@ def set_flags(
             actor=actor,
             action="set flags",
             subject=FLAG_NAME,
-            before={"version": row["version"], "enabled": row["enabled"], **(row["config"] or {})},
+            before=_values_of(row),
             after={**after.values, "version": after.version},
             reason=reason,
             dagster_run_id=dagster_run_id,

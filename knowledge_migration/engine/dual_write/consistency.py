@@ -12,6 +12,22 @@ from knowledge_migration.engine.statements import statement, text_of
 REPAIR = "knowledge-migration dual-write repair makes the proposals of failed shadows; look at their reasons first."
 
 
+DESCRIPTIONS: dict[str, str] = {
+    **{
+        f"every_new_{entity.name}_has_a_proposal": (
+            f"Every row of {entity.table} created since dual write was proven has its proposal."
+        )
+        for entity in ENTITIES
+    },
+    "extractions_have_their_proposals": (
+        "Every extraction since dual write was proven has as many proposals as it recorded."
+    ),
+    "no_shadow_failed": "No direct write is without its proposals because they could not be written.",
+    **{rule.name: rule.description for rule in rules.RULES if rule.compares_values},
+}
+"""Every rule of this phase, in words."""
+
+
 def outcomes(database: Database, connection: Connection, *, sample: int) -> list[CheckOutcome]:
     """Every rule; raises `PreconditionError` when the fence does not stand, so that there is nothing to look at."""
     since: dict[str, object] = {"since": proven_fence(database).proven_at}
@@ -21,7 +37,6 @@ def outcomes(database: Database, connection: Connection, *, sample: int) -> list
             f"every_new_{entity.name}_has_a_proposal",
             statement("checks/entities_since_have_proposals", table=f"public.{entity.table}", label=entity.label),
             since,
-            f"Every row of {entity.table} created since dual write was proven has its proposal.",
             f"A writer works without dual write, or a shadow failed. {REPAIR}",
             sample,
         )
@@ -33,7 +48,6 @@ def outcomes(database: Database, connection: Connection, *, sample: int) -> list
             "extractions_have_their_proposals",
             sql.SQL(text_of("checks/dual_write_runs_have_their_proposals")),
             since,
-            "Every extraction since dual write was proven has as many proposals as it recorded.",
             "Somebody deleted proposals; the runs named here say whose.",
             sample,
         )
@@ -44,7 +58,6 @@ def outcomes(database: Database, connection: Connection, *, sample: int) -> list
             "no_shadow_failed",
             sql.SQL(text_of("checks/shadows_that_failed")),
             {},
-            "No direct write is without its proposals because they could not be written.",
             REPAIR,
             sample,
         )
@@ -53,21 +66,13 @@ def outcomes(database: Database, connection: Connection, *, sample: int) -> list
     return found + [rules.evaluate(connection, rule, sample=sample) for rule in values]
 
 
-NAMES = (
-    *(f"every_new_{entity.name}_has_a_proposal" for entity in ENTITIES),
-    "extractions_have_their_proposals",
-    "no_shadow_failed",
-)
-
-
 def _outcome(
     connection: Connection,
     name: str,
     query: sql.Composable,
     parameters: dict[str, object],
-    description: str,
     remedy: str,
     sample: int,
 ) -> CheckOutcome:
     count, rows = rules.count_and_sample(connection, query, parameters, sample)
-    return CheckOutcome(name, count, rows, description, remedy)
+    return CheckOutcome(name, count, rows, DESCRIPTIONS[name], remedy)

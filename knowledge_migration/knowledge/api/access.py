@@ -81,9 +81,18 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def _hostname(url: str) -> str:
+    """The name in a URL; empty where there is none, or where it is no URL."""
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
+
+
 def _refuse_other_machines(request: Request) -> None:
-    origin = request.headers.get("origin")
-    named = [request.url.hostname or "", *([urlsplit(origin).hostname or ""] if origin else [])]
+    host, origin = request.headers.get("host"), request.headers.get("origin")
+    named = [_hostname(f"//{host}")] if host is not None else []
+    named += [_hostname(origin)] if origin is not None else []
     here = request.client is not None and is_loopback(request.client.host)
     if not here or not all(is_loopback(name) for name in named):
         raise ForbiddenError(

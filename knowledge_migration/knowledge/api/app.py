@@ -20,6 +20,7 @@ Knowledge extracted from messages, and the proposals that it goes through before
 Send `Authorization: Bearer TOKEN`. Where no token is set, only this machine is served. Every error is a problem
 document (RFC 9457) that says what to do.
 """
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 TAGS = [
     {"name": "extraction", "description": "From messages to knowledge, and the record of it."},
     {"name": "proposals", "description": "What waits for review, and what became of it."},
@@ -61,15 +62,16 @@ def create_app(service: KnowledgeService) -> FastAPI:
 
 
 async def _measured(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-    """Counts each request by its route, never by its path: paths are endless."""
+    """Counts each request by its route, never by its path: paths are endless, and so are invented methods."""
     started, status = time.perf_counter(), 500
+    method = request.method if request.method in METHODS else "other"
     try:
         response = await call_next(request)
         status = response.status_code
         return response
     finally:
         route = getattr(request.scope.get("route"), "path", "none")
-        metrics.requests.labels(request.method, route, str(status)).inc()
-        metrics.request_seconds.labels(request.method, route).observe(time.perf_counter() - started)
+        metrics.requests.labels(method, route, str(status)).inc()
+        metrics.request_seconds.labels(method, route).observe(time.perf_counter() - started)
         if status >= 500:
-            metrics.request_errors.labels(request.method, route).inc()
+            metrics.request_errors.labels(method, route).inc()

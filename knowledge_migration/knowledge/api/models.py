@@ -1,5 +1,6 @@
 """What the API takes and gives. Texts cannot hold NUL, which PostgreSQL cannot store; numbers fit its columns."""
 
+import math
 from datetime import datetime
 from typing import Annotated, Any, Generic, Literal, TypeVar
 from uuid import UUID
@@ -11,6 +12,8 @@ from knowledge_migration.knowledge.flags import Flags, Mode, State
 from knowledge_migration.knowledge.kinds import EntityType
 
 LONGEST_TEXT = 100_000
+DEEPEST_JSON = 100
+"""Answers are made by pydantic, which gives up below a depth of 255: such a row could never be read again."""
 
 T = TypeVar("T")
 
@@ -26,13 +29,18 @@ def _storable(text: str) -> str:
     return text
 
 
-def _storable_json(value: Any) -> Any:
+def _storable_json(value: Any, depth: int = 0) -> Any:
+    """Refuses what PostgreSQL's JSON cannot hold, and what could not be shown."""
+    if depth > DEEPEST_JSON:
+        raise ValueError(f"must not be nested deeper than {DEEPEST_JSON}")
     if isinstance(value, str):
         return _storable(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("must not hold a number that is not finite")
     if isinstance(value, dict):
-        return {_storable(key): _storable_json(item) for key, item in value.items()}
+        return {_storable(key): _storable_json(item, depth + 1) for key, item in value.items()}
     if isinstance(value, list):
-        return [_storable_json(item) for item in value]
+        return [_storable_json(item, depth + 1) for item in value]
     return value
 
 
@@ -44,7 +52,7 @@ Text = Annotated[str, StringConstraints(max_length=LONGEST_TEXT), AfterValidator
 Icon = Annotated[str, StringConstraints(max_length=50), AfterValidator(_storable)]
 Color = Annotated[str, StringConstraints(pattern=r"^#[0-9A-Fa-f]{6}$")]
 Confidence = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-Meta = Annotated[dict[str, Any], AfterValidator(_storable_json)]
+Meta = Annotated[dict[str, Any], AfterValidator(lambda value: _storable_json(value))]
 
 
 class _Body(BaseModel):
@@ -266,7 +274,7 @@ class FlagsChange(_Body):
         },
     )
 
-    flags: dict[str, Any] = Field(min_length=1)
+    flags: Meta = Field(min_length=1)
     reason: Annotated[str, StringConstraints(min_length=1, max_length=2_000), AfterValidator(_storable)]
     expected_version: int | None = Field(default=None, ge=0, le=2**63 - 1, description="Refuse if somebody was faster.")
 
