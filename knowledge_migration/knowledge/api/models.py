@@ -29,7 +29,7 @@ def _storable(text: str) -> str:
     return text
 
 
-def _storable_json(value: Any, depth: int = 0) -> Any:
+def _storable_json(value: Any, *, depth: int = 0) -> Any:
     """Refuses what PostgreSQL's JSON cannot hold, and what could not be shown."""
     if depth > DEEPEST_JSON:
         raise ValueError(f"must not be nested deeper than {DEEPEST_JSON}")
@@ -38,9 +38,9 @@ def _storable_json(value: Any, depth: int = 0) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError("must not hold a number that is not finite")
     if isinstance(value, dict):
-        return {_storable(key): _storable_json(item, depth + 1) for key, item in value.items()}
+        return {_storable(key): _storable_json(item, depth=depth + 1) for key, item in value.items()}
     if isinstance(value, list):
-        return [_storable_json(item, depth + 1) for item in value]
+        return [_storable_json(item, depth=depth + 1) for item in value]
     return value
 
 
@@ -52,7 +52,7 @@ Text = Annotated[str, StringConstraints(max_length=LONGEST_TEXT), AfterValidator
 Icon = Annotated[str, StringConstraints(max_length=50), AfterValidator(_storable)]
 Color = Annotated[str, StringConstraints(pattern=r"^#[0-9A-Fa-f]{6}$")]
 Confidence = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-Meta = Annotated[dict[str, Any], AfterValidator(lambda value: _storable_json(value))]
+Meta = Annotated[dict[str, Any], AfterValidator(_storable_json)]
 
 
 class _Body(BaseModel):

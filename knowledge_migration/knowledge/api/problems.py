@@ -87,4 +87,5 @@ async def _http(_: Request, error: Exception) -> JSONResponse:
 
 async def _fault(request: Request, error: Exception) -> JSONResponse:
     log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    return _answer(500, "A fault of the service", "The service failed. Its log says why. What was asked for may have been done: look before you ask again.")
+    words = "The service failed. Its log says why. What was asked for may have been done: look before you ask again."
+    return _answer(500, "A fault of the service", words)
