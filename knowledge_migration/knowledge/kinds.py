@@ -32,10 +32,11 @@ class Kind:
     def entity_of(self) -> "sa.ColumnElement[int | None]":
         """The row that a proposal stands for: its own, the one it matched by name, or the one it was merged into.
 
-        For queries over `joined`.
+        A proposal that made a row of its own never stands for another: not when a user deletes that row, and not when it
+        is flagged with a row of the same title and another text. For queries over `joined`.
         """
         columns = self.proposals.c
-        matched = sa.case((columns.similarity_type == "exact", self.similar))
+        matched = sa.case((sa.and_(columns.similarity_type == "exact", columns.entity_id.is_(None)), self.similar))
         return sa.case(
             (columns.status.in_(APPROVED), sa.func.coalesce(self.entities.c.id, matched)),
             (columns.status == "merged", self.similar),

@@ -2,9 +2,12 @@
 
 A proposed topic or atom may itself still be a proposal then; the relation is made when the second of the two is approved.
 Both belong to one run, whose row is locked by everybody who changes the state of its proposals, so neither is missed.
+
+Taken back is what decisions about proposals of the run have made, as the audit log has it, and what no proposal that still
+stands asks for. What was there before them, or was written by hand since, stays.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -12,25 +15,25 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
-from knowledge_migration.knowledge.kinds import ATOM, TOPIC
-from knowledge_migration.knowledge.tables import atom_links, topic_atoms, topics
+from knowledge_migration.knowledge.kinds import ATOM, KINDS, TOPIC, Kind
+from knowledge_migration.knowledge.tables import atom_links, audit_log, messages, topic_atoms, topics
 from knowledge_migration.knowledge.writing.direct import give_topics, relation_note
+
+Pair = tuple[int, int]
 
 
 @dataclass(frozen=True)
 class Related:
-    """The rows that were made, so that they can be taken back: (topic, atom), and (from atom, to atom)."""
+    """The relations that were made, so that they can be taken back: (topic, atom), (from atom, to atom), (topic, message)."""
 
-    topic_atoms: tuple[tuple[int, int], ...] = ()
-    atom_links: tuple[tuple[int, int], ...] = ()
+    topic_atoms: tuple[Pair, ...] = ()
+    atom_links: tuple[Pair, ...] = ()
+    messages: tuple[Pair, ...] = ()
 
     @property
     def as_json(self) -> dict[str, Any]:
         """For the audit entry."""
-        return {
-            "topic_atoms": [list(pair) for pair in self.topic_atoms],
-            "atom_links": [list(p) for p in self.atom_links],
-        }
+        return {name: [list(pair) for pair in pairs] for name, pairs in vars(self).items()}
 
 
 def relate_topic(connection: sa.Connection, proposal: sa.RowMapping, topic_id: int) -> Related:
@@ -41,8 +44,10 @@ def relate_topic(connection: sa.Connection, proposal: sa.RowMapping, topic_id: i
         for row in _atoms_of_run(connection, proposal["extraction_run_id"])
         if mine in (row["proposed_topic_ids"] or ())
     ]
-    give_topics(connection, dict.fromkeys(proposal["message_ids"] or (), topic_id))
-    return Related(topic_atoms=_file(connection, [(topic_id, row["entity"], row["confidence"]) for row in waiting]))
+    filed = _file(connection, [(topic_id, row["entity"], row["confidence"]) for row in waiting])
+    without_topic = _without_topic(connection, proposal["message_ids"] or ())
+    give_topics(connection, dict.fromkeys(without_topic, topic_id))
+    return Related(topic_atoms=filed, messages=tuple((topic_id, message_id) for message_id in without_topic))
 
 
 def relate_atom(connection: sa.Connection, proposal: sa.RowMapping, atom_id: int) -> Related:
@@ -83,12 +88,114 @@ def standing_topics(connection: sa.Connection, references: Sequence[int | str]) 
     return list(dict.fromkeys(found))
 
 
-def take_back(connection: sa.Connection, related: dict[str, Any]) -> None:
-    """Removes relations that an approval made, as its audit entry has them."""
-    for table, first, second in ((topic_atoms, "topic_id", "atom_id"), (atom_links, "from_atom_id", "to_atom_id")):
-        pairs = [tuple(pair) for pair in related.get(table.name, ())]
+def unrelate(connection: sa.Connection, kind: Kind, run_id: UUID, entity_id: int) -> Related:
+    """Takes back what decisions about this run have related to a row and nothing that stands asks for any more.
+
+    Called when the proposal that stood for the row does so no longer.
+    """
+    made, place = _made(connection, run_id), 0 if kind is TOPIC else 1
+    filed = [pair for pair in made.topic_atoms if pair[place] == entity_id]
+    links = [pair for pair in made.atom_links if kind is ATOM and entity_id in pair]
+    given = [pair for pair in made.messages if kind is TOPIC and pair[0] == entity_id]
+    taken = Related(
+        tuple(sorted(set(filed) - _wanted_topic_atoms(connection, {atom_id for _, atom_id in filed}))),
+        tuple(sorted(set(links) - _wanted_links(connection, {source for source, _ in links}))),
+        tuple(sorted(set(given) - _wanted_messages(connection, {topic_id for topic_id, _ in given}))),
+    )
+    _remove(connection, taken)
+    return taken
+
+
+def subject(kind: Kind, proposal_id: UUID) -> str:
+    """What audit entries call a proposal."""
+    return f"{kind.name} proposal {proposal_id}"
+
+
+def _made(connection: sa.Connection, run_id: UUID) -> Related:
+    """What decisions about the proposals of a run have made and not taken back."""
+    subjects = [
+        subject(kind, proposal_id)
+        for kind in KINDS.values()
+        for proposal_id in connection.execute(
+            sa.select(kind.proposals.c.id).where(kind.proposals.c.extraction_run_id == run_id)
+        ).scalars()
+    ]
+    entries = sa.select(audit_log.c.after).where(audit_log.c.subject.in_(subjects)).order_by(audit_log.c.id)
+    made: dict[str, dict[Pair, None]] = {name: {} for name in vars(Related())}
+    for after in connection.execute(entries).scalars():
+        for name, pairs in made.items():
+            pairs |= dict.fromkeys(_pairs(after, name))
+            for pair in _pairs((after or {}).get("taken_back"), name):
+                pairs.pop(pair, None)
+    return Related(**{name: tuple(pairs) for name, pairs in made.items()})
+
+
+def _pairs(entry: dict[str, Any] | None, name: str) -> list[Pair]:
+    return [(first, second) for first, second in (entry or {}).get(name, ())]
+
+
+def _standing_for(connection: sa.Connection, kind: Kind, entity_ids: Collection[int]) -> Sequence[sa.RowMapping]:
+    """The proposals that stand for one of these rows, as `entity`."""
+    if not entity_ids:
+        return ()
+    ids, origin = sorted(entity_ids), kind.entities.c
+    made = sa.select(origin.migrated_from_proposal_id).where(origin.id.in_(ids))
+    similar = sa.select(kind.proposals.c.id).where(kind.similar.in_(ids))
+    entity = kind.entity_of.label("entity")
+    candidates = kind.proposals.c.id.in_(sa.union_all(made, similar).scalar_subquery())
+    query = sa.select(kind.proposals, entity).select_from(kind.joined).where(candidates, entity.in_(ids))
+    return connection.execute(query).mappings().all()
+
+
+def _wanted_topic_atoms(connection: sa.Connection, atom_ids: Collection[int]) -> set[Pair]:
+    return {
+        (topic_id, row["entity"])
+        for row in _standing_for(connection, ATOM, atom_ids)
+        for topic_id in standing_topics(connection, row["proposed_topic_ids"] or ())
+    }
+
+
+def _wanted_links(connection: sa.Connection, source_ids: Collection[int]) -> set[Pair]:
+    wanted = [
+        (row["entity"], UUID(link["proposal"]))
+        for row in _standing_for(connection, ATOM, source_ids)
+        for link in row["proposed_links"] or ()
+    ]
+    if not wanted:
+        return set()
+    targets = sa.select(ATOM.proposals.c.id, ATOM.entity_of).select_from(ATOM.joined)
+    targets = targets.where(ATOM.proposals.c.id.in_(sorted({proposal_id for _, proposal_id in wanted})))
+    entity_of = {row[0]: row[1] for row in connection.execute(targets)}
+    return {(source, entity_of[target]) for source, target in wanted if entity_of.get(target) is not None}
+
+
+def _wanted_messages(connection: sa.Connection, topic_ids: Collection[int]) -> set[Pair]:
+    return {
+        (row["entity"], message_id)
+        for row in _standing_for(connection, TOPIC, topic_ids)
+        for message_id in row["message_ids"] or ()
+    }
+
+
+def _remove(connection: sa.Connection, taken: Related) -> None:
+    for table, pairs, first, second in (
+        (topic_atoms, taken.topic_atoms, "topic_id", "atom_id"),
+        (atom_links, taken.atom_links, "from_atom_id", "to_atom_id"),
+    ):
         if pairs:
             connection.execute(sa.delete(table).where(sa.tuple_(table.c[first], table.c[second]).in_(pairs)))
+    if taken.messages:
+        given = sa.tuple_(messages.c.topic_id, messages.c.id).in_(taken.messages)
+        connection.execute(sa.update(messages).where(given).values(topic_id=None, updated_at=sa.func.now()))
+
+
+def _without_topic(connection: sa.Connection, message_ids: Sequence[int]) -> Sequence[int]:
+    """Those messages that have no topic, locked in the order of their ids."""
+    ids = sorted(set(message_ids))
+    if not ids:
+        return ()
+    query = sa.select(messages.c.id).where(messages.c.id.in_(ids), messages.c.topic_id.is_(None))
+    return connection.execute(query.order_by(messages.c.id).with_for_update(key_share=True)).scalars().all()
 
 
 def _atoms_of_run(connection: sa.Connection, run_id: UUID) -> Sequence[sa.RowMapping]:
@@ -104,7 +211,7 @@ def _atoms_of_run(connection: sa.Connection, run_id: UUID) -> Sequence[sa.RowMap
     return [row for row in connection.execute(query).mappings() if row["entity"] is not None]
 
 
-def _file(connection: sa.Connection, wanted: Sequence[tuple[int, int, float | None]]) -> tuple[tuple[int, int], ...]:
+def _file(connection: sa.Connection, wanted: Sequence[tuple[int, int, float | None]]) -> tuple[Pair, ...]:
     if not wanted:
         return ()
     rows = [
@@ -117,7 +224,7 @@ def _file(connection: sa.Connection, wanted: Sequence[tuple[int, int, float | No
     return tuple((row.topic_id, row.atom_id) for row in made)
 
 
-def _link(connection: sa.Connection, wanted: Sequence[tuple[int, int, str]]) -> tuple[tuple[int, int], ...]:
+def _link(connection: sa.Connection, wanted: Sequence[tuple[int, int, str]]) -> tuple[Pair, ...]:
     rows = [
         {"from_atom_id": source, "to_atom_id": target, "link_type": link_type}
         for source, target, link_type in wanted

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from uuid import UUID
 
+import psycopg
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
@@ -23,7 +24,8 @@ from knowledge_migration.knowledge.proposals.relations import (
     relate_atom,
     relate_topic,
     standing_topics,
-    take_back,
+    subject,
+    unrelate,
 )
 from knowledge_migration.knowledge.tables import (
     atom_links,
@@ -69,7 +71,7 @@ def approve(
     still_wanted: Callable[[sa.RowMapping], bool] | None = None,
 ) -> Decision:
     """Makes the proposal knowledge. With `still_wanted` the locked proposal is asked first, and left as it is if not."""
-    kind, proposal = _locked(connection, proposal_id)
+    kind, proposal = locked(connection, proposal_id, reviewer)
     if proposal["status"] in APPROVED:
         return _as_it_is(connection, kind, proposal)
     _refuse_unless(proposal, APPROVABLE, "approved")
@@ -88,7 +90,7 @@ def approve(
 
 def reject(connection: sa.Connection, proposal_id: UUID, reviewer: Reviewer) -> Decision:
     """Says that the proposal is no knowledge; it stays on record."""
-    kind, proposal = _locked(connection, proposal_id)
+    kind, proposal = locked(connection, proposal_id, reviewer)
     if proposal["status"] == "rejected":
         return _as_it_is(connection, kind, proposal)
     _refuse_unless(proposal, OPEN, "rejected")
@@ -99,7 +101,7 @@ def reject(connection: sa.Connection, proposal_id: UUID, reviewer: Reviewer) -> 
 
 def merge(connection: sa.Connection, proposal_id: UUID, into_entity_id: int, reviewer: Reviewer) -> Decision:
     """Says that an existing topic or atom is meant; that row keeps its values and takes over the relations."""
-    kind, proposal = _locked(connection, proposal_id)
+    kind, proposal = locked(connection, proposal_id, reviewer)
     if proposal["status"] == "merged" and proposal[kind.similar.name] == into_entity_id:
         return _as_it_is(connection, kind, proposal)
     _refuse_unless(proposal, OPEN, "merged")
@@ -133,32 +135,39 @@ def undo(connection: sa.Connection, proposal_id: UUID, reviewer: Reviewer) -> De
     relations that were made are removed. An approval that made a row: the row is withdrawn if nothing else refers to it,
     else it gets the proposal's values back. A row that was there before the proposals is never withdrawn.
     """
-    kind, proposal = _locked(connection, proposal_id)
+    kind, proposal = locked(connection, proposal_id, reviewer)
     status = proposal["status"]
     if status in (*OPEN, "withdrawn"):
         return _as_it_is(connection, kind, proposal)
     own = _own_entity(connection, kind, proposal_id)
     if status in APPROVED and own is not None:
         return _undo_approval(connection, kind, proposal, reviewer, own)
-    if proposal["confidence"] is None:
+    if proposal["confidence"] is None or _was_there_before(proposal):
         raise ConflictError(f"The {kind.name} of this proposal was deleted by a user; there is nothing to take back.")
-    take_back(connection, _last_made(connection, kind, proposal_id))
-    matched = {kind.similar.name: None, "similarity_score": None, "similarity_type": None} if status in APPROVED else {}
-    _decide(connection, kind, proposal, reviewer, "undo", status="pending", entity_id=None, **matched)
-    _audit(connection, kind, proposal, reviewer, "undo", {"status": "pending"})
+    stood_for = _as_it_is(connection, kind, proposal).entity_id
+    matched = status in APPROVED or (status == "merged" and proposal["similarity_type"] is None)
+    forgotten = {kind.similar.name: None, "similarity_score": None, "similarity_type": None} if matched else {}
+    _decide(connection, kind, proposal, reviewer, "undo", status="pending", entity_id=None, **forgotten)
+    taken = Related() if stood_for is None else unrelate(connection, kind, proposal["extraction_run_id"], stood_for)
+    _audit(connection, kind, proposal, reviewer, "undo", {"status": "pending", "taken_back": taken.as_json})
     return Decision(proposal_id, kind, "pending", None, True)
 
 
 def _undo_approval(
     connection: sa.Connection, kind: Kind, proposal: sa.RowMapping, reviewer: Reviewer, entity_id: int
 ) -> Decision:
-    was_there_before = proposal["review_action"] == "auto_approve_migration"
-    if was_there_before or _others_refer(connection, kind, proposal, entity_id):
+    if _was_there_before(proposal) or _others_refer(connection, kind, proposal, entity_id):
         return _restore(connection, kind, proposal, reviewer, entity_id)
     _decide(connection, kind, proposal, reviewer, "undo", status="withdrawn", entity_id=None)
     _withdraw(connection, kind, proposal, entity_id)
     _audit(connection, kind, proposal, reviewer, "undo", {"status": "withdrawn", "withdrawn": entity_id})
     return Decision(proposal["id"], kind, "withdrawn", None, True)
+
+
+def _was_there_before(proposal: sa.RowMapping) -> bool:
+    """Whether the proposal was made of a row: one of before the migration, or one that a user wrote by hand."""
+    made = (proposal["status"], proposal["review_action"])
+    return made in (("approved", "dual_write"), ("approved", "auto_approve_migration"))
 
 
 def _restore(
@@ -174,14 +183,19 @@ def _restore(
     before, wanted = dict(row), {name: proposal[name] for name in kind.values}
     differing = {name: wanted[name] for name in kind.values if wanted[name] != before[name]}
     if differing:
-        taken = _name_taken(connection, kind, differing, entity_id)
-        if taken is not None:
-            raise ConflictError(f"Topic {taken} has the name {wanted['name']!r} now; rename it, then undo again.")
-        connection.execute(
-            sa.update(kind.entities)
-            .where(kind.entities.c.id == entity_id)
-            .values(**differing, updated_at=sa.func.now())
-        )
+        try:
+            with connection.begin_nested():
+                connection.execute(
+                    sa.update(kind.entities)
+                    .where(kind.entities.c.id == entity_id)
+                    .values(**_with_nulls(differing), updated_at=sa.func.now())
+                )
+        except sa.exc.IntegrityError as error:
+            if not isinstance(error.orig, psycopg.errors.UniqueViolation):
+                raise
+            raise ConflictError(
+                f"Another {kind.name} has the name {wanted[kind.label]!r} now; rename it, then undo again."
+            ) from error
         _audit(
             connection,
             kind,
@@ -194,19 +208,11 @@ def _restore(
     return Decision(proposal["id"], kind, proposal["status"], entity_id, bool(differing))
 
 
-def _name_taken(connection: sa.Connection, kind: Kind, differing: dict[str, Any], entity_id: int) -> int | None:
-    if kind is not TOPIC or "name" not in differing:
-        return None
-    columns = kind.entities.c
-    other = sa.select(columns.id).where(columns.name == differing["name"], columns.id != entity_id)
-    return connection.execute(other).scalar_one_or_none()
-
-
 def _others_refer(connection: sa.Connection, kind: Kind, proposal: sa.RowMapping, entity_id: int) -> bool:
     """Whether anything but the approval's own relations refers to the row."""
-    others = kind.proposals.alias()
-    stands_for = others.c[kind.similar.name] == entity_id
-    referring = [sa.select(others.c.id).where(stands_for, others.c.status.in_((*APPROVED, "merged")))]
+    others = kind.proposals.c
+    stands_for = sa.select(others.id).select_from(kind.joined)
+    referring = [stands_for.where(kind.similar == entity_id, kind.entity_of == entity_id, others.id != proposal["id"])]
     if kind is TOPIC:
         referring += [
             sa.select(topic_atoms.c.atom_id).where(topic_atoms.c.topic_id == entity_id),
@@ -234,8 +240,12 @@ def _withdraw(connection: sa.Connection, kind: Kind, proposal: sa.RowMapping, en
     connection.execute(sa.delete(kind.entities).where(kind.entities.c.id == entity_id))
 
 
-def _locked(connection: sa.Connection, proposal_id: UUID) -> tuple[Kind, sa.RowMapping]:
-    """The proposal, with its run and itself locked; raises `UnknownError` when there is none of that id."""
+def locked(connection: sa.Connection, proposal_id: UUID, reviewer: Reviewer) -> tuple[Kind, sa.RowMapping]:
+    """The proposal, with its run and itself locked; raises `UnknownError` when there is none of that id, or no such user."""
+    if reviewer.user_id is not None:
+        known = connection.execute(sa.select(users.c.id).where(users.c.id == reviewer.user_id)).one_or_none()
+        if known is None:
+            raise UnknownError(f"There is no user {reviewer.user_id} who could have reviewed this.")
     for kind in KINDS.values():
         columns = kind.proposals.c
         run = sa.select(columns.extraction_run_id).where(columns.id == proposal_id)
@@ -271,11 +281,16 @@ def _own_entity(connection: sa.Connection, kind: Kind, proposal_id: UUID) -> int
 
 def _make(connection: sa.Connection, kind: Kind, proposal: sa.RowMapping, *, by_a_person: bool) -> tuple[int, bool]:
     """The row of the proposal, and whether it is new."""
-    values = {name: proposal[name] for name in kind.values}
+    values = _with_nulls({name: proposal[name] for name in kind.values})
     origin = {"migrated_from_proposal_id": proposal["id"], "migration_timestamp": sa.func.now()}
     if kind is TOPIC:
         return _make_topic(connection, values | origin)
     return _make_atom(connection, values | origin | {"user_approved": by_a_person})
+
+
+def _with_nulls(values: dict[str, Any]) -> dict[str, Any]:
+    """NULL for None: of None a JSON column makes its null."""
+    return {name: sa.null() if value is None else value for name, value in values.items()}
 
 
 def _make_topic(connection: sa.Connection, values: dict[str, Any]) -> tuple[int, bool]:
@@ -321,10 +336,6 @@ def _decide(
     action: str,
     **values: Any,
 ) -> None:
-    if reviewer.user_id is not None:
-        known = connection.execute(sa.select(users.c.id).where(users.c.id == reviewer.user_id)).one_or_none()
-        if known is None:
-            raise UnknownError(f"There is no user {reviewer.user_id} who could have reviewed this.")
     connection.execute(
         sa.update(kind.proposals)
         .where(kind.proposals.c.id == proposal["id"])
@@ -351,19 +362,9 @@ def _audit(
         sa.insert(audit_log).values(
             actor=reviewer.actor if reviewer.user_id is None else f"{reviewer.actor}, user {reviewer.user_id}",
             action=f"{action} proposal",
-            subject=_subject(kind, proposal["id"]),
+            subject=subject(kind, proposal["id"]),
             before={"status": proposal["status"], **(before or {})},
             after=after,
             reason=reviewer.notes,
         )
     )
-
-
-def _subject(kind: Kind, proposal_id: UUID) -> str:
-    return f"{kind.name} proposal {proposal_id}"
-
-
-def _last_made(connection: sa.Connection, kind: Kind, proposal_id: UUID) -> dict[str, Any]:
-    """What the last decision about a proposal made, as its audit entry says."""
-    entries = sa.select(audit_log.c.after).where(audit_log.c.subject == _subject(kind, proposal_id))
-    return connection.execute(entries.order_by(audit_log.c.id.desc()).limit(1)).scalar_one_or_none() or {}
