@@ -2,19 +2,22 @@
 
 Before it is approved it is asked what the proposal is similar to.
 
-Never for a proposal that is similar to something which is not of the same name: that is a question for a person.
+Never for a proposal that is similar to something which is not of the same name, and never again for one that a person
+has taken back: those are questions for a person.
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
 
 from knowledge_migration.knowledge.duplicates.finder import DuplicateFinder
+from knowledge_migration.knowledge.errors import ConflictError, UnknownError
 from knowledge_migration.knowledge.flags import Flags
 from knowledge_migration.knowledge.kinds import KINDS, Kind
-from knowledge_migration.knowledge.proposals.review import Decision, Reviewer, approve
+from knowledge_migration.knowledge.proposals.review import Decision, Reviewer, approve, locked
 from knowledge_migration.knowledge.proposals.similarity import flag_proposals
 
 REVIEWER = Reviewer("auto-approval")
@@ -27,16 +30,22 @@ def is_eligible(proposal: sa.RowMapping, flags: Flags) -> bool:
         and proposal["status"] == "pending"
         and proposal["confidence"] >= flags.auto_approve_threshold
         and proposal["similarity_type"] in (None, "exact")
+        and proposal["review_action"] != "undo"
     )
 
 
 def approve_eligible_of_run(
     connection: sa.Connection, run_id: UUID, flags: Flags, finder: DuplicateFinder
 ) -> list[Decision]:
-    """Approves what one extraction is sure of, topics first, in the caller's transaction."""
+    """Approves what one extraction is sure of, topics first, in the caller's transaction.
+
+    Names go in order, so that two extractions of the same names wait for each other instead of deadlocking.
+    """
     found: list[UUID] = []
     for kind in KINDS.values():
-        of_run = _eligible(kind, flags).where(kind.proposals.c.extraction_run_id == run_id)
+        columns = kind.proposals.c
+        of_run = _eligible(kind, flags).where(columns.extraction_run_id == run_id)
+        of_run = of_run.order_by(None).order_by(columns[kind.label], columns.id)
         found += connection.execute(of_run).scalars()
     return [decision for one in found if (decision := approve_if_eligible(connection, one, flags, finder)).changed]
 
@@ -45,8 +54,8 @@ def approve_if_eligible(
     connection: sa.Connection, proposal_id: UUID, flags: Flags, finder: DuplicateFinder
 ) -> Decision:
     """Approves a proposal if it is still eligible once it is locked and what it is similar to is known."""
-    for kind in KINDS.values():
-        flag_proposals(connection, finder, kind, [proposal_id])
+    kind, _ = locked(connection, proposal_id, REVIEWER)
+    flag_proposals(connection, finder, kind, [proposal_id])
     return approve(
         connection,
         proposal_id,
@@ -57,10 +66,14 @@ def approve_if_eligible(
 
 
 def approve_all_eligible(engine: sa.Engine, flags: Flags, proposal_ids: Sequence[UUID]) -> int:
-    """Approves these if they still are eligible, each in a transaction of its own; returns how many."""
+    """Approves these if they still are eligible, each in a transaction of its own; returns how many.
+
+    One that a person has rejected, merged or deleted meanwhile is passed over.
+    """
     finder, approved = DuplicateFinder(), 0
+    transactions = engine.execution_options(isolation_level="READ COMMITTED")
     for proposal_id in proposal_ids:
-        with engine.execution_options(isolation_level="READ COMMITTED").begin() as connection:
+        with suppress(ConflictError, UnknownError), transactions.begin() as connection:
             approved += approve_if_eligible(connection, proposal_id, flags, finder).changed
     return approved
 
@@ -82,6 +95,7 @@ def _eligible(kind: Kind, flags: Flags) -> sa.Select[Any]:
             columns.status == "pending",
             columns.confidence >= flags.auto_approve_threshold,
             sa.or_(columns.similarity_type.is_(None), columns.similarity_type == "exact"),
+            columns.review_action.is_distinct_from("undo"),
         )
         .order_by(columns.confidence.desc(), columns.id)
     )

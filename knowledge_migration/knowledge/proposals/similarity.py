@@ -27,7 +27,12 @@ def due_runs(connection: sa.Connection, limit: int) -> Sequence[UUID]:
 
 
 def flag_runs(connection: sa.Connection, finder: DuplicateFinder, run_ids: Sequence[UUID]) -> int:
-    """Flags the pending proposals of these runs, in the caller's transaction; returns how many were similar."""
+    """Flags the pending proposals of these runs, in the caller's transaction; returns how many were similar.
+
+    Locks the runs first, as reviewers do: proposals first and their run last would deadlock with one.
+    """
+    wanted = sa.select(runs.c.id).where(runs.c.id.in_(sorted(run_ids))).order_by(runs.c.id)
+    connection.execute(wanted.with_for_update(key_share=True))
     flagged = sum(
         _flag(connection, finder, kind, kind.proposals.c.extraction_run_id.in_(run_ids)) for kind in KINDS.values()
     )
