@@ -127,19 +127,26 @@ def _rows(
         conditions.append(kind.similar.is_not(None))
     if wanted.run_id is not None:
         conditions.append(columns.extraction_run_id == wanted.run_id)
-    if after:
-        conditions.append(_beyond(columns[wanted.sort], columns.id, *after))
-    query = _selected(kind).where(*conditions).order_by(columns[wanted.sort].desc(), columns.id).limit(limit)
-    return [_item(kind, row) for row in connection.execute(query).mappings()]
+    query = _selected(kind).where(*conditions).order_by(columns[wanted.sort].desc(), columns.id)
+    found: list[dict[str, Any]] = []
+    for beyond in _beyond(columns[wanted.sort], columns.id, *after) if after else [sa.true()]:
+        rows = connection.execute(query.where(beyond).limit(limit - len(found))).mappings()
+        found += [_item(kind, row) for row in rows]
+        if len(found) == limit:
+            break
+    return found
 
 
 def _beyond(
     column: "sa.ColumnElement[Any]", key: "sa.ColumnElement[Any]", value: Any, last: UUID
-) -> sa.ColumnElement[bool]:
-    """What comes after the last row of a page, descending, then by id; rows without a value come first, as in the index."""
+) -> list[sa.ColumnElement[bool]]:
+    """What comes after the last row of a page, descending, then by id; rows without a value come first, as in the index.
+
+    The rest of its ties, then what is below: one condition for both would walk all ties from the first on.
+    """
     if value is None:
-        return sa.or_(column.is_not(None), key > last)
-    return sa.and_(column <= value, sa.or_(column < value, key > last))
+        return [sa.and_(column.is_(None), key > last), column.is_not(None)]
+    return [sa.and_(column == value, key > last), column < value]
 
 
 def _item(kind: Kind, row: sa.RowMapping) -> dict[str, Any]:
@@ -174,5 +181,5 @@ def _read_cursor(cursor: str, sort: Sort) -> tuple[Any, UUID]:
         elif value is not None:
             value = float(value)
         return value, UUID(last)
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise InvalidError("The cursor is none of this list. Take next_cursor of the page before, or none.") from error
