@@ -1,0 +1,1 @@
+"""Tests of the HTTP API in this process: the application's whole stack but the socket, on a real database."""
