@@ -1,0 +1,82 @@
+"""The API describes itself: every operation, every parameter that needs it, every error."""
+
+import json
+from typing import Any
+
+import pytest
+
+from knowledge_migration.knowledge.api.app import create_app
+from knowledge_migration.knowledge.options import ServiceOptions
+from knowledge_migration.knowledge.service import KnowledgeService
+from knowledge_migration_tests.knowledge.conftest import Told
+
+PROBLEM = {"$ref": "#/components/schemas/Problem"}
+EVERY = {"401", "403", "503"}
+MORE = {
+    "post /api/v1/knowledge/extract": {"404", "422", "429", "502"},
+    "post /api/v1/topics": {"409", "422"},
+    "get /api/v1/topics/{topic_id}": {"404", "422"},
+    "patch /api/v1/topics/{topic_id}": {"404", "409", "422"},
+    "post /api/v1/atoms": {"404", "422"},
+    "delete /api/v1/atoms/{atom_id}": {"404", "422"},
+    "post /api/v1/admin/config": {"409", "422"},
+    "get /api/v1/admin/config": set(),
+    "post /api/v1/knowledge/proposals/{proposal_id}/approve": {"404", "409", "422"},
+    "post /api/v1/knowledge/proposals/{proposal_id}/merge": {"404", "409", "422"},
+    "get /api/v1/knowledge/proposals": {"422"},
+    "get /api/v1/knowledge/runs/{run_id}": {"404", "422"},
+}
+
+
+SECRETS = {"reviewer_token": "a reviewer's long token", "admin_token": "an admin's long token, too"}
+
+
+@pytest.fixture(scope="module")
+def document() -> dict[str, Any]:
+    """The OpenAPI document; it needs no database."""
+    options = ServiceOptions(database_url="postgresql://knowledge:secret@db.example/knowledge", **SECRETS)
+    return create_app(KnowledgeService(options, Told())).openapi()
+
+
+def operations(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {
+        f"{method} {path}": operation for path, item in document["paths"].items() for method, operation in item.items()
+    }
+
+
+def test_every_operation_says_what_it_does(document: dict[str, Any]) -> None:
+    for name, operation in operations(document).items():
+        assert operation["summary"], name
+        assert operation["description"].endswith("."), name
+        assert set(operation["tags"]) <= {tag["name"] for tag in document["tags"]}, name
+    identities = [operation["operationId"] for operation in operations(document).values()]
+    assert len(identities) == len(set(identities))
+
+
+def test_every_error_is_documented_as_a_problem(document: dict[str, Any]) -> None:
+    for name, operation in operations(document).items():
+        for status, response in operation["responses"].items():
+            assert response["description"], (name, status)
+            if not status.startswith("2") and name != "get /health":
+                assert response["content"]["application/problem+json"]["schema"] == PROBLEM, (name, status)
+
+
+def test_the_errors_that_an_operation_has_are_documented(document: dict[str, Any]) -> None:
+    found = operations(document)
+    for name, operation in found.items():
+        if name.split()[1].startswith("/api/"):
+            assert set(operation["responses"]) >= EVERY, name
+    for name, more in MORE.items():
+        documented = {status for status in found[name]["responses"] if not status.startswith("2")}
+        assert documented == EVERY | more, name
+
+
+def test_every_operation_but_health_needs_a_token(document: dict[str, Any]) -> None:
+    without = [name for name, operation in operations(document).items() if not operation.get("security")]
+    assert without == ["get /health"]
+
+
+def test_no_secret_stands_in_the_document(document: dict[str, Any]) -> None:
+    text = json.dumps(document)
+    for secret in (*SECRETS.values(), "db.example", "postgresql"):
+        assert secret not in text
