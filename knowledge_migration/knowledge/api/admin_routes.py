@@ -1,6 +1,7 @@
 """The flags, health and metrics (strategy §7.3, §4.2)."""
 
 from fastapi import APIRouter, Depends, Response
+from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from knowledge_migration.knowledge import metrics
@@ -75,7 +76,9 @@ async def health(service: Service, response: Response) -> Health:
     )
 
 
-@status_router.get("/metrics", dependencies=[Depends(caller)], responses=responses(401, 403))
+@status_router.get(
+    "/metrics", dependencies=[Depends(caller)], response_class=PlainTextResponse, responses=responses(401, 403)
+)
 async def prometheus_metrics(service: Service) -> Response:
     """Prometheus metrics of this process, and the depth of the review queue."""
     try:

@@ -80,6 +80,11 @@ async def _invalid(_: Request, error: Exception) -> JSONResponse:
 
 async def _http(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
+    if error.status_code == HTTPStatus.BAD_REQUEST:  # FastAPI answers 422 to JSON that is cut off, but 400 to this
+        words = (
+            "The body cannot be read as JSON: it is not UTF-8, nested too deep, or holds a number of endless digits."
+        )
+        return _answer(InvalidError.status, InvalidError.title, words)
     return _answer(
         error.status_code, HTTPStatus(error.status_code).phrase, str(error.detail), dict(error.headers or {})
     )

@@ -114,14 +114,8 @@ def test_flags_that_nobody_could_write_down_are_refused(api: Client) -> None:
 
 
 def test_a_body_that_is_no_json_is_a_problem_of_the_caller(api: Client) -> None:
-    for body, status in (
-        (b'{"name":', 422),
-        (b"", 422),
-        (b"[]", 422),
-        (b'{"name": "\xff"}', 400),
-        (b"[" * 100_000, 400),
-    ):
-        problem(api.post("/topics", content=body, headers=JSON), status)
+    for body in (b'{"name":', b"", b"[]", b'{"name": "\xff"}', b"[" * 100_000, b'{"name": %s}' % (b"9" * 5_000)):
+        assert "body" in problem(api.post("/topics", content=body, headers=JSON), 422)
 
 
 def test_a_full_queue_says_when_to_come_back_and_writes_nothing(talk: Talk) -> None:
