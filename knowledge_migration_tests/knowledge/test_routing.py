@@ -24,7 +24,7 @@ ADMIN, USER = 7, next(user for user in range(1_000) if 2_000 <= bucket(user, ())
 
 
 @pytest.mark.parametrize("dual_write", [False, True])
-@pytest.mark.parametrize(("audience", "percentage"), itertools.product(("admins", "everyone"), (0, 10, 50, 100)))
+@pytest.mark.parametrize(("audience", "percentage"), list(itertools.product(("admins", "everyone"), (0, 10, 50, 100))))
 @pytest.mark.parametrize("user", [ADMIN, USER, None])
 @pytest.mark.parametrize("enabled", [False, True])
 def test_every_row_of_the_routing_table(
