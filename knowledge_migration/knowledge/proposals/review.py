@@ -38,8 +38,7 @@ from knowledge_migration.knowledge.tables import (
 
 Action = Literal["approve", "reject", "merge", "undo"]
 
-OPEN = ("pending", "parked")
-APPROVABLE = (*OPEN, "withdrawn")
+DECIDABLE = ("pending", "parked", "withdrawn")
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,7 @@ def approve(
     kind, proposal = locked(connection, proposal_id, reviewer)
     if proposal["status"] in APPROVED:
         return _as_it_is(connection, kind, proposal)
-    _refuse_unless(proposal, APPROVABLE, "approved")
+    _refuse_decided(proposal, "approved")
     if still_wanted and not still_wanted(proposal):
         return _as_it_is(connection, kind, proposal)
     entity_id, created = _make(connection, kind, proposal, by_a_person=status == "approved")
@@ -93,7 +92,7 @@ def reject(connection: sa.Connection, proposal_id: UUID, reviewer: Reviewer) -> 
     kind, proposal = locked(connection, proposal_id, reviewer)
     if proposal["status"] == "rejected":
         return _as_it_is(connection, kind, proposal)
-    _refuse_unless(proposal, OPEN, "rejected")
+    _refuse_decided(proposal, "rejected")
     _decide(connection, kind, proposal, reviewer, "reject", status="rejected")
     _audit(connection, kind, proposal, reviewer, "reject", {"status": "rejected"})
     return Decision(proposal_id, kind, "rejected", None, True)
@@ -104,7 +103,7 @@ def merge(connection: sa.Connection, proposal_id: UUID, into_entity_id: int, rev
     kind, proposal = locked(connection, proposal_id, reviewer)
     if proposal["status"] == "merged" and proposal[kind.similar.name] == into_entity_id:
         return _as_it_is(connection, kind, proposal)
-    _refuse_unless(proposal, OPEN, "merged")
+    _refuse_decided(proposal, "merged")
     target = (
         sa.select(kind.entities.c.id)
         .where(kind.entities.c.id == into_entity_id)
@@ -137,7 +136,7 @@ def undo(connection: sa.Connection, proposal_id: UUID, reviewer: Reviewer) -> De
     """
     kind, proposal = locked(connection, proposal_id, reviewer)
     status = proposal["status"]
-    if status in (*OPEN, "withdrawn"):
+    if status in DECIDABLE:
         return _as_it_is(connection, kind, proposal)
     own = _own_entity(connection, kind, proposal_id)
     if status in APPROVED and own is not None:
@@ -261,8 +260,8 @@ def locked(connection: sa.Connection, proposal_id: UUID, reviewer: Reviewer) -> 
     raise UnknownError(f"There is no proposal {proposal_id}.")
 
 
-def _refuse_unless(proposal: sa.RowMapping, allowed: tuple[str, ...], wanted: str) -> None:
-    if proposal["status"] not in allowed:
+def _refuse_decided(proposal: sa.RowMapping, wanted: str) -> None:
+    if proposal["status"] not in DECIDABLE:
         raise ConflictError(
             f"Proposal {proposal['id']} is {proposal['status'].replace('_', ' ')} and cannot be {wanted}; undo that first."
         )
