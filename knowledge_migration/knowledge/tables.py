@@ -282,6 +282,16 @@ feature_flags = sa.Table(
     sa.Column("version", _bigint, nullable=False, server_default=sa.text("1")),
 )
 
+knowledge_extraction_archive = sa.Table(
+    "knowledge_extraction_archive",
+    proposals,
+    sa.Column("id", UUID, primary_key=True),
+    sa.Column("archived_at", _timestamp, nullable=False, server_default=sa.text("now()")),
+    sa.Column("run", JSONB, nullable=False),
+    sa.Column("topic_proposals", JSONB, nullable=False),
+    sa.Column("atom_proposals", JSONB, nullable=False),
+)
+
 audit_log = sa.Table(
     "audit_log",
     evidence,
@@ -317,6 +327,22 @@ shadow_failure = sa.Table(
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("content", JSONB, nullable=False),
     sa.Column("repaired_at", _timestamp),
+)
+
+service_measurement = sa.Table(
+    "service_measurement",
+    evidence,
+    sa.Column("process", sa.Text, primary_key=True),
+    sa.Column("at", _timestamp, primary_key=True),
+    sa.Column("operation", sa.Text, primary_key=True),
+    sa.Column("mode", sa.Text, primary_key=True),
+    sa.Column("requests", _bigint, nullable=False),
+    sa.Column("errors", _bigint, nullable=False),
+    sa.Column("refused", _bigint, nullable=False),
+    sa.Column("pool_timeouts", _bigint, nullable=False),
+    sa.Column("log_seconds", _float, nullable=False),
+    sa.Column("log_seconds_squared", _float, nullable=False),
+    sa.Column("buckets", sa.ARRAY(_bigint), nullable=False),
 )
 
 LINK_COLUMNS: dict[str, tuple[sa.Column[object], ...]] = {

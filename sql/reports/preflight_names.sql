@@ -7,6 +7,7 @@ FROM (
     WHERE class.relnamespace = to_regnamespace('public')
       AND class.relname IN (
           'knowledge_extraction_runs', 'topic_proposals', 'atom_proposals', 'feature_flags',
+          'knowledge_extraction_archive',
           'idx_topics_migration', 'idx_atoms_migration', 'idx_topic_atoms_atom'
       )
     UNION ALL

@@ -37,7 +37,8 @@ from knowledge_migration.engine.schema.upgrade import (
 from knowledge_migration.engine.statements import statement, text_of
 
 PROPOSAL_TABLES = ("topic_proposals", "atom_proposals")
-TABLES = ("knowledge_extraction_runs", *PROPOSAL_TABLES, "feature_flags")
+ARCHIVE = "knowledge_extraction_archive"
+TABLES = ("knowledge_extraction_runs", *PROPOSAL_TABLES, "feature_flags", ARCHIVE)
 # A DELETE of a row that a proposal resembles clears the reference, which is an UPDATE, but not of the status.
 FROZEN: dict[str, LiteralString] = {
     "knowledge_extraction_runs": "INSERT",
@@ -60,6 +61,9 @@ def proposals_without_copy(connection: Connection) -> dict[str, int]:
     counts = {}
     for table in _present(connection, PROPOSAL_TABLES):
         row = connection.execute(statement("rollback/proposals_without_copy", table=f"public.{table}")).fetchone()
+        counts[table] = int(row["rows"]) if row else 0
+    for table in _present(connection, (ARCHIVE,)):
+        row = connection.execute(statement("rollback/archived_rows", table=f"public.{table}")).fetchone()
         counts[table] = int(row["rows"]) if row else 0
     return {table: count for table, count in counts.items() if count}
 

@@ -5,7 +5,7 @@ step that is already done is passed over after a crash, and which live tables it
 transactions are waited for instead of queued behind.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 LINK_COLUMN = "migrated_from_proposal_id"
@@ -169,6 +169,8 @@ STEPS: tuple[Step, ...] = (
     ),
     *_references("0006_validation", "validation"),
     *_service("0007_service"),
+    Step("0008_cutover", 1, "table", "migration.service_measurement", file="service_measurement"),
+    replace(*_new_tables("0008_cutover", ("knowledge_extraction_archive", "extraction_archive")), number=2),
 )
 
 EVIDENCE_REVISION = "0001_evidence"

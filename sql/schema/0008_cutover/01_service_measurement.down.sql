@@ -1,0 +1,2 @@
+-- Drops the measurements of the service.
+DROP TABLE migration.service_measurement;

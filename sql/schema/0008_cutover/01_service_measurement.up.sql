@@ -1,0 +1,17 @@
+-- What the processes of the service measured: requests, errors and times per process, operation and mode, some seconds a row.
+-- Times are kept as sums of logarithms (geometric means can be compared with their confidence interval) and as counts by
+-- bucket. A new table: no lock matters.
+CREATE TABLE migration.service_measurement (
+    process text NOT NULL,
+    at timestamptz NOT NULL,
+    operation text NOT NULL,
+    mode text NOT NULL,
+    requests bigint NOT NULL,
+    errors bigint NOT NULL,
+    refused bigint NOT NULL,
+    pool_timeouts bigint NOT NULL,
+    log_seconds double precision NOT NULL,
+    log_seconds_squared double precision NOT NULL,
+    buckets bigint[] NOT NULL,
+    PRIMARY KEY (at, process, operation, mode)
+);
