@@ -13,7 +13,7 @@ from sqlalchemy.engine import make_url
 from knowledge_migration.engine import embedded_server
 from knowledge_migration.engine.database import Database
 from knowledge_migration.knowledge.extraction.model import Extractor
-from knowledge_migration.knowledge.flags import FLAG_NAME, Flags
+from knowledge_migration.knowledge.flags import FLAG_NAME, RETIRED, Flags
 from knowledge_migration.knowledge.options import ServiceOptions
 from knowledge_migration.settings import Settings, SettingsError
 
@@ -43,7 +43,8 @@ def environment(settings: Settings) -> Environment:
 
 def initial_flags(settings: Settings) -> Flags:
     """The flags that the strategy's environment variables say, until somebody sets one."""
-    return Flags(**{name: getattr(settings, f"{FLAG_NAME}_{name}") for name in Flags().values})
+    named = (name for name in Flags().values if name != RETIRED)
+    return Flags(**{name: getattr(settings, f"{FLAG_NAME}_{name}") for name in named})
 
 
 def service_options(settings: Settings, database: Database) -> ServiceOptions:

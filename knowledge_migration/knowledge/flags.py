@@ -18,6 +18,7 @@ from knowledge_migration.knowledge.tables import audit_log, feature_flags
 FLAG_NAME = "knowledge_proposals"
 CHANNEL = "knowledge_flags"
 BUCKETS = 10_000
+RETIRED = "legacy_paths_retired"
 
 Mode = Literal["direct", "dual_write", "proposal"]
 State = Literal["off", "dual_write", "rollout", "rollout_without_dual_write", "full"]
@@ -65,6 +66,9 @@ class Flags(BaseModel):
         le=1,
         strict=False,
         description="Confidence from which a proposal is approved automatically.",
+    )
+    legacy_paths_retired: bool = Field(
+        default=False, description="Locked by phase 5: proposals only, for everyone; nothing writes directly any more."
     )
     version: int = Field(default=0, ge=0, alias="version", description="Raised by every change.")
 
@@ -170,6 +174,7 @@ def set_flags(
         )
     before = None if reset else flags_of(row)
     after = changed(before or initial, changes).model_copy(update={"version": row["version"] + 1})
+    _refuse_unlocking(row, after, changes)
     if before and before.version and before.values == after.values:
         return before
     connection.execute(
@@ -201,9 +206,25 @@ def changed(flags: Flags, changes: Mapping[str, Any]) -> Flags:
     if unknown:
         raise FlagsError(f"There is no flag {', '.join(unknown)}. The flags are {', '.join(flags.values)}.")
     try:
-        return Flags(**{**flags.values, **short})
+        after = Flags(**{**flags.values, **short})
     except ValidationError as error:
         raise FlagsError(f"The flags cannot be set so: {_words(error)}.") from error
+    if after.legacy_paths_retired and (after.state != "full" or after.dual_write):
+        raise FlagsError(
+            "Direct writes and dual write are retired (phase 5), so proposals have to stay on for everyone, without dual "
+            "write. To open the old paths again, set legacy_paths_retired=false in the same change, with the reason."
+        )
+    return after
+
+
+def _refuse_unlocking(row: sa.RowMapping, after: Flags, changes: Mapping[str, Any]) -> None:
+    """The lock of phase 5 opens only by its own name: no reset does it in passing."""
+    named = {name.removeprefix(_strategy_name("")) for name in changes}
+    if _values_of(row).get(RETIRED) is True and not after.legacy_paths_retired and RETIRED not in named:
+        raise FlagsError(
+            "Direct writes and dual write are retired (phase 5). To open the old paths again, name it: "
+            "legacy_paths_retired=false."
+        )
 
 
 def history(connection: sa.Connection, limit: int = 20) -> list[dict[str, Any]]:
