@@ -5,10 +5,12 @@ import os
 import socket
 from typing import Any
 
+import sqlalchemy as sa
 from psycopg.types.json import Jsonb
 
 from knowledge_migration.engine.database import Connection
 from knowledge_migration.engine.statements import text_of
+from knowledge_migration.knowledge.tables import audit_log
 
 
 def operator() -> str:
@@ -44,3 +46,20 @@ def record(
             "dagster_run_id": dagster_run_id,
         },
     )
+
+
+def record_beside(
+    transaction: sa.Connection,
+    action: str,
+    subject: str,
+    *,
+    reason: str | None = None,
+    before: Any = None,
+    after: Any = None,
+    actor: str | None = None,
+    dagster_run_id: str | None = None,
+) -> None:
+    """Writes one entry in a transaction of SQLAlchemy, beside what the functions of `knowledge` write there."""
+    values = {"actor": actor or operator(), "action": action, "subject": subject, "reason": reason}
+    values |= {name: value for name, value in (("before", before), ("after", after)) if value is not None}
+    transaction.execute(sa.insert(audit_log).values(**values, dagster_run_id=dagster_run_id))

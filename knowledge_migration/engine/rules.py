@@ -101,6 +101,12 @@ _PER_ENTITY: tuple[_Wording, ...] = (
         "Somebody changed them; roll the backfill back and run it again.",
     ),
     _Wording(
+        "no_pending_proposal_is_stranded",
+        "no_pending_{one}_proposal_is_stranded",
+        "While proposals are off, no proposal of {proposals} that was made in proposal mode waits for them.",
+        "`knowledge-migration rollback instant` again: it replays or parks what is stranded.",
+    ),
+    _Wording(
         "proposal_values_equal_the_entity",
         "{one}_proposal_values_equal_the_entity",
         "Proposal and row of {table} have equal values, NULL for NULL, unless the row was written to since.",

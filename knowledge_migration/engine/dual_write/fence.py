@@ -30,6 +30,7 @@ class FencePatience:
 
     seconds: float = 120.0
     live_seconds: float = 10.0
+    poll_seconds: float = POLL_SECONDS
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
 
@@ -57,7 +58,7 @@ def wait_for_obedience(connection: Connection, flags: Flags, patience: FencePati
             return live
         if patience.clock() >= until:
             raise BlockedError(_who_is_missing(missing, flags, patience))
-        patience.sleep(POLL_SECONDS)
+        patience.sleep(patience.poll_seconds)
 
 
 def drain(connection: Connection, patience: FencePatience) -> None:
@@ -71,7 +72,7 @@ def drain(connection: Connection, patience: FencePatience) -> None:
                 f"Transactions that began before the flags changed are still open after {patience.seconds:g} s: {who}. "
                 "What they write may follow the old flags. End them, or wait, then run this again; the flags stay set."
             )
-        patience.sleep(POLL_SECONDS)
+        patience.sleep(patience.poll_seconds)
 
 
 def prove(database: Database, flags: Flags, patience: FencePatience, *, dagster_run_id: str | None = None) -> Fence:

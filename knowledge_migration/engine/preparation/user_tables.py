@@ -10,7 +10,13 @@ from knowledge_migration.engine.database import Connection
 from knowledge_migration.engine.errors import MigrationError
 
 OWN_SCHEMA = "migration"
-OWN_TABLES = ("topic_proposals", "atom_proposals", "knowledge_extraction_runs", "feature_flags", "knowledge_extraction_archive")
+OWN_TABLES = (
+    "topic_proposals",
+    "atom_proposals",
+    "knowledge_extraction_runs",
+    "feature_flags",
+    "knowledge_extraction_archive",
+)
 LINK_COLUMNS = ("migrated_from_proposal_id", "migration_timestamp")
 
 

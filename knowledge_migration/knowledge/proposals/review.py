@@ -67,6 +67,7 @@ def approve(
     reviewer: Reviewer,
     *,
     status: Literal["approved", "auto_approved"] = "approved",
+    action: Literal["approve", "auto_approve", "replay"] | None = None,
     still_wanted: Callable[[sa.RowMapping], bool] | None = None,
 ) -> Decision:
     """Makes the proposal knowledge. With `still_wanted` the locked proposal is asked first, and left as it is if not."""
@@ -77,7 +78,7 @@ def approve(
     if still_wanted and not still_wanted(proposal):
         return _as_it_is(connection, kind, proposal)
     entity_id, created = _make(connection, kind, proposal, by_a_person=status == "approved")
-    action = "approve" if status == "approved" else "auto_approve"
+    action = action or ("approve" if status == "approved" else "auto_approve")
     match = {} if created else {kind.similar.name: entity_id, "similarity_score": 1.0, "similarity_type": "exact"}
     _decide(
         connection, kind, proposal, reviewer, action, status=status, entity_id=entity_id if created else None, **match
@@ -96,6 +97,20 @@ def reject(connection: sa.Connection, proposal_id: UUID, reviewer: Reviewer) -> 
     _decide(connection, kind, proposal, reviewer, "reject", status="rejected")
     _audit(connection, kind, proposal, reviewer, "reject", {"status": "rejected"})
     return Decision(proposal_id, kind, "rejected", None, True)
+
+
+def park(connection: sa.Connection, proposal_id: UUID, reviewer: Reviewer) -> Decision:
+    """Takes a pending proposal out of the queue without deciding about it; a reviewer can decide later."""
+    kind, proposal = locked(connection, proposal_id, reviewer)
+    if proposal["status"] == "parked":
+        return _as_it_is(connection, kind, proposal)
+    if proposal["status"] != "pending":
+        raise ConflictError(
+            f"Proposal {proposal_id} is {proposal['status'].replace('_', ' ')}; only pending ones are parked."
+        )
+    _decide(connection, kind, proposal, reviewer, "park", status="parked")
+    _audit(connection, kind, proposal, reviewer, "park", {"status": "parked"})
+    return Decision(proposal_id, kind, "parked", None, True)
 
 
 def merge(connection: sa.Connection, proposal_id: UUID, into_entity_id: int, reviewer: Reviewer) -> Decision:

@@ -1,0 +1,127 @@
+"""Pending proposals of proposal mode after proposals were switched off: replayed or parked, none forgotten (ERRATA C4).
+
+Their knowledge was never written, and direct mode does not know them. Replay does what direct mode would have done: what
+reaches its threshold becomes knowledge, an atom only if its topic has. Everything else is parked: out of the queue, still
+on record, and a reviewer can decide about it at any time. So is what a reviewer has taken back: that is a decision.
+
+Each proposal in a transaction of its own, which asks for the flags first: where proposals are on again nothing is stranded.
+Killed anywhere, a second run goes on.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from knowledge_migration.knowledge.errors import ConflictError, UnknownError
+from knowledge_migration.knowledge.flags import read_flags
+from knowledge_migration.knowledge.kinds import ATOM, KINDS, EntityType, Kind
+from knowledge_migration.knowledge.proposals.relations import standing_topics
+from knowledge_migration.knowledge.proposals.review import Reviewer, approve, locked, park
+from knowledge_migration.knowledge.tables import knowledge_extraction_runs as runs
+
+Outcome = Literal["replayed", "parked"]
+OnSettled = Callable[[EntityType, Outcome], None]
+
+
+@dataclass(frozen=True)
+class Stranded:
+    """How many pending proposals of proposal mode there are, and how many of them reach direct mode's threshold."""
+
+    waiting: dict[EntityType, int]
+    replayable: dict[EntityType, int]
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return sum(self.waiting.values())
+
+
+@dataclass(frozen=True)
+class Settled:
+    """What became of them, per kind of outcome; `enabled_again` if that ended because proposals are on."""
+
+    replayed: dict[EntityType, int]
+    parked: dict[EntityType, int]
+    enabled_again: bool = False
+
+
+def stranded(connection: sa.Connection, threshold: float) -> Stranded:
+    """What switching proposals off would strand, or has stranded. Reads only."""
+    waiting: dict[EntityType, int] = {}
+    replayable: dict[EntityType, int] = {}
+    for name, kind in KINDS.items():
+        reaching = sa.func.count().filter(_reaches(kind, threshold)).label("replayable")
+        counted = sa.select(sa.func.count().label("waiting"), reaching).select_from(kind.proposals)
+        row = connection.execute(_stranded(counted, kind)).one()
+        waiting[name], replayable[name] = row.waiting, row.replayable
+    return Stranded(waiting, replayable)
+
+
+def settle(
+    engine: sa.Engine, threshold: float, *, actor: str, reason: str, on_settled: OnSettled | None = None
+) -> Settled:
+    """Replays or parks every stranded proposal, topics first; stops where proposals are on again."""
+    transactions = engine.execution_options(isolation_level="READ COMMITTED")
+    reviewer = Reviewer(actor, notes=reason)
+    counts: Counter[tuple[EntityType, Outcome]] = Counter()
+    for name, kind in KINDS.items():
+        for proposal_id in _ids(transactions, kind):
+            with transactions.begin() as connection:
+                flags = read_flags(connection)
+                if flags and flags.enabled:
+                    return _settled(counts, enabled_again=True)
+                outcome = _settle_one(connection, proposal_id, threshold, reviewer)
+            if outcome:
+                counts[name, outcome] += 1
+                if on_settled:
+                    on_settled(name, outcome)
+    return _settled(counts)
+
+
+def _settle_one(connection: sa.Connection, proposal_id: UUID, threshold: float, reviewer: Reviewer) -> Outcome | None:
+    """What became of it; None where somebody has decided about it meanwhile."""
+    try:
+        kind, proposal = locked(connection, proposal_id, reviewer)
+        if proposal["status"] != "pending":
+            return None
+        if _direct_mode_would_write(connection, kind, proposal, threshold):
+            approve(connection, proposal_id, reviewer, status="auto_approved", action="replay")
+            return "replayed"
+        park(connection, proposal_id, reviewer)
+        return "parked"
+    except (ConflictError, UnknownError):
+        return None
+
+
+def _direct_mode_would_write(connection: sa.Connection, kind: Kind, proposal: sa.RowMapping, threshold: float) -> bool:
+    if proposal["confidence"] < threshold or proposal["review_action"] == "undo":
+        return False
+    return kind is not ATOM or bool(standing_topics(connection, proposal["proposed_topic_ids"] or ()))
+
+
+def _reaches(kind: Kind, threshold: float) -> sa.ColumnElement[bool]:
+    columns = kind.proposals.c
+    return sa.and_(columns.confidence >= threshold, columns.review_action.is_distinct_from("undo"))
+
+
+def _stranded(query: Any, kind: Kind) -> Any:
+    """Pending ones of runs in proposal mode; those of dual write wait for review as ever."""
+    query = query.join(runs, runs.c.id == kind.proposals.c.extraction_run_id)
+    return query.where(kind.proposals.c.status == "pending", runs.c.settings["mode"].astext == "proposal")
+
+
+def _ids(engine: sa.Engine, kind: Kind) -> Sequence[UUID]:
+    columns = kind.proposals.c
+    query = _stranded(sa.select(columns.id).select_from(kind.proposals), kind)
+    with engine.begin() as connection:
+        found: Sequence[UUID] = connection.execute(query.order_by(columns.created_at, columns.id)).scalars().all()
+    return found
+
+
+def _settled(counts: Counter[tuple[EntityType, Outcome]], *, enabled_again: bool = False) -> Settled:
+    replayed, parked = ({name: counts[name, outcome] for name in KINDS} for outcome in ("replayed", "parked"))
+    return Settled(replayed, parked, enabled_again)
