@@ -1,8 +1,6 @@
 """The service's Prometheus metrics: those of strategy §4.2 by their names there, and what a cutover has to watch."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -47,24 +45,9 @@ request_seconds = Histogram(
 )
 
 
-@dataclass
-class Timing:
-    """Which mode an extraction had in the end: a change of flags may change it under way."""
-
-    mode: Mode
-
-
-@contextmanager
-def timed_extraction(mode: Mode) -> Iterator[Timing]:
-    """Counts an extraction and its time by mode and outcome."""
-    import time
-
-    timing, started, outcome = Timing(mode), time.perf_counter(), "failed"
-    try:
-        yield timing
-        outcome = "completed"
-    finally:
-        extraction_seconds.labels(timing.mode, outcome).observe(time.perf_counter() - started)
+def count_extraction(mode: Mode, outcome: Literal["completed", "failed"], seconds: float) -> None:
+    """Counts an extraction and its time; the mode is the one it was written in, which a change of flags may have changed."""
+    extraction_seconds.labels(mode, outcome).observe(seconds)
 
 
 def count_written(written: Written) -> None:

@@ -8,6 +8,7 @@ sleeping process believes.
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -24,7 +25,15 @@ from knowledge_migration.knowledge.duplicates.finder import DuplicateFinder
 from knowledge_migration.knowledge.errors import ExtractionFailedError, KnowledgeError, UnavailableError, UnknownError
 from knowledge_migration.knowledge.extraction.model import Extraction, ExtractionError, Extractor, Message
 from knowledge_migration.knowledge.flag_watcher import FlagWatcher
-from knowledge_migration.knowledge.flags import Flags, route
+from knowledge_migration.knowledge.flags import Flags, Mode, route
+from knowledge_migration.knowledge.measurements import (
+    EXTRACTION,
+    Measurements,
+    Outcome,
+    forget_old_measurements,
+    outcome_of_status,
+    write_measurements,
+)
 from knowledge_migration.knowledge.options import ServiceOptions
 from knowledge_migration.knowledge.proposals.queue import admit
 from knowledge_migration.knowledge.proposals.similarity import due_runs, flag_runs
@@ -52,6 +61,7 @@ class KnowledgeService:
     options: ServiceOptions
     extractor: Extractor
     finder: DuplicateFinder = field(default_factory=DuplicateFinder)
+    measurements: Measurements = field(default_factory=Measurements)
     engine: AsyncEngine = field(init=False)
     _flagging: asyncio.Event = field(init=False, default_factory=asyncio.Event)
     watcher: FlagWatcher = field(init=False)
@@ -83,13 +93,15 @@ class KnowledgeService:
     async def running(self) -> AsyncIterator["KnowledgeService"]:
         """The service while it runs: it watches the flags, and ends what dead processes have left running."""
         async with self.watcher.running():
-            tasks = [asyncio.create_task(self._clean_up_for_ever()), asyncio.create_task(self._flag_for_ever())]
+            work = (self._clean_up_for_ever(), self._flag_for_ever(), self._measure_for_ever())
+            tasks = [asyncio.create_task(one) for one in work]
             try:
                 yield self
             finally:
                 for task in tasks:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
+                await _logging_failure(self._write_measurements())
                 await self.engine.dispose()
 
     async def in_transaction(
@@ -104,6 +116,7 @@ class KnowledgeService:
                 async with self.engine.begin() as connection:
                     return await connection.run_sync(work, *args, **kwargs)
             except sa.exc.TimeoutError as error:
+                self.measurements.pool_timed_out()
                 raise UnavailableError("All connections to the database are in use. Try again in a moment.") from error
             except sa.exc.DBAPIError as error:
                 if attempt + 1 == ATTEMPTS or not isinstance(error.orig, COLLISIONS):
@@ -115,13 +128,27 @@ class KnowledgeService:
         """Extracts knowledge from messages (strategy §7.2). Raises a `KnowledgeError`; nothing is written then."""
         flags = self.watcher.flags
         origin = self._origin(flags, tuple(dict.fromkeys(message_ids)), user_id)
-        with metrics.timed_extraction(origin.mode) as timing:
+        started, mode = time.perf_counter(), origin.mode
+        outcome: Outcome = "error"
+        try:
             written = await self._extract(flags, origin)
-            timing.mode = written.mode
+            mode, outcome = written.mode, "answered"
+        except KnowledgeError as error:
+            outcome = outcome_of_status(error.status)
+            raise
+        except asyncio.CancelledError:
+            outcome = "not counted"
+            raise
+        finally:
+            self._measured(mode, outcome, time.perf_counter() - started)
         metrics.count_written(written)
         if written.similarity_is_due:
             self._flagging.set()
         return written
+
+    def _measured(self, mode: Mode, outcome: Outcome, seconds: float) -> None:
+        metrics.count_extraction(mode, "completed" if outcome == "answered" else "failed", seconds)
+        self.measurements.count(EXTRACTION, mode, outcome, seconds)
 
     def _origin(self, flags: Flags, message_ids: tuple[int, ...], user_id: int | None) -> RunOrigin:
         mode = route(flags, user_id, message_ids)
@@ -203,7 +230,18 @@ class KnowledgeService:
     async def _clean_up_for_ever(self) -> None:
         while True:
             await _logging_failure(self.in_transaction(fail_abandoned_runs, 3 * self.options.writer_live_seconds))
+            await _logging_failure(self.in_transaction(forget_old_measurements))
             await asyncio.sleep(CLEANING_SECONDS)
+
+    async def _measure_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(self.options.measurement_seconds)
+            await _logging_failure(self._write_measurements())
+
+    async def _write_measurements(self) -> None:
+        with self.measurements.taken() as taken:
+            if taken:
+                await self.in_transaction(write_measurements, self.watcher.process, taken)
 
     def _flag_some(self) -> bool:
         """In a thread and on a connection of its own: comparing names would hold the event loop up."""

@@ -8,6 +8,7 @@ from fastapi import APIRouter, FastAPI, Request, Response
 
 from knowledge_migration.knowledge import metrics
 from knowledge_migration.knowledge.api import admin_routes, entity_routes, knowledge_routes, problems
+from knowledge_migration.knowledge.measurements import outcome_of_status
 from knowledge_migration.knowledge.service import KnowledgeService
 
 DESCRIPTION = """
@@ -21,6 +22,8 @@ Send `Authorization: Bearer TOKEN`. Where no token is set, only this machine is 
 document (RFC 9457) that says what to do.
 """
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+OPERATION_ROUTES = ("/health", "/metrics", "none")
+"""What monitoring asks, and what does not exist, says nothing about users."""
 TAGS = [
     {"name": "extraction", "description": "From messages to knowledge, and the record of it."},
     {"name": "proposals", "description": "What waits for review, and what became of it."},
@@ -52,7 +55,7 @@ def create_app(service: KnowledgeService) -> FastAPI:
     )
     app.state.service = service
     problems.install(app)
-    app.middleware("http")(_measured)
+    app.middleware("http")(_measuring(service))
     api = APIRouter(prefix="/api/v1")
     for router in (knowledge_routes.router, entity_routes.router, admin_routes.config_router):
         api.include_router(router)
@@ -61,17 +64,26 @@ def create_app(service: KnowledgeService) -> FastAPI:
     return app
 
 
-async def _measured(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-    """Counts each request by its route, never by its path: paths are endless, and so are invented methods."""
-    started, status = time.perf_counter(), 500
-    method = request.method if request.method in METHODS else "other"
-    try:
-        response = await call_next(request)
-        status = response.status_code
-        return response
-    finally:
-        route = getattr(request.scope.get("route"), "path", "none")
-        metrics.requests.labels(method, route, str(status)).inc()
-        metrics.request_seconds.labels(method, route).observe(time.perf_counter() - started)
-        if status >= 500:
-            metrics.request_errors.labels(method, route).inc()
+CallNext = Callable[[Request], Awaitable[Response]]
+
+
+def _measuring(service: KnowledgeService) -> Callable[[Request, CallNext], Awaitable[Response]]:
+    async def measured(request: Request, call_next: CallNext) -> Response:
+        """Counts each request by its route, never by its path: paths are endless, and so are invented methods."""
+        started, status = time.perf_counter(), 500
+        method = request.method if request.method in METHODS else "other"
+        try:
+            response = await call_next(request)
+            status = response.status_code
+            return response
+        finally:
+            route = getattr(request.scope.get("route"), "path", "none")
+            seconds = time.perf_counter() - started
+            metrics.requests.labels(method, route, str(status)).inc()
+            metrics.request_seconds.labels(method, route).observe(seconds)
+            if status >= 500:
+                metrics.request_errors.labels(method, route).inc()
+            if route not in OPERATION_ROUTES:
+                service.measurements.count(f"{method} {route}", "", outcome_of_status(status), seconds)
+
+    return measured
