@@ -4,7 +4,6 @@ Every command reads the settings from the environment (see `knowledge-migration 
 raises on purpose end it with exit code 1 and one sentence; nothing is half done then.
 """
 
-from pathlib import Path
 from typing import Annotated, NoReturn
 
 import psycopg
@@ -12,16 +11,8 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from knowledge_migration.commands import flags, service, traffic
-from knowledge_migration.commands.installation import (
-    DryRun,
-    Reason,
-    Yes,
-    console,
-    dagster_project,
-    installation,
-    project_directory,
-)
+from knowledge_migration.commands import cutover, flags, rollback, service, traffic
+from knowledge_migration.commands.installation import console, dagster_project, installation, project_directory
 from knowledge_migration.engine.errors import MigrationError
 from knowledge_migration.environment import process_variables
 from knowledge_migration.settings import current_settings
@@ -34,10 +25,10 @@ app = typer.Typer(
 )
 backfill_app = typer.Typer(help="Phase 3: try it, steer it while it runs.", no_args_is_help=True)
 quarantine_app = typer.Typer(help="Rows that cannot become a proposal as they are.", no_args_is_help=True)
-rollback_app = typer.Typer(help="The ways back; each prints its plan first.", no_args_is_help=True)
 app.add_typer(backfill_app, name="backfill")
 app.add_typer(quarantine_app, name="quarantine")
-app.add_typer(rollback_app, name="rollback")
+app.add_typer(rollback.app, name="rollback")
+app.add_typer(cutover.app, name="cutover")
 app.add_typer(flags.app, name="flags")
 app.add_typer(service.proposals_app, name="proposals")
 app.add_typer(service.dual_write_app, name="dual-write")
@@ -230,116 +221,6 @@ def quarantine_decide(
     with env.database.connect("quarantine") as connection:
         decide(connection, BY_NAME[entity].name, row_ids, decision, note=note)  # type: ignore[arg-type]
     console.print(f"Decided for {len(row_ids)} {entity}(s): {decision}. Complete the backfill again to act on it.")
-
-
-@rollback_app.command("backfill")
-def rollback_backfill_command(reason: Reason, yes: Yes = False, dry_run: DryRun = False) -> None:
-    """Undo phase 3: unlink and delete what the backfill made, and nothing else.
-
-    Example: knowledge-migration rollback backfill --reason "wrong batch" --dry-run
-    """
-    from knowledge_migration.engine.backfill.rollback import backfill_extent, rollback_backfill
-    from knowledge_migration.terminal import counting
-
-    _, env = installation()
-    with env.database.connect("backfill rollback") as connection:
-        extent = backfill_extent(connection)
-    console.print(f"Database {env.database.display}")
-    if not any(extent.values()):
-        console.print("The backfill has made no proposals here; there is nothing to take back.")
-        return
-    console.print(f"Would unlink and delete: {', '.join(f'{count:,} {name}' for name, count in extent.items())}")
-    if dry_run:
-        return
-    if not yes:
-        typer.confirm("Delete these proposals?", abort=True)
-    with counting(console, "rolling back", sum(extent.values())) as advance:
-        undone = rollback_backfill(env.database, reason=reason, on_rows=lambda _, rows: advance(rows))
-    console.print(
-        f"Deleted {sum(undone.deleted_proposals.values()):,} proposals in {undone.seconds:.1f} s "
-        f"({undone.rows_per_second:,.0f} rows/s)."
-    )
-
-
-@rollback_app.command("dual-write")
-def rollback_dual_write_command(reason: Reason, yes: Yes = False, dry_run: DryRun = False) -> None:
-    """Undo phase 2: dual write off, then its shadow proposals away; what reviewers decided, and what waits, stays.
-
-    Example: knowledge-migration rollback dual-write --reason "too slow" --dry-run
-    """
-    from knowledge_migration.defs.resources import backfill_limits, fence_patience
-    from knowledge_migration.engine.dual_write.rollback import dual_write_extent, rollback_dual_write
-    from knowledge_migration.environment import initial_flags
-    from knowledge_migration.terminal import counting
-
-    settings, env = installation()
-    with env.database.connect("dual write rollback") as connection:
-        extent = dual_write_extent(connection)
-    console.print(f"Database {env.database.display}")
-    console.print(
-        "Would switch dual write off, then unlink and delete: "
-        f"{', '.join(f'{count:,} {name}' for name, count in extent.shadows.items())}. Would keep: "
-        f"{', '.join(f'{count:,} pending {name}' for name, count in extent.pending.items())}, which exist nowhere else."
-    )
-    if dry_run:
-        return
-    if not yes:
-        typer.confirm("Switch dual write off and delete these proposals?", abort=True)
-    with counting(console, "rolling back", sum(extent.shadows.values())) as advance:
-        undone = rollback_dual_write(
-            env.database,
-            initial_flags(settings),
-            fence_patience(settings),
-            reason=reason,
-            limits=backfill_limits(settings),
-            on_rows=lambda _, rows: advance(rows),
-        )
-    console.print(
-        f"Dual write is off; deleted {sum(undone.deleted_proposals.values()):,} proposals in {undone.seconds:.1f} s."
-    )
-
-
-@rollback_app.command("schema")
-def rollback_schema_command(
-    reason: Reason,
-    export: Annotated[
-        Path | None, typer.Option(help="File for proposals that exist nowhere else (JSON lines).")
-    ] = None,
-    everything: Annotated[
-        bool, typer.Option("--all", help="Remove our own schema `migration` with the evidence too.")
-    ] = False,
-    yes: Yes = False,
-    dry_run: DryRun = False,
-) -> None:
-    """Undo phase 1: drop the proposal tables and the link columns; roll the backfill back first.
-
-    Example: knowledge-migration rollback schema --reason "postponed" --export proposals.jsonl
-    """
-    from knowledge_migration.defs.resources import lock_limits
-    from knowledge_migration.engine.schema.rollback import proposals_without_copy, rollback_schema
-    from knowledge_migration.engine.schema.upgrade import current_revision, downgrade
-
-    settings, env = installation()
-    with env.database.connect("schema rollback") as connection:
-        revision = current_revision(connection) or "none"
-        precious = proposals_without_copy(connection)
-    console.print(f"Database {env.database.display}, schema revision {revision}")
-    if revision == "none":
-        console.print("The schema phase has not been run here; there is nothing to take back.")
-        return
-    console.print(
-        "Would drop knowledge_extraction_runs, topic_proposals, atom_proposals, feature_flags and the link columns"
-        f"{' and the schema migration' if everything else ''}; proposals that exist nowhere else: {precious or 'none'}"
-    )
-    if dry_run:
-        return
-    if not yes:
-        typer.confirm("Drop them?", abort=True)
-    limits = lock_limits(settings)
-    undone = rollback_schema(env.database, limits, reason=reason, export_to=export)
-    if everything:
-        downgrade(env.database, limits, to=None)
-    console.print(f"Schema rolled back in {undone.change.seconds:.1f} s; {undone.exported_rows} rows exported.")
 
 
 if __name__ == "__main__":

@@ -5,10 +5,19 @@ from typing import Any
 
 import dagster as dg
 
-from knowledge_migration.defs import backfill, dual_write, operations, preparation, schema
+from knowledge_migration.defs import (
+    backfill,
+    cutover,
+    dual_write,
+    operations,
+    preparation,
+    rollbacks,
+    schema,
+    sensors,
+)
 from knowledge_migration.defs.resources import Migration
 
-PHASES = (preparation, schema, dual_write, backfill)
+PHASES = (preparation, schema, dual_write, backfill, cutover)
 
 
 def build_defs(overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
@@ -23,8 +32,11 @@ def build_defs(overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
             backfill.plan_job,
             *backfill.partition_jobs,
             backfill.completion_job,
+            cutover.job,
+            *rollbacks.JOBS,
             *operations.JOBS,
         ],
+        sensors=sensors.SENSORS,
         resources={"migration": Migration(), **(overrides or {})},
         # the heavy work is SQL in the server; a process per step would cost 2-3 s each and gain nothing
         executor=dg.in_process_executor,

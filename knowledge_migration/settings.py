@@ -4,16 +4,29 @@ A setting's environment variable is its name in capitals; a `.env` file in the w
 of the strategy (its §7.1 and appendix B) are kept as they are. An invalid value is refused at start with its name.
 """
 
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
+from knowledge_migration.engine.cutover.gates import BreachAction, Gate
 from knowledge_migration.engine.errors import MigrationError
+from knowledge_migration.knowledge.stages import Stage
+from knowledge_migration.thresholds import BAKE_MINUTES, GATES
 
 LARGEST_MILLISECONDS = 2**31 - 1  # PostgreSQL's limit for a timeout
 
@@ -44,6 +57,22 @@ def _place(url: SecretStr) -> tuple[object, ...]:
 
 
 PostgresUrl = Annotated[SecretStr | None, AfterValidator(_postgresql_url)]
+
+
+class GateChange(BaseModel):
+    """What may be changed of one line of the threshold table; what is not named stays."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    threshold: float = 0.0
+    upper: float | None = None
+    window_minutes: float = Field(default=1.0, gt=0)
+    minimum_sample: int = Field(default=1, ge=0)
+    passes_in_a_row: int = Field(default=1, ge=1)
+    stages: tuple[Stage, ...] = ()
+    limit_seconds: float | None = Field(default=None, gt=0)
+    breach: float | None = None
+    on_breach: BreachAction | None = None
 
 
 class Settings(BaseSettings):
@@ -180,6 +209,46 @@ class Settings(BaseSettings):
         default=60, ge=10, description="Extractions measured in each of the two modes, in turn; all are taken back."
     )
 
+    # --- phase 4 (strategy §6, §8, §9.3, §11.1) -------------------------------------------------------------------
+    cutover_gates: dict[str, GateChange] = Field(
+        default_factory=dict,
+        description=(
+            "Changes of the threshold table (`knowledge-migration cutover gates` shows it), as JSON: "
+            '{"api_error_rate": {"minimum_sample": 1000}}.'
+        ),
+    )
+    cutover_bake_minutes: dict[Stage, float] = Field(
+        default_factory=dict,
+        description="How long the state before must have stood, per stage promoted to, where it is not a day.",
+    )
+    cutover_evaluation_seconds: float = Field(
+        default=60.0, gt=0, description="How far apart two verdicts of a gate lie to count as two in a row."
+    )
+    cutover_check_max_age_minutes: float = Field(
+        default=60.0, gt=0, description="An integrity check older than this does not let a stage be promoted."
+    )
+    cutover_automatic_promotion: bool = Field(
+        default=False,
+        description="Let the sensor cutover_promotion start the next stage itself when nothing is missing.",
+    )
+    cutover_rollback_window_hours: float = Field(
+        default=336.0,
+        gt=0,
+        description="How long full cutover must stand before dual write may be switched off; two weeks.",
+    )
+    drill_max_age_days: float = Field(
+        default=7.0, gt=0, description="A rollback drill older than this does not let a stage be promoted."
+    )
+    guard_threshold_floor: float = Field(
+        default=0.8, ge=0, le=1, description="The guard never lowers the threshold of automatic approval below this."
+    )
+    guard_relief_minutes: float = Field(
+        default=30.0, gt=0, description="How long the guard waits before it lowers that threshold again."
+    )
+    straggler_minutes: float = Field(
+        default=10.0, gt=0, description="A row without its proposal for this long was left so by an old writer."
+    )
+
     # --- the knowledge service ----------------------------------------------------------------------------------
     knowledge_service_url: str | None = Field(
         default=None,
@@ -242,6 +311,32 @@ class Settings(BaseSettings):
         if url and migrated and _place(url) == _place(migrated):
             raise ValueError("is the database to migrate; Dagster's tables need a database of their own")
         return url
+
+    @field_validator("cutover_gates")
+    @classmethod
+    def _known_gates(cls, changes: dict[str, GateChange]) -> dict[str, GateChange]:
+        """Refuses a gate that does not exist: a misspelt one would change nothing, silently."""
+        unknown = sorted(changes.keys() - {gate.metric for gate in GATES})
+        if unknown:
+            raise ValueError(
+                f"names no gate: {', '.join(unknown)}; there are {', '.join(gate.metric for gate in GATES)}"
+            )
+        return changes
+
+    @property
+    def gates(self) -> tuple[Gate, ...]:
+        """The threshold table with its changes."""
+        return tuple(
+            replace(gate, **self.cutover_gates[gate.metric].model_dump(exclude_unset=True))
+            if gate.metric in self.cutover_gates
+            else gate
+            for gate in GATES
+        )
+
+    @property
+    def bake_minutes(self) -> dict[Stage, float]:
+        """How long the state before each stage must have stood."""
+        return {**BAKE_MINUTES, **self.cutover_bake_minutes}
 
     @property
     def home(self) -> Path:

@@ -7,7 +7,7 @@ the requests are beyond it, which has a confidence interval.
 """
 
 from knowledge_migration.engine.cutover.gates import Gate
-from knowledge_migration.knowledge.stages import STAGES
+from knowledge_migration.knowledge.stages import STAGES, Stage
 
 DAY, HOUR = 24 * 60.0, 60.0
 PROPOSALS_FLOW = STAGES[1:]
@@ -80,5 +80,5 @@ GATES: tuple[Gate, ...] = (
     ),
 )  # fmt: skip
 
-BAKE_MINUTES: dict[str, float] = {"internal_beta": DAY, "gradual_rollout": DAY, "full_cutover": DAY}
+BAKE_MINUTES: dict[Stage, float] = {"internal_beta": DAY, "gradual_rollout": DAY, "full_cutover": DAY}
 """How long the state before must have stood when a stage is promoted to: dual write, then a day per stage (§6.1)."""

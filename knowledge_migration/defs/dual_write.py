@@ -7,7 +7,6 @@ import dagster as dg
 from knowledge_migration.defs import reporting
 from knowledge_migration.defs.resources import Migration
 from knowledge_migration.engine.dual_write import consistency, fence, probe, switch
-from knowledge_migration.engine.dual_write.rollback import rollback_dual_write
 
 GROUP = "phase_2_dual_write"
 
@@ -125,36 +124,6 @@ def extraction_still_works(migration: Migration) -> dg.AssetCheckResult:
         description=f"The service answers, and an extraction in {found.mode.replace('_', ' ')} mode succeeded.",
         metadata={"health": reporting.plain(health), **reporting.plain(vars(found))},
     )
-
-
-class DualWriteRollbackConfig(dg.Config):
-    """Why dual write is taken back; it goes to the audit log."""
-
-    reason: str
-
-
-@dg.op
-def remove_dual_write(context: dg.OpExecutionContext, config: DualWriteRollbackConfig, migration: Migration) -> None:
-    """Switches dual write off and removes its shadow proposals."""
-    with reporting.failing_clearly():
-        undone = rollback_dual_write(
-            migration.database,
-            migration.initial_flags,
-            migration.fence_patience,
-            reason=config.reason,
-            limits=migration.backfill_limits,
-            dagster_run_id=context.run_id,
-        )
-    context.add_output_metadata(reporting.plain(vars(undone)))
-
-
-@dg.job(
-    name="rollback_dual_write",
-    description="Way back from phase 2: dual write off, its shadow proposals removed; what reviewers decided stays.",
-)
-def rollback_dual_write_job() -> None:
-    """One op; see `engine.dual_write.rollback`."""
-    remove_dual_write()
 
 
 ASSETS = [feature_flag_store, dual_write_mode, dual_write_probe]

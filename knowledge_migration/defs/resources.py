@@ -2,11 +2,14 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from functools import cached_property
 
 import dagster as dg
 
 from knowledge_migration.engine.backfill.control import Limits
+from knowledge_migration.engine.cutover.guard import GuardRules
+from knowledge_migration.engine.cutover.readiness import CutoverRules
 from knowledge_migration.engine.database import Database
 from knowledge_migration.engine.dual_write.fence import FencePatience
 from knowledge_migration.engine.dual_write.probe import ServiceAddress
@@ -81,6 +84,20 @@ class Migration(dg.ConfigurableResource):
         return fence_patience(self.settings)
 
     @property
+    def cutover_rules(self) -> CutoverRules:
+        """What a promotion needs."""
+        return cutover_rules(self.settings)
+
+    @property
+    def guard_rules(self) -> GuardRules:
+        """What the rollback guard may do."""
+        return GuardRules(self.settings.guard_threshold_floor, self.settings.guard_relief_minutes)
+
+    def now(self) -> datetime:
+        """The time of day; tests put another one in its place."""
+        return datetime.now(UTC)
+
+    @property
     def backfill_limits(self) -> Limits:
         """How the backfill may run."""
         return backfill_limits(self.settings)
@@ -111,6 +128,21 @@ def service_address(settings: Settings) -> ServiceAddress:
         )
     token = settings.knowledge_api_admin_token or settings.knowledge_api_reviewer_token
     return ServiceAddress(settings.knowledge_service_url, token.get_secret_value() if token else None)
+
+
+def cutover_rules(settings: Settings) -> CutoverRules:
+    """The rules of the cutover that the settings name."""
+    return CutoverRules(
+        gates=settings.gates,
+        bake_minutes=settings.bake_minutes,
+        spacing_seconds=settings.cutover_evaluation_seconds,
+        check_max_age_minutes=settings.cutover_check_max_age_minutes,
+        backup_max_age_hours=settings.backup_max_age_hours,
+        drill_max_age_days=settings.drill_max_age_days,
+        rollback_window_hours=settings.cutover_rollback_window_hours,
+        live_seconds=settings.writer_live_seconds,
+        direct_threshold=settings.knowledge_direct_threshold,
+    )
 
 
 def backfill_limits(settings: Settings) -> Limits:

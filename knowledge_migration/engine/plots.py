@@ -16,6 +16,7 @@ WIDTH = 520
 ROW_HEIGHT = 22
 
 EFFECT_COLOURS = {"blocks": "#B91C1C", "quarantines": "#D97706", "accepted": "#64748B"}
+VERDICT_COLOURS = {"pass": "#0F766E", "inconclusive": "#D97706", "fail": "#B91C1C"}
 MEASURE_COLOURS = {"median": "#0F766E", "p95": "#2563EB", "p99": "#D97706", "max": "#B91C1C"}
 
 _ONE_TWO_FIVE = [float(f"{digit}e{power}") for power in range(-3, 5) for digit in (1, 2, 5)]
@@ -78,6 +79,31 @@ def latency_percentiles(frame: "pd.DataFrame") -> bytes:
     spans = base.mark_line(color="#CBD5E1", strokeWidth=3).encode(detail="label:N")
     samples = f"{int(frame['samples'].min()):,} samples a query"
     return _png(alt.layer(spans, points), f"Latency of the endpoint queries, {samples}", 2 * len(frame))
+
+
+def verdicts_over_time(frame: "pd.DataFrame") -> bytes:
+    """Each verdict of each gate as a point in time; the frame of `cutover.evaluation.history`."""
+    import altair as alt
+
+    if frame.empty:
+        frame = frame.reindex([0]).assign(metric="no gate was evaluated yet", verdict="inconclusive")
+    rows = frame.assign(label=frame["metric"].str.replace("_", " "))
+    drawn = rows[["at", "label", "verdict"]].drop_duplicates()
+    chart = (
+        alt.Chart(drawn)
+        .mark_point(filled=True, size=60, opacity=0.8)
+        .encode(
+            y=alt.Y("label:N", title=None, axis=alt.Axis(labelLimit=340, ticks=False, grid=True)),
+            x=alt.X("at:T", title="when (UTC)"),
+            color=alt.Color(
+                "verdict:N",
+                title="verdict",
+                scale=alt.Scale(domain=list(VERDICT_COLOURS), range=list(VERDICT_COLOURS.values())),
+                legend=alt.Legend(orient="top"),
+            ),
+        )
+    )
+    return _png(chart, "Verdicts of the gates", drawn["label"].nunique())
 
 
 def _by_effect(rows: "pd.DataFrame") -> list[str]:

@@ -37,6 +37,7 @@ from knowledge_migration.knowledge.measurements import (
 from knowledge_migration.knowledge.options import ServiceOptions
 from knowledge_migration.knowledge.proposals.queue import admit
 from knowledge_migration.knowledge.proposals.similarity import due_runs, flag_runs
+from knowledge_migration.knowledge.proposals.stranded import settle
 from knowledge_migration.knowledge.tables import messages, users
 from knowledge_migration.knowledge.writing.modes import Written, write_extraction
 from knowledge_migration.knowledge.writing.runs import RunOrigin, fail_abandoned_runs, fail_run, open_run
@@ -45,6 +46,7 @@ ATTEMPTS = 4
 CLEANING_SECONDS = 30.0
 FLAGGING_PAUSE_SECONDS = 0.25
 FLAGGED_AT_ONCE = 20
+SETTLING_ROUNDS, SETTLING_PAUSE_SECONDS = 3, 2.0
 COLLISIONS = (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure, psycopg.errors.ForeignKeyViolation)
 LARGEST_ID = 2**63 - 1
 
@@ -64,6 +66,7 @@ class KnowledgeService:
     measurements: Measurements = field(default_factory=Measurements)
     engine: AsyncEngine = field(init=False)
     _flagging: asyncio.Event = field(init=False, default_factory=asyncio.Event)
+    _settling: set[asyncio.Task[None]] = field(init=False, default_factory=set)
     watcher: FlagWatcher = field(init=False)
 
     def __post_init__(self) -> None:
@@ -98,9 +101,9 @@ class KnowledgeService:
             try:
                 yield self
             finally:
-                for task in tasks:
+                for task in (*tasks, *self._settling):
                     task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
+                await asyncio.gather(*tasks, *self._settling, return_exceptions=True)
                 await _logging_failure(self._write_measurements())
                 await self.engine.dispose()
 
@@ -252,6 +255,23 @@ class KnowledgeService:
             if run_ids:
                 flag_runs(connection, self.finder, run_ids)
         return bool(run_ids)
+
+    def settle_later(self, actor: str, reason: str) -> None:
+        """Replays or parks, in the background, what switching proposals off has stranded; the next way back would, too."""
+        task = asyncio.create_task(self._settle(actor, reason))
+        self._settling.add(task)
+        task.add_done_callback(self._settling.discard)
+
+    async def _settle(self, actor: str, reason: str) -> None:
+        """More than once: transactions older than the flip may still write proposals."""
+        for _ in range(SETTLING_ROUNDS):
+            await _logging_failure(asyncio.to_thread(self._settle_once, actor, reason))
+            await asyncio.sleep(SETTLING_PAUSE_SECONDS)
+
+    def _settle_once(self, actor: str, reason: str) -> None:
+        connect_args = self._connect_args("knowledge way back")
+        engine = sa.create_engine(self._url, poolclass=sa.NullPool, connect_args=connect_args)
+        settle(engine, self.options.direct_threshold, actor=actor, reason=reason)
 
     async def _flag_for_ever(self) -> None:
         """Flags what is similar after extractions, many at a time; first what an earlier process owed."""

@@ -31,9 +31,9 @@ STAGE_FLAGS: Mapping[Stage, Mapping[str, Any]] = {
         "auto_approve_high_confidence": True,
         "auto_approve_threshold": 0.95,
     },
-    "full_cutover": {"enabled": True, "audience": "everyone", "cutover_percentage": 100},
+    "full_cutover": {"enabled": True, "dual_write": True, "audience": "everyone", "cutover_percentage": 100},
 }
-"""Dual write stays on in the last stage, so that a way back exists, until the rollback window has closed."""
+"""Dual write stays on in the last stage, so that a way back exists; it goes off when the rollback window has closed."""
 
 
 def stage_of(flags: Flags) -> Stage | None:

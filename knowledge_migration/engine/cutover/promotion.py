@@ -7,6 +7,7 @@ records it.
 
 import time
 from dataclasses import dataclass
+from typing import Any
 
 from knowledge_migration.engine import audit, evidence
 from knowledge_migration.engine.cutover.position import position
@@ -52,7 +53,6 @@ def promote(
     reason: str,
     override_reason: str | None = None,
     admin_user_ids: tuple[int, ...] | None = None,
-    close_dual_write: bool = False,
     actor: str | None = None,
     dagster_run_id: str | None = None,
 ) -> Promotion:
@@ -63,11 +63,11 @@ def promote(
     """
     overridden = _overridden(ready, override_reason)
     started = time.perf_counter()
-    changes = {**STAGE_FLAGS[ready.stage]}
+    changes: dict[str, Any] = {**STAGE_FLAGS[ready.stage]}
     if admin_user_ids is not None and ready.stage == "internal_beta":
         changes["admin_user_ids"] = admin_user_ids
-    if close_dual_write and ready.stage == "full_cutover":
-        changes["dual_write"] = False
+    if ready.stage == "full_cutover":
+        changes["dual_write"] = not ready.window_closed
     with database.connect(WORK) as connection, exclusive(connection, WORK):
         before, who = ready.position.flags, actor or audit.operator()
         words = reason if override_reason is None else f"{reason}; overridden because {override_reason}"
@@ -107,6 +107,9 @@ def promote(
             "overridden": list(overridden),
             "verdicts": [one.as_row() for one in ready.evaluations],
         }
+        known = evidence.latest(connection, EVIDENCE)
+        if known and (known.content["stage"], known.content["flag_version"]) == (ready.stage, after.version):
+            return Promotion(ready.stage, before, after, processes, seconds, overridden)
         with connection.transaction():
             evidence.record(connection, EVIDENCE, content, dagster_run_id=dagster_run_id)
             audit.record(

@@ -4,7 +4,7 @@ Reads, and writes nothing but the verdicts of the gates. A thing that cannot be 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -26,15 +26,16 @@ class CutoverRules:
     """What the settings say about the cutover; times in their units.
 
     `bake_minutes` is how long the state before a stage must have stood; `spacing_seconds` how far two verdicts lie
-    apart to count as two.
+    apart to count as two, `rollback_window_hours` how long full cutover must stand until dual write is switched off.
     """
 
     gates: tuple[Gate, ...]
-    bake_minutes: Mapping[str, float]
+    bake_minutes: Mapping[Stage, float]
     spacing_seconds: float = 60.0
     check_max_age_minutes: float = 60.0
     backup_max_age_hours: float = 24.0
     drill_max_age_days: float = 7.0
+    rollback_window_hours: float = 336.0
     live_seconds: float = 10.0
     direct_threshold: float = 0.7
 
@@ -75,7 +76,8 @@ class Readiness:
     stage: Stage
     position: Position
     requirements: tuple[Requirement, ...]
-    evaluations: tuple[Evaluation, ...] = field(default=())
+    evaluations: tuple[Evaluation, ...] = ()
+    window_closed: bool = False
 
     @property
     def missing(self) -> tuple[Requirement, ...]:
@@ -121,7 +123,8 @@ def readiness(
             _asked("verified backup", lambda: _backup(connection, rules, now)),
             _asked("rollback drill", lambda: _drill(connection, rules)),
         )
-    return Readiness(stage, standing, found, tuple(judged))
+    closed = standing.state == stage == "full_cutover" and standing.hours(now) >= rules.rollback_window_hours
+    return Readiness(stage, standing, found, tuple(judged), closed)
 
 
 def _asked(name: str, ask: Callable[[], Requirement]) -> Requirement:
@@ -205,4 +208,7 @@ def _backup(connection: Connection, rules: CutoverRules, now: datetime) -> Requi
 
 
 def _drill(connection: Connection, rules: CutoverRules) -> Requirement:
-    raise NotImplementedError
+    found = evidence.require(
+        connection, "rollback_drill", made_by="asset rollback_drill", max_age_hours=24 * rules.drill_max_age_days
+    )
+    return Requirement("rollback drill", found.content.get("well") is True, "to be replaced.")

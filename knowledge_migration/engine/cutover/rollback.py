@@ -9,19 +9,17 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-import sqlalchemy as sa
-
 from knowledge_migration.engine import audit
 from knowledge_migration.engine.database import Database
 from knowledge_migration.engine.dual_write.fence import FencePatience, drain, live_writers, wait_for_obedience
 from knowledge_migration.engine.errors import BlockedError, PreconditionError
-from knowledge_migration.knowledge.flags import Flags, FlagsError, changed, read_flags, set_flags
+from knowledge_migration.knowledge.flags import Flags, FlagsError, changed, read_flags
+from knowledge_migration.knowledge.going_back import flip
 from knowledge_migration.knowledge.proposals.stranded import OnSettled, Settled, Stranded, settle, stranded
 from knowledge_migration.knowledge.stages import FlagRollback, rollback_flags
 
 NOTHING_STRANDED = Settled({}, {})
 DIRECT_THRESHOLD = 0.7
-FLIP_LOCK = 0x6B6E6F77_666C6970
 
 OnObeyed = Callable[[float, int], None]
 
@@ -132,35 +130,17 @@ def _flip(
     expected_version: int | None,
     dagster_run_id: str | None,
 ) -> tuple[Flags, Flags]:
-    who = actor or audit.operator()
     try:
         with database.begin() as transaction:
-            transaction.execute(sa.select(sa.func.pg_advisory_xact_lock(FLIP_LOCK)))
-            before = read_flags(transaction) or initial
-            changes = rollback_flags(before, way)
-            if not changes:
-                return before, before
-            after = set_flags(
+            return flip(
                 transaction,
-                changes,
+                way,
                 initial=initial,
-                actor=who,
+                actor=actor or audit.operator(),
                 reason=reason,
                 expected_version=expected_version,
                 dagster_run_id=dagster_run_id,
             )
-            if after != before:
-                audit.record_beside(
-                    transaction,
-                    f"rollback {way}",
-                    "phase 4",
-                    before=before.values,
-                    after=after.values,
-                    reason=reason,
-                    actor=who,
-                    dagster_run_id=dagster_run_id,
-                )
-            return before, after
     except FlagsError as error:
         raise PreconditionError(str(error)) from error
 

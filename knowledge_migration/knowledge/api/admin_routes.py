@@ -7,15 +7,20 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from knowledge_migration.knowledge import metrics
 from knowledge_migration.knowledge.api.access import Admin, admin, caller
 from knowledge_migration.knowledge.api.context import Service
-from knowledge_migration.knowledge.api.models import FlagsChange, FlagsNow, Health
+from knowledge_migration.knowledge.api.models import FlagsChange, FlagsNow, Health, RollbackRequest, RollbackResult
 from knowledge_migration.knowledge.api.problems import responses
 from knowledge_migration.knowledge.errors import UnavailableError
 from knowledge_migration.knowledge.flags import Flags, set_flags
+from knowledge_migration.knowledge.going_back import flip
 from knowledge_migration.knowledge.health import MigrationState, migration_state
+from knowledge_migration.knowledge.proposals.stranded import stranded
 from knowledge_migration.knowledge.service import KnowledgeService
 
 config_router = APIRouter(
     prefix="/admin/config", tags=["admin"], dependencies=[Depends(admin)], responses=responses(401, 403, 503)
+)
+rollback_router = APIRouter(
+    prefix="/admin/rollback", tags=["admin"], dependencies=[Depends(admin)], responses=responses(401, 403, 503)
 )
 status_router = APIRouter(tags=["operation"])
 
@@ -46,6 +51,27 @@ async def reload_config(service: Service) -> FlagsNow:
     """Reads the flags from the database now. Not needed in the ordinary way: every change is seen within a second."""
     await service.watcher.reload()
     return _now(service)
+
+
+@rollback_router.post("", responses=responses(409, 422))
+async def go_back(service: Service, who: Admin, wanted: RollbackRequest) -> RollbackResult:
+    """Goes back by flags, for every process within a second: `instant` switches proposals off, `partial` leaves a tenth.
+
+    What is stranded by `instant` is replayed or parked in the background.
+    """
+    before, after = await service.in_transaction(
+        flip,
+        wanted.way,
+        initial=service.options.initial_flags,
+        actor=who.name,
+        reason=wanted.reason,
+        expected_version=wanted.expected_version,
+    )
+    await service.watcher.reload()
+    waiting = await service.in_transaction(stranded, service.options.direct_threshold)
+    if not after.enabled:
+        service.settle_later(who.name, wanted.reason)
+    return RollbackResult(before=before, after=after, state=after.state, stranded=0 if after.enabled else waiting.total)
 
 
 def _now(service: KnowledgeService) -> FlagsNow:

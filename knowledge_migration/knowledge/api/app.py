@@ -57,7 +57,12 @@ def create_app(service: KnowledgeService) -> FastAPI:
     problems.install(app)
     app.middleware("http")(_measuring(service))
     api = APIRouter(prefix="/api/v1")
-    for router in (knowledge_routes.router, entity_routes.router, admin_routes.config_router):
+    for router in (
+        knowledge_routes.router,
+        entity_routes.router,
+        admin_routes.config_router,
+        admin_routes.rollback_router,
+    ):
         api.include_router(router)
     app.include_router(api)
     app.include_router(admin_routes.status_router)

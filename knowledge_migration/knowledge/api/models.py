@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from knowledge_migration.knowledge.extraction.model import AtomType
 from knowledge_migration.knowledge.flags import Flags, Mode, State
 from knowledge_migration.knowledge.kinds import EntityType
+from knowledge_migration.knowledge.stages import FlagRollback
 
 LONGEST_TEXT = 100_000
 DEEPEST_JSON = 100
@@ -277,6 +278,27 @@ class FlagsChange(_Body):
     flags: Meta = Field(min_length=1)
     reason: Annotated[str, StringConstraints(min_length=1, max_length=2_000), AfterValidator(_storable)]
     expected_version: int | None = Field(default=None, ge=0, le=2**63 - 1, description="Refuse if somebody was faster.")
+
+
+class RollbackRequest(_Body):
+    """Which way back, and why."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"way": "instant", "reason": "errors in proposal mode"}]}
+    )
+
+    way: FlagRollback = Field(description="instant: proposals off, dual write on. partial: proposals for a tenth only.")
+    reason: Annotated[str, StringConstraints(min_length=1, max_length=2_000), AfterValidator(_storable)]
+    expected_version: int | None = Field(default=None, ge=0, le=2**63 - 1, description="Refuse if somebody was faster.")
+
+
+class RollbackResult(BaseModel):
+    """The flags before and after; `stranded` proposals are replayed or parked in the background."""
+
+    before: Flags
+    after: Flags
+    state: State
+    stranded: int
 
 
 class Health(BaseModel):

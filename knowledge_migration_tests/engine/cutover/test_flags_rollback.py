@@ -209,7 +209,7 @@ def test_an_older_transaction_is_named_and_the_flags_stay_set(peopled: Database,
 def test_the_plan_says_what_would_happen_and_changes_nothing(peopled: Database, rows: Connection, url: str) -> None:
     before = flags_of(peopled)
     plan = plan_rollback(peopled, Flags(), "instant")
-    assert plan.changes == {"enabled": False, "dual_write": True}
+    assert plan.changes == {"enabled": False}
     assert (plan.stranded.waiting, plan.stranded.replayable) == ({"topic": 2, "atom": 3}, {"topic": 1, "atom": 2})
     assert len(plan.processes) == 1
     assert flags_of(peopled) == before

@@ -6,7 +6,12 @@ import pytest
 
 from knowledge_migration_tests.knowledge.api.conftest import ADMIN, REVIEWER, TOKENS, Talk, problem, showing
 
-ADMIN_ROUTES = [("GET", "/admin/config"), ("POST", "/admin/config"), ("POST", "/admin/config/reload")]
+ADMIN_ROUTES = [
+    ("GET", "/admin/config"),
+    ("POST", "/admin/config"),
+    ("POST", "/admin/config/reload"),
+    ("POST", "/admin/rollback"),
+]
 OTHER_ROUTES = [
     ("GET", "/topics"),
     ("POST", "/topics"),

@@ -1,5 +1,6 @@
 """The flags over HTTP, health, and metrics."""
 
+import threading
 from datetime import datetime
 
 from knowledge_migration.engine.database import Connection, Database
@@ -50,6 +51,7 @@ def test_the_flags_are_told_by_the_names_of_the_strategy(talk: Talk) -> None:
         "knowledge_proposals_admin_user_ids": [],
         "knowledge_proposals_auto_approve_high_confidence": True,
         "knowledge_proposals_auto_approve_threshold": 0.95,
+        "knowledge_proposals_legacy_paths_retired": False,
         "version": 0,
     }
 
@@ -198,3 +200,28 @@ def test_requests_are_counted_by_route_and_never_by_path_or_invented_method(api:
 def test_times_of_rows_have_a_zone(api: Client) -> None:
     made = api.post("/topics", json={"name": "n", "description": ""}).json()
     assert datetime.fromisoformat(made["created_at"]).tzinfo is not None
+
+
+def test_an_admin_can_go_back_over_the_api_and_what_is_stranded_is_settled(talk: Talk, rows: Connection) -> None:
+    flags = Flags(enabled=True, dual_write=True, cutover_percentage=100, auto_approve_high_confidence=False)
+    with talk(Extraction(topics=(topic("sure", 0.9), topic("unsure", 0.4))), initial_flags=flags, **TOKENS) as api:
+        stored = {"flags": {"enabled": True, "cutover_percentage": 100}, "reason": "stored"}
+        api.post("/admin/config", json=stored, headers=showing(ADMIN)).raise_for_status()
+        api.post(
+            "/knowledge/extract", json={"message_ids": [1], "user_id": 1}, headers=showing(ADMIN)
+        ).raise_for_status()
+        told = api.post("/admin/rollback", json={"way": "instant", "reason": "errors"}, headers=showing(ADMIN)).json()
+        assert (told["state"], told["stranded"]) == ("dual_write", 2)
+        pause = threading.Event()
+        waiting = "SELECT count(*) AS n FROM topic_proposals WHERE status = 'pending'"
+        for _ in range(500):
+            if rows.execute(waiting).fetchone() == {"n": 0}:
+                break
+            pause.wait(0.02)
+    decided = rows.execute("SELECT name, status, review_action FROM topic_proposals ORDER BY name").fetchall()
+    assert [tuple(row.values()) for row in decided] == [
+        ("sure", "auto_approved", "replay"),
+        ("unsure", "parked", "park"),
+    ]
+    actions = rows.execute("SELECT action, actor FROM migration.audit_log WHERE action = 'rollback instant'").fetchall()
+    assert [tuple(row.values()) for row in actions] == [("rollback instant", "admin API token")]

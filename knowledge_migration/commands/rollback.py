@@ -1,0 +1,190 @@
+"""`knowledge-migration rollback`: the ways back. Each prints its plan first; what destroys asks; none needs Dagster."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from knowledge_migration.commands.installation import DryRun, Reason, Yes, console, installation
+from knowledge_migration.knowledge.stages import FlagRollback
+
+app = typer.Typer(help="The ways back; each prints its plan first.", no_args_is_help=True)
+
+
+@app.command("instant")
+def instant(reason: Reason, dry_run: DryRun = False, yes: Yes = False) -> None:
+    """Undo phase 4, in seconds: proposals off for everyone, dual write on; what is stranded is replayed or parked.
+
+    Destroys nothing, so it asks nothing; `--yes` is accepted as everywhere.
+
+    Example: knowledge-migration rollback instant --reason "errors in proposal mode"
+    """
+    _by_flags("instant", reason, dry_run=dry_run)
+
+
+@app.command("partial")
+def partial(reason: Reason, dry_run: DryRun = False, yes: Yes = False) -> None:
+    """Reduce phase 4, in seconds: proposals for a tenth of the users only, dual write for the others.
+
+    Destroys nothing, so it asks nothing; `--yes` is accepted as everywhere.
+
+    Example: knowledge-migration rollback partial --reason "twice as slow"
+    """
+    _by_flags("partial", reason, dry_run=dry_run)
+
+
+def _by_flags(way: FlagRollback, reason: str, *, dry_run: bool) -> None:
+    from knowledge_migration.defs.resources import fence_patience
+    from knowledge_migration.engine.cutover.rollback import plan_rollback, roll_back
+    from knowledge_migration.environment import initial_flags
+    from knowledge_migration.terminal import counting
+
+    settings, env = installation()
+    initial, threshold = initial_flags(settings), settings.knowledge_direct_threshold
+    plan = plan_rollback(env.database, initial, way, live_seconds=settings.writer_live_seconds, threshold=threshold)
+    console.print(f"Database {env.database.display}, flags of version {plan.before.version}: {plan.before.state}")
+    changes = ", ".join(f"{name}={json.dumps(value)}" for name, value in plan.changes.items())
+    console.print(
+        f"Would set: {changes or 'nothing, they are so already'}; {len(plan.processes)} live processes would obey"
+    )
+    stranded = plan.stranded if not plan.after.enabled else None
+    if stranded:
+        waiting = ", ".join(f"{count:,} {name}" for name, count in stranded.waiting.items())
+        reaching = sum(stranded.replayable.values())
+        console.print(
+            f"Would strand proposals that wait: {waiting}; {reaching:,} reach {threshold:g}, as direct mode asks"
+        )
+    if dry_run:
+        return
+
+    def obeyed(seconds: float, processes: int) -> None:
+        console.print(f"[bold]{processes} live processes obey after {seconds:.2f} s.[/]")
+
+    with counting(console, "replaying or parking", stranded.total if stranded else 0) as advance:
+        done = roll_back(
+            env.database,
+            initial,
+            fence_patience(settings),
+            way,
+            reason=reason,
+            threshold=threshold,
+            on_obeyed=obeyed,
+            on_settled=lambda *_: advance(1),
+        )
+    console.print(f"The flags have version {done.after.version} now: {done.after.state}.")
+    for words, counts in (("Replayed", done.settled.replayed), ("Parked", done.settled.parked)):
+        if any(counts.values()):
+            console.print(f"{words}: {', '.join(f'{count:,} {name} proposals' for name, count in counts.items())}.")
+    if done.settled.enabled_again:
+        console.print("Somebody has switched proposals on again meanwhile; what still waits is not stranded any more.")
+
+
+@app.command("backfill")
+def rollback_backfill_command(reason: Reason, yes: Yes = False, dry_run: DryRun = False) -> None:
+    """Undo phase 3: unlink and delete what the backfill made, and nothing else.
+
+    Example: knowledge-migration rollback backfill --reason "wrong batch" --dry-run
+    """
+    from knowledge_migration.engine.backfill.rollback import backfill_extent, rollback_backfill
+    from knowledge_migration.terminal import counting
+
+    _, env = installation()
+    with env.database.connect("backfill rollback") as connection:
+        extent = backfill_extent(connection)
+    console.print(f"Database {env.database.display}")
+    if not any(extent.values()):
+        console.print("The backfill has made no proposals here; there is nothing to take back.")
+        return
+    console.print(f"Would unlink and delete: {', '.join(f'{count:,} {name}' for name, count in extent.items())}")
+    if dry_run:
+        return
+    if not yes:
+        typer.confirm("Delete these proposals?", abort=True)
+    with counting(console, "rolling back", sum(extent.values())) as advance:
+        undone = rollback_backfill(env.database, reason=reason, on_rows=lambda _, rows: advance(rows))
+    console.print(
+        f"Deleted {sum(undone.deleted_proposals.values()):,} proposals in {undone.seconds:.1f} s "
+        f"({undone.rows_per_second:,.0f} rows/s)."
+    )
+
+
+@app.command("dual-write")
+def rollback_dual_write_command(reason: Reason, yes: Yes = False, dry_run: DryRun = False) -> None:
+    """Undo phase 2: dual write off, then its shadow proposals away; what reviewers decided, and what waits, stays.
+
+    Example: knowledge-migration rollback dual-write --reason "too slow" --dry-run
+    """
+    from knowledge_migration.defs.resources import backfill_limits, fence_patience
+    from knowledge_migration.engine.dual_write.rollback import dual_write_extent, rollback_dual_write
+    from knowledge_migration.environment import initial_flags
+    from knowledge_migration.terminal import counting
+
+    settings, env = installation()
+    with env.database.connect("dual write rollback") as connection:
+        extent = dual_write_extent(connection)
+    console.print(f"Database {env.database.display}")
+    console.print(
+        "Would switch dual write off, then unlink and delete: "
+        f"{', '.join(f'{count:,} {name}' for name, count in extent.shadows.items())}. Would keep: "
+        f"{', '.join(f'{count:,} pending {name}' for name, count in extent.pending.items())}, which exist nowhere else."
+    )
+    if dry_run:
+        return
+    if not yes:
+        typer.confirm("Switch dual write off and delete these proposals?", abort=True)
+    with counting(console, "rolling back", sum(extent.shadows.values())) as advance:
+        undone = rollback_dual_write(
+            env.database,
+            initial_flags(settings),
+            fence_patience(settings),
+            reason=reason,
+            limits=backfill_limits(settings),
+            on_rows=lambda _, rows: advance(rows),
+        )
+    console.print(
+        f"Dual write is off; deleted {sum(undone.deleted_proposals.values()):,} proposals in {undone.seconds:.1f} s."
+    )
+
+
+@app.command("schema")
+def rollback_schema_command(
+    reason: Reason,
+    export: Annotated[
+        Path | None, typer.Option(help="File for proposals that exist nowhere else (JSON lines).")
+    ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Remove our own schema `migration` with the evidence too.")
+    ] = False,
+    yes: Yes = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Undo phase 1: drop the proposal tables and the link columns; roll the backfill back first.
+
+    Example: knowledge-migration rollback schema --reason "postponed" --export proposals.jsonl
+    """
+    from knowledge_migration.defs.resources import lock_limits
+    from knowledge_migration.engine.schema.rollback import proposals_without_copy, rollback_schema
+    from knowledge_migration.engine.schema.upgrade import current_revision, downgrade
+
+    settings, env = installation()
+    with env.database.connect("schema rollback") as connection:
+        revision = current_revision(connection) or "none"
+        precious = proposals_without_copy(connection)
+    console.print(f"Database {env.database.display}, schema revision {revision}")
+    if revision == "none":
+        console.print("The schema phase has not been run here; there is nothing to take back.")
+        return
+    console.print(
+        "Would drop knowledge_extraction_runs, topic_proposals, atom_proposals, feature_flags and the link columns"
+        f"{' and the schema migration' if everything else ''}; proposals that exist nowhere else: {precious or 'none'}"
+    )
+    if dry_run:
+        return
+    if not yes:
+        typer.confirm("Drop them?", abort=True)
+    limits = lock_limits(settings)
+    undone = rollback_schema(env.database, limits, reason=reason, export_to=export)
+    if everything:
+        downgrade(env.database, limits, to=None)
+    console.print(f"Schema rolled back in {undone.change.seconds:.1f} s; {undone.exported_rows} rows exported.")

@@ -1,0 +1,202 @@
+"""Phase 4, cutover (strategy §6): the gates of a stage, the stage itself, and the job that proves before it promotes."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+
+from knowledge_migration.defs import backfill, dual_write, reporting, schema
+from knowledge_migration.defs.resources import Migration
+from knowledge_migration.engine import plots, rules
+from knowledge_migration.engine.cutover.evaluation import Evaluation, evaluate, history, needed_for
+from knowledge_migration.engine.cutover.position import position
+from knowledge_migration.engine.cutover.promotion import promote
+from knowledge_migration.engine.cutover.readiness import CheckRecord, Readiness, readiness
+from knowledge_migration.engine.dual_write import consistency
+from knowledge_migration.knowledge.stages import STAGES, Stage
+from knowledge_migration.thresholds import GATES
+
+GROUP = "phase_4_cutover"
+JOB = "cutover_job"
+PLOTTED = timedelta(days=14)
+
+STAGE_PARTITIONS = dg.StaticPartitionsDefinition(list(STAGES))
+
+INTEGRITY_CHECKS: tuple[dg.AssetCheckKey, ...] = (
+    *(
+        dg.AssetCheckKey(dg.AssetKey("backfill_completion"), rule.name)
+        for rule in rules.RULES
+        if rule.severity == "error"
+    ),
+    *(dg.AssetCheckKey(dg.AssetKey("dual_write_mode"), name) for name in consistency.DESCRIPTIONS),
+    dg.AssetCheckKey(dg.AssetKey("dual_write_mode"), "every_live_writer_dual_writes"),
+    dg.AssetCheckKey(dg.AssetKey("proposal_schema"), "schema_matches_the_declaration"),
+)
+"""What must have SUCCEEDED, lately, for a promotion; the job runs them all again."""
+
+
+@dg.asset(
+    group_name=GROUP,
+    partitions_def=STAGE_PARTITIONS,
+    deps=["dual_write_mode", "backfill_completion"],
+    check_specs=[
+        dg.AssetCheckSpec(gate.metric, asset="cutover_gates", blocking=True, description=gate.meaning) for gate in GATES
+    ],
+    kinds={"postgres"},
+)
+def cutover_gates(context: dg.AssetExecutionContext, migration: Migration) -> dg.MaterializeResult:
+    """The verdict of every gate as things stand now, for the promotion to this partition's stage; all are kept.
+
+    Reads, and writes verdicts only. A gate that the stage needs and that has not passed often enough in a row fails its
+    check and stops the run; others warn. Change limits and samples with CUTOVER_GATES.
+    """
+    stage: Stage = next(one for one in STAGES if one == context.partition_key)
+    now = migration.now()
+    with reporting.failing_clearly():
+        judged = evaluate(
+            migration.database,
+            migration.cutover_rules.gates,
+            position(migration.database),
+            now=now,
+            spacing_seconds=migration.cutover_rules.spacing_seconds,
+            dagster_run_id=context.run.run_id,
+        )
+    needed = {gate.metric for gate in needed_for(migration.cutover_rules.gates, stage)}
+    return dg.MaterializeResult(
+        metadata={
+            "verdicts": reporting.rows_table([one.as_row() for one in judged]),
+            "plot": _plot(migration, now),
+        },
+        check_results=[gate_result(one, needed=one.gate.metric in needed) for one in judged],
+    )
+
+
+def gate_result(one: Evaluation, *, needed: bool) -> dg.AssetCheckResult:
+    """A verdict as a check: passed only if it passed often enough; inconclusive is no pass."""
+    return dg.AssetCheckResult(
+        check_name=one.gate.metric,
+        asset_key="cutover_gates",
+        passed=one.holds,
+        severity=dg.AssetCheckSeverity.ERROR if needed else dg.AssetCheckSeverity.WARN,
+        description=one.sentence,
+        metadata={key: value for key, value in one.as_row().items() if value is not None}
+        | {"source": one.gate.source, "detail": reporting.plain(one.measurement.detail)},
+    )
+
+
+def _plot(migration: Migration, now: datetime) -> dg.MarkdownMetadataValue:
+    with migration.database.connect("gate history") as connection:
+        frame = history(connection, now - PLOTTED)
+    return reporting.picture(plots.verdicts_over_time(frame), "the verdicts of each gate over time")
+
+
+class PromotionConfig(dg.Config):
+    """Why a stage is promoted, and why in spite of what is missing; both go to the audit log."""
+
+    reason: str = "promoted in Dagster"
+    override_reason: str | None = None
+
+
+@dg.asset(
+    group_name=GROUP,
+    partitions_def=STAGE_PARTITIONS,
+    deps=[cutover_gates, "backfill_completion", "dual_write_mode", "proposal_schema"],
+    kinds={"postgres"},
+)
+def cutover_stage(
+    context: dg.AssetExecutionContext, config: PromotionConfig, migration: Migration
+) -> dg.MaterializeResult:
+    """Promotes the cutover to this partition's stage: internal_beta (listed admins), gradual_rollout (50 %), full_cutover.
+
+    Sets the flags through the audited function and waits until every live process obeys. Refused unless everything holds:
+    order, bake time, gates, integrity checks (fresh), verified backup, rollback drill; the failure says what is missing.
+    Launch `cutover_job`, which runs the checks first. Undo, in seconds: job `rollback_instant` or `rollback_partial`, or
+    `knowledge-migration rollback instant`, which needs no Dagster.
+    """
+    stage: Stage = next(one for one in STAGES if one == context.partition_key)
+    with reporting.failing_clearly():
+        ready = stage_readiness(migration, context.instance, stage, dagster_run_id=context.run.run_id)
+        context.add_output_metadata(
+            {
+                "requirements": reporting.rows_table(
+                    [{"holds": one.holds, "what": one.sentence} for one in ready.requirements]
+                )
+            }
+        )
+        done = promote(
+            migration.database,
+            migration.initial_flags,
+            migration.fence_patience,
+            ready,
+            reason=config.reason,
+            override_reason=config.override_reason,
+            admin_user_ids=migration.settings.knowledge_proposals_admin_user_ids or None,
+            dagster_run_id=context.run.run_id,
+        )
+    return dg.MaterializeResult(
+        metadata={
+            "flag_version": done.after.version,
+            "state": done.after.state,
+            "seconds_until_all_obeyed": done.seconds,
+            "live_writers": reporting.rows_table([{"process": one} for one in done.processes]),
+            "overridden": ", ".join(done.overridden) or "nothing",
+            "flags": reporting.rows_table([done.after.values]),
+        }
+    )
+
+
+def stage_readiness(
+    migration: Migration,
+    instance: dg.DagsterInstance,
+    stage: Stage,
+    *,
+    ages_matter: bool = True,
+    dagster_run_id: str | None = None,
+) -> Readiness:
+    """What the promotion to a stage needs, with the integrity checks as this instance has recorded them."""
+    return readiness(
+        migration.database,
+        migration.cutover_rules,
+        stage,
+        list(_records(instance)),
+        now=migration.now(),
+        ages_matter=ages_matter,
+        dagster_run_id=dagster_run_id,
+    )
+
+
+def _records(instance: dg.DagsterInstance) -> Iterator[CheckRecord]:
+    """The latest evaluation of each integrity check; one that was planned or broke off has not succeeded."""
+    found = instance.event_log_storage.get_latest_asset_check_execution_by_key(INTEGRITY_CHECKS)
+    for key in INTEGRITY_CHECKS:
+        record = found.get(key)
+        if record is None:
+            yield CheckRecord(key.name, False, None)
+            continue
+        at = datetime.fromtimestamp(record.create_timestamp, tz=UTC)
+        evaluation = record.evaluation
+        yield CheckRecord(
+            key.name,
+            succeeded=record.status.value == "SUCCEEDED",
+            at=at,
+            words=(evaluation.description or "") if evaluation else f"Its last execution is {record.status.value}.",
+        )
+
+
+ASSETS = [cutover_gates, cutover_stage]
+CHECKS: list[dg.AssetChecksDefinition] = []
+
+job = dg.define_asset_job(
+    JOB,
+    selection=dg.AssetSelection.assets(cutover_gates, cutover_stage)
+    | dg.AssetSelection.checks(
+        backfill.integrity_checks,
+        dual_write.dual_write_checks,
+        dual_write.every_live_writer_dual_writes,
+        schema.schema_matches_the_declaration,
+    ),
+    description=(
+        "Integrity checks and gates again, then the promotion to the chosen stage; refused with what is missing. "
+        "Undo, in seconds: rollback_instant."
+    ),
+)

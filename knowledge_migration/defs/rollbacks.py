@@ -1,0 +1,127 @@
+"""The ways back as jobs (strategy §8): each asks for a reason, and is a command too (`knowledge-migration rollback`)."""
+
+import dagster as dg
+
+from knowledge_migration.defs import reporting
+from knowledge_migration.defs.resources import Migration
+from knowledge_migration.engine.backfill import rollback
+from knowledge_migration.engine.cutover.rollback import roll_back
+from knowledge_migration.engine.dual_write.rollback import rollback_dual_write
+from knowledge_migration.engine.schema.rollback import rollback_schema
+from knowledge_migration.knowledge.stages import FlagRollback
+
+
+class RollbackConfig(dg.Config):
+    """Why something is taken back; it goes to the audit log."""
+
+    reason: str
+
+
+class SchemaRollbackConfig(RollbackConfig):
+    """Where proposals that exist nowhere else are exported to; without it the rollback refuses to destroy them."""
+
+    export_to: str | None = None
+
+
+def _by_flags(way: FlagRollback, words: str) -> dg.JobDefinition:
+    @dg.op(name=f"set_flags_{way}", description=words)
+    def change(context: dg.OpExecutionContext, config: RollbackConfig, migration: Migration) -> None:
+        with reporting.failing_clearly():
+            done = roll_back(
+                migration.database,
+                migration.initial_flags,
+                migration.fence_patience,
+                way,
+                reason=config.reason,
+                threshold=migration.settings.knowledge_direct_threshold,
+                dagster_run_id=context.run_id,
+            )
+        context.add_output_metadata(
+            {
+                "flag_version": done.after.version,
+                "state": done.after.state,
+                "seconds_until_all_obeyed": done.obeyed_seconds,
+                "live_processes": len(done.processes),
+                "replayed": done.settled.replayed,
+                "parked": done.settled.parked,
+            }
+        )
+
+    @dg.job(name=f"rollback_{way}", description=words)
+    def job() -> None:
+        change()
+
+    return job
+
+
+@dg.op
+def remove_dual_write(context: dg.OpExecutionContext, config: RollbackConfig, migration: Migration) -> None:
+    """Switches dual write off and removes its shadows."""
+    with reporting.failing_clearly():
+        undone = rollback_dual_write(
+            migration.database,
+            migration.initial_flags,
+            migration.fence_patience,
+            reason=config.reason,
+            limits=migration.backfill_limits,
+            dagster_run_id=context.run_id,
+        )
+    context.add_output_metadata(reporting.plain(vars(undone)))
+
+
+@dg.op
+def remove_backfill(context: dg.OpExecutionContext, config: RollbackConfig, migration: Migration) -> None:
+    """Unlinks and deletes what the backfill made, in batches."""
+    with reporting.failing_clearly():
+        undone = rollback.rollback_backfill(migration.database, reason=config.reason, dagster_run_id=context.run_id)
+    context.add_output_metadata(
+        {"unlinked": undone.unlinked_rows, "deleted": undone.deleted_proposals, "seconds": undone.seconds}
+    )
+
+
+@dg.op
+def remove_schema(context: dg.OpExecutionContext, config: SchemaRollbackConfig, migration: Migration) -> None:
+    """Takes the schema back to the evidence store."""
+    from pathlib import Path
+
+    with reporting.failing_clearly():
+        undone = rollback_schema(
+            migration.database,
+            migration.lock_limits,
+            reason=config.reason,
+            export_to=Path(config.export_to) if config.export_to else None,
+            dagster_run_id=context.run_id,
+        )
+    context.add_output_metadata({"seconds": undone.change.seconds, "exported_rows": undone.exported_rows})
+
+
+@dg.job(
+    name="rollback_dual_write",
+    description="Way back from phase 2: dual write off, its shadow proposals removed; what reviewers decided stays.",
+)
+def rollback_dual_write_job() -> None:
+    """One op; see `engine.dual_write.rollback`."""
+    remove_dual_write()
+
+
+@dg.job(name="rollback_backfill", description="Way back from phase 3: removes the backfill's proposals and links only.")
+def rollback_backfill_job() -> None:
+    """One op; see `engine.backfill.rollback`."""
+    remove_backfill()
+
+
+@dg.job(
+    name="rollback_schema", description="Way back from phase 1; refuses to destroy proposals that exist nowhere else."
+)
+def rollback_schema_job() -> None:
+    """One op; see `engine.schema.rollback`."""
+    remove_schema()
+
+
+JOBS = [
+    _by_flags("instant", "Way back from phase 4, in seconds: proposals off for everyone, dual write on."),
+    _by_flags("partial", "Way back from phase 4, in seconds: proposals for a tenth of the users only, dual write on."),
+    rollback_dual_write_job,
+    rollback_backfill_job,
+    rollback_schema_job,
+]

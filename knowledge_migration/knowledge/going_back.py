@@ -1,0 +1,44 @@
+"""The flip of a way back by flags: flags, audit entry and notification in one transaction, whoever asks (strategy §8.2)."""
+
+import sqlalchemy as sa
+
+from knowledge_migration.knowledge.flags import Flags, read_flags, set_flags
+from knowledge_migration.knowledge.stages import FlagRollback, rollback_flags
+from knowledge_migration.knowledge.tables import audit_log
+
+FLIP_LOCK = 0x6B6E6F77_666C6970
+
+
+def flip(
+    connection: sa.Connection,
+    way: FlagRollback,
+    *,
+    initial: Flags,
+    actor: str,
+    reason: str,
+    expected_version: int | None = None,
+    dagster_run_id: str | None = None,
+) -> tuple[Flags, Flags]:
+    """The flags before and after; the same where the way changes nothing. Two flips at once take turns.
+
+    Raises `FlagsError` where the way leads nowhere, `StaleFlagsError` where the flags are not of `expected_version`.
+    """
+    connection.execute(sa.select(sa.func.pg_advisory_xact_lock(FLIP_LOCK)))
+    before = read_flags(connection) or initial
+    changes = rollback_flags(before, way)
+    if not changes:
+        return before, before
+    after = set_flags(
+        connection,
+        changes,
+        initial=initial,
+        actor=actor,
+        reason=reason,
+        expected_version=expected_version,
+        dagster_run_id=dagster_run_id,
+    )
+    if after != before:
+        entry = {"actor": actor, "action": f"rollback {way}", "subject": "phase 4", "reason": reason}
+        values = {"before": before.values, "after": after.values, "dagster_run_id": dagster_run_id}
+        connection.execute(sa.insert(audit_log).values(**entry, **values))
+    return before, after
