@@ -1,4 +1,4 @@
-"""Phases 0 to 3 one after the other, each as Dagster runs recorded in the instance; stops at the first that fails.
+"""Phases 0 to 4 one after the other, each as Dagster runs recorded in the instance; stops at the first that fails.
 
 What the database says is done is not done again: a second call changes nothing and says what there is. Needs no daemon;
 the same phases can be materialized one by one in the UI.
@@ -6,7 +6,7 @@ the same phases can be materialized one by one in the UI.
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,9 +17,11 @@ from knowledge_migration.defs.backfill import PARTITIONS
 from knowledge_migration.engine.backfill.phase import planned
 from knowledge_migration.engine.database import Database
 from knowledge_migration.engine.entities import ENTITIES
+from knowledge_migration.engine.errors import MigrationError
 from knowledge_migration.engine.status import Status, status
 from knowledge_migration.settings import current_settings
 
+WAITS = "waits for you: knowledge-migration cutover status says what each stage needs; cutover_job promotes"
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
@@ -59,7 +61,7 @@ class PhaseSummary:
 
 
 @dataclass
-class _Runs:
+class Runs:
     """Runs jobs of the code location in this process and gathers what they say."""
 
     instance: dg.DagsterInstance
@@ -68,14 +70,22 @@ class _Runs:
     run_ids: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
 
-    def run(self, job: str, *, partition: str | None = None, ops: dict[str, Any] | None = None) -> bool:
+    def run(
+        self,
+        job: str,
+        *,
+        partition: str | None = None,
+        ops: dict[str, Any] | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> bool:
+        """Whether the run succeeded; what it said is kept."""
         config: dict[str, Any] = {**QUIET, "ops": ops} if ops else dict(QUIET)
         result = self.definitions.resolve_job_def(job).execute_in_process(
             instance=self.instance,
             partition_key=partition,
             run_config=config,
             raise_on_error=False,
-            tags={"knowledge_migration/started_by": "knowledge-migration migrate"},
+            tags={"knowledge_migration/started_by": "knowledge-migration migrate", **(tags or {})},
         )
         self.events += result.all_events
         self.run_ids.append(result.run_id)
@@ -117,7 +127,7 @@ def serve_probes_at(url: str) -> None:
 
 
 def migrated(database: Database) -> bool:
-    """Whether there is nothing left to do."""
+    """Whether there is nothing left to do, the cutover included."""
     return all(vars(_status(database)).values())
 
 
@@ -132,22 +142,32 @@ def _status(database: Database) -> Status:
         )
 
 
+Work = Callable[[Runs, Database], tuple[str, int]]
+
+
 def migrate(
-    database: Database, instance: dg.DagsterInstance, *, on_phase: Callable[[str], None]
+    database: Database,
+    instance: dg.DagsterInstance,
+    *,
+    on_phase: Callable[[str], None],
+    cutover: Work | None = None,
 ) -> Iterator[PhaseSummary]:
-    """Runs what is not done yet and yields a summary per phase; ends after the first phase that fails."""
+    """Runs what is not done yet and yields a summary per phase; ends after the first phase that fails.
+
+    Phase 4 bakes for days, so it is not done here unless `cutover` does it, as the demonstration's does in a minute.
+    """
     before = _status(database)
-    phases: list[tuple[str, str | None, Callable[[_Runs, Database], tuple[str, int]]]] = [
+    phases: list[tuple[str, str | None, Work]] = [
         ("0 preparation", before.preparation, _preparation),
         ("1 schema", before.schema, _schema),
         ("2 dual write", before.dual_write, _dual_write),
         ("3 backfill", before.backfill, _backfill),
+        ("4 cutover", before.cutover if cutover else before.cutover or WAITS, cutover or _waits),
     ]
     for name, already, work in phases:
         if already:
-            yield PhaseSummary(
-                name, already if "left out" in already else f"already done: {already}", None, 0.0, skipped=True
-            )
+            done = already if already == WAITS or "left out" in already else f"already done: {already}"
+            yield PhaseSummary(name, done, None, 0.0, skipped=True)
             continue
         on_phase(name)
         summary = _timed(name, instance, database, work)
@@ -156,33 +176,39 @@ def migrate(
             return
 
 
-def _timed(
-    name: str, instance: dg.DagsterInstance, database: Database, work: Callable[[_Runs, Database], tuple[str, int]]
-) -> PhaseSummary:
-    runs = _Runs(instance)
+def _timed(name: str, instance: dg.DagsterInstance, database: Database, work: Work) -> PhaseSummary:
+    runs = Runs(instance)
     started = time.perf_counter()
-    done, rows = work(runs, database)
+    try:
+        done, rows = work(runs, database)
+    except MigrationError as error:
+        done, rows = "stopped", 0
+        runs.errors.append(f"{type(error).__name__}: {error}")
     return PhaseSummary(
         name, done, rows, time.perf_counter() - started, runs.checks, tuple(runs.errors), tuple(runs.run_ids)
     )
 
 
-def _preparation(runs: _Runs, _: Database) -> tuple[str, int]:
+def _waits(_: Runs, __: Database) -> tuple[str, int]:
+    return WAITS, 0
+
+
+def _preparation(runs: Runs, _: Database) -> tuple[str, int]:
     runs.run("phase_0_preparation")
     return "inventory, fingerprint, verified backup, data quality, baseline", runs.metadata("data_inventory", "rows")
 
 
-def _schema(runs: _Runs, _: Database) -> tuple[str, int]:
+def _schema(runs: Runs, _: Database) -> tuple[str, int]:
     runs.run("phase_1_schema")
     return "proposal tables, links, indexes, references", 0
 
 
-def _dual_write(runs: _Runs, _: Database) -> tuple[str, int]:
+def _dual_write(runs: Runs, _: Database) -> tuple[str, int]:
     runs.run("phase_2_dual_write")
     return "every extraction writes its proposals too, proven and probed", 0
 
 
-def _backfill(runs: _Runs, database: Database) -> tuple[str, int]:
+def _backfill(runs: Runs, database: Database) -> tuple[str, int]:
     """Plan, every partition, completion; stops at the first run that fails."""
     done = "topics and atoms linked to their proposals"
     if not runs.run("phase_3_plan", ops={"backfill_plan": {"config": {"dry_run": True}}}):
@@ -200,7 +226,7 @@ def _backfill(runs: _Runs, database: Database) -> tuple[str, int]:
     return done, _linked(runs)
 
 
-def _linked(runs: _Runs) -> int:
+def _linked(runs: Runs) -> int:
     partitions = sum(runs.metadata(f"{entity.name}_backfill", "linked_rows") for entity in ENTITIES)
     return int(partitions + runs.metadata("backfill_completion", "swept_rows"))
 

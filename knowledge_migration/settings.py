@@ -73,6 +73,8 @@ class GateChange(BaseModel):
     limit_seconds: float | None = Field(default=None, gt=0)
     breach: float | None = None
     on_breach: BreachAction | None = None
+    breach_window_minutes: float = Field(default=1.0, gt=0)
+    breach_sample: int = Field(default=1, ge=0)
 
 
 class Settings(BaseSettings):

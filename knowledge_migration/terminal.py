@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,7 @@ def run_migrate(console: Console, settings: Settings, env: Environment) -> bool:
     lines = ProgressLines(console)
     summaries: list[PhaseSummary] = []
     application: LiveApplication | None = None
+    cutover: Callable[..., tuple[str, int]] | None = None
     with reports.listening(lines), lines.bars, ExitStack() as stack:
         if settings.uses_demonstration:
             console.print("[bold]Demonstration: the documentation of this Python as a knowledge base[/]")
@@ -93,6 +95,7 @@ def run_migrate(console: Console, settings: Settings, env: Environment) -> bool:
             if loaded is None:
                 console.print("  already there")
             if not migrated(env.database):
+                cutover = _scaled_down_cutover(console, env)
                 application = stack.enter_context(live_application(env.settings.home / "logs"))
                 console.print(
                     f"  the application runs at {application.url}, with {REQUESTS_PER_SECOND} requests per second"
@@ -100,7 +103,10 @@ def run_migrate(console: Console, settings: Settings, env: Environment) -> bool:
                 serve_probes_at(application.url)
         with dg.DagsterInstance.get() as instance:
             for summary in migrate(
-                env.database, instance, on_phase=lambda name: console.print(f"[bold]Phase {name}[/]")
+                env.database,
+                instance,
+                on_phase=lambda name: console.print(f"[bold]Phase {name}[/]"),
+                cutover=cutover and partial(cutover, service_url=application.url if application else ""),
             ):
                 summaries.append(summary)
     console.print(summary_table(summaries))
@@ -110,6 +116,34 @@ def run_migrate(console: Console, settings: Settings, env: Environment) -> bool:
         succeeded = _print_traffic(console, env, application.traffic) and succeeded
     _print_next(console, env, succeeded, changed=any(not summary.skipped for summary in summaries))
     return succeeded
+
+
+def _scaled_down_cutover(console: Console, env: Environment) -> Callable[..., tuple[str, int]]:
+    """Phase 4 of the demonstration, after its settings are set and shown."""
+    import json
+
+    from knowledge_migration.demonstration.cutover import SCALED_DOWN, Daemon, demonstrate_cutover, scale_down
+    from knowledge_migration.engine.database import Database
+    from knowledge_migration.migrate import Runs
+
+    scale_down(env.database)
+    table = Table(
+        "setting", "in this demonstration", title="Scaled down, so that days take seconds", title_justify="left"
+    )
+    for name, value in SCALED_DOWN.items():
+        table.add_row(name, json.dumps(value))
+    table.add_row("KNOWLEDGE_PROPOSALS_ADMIN_USER_IDS", "every second user")
+    console.print(table)
+
+    def work(runs: Runs, database: Database, service_url: str) -> tuple[str, int]:
+        daemon = Daemon(
+            runs.instance,
+            runs.definitions,
+            lambda request: runs.run(str(request.job_name), partition=request.partition_key, tags=request.tags),
+        )
+        return demonstrate_cutover(daemon, database, service_url, lambda words: console.print(f"  {words}")), 0
+
+    return work
 
 
 def _own_terminal(console: Console) -> Console:

@@ -2,8 +2,8 @@
 
 Single values are changed by CUTOVER_GATES, a JSON object of metric names: {"api_error_rate": {"minimum_sample": 1000}}.
 Where the strategy has several values for one thing (errors < 1 % and > 5 %; slower < 20 % and > 50 %), the first promotes
-and the second is a breach (ERRATA C15). `slow …` are the strategy's p95 limits: p95 is within a limit when at most 5 % of
-the requests are beyond it, which has a confidence interval.
+and the second is a breach, looked at over the last minutes only (ERRATA C15). `slow …` are the strategy's p95 limits: p95
+is within a limit when at most 5 % of the requests are beyond it, and a share has a confidence interval.
 """
 
 from knowledge_migration.engine.cutover.gates import Gate
@@ -17,7 +17,7 @@ GATES: tuple[Gate, ...] = (
     Gate(
         "api_error_rate", "at most", 0.01, "of requests", HOUR, 400, 3, STAGES, "§6.4, §8.1, §11.1",
         "Requests that failed through no fault of the caller, of all users.",
-        breach=0.05, on_breach="instant",
+        breach=0.05, on_breach="instant", breach_sample=100,
     ),
     Gate(
         "proposal_error_rate", "at most", 0.05, "of extractions", DAY, 75, 3, PROPOSALS_FLOW, "§8.1",
@@ -27,7 +27,7 @@ GATES: tuple[Gate, ...] = (
     Gate(
         "extraction_slowdown", "at most", 1.2, "times direct or dual write", DAY, 50, 3, PROPOSALS_FLOW, "§6.4, §8.1, §11.1",
         "How long extractions in proposal mode take, against the other users' of the same time, else against the last ones.",
-        breach=1.5, on_breach="partial",
+        breach=1.5, on_breach="partial", breach_window_minutes=30,
     ),
     Gate(
         "slow_extractions", "at most", 0.05, "of extractions", DAY, 75, 3, STAGES, "§9.3",
@@ -56,7 +56,7 @@ GATES: tuple[Gate, ...] = (
     Gate(
         "inconsistencies", "at most", 0, "rows", DAY, 1, 3, STAGES, "§8.1, §11.1",
         "Knowledge without its proposal, approved proposals without their knowledge, extractions without their proposals.",
-        breach=0, on_breach="instant",
+        breach=0, on_breach="instant", breach_window_minutes=DAY, breach_sample=1,
     ),
     Gate(
         "open_shadow_failures", "at most", 0, "extractions", DAY, 0, 1, STAGES, "§4.2",
@@ -64,7 +64,7 @@ GATES: tuple[Gate, ...] = (
     ),
     Gate(
         "queue_depth", "at most", 1_000, "proposals", HOUR, 0, 3, STAGES, "§6.4, §8.1",
-        "Proposals that wait for review now.", breach=1_000, on_breach="lower threshold",
+        "Proposals that wait for review now.", breach=1_000, on_breach="lower threshold", breach_sample=0,
     ),
     Gate(
         "auto_approval_rate", "between", 0.5, "of proposals", DAY, 100, 1, (), "§6.4, §11.1",

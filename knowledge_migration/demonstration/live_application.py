@@ -24,7 +24,8 @@ from knowledge_migration.engine.errors import MigrationError
 
 START_SECONDS = 60.0
 STOP_SECONDS = 90.0
-REQUESTS_PER_SECOND = 20
+REQUESTS_PER_SECOND = 30
+EXTRACT_SHARE_PERCENT = 40
 
 
 @dataclass
@@ -43,9 +44,10 @@ def live_application(logs: Path) -> Iterator[LiveApplication]:
     application = LiveApplication(f"http://127.0.0.1:{port}")
     report = Path(tempfile.mkdtemp(prefix="traffic_")) / "report.json"
     environment = {**os.environ, "KNOWLEDGE_SERVICE_URL": application.url}
-    with _process(["serve", "--port", str(port)], logs / "service.log", environment) as service:
+    with _process(["serve", "--port", str(port), "--allow-faults"], logs / "service.log", environment) as service:
         _wait_until_well(application.url, service, logs / "service.log")
-        arguments = ["traffic", "--rate", str(REQUESTS_PER_SECOND), "--report", str(report)]
+        arguments = ["traffic", "--rate", str(REQUESTS_PER_SECOND), "--extract-share", str(EXTRACT_SHARE_PERCENT)]
+        arguments += ["--report", str(report)]
         with _process(arguments, logs / "traffic.log", environment) as traffic:
             yield application
             traffic.send_signal(signal.SIGTERM)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from knowledge_migration.engine import evidence
 from knowledge_migration.engine.backfill.phase import blocking_findings_outcome
 from knowledge_migration.engine.backfill.run import run_status
+from knowledge_migration.engine.cutover.position import position
 from knowledge_migration.engine.database import Connection, Database
 from knowledge_migration.engine.dual_write.fence import proven_fence
 from knowledge_migration.engine.entities import ENTITIES
@@ -24,14 +25,29 @@ class Status:
     schema: str | None
     dual_write: str | None
     backfill: str | None
+    cutover: str | None
 
 
 def status(database: Database, connection: Connection, *, backup_max_age_hours: float, no_live_writers: bool) -> Status:
-    """The present state of phases 0 to 3; `no_live_writers` is the operator's word that phase 2 has nobody to wait for."""
+    """The present state of phases 0 to 4; `no_live_writers` is the operator's word that phase 2 has nobody to wait for."""
     schema = _schema(connection)
     needed_age = None if schema else backup_max_age_hours
     dual_write = "left out: KNOWLEDGE_MIGRATION_NO_LIVE_WRITERS is set" if no_live_writers else _dual_write(database)
-    return Status(_preparation(connection, needed_age), schema, dual_write, _backfill(connection))
+    return Status(
+        _preparation(connection, needed_age),
+        schema,
+        dual_write,
+        _backfill(connection),
+        _cutover(database) if schema else None,
+    )
+
+
+def _cutover(database: Database) -> str | None:
+    try:
+        standing = position(database)
+    except PreconditionError:
+        return None
+    return f"full cutover since {standing.since:%Y-%m-%d %H:%M} UTC" if standing.state == "full_cutover" else None
 
 
 def _dual_write(database: Database) -> str | None:

@@ -7,6 +7,7 @@ seconds after the last, so that nobody passes three times by asking three times 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from psycopg.types.json import Jsonb
@@ -41,13 +42,6 @@ class Evaluation:
     def holds(self) -> bool:
         """Whether it passed often enough for a promotion."""
         return self.passed_in_a_row >= self.gate.passes_in_a_row
-
-    @property
-    def breached(self) -> bool:
-        """Whether the guard must act: all of a sound interval is beyond the breach."""
-        interval = self.measurement.interval
-        sound = interval is not None and self.measurement.sample >= self.gate.minimum_sample
-        return self.gate.breach is not None and sound and interval.low > self.gate.breach  # type: ignore[union-attr]
 
     @property
     def sentence(self) -> str:
@@ -90,28 +84,32 @@ def evaluate(
     *,
     now: datetime,
     spacing_seconds: float,
+    recorded_as: str | None = None,
     dagster_run_id: str | None = None,
 ) -> list[Evaluation]:
-    """Measures, judges and records each gate as of `now`."""
+    """Measures, judges and records each gate as of `now`, under the name of the state unless another is given."""
+    name = recorded_as or position.state
     with database.connect("cutover gates", settings={"statement_timeout": "30000"}) as connection:
-        return [_evaluate(database, connection, gate, position, now, spacing_seconds, dagster_run_id) for gate in gates]
+        judged_one = partial(_evaluate, database, connection, name, position, now, spacing_seconds, dagster_run_id)
+        return [judged_one(gate) for gate in gates]
 
 
 def _evaluate(
     database: Database,
     connection: Connection,
-    gate: Gate,
+    name: str,
     position: Position,
     now: datetime,
     spacing_seconds: float,
     dagster_run_id: str | None,
+    gate: Gate,
 ) -> Evaluation:
     since = max(position.since + SETTLING, now - timedelta(minutes=gate.window_minutes))
     window = Window(database, connection, since, now)
     measurement = measure(gate, window)
     verdict = _verdict(gate, measurement)
-    _record(connection, gate, position.state, now, verdict, measurement, window.seconds, dagster_run_id)
-    in_a_row = _passed_in_a_row(connection, gate, position, spacing_seconds)
+    _record(connection, gate, name, now, verdict, measurement, window.seconds, dagster_run_id)
+    in_a_row = _passed_in_a_row(connection, gate, name, position.since, spacing_seconds)
     return Evaluation(gate, position.state, now, verdict, measurement, window.seconds, in_a_row)
 
 
@@ -124,7 +122,7 @@ def _verdict(gate: Gate, measurement: Measurement) -> Verdict:
 def _record(
     connection: Connection,
     gate: Gate,
-    state: State,
+    name: str,
     now: datetime,
     verdict: Verdict,
     measurement: Measurement,
@@ -137,7 +135,7 @@ def _record(
         text_of("metrics/gate_record"),
         {
             "at": now,
-            "stage": state,
+            "stage": name,
             "metric": gate.metric,
             "verdict": verdict,
             "value": interval.value if interval else None,
@@ -150,9 +148,9 @@ def _record(
     )
 
 
-def _passed_in_a_row(connection: Connection, gate: Gate, position: Position, spacing_seconds: float) -> int:
+def _passed_in_a_row(connection: Connection, gate: Gate, name: str, since: datetime, spacing_seconds: float) -> int:
     """Passes since the last other verdict, those closer together than the spacing counted once."""
-    wanted = {"stage": position.state, "metric": gate.metric, "since": position.since}
+    wanted = {"stage": name, "metric": gate.metric, "since": since}
     passed, last = 0, None
     for row in connection.execute(text_of("metrics/gate_latest"), wanted):
         if row["verdict"] != "pass":

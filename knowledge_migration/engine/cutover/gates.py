@@ -3,7 +3,7 @@
 The gates themselves, with the strategy's thresholds, stand once: in `knowledge_migration.thresholds`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from knowledge_migration.engine.cutover.statistics import Comparison
@@ -36,7 +36,8 @@ class Gate:
     `threshold` (and `upper` of a range) is in the metric's own unit; `limit_seconds` is what "slow" means where shares of
     slow requests are counted. A metric is looked at over `window_minutes`, but never further back than the present state
     of the flags stands, and says nothing below `minimum_sample`. It has to pass `passes_in_a_row` times for the
-    promotions in `stages`; without any it is only watched. Beyond `breach` the guard does `on_breach`.
+    promotions in `stages`; without any it is only watched. Beyond `breach` the guard does `on_breach`: it looks at the last
+    `breach_window_minutes` only, so that a good morning does not hide a bad minute, and needs `breach_sample`.
     """
 
     metric: MetricName
@@ -53,6 +54,20 @@ class Gate:
     limit_seconds: float | None = None
     breach: float | None = None
     on_breach: BreachAction | None = None
+    breach_window_minutes: float = 10.0
+    breach_sample: int = 30
+
+    @property
+    def watched(self) -> "Gate":
+        """The gate as the guard looks at it: its limit is the breach."""
+        assert self.breach is not None  # only gates with a breach are watched
+        return replace(
+            self,
+            threshold=self.breach,
+            window_minutes=self.breach_window_minutes,
+            minimum_sample=self.breach_sample,
+            passes_in_a_row=1,
+        )
 
     @property
     def limit(self) -> str:

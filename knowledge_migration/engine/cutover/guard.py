@@ -61,9 +61,17 @@ def guard(
     standing = position(database)
     if standing.state in ("off", "dual_write"):
         return GuardTick(standing.state, f"Proposals are off ({standing.state}): there is nothing to go back from.")
-    watched = [gate for gate in rules.gates if gate.breach is not None]
-    judged = tuple(evaluate(database, watched, standing, now=now, spacing_seconds=rules.spacing_seconds))
-    breaches = tuple(one for one in judged if one.breached)
+    judged = tuple(
+        evaluate(
+            database,
+            [gate.watched for gate in rules.gates if gate.breach is not None],
+            standing,
+            now=now,
+            spacing_seconds=rules.spacing_seconds,
+            recorded_as=f"guard of {standing.state}",
+        )
+    )
+    breaches = tuple(one for one in judged if one.verdict == "fail")
     if not breaches:
         return GuardTick(standing.state, f"{standing.state}: {len(judged)} metrics watched, none is in breach.", judged)
     wanted = sorted({one.gate.on_breach for one in breaches if one.gate.on_breach}, key=SEVEREST_FIRST.index)
