@@ -2,7 +2,7 @@
 
 import sqlalchemy as sa
 
-from knowledge_migration.knowledge.flags import Flags, read_flags, set_flags
+from knowledge_migration.knowledge.flags import Flags, StaleFlagsError, read_flags, set_flags
 from knowledge_migration.knowledge.stages import FlagRollback, rollback_flags
 from knowledge_migration.knowledge.tables import audit_log
 
@@ -25,6 +25,10 @@ def flip(
     """
     connection.execute(sa.select(sa.func.pg_advisory_xact_lock(FLIP_LOCK)))
     before = read_flags(connection) or initial
+    if expected_version not in (None, before.version):
+        raise StaleFlagsError(
+            f"The flags have version {before.version}, not {expected_version}: somebody changed them. Read them again."
+        )
     changes = rollback_flags(before, way)
     if not changes:
         return before, before

@@ -90,4 +90,3 @@ def verdicts(rows: Connection, stage: str) -> list[tuple[str, str]]:
     """The recorded verdicts of a state, in order."""
     found = rows.execute("SELECT metric, verdict FROM migration.gate_evaluation WHERE stage = %s ORDER BY id", [stage])
     return [(row["metric"], row["verdict"]) for row in found]
-

@@ -54,7 +54,13 @@ def test_every_threshold_of_the_strategy_has_its_gate() -> None:
 
 
 def test_without_any_request_every_rate_is_inconclusive(half: Database) -> None:
-    for metric in ("api_error_rate", "proposal_error_rate", "extraction_slowdown", "slow_extractions", "pool_exhaustion"):
+    for metric in (
+        "api_error_rate",
+        "proposal_error_rate",
+        "extraction_slowdown",
+        "slow_extractions",
+        "pool_exhaustion",
+    ):
         found = judged(half, metric)
         assert (found.verdict, found.measurement.sample, found.holds) == ("inconclusive", 0, False), metric
 

@@ -62,7 +62,13 @@ def test_a_verdict_needs_the_whole_interval(low: float, high: float, verdict: st
 
 @pytest.mark.parametrize(
     ("low", "high", "verdict"),
-    [(0.5, 0.7, "pass"), (0.45, 0.6, "inconclusive"), (0.6, 0.75, "inconclusive"), (0.1, 0.4, "fail"), (0.8, 0.9, "fail")],
+    [
+        (0.5, 0.7, "pass"),
+        (0.45, 0.6, "inconclusive"),
+        (0.6, 0.75, "inconclusive"),
+        (0.1, 0.4, "fail"),
+        (0.8, 0.9, "fail"),
+    ],
 )
 def test_a_range_has_two_ends(low: float, high: float, verdict: str) -> None:
     assert judge(Interval((low + high) / 2, low, high), "between", 0.5, 0.7) == verdict
