@@ -1,0 +1,64 @@
+"""A database on which everything holds that a promotion needs: backfilled, proven, backed up, drilled, alive, measured."""
+
+import hashlib
+import json
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from knowledge_migration.engine.cutover.evaluation import evaluate
+from knowledge_migration.engine.cutover.gates import Gate
+from knowledge_migration.engine.cutover.position import position
+from knowledge_migration.engine.cutover.readiness import CheckRecord, CutoverRules
+from knowledge_migration.engine.database import Connection, Database
+from knowledge_migration.thresholds import GATES
+from knowledge_migration_tests.engine.backfill.backfilling import backfill, fill
+from knowledge_migration_tests.engine.cutover.standing import alive, kept, measured, stand_at
+
+BAKED = {"internal_beta": 60.0, "gradual_rollout": 60.0, "full_cutover": 60.0}
+RULES = CutoverRules(gates=GATES, bake_minutes=BAKED)  # type: ignore[arg-type]
+
+
+def made_ready(database: Database, rows: Connection, folder: Path) -> None:
+    """Phases 0 to 3, as their evidence says it."""
+    fill(database)
+    backfill(database)
+    standing = stand_at(database, "dual_write")
+    kept(rows, "dual_write_fence", flag_version=standing.flags.version, writers=["one"], seconds=0.1)
+    backed_up(rows, folder)
+    drilled(rows)
+    alive(rows, database, "one")
+
+
+def backed_up(rows: Connection, folder: Path) -> Path:
+    """A backup whose file is the one that was verified."""
+    path = folder / "a.dump"
+    path.write_bytes(b"a dump")
+    path.with_suffix(".json").write_text(json.dumps({"sha256": hashlib.sha256(b"a dump").hexdigest()}))
+    kept(rows, "verified_backup", path=str(path))
+    return path
+
+
+def drilled(rows: Connection, **content: Any) -> None:
+    """A rollback drill that went well."""
+    kept(rows, "rollback_drill", **({"well": True} | content))
+
+
+def passed(*names: str, at: datetime) -> list[CheckRecord]:
+    """Checks that succeeded."""
+    return [CheckRecord(name, True, at) for name in names]
+
+
+def seen_well(rows: Connection, database: Database, at: datetime, gates: tuple[Gate, ...] = GATES) -> None:
+    """Good measurements before `at`, and the verdicts of three rounds a minute apart that end there."""
+    quiet = at - timedelta(seconds=200)
+    measured(rows, "GET /topics", answered=1_000, at=quiet)
+    measured(rows, "extraction", "proposal", answered=400, seconds=1.0, spread=1.1, at=quiet)
+    measured(rows, "extraction", "dual_write", answered=400, seconds=1.0, spread=1.1, at=quiet)
+    rows.execute(
+        "INSERT INTO knowledge_extraction_runs (status, message_ids, message_count, settings, created_at) VALUES "
+        """('completed', '[1]', 1, '{"mode": "dual_write"}', %s)""",
+        [quiet],
+    )
+    for minutes in (3, 2, 1):
+        evaluate(database, gates, position(database), now=at - timedelta(minutes=minutes), spacing_seconds=60)

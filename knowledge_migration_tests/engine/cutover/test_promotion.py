@@ -1,0 +1,328 @@
+"""A promotion needs everything, says what is missing, and is recorded only when everybody obeys."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from knowledge_migration.engine import evidence
+from knowledge_migration.engine.cutover.position import position
+from knowledge_migration.engine.cutover.promotion import NotReadyError, Promotion, promote
+from knowledge_migration.engine.cutover.readiness import CheckRecord, Readiness, readiness
+from knowledge_migration.engine.cutover.rollback import roll_back
+from knowledge_migration.engine.database import Connection, Database
+from knowledge_migration.engine.dual_write.fence import FencePatience
+from knowledge_migration.engine.errors import BlockedError, BusyError, PreconditionError
+from knowledge_migration.knowledge.flags import Flags
+from knowledge_migration.knowledge.stages import Stage
+from knowledge_migration_tests.engine.cutover.ready import RULES, backed_up, drilled, made_ready, passed, seen_well
+from knowledge_migration_tests.engine.cutover.standing import alive, kept, later, measured, set_, stand_at
+
+NAMES = ("every_topic_has_a_proposal", "every_atom_has_a_proposal")
+BRIEF = FencePatience(seconds=0.3)
+
+
+@pytest.fixture
+def rows(expanded: Database) -> Iterator[Connection]:
+    with expanded.connect("test") as connection:
+        yield connection
+
+
+@pytest.fixture
+def ready(expanded: Database, rows: Connection, tmp_path: Path) -> datetime:
+    """Two hours from now, everything holds for the internal beta."""
+    made_ready(expanded, rows, tmp_path)
+    at = later(hours=2)
+    seen_well(rows, expanded, at)
+    return at
+
+
+def asked(database: Database, at: datetime, stage: Stage = "internal_beta", **options: Any) -> Readiness:
+    checks = options.pop("checks", passed(*NAMES, at=at - timedelta(minutes=5)))
+    return readiness(database, options.pop("rules", RULES), stage, checks, now=at, **options)
+
+
+def promoted(database: Database, found: Readiness, patience: FencePatience = BRIEF, **options: Any) -> Promotion:
+    return promote(database, Flags(), patience, found, reason="a test", **options)
+
+
+def missing(database: Database, at: datetime, **options: Any) -> list[str]:
+    return [one.name for one in asked(database, at, **options).missing]
+
+
+@contextmanager
+def obeying(rows: Connection, database: Database) -> Iterator[None]:
+    """A process that reports the newest flags as they come."""
+    stop = threading.Event()
+
+    def report() -> None:
+        with database.connect("a process") as mine:
+            while not stop.wait(0.02):
+                alive(mine, database, "one")
+
+    thread = threading.Thread(target=report)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_where_everything_holds_a_stage_is_promoted_obeyed_and_recorded(
+    expanded: Database, rows: Connection, ready: datetime
+) -> None:
+    found = asked(expanded, ready)
+    assert found.missing == ()
+    with obeying(rows, expanded):
+        done = promoted(expanded, found, FencePatience(seconds=20))
+    standing = position(expanded)
+    assert (standing.state, standing.flags) == ("internal_beta", done.after)
+    assert (done.after.cutover_percentage, done.after.audience, done.after.auto_approve_high_confidence) == (
+        10,
+        "admins",
+        False,
+    )
+    assert done.processes == ("one",)
+    recorded = evidence.latest(rows, "cutover_stage")
+    assert recorded
+    assert (recorded.content["stage"], recorded.content["flag_version"]) == ("internal_beta", done.after.version)
+    actions = [row["action"] for row in rows.execute("SELECT action FROM migration.audit_log ORDER BY id")]
+    assert actions[-2:] == ["set flags", "promote internal_beta"]
+
+
+def test_the_stages_have_the_flags_of_the_strategy_and_dual_write_goes_when_the_window_has_closed(
+    expanded: Database, rows: Connection, ready: datetime
+) -> None:
+    found = []
+    with obeying(rows, expanded):
+        for stage in ("internal_beta", "gradual_rollout", "full_cutover", "full_cutover"):
+            done = promoted(
+                expanded, asked(expanded, ready, stage), FencePatience(seconds=20), override_reason="a test"
+            )
+            flags = done.after
+            found.append(
+                (flags.audience, flags.cutover_percentage, flags.dual_write, flags.auto_approve_high_confidence)
+            )
+        closed = asked(expanded, later(days=15), "full_cutover")
+        assert closed.window_closed
+        final = promoted(expanded, closed, FencePatience(seconds=20), override_reason="a test").after
+    assert found == [
+        ("admins", 10, True, False),
+        ("everyone", 50, True, True),
+        ("everyone", 100, True, True),
+        ("everyone", 100, True, True),
+    ]
+    assert (final.state, final.dual_write) == ("full", False)
+
+
+def test_a_stage_cannot_be_skipped_even_with_a_reason(expanded: Database, ready: datetime) -> None:
+    for stage in ("gradual_rollout", "full_cutover"):
+        with pytest.raises(NotReadyError, match="Next is internal_beta"):
+            promoted(expanded, asked(expanded, ready, stage), override_reason="in a hurry")
+    assert position(expanded).state == "dual_write"
+
+
+def test_the_state_before_has_to_bake(expanded: Database, rows: Connection, ready: datetime) -> None:
+    assert "bake time" in missing(expanded, later(minutes=30))
+    assert "bake time" not in missing(expanded, ready)
+
+
+def test_every_gate_of_the_stage_has_to_pass_often_enough(
+    expanded: Database, rows: Connection, ready: datetime
+) -> None:
+    measured(rows, "GET /topics", errors=500, at=ready - timedelta(seconds=100))
+    measured(rows, "pool", pool_timeouts=1, at=ready - timedelta(seconds=100))
+    assert missing(expanded, ready) == ["gate api_error_rate", "gate pool_exhaustion"]
+
+
+def test_without_any_measurement_nothing_is_promoted(expanded: Database, rows: Connection, tmp_path: Path) -> None:
+    made_ready(expanded, rows, tmp_path)
+    assert {"gate api_error_rate", "gate slow_extractions", "gate pool_exhaustion"} <= set(
+        missing(expanded, later(hours=2))
+    )
+
+
+def test_gates_that_a_stage_does_not_need_do_not_hold_it_up(expanded: Database, ready: datetime) -> None:
+    found = asked(expanded, ready)
+    assert {one.gate.metric for one in found.evaluations if not one.holds} >= {"auto_approval_rate", "review_seconds"}
+    assert found.ready
+
+
+@pytest.mark.parametrize(
+    ("record", "words"),
+    [
+        (CheckRecord("a check", False, None), "never been run"),
+        (CheckRecord("a check", False, later(minutes=119), "3 rows."), "did not pass"),
+        (CheckRecord("a check", True, later(minutes=30)), "limit 60"),
+    ],
+    ids=["missing", "failed", "stale"],
+)
+def test_a_check_that_is_missing_failed_or_stale_refuses(
+    expanded: Database, ready: datetime, record: CheckRecord, words: str
+) -> None:
+    (one,) = asked(expanded, ready, checks=[record]).missing
+    assert one.name == "check a check"
+    assert words in one.sentence
+    assert "cutover_job" in one.sentence
+
+
+def test_where_the_checks_are_about_to_be_run_only_a_failed_one_refuses(expanded: Database, ready: datetime) -> None:
+    checks = [CheckRecord("never", False, None), CheckRecord("old", True, later()), CheckRecord("bad", False, later())]
+    assert missing(expanded, ready, checks=checks, ages_matter=False) == ["check bad"]
+
+
+def test_an_old_or_altered_or_missing_backup_refuses(
+    expanded: Database, rows: Connection, ready: datetime, tmp_path: Path
+) -> None:
+    (old,) = asked(expanded, ready, rules=replace(RULES, backup_max_age_hours=1)).missing
+    assert (old.name, "Materialize verified_backup again" in old.sentence) == ("verified backup", True)
+    path = backed_up(rows, tmp_path)
+    path.write_bytes(b"another")
+    (altered,) = asked(expanded, ready).missing
+    assert "altered" in altered.sentence
+    path.unlink()
+    (gone,) = asked(expanded, ready).missing
+    assert "is missing" in gone.sentence
+
+
+def test_nobody_alive_or_a_direct_writer_refuses_even_with_a_reason(
+    expanded: Database, rows: Connection, ready: datetime
+) -> None:
+    rows.execute("UPDATE migration.writer_heartbeat SET mode = 'off'")
+    with pytest.raises(NotReadyError, match="one write directly"):
+        promoted(expanded, asked(expanded, ready), override_reason="no matter")
+    rows.execute("DELETE FROM migration.writer_heartbeat")
+    with pytest.raises(NotReadyError, match="0 processes of the service are live"):
+        promoted(expanded, asked(expanded, ready), override_reason="no matter")
+
+
+def test_dual_write_has_to_be_proven_and_the_backfill_complete(
+    expanded: Database, rows: Connection, ready: datetime
+) -> None:
+    rows.execute("DELETE FROM migration.evidence WHERE kind = 'dual_write_fence'")
+    rows.execute("UPDATE knowledge_extraction_runs SET status = 'running' WHERE settings ->> 'mode' = 'backfill'")
+    assert missing(expanded, ready) == ["dual write", "backfill"]
+
+
+def test_an_override_needs_a_reason_and_says_in_the_audit_log_what_it_overrode(
+    expanded: Database, rows: Connection, ready: datetime
+) -> None:
+    rows.execute("DELETE FROM migration.evidence WHERE kind = 'rollback_drill'")
+    found = asked(expanded, ready)
+    with pytest.raises(NotReadyError, match="give an override reason"):
+        promoted(expanded, found, override_reason="  ")
+    with obeying(rows, expanded):
+        done = promoted(expanded, found, FencePatience(seconds=20), override_reason="drilled elsewhere")
+    assert done.overridden == ("rollback drill",)
+    (entry,) = rows.execute(
+        "SELECT reason, after FROM migration.audit_log WHERE action = 'override promotion'"
+    ).fetchall()
+    assert entry == {"reason": "drilled elsewhere", "after": {"overridden": ["rollback drill"]}}
+
+
+def test_a_beta_without_admins_is_refused(expanded: Database, rows: Connection, ready: datetime) -> None:
+    set_(expanded, admin_user_ids=())
+    with pytest.raises(PreconditionError, match="KNOWLEDGE_PROPOSALS_ADMIN_USER_IDS"):
+        promoted(expanded, asked(expanded, ready))
+    assert position(expanded).state == "dual_write"
+    with obeying(rows, expanded):
+        done = promoted(expanded, asked(expanded, ready), FencePatience(seconds=20), admin_user_ids=(7,))
+    assert done.after.admin_user_ids == (7,)
+
+
+def test_flags_that_changed_since_they_were_judged_are_not_overwritten(
+    expanded: Database, rows: Connection, ready: datetime
+) -> None:
+    found = asked(expanded, ready)
+    set_(expanded, auto_approve_threshold=0.9)
+    with pytest.raises(PreconditionError, match="somebody changed them"):
+        promoted(expanded, found)
+    assert position(expanded).state == "dual_write"
+
+
+def test_who_does_not_obey_is_named_and_the_same_promotion_again_completes_it(
+    expanded: Database, rows: Connection, ready: datetime
+) -> None:
+    with pytest.raises(BlockedError, match="one"):
+        promoted(expanded, asked(expanded, ready))
+    assert position(expanded).state == "internal_beta"
+    assert evidence.latest(rows, "cutover_stage") is None
+    with obeying(rows, expanded):
+        promoted(expanded, asked(expanded, ready), FencePatience(seconds=20), override_reason="the same again")
+    recorded = evidence.latest(rows, "cutover_stage")
+    assert recorded
+    assert recorded.content["stage"] == "internal_beta"
+
+
+def test_a_way_back_while_it_waits_is_not_recorded_as_a_promotion(
+    expanded: Database, rows: Connection, ready: datetime
+) -> None:
+    found, failures = asked(expanded, ready), []
+
+    def wait() -> None:
+        try:
+            promoted(expanded, found, FencePatience(seconds=20))
+        except PreconditionError as error:
+            failures.append(str(error))
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    pause = threading.Event()
+    for _ in range(500):
+        if position(expanded).state == "internal_beta":
+            break
+        pause.wait(0.01)
+    with pytest.raises(BlockedError):
+        roll_back(expanded, Flags(), BRIEF, "instant", reason="a breach")
+    alive(rows, expanded, "one")
+    thread.join()
+    assert ["way back" in one for one in failures] == [True]
+    assert evidence.latest(rows, "cutover_stage") is None
+    assert position(expanded).state == "dual_write"
+
+
+def test_two_promotions_at_once_are_one(expanded: Database, rows: Connection, ready: datetime) -> None:
+    found, failures, done = asked(expanded, ready), [], []
+
+    def go() -> None:
+        try:
+            done.append(promoted(expanded, found, FencePatience(seconds=20)))
+        except (BusyError, PreconditionError) as error:
+            failures.append(error)
+
+    with obeying(rows, expanded):
+        threads = [threading.Thread(target=go) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert (len(done), len(failures)) == (1, 2)
+    entries = rows.execute("SELECT count(*) AS n FROM migration.audit_log WHERE action = 'promote internal_beta'")
+    assert entries.fetchone() == {"n": 1}
+
+
+def test_a_partial_way_back_leads_up_again_through_the_second_stage(expanded: Database, rows: Connection) -> None:
+    stand_at(expanded, "full_cutover")
+    set_(expanded, cutover_percentage=10)
+    assert (position(expanded).state, position(expanded).next_stage) == ("internal_beta", "gradual_rollout")
+
+
+def test_what_nobody_exposes_does_not_begin_the_bake_time_anew(expanded: Database) -> None:
+    since = stand_at(expanded, "gradual_rollout").since
+    set_(expanded, auto_approve_threshold=0.9)
+    set_(expanded, admin_user_ids=(5,))
+    assert position(expanded).since == since
+    set_(expanded, cutover_percentage=60)
+    assert position(expanded).since > since
+
+
+def test_an_old_drill_or_one_that_went_wrong_refuses(expanded: Database, rows: Connection, ready: datetime) -> None:
+    drilled(rows, well=False)
+    assert missing(expanded, ready) == ["rollback drill"]
+    assert kept  # evidence of other kinds does not help
