@@ -75,7 +75,11 @@ class Daemon:
         """What the sensor says; the runs that it requests are over then."""
         sensor = self.definitions.get_repository_def().get_sensor_def(name)
         context = dg.build_sensor_context(
-            instance=self.instance, definitions=self.definitions, sensor_name=name, cursor=self.cursors.get(name)
+            instance=self.instance,
+            definitions=self.definitions,
+            sensor_name=name,
+            cursor=self.cursors.get(name),
+            resources=self.definitions.resources,
         )
         found = sensor.evaluate_tick(context)
         self.cursors[name] = found.cursor

@@ -6,13 +6,14 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from knowledge_migration.engine.backfill import phase
 from knowledge_migration.engine.cutover.evaluation import evaluate
 from knowledge_migration.engine.cutover.gates import Gate
 from knowledge_migration.engine.cutover.position import position
 from knowledge_migration.engine.cutover.readiness import CheckRecord, CutoverRules
 from knowledge_migration.engine.database import Connection, Database
 from knowledge_migration.thresholds import GATES
-from knowledge_migration_tests.engine.backfill.backfilling import backfill, fill
+from knowledge_migration_tests.engine.backfill.backfilling import QUICK, backfill, fill
 from knowledge_migration_tests.engine.cutover.standing import alive, kept, measured, stand_at
 
 BAKED = {"internal_beta": 60.0, "gradual_rollout": 60.0, "full_cutover": 60.0}
@@ -23,6 +24,16 @@ def made_ready(database: Database, rows: Connection, folder: Path) -> None:
     """Phases 0 to 3, as their evidence says it."""
     fill(database)
     backfill(database)
+    kept(rows, "data_quality", findings=[])
+    phase.plan_backfill(
+        database,
+        QUICK,
+        width_ids=100,
+        max_partitions=200,
+        sample_batches=0,
+        no_live_writers=True,
+        writer_live_seconds=1,
+    )
     standing = stand_at(database, "dual_write")
     kept(rows, "dual_write_fence", flag_version=standing.flags.version, writers=["one"], seconds=0.1)
     backed_up(rows, folder)
