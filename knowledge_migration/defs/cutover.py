@@ -110,7 +110,7 @@ def cutover_stage(
 
     Sets the flags through the audited function and waits until every live process obeys. Refused unless everything holds:
     order, bake time, gates, integrity checks (fresh), verified backup, rollback drill; the failure says what is missing.
-    Launch `cutover_job`, which runs the checks first. Undo, in seconds: job `rollback_instant` or `rollback_partial`, or
+    Launch `cutover_job`, which runs the checks first. Undo: in seconds, by job `rollback_instant` or `rollback_partial`, or
     `knowledge-migration rollback instant`, which needs no Dagster.
     """
     stage: Stage = next(one for one in STAGES if one == context.partition_key)

@@ -8,8 +8,15 @@ import dagster as dg
 from knowledge_migration.definitions import build_defs, defs
 from knowledge_migration.defs import dual_write
 from knowledge_migration.defs.operations import validation_job
+from knowledge_migration.thresholds import GATES
 
-GROUPS = {"phase_0_preparation", "phase_1_schema", "phase_2_dual_write", "phase_3_backfill"}
+GROUPS = {
+    "phase_0_preparation",
+    "phase_1_schema",
+    "phase_2_dual_write",
+    "phase_3_backfill",
+    "phase_4_cutover",
+}
 
 
 def python(code: str) -> str:
@@ -45,6 +52,7 @@ def test_every_asset_that_writes_to_a_users_table_says_how_to_undo_it() -> None:
         "topic_backfill",
         "atom_backfill",
         "backfill_completion",
+        "cutover_stage",
     }
     for spec in defs.resolve_all_asset_specs():
         if spec.key.to_user_string() in writing:
@@ -62,5 +70,16 @@ def test_the_validation_job_holds_every_check_but_those_of_one_phase_or_partitio
     checks = {key.name for key in validation_job.selection.resolve_checks(graph)}
     inside_assets = {"partition_is_fully_linked", "partition_values_are_equal"}
     of_dual_write = {key.name for check in dual_write.CHECKS for key in check.check_keys}
+    of_the_cutover = {gate.metric for gate in GATES}
     everything = {key.name for key in graph.asset_check_keys}
-    assert everything - checks == inside_assets | (of_dual_write - checks)
+    assert everything - checks == inside_assets | (of_dual_write - checks) | of_the_cutover
+
+
+def test_every_way_back_is_a_job_that_asks_for_a_reason() -> None:
+    ways = {job.name for job in defs.resolve_all_job_defs() if job.name.startswith("rollback_")}
+    assert ways >= {f"rollback_{way}" for way in ("instant", "partial", "dual_write", "backfill", "schema")}
+    for way in ways:
+        (node,) = defs.resolve_job_def(way).nodes
+        config = node.definition.config_field
+        assert config is not None, way
+        assert config.config_type.fields["reason"].is_required, way  # type: ignore[attr-defined]

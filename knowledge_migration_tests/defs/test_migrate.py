@@ -54,7 +54,12 @@ def instance() -> Iterator[dg.DagsterInstance]:
 
 
 def run(database: Database, instance: dg.DagsterInstance) -> list[PhaseSummary]:
-    return list(migrate(database, instance, on_phase=lambda _: None))
+    """The phases but the cutover, which bakes for days on a database of one's own."""
+    summaries = list(migrate(database, instance, on_phase=lambda _: None))
+    if all(summary.succeeded for summary in summaries):
+        waiting = summaries.pop()
+        assert (waiting.phase, waiting.skipped, waiting.done[:13]) == ("4 cutover", True, "waits for you")
+    return summaries
 
 
 def digest(connection: Connection) -> dict[str, str]:
