@@ -1,5 +1,6 @@
 """`knowledge-migration serve`, and what is done to proposals without a browser."""
 
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -14,6 +15,10 @@ dual_write_app = typer.Typer(help="Phase 2: what could not be written beside a d
 def serve(
     host: Annotated[str, typer.Option(help="Address to listen on; another than loopback needs tokens.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65_535, help="Port; 0 takes a free one.")] = 8000,
+    allow_faults: Annotated[
+        bool,
+        typer.Option("--allow-faults", help="Let an admin make it fail on purpose, for demonstrations and drills."),
+    ] = False,
 ) -> None:
     """Run the knowledge service on the database that the settings name.
 
@@ -35,7 +40,7 @@ def serve(
     from knowledge_migration.knowledge.service import KnowledgeService
 
     settings, env = installation()
-    options = service_options(settings, env.database)
+    options = replace(service_options(settings, env.database), allow_faults=allow_faults)
     if not options.has_tokens and not is_loopback(host):
         raise PreconditionError(
             f"{host} is no loopback address and no token is set, so anybody could change knowledge. Set "

@@ -21,6 +21,9 @@ def traffic(
     rate: Annotated[float, typer.Option(min=0.1, max=10_000, help="Requests per second.")] = 20.0,
     seconds: Annotated[float | None, typer.Option(min=0.1, help="How long. Unset: until Ctrl-C.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed does the same things.")] = 1,
+    extract_share: Annotated[
+        float | None, typer.Option(min=0, max=100, help="Percent of the requests that extract. Unset: about 20.")
+    ] = None,
     report: Annotated[Path | None, typer.Option(help="File for the report, as JSON.")] = None,
 ) -> None:
     """Behave like users of the application (extract, read, create, edit, delete), then check that nothing is lost.
@@ -48,6 +51,7 @@ def traffic(
         requests_per_second=rate,
         seconds=seconds,
         seed=seed,
+        extract_share=None if extract_share is None else extract_share / 100,
     )
 
     async def until_stopped() -> TrafficReport:

@@ -27,6 +27,7 @@ class ServiceOptions:
     extraction_timeout_seconds: float = 120.0
     flag_poll_seconds: float = 0.5
     measurement_seconds: float = 2.0
+    allow_faults: bool = False
     writer_live_seconds: float = 10.0
     reviewer_token: str | None = field(default=None, repr=False)
     admin_token: str | None = field(default=None, repr=False)

@@ -24,6 +24,7 @@ from knowledge_migration.knowledge import metrics
 from knowledge_migration.knowledge.duplicates.finder import DuplicateFinder
 from knowledge_migration.knowledge.errors import ExtractionFailedError, KnowledgeError, UnavailableError, UnknownError
 from knowledge_migration.knowledge.extraction.model import Extraction, ExtractionError, Extractor, Message
+from knowledge_migration.knowledge.faults import Faults
 from knowledge_migration.knowledge.flag_watcher import FlagWatcher
 from knowledge_migration.knowledge.flags import Flags, Mode, route
 from knowledge_migration.knowledge.measurements import (
@@ -64,6 +65,7 @@ class KnowledgeService:
     extractor: Extractor
     finder: DuplicateFinder = field(default_factory=DuplicateFinder)
     measurements: Measurements = field(default_factory=Measurements)
+    faults: Faults = field(default_factory=Faults)
     engine: AsyncEngine = field(init=False)
     _flagging: asyncio.Event = field(init=False, default_factory=asyncio.Event)
     _settling: set[asyncio.Task[None]] = field(init=False, default_factory=set)
@@ -163,6 +165,7 @@ class KnowledgeService:
         if refusal:
             raise refusal
         try:
+            self.faults.raise_perhaps(origin.mode)
             extraction = await self._ask_extractor(found, origin)
             return await self._write(run_id, flags, origin, extraction)
         except BaseException as error:

@@ -27,12 +27,16 @@ class Latency:
 
 @dataclass(frozen=True)
 class TrafficReport:
-    """Requests, failures, latencies, stalls, and acknowledged writes that the database does not hold."""
+    """Requests, failures, latencies, stalls, and acknowledged writes that the database does not hold.
+
+    `injected` are the failures that the service was told to produce; they are nobody's fault.
+    """
 
     seconds: float
     requests: int
     failed: int
     refused: int
+    injected: int
     acknowledged_writes: int
     latencies: tuple[Latency, ...]
     stalls: tuple[Stall, ...]
@@ -48,8 +52,9 @@ class TrafficReport:
     def sentence(self) -> str:
         """The result in one line."""
         overall = self.latencies[0]
+        on_purpose = f" ({self.injected} more on purpose)" if self.injected else ""
         return (
-            f"{self.requests:,} requests in {self.seconds:.0f} s, {self.failed} failed, {self.refused} refused; "
+            f"{self.requests:,} requests in {self.seconds:.0f} s, {self.failed} failed{on_purpose}, {self.refused} refused; "
             f"p95 {overall.p95:.0f} ms, slowest {overall.slowest:.0f} ms, {len(self.stalls)} stalls over "
             f"{STALL_SECONDS * 1000:.0f} ms; {self.acknowledged_writes:,} acknowledged writes, {len(self.lost)} lost"
         )
@@ -73,14 +78,19 @@ def report_of(measured: Measurements, seconds: float, acknowledged: int, lost: l
     return TrafficReport(
         seconds=seconds,
         requests=measured.requests,
-        failed=sum(count for (_, status), count in measured.statuses.items() if status == "failed"),
-        refused=sum(count for (_, status), count in measured.statuses.items() if status == "refused"),
+        failed=_ended(measured, "failed"),
+        refused=_ended(measured, "refused"),
+        injected=_ended(measured, "injected"),
         acknowledged_writes=acknowledged,
         latencies=tuple(_latency(measured, operation) for operation in operations),
         stalls=tuple(measured.stalls(STALL_SECONDS)),
         failures=tuple(measured.failures[:SHOWN]),
         lost=tuple(lost),
     )
+
+
+def _ended(measured: Measurements, how: str) -> int:
+    return sum(count for (_, status), count in measured.statuses.items() if status == how)
 
 
 def _latency(measured: Measurements, operation: str | None) -> Latency:

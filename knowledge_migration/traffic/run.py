@@ -17,7 +17,7 @@ from knowledge_migration.engine.statements import statement
 from knowledge_migration.traffic.journal import Journal
 from knowledge_migration.traffic.measurements import Measurements
 from knowledge_migration.traffic.report import TrafficReport, report_of
-from knowledge_migration.traffic.users import FailedError, RefusedError, Users
+from knowledge_migration.traffic.users import FailedError, InjectedError, RefusedError, Users, weights
 from knowledge_migration.traffic.verification import verify
 
 OnProgress = Callable[[Measurements], None]
@@ -33,6 +33,7 @@ class TrafficOptions:
     requests_per_second: float = 20.0
     seconds: float | None = None
     seed: int = 1
+    extract_share: float | None = None
     most_at_once: int = 100
     timeout_seconds: float = 30.0
 
@@ -54,7 +55,7 @@ async def run_traffic(
     async with httpx.AsyncClient(
         base_url=options.url, headers=headers, timeout=options.timeout_seconds, limits=limits
     ) as client:
-        users = Users(client, journal, message_ids, users_ids, options.seed)
+        users = Users(client, journal, message_ids, users_ids, options.seed, weights(options.extract_share))
         await _requests(users, measured, options, stop, started, on_progress)
     seconds = time.perf_counter() - started
     return report_of(measured, seconds, journal.acknowledged, verify(options.database, journal))
@@ -108,6 +109,8 @@ async def _one(users: Users, measured: Measurements, due: float, places: asyncio
         await users.do(operation)
     except RefusedError as refusal:
         status, pause.until = "refused", time.perf_counter() + refusal.seconds
+    except InjectedError:
+        status = "injected"
     except FailedError as failure:
         status = "failed"
         measured.failures.append(f"{operation}: {failure}")

@@ -15,6 +15,9 @@ ATOM_TYPES = ("problem", "solution", "decision", "question", "insight", "pattern
 
 WORDS = ("a", "live", "application", "keeps", "its", "data", "while", "its", "schema", "moves")
 
+INJECTED = '"Injected fault"'
+"""The title of the problem that a fault on purpose is answered with."""
+
 WEIGHTS = {
     "list_topics": 12,
     "list_atoms": 12,
@@ -30,6 +33,15 @@ WEIGHTS = {
 """How often each is done, in shares of their sum: mostly reads, and a good share of extractions."""
 
 
+def weights(extract_share: float | None = None) -> dict[str, float]:
+    """The weights, with extractions a given share of everything where one is given (0 to 1)."""
+    if extract_share is None:
+        return dict(WEIGHTS)
+    others = sum(weight for operation, weight in WEIGHTS.items() if operation != "extract")
+    scaled = {operation: weight * (1 - extract_share) / others for operation, weight in WEIGHTS.items()}
+    return {**scaled, "extract": extract_share}
+
+
 class RefusedError(Exception):
     """The review queue is full (429): an answer, no failure; `seconds` says when to come back."""
 
@@ -42,6 +54,10 @@ class FailedError(Exception):
     """An answer that a user must not get, or none at all."""
 
 
+class InjectedError(Exception):
+    """A failure that the service was told to produce; nobody is to blame, and nothing may be written."""
+
+
 @dataclass
 class Users:
     """All users of one run of the traffic, with what they remember; deterministic for a seed but for the order of answers."""
@@ -51,6 +67,7 @@ class Users:
     message_ids: list[int]
     user_ids: list[int]
     seed: int
+    weights: dict[str, float] = field(default_factory=weights)
     known_topics: list[int] = field(default_factory=list)
     cursors: dict[str, str | None] = field(default_factory=dict)
 
@@ -60,7 +77,7 @@ class Users:
 
     def next_operation(self) -> str:
         """What is done next."""
-        return self.random.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
+        return self.random.choices(list(self.weights), list(self.weights.values()))[0]
 
     async def do(self, operation: str) -> None:
         """Does it; raises `RefusedError`, or `FailedError` with words."""
@@ -85,6 +102,8 @@ class Users:
             raise FailedError(f"{method} {path}: {type(error).__name__} {error}") from error
         if answer.status_code == 429:
             raise RefusedError(float(answer.headers.get("Retry-After", "1")))
+        if answer.status_code == 500 and INJECTED in answer.text:
+            raise InjectedError
         if answer.status_code not in expected:
             raise FailedError(f"{method} {path}: {answer.status_code} {answer.text[:300]}")
         return answer.json() if answer.content else None

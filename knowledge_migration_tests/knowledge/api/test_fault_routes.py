@@ -1,0 +1,67 @@
+"""Faults on purpose: only where they are allowed, only for admins, nothing written, counted as what they are."""
+
+import httpx
+
+from knowledge_migration.engine.database import Connection, Database
+from knowledge_migration.knowledge.faults import Faults, InjectedFaultError
+from knowledge_migration.knowledge.flags import Flags
+from knowledge_migration_tests.engine.backfill.backfilling import count
+from knowledge_migration_tests.knowledge.api.conftest import ADMIN, REVIEWER, TOKENS, Talk, problem, showing
+from knowledge_migration_tests.knowledge.conftest import Told
+from knowledge_migration_tests.serving import serving
+
+ALWAYS = {"mode": "proposal", "share": 1.0, "seconds": 30}
+
+
+def test_without_the_option_the_route_does_not_exist(talk: Talk) -> None:
+    with talk() as api:
+        assert api.post("/admin/faults", json=ALWAYS).status_code == 404
+
+
+def test_they_are_for_admins_and_in_no_description(talk: Talk) -> None:
+    with talk(allow_faults=True, **TOKENS) as api:
+        problem(api.post("/admin/faults", json=ALWAYS, headers=showing(REVIEWER)), 403)
+        problem(api.post("/admin/faults", json={**ALWAYS, "share": 2}, headers=showing(ADMIN)), 422)
+        problem(api.post("/admin/faults", json={**ALWAYS, "seconds": 3_600}, headers=showing(ADMIN)), 422)
+        assert "faults" not in api.get("/openapi.json").text
+
+
+def test_the_share_of_the_mode_fails_before_anything_is_written_and_others_do_not(
+    peopled: Database, rows: Connection
+) -> None:
+    flags, told = Flags(enabled=True, dual_write=True, admin_user_ids=(1,)), Told()
+    with serving(peopled, told, initial_flags=flags, allow_faults=True, measurement_seconds=600) as url:
+        httpx.post(f"{url}/api/v1/admin/faults", json=ALWAYS).raise_for_status()
+        assert httpx.get(f"{url}/api/v1/admin/faults").json() == {"mode": "proposal", "share": 1.0}
+        extract = {user: {"message_ids": [user], "user_id": user} for user in (1, 2)}
+        failed = httpx.post(f"{url}/api/v1/knowledge/extract", json=extract[1])
+        assert (failed.status_code, failed.json()["title"]) == (500, "Injected fault")
+        assert httpx.post(f"{url}/api/v1/knowledge/extract", json=extract[2]).status_code == 200
+        assert told.asked == [(2,)]
+        assert httpx.delete(f"{url}/api/v1/admin/faults").status_code == 204
+        assert httpx.post(f"{url}/api/v1/knowledge/extract", json=extract[1]).status_code == 200
+    failures = "SELECT count(*) FROM knowledge_extraction_runs WHERE status = 'failed' AND error_message LIKE 'Injected fault%'"
+    assert count(rows, failures) == 1
+    errors = (
+        "SELECT sum(errors) FROM migration.service_measurement WHERE operation = 'extraction' AND mode = 'proposal'"
+    )
+    assert count(rows, errors) == 1
+
+
+def test_a_fault_ends_by_itself_and_hits_about_its_share() -> None:
+    moment = 0.0
+    faults = Faults(clock=lambda: moment)
+    faults.begin("proposal", 0.2, 5)
+    hits = 0
+    for _ in range(1_000):
+        try:
+            faults.raise_perhaps("proposal")
+        except InjectedFaultError:
+            hits += 1
+    assert 150 < hits < 250
+    faults.raise_perhaps("dual_write")
+    moment = 5.0
+    faults.begin("proposal", 1.0, 5)
+    moment = 10.0
+    faults.raise_perhaps("proposal")
+    assert faults.active is None
