@@ -92,6 +92,14 @@ class Runs:
         self.errors += [_error_of(event) for event in result.all_events if event.is_step_failure]
         return result.success
 
+    def attempt(self, job: str, *, partition: str | None = None, tags: Mapping[str, str] | None = None) -> bool:
+        """A run that may be refused, and tried again later; only what a successful one said is kept."""
+        events, errors = list(self.events), list(self.errors)
+        succeeded = self.run(job, partition=partition, tags=tags)
+        if not succeeded:
+            self.events, self.errors = events, errors
+        return succeeded
+
     def metadata(self, asset: str, key: str) -> Any:
         """The sum of a number over the materializations of an asset in these runs."""
         values = [

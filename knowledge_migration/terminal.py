@@ -139,7 +139,7 @@ def _scaled_down_cutover(console: Console, env: Environment) -> Callable[..., tu
         daemon = Daemon(
             runs.instance,
             runs.definitions,
-            lambda request: runs.run(str(request.job_name), partition=request.partition_key, tags=request.tags),
+            lambda request: runs.attempt(str(request.job_name), partition=request.partition_key, tags=request.tags),
         )
         return demonstrate_cutover(daemon, database, service_url, lambda words: console.print(f"  {words}")), 0
 

@@ -68,7 +68,7 @@ def cutover_promotion(context: dg.SensorEvaluationContext, migration: Migration)
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
 )
-def rollback_guard(context: dg.SensorEvaluationContext, migration: Migration) -> dg.SensorResult:
+def rollback_guard(migration: Migration) -> dg.SensorResult:
     """Goes back by itself when a metric is in breach (strategy §8.1), in this tick, without waiting for a run.
 
     Errors above 5 % or an inconsistency: proposals off, dual write on. More than 50 % slower: a tenth of the users. A queue
@@ -84,13 +84,7 @@ def rollback_guard(context: dg.SensorEvaluationContext, migration: Migration) ->
         )
     except (MigrationError, *NOT_THERE) as error:
         return dg.SensorResult(skip_reason=f"The guard cannot judge: {error}")
-    if tick.action:
-        context.log.warning(tick.words)
-    events, cursor = _news(
-        tick.evaluations, _needed(migration, position(migration.database).next_stage), context.cursor
-    )
-    words = " ".join(filter(None, (tick.words, tick.problem)))
-    return dg.SensorResult(skip_reason=words, asset_events=events, cursor=cursor)
+    return dg.SensorResult(skip_reason=" ".join(filter(None, (tick.words, tick.problem))))
 
 
 @dg.sensor(job=backfill.completion_job, minimum_interval_seconds=300, default_status=dg.DefaultSensorStatus.RUNNING)

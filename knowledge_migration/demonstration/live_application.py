@@ -24,7 +24,7 @@ from knowledge_migration.engine.errors import MigrationError
 
 START_SECONDS = 60.0
 STOP_SECONDS = 90.0
-REQUESTS_PER_SECOND = 30
+REQUESTS_PER_SECOND = 20
 EXTRACT_SHARE_PERCENT = 40
 
 

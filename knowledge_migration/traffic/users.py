@@ -15,6 +15,9 @@ ATOM_TYPES = ("problem", "solution", "decision", "question", "insight", "pattern
 
 WORDS = ("a", "live", "application", "keeps", "its", "data", "while", "its", "schema", "moves")
 
+PROBES = "probe-"
+"""How topics begin that the migration's own probe writes and takes back a moment later."""
+
 INJECTED = '"Injected fault"'
 """The title of the problem that a fault on purpose is answered with."""
 
@@ -113,7 +116,8 @@ class Users:
         page = await self._ask("GET", f"{API}/{what}?limit=25" + (f"&cursor={cursor}" if cursor else ""), 200)
         self.cursors[what] = page["next_cursor"]
         if what == "topics":
-            self.known_topics = (self.known_topics + [item["id"] for item in page["items"]])[-500:]
+            lasting = [item["id"] for item in page["items"] if not item["name"].startswith(PROBES)]
+            self.known_topics = (self.known_topics + lasting)[-500:]
 
     async def _topic(self, suffix: str) -> None:
         if not self.known_topics:

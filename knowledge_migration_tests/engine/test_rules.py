@@ -173,6 +173,7 @@ def test_of_other_proposals_those_approved_without_a_row_are_orphans_unless_they
         ("dual", "auto_approved", "dual_write", None, None),
         ("alike only", "approved", "approve", 1, "meaning"),
         ("matched", "auto_approved", "dual_write", 1, "exact"),
+        ("matched what a user deleted since", "auto_approved", "replay", None, "exact"),
         ("pending", "pending", None, None, None),
         ("rejected", "rejected", "reject", None, None),
     ]

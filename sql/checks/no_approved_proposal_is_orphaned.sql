@@ -1,6 +1,7 @@
 -- Approved proposals that no row has as its origin (the strategy's check 4 could not see them). Not orphaned: one that
--- matched an existing row of exactly that name, and one whose row a user has deleted since. Which row that was a proposal
--- says (entity_id), or its own id does if it was backfilled, so the row can be looked for. Hash joins.
+-- matched an existing row exactly (the reference is gone once a user deletes that row, the mark of the match stays), and
+-- one whose own row a user has deleted since. Which row that was a proposal says (entity_id), or its own id does if it was
+-- backfilled, so the row can be looked for. Hash joins.
 SELECT proposal.id, left(proposal.{label}, 80) AS label, proposal.status, proposal.review_action,
        coalesce(copied.id, made.id) AS row_id
 FROM {proposals} AS proposal
@@ -9,8 +10,8 @@ LEFT JOIN {table} AS copied ON migration.origin_proposal_id({table_name}, copied
 LEFT JOIN {table} AS made ON made.id = proposal.entity_id
 WHERE proposal.status IN ('approved', 'auto_approved')
   AND linked.id IS NULL
-  AND (proposal.{similar} IS NULL OR proposal.similarity_type IS DISTINCT FROM 'exact')
-  AND CASE WHEN proposal.review_action = 'auto_approve_migration'
-      THEN copied.id IS NOT NULL
-      ELSE made.id IS NOT NULL OR proposal.entity_id IS NULL
+  AND CASE
+      WHEN proposal.review_action = 'auto_approve_migration' THEN copied.id IS NOT NULL
+      WHEN proposal.entity_id IS NOT NULL THEN made.id IS NOT NULL
+      ELSE proposal.similarity_type IS DISTINCT FROM 'exact'
   END
