@@ -1,8 +1,8 @@
 """Keeps the flags of one process up to date, and tells the database that the process lives and what it has seen.
 
 A change arrives by notification; the row is also read every half second, so that a lost one (or a pooler that swallows
-them) costs no more than that. While the database is away the last known flags stay, and it is tried again. What the row
-cannot be is logged and ignored: the last known flags stay then, too.
+them) costs no more than that. While the database is away the last known flags stay, and it is tried again. Where the
+row is lost, or holds what it cannot, that is logged, and the last audited flags are obeyed unless the known ones are newer.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from knowledge_migration.knowledge.flags import CHANNEL, Flags, FlagsError, read_flags
+from knowledge_migration.knowledge.flags import CHANNEL, LOST, Flags, present_flags
 from knowledge_migration.knowledge.options import ServiceOptions
 from knowledge_migration.knowledge.tables import writer_heartbeat
 
@@ -115,19 +115,13 @@ class FlagWatcher:
 
     async def _read(self, connection: AsyncConnection) -> bool:
         """Takes over what the row says; returns whether that is new."""
-        before, problem = self.flags, None
+        before = self.flags
         try:
-            found = await connection.run_sync(read_flags)
+            self.flags, problem = await connection.run_sync(present_flags, before)
         except sa.exc.ProgrammingError as error:
             if not isinstance(error.orig, psycopg.errors.UndefinedTable):
                 raise
-            found = None  # before phase 1 there is nothing to obey but the environment
-        except FlagsError as error:
-            found, problem = None, str(error)
-        if found is None and problem is None and before.version:
-            problem = "they are gone from feature_flags"
-        if found is not None:
-            self.flags = found
+            problem = LOST if before.version else None  # before phase 1 there is nothing to obey but the environment
         self.database_seen_at = time.monotonic()
         self._tell(problem)
         self._changed.set()

@@ -2,7 +2,8 @@
 
 They live in one row of `feature_flags`, so that a change is seen whole or not at all. `set_flags` writes the audit entry
 in the same transaction and notifies every process; `knowledge.flag_watcher` obeys. The environment variables of the
-strategy are the initial values, until somebody sets one.
+strategy are the initial values, until somebody sets one. Where the row is lost, the last audited flags are meant: the
+initial values would open direct writes again.
 """
 
 import hashlib
@@ -22,6 +23,11 @@ RETIRED = "legacy_paths_retired"
 
 Mode = Literal["direct", "dual_write", "proposal"]
 State = Literal["off", "dual_write", "rollout", "rollout_without_dual_write", "full"]
+
+SET = "set flags"
+"""The action of audit entries that hold flags."""
+
+LOST = "they are gone from feature_flags; the last audited ones are obeyed. Write them back: knowledge-migration recover flags"
 
 SHADOWING_STATES: tuple[State, ...] = ("dual_write", "rollout", "full")
 """In these no extraction writes knowledge without a proposal."""
@@ -116,9 +122,54 @@ def route(flags: Flags, user_id: int | None, message_ids: Sequence[int]) -> Mode
 
 
 def read_flags(connection: sa.Connection) -> Flags | None:
-    """The flags as they are set; None when nobody has set any. Raises `FlagsError` for a row that cannot be read."""
-    row = connection.execute(_row()).mappings().one_or_none()
-    return flags_of(row) if row else None
+    """The flags as they are set, or as they were last audited where the row is lost; None when nobody has set any.
+
+    Raises `FlagsError` for a row that cannot be read.
+    """
+    row = stored_row(connection)
+    return flags_of(row) if row else last_audited(connection)
+
+
+def present_flags(connection: sa.Connection, known: Flags) -> tuple[Flags, str | None]:
+    """The flags to obey for a process that knows some, and what is wrong where they are not those of the row.
+
+    Where the row is lost or cannot be read these are the last audited ones, unless the known ones are newer.
+    """
+    row, problem = stored_row(connection), None
+    try:
+        if row:
+            return flags_of(row), None
+    except FlagsError as error:
+        problem = str(error)
+    try:
+        audited = last_audited(connection)
+    except FlagsError as error:
+        audited, problem = None, str(error)
+    newest = audited if audited and audited.version > known.version else known
+    return newest, problem or (LOST if newest.version else None)
+
+
+def last_audited(connection: sa.Connection) -> Flags | None:
+    """What the flags became with the last change that the audit log has; None without one.
+
+    None as well when the schema was rolled back since: its flags were given up on purpose. Raises `FlagsError` for an
+    entry that cannot be read.
+    """
+    log = sa.func.to_regclass("migration.audit_log")
+    if not connection.execute(sa.select(sa.func.has_table_privilege(log, "SELECT"))).scalar_one():
+        return None
+    last = _changes().order_by(audit_log.c.id.desc()).limit(1).subquery()
+    given_up = sa.select(audit_log.c.id).where(
+        audit_log.c.subject == "phase 1", audit_log.c.action == "rollback schema", audit_log.c.id > last.c.id
+    )
+    after = connection.execute(sa.select(last.c.after).where(~sa.exists(given_up))).scalar_one_or_none()
+    return None if after is None else _from_values(after)
+
+
+def stored_row(connection: sa.Connection, *, lock: bool = False) -> sa.RowMapping | None:
+    """The row of the flags as it is, readable or not; None where there is none."""
+    query = _row().with_for_update() if lock else _row()
+    return connection.execute(query).mappings().one_or_none()
 
 
 def flags_of(row: sa.RowMapping) -> Flags:
@@ -138,8 +189,8 @@ def _from_values(values: Mapping[str, Any]) -> Flags:
         return Flags(**values)
     except (ValidationError, TypeError) as error:
         raise FlagsError(
-            f"The row {FLAG_NAME} of feature_flags holds what flags cannot be ({_words(error)}). Set every flag again: "
-            "knowledge-migration flags set --reset."
+            f"The row {FLAG_NAME} of feature_flags holds what flags cannot be ({_words(error)}). Take the last audited flags: "
+            "knowledge-migration recover flags; or set every flag again: knowledge-migration flags set --reset."
         ) from error
 
 
@@ -157,17 +208,12 @@ def set_flags(
     """Changes some flags, writes the audit entry and notifies, all in the caller's transaction; returns the new ones.
 
     `changes` are by short name or by the strategy's. With `reset` what is not named becomes `initial` again, whatever
-    the row holds. A change that changes nothing is neither audited nor counted. Raises `FlagsError` for a name or value
-    that does not exist, `StaleFlagsError` when `expected_version` is not the present one.
+    the row holds. A lost row begins with the last audited flags. A change that changes nothing is neither audited nor
+    counted. Raises `FlagsError` for a name or value that does not exist, `StaleFlagsError` when `expected_version` is not
+    the present one.
     """
-    if not reason.strip():
-        raise FlagsError("A change of flags needs a reason; it goes to the audit log.")
-    connection.execute(
-        insert(feature_flags)
-        .values(name=FLAG_NAME, enabled=initial.enabled, config=_config(initial), version=_last_audited_version())
-        .on_conflict_do_nothing()
-    )
-    row = connection.execute(_row().with_for_update()).mappings().one()
+    refuse_without_reason(reason)
+    row = _row_to_change(connection, initial, reset=reset)
     if expected_version is not None and row["version"] != expected_version:
         raise StaleFlagsError(
             f"The flags have version {row['version']}, not {expected_version}: somebody changed them. Read them again."
@@ -177,6 +223,50 @@ def set_flags(
     _refuse_unlocking(row, after, changes)
     if before and before.version and before.values == after.values:
         return before
+    store(connection, row, after, actor=actor, reason=reason, dagster_run_id=dagster_run_id)
+    return after
+
+
+def refuse_without_reason(reason: str) -> None:
+    """Raises `FlagsError` for a blank reason."""
+    if not reason.strip():
+        raise FlagsError("A change of flags needs a reason; it goes to the audit log.")
+
+
+def _row_to_change(connection: sa.Connection, initial: Flags, *, reset: bool) -> sa.RowMapping:
+    """The row, locked; made where there is none."""
+    row = stored_row(connection, lock=True)
+    if row is None:
+        try:
+            begin = last_audited(connection) or initial
+        except FlagsError:
+            if not reset:
+                raise
+            begin = initial
+        row = inserted_row(connection, begin)
+    return row
+
+
+def inserted_row(connection: sa.Connection, flags: Flags) -> sa.RowMapping:
+    """The row, made of these flags unless somebody else has made it meanwhile, and locked."""
+    connection.execute(
+        insert(feature_flags)
+        .values(name=FLAG_NAME, enabled=flags.enabled, config=_config(flags), version=_last_audited_version())
+        .on_conflict_do_nothing()
+    )
+    return connection.execute(_row().with_for_update()).mappings().one()
+
+
+def store(
+    connection: sa.Connection,
+    row: sa.RowMapping,
+    after: Flags,
+    *,
+    actor: str,
+    reason: str,
+    dagster_run_id: str | None = None,
+) -> None:
+    """Writes flags over the locked row, with the audit entry, and notifies every process."""
     connection.execute(
         sa.update(feature_flags)
         .where(feature_flags.c.name == FLAG_NAME)
@@ -187,7 +277,7 @@ def set_flags(
     connection.execute(
         sa.insert(audit_log).values(
             actor=actor,
-            action="set flags",
+            action=SET,
             subject=FLAG_NAME,
             before=_values_of(row),
             after={**after.values, "version": after.version},
@@ -196,7 +286,6 @@ def set_flags(
         )
     )
     connection.execute(sa.select(sa.func.pg_notify(CHANNEL, str(after.version))))
-    return after
 
 
 def changed(flags: Flags, changes: Mapping[str, Any]) -> Flags:
@@ -230,29 +319,30 @@ def _refuse_unlocking(row: sa.RowMapping, after: Flags, changes: Mapping[str, An
 def history(connection: sa.Connection, limit: int = 20) -> list[dict[str, Any]]:
     """The latest changes, newest first: when, who, why, what it was and what it became."""
     columns = [audit_log.c[name] for name in ("at", "actor", "reason", "before", "after")]
-    query = (
-        sa.select(*columns)
-        .where(audit_log.c.subject == FLAG_NAME, audit_log.c.action == "set flags")
-        .order_by(audit_log.c.id.desc())
-        .limit(limit)
-    )
+    query = sa.select(*columns).where(*_is_change()).order_by(audit_log.c.id.desc()).limit(limit)
     return [dict(row) for row in connection.execute(query).mappings()]
 
 
 def changes_since(connection: sa.Connection, version: int) -> list[Flags]:
     """What the flags became with each change after `version`, as the audit log has it."""
     later = audit_log.c.after["version"].as_integer() > version
-    query = sa.select(audit_log.c.after).where(
-        audit_log.c.subject == FLAG_NAME, audit_log.c.action == "set flags", later
-    )
+    query = sa.select(audit_log.c.after).where(*_is_change(), later)
     return [_from_values(after) for after in connection.execute(query.order_by(audit_log.c.id)).scalars()]
+
+
+def _is_change() -> tuple[sa.ColumnElement[bool], ...]:
+    return audit_log.c.subject == FLAG_NAME, audit_log.c.action == SET
+
+
+def _changes() -> sa.Select[Any]:
+    return sa.select(audit_log.c.id, audit_log.c.after).where(*_is_change())
 
 
 def _last_audited_version() -> sa.ColumnElement[int]:
     """So that versions go on where a lost row has ended."""
     latest = (
         sa.select(audit_log.c.after["version"].as_integer())
-        .where(audit_log.c.subject == FLAG_NAME, audit_log.c.action == "set flags")
+        .where(*_is_change())
         .order_by(audit_log.c.id.desc())
         .limit(1)
         .scalar_subquery()

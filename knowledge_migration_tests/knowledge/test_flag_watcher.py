@@ -214,19 +214,19 @@ def test_after_a_lost_row_the_next_change_is_obeyed(peopled: Database, rows: Con
         await becomes(lambda: "gone" in (watcher.problem or ""))
         assert watcher.flags == Flags(dual_write=True, version=1)
         await asyncio.to_thread(change, peopled, enabled=True)
-        await becomes(lambda: watcher.flags == Flags(enabled=True, version=2))
+        await becomes(lambda: watcher.flags == Flags(enabled=True, dual_write=True, version=2))
         assert watcher.problem is None
 
     watch(peopled, work, flag_poll_seconds=0.05)
 
 
 def test_a_fault_of_ours_does_not_end_the_watching(peopled: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(_: Any) -> None:
+    def broken(*_: Any) -> None:
         raise ZeroDivisionError
 
     async def work(watcher: FlagWatcher) -> None:
         with monkeypatch.context() as patch:
-            patch.setattr(flag_watcher, "read_flags", broken)
+            patch.setattr(flag_watcher, "present_flags", broken)
             await becomes(lambda: "ZeroDivisionError" in (watcher.problem or ""))
         await asyncio.to_thread(change, peopled, dual_write=True)
         await becomes(lambda: watcher.flags.dual_write and watcher.problem is None)

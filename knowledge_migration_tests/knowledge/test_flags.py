@@ -284,11 +284,11 @@ def test_a_row_without_a_config_is_the_defaults(peopled: Database, rows: Connect
         assert read_flags(transaction) == Flags(enabled=True, version=4)
 
 
-def test_a_lost_row_begins_with_the_initial_values_and_the_last_version(peopled: Database, rows: Connection) -> None:
+def test_a_change_of_a_lost_row_begins_with_what_was_last_audited(peopled: Database, rows: Connection) -> None:
     change(peopled, {"cutover_percentage": 70})
     change(peopled, {"cutover_percentage": 80})
     rows.execute("DELETE FROM feature_flags")
     with pytest.raises(StaleFlagsError, match="version 2, not 1"):
         change(peopled, {"enabled": True}, expected_version=1)
     after = change(peopled, {"enabled": True}, initial=Flags(dual_write=True), expected_version=2)
-    assert after == Flags(enabled=True, dual_write=True, version=3)
+    assert after == Flags(enabled=True, cutover_percentage=80, version=3)

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from knowledge_migration.knowledge.duplicates.finder import DuplicateFinder
 from knowledge_migration.knowledge.extraction.model import Extraction
-from knowledge_migration.knowledge.flags import Flags, FlagsError, Mode, read_flags, route
+from knowledge_migration.knowledge.flags import Flags, Mode, present_flags, route
 from knowledge_migration.knowledge.options import ServiceOptions
 from knowledge_migration.knowledge.proposals.auto_approval import approve_eligible_of_run
 from knowledge_migration.knowledge.proposals.review import Decision
@@ -59,17 +59,15 @@ class Written:
 
 
 def confirmed(connection: sa.Connection, flags: Flags) -> Flags:
-    """The flags at this moment, for the caller's transaction; the given ones where there is no table or no row.
+    """The flags at this moment, for the caller's transaction; the given ones where there is no table or nobody set any.
 
     Raises `sa.exc.ProgrammingError` (UndefinedTable) if the table of flags that were set is gone.
     """
     try:
         if flags.version:
-            return read_flags(connection) or flags
+            return present_flags(connection, flags)[0]
         with connection.begin_nested():
-            return read_flags(connection) or flags
-    except FlagsError:
-        return flags
+            return present_flags(connection, flags)[0]
     except sa.exc.ProgrammingError as error:
         if flags.version or not isinstance(error.orig, psycopg.errors.UndefinedTable):
             raise

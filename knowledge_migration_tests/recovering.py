@@ -1,0 +1,33 @@
+"""The commands of recovery as an operator types them, as processes of their own."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from knowledge_migration.engine.database import Database
+
+PROJECT = Path(__file__).parents[1]
+RECOVER = (
+    "from knowledge_migration.commands import recovery; recovery.app.command('status')(recovery.backfill_status); "
+    "recovery.app()"
+)
+
+
+def recover(database: Database, *words: str, home: Path, answer: str = "") -> "subprocess.CompletedProcess[str]":
+    """Runs `knowledge-migration recover WORDS` on a database; `status` stands for `backfill status`."""
+    environment = {
+        **os.environ,
+        "KNOWLEDGE_MIGRATION_HOME": str(home),
+        "KNOWLEDGE_MIGRATION_DATABASE_URL": database.url,
+        "COLUMNS": "200",
+    }
+    return subprocess.run(
+        [sys.executable, "-c", RECOVER, *words],
+        check=False,
+        env=environment,
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        input=answer,
+    )
