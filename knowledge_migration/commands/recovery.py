@@ -9,11 +9,13 @@ from typing import Annotated
 import typer
 
 from knowledge_migration.commands.installation import DryRun, Reason, Yes, console, installation
-from knowledge_migration.engine.errors import PreconditionError
+from knowledge_migration.engine.errors import PreconditionError, VerificationError
 
 app = typer.Typer(
     help="After an accident: each command shows what is broken and mends it, audited.", no_args_is_help=True
 )
+
+SHOWN = 50
 
 OptionalReason = Annotated[str | None, typer.Option("--reason", help="Why; it goes to the audit log.")]
 
@@ -63,4 +65,89 @@ def flags(reason: Reason, yes: Yes = False, dry_run: DryRun = False) -> None:
 
 
 def backfill_status() -> None:
-    """Show how far the backfill is."""
+    """Show how far the backfill is, by the rows themselves: linked or not, partitions done, quarantine, who runs it now.
+
+    Example: knowledge-migration backfill status
+    """
+    from rich.table import Table
+
+    from knowledge_migration.engine.recovery.backfill_status import backfill_status as read_status
+
+    _, env = installation()
+    with env.database.connect("backfill status") as connection:
+        now = read_status(connection)
+    table = Table("table", "linked", "unlinked", "partitions done", "quarantine open", "to retry", "accepted")
+    for one in now.tables:
+        parts = "no plan yet" if one.partitions is None else f"{one.partitions_done} of {one.partitions}"
+        counts = (one.quarantine_open, one.quarantine_retry, one.quarantine_accepted)
+        table.add_row(one.table, f"{one.linked:,}", f"{one.unlinked:,}", parts, *(f"{count:,}" for count in counts))
+    console.print(table)
+    moments = [
+        f"{word} {moment:%Y-%m-%d %H:%M:%S} UTC"
+        for word, moment in (("begun", now.started_at), ("completed", now.completed_at))
+        if moment
+    ]
+    console.print(f"The migration's run: {', '.join([now.run or 'never begun', *moments])}")
+    for runner in now.runners:
+        doing = "rolls back" if runner.rolls_back else "runs"
+        console.print(
+            f"{doing} now: pid {runner.pid}, {runner.application}, since {runner.since:%Y-%m-%d %H:%M:%S} UTC"
+        )
+    if not now.runners:
+        console.print("No runner is alive.")
+    console.print(now.next_step)
+
+
+@app.command("ledger")
+def ledger(reason: OptionalReason = None, yes: Yes = False, dry_run: DryRun = False) -> None:
+    """Make the backfill's ledger say again what links and proposals tell, and the migration's run too.
+
+    The backfill goes on without it; the comparison of values needs it. Says what no check can judge any more.
+
+    Examples:
+
+      knowledge-migration recover ledger --dry-run
+
+      knowledge-migration recover ledger --reason "ledger restored from yesterday"
+    """
+    from knowledge_migration.engine.recovery.ledger import MEANING, RESTORED, examine_ledger, recover_ledger
+    from knowledge_migration.terminal import rows_table
+
+    _, env = installation()
+    with env.database.connect("ledger recovery", settings={"statement_timeout": "0"}) as connection:
+        report = examine_ledger(connection)
+    if report.whole:
+        console.print(
+            "The ledger says what links and proposals tell, and so does the migration's run; nothing to mend."
+        )
+        return
+    if report.restored:
+        raise VerificationError(RESTORED)
+    if report.differences:
+        shown = report.differences[:SHOWN]
+        console.print(rows_table([one.in_words for one in shown]))
+        for kind in dict.fromkeys(one.kind for one in report.differences):
+            number = sum(one.kind == kind for one in report.differences)
+            console.print(f"{number:,} {kind}: {MEANING[kind]}")
+    if report.run_is_wrong:
+        console.print(f"The migration's run is {report.run_status or 'gone'}; the rows say {report.true_run_status}.")
+    if report.uncertain_rows:
+        console.print(
+            f"{report.uncertain_rows:,} rows of these batches were written to since, or their proposal was, and no check can "
+            "tell which any more; they are not compared. To compare them: roll the backfill back and run it again."
+        )
+    if dry_run:
+        return
+    _confirm(reason, yes, "Mend the ledger?")
+    done = recover_ledger(env.database, reason=reason or "")
+    console.print(f"Mended {len(done.report.differences):,} entries. The comparisons of values now say:")
+    for sentence in done.judgements:
+        console.print(sentence, markup=False)
+
+
+def _confirm(reason: str | None, yes: bool, question: str) -> None:
+    """The reason and the operator's yes; without either the command ends here."""
+    if not (reason or "").strip():
+        raise typer.BadParameter("a reason is needed; it goes to the audit log", param_hint="--reason")
+    if not yes:
+        typer.confirm(question, abort=True)
