@@ -4,6 +4,7 @@ Each command shows what it has found and what it would do, and asks before it do
 """
 
 import json
+from collections import Counter
 from typing import Annotated
 
 import typer
@@ -16,6 +17,7 @@ app = typer.Typer(
 )
 
 SHOWN = 50
+ACTIONS = ("merge", "reject", "leave")
 
 OptionalReason = Annotated[str | None, typer.Option("--reason", help="Why; it goes to the audit log.")]
 
@@ -151,3 +153,72 @@ def _confirm(reason: str | None, yes: bool, question: str) -> None:
         raise typer.BadParameter("a reason is needed; it goes to the audit log", param_hint="--reason")
     if not yes:
         typer.confirm(question, abort=True)
+
+
+@app.command("duplicates")
+def duplicates(reason: OptionalReason = None, yes: Yes = False, dry_run: DryRun = False) -> None:
+    """Merge or reject pending proposals of the same thing: the same name and the same text, from repeated extractions.
+
+    The one that is approved stays, else the oldest; an approved one is never rejected. Mends as well what a dropped unique
+    index allowed: two approved proposals of one row, one proposal of two rows.
+
+    Examples:
+
+      knowledge-migration recover duplicates --dry-run
+
+      knowledge-migration recover duplicates --reason "the extraction was run twice"
+    """
+    from knowledge_migration.engine import audit
+    from knowledge_migration.knowledge.proposals import double_claims, duplicate_proposals
+    from knowledge_migration.knowledge.proposals.review import Reviewer
+    from knowledge_migration.terminal import rows_table
+
+    _, env = installation()
+    with env.database.begin() as transaction:
+        groups = duplicate_proposals.duplicate_groups(transaction)
+        claims = double_claims.double_claims(transaction)
+        shared = double_claims.shared_origins(transaction)
+    if not (groups or claims or shared):
+        console.print("No pending proposal is a duplicate of another, and no two approved ones claim the same row.")
+        return
+    listed = [
+        {
+            "kind": group.kind.name,
+            "name": group.label,
+            "stays": f"{group.kept.id} ({group.kept.status})",
+            "duplicate": str(one.proposal.id),
+            "to do": f"merge into {group.kind.name} {group.kept.entity_id}" if one.action == "merge" else one.action,
+            "why": one.why,
+        }
+        for group in groups
+        for one in group.others
+    ]
+    if listed:
+        console.print(rows_table(listed[:SHOWN]))
+        done = ", ".join(f"{sum(row['to do'].startswith(word) for row in listed):,} to {word}" for word in ACTIONS)
+        console.print(f"{len(listed):,} duplicates: {done}.")
+    for claim in claims:
+        console.print(
+            f"{claim.kind.name} {claim.entity_id} was made by proposal {claim.origin_id}; {claim.proposal_id} says that it "
+            "made it too: to be merged into it."
+        )
+    for one in shared:
+        what = f"made {one.made}" if one.made is not None else "made one of them"
+        console.print(f"Proposal {one.proposal_id} {what} and is the origin of {', '.join(map(str, one.others))} too.")
+    if dry_run:
+        return
+    _confirm(reason, yes, "Merge and reject these?")
+    reviewer = Reviewer(f"{audit.operator()} (recover duplicates)", None, reason)
+    counts: Counter[str] = Counter()
+    with env.database.engine() as engine:
+        for one, words in double_claims.resolve_origins(engine, shared, reviewer):
+            console.print(f"{one.proposal_id}: {words}")
+        for proposal_id, words in double_claims.resolve_claims(engine, claims, reviewer):
+            console.print(f"{proposal_id}: {words}")
+        for resolved in duplicate_proposals.resolve(engine, groups, reviewer):
+            counts[resolved.action] += 1
+            if resolved.action == "leave":
+                console.print(f"{resolved.proposal_id} left: {resolved.why}")
+    console.print(f"Merged {counts['merge']:,}, rejected {counts['reject']:,}, left {counts['leave']:,}.")
+    if shared or claims:
+        console.print("Build the unique index again (phase 1, job phase_1_schema), then complete the backfill.")
