@@ -8,14 +8,18 @@ from pathlib import Path
 from knowledge_migration.engine.database import Database
 
 PROJECT = Path(__file__).parents[1]
-RECOVER = (
-    "from knowledge_migration.commands import recovery; recovery.app.command('status')(recovery.backfill_status); "
-    "recovery.app()"
-)
+COMMAND = """
+from knowledge_migration import cli
+from knowledge_migration.commands import recovery
+if "recover" not in [group.name for group in cli.app.registered_groups]:
+    cli.app.add_typer(recovery.app, name="recover")
+    cli.backfill_app.command("status")(recovery.backfill_status)
+cli.main()
+"""
 
 
-def recover(database: Database, *words: str, home: Path, answer: str = "") -> "subprocess.CompletedProcess[str]":
-    """Runs `knowledge-migration recover WORDS` on a database; `status` stands for `backfill status`."""
+def command(database: Database, *words: str, home: Path, answer: str = "") -> "subprocess.CompletedProcess[str]":
+    """Runs `knowledge-migration WORDS` on a database."""
     environment = {
         **os.environ,
         "KNOWLEDGE_MIGRATION_HOME": str(home),
@@ -23,7 +27,7 @@ def recover(database: Database, *words: str, home: Path, answer: str = "") -> "s
         "COLUMNS": "200",
     }
     return subprocess.run(
-        [sys.executable, "-c", RECOVER, *words],
+        [sys.executable, "-c", COMMAND, *words],
         check=False,
         env=environment,
         cwd=PROJECT,
@@ -31,3 +35,8 @@ def recover(database: Database, *words: str, home: Path, answer: str = "") -> "s
         text=True,
         input=answer,
     )
+
+
+def recover(database: Database, *words: str, home: Path, answer: str = "") -> "subprocess.CompletedProcess[str]":
+    """Runs `knowledge-migration recover WORDS` on a database."""
+    return command(database, "recover", *words, home=home, answer=answer)

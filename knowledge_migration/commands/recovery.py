@@ -5,12 +5,18 @@ Each command shows what it has found and what it would do, and asks before it do
 
 import json
 from collections import Counter
-from typing import Annotated
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
+from uuid import UUID
 
 import typer
 
 from knowledge_migration.commands.installation import DryRun, Reason, Yes, console, installation
 from knowledge_migration.engine.errors import PreconditionError, VerificationError
+
+if TYPE_CHECKING:
+    from knowledge_migration.knowledge.proposals.wrong_approvals import Approval
 
 app = typer.Typer(
     help="After an accident: each command shows what is broken and mends it, audited.", no_args_is_help=True
@@ -222,3 +228,88 @@ def duplicates(reason: OptionalReason = None, yes: Yes = False, dry_run: DryRun 
     console.print(f"Merged {counts['merge']:,}, rejected {counts['reject']:,}, left {counts['leave']:,}.")
     if shared or claims:
         console.print("Build the unique index again (phase 1, job phase_1_schema), then complete the backfill.")
+
+
+@app.command("approvals")
+def approvals(
+    run: Annotated[UUID | None, typer.Option(help="Those of one extraction run.")] = None,
+    since: Annotated[
+        str | None, typer.Option(help="Those from this time on (ISO 8601; UTC if it says no zone).")
+    ] = None,
+    until: Annotated[str | None, typer.Option(help="Those up to this time.")] = None,
+    reviewer: Annotated[str | None, typer.Option(help="Only those of one reviewer: name or user id.")] = None,
+    action: Annotated[str | None, typer.Option(help="Only approve (by a person) or auto_approve.")] = None,
+    reason: OptionalReason = None,
+    yes: Yes = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Take back approvals that should not have been: their rows are withdrawn, the proposals are kept.
+
+    Rows that a user has edited since, or to which something refers, stay; so do backfilled and dual-written ones. Undone
+    one by one; run it again after an interruption.
+
+    Examples:
+
+      knowledge-migration recover approvals --since 2026-01-31T14:00 --action auto_approve --dry-run
+
+      knowledge-migration recover approvals --run 6f1c… --reason "the model was misled"
+    """
+    from knowledge_migration.engine import audit
+    from knowledge_migration.knowledge.proposals.review import Reviewer
+    from knowledge_migration.knowledge.proposals.wrong_approvals import (
+        TAKEN_BACK,
+        WrongApprovals,
+        find_approvals,
+        undo_approvals,
+    )
+    from knowledge_migration.terminal import rows_table
+
+    if run is None and since is None:
+        raise typer.BadParameter("say which: --run ID, or --since TIME", param_hint="--run")
+    if action not in (None, *TAKEN_BACK):
+        raise typer.BadParameter(f"{action} is none of {', '.join(TAKEN_BACK)}", param_hint="--action")
+    wanted = WrongApprovals(run, _moment(since, "--since"), _moment(until, "--until"), reviewer, action)  # type: ignore[arg-type]
+    _, env = installation()
+    with env.database.begin() as transaction:
+        found = find_approvals(transaction, wanted)
+    for why, number in found.refused.items():
+        console.print(f"{number:,} approved proposals are not taken back: {why}.")
+    if not found.approvals:
+        console.print("No approval is meant by that; there is nothing to take back.")
+        return
+    console.print(rows_table([_shown(one) for one in found.approvals[:SHOWN]]))
+    console.print(_fates("Would be", found.approvals))
+    if dry_run or all(one.fate == "kept" for one in found.approvals):
+        return
+    _confirm(reason, yes, "Take these approvals back?")
+    by = Reviewer(f"{audit.operator()} (recover approvals)", None, reason)
+    with env.database.engine() as engine:
+        done = list(undo_approvals(engine, found.approvals, by))
+    for one in done:
+        if one.fate == "kept":
+            console.print(f"{one.kind.name} {one.entity_id} ({one.label}) stays: {one.why}", markup=False)
+    console.print(_fates("Now", done))
+
+
+def _moment(given: str | None, option: str) -> datetime | None:
+    if given is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(given)
+    except ValueError as error:
+        raise typer.BadParameter(f"{given!r} is no time such as 2026-01-31T14:00", param_hint=option) from error
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _shown(one: "Approval") -> dict[str, object]:
+    moment = f"{one.reviewed_at:%Y-%m-%d %H:%M:%S}"
+    row = f"{one.kind.name} {one.entity_id}" if one.entity_id is not None else "-"
+    return {"approved (UTC)": moment, "by": one.action, "row": row, "name": one.label, "fate": one.fate, "why": one.why}
+
+
+def _fates(verb: str, approvals: "Sequence[Approval]") -> str:
+    counts = Counter(one.fate for one in approvals)
+    return (
+        f"{verb} withdrawn with its row: {counts['withdrawn']:,}; back in review, the row that it matched stays: "
+        f"{counts['returned']:,}; kept: {counts['kept']:,}."
+    )

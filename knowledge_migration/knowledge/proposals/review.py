@@ -224,25 +224,35 @@ def _restore(
 
 def _others_refer(connection: sa.Connection, kind: Kind, proposal: sa.RowMapping, entity_id: int) -> bool:
     """Whether anything but the approval's own relations refers to the row."""
+    found = references(connection, kind, proposal, entity_id).values()
+    return any(connection.execute(sa.select(sa.exists(query))).scalar_one() for query in found)
+
+
+def references(
+    connection: sa.Connection, kind: Kind, proposal: sa.RowMapping, entity_id: int
+) -> dict[str, sa.Select[tuple[Any]]]:
+    """What refers to the row of an approval beyond the approval's own relations: a query of ids for each kind of thing."""
     others = kind.proposals.c
     stands_for = sa.select(others.id).select_from(kind.joined)
-    referring = [stands_for.where(kind.similar == entity_id, kind.entity_of == entity_id, others.id != proposal["id"])]
+    referring = {
+        "proposal": stands_for.where(
+            kind.similar == entity_id, kind.entity_of == entity_id, others.id != proposal["id"]
+        )
+    }
     if kind is TOPIC:
-        referring += [
-            sa.select(topic_atoms.c.atom_id).where(topic_atoms.c.topic_id == entity_id),
-            sa.select(messages.c.id).where(
+        return referring | {
+            "atom": sa.select(topic_atoms.c.atom_id).where(topic_atoms.c.topic_id == entity_id),
+            "message": sa.select(messages.c.id).where(
                 messages.c.topic_id == entity_id, messages.c.id.not_in(proposal["message_ids"] or ())
             ),
-        ]
-    else:
-        own_topics = standing_topics(connection, proposal["proposed_topic_ids"] or ())
-        referring += [
-            sa.select(atom_links.c.from_atom_id).where(atom_links.c.to_atom_id == entity_id),
-            sa.select(topic_atoms.c.topic_id).where(
-                topic_atoms.c.atom_id == entity_id, topic_atoms.c.topic_id.not_in(own_topics)
-            ),
-        ]
-    return any(connection.execute(sa.select(sa.exists(query))).scalar_one() for query in referring)
+        }
+    own_topics = standing_topics(connection, proposal["proposed_topic_ids"] or ())
+    return referring | {
+        "atom": sa.select(atom_links.c.from_atom_id).where(atom_links.c.to_atom_id == entity_id),
+        "topic": sa.select(topic_atoms.c.topic_id).where(
+            topic_atoms.c.atom_id == entity_id, topic_atoms.c.topic_id.not_in(own_topics)
+        ),
+    }
 
 
 def _withdraw(connection: sa.Connection, kind: Kind, proposal: sa.RowMapping, entity_id: int) -> None:

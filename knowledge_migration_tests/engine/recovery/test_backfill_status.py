@@ -16,7 +16,7 @@ from knowledge_migration.engine.exclusive import exclusive
 from knowledge_migration.engine.recovery.backfill_status import TableStatus, backfill_status
 from knowledge_migration_tests.engine.backfill.backfilling import backfill, broken_rules, count, fill, gone
 from knowledge_migration_tests.engine.backfill.process import process
-from knowledge_migration_tests.recovering import recover
+from knowledge_migration_tests.recovering import command
 
 PROPOSALS = "SELECT (SELECT count(*) FROM topic_proposals) + (SELECT count(*) FROM atom_proposals)"
 
@@ -52,7 +52,7 @@ def test_killed_at_half_the_status_says_how_far_it_is_and_running_it_again_compl
         TableStatus("atoms", 230, 170, 0, 0, 0, 4, 2),
     )
     assert (dead.run, dead.runners, dead.completed_at, dead.waiting) == ("running", (), None, 170)
-    said = recover(expanded, "status", home=tmp_path)
+    said = command(expanded, "backfill", "status", home=tmp_path)
     assert (said.returncode, "230" in said.stdout, "2 of 4" in said.stdout) == (0, True, True), said.stderr
     assert "Nobody works on it. Run it again" in said.stdout
     assert count(session, PROPOSALS) == 290
