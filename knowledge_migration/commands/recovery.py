@@ -44,6 +44,11 @@ def flags(reason: Reason, yes: Yes = False, dry_run: DryRun = False) -> None:
     try:
         with env.database.begin() as transaction:
             found = examine_flags(transaction)
+        if found.never_set:
+            console.print(
+                "Nobody has set the flags, or they were given up with the schema; there is nothing to recover."
+            )
+            return
         if found.damage is None:
             console.print("The row of the flags is there and can be read; there is nothing to recover.")
             if found.differ:

@@ -27,6 +27,12 @@ class FlagsFound:
     damage: str | None
     stored: Flags | None
     audited: Flags | None
+    is_there: bool = True
+
+    @property
+    def never_set(self) -> bool:
+        """Whether there is no row because nobody has set any flags, or because they were given up with the schema."""
+        return not self.is_there and self.audited is None
 
     @property
     def differ(self) -> bool:
@@ -68,7 +74,7 @@ def restore_flags(
 
 def _found(row: sa.RowMapping | None, audited: Flags | None) -> FlagsFound:
     if row is None:
-        return FlagsFound("The row is gone from feature_flags.", None, audited)
+        return FlagsFound("The row is gone from feature_flags.", None, audited, is_there=False)
     try:
         return FlagsFound(None, flags_of(row), audited)
     except FlagsError as error:
