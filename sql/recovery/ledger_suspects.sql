@@ -11,16 +11,13 @@ WITH written AS MATERIALIZED ({written}), versions AS (
     WHERE ledger.entity = %(entity)s
 )
 SELECT
-    judged.id, judged.partition_key, judged.extraction_run_id, judged.after_id, judged.through_id, judged.linked_rows,
-    judged.quarantined_rows, judged.seconds, judged.committed_at, judged.dagster_run_id, judged.shares_transaction,
-    twin.id AS doubles
-FROM judged
-LEFT JOIN LATERAL (
-    SELECT min(other.id) AS id
-    FROM judged AS other
-    WHERE (other.after_id, other.through_id, other.committed_at) = (judged.after_id, judged.through_id, judged.committed_at)
-      AND other.id <> judged.id
-      AND (other.intact OR other.id < judged.id)
-) AS twin ON true
-WHERE NOT judged.intact
-ORDER BY judged.id
+    twins.id, twins.partition_key, twins.extraction_run_id, twins.after_id, twins.through_id, twins.linked_rows,
+    twins.quarantined_rows, twins.seconds, twins.committed_at, twins.dagster_run_id, twins.shares_transaction,
+    coalesce(twins.first_intact_id, nullif(twins.first_id, twins.id)) AS doubles
+FROM (
+    SELECT judged.*, min(judged.id) OVER same AS first_id, min(judged.id) FILTER (WHERE judged.intact) OVER same AS first_intact_id
+    FROM judged
+    WINDOW same AS (PARTITION BY judged.after_id, judged.through_id, judged.committed_at)
+) AS twins
+WHERE NOT twins.intact
+ORDER BY twins.id
