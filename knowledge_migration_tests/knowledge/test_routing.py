@@ -163,7 +163,7 @@ def test_versions_go_on_where_the_row_was_lost(peopled: Database, rows: Connecti
     change(peopled, {"dual_write": True})
     change(peopled, {"enabled": True})
     rows.execute("DELETE FROM feature_flags")
-    assert change(peopled, {"dual_write": True}).version == 3
+    assert change(peopled, {"cutover_percentage": 5}).version == 3
 
 
 def test_two_at_once_both_count(peopled: Database, rows: Connection) -> None:
