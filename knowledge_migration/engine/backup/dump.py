@@ -18,7 +18,7 @@ from knowledge_migration.engine.backup.archive_contents import Contents
 from knowledge_migration.engine.backup.files import PartialFile
 from knowledge_migration.engine.backup.pg_tools import PgTools
 from knowledge_migration.engine.backup.scratch import Origin, origin_of
-from knowledge_migration.engine.database import Database
+from knowledge_migration.engine.database import Connection, Database
 from knowledge_migration.engine.errors import VerificationError
 from knowledge_migration.engine.preparation.fingerprint import Fingerprint
 from knowledge_migration.engine.preparation.snapshot import Snapshot
@@ -58,7 +58,11 @@ class PartialBackup:
 
 def tools_for(snapshot: Snapshot, tools_dir: Path | None = None) -> PgTools:
     """The tools for the snapshot's server, able to encrypt where its connection is encrypted; see `PgTools.find`."""
-    connection = snapshot.connection
+    return tools_of(snapshot.connection, tools_dir)
+
+
+def tools_of(connection: Connection, tools_dir: Path | None = None) -> PgTools:
+    """The tools for the server of a connection, as `tools_for`."""
     encrypted = bool(connection.pgconn.ssl_in_use)
     return PgTools.find(connection.info.server_version, tools_dir, encrypted=encrypted)
 
@@ -131,7 +135,7 @@ def _server_of(database: Database, snapshot: Snapshot) -> dict[str, str]:
 
 
 def _refuse_missing_tables(file: PartialFile, tools: PgTools, origin: Origin, fingerprint: Fingerprint) -> None:
-    contents = contents_of(file, tools, origin)
+    contents = contents_of(file.path, tools, origin)
     missing = [name for name, table in fingerprint.tables.items() if not contents.has_table(table.schema, table.name)]
     if missing:
         raise VerificationError(
@@ -140,9 +144,9 @@ def _refuse_missing_tables(file: PartialFile, tools: PgTools, origin: Origin, fi
         )
 
 
-def contents_of(file: PartialFile, tools: PgTools, origin: Origin) -> Contents:
-    """The table of contents of a dump. Raises `VerificationError` when pg_restore cannot read it."""
-    outcome = pg_tools.run([tools.pg_restore, "--list", file.path], os.environ)
+def contents_of(dump: Path, tools: PgTools, origin: Origin) -> Contents:
+    """The table of contents of a dump file. Raises `VerificationError` when pg_restore cannot read it."""
+    outcome = pg_tools.run([tools.pg_restore, "--list", dump], os.environ)
     if outcome.returncode != 0:
         raise tool_failures.restore_failed(outcome, origin, tools)
     return Contents.listed(outcome.stdout)

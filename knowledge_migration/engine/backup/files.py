@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from knowledge_migration.engine.errors import MigrationError, VerificationError
+from knowledge_migration.engine.whole_file import sync_directory
 
 PARTIAL_SUFFIX = ".dump.partial"
 
@@ -68,7 +69,7 @@ class PartialFile:
         try:
             _write(described, json.dumps(manifest, indent=2).encode())
             _rename_without_overwriting(self.path, dump)
-            _sync_directory(dump.parent)
+            sync_directory(dump.parent)
         except OSError as error:
             if not dump.exists():
                 described.unlink(missing_ok=True)
@@ -98,7 +99,7 @@ def prepare(directory: Path) -> None:
 def sync(partial: PartialFile) -> None:
     """Brings the file and its directory entry to the disk."""
     os.fsync(partial.descriptor)
-    _sync_directory(partial.path.parent)
+    sync_directory(partial.path.parent)
 
 
 def sha256(path: Path) -> str:
@@ -177,11 +178,3 @@ def _write(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(descriptor)
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -4,7 +4,6 @@ Only then does the dump get the name of a backup, and its manifest. Needs neithe
 When anything differs or fails, the dump and the scratch database are removed.
 """
 
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -12,15 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from knowledge_migration.engine.backup import files as backup_files
-from knowledge_migration.engine.backup import pg_tools, tool_failures
+from knowledge_migration.engine.backup import tool_failures
 from knowledge_migration.engine.backup.dump import Clock, PartialBackup, Progress, contents_of, silent, utc_now
+from knowledge_migration.engine.backup.restoring import restore_rows
 from knowledge_migration.engine.backup.scratch import Scratch, scratch_database
 from knowledge_migration.engine.database import Database
 from knowledge_migration.engine.errors import VerificationError
 from knowledge_migration.engine.preparation import fingerprint as fingerprints
 
 MANIFEST_FORMAT = 1
-RESTORE_JOBS = 2
 SHOWN_DIFFERENCES = 5
 
 
@@ -77,25 +76,8 @@ def _refuse_altered(partial: PartialBackup) -> None:
 
 
 def _run_pg_restore(partial: PartialBackup, target: Scratch) -> None:
-    contents = contents_of(partial.file, partial.tools, partial.origin)
-    with tempfile.NamedTemporaryFile("w", suffix=".list", encoding="utf-8") as chosen:
-        chosen.write(contents.restored)
-        chosen.flush()
-        command: list[str | Path] = [
-            partial.tools.pg_restore,
-            "--exit-on-error",
-            "--no-owner",
-            "--no-privileges",
-            "--no-tablespaces",
-            "--no-password",
-            f"--jobs={RESTORE_JOBS}",
-            f"--use-list={chosen.name}",
-            f"--dbname={pg_tools.address_argument(target.database)}",
-            partial.file.path,
-        ]
-        # a scratch database need not survive a crash, so its commits wait for no disk
-        where = pg_tools.environment(target.database, session_options="-c synchronous_commit=off")
-        outcome = pg_tools.run(command, where)
+    contents = contents_of(partial.file.path, partial.tools, partial.origin)
+    outcome = restore_rows(partial.file.path, contents, target.database, partial.tools)
     if outcome.returncode != 0:
         raise tool_failures.restore_failed(outcome, partial.origin, partial.tools)
 

@@ -1,6 +1,6 @@
-"""A database that exists only to prove a backup: made new, restored into, compared, and dropped whatever happens.
+"""A database that exists only to restore a backup into: made new, restored into, compared, and dropped whatever happens.
 
-Its name is `knowledge_migration_verify_` and 16 hex digits; nothing else is ever dropped. This process keeps a session
+Its name is the prefix of its purpose and 16 hex digits; nothing else is ever dropped. This process keeps a session
 in it from its first moment to its last, which is how every other run, on whatever machine, sees that it is alive: what
 has the name and no session is a killed run's, and is dropped at the next start.
 """
@@ -22,6 +22,22 @@ CREATE_BY_PROVIDER = {
     "i": "reports/scratch_create_icu",
     "b": "reports/scratch_create_builtin",
 }
+
+
+@dataclass(frozen=True)
+class Purpose:
+    """What a scratch database is for: the prefix of its name, what it is called, what to do where none can be made."""
+
+    prefix: str
+    words: str
+    otherwise: str
+
+
+PROOF = Purpose(
+    NAME_PREFIX,
+    "the scratch database that proves the backup",
+    "set KNOWLEDGE_MIGRATION_SCRATCH_URL to a server where it may",
+)
 
 
 @dataclass(frozen=True)
@@ -59,7 +75,9 @@ def origin_of(connection: Connection) -> Origin:
 
 
 @contextmanager
-def scratch_database(server: Database, origin: Origin, progress: Callable[[str], None]) -> Iterator[Scratch]:
+def scratch_database(
+    server: Database, origin: Origin, progress: Callable[[str], None], purpose: Purpose = PROOF
+) -> Iterator[Scratch]:
     """A new empty database like `origin` on `server` (its maintenance database), dropped at the end of the block.
 
     Raises `PreconditionError` when the server is older or the user lacks CREATEDB, `MigrationError` when the database
@@ -67,8 +85,8 @@ def scratch_database(server: Database, origin: Origin, progress: Callable[[str],
     """
     with server.connect("scratch") as admin:
         _refuse_older(server, admin, origin)
-        drop_leftovers(admin, progress)
-        name = _create(server, admin, origin)
+        drop_leftovers(admin, progress, purpose)
+        name = _create(server, admin, origin, purpose)
     scratch = server.sibling(name)
     try:
         with scratch.connect("scratch", settings={"idle_session_timeout": "0"}) as connection:
@@ -77,9 +95,9 @@ def scratch_database(server: Database, origin: Origin, progress: Callable[[str],
         _drop(server, name, progress)
 
 
-def drop_leftovers(admin: Connection, progress: Callable[[str], None]) -> list[str]:
+def drop_leftovers(admin: Connection, progress: Callable[[str], None], purpose: Purpose = PROOF) -> list[str]:
     """Drops the scratch databases of killed runs; returns their names. A living run's is never touched."""
-    leftovers = admin.execute(statement("reports/scratch_leftovers"), {"prefix": NAME_PREFIX}).fetchall()
+    leftovers = admin.execute(statement("reports/scratch_leftovers"), {"prefix": purpose.prefix}).fetchall()
     dropped = []
     for name in [row["name"] for row in leftovers]:
         try:
@@ -101,23 +119,22 @@ def _refuse_older(server: Database, admin: Connection, origin: Origin) -> None:
         )
 
 
-def _create(server: Database, admin: Connection, origin: Origin) -> str:
-    named = admin.execute(statement("reports/scratch_name"), {"prefix": NAME_PREFIX}).fetchone()
+def _create(server: Database, admin: Connection, origin: Origin, purpose: Purpose) -> str:
+    named = admin.execute(statement("reports/scratch_name"), {"prefix": purpose.prefix}).fetchone()
     assert named is not None  # a SELECT without FROM has one row
     name: str = named["name"]
     try:
         admin.execute(_creation(name, origin))
     except errors.InsufficientPrivilege as error:
         raise PreconditionError(
-            f"User {admin.info.user} may not create the scratch database that proves the backup on {server.display}. "
-            f'Run ALTER ROLE "{admin.info.user}" CREATEDB there, or set KNOWLEDGE_MIGRATION_SCRATCH_URL to a server '
-            "where it may."
+            f"User {admin.info.user} may not create {purpose.words} on {server.display}. "
+            f'Run ALTER ROLE "{admin.info.user}" CREATEDB there, or {purpose.otherwise}.'
         ) from error
     except psycopg.Error as error:
         raise MigrationError(
             f"No scratch database like {origin.database} ({origin.encoding}, {origin.locale or origin.collate}) can be "
-            f"made on {server.display}: {error.diag.message_primary or error}. Set KNOWLEDGE_MIGRATION_SCRATCH_URL to "
-            "a server that has this encoding and locale, with free space."
+            f"made on {server.display}: {error.diag.message_primary or error}. Free space there, or {purpose.otherwise} "
+            "and that has this encoding and locale."
         ) from error
     return name
 

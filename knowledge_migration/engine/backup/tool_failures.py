@@ -39,53 +39,53 @@ def dump_failed(
     if LOCKED_OUT.search(outcome.stderr):
         return BlockedError(
             f"pg_dump could not lock the tables of {origin.database}: another session holds one exclusively "
-            f"({_said(outcome)}). Wait until its schema change is over and run the backup again."
+            f"({said(outcome)}). Wait until its schema change is over and run the backup again."
         )
     if "permission denied" in outcome.stderr or "row-level security" in outcome.stderr:
         return MigrationError(
-            f"pg_dump may not read all of {origin.database}: {_said(outcome)}. Grant the migration's user "
+            f"pg_dump may not read all of {origin.database}: {said(outcome)}. Grant the migration's user "
             "pg_read_all_data (BYPASSRLS where tables have row security), and run the backup again."
         )
     return MigrationError(
-        f"pg_dump {tools.version} of {origin.database} failed with exit code {outcome.returncode}: {_said(outcome)}. "
+        f"pg_dump {tools.version} of {origin.database} failed with exit code {outcome.returncode}: {said(outcome)}. "
         "Nothing is left of it; correct the cause and run the backup again."
     )
 
 
 def restore_failed(outcome: Outcome, origin: Origin, tools: PgTools) -> MigrationError:
     """Why the dump could not be restored; it is removed by then, because it is no backup."""
-    said = _said(outcome)
+    words = said(outcome)
     if outcome.returncode < 0:
         return _killed("pg_restore", origin.database, outcome)
     if OUT_OF_SPACE.search(outcome.stderr):
         return MigrationError(
-            f"The scratch server has no room to restore {origin.database} ({origin.size_bytes:,} bytes): {said}. "
+            f"The scratch server has no room to restore {origin.database} ({origin.size_bytes:,} bytes): {words}. "
             "Free space there, or set KNOWLEDGE_MIGRATION_SCRATCH_URL to another server, and run the backup again."
         )
     if "extension" in outcome.stderr and "is not available" in outcome.stderr:
         return MigrationError(
-            f"The scratch server lacks an extension of {origin.database}: {said}. Install it there, or set "
+            f"The scratch server lacks an extension of {origin.database}: {words}. Install it there, or set "
             "KNOWLEDGE_MIGRATION_SCRATCH_URL to a server that has it, and run the backup again."
         )
     if "permission denied" in outcome.stderr:
         return PreconditionError(
-            f"The scratch server's user lacks a right that restoring {origin.database} needs: {said}. Set "
+            f"The scratch server's user lacks a right that restoring {origin.database} needs: {words}. Set "
             "KNOWLEDGE_MIGRATION_SCRATCH_URL to a user who has it (extensions such as pgvector need a superuser, or "
             "the provider's administrator role), and run the backup again."
         )
     if "unrecognized configuration parameter" in outcome.stderr:
         return MigrationError(
-            f"pg_restore {tools.version} is too new for the scratch server: {said}. Install "
+            f"pg_restore {tools.version} is too new for the scratch server: {words}. Install "
             f"postgresql-client-{origin.major}, or set KNOWLEDGE_MIGRATION_PG_BIN to its folder."
         )
     if CORRUPTED.search(outcome.stderr):
         return VerificationError(
-            f"The dump of {origin.database} is corrupted: pg_restore says {said}. It is removed. "
+            f"The dump of {origin.database} is corrupted: pg_restore says {words}. It is removed. "
             "Check the disk under the backup folder, and run the backup again."
         )
     return VerificationError(
         f"The dump of {origin.database} does not restore (pg_restore {tools.version}, exit code {outcome.returncode}): "
-        f"{said}. It is removed, since a backup that does not restore is none. Correct the object it names, or set "
+        f"{words}. It is removed, since a backup that does not restore is none. Correct the object it names, or set "
         "KNOWLEDGE_MIGRATION_SCRATCH_URL to a server with the same extensions and roles, and run the backup again."
     )
 
@@ -98,6 +98,7 @@ def _killed(program: str, database: str, outcome: Outcome) -> MigrationError:
     )
 
 
-def _said(outcome: Outcome) -> str:
+def said(outcome: Outcome) -> str:
+    """The last lines of what a tool said."""
     lines = [line.strip() for line in outcome.stderr.splitlines() if line.strip()]
     return " | ".join(lines[-SHOWN_LINES:]) or "nothing on stderr"

@@ -7,8 +7,6 @@ two link columns and nothing else. Killed anywhere, a second run completes it.
 """
 
 import json
-import os
-import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -35,6 +33,7 @@ from knowledge_migration.engine.schema.upgrade import (
     made_objects,
 )
 from knowledge_migration.engine.statements import statement, text_of
+from knowledge_migration.engine.whole_file import written_whole
 
 PROPOSAL_TABLES = ("topic_proposals", "atom_proposals")
 ARCHIVE = "knowledge_extraction_archive"
@@ -157,34 +156,10 @@ def export(connection: Connection, path: Path) -> int:
     if path.exists():
         raise MigrationError(f"{path} exists already. Name another file for the export; nothing was changed.")
     try:
-        with _written_whole(path) as file:
+        with written_whole(path) as file:
             return _write_rows(connection, file)
     except OSError as error:
         raise MigrationError(f"The export to {path} failed: {error}. Nothing was changed in the database.") from error
-
-
-@contextmanager
-def _written_whole(path: Path) -> Iterator[TextIO]:
-    """A file that gets its name only when all of it is on the disk; mode 0600."""
-    number, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
-    try:
-        with os.fdopen(number, "w", encoding="utf-8") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.link(name, path)
-        _sync_directory(path.parent)
-    finally:
-        Path(name).unlink(missing_ok=True)
-
-
-def _sync_directory(directory: Path) -> None:
-    """Without it a power cut could take the file's name, after the tables are gone."""
-    number = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)
 
 
 def _write_rows(connection: Connection, file: TextIO) -> int:

@@ -1,0 +1,1 @@
+"""The ways back that use the verified backup."""
