@@ -97,8 +97,8 @@ class ComparedTable:
 
     def matching_values(self, row: str, given: str) -> sql.Composable:
         """The condition that the row `row` has the key that is among the values of which `given` holds the texts."""
-        numbered = {hashed: number for number, hashed in enumerate(self.columns)}
-        return _equal(row, given, [(numbered[hashed], hashed) for hashed in self.key])
+        numbered = {hashed.column.name: number for number, hashed in enumerate(self.columns)}
+        return _equal(row, given, [(numbered[hashed.column.name], hashed) for hashed in self.key])
 
 
 def described(connection: Connection, tables: Sequence[InventoriedTable]) -> list[ComparedTable]:

@@ -104,8 +104,8 @@ class Comparison:
         named = [
             f"{count:,} {kind.replace('_', ' ')} in {table.table}"
             for table in self.tables
-            for kind, count in table.counts.items()
-            if count
+            for kind in KINDS
+            if (count := table.counts.get(kind, 0))
         ]
         if not named:
             return f"All {self.rows:,} rows of {len(self.tables)} tables equal the backup."

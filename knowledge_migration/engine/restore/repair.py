@@ -169,7 +169,7 @@ class _Work:
         refused = self._one_by_one(self.later)
         if self.blocked:
             raise self.blocked
-        counts = (dict(self.done["altered"]), dict(self.done["missing"]), dict(self.left_to_users))
+        counts = (+self.done["altered"], +self.done["missing"], +self.left_to_users)  # without the zeros
         return Repair(self.file, *counts, tuple(refused), time.perf_counter() - started)
 
     def _batch(self, table: ComparedTable, rows: list[SavedRow]) -> None:
