@@ -5,7 +5,7 @@ own that references topics is there too; the migration's tables never are. Reads
 counts are those of the backup.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -86,14 +86,14 @@ class Inventory:
         return {"taken_at": self.taken_at.isoformat(), "tables": [asdict(table) for table in self.tables]}
 
 
-def read(connection: Connection) -> Inventory:
-    """The inventory as this connection sees the database now (strategy §2.1).
+def read(connection: Connection, roots: Sequence[str] | None = None) -> Inventory:
+    """The inventory as this connection sees the database now (strategy §2.1): what is around topics and atoms, or `roots`.
 
     Raises `PreconditionError` when topics or atoms is not there, `MigrationError` when a table may not be read.
     """
     moment = connection.execute(statement("reports/fingerprint_moment")).fetchone()
     assert moment is not None  # a SELECT without FROM has one row
-    found = _closure(connection)
+    found = _closure(connection, roots)
     oids = {"oids": [row["oid"] for row in found]}
     labels = {row["oid"]: label(row["schema"], row["name"]) for row in found}
     columns = connection.execute(statement("reports/inventory_columns"), oids).fetchall()
@@ -111,13 +111,13 @@ def read(connection: Connection) -> Inventory:
     return Inventory(_parents_first(tables), moment["taken_at"])
 
 
-def _closure(connection: Connection) -> list[DictRow]:
-    roots = [entity.table for entity in ENTITIES]
+def _closure(connection: Connection, roots: Sequence[str] | None) -> list[DictRow]:
+    entities = [entity.table for entity in ENTITIES]
     found = connection.execute(
         statement("reports/inventory_tables"),
-        {"roots": roots, "own_schema": OWN_SCHEMA, "own_tables": list(OWN_TABLES)},
+        {"roots": list(roots or entities), "own_schema": OWN_SCHEMA, "own_tables": list(OWN_TABLES)},
     ).fetchall()
-    missing = sorted(set(roots) - {row["name"] for row in found})
+    missing = sorted(set(entities) - {row["name"] for row in found})
     if missing:
         raise PreconditionError(
             f"Database {connection.info.dbname} has no table {' and no table '.join(missing)} in the search path of "

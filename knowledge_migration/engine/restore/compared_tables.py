@@ -133,6 +133,26 @@ def refuse_changed_columns(connection: Connection, tables: Sequence[ComparedTabl
         )
 
 
+def refuse_new_columns(
+    connection: Connection, tables: Sequence[ComparedTable], present: Sequence[InventoriedTable]
+) -> None:
+    """Raises `VerificationError` when the `present` tables hold what the backup knows nothing of."""
+    known = {table.label: {hashed.column.name for hashed in table.columns} for table in tables}
+    found = hashed_columns.read(connection, [(table.schema, table.name) for table in present])
+    new = [
+        f"{table.label}.{hashed.column.name} is new" if table.label in known else f"{table.label} is new"
+        for table in found
+        for hashed in (table.columns if table.label in known else table.columns[:1])
+        if hashed.column.name not in known.get(table.label, ())
+    ]
+    if new:
+        raise VerificationError(
+            f"The application has added tables or columns since the backup: {'; '.join(new)}. The restored database would not "
+            "have them. Nothing was changed. Take that change of the application back first, or restore what is needed by "
+            "hand from the backup."
+        )
+
+
 def text_name(number: int) -> str:
     """The name of the text with that number among those that are handed over; no column is likely to have it."""
     return f"given text {number}"

@@ -30,21 +30,13 @@ from knowledge_migration.engine.restore.backup_beside import (
 )
 from knowledge_migration.engine.restore.compared_tables import ComparedTable
 from knowledge_migration.engine.restore.comparison import Comparison, Key, Kind, OnRows, compare
+from knowledge_migration.engine.restore.refused_rows import RefusedRow, Waiting, one_by_one
 from knowledge_migration.engine.restore.row_values import REFUSALS, Lock, Row, rows_by_key, write
 from knowledge_migration.engine.restore.saved_rows import SavedRow, new_path, saved_batches, saving
 from knowledge_migration.engine.statements import statement
 
 WORK = "repairing rows from the backup"
 SUBJECT = "repair from the backup"
-
-
-@dataclass(frozen=True)
-class RefusedRow:
-    """A row that the database does not take back, with its words: another row has its unique value, or its parent is gone."""
-
-    table: str
-    key: Key
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -142,9 +134,6 @@ def _session(limits: Limits) -> dict[str, str]:
     return {"lock_timeout": str(limits.lock_timeout_ms), "statement_timeout": str(limits.statement_timeout_ms)}
 
 
-Waiting = list[tuple[ComparedTable, SavedRow]]
-
-
 @dataclass
 class _Work:
     """The repair of the rows in the file; it has state (what is done, what has to wait), so it is a class."""
@@ -166,7 +155,7 @@ class _Work:
         by_label = {table.label: table for table in self.tables}
         for label, _, rows in saved_batches(self.file, self.options.limits.batch_size):
             self._batch(by_label[label], rows)
-        refused = self._one_by_one(self.later)
+        refused = one_by_one(self.later, self._patiently)
         if self.blocked:
             raise self.blocked
         counts = (+self.done["altered"], +self.done["missing"], +self.left_to_users)  # without the zeros
@@ -178,15 +167,6 @@ class _Work:
             self._write(table, rows, "skip")
         except (*REFUSALS, *TRANSIENT_ERRORS):
             self.later += [(table, row) for row in rows]
-
-    def _one_by_one(self, waiting: Waiting) -> list[RefusedRow]:
-        """A row may be refused until its parent is back, or another row has given up its unique value."""
-        while waiting:
-            refused = [(table, row, reason) for table, row in waiting if (reason := self._patiently(table, row))]
-            if len(refused) == len(waiting):
-                return [RefusedRow(table.label, row.key, reason) for table, row, reason in refused]
-            waiting = [(table, row) for table, row, _ in refused]
-        return []
 
     def _patiently(self, table: ComparedTable, row: SavedRow) -> str | None:
         """Tries again with growing pauses while a user holds the row; returns why the database refuses it, if it does."""

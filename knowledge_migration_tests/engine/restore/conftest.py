@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from psycopg import sql
+from psycopg.rows import tuple_row
 
 from knowledge_migration.engine.database import Connection, Database
 from knowledge_migration.engine.embedded_server import EmbeddedServer
@@ -31,6 +32,8 @@ CREATE TABLE counters (
     id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY, topic_id bigint REFERENCES topics (id), updated_at timestamptz
 );
 INSERT INTO counters (topic_id) VALUES (1), (2);
+CREATE TABLE apart (id integer PRIMARY KEY, words text);
+INSERT INTO apart VALUES (1, 'one'), (2, 'two');
 SELECT setval(pg_get_serial_sequence(name, 'id'), 30000) FROM unnest(ARRAY['users', 'topics', 'atoms', 'messages']) AS name;
 """
 
@@ -110,4 +113,5 @@ def drop_databases_like(server: Database, prefix: str) -> list[str]:
 
 def values(connection: Connection, query: str) -> list[tuple[Any, ...]]:
     """The rows of a query as tuples."""
-    return [tuple(row.values()) for row in connection.execute(query)]
+    with connection.cursor(row_factory=tuple_row) as cursor:
+        return cursor.execute(query).fetchall()

@@ -203,13 +203,20 @@ def test_straight_after_phase_1_there_is_only_the_schema_to_take_back(
     assert done.comparison.sentence == "All 25 rows of 12 tables equal the backup."
 
 
+EVERYTHING = """
+SELECT (SELECT count(*) FROM migration.audit_log), (SELECT count(*) FROM topic_proposals), version FROM feature_flags
+"""
+MISPLACED = """
+UPDATE migration.evidence SET content = content || '{"path": "/nowhere.dump"}' WHERE kind = 'verified_backup'
+"""
+
+
 def test_the_plan_changes_nothing(
     migrated: tuple[Database, str], rows: Connection, server: EmbeddedServer, tmp_path: Path
 ) -> None:
-    everything = "SELECT (SELECT count(*) FROM migration.audit_log), (SELECT count(*) FROM topic_proposals), version FROM feature_flags"
-    before = (values(rows, everything), taken(rows).digest)
+    before = (values(rows, EVERYTHING), taken(rows).digest)
     plan_full_rollback(migrated[0], options(server, tmp_path))
-    assert (values(rows, everything), taken(rows).digest) == before
+    assert (values(rows, EVERYTHING), taken(rows).digest) == before
     assert list(tmp_path.iterdir()) == []
 
 

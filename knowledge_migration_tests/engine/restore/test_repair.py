@@ -231,7 +231,7 @@ def test_rows_that_cannot_be_saved_are_not_repaired(
 ) -> None:
     rows.execute("UPDATE topics SET icon = 'X' WHERE id = 1")
     (tmp_path / "file").write_text("")
-    with pytest.raises(MigrationError, match="Cannot write to .*Nothing was changed"):
+    with pytest.raises(MigrationError, match=r"Cannot write to .*Nothing was changed"):
         repaired(live, server, tmp_path / "file" / "exports")
     assert values(rows, "SELECT icon FROM topics WHERE id = 1") == [("X",)]
 
