@@ -17,6 +17,8 @@ from knowledge_migration.engine.errors import MigrationError, PreconditionError
 from knowledge_migration.engine.statements import statement
 
 NAME_PREFIX = "knowledge_migration_verify_"
+# what is compared with it, or restored into it, may take hours
+UNHURRIED = {"idle_session_timeout": "0", "idle_in_transaction_session_timeout": "0", "statement_timeout": "0"}
 CREATE_BY_PROVIDER = {
     "c": "reports/scratch_create_libc",
     "i": "reports/scratch_create_icu",
@@ -89,7 +91,7 @@ def scratch_database(
         name = _create(server, admin, origin, purpose)
     scratch = server.sibling(name)
     try:
-        with scratch.connect("scratch", settings={"idle_session_timeout": "0"}) as connection:
+        with scratch.connect("scratch", settings=UNHURRIED) as connection:
             yield Scratch(scratch, connection)
     finally:
         _drop(server, name, progress)

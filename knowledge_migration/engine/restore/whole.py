@@ -21,7 +21,7 @@ from knowledge_migration.engine import audit, evidence
 from knowledge_migration.engine.backfill.batch import reason_of
 from knowledge_migration.engine.backup.dump import tools_of
 from knowledge_migration.engine.backup.restoring import restore_everything
-from knowledge_migration.engine.backup.scratch import Purpose, Scratch, origin_of, scratch_database
+from knowledge_migration.engine.backup.scratch import UNHURRIED, Purpose, Scratch, origin_of, scratch_database
 from knowledge_migration.engine.database import Connection, Database
 from knowledge_migration.engine.errors import MigrationError, PreconditionError, VerificationError
 from knowledge_migration.engine.exclusive import exclusive
@@ -51,13 +51,12 @@ from knowledge_migration.engine.restore.refused_rows import RefusedRow, Waiting,
 from knowledge_migration.engine.restore.row_values import REFUSALS, rows_by_key, write
 from knowledge_migration.engine.restore.saved_rows import SavedRow, new_path, saved_batches, saving
 from knowledge_migration.engine.schema.upgrade import exists
-from knowledge_migration.engine.statements import statement
+from knowledge_migration.engine.statements import statement, text_of
 
 ACTION = "restore of the whole database"
 EVIDENCE = "whole_restore"
 MAINTENANCE_DATABASE = "postgres"
 BATCH_ROWS = 200
-UNHURRIED = {"idle_in_transaction_session_timeout": "0", "idle_session_timeout": "0", "statement_timeout": "0"}
 RESTORED = Purpose(
     "knowledge_migration_restore_",
     "the new database that the backup is restored into",
@@ -217,6 +216,7 @@ class _Work:
         tools = tools_of(self.live, tools_dir)
         outcome = restore_everything(self.backup.path, self.target.database, tools, on_wait=wait)
         refuse_failure(outcome, self.backup.path, self.target.database)
+        self.new.execute(text_of("restore/analyze"))
 
     def carry_over(self) -> None:
         """Bars writes, compares, saves the rows written since, puts them into the new database, and compares again."""
