@@ -8,14 +8,6 @@ from pathlib import Path
 from knowledge_migration.engine.database import Database
 
 PROJECT = Path(__file__).parents[1]
-COMMAND = """
-from knowledge_migration import cli
-from knowledge_migration.commands import recovery
-if "recover" not in [group.name for group in cli.app.registered_groups]:
-    cli.app.add_typer(recovery.app, name="recover")
-    cli.backfill_app.command("status")(recovery.backfill_status)
-cli.main()
-"""
 
 
 def command(database: Database, *words: str, home: Path, answer: str = "") -> "subprocess.CompletedProcess[str]":
@@ -27,7 +19,7 @@ def command(database: Database, *words: str, home: Path, answer: str = "") -> "s
         "COLUMNS": "200",
     }
     return subprocess.run(
-        [sys.executable, "-c", COMMAND, *words],
+        [sys.executable, "-m", "knowledge_migration.cli", *words],
         check=False,
         env=environment,
         cwd=PROJECT,
