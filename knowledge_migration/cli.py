@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from knowledge_migration.commands import cutover, flags, recovery, rollback, service, traffic
+from knowledge_migration.commands import cutover, flags, recovery, rehearsal, restore, rollback, service, traffic
 from knowledge_migration.commands.installation import console, dagster_project, installation, project_directory
 from knowledge_migration.engine.errors import MigrationError
 from knowledge_migration.environment import process_variables
@@ -34,6 +34,10 @@ backfill_app.command("status")(recovery.backfill_status)
 app.add_typer(flags.app, name="flags")
 app.add_typer(service.proposals_app, name="proposals")
 app.add_typer(service.dual_write_app, name="dual-write")
+rollback.app.command("full")(restore.rollback_full_command)
+app.command("restore")(restore.restore_command)
+app.command("rehearse")(rehearsal.rehearse)
+app.command("drill")(rehearsal.drill)
 app.command("serve")(service.serve)
 app.command("traffic")(traffic.traffic)
 
@@ -69,7 +73,7 @@ def _first_line(error: Exception) -> str:
 
 @app.command()
 def migrate() -> None:
-    """Run phases 0 to 3 on the database that the settings name, or on a demonstration.
+    """Run phases 0 to 4 on the database that the settings name, or on a demonstration.
 
     Examples:
 

@@ -11,13 +11,14 @@ from knowledge_migration.defs import (
     dual_write,
     operations,
     preparation,
+    rehearsal,
     rollbacks,
     schema,
     sensors,
 )
 from knowledge_migration.defs.resources import Migration
 
-PHASES = (preparation, schema, dual_write, backfill, cutover)
+PHASES = (preparation, rehearsal, schema, dual_write, backfill, cutover)
 
 
 def build_defs(overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
@@ -33,10 +34,12 @@ def build_defs(overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
             *backfill.partition_jobs,
             backfill.completion_job,
             cutover.job,
+            rehearsal.drill_job,
             *rollbacks.JOBS,
             *operations.JOBS,
         ],
         sensors=sensors.SENSORS,
+        schedules=[rehearsal.weekly_drill],
         resources={"migration": Migration(), **(overrides or {})},
         # the heavy work is SQL in the server; a process per step would cost 2-3 s each and gain nothing
         executor=dg.in_process_executor,

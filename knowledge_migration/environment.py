@@ -31,6 +31,11 @@ class Environment:
     scratch: Database
     backups: Path
 
+    @property
+    def exports(self) -> Path:
+        """Where rows are written before something is done to them."""
+        return self.settings.home / "exports"
+
 
 def environment(settings: Settings) -> Environment:
     """The environment that the settings name; starts the embedded server when the demonstration is meant."""

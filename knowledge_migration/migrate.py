@@ -147,6 +147,7 @@ def _status(database: Database) -> Status:
             connection,
             backup_max_age_hours=settings.backup_max_age_hours,
             no_live_writers=settings.knowledge_migration_no_live_writers,
+            unrehearsed=settings.knowledge_migration_unrehearsed is not None,
         )
 
 
@@ -203,7 +204,8 @@ def _waits(_: Runs, __: Database) -> tuple[str, int]:
 
 def _preparation(runs: Runs, _: Database) -> tuple[str, int]:
     runs.run("phase_0_preparation")
-    return "inventory, fingerprint, verified backup, data quality, baseline", runs.metadata("data_inventory", "rows")
+    done = "inventory, fingerprint, verified backup, data quality, baseline, rehearsal on a clone"
+    return done, runs.metadata("data_inventory", "rows")
 
 
 def _schema(runs: Runs, _: Database) -> tuple[str, int]:

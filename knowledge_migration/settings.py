@@ -135,6 +135,11 @@ class Settings(BaseSettings):
         default=24.0, gt=0, description="A verified backup older than this no longer lets the schema phase start."
     )
 
+    knowledge_migration_unrehearsed: str | None = Field(
+        default=None,
+        description="Why to go on without a rehearsal of this very plan on a clone; it goes to the audit log.",
+    )
+
     # --- phase 1 ------------------------------------------------------------------------------------------------
     ddl_lock_timeout_ms: int = Field(
         default=100, ge=1, le=1000, description="Longest time a schema statement queues for a lock, per attempt."

@@ -28,7 +28,7 @@ def test_every_command_of_the_document_runs_and_mends_its_accident(expanded: Dat
     backfill(expanded)
     with expanded.connect("test") as connection:
         connection.execute(PEOPLE_AND_MESSAGES)
-        change(expanded, {"dual_write": True})
+        change(expanded, {"dual_write": True, "enabled": True})
         first, _ = propose(expanded), propose(expanded)
         connection.execute("DELETE FROM feature_flags; DELETE FROM migration.backfill_batch WHERE id % 2 = 0")
         assert len(commands()) == 10

@@ -2,17 +2,11 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from knowledge_migration.commands.installation import DryRun, Reason, Yes, console, installation
-from knowledge_migration.environment import Environment
-from knowledge_migration.settings import Settings
-
-if TYPE_CHECKING:
-    from knowledge_migration.engine.restore.full_rollback import FullRollbackOptions
 
 RestoreMissing = Annotated[
     bool,
@@ -36,10 +30,11 @@ def rollback_full_command(
 
       knowledge-migration rollback full --reason "postponed" --yes
     """
+    from knowledge_migration.defs.resources import full_rollback_options
     from knowledge_migration.engine.restore.full_rollback import plan_full_rollback, rollback_full
 
-    settings, env = installation()
-    options = full_rollback_options(settings, env, restore_missing=restore_missing)
+    _, env = installation()
+    options = full_rollback_options(env, restore_missing=restore_missing)
     console.print(f"Database {env.database.display}")
     plan = plan_full_rollback(env.database, options)
     for number, planned in enumerate(plan.steps, start=1):
@@ -107,7 +102,7 @@ def restore_command(
         done = restore_whole(
             env.database,
             confirm=confirm,
-            directory=exports(env),
+            directory=env.exports,
             reason=reason,
             tools_dir=settings.knowledge_migration_pg_bin,
             progress=lambda words: console.print(words, soft_wrap=True, markup=False),
@@ -119,29 +114,6 @@ def restore_command(
     console.print(done.sentence, soft_wrap=True, markup=False)
     if done.file:
         console.print(f"The rows that differed from the backup: {done.file}", soft_wrap=True, markup=False)
-
-
-def full_rollback_options(settings: Settings, env: Environment, *, restore_missing: bool) -> "FullRollbackOptions":
-    """What the settings say about the steps of the full rollback."""
-    from knowledge_migration.defs.resources import backfill_limits, fence_patience, lock_limits
-    from knowledge_migration.engine.restore.full_rollback import FullRollbackOptions
-    from knowledge_migration.environment import initial_flags
-
-    return FullRollbackOptions(
-        initial_flags=initial_flags(settings),
-        directory=exports(env),
-        scratch=env.scratch,
-        tools_dir=settings.knowledge_migration_pg_bin,
-        patience=fence_patience(settings),
-        lock_limits=lock_limits(settings),
-        limits=backfill_limits(settings),
-        restore_missing=restore_missing,
-    )
-
-
-def exports(env: Environment) -> Path:
-    """Where rows are written before something is done to them."""
-    return env.settings.home / "exports"
 
 
 @contextmanager

@@ -32,6 +32,7 @@ def backfill_plan(context: dg.AssetExecutionContext, config: PlanConfig, migrati
     """
     settings = migration.settings
     with reporting.failing_clearly():
+        migration.require_rehearsed("phase 3", context.run.run_id)
         made = phase.plan_backfill(
             migration.database,
             migration.backfill_limits,

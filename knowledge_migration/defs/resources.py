@@ -15,6 +15,11 @@ from knowledge_migration.engine.dual_write.fence import FencePatience
 from knowledge_migration.engine.dual_write.probe import ServiceAddress
 from knowledge_migration.engine.errors import PreconditionError
 from knowledge_migration.engine.preparation.preflight import PreflightContext
+from knowledge_migration.engine.rehearsal.course import CourseOptions
+from knowledge_migration.engine.rehearsal.drill import DrillOptions
+from knowledge_migration.engine.rehearsal.plan import Plan, present_plan
+from knowledge_migration.engine.rehearsal.rehearsal import require_rehearsed
+from knowledge_migration.engine.restore.full_rollback import FullRollbackOptions
 from knowledge_migration.engine.schema.ddl import LockLimits
 from knowledge_migration.environment import Environment, environment, extractor, initial_flags, service_options
 from knowledge_migration.knowledge.extraction.model import Extractor
@@ -84,6 +89,30 @@ class Migration(dg.ConfigurableResource):
         return fence_patience(self.settings)
 
     @property
+    def drill_options(self) -> DrillOptions:
+        """Where and how the drill works."""
+        return drill_options(self.environment)
+
+    @cached_property
+    def plan(self) -> Plan:
+        """What this process would execute."""
+        return present_plan_of(self.settings)
+
+    def require_rehearsed(self, phase: str, dagster_run_id: str) -> None:
+        """Raises `PreconditionError` unless this very plan was rehearsed, or a reason is given to go on without."""
+        require_rehearsed(
+            self.database,
+            self.plan,
+            phase,
+            unrehearsed_reason=self.settings.knowledge_migration_unrehearsed,
+            dagster_run_id=dagster_run_id,
+        )
+
+    def full_rollback_options(self, *, restore_missing: bool = False) -> FullRollbackOptions:
+        """What the steps of the full rollback need."""
+        return full_rollback_options(self.environment, restore_missing=restore_missing)
+
+    @property
     def cutover_rules(self) -> CutoverRules:
         """What a promotion needs."""
         return cutover_rules(self.settings)
@@ -128,6 +157,51 @@ def service_address(settings: Settings) -> ServiceAddress:
         )
     token = settings.knowledge_api_admin_token or settings.knowledge_api_reviewer_token
     return ServiceAddress(settings.knowledge_service_url, token.get_secret_value() if token else None)
+
+
+PLANNED = (
+    "migration_batch_size",
+    "migration_partition_ids",
+    "migration_max_partitions",
+    "migration_statement_timeout_ms",
+    "migration_lock_timeout_ms",
+    "ddl_lock_timeout_ms",
+    "ddl_lock_attempts",
+    "knowledge_direct_threshold",
+    "fingerprint_range_ids",
+)
+"""The settings that change what is executed; how fast, and where, may differ from the rehearsal."""
+
+
+def present_plan_of(settings: Settings) -> Plan:
+    """The plan that these settings amount to."""
+    return present_plan({name: getattr(settings, name) for name in PLANNED})
+
+
+def drill_options(env: Environment) -> DrillOptions:
+    """Where the clone of a drill is made; its service extracts with the local extractor, which costs nothing."""
+    from knowledge_migration.knowledge.extraction.local import LocalExtractor
+
+    return DrillOptions(
+        scratch=env.scratch,
+        extractor=LocalExtractor(),
+        tools_dir=env.settings.knowledge_migration_pg_bin,
+        course=CourseOptions(env.settings.migration_batch_size, lock_limits(env.settings)),
+    )
+
+
+def full_rollback_options(env: Environment, *, restore_missing: bool) -> FullRollbackOptions:
+    """What the settings say about the steps of the full rollback."""
+    return FullRollbackOptions(
+        initial_flags=initial_flags(env.settings),
+        directory=env.exports,
+        scratch=env.scratch,
+        tools_dir=env.settings.knowledge_migration_pg_bin,
+        patience=fence_patience(env.settings),
+        lock_limits=lock_limits(env.settings),
+        limits=backfill_limits(env.settings),
+        restore_missing=restore_missing,
+    )
 
 
 def cutover_rules(settings: Settings) -> CutoverRules:

@@ -7,6 +7,7 @@ from knowledge_migration.defs.resources import Migration
 from knowledge_migration.engine.backfill import rollback
 from knowledge_migration.engine.cutover.rollback import roll_back
 from knowledge_migration.engine.dual_write.rollback import rollback_dual_write
+from knowledge_migration.engine.restore.full_rollback import rollback_full
 from knowledge_migration.engine.schema.rollback import rollback_schema
 from knowledge_migration.knowledge.stages import FlagRollback
 
@@ -95,6 +96,48 @@ def remove_schema(context: dg.OpExecutionContext, config: SchemaRollbackConfig, 
     context.add_output_metadata({"seconds": undone.change.seconds, "exported_rows": undone.exported_rows})
 
 
+class FullRollbackConfig(RollbackConfig):
+    """Whether rows that are only in the backup are brought back; users delete rows too, so by default they are counted."""
+
+    restore_missing: bool = False
+
+
+@dg.op
+def take_everything_back(context: dg.OpExecutionContext, config: FullRollbackConfig, migration: Migration) -> None:
+    """Flags, dual write, backfill, schema; then the legacy tables are held against the backup and repaired."""
+    with reporting.failing_clearly():
+        done = rollback_full(
+            migration.database,
+            migration.full_rollback_options(restore_missing=config.restore_missing),
+            reason=config.reason,
+            dagster_run_id=context.run_id,
+            on_step=lambda step: context.log.info(f"{step.name} ({step.seconds:.1f} s): {step.words}"),
+            progress=context.log.info,
+        )
+    steps = [{"step": one.name, "seconds": round(one.seconds, 3), "what": one.words} for one in done.steps]
+    context.add_output_metadata(
+        {
+            "seconds": done.seconds,
+            "within_ten_minutes": done.is_within_bound,
+            "comparison": done.comparison.sentence,
+            "steps": reporting.rows_table(steps),
+            "repaired_rows": done.repair.changed,
+        }
+    )
+
+
+@dg.job(
+    name="rollback_full",
+    description=(
+        "Way back from everything, online: flags, dual write, backfill, schema; proposals that exist nowhere else are "
+        "exported, rows written since the backup are kept, what differs from it is repaired."
+    ),
+)
+def rollback_full_job() -> None:
+    """One op; see `engine.restore.full_rollback`."""
+    take_everything_back()
+
+
 @dg.job(
     name="rollback_dual_write",
     description="Way back from phase 2: dual write off, its shadow proposals removed; what reviewers decided stays.",
@@ -124,4 +167,5 @@ JOBS = [
     rollback_dual_write_job,
     rollback_backfill_job,
     rollback_schema_job,
+    rollback_full_job,
 ]

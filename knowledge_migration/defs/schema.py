@@ -13,7 +13,11 @@ from knowledge_migration.engine.schema.steps import STEPS
 GROUP = "phase_1_schema"
 
 
-@dg.asset(group_name=GROUP, deps=["verified_backup", "data_quality_report", "performance_baseline"], kinds={"postgres"})
+@dg.asset(
+    group_name=GROUP,
+    deps=["verified_backup", "data_quality_report", "performance_baseline", "staging_rehearsal"],
+    kinds={"postgres"},
+)
 def proposal_schema(context: dg.AssetExecutionContext, migration: Migration) -> dg.MaterializeResult:
     """The tables of the proposal workflow, and two link columns on topics and atoms.
 
@@ -22,6 +26,7 @@ def proposal_schema(context: dg.AssetExecutionContext, migration: Migration) -> 
     afterwards. Can be run again after a crash at any point. Undo: job `rollback_schema` (target < 5 min).
     """
     with reporting.failing_clearly(), migration.preflight() as preconditions:
+        migration.require_rehearsed("phase 1", context.run.run_id)
         phase = schema_phase.run_schema_phase(
             preconditions,
             migration.lock_limits,

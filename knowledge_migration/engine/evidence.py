@@ -24,11 +24,18 @@ class Evidence:
         return ((now or datetime.now(UTC)) - self.recorded_at).total_seconds() / 3600
 
 
-def record(connection: Connection, kind: str, content: dict[str, Any], *, dagster_run_id: str | None = None) -> None:
+def record(
+    connection: Connection,
+    kind: str,
+    content: dict[str, Any],
+    *,
+    plan_hash: str | None = None,
+    dagster_run_id: str | None = None,
+) -> None:
     """Keeps one measurement; earlier ones of its kind stay."""
     connection.execute(
         text_of("reports/evidence_record"),
-        {"kind": kind, "content": Jsonb(content), "dagster_run_id": dagster_run_id},
+        {"kind": kind, "content": Jsonb(content), "plan_hash": plan_hash, "dagster_run_id": dagster_run_id},
     )
 
 

@@ -4,6 +4,7 @@ Altair is imported where it is used: that takes 0.25 s, as long as all else the 
 nothing. Rendering happens in this process (vl-convert), without a browser or a network.
 """
 
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
@@ -104,6 +105,24 @@ def verdicts_over_time(frame: "pd.DataFrame") -> bytes:
         )
     )
     return _png(chart, "Verdicts of the gates", drawn["label"].nunique())
+
+
+def ways_back(rows: "Sequence[Mapping[str, Any]]") -> bytes:
+    """Seconds of each way back as a bar, and how long it may take as a tick; the rows of `rehearsal.drill.PathResult`."""
+    import altair as alt
+    import pandas as pd
+
+    frame = pd.DataFrame(rows).assign(label=lambda found: found["path"])
+    scale = alt.Scale(type="symlog", constant=0.1, nice=False)
+    base = alt.Chart(frame).encode(
+        y=alt.Y("label:N", title=None, sort=None, axis=alt.Axis(labelLimit=340, ticks=False))
+    )
+    axis = alt.Axis(values=[0, 0.1, 1, 10, 100, 1_000, 10_000], format="~g")
+    bars = base.mark_bar(color=MEASURE_COLOURS["median"]).encode(
+        x=alt.X("seconds:Q", title="seconds, logarithmic; the tick is how long it may take", scale=scale, axis=axis)
+    )
+    ticks = base.mark_tick(color=MEASURE_COLOURS["max"], thickness=3).encode(x=alt.X("target_seconds:Q", scale=scale))
+    return _png(alt.layer(bars, ticks), "Ways back on a clone", len(frame))
 
 
 def _by_effect(rows: "pd.DataFrame") -> list[str]:

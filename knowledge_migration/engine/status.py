@@ -28,8 +28,18 @@ class Status:
     cutover: str | None
 
 
-def status(database: Database, connection: Connection, *, backup_max_age_hours: float, no_live_writers: bool) -> Status:
-    """The present state of phases 0 to 4; `no_live_writers` is the operator's word that phase 2 has nobody to wait for."""
+def status(
+    database: Database,
+    connection: Connection,
+    *,
+    backup_max_age_hours: float,
+    no_live_writers: bool,
+    unrehearsed: bool = False,
+) -> Status:
+    """The present state of phases 0 to 4.
+
+    `no_live_writers` is the operator's word that phase 2 has nobody to wait for, `unrehearsed` that no rehearsal is needed.
+    """
     schema = _schema(connection)
     needed_age = None if schema else backup_max_age_hours
     dual_write = "left out: KNOWLEDGE_MIGRATION_NO_LIVE_WRITERS is set" if no_live_writers else _dual_write(database)
@@ -58,9 +68,10 @@ def _dual_write(database: Database) -> str | None:
     return f"dual write proven at {fence.proven_at:%Y-%m-%d %H:%M} UTC"
 
 
-def _preparation(connection: Connection, backup_max_age_hours: float | None) -> str | None:
+def _preparation(connection: Connection, backup_max_age_hours: float | None, *, with_rehearsal: bool) -> str | None:
     """Done when all evidence is there and none forbids to go on; before the schema phase the backup must be fresh too."""
-    found = {kind: evidence.latest(connection, kind) for kind in PREPARATION_EVIDENCE}
+    kinds = (*PREPARATION_EVIDENCE, *(["staging_rehearsal"] if with_rehearsal else []))
+    found = {kind: evidence.latest(connection, kind) for kind in kinds}
     if not all(found.values()) or not blocking_findings_outcome(connection).passed:
         return None
     ages = [item.age_hours() for item in found.values() if item]

@@ -17,6 +17,7 @@ from knowledge_migration.engine.cutover.position import Position, position
 from knowledge_migration.engine.database import Connection, Database
 from knowledge_migration.engine.dual_write.fence import live_writers, proven_fence
 from knowledge_migration.engine.errors import MigrationError
+from knowledge_migration.engine.rehearsal.drill import drill_outcome
 from knowledge_migration.knowledge.flags import SHADOWING_STATES
 from knowledge_migration.knowledge.stages import Stage
 
@@ -208,7 +209,5 @@ def _backup(connection: Connection, rules: CutoverRules, now: datetime) -> Requi
 
 
 def _drill(connection: Connection, rules: CutoverRules) -> Requirement:
-    found = evidence.require(
-        connection, "rollback_drill", made_by="asset rollback_drill", max_age_hours=24 * rules.drill_max_age_days
-    )
-    return Requirement("rollback drill", found.content.get("well") is True, "to be replaced.")
+    outcome = drill_outcome(connection, rules.drill_max_age_days)
+    return Requirement("rollback drill", outcome.passed, outcome.sentence)

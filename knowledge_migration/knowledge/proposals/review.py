@@ -257,7 +257,8 @@ def references(
 
 def _withdraw(connection: sa.Connection, kind: Kind, proposal: sa.RowMapping, entity_id: int) -> None:
     if kind is TOPIC:
-        connection.execute(sa.update(messages).where(messages.c.topic_id == entity_id).values(topic_id=None))
+        unassigned = sa.update(messages).where(messages.c.topic_id == entity_id)
+        connection.execute(unassigned.values(topic_id=None, updated_at=sa.func.now()))
     else:
         connection.execute(sa.delete(topic_atoms).where(topic_atoms.c.atom_id == entity_id))
         connection.execute(sa.delete(atom_links).where(atom_links.c.from_atom_id == entity_id))

@@ -110,12 +110,16 @@ def audit(connection: Connection) -> list[tuple[Any, ...]]:
     )
 
 
+STRANDED = "no_pending_proposal_is_stranded"
+
+
 def broken_rules(connection: Connection, *but: str) -> list[str]:
     """The rules of the engine that do not hold; without a backfill some speak of what is not there."""
     without = but or WITHOUT_BACKFILL
     of_its_owner, connection.row_factory = connection.row_factory, dict_row  # SQLAlchemy's sessions have another
     try:
-        asked = [rule for rule in rules.RULES if rule.name not in without]
+        # proposals are on wherever they are reviewed; that none is stranded is another test's
+        asked = [rule for rule in rules.RULES if rule.name not in without and rule.file != STRANDED]
         return [rule.name for rule in asked if not rules.evaluate(connection, rule).passed]
     finally:
         connection.row_factory = of_its_owner

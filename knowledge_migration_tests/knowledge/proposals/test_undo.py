@@ -400,9 +400,6 @@ def test_a_row_that_a_user_deleted_leaves_its_proposal_for_review(
     assert relations(rows)["atom_links"] == [("restore", "rehearse", "supports")]
 
 
-@pytest.mark.xfail(
-    reason="sql/checks/no_approved_proposal_is_orphaned.sql asks for similar_atom_id, which is NULL then"
-)
 def test_a_proposal_whose_matched_atom_a_user_deleted_is_no_orphan(
     peopled: Database, rows: Connection, proposed: dict[str, UUID]
 ) -> None:

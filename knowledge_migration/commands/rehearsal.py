@@ -1,0 +1,71 @@
+"""`knowledge-migration rehearse` and `drill`: the whole path and every way back on a clone; needs no Dagster."""
+
+from rich.table import Table
+
+from knowledge_migration.commands.installation import console, installation
+from knowledge_migration.engine.errors import VerificationError
+from knowledge_migration.engine.rehearsal.drill import Drill
+
+
+def drill() -> None:
+    """Take a clone of the database back by every way, timed and compared; production is only read.
+
+    The clone comes from the latest verified backup, on the scratch server, and is dropped at the end. Ends with exit code 1
+    if a way back left a row different or was too slow.
+
+    Example: knowledge-migration drill
+    """
+    from knowledge_migration.defs.resources import drill_options, present_plan_of
+    from knowledge_migration.engine.rehearsal.drill import record, run_drill
+
+    settings, env = installation()
+    with console.status("drilling") as status:
+        done = run_drill(env.database, drill_options(env), tell=status.update)
+    record(env.database, done, plan_hash=present_plan_of(settings).hash)
+    _show(done)
+
+
+def rehearse() -> None:
+    """Rehearse the whole migration on a clone, forecast production, and bind the plan; production is only read.
+
+    The phases then refuse another plan (SQL, code, settings). Ends with exit code 1 if it did not go well.
+
+    Example: knowledge-migration rehearse
+    """
+    from knowledge_migration.defs.resources import drill_options, present_plan_of
+    from knowledge_migration.engine.rehearsal.rehearsal import rehearse as rehearse_now
+
+    settings, env = installation()
+    with console.status("rehearsing") as status:
+        done = rehearse_now(
+            env.database,
+            drill_options(env),
+            present_plan_of(settings),
+            batch_size=settings.migration_batch_size,
+            rate_limit_per_second=settings.migration_rate_limit_per_second,
+            tell=status.update,
+        )
+    table = Table("phase", "rows", "seconds on the clone", "seconds per 1,000 rows", "seconds in production")
+    for one in done.forecasts:
+        each = "" if one.seconds_per_thousand is None else f"{one.seconds_per_thousand:.2f}"
+        table.add_row(
+            one.phase, f"{one.rows:,}", f"{one.seconds_on_clone:.1f}", each, f"{one.seconds_in_production:.0f}"
+        )
+    console.print(table)
+    console.print(
+        f"Plan {done.plan.hash[:16]}; production will take about {done.seconds_in_production:.0f} s and the bakes."
+    )
+    _show(done.drill)
+
+
+def _show(done: Drill) -> None:
+    table = Table("way back", "seconds", "may take", "rows", "legacy tables")
+    for path in done.paths:
+        equal = "equal" if not path.differences else "; ".join(path.differences)
+        table.add_row(path.path, f"{path.seconds:.2f}", f"{path.target_seconds:.0f}", f"{path.rows:,}", equal)
+    console.print(table)
+    if not done.well:
+        raise VerificationError(
+            "A way back left the legacy tables different, or was too slow; the table above says which."
+        )
+    console.print(f"Every way back went well; {done.seconds:.0f} s in all.")

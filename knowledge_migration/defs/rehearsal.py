@@ -1,0 +1,115 @@
+"""The staging rehearsal of phase 0 and the rollback drill: the whole path and every way back on a clone (strategy §2.3, §8.3)."""
+
+import dagster as dg
+
+from knowledge_migration.defs import reporting
+from knowledge_migration.defs.resources import Migration
+from knowledge_migration.engine import plots
+from knowledge_migration.engine.rehearsal.drill import Drill, drill_outcome, record, run_drill
+from knowledge_migration.engine.rehearsal.rehearsal import rehearse
+
+REHEARSED = "rehearsed_ways_back_are_equal_and_in_time"
+
+
+@dg.asset(
+    group_name="phase_0_preparation",
+    deps=["verified_backup", "data_quality_report"],
+    check_specs=[dg.AssetCheckSpec(REHEARSED, asset="staging_rehearsal", blocking=True)],
+    kinds={"postgres"},
+)
+def staging_rehearsal(context: dg.AssetExecutionContext, migration: Migration) -> dg.MaterializeResult:
+    """The whole migration and every way back on a clone of this database, made from the verified backup and dropped again.
+
+    Production is only read. Times each phase and forecasts production; binds the plan (SQL, code, settings), and the later
+    phases refuse another one. KNOWLEDGE_MIGRATION_UNREHEARSED leaves it out, with a reason, audited.
+    """
+    reason = migration.settings.knowledge_migration_unrehearsed
+    if reason:
+        return dg.MaterializeResult(
+            metadata={"left_out": reason},
+            check_results=[
+                dg.AssetCheckResult(
+                    check_name=REHEARSED,
+                    passed=False,
+                    severity=dg.AssetCheckSeverity.WARN,
+                    description=f"Nothing was rehearsed. KNOWLEDGE_MIGRATION_UNREHEARSED says: {reason}",
+                )
+            ],
+        )
+    settings = migration.settings
+    with reporting.failing_clearly():
+        done = rehearse(
+            migration.database,
+            migration.drill_options,
+            migration.plan,
+            batch_size=settings.migration_batch_size,
+            rate_limit_per_second=settings.migration_rate_limit_per_second,
+            tell=reporting.teller(context.log.info, "rehearsal"),
+            dagster_run_id=context.run.run_id,
+        )
+        with migration.database.connect("rehearsal") as connection:
+            outcome = drill_outcome(connection, settings.drill_max_age_days)
+    return dg.MaterializeResult(
+        metadata={
+            "plan_hash": done.plan.hash,
+            "seconds_in_production": done.seconds_in_production,
+            "phases": reporting.rows_table([vars(one) for one in done.forecasts]),
+            **_drilled(done.drill),
+        },
+        check_results=[
+            dg.AssetCheckResult(
+                check_name=REHEARSED,
+                passed=outcome.passed,
+                description=outcome.sentence,
+                metadata={"paths": reporting.rows_table([path.as_row() for path in done.drill.paths])},
+            )
+        ],
+    )
+
+
+@dg.asset(group_name="operations", deps=["verified_backup"], kinds={"postgres"})
+def rollback_drill(context: dg.AssetExecutionContext, migration: Migration) -> dg.MaterializeResult:
+    """Every way back, tried on a clone of this database as it was backed up last, timed against the strategy's bounds.
+
+    Production is only read. A promotion of the cutover needs one of the last days; take a fresh backup before.
+    """
+    with reporting.failing_clearly():
+        drill = run_drill(migration.database, migration.drill_options, tell=reporting.teller(context.log.info, "drill"))
+        record(migration.database, drill, plan_hash=migration.plan.hash, dagster_run_id=context.run.run_id)
+    return dg.MaterializeResult(metadata=_drilled(drill))
+
+
+@dg.asset_check(asset=rollback_drill, blocking=True)
+def every_way_back_is_equal_and_in_time(migration: Migration) -> dg.AssetCheckResult:
+    """The latest drill is fresh, left the legacy tables equal by every way, and each way kept to its time."""
+    with reporting.failing_clearly(), migration.database.connect("drill check") as connection:
+        outcome = drill_outcome(connection, migration.settings.drill_max_age_days)
+    return reporting.check_result(outcome, asset="rollback_drill")
+
+
+def _drilled(drill: Drill) -> dict[str, dg.MetadataValue | float | bool]:
+    rows = [path.as_row() for path in drill.paths]
+    return {
+        "well": drill.well,
+        "seconds": drill.seconds,
+        "seconds_to_clone": drill.clone_seconds,
+        "ways_back": reporting.rows_table(rows),
+        "plot": reporting.picture(plots.ways_back(rows), "seconds of each way back, and how long it may take"),
+    }
+
+
+ASSETS = [staging_rehearsal, rollback_drill]
+CHECKS = [every_way_back_is_equal_and_in_time]
+
+drill_job = dg.define_asset_job(
+    "rollback_drill_job",
+    selection=dg.AssetSelection.assets(rollback_drill),
+    description="Every way back on a clone, timed and compared. Production is only read.",
+)
+weekly_drill = dg.ScheduleDefinition(
+    name="weekly_rollback_drill",
+    job=drill_job,
+    cron_schedule="0 3 * * 0",
+    execution_timezone="UTC",
+    description="Sundays at 3:00 UTC; switch it on once the schema phase is done.",
+)

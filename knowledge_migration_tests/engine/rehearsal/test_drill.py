@@ -1,0 +1,182 @@
+"""The drill takes a clone back by every way, finds what a way spoils, and leaves production and the server as they were."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from knowledge_migration.engine import evidence
+from knowledge_migration.engine.database import Connection, Database
+from knowledge_migration.engine.embedded_server import EmbeddedServer
+from knowledge_migration.engine.errors import PreconditionError
+from knowledge_migration.engine.preparation import fingerprint
+from knowledge_migration.engine.preparation.legacy_snapshot import take_legacy_snapshot
+from knowledge_migration.engine.rehearsal.drill import WAYS, DrillOptions, drill_outcome, record, run_drill
+from knowledge_migration.engine.rehearsal.plan import Plan, present_plan
+from knowledge_migration.engine.rehearsal.rehearsal import rehearse, require_rehearsed
+from knowledge_migration.engine.schema import upgrade as schema
+from knowledge_migration.engine.schema.ddl import LockLimits
+from knowledge_migration.engine.schema.steps import EVIDENCE_REVISION
+from knowledge_migration.knowledge.extraction.local import LocalExtractor
+from knowledge_migration_tests.engine.backfill.backfilling import backfill, count, fill
+from knowledge_migration_tests.engine.cutover.standing import stand_at
+from knowledge_migration_tests.serving import PEOPLE_AND_MESSAGES
+
+CLONES = "SELECT count(*) FROM pg_database WHERE datname LIKE 'knowledge_migration_%'"
+PATHS = ["partial", "instant", "replay or park", "dual write", "backfill", "schema", "full"]
+
+
+@pytest.fixture
+def backed_up(database: Database, server: EmbeddedServer, tmp_path: Path) -> Database:
+    """A legacy database with its evidence store and a verified backup."""
+    fill(database)
+    with database.connect("test") as connection:
+        connection.execute(PEOPLE_AND_MESSAGES)
+    schema.upgrade(database, LockLimits(), to=EVIDENCE_REVISION)
+    back_up(database, server, tmp_path)
+    return database
+
+
+def back_up(database: Database, server: EmbeddedServer, folder: Path) -> None:
+    take_legacy_snapshot(
+        database, directory=folder, scratch=server.admin, tools_directory=None, range_ids=1_000, progress=lambda _: None
+    )
+
+
+def options(server: EmbeddedServer) -> DrillOptions:
+    return DrillOptions(scratch=server.admin, extractor=LocalExtractor())
+
+
+@pytest.fixture
+def rows(backed_up: Database) -> Iterator[Connection]:
+    with backed_up.connect("test") as connection:
+        yield connection
+
+
+def test_every_way_back_is_equal_and_in_time_and_production_is_only_read(
+    backed_up: Database, rows: Connection, server: EmbeddedServer
+) -> None:
+    before = fingerprint.take(rows)
+    done = run_drill(backed_up, options(server))
+    assert [(path.path, path.differences) for path in done.paths] == [(name, ()) for name in PATHS]
+    assert done.well
+    by_name = {path.path: path for path in done.paths}
+    assert by_name["backfill"].rows == 460
+    assert by_name["dual write"].rows > 0
+    assert by_name["replay or park"].rows > 0
+    assert [timed.phase for timed in done.phases] == ["schema", "dual write", "backfill", "cutover"]
+    assert fingerprint.differences(before, fingerprint.take(rows, like=before)) == []
+    assert count(rows, "SELECT count(*) FROM pg_tables WHERE tablename = 'topic_proposals'") == 0
+    assert count(rows, CLONES) == 0
+    record(backed_up, done, plan_hash="a plan")
+    assert drill_outcome(rows, 7).passed
+
+
+def test_a_database_that_is_migrated_already_can_be_drilled(
+    backed_up: Database, rows: Connection, server: EmbeddedServer, tmp_path: Path
+) -> None:
+    schema.upgrade(backed_up, LockLimits())
+    backfill(backed_up)
+    stand_at(backed_up, "gradual_rollout")
+    back_up(backed_up, server, tmp_path / "later")
+    done = run_drill(backed_up, options(server))
+    assert done.well, [path.as_row() for path in done.paths]
+
+
+def test_a_way_that_spoils_a_row_is_named_with_its_table(
+    backed_up: Database, rows: Connection, server: EmbeddedServer
+) -> None:
+    def spoils(work: Any, name: str) -> None:
+        def back() -> tuple[int, None]:
+            with work.clone.connect("a way") as connection:
+                connection.execute("UPDATE atoms SET content = content || '!' WHERE id = 7")
+            return 1, None
+
+        work.timed(name, 60.0, back)
+
+    done = run_drill(backed_up, options(server), paths={"a bad one": spoils})
+    assert not done.well
+    (path,) = done.paths
+    assert "atoms" in path.differences[0]
+    record(backed_up, done)
+    outcome = drill_outcome(rows, 7)
+    assert (outcome.passed, [row["path"] for row in outcome.sample]) == (False, ["a bad one"])
+
+
+def test_a_way_that_is_too_slow_does_not_go_well(backed_up: Database, server: EmbeddedServer) -> None:
+    def slow(work: Any, name: str) -> None:
+        work.timed(name, 0.0, lambda: (0, time.perf_counter()))
+
+    done = run_drill(backed_up, options(server), paths={"a slow one": slow})
+    assert (done.well, done.paths[0].differences) == (False, ())
+
+
+def test_an_old_drill_and_none_are_refused_with_what_to_run(backed_up: Database, rows: Connection) -> None:
+    with pytest.raises(PreconditionError, match="knowledge-migration drill"):
+        drill_outcome(rows, 7)
+    evidence.record(rows, "rollback_drill", {"paths": [], "well": False})
+    assert not drill_outcome(rows, 7).passed
+    rows.execute(
+        "UPDATE migration.evidence SET recorded_at = recorded_at - interval '8 days' WHERE kind = 'rollback_drill'"
+    )
+    with pytest.raises(PreconditionError, match="limit 168 h"):
+        drill_outcome(rows, 7)
+
+
+def test_without_a_backup_nothing_is_drilled(database: Database, server: EmbeddedServer) -> None:
+    schema.upgrade(database, LockLimits(), to=EVIDENCE_REVISION)
+    with pytest.raises(PreconditionError, match="verified backup"):
+        run_drill(database, options(server))
+
+
+def test_a_drill_that_breaks_off_leaves_no_clone(backed_up: Database, rows: Connection, server: EmbeddedServer) -> None:
+    def breaks(work: Any, name: str) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_drill(backed_up, options(server), paths={"a stopped one": breaks})
+    assert count(rows, CLONES) == 0
+
+
+def test_a_rehearsal_binds_its_plan_and_forecasts_production(
+    backed_up: Database, rows: Connection, server: EmbeddedServer
+) -> None:
+    plan = present_plan({"migration_batch_size": 100})
+    done = rehearse(backed_up, options(server), plan, batch_size=100, rate_limit_per_second=1)
+    (backfilled,) = [one for one in done.forecasts if one.phase == "backfill"]
+    assert backfilled.rows >= 460
+    assert backfilled.seconds_in_production == pytest.approx(backfilled.rows / 100)
+    assert backfilled.seconds_per_thousand
+    hashes = rows.execute("SELECT kind, plan_hash FROM migration.evidence WHERE plan_hash IS NOT NULL ORDER BY kind")
+    assert [tuple(row.values()) for row in hashes] == [("rollback_drill", plan.hash), ("staging_rehearsal", plan.hash)]
+    require_rehearsed(backed_up, plan, "phase 1", unrehearsed_reason=None)
+    other = present_plan({"migration_batch_size": 200})
+    with pytest.raises(PreconditionError, match="what differs: setting migration_batch_size"):
+        require_rehearsed(backed_up, other, "phase 1", unrehearsed_reason=None)
+    require_rehearsed(backed_up, other, "phase 1", unrehearsed_reason="tried elsewhere")
+    (entry,) = rows.execute(
+        "SELECT subject, reason FROM migration.audit_log WHERE action = 'override rehearsal'"
+    ).fetchall()
+    assert tuple(entry.values()) == ("phase 1", "tried elsewhere")
+
+
+def test_a_rehearsal_that_went_wrong_is_no_rehearsal(backed_up: Database, rows: Connection) -> None:
+    plan = Plan({"a": "1"})
+    content = {"plan": dict(plan.parts), "well": False, "paths": [{"path": "schema", "well": False}]}
+    with pytest.raises(PreconditionError, match="Nothing was rehearsed"):
+        require_rehearsed(backed_up, plan, "phase 1", unrehearsed_reason=None)
+    evidence.record(rows, "staging_rehearsal", content)
+    with pytest.raises(PreconditionError, match="did not go well: schema"):
+        require_rehearsed(backed_up, plan, "phase 1", unrehearsed_reason=None)
+
+
+def test_the_hash_follows_every_part_and_no_order() -> None:
+    one, again = present_plan({"a": 1, "b": 2}), present_plan({"b": 2, "a": 1})
+    assert one.hash == again.hash
+    assert {"sql/backfill/batch.sql", "engine/backfill/batch.py", "knowledge/flags.py", "version"} <= one.parts.keys()
+    changed = Plan({**one.parts, "sql/backfill/batch.sql": "another"})
+    assert changed.hash != one.hash
+    assert changed.differing(one.parts) == ["sql/backfill/batch.sql"]
+    assert set(WAYS) == {"partial", "instant", "dual write", "backfill", "schema", "full"}
