@@ -1,7 +1,7 @@
 """The topics and atoms of the application, read and written by its users as ever (LEGACY routes).
 
 A row that a user writes gets its proposal at once where the flags record origins, in the shadow, so that it never stops
-the user. Nothing else differs from before.
+the user; once the old paths are retired, together with the row. Nothing else differs from before.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from knowledge_migration.knowledge.flags import Flags
 from knowledge_migration.knowledge.kinds import ATOM, TOPIC, Kind
 from knowledge_migration.knowledge.options import ServiceOptions
 from knowledge_migration.knowledge.tables import atom_links, atoms, topic_atoms, topics
-from knowledge_migration.knowledge.writing.by_hand import record_origin
+from knowledge_migration.knowledge.writing.by_hand import create_with_origin, record_origin
 from knowledge_migration.knowledge.writing.modes import confirmed
 from knowledge_migration.knowledge.writing.shadow import in_shadow
 
@@ -62,13 +62,16 @@ def create_entity(
     flags = confirmed(connection, flags)
     table = LEGACY[kind.name]
     try:
-        made: int = connection.execute(sa.insert(table).values(**values).returning(table.c.id)).scalar_one()
+        if flags.legacy_paths_retired:
+            made = create_with_origin(connection, kind, values, process, flags.version, topic_ids)
+        else:
+            made = connection.execute(sa.insert(table).values(**values).returning(table.c.id)).scalar_one()
         if topic_ids:
             relations = [{"topic_id": topic_id, "atom_id": made} for topic_id in dict.fromkeys(topic_ids)]
             connection.execute(sa.insert(topic_atoms), relations)
     except sa.exc.IntegrityError as error:
         raise _refused(error, values) from error
-    if flags.records_origins:
+    if flags.records_origins and not flags.legacy_paths_retired:
         in_shadow(
             connection,
             lambda: record_origin(connection, kind, made, process, flags.version),

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from sqlalchemy.dialects.postgresql import insert
 
-from knowledge_migration.knowledge.tables import audit_log, feature_flags
+from knowledge_migration.knowledge.tables import ORIGIN_CONSTRAINTS, audit_log, feature_flags
 
 FLAG_NAME = "knowledge_proposals"
 CHANNEL = "knowledge_flags"
@@ -221,6 +221,7 @@ def set_flags(
     before = None if reset else flags_of(row)
     after = changed(before or initial, changes).model_copy(update={"version": row["version"] + 1})
     _refuse_unlocking(row, after, changes)
+    _refuse_what_the_database_refuses(connection, after)
     if before and before.version and before.values == after.values:
         return before
     store(connection, row, after, actor=actor, reason=reason, dagster_run_id=dagster_run_id)
@@ -313,6 +314,23 @@ def _refuse_unlocking(row: sa.RowMapping, after: Flags, changes: Mapping[str, An
         raise FlagsError(
             "Direct writes and dual write are retired (phase 5). To open the old paths again, name it: "
             "legacy_paths_retired=false."
+        )
+
+
+def _refuse_what_the_database_refuses(connection: sa.Connection, after: Flags) -> None:
+    """While it refuses rows without a proposal, every direct write would fail. Phase 5 holds our row when it adds that rule."""
+    if after.legacy_paths_retired:
+        return
+    relations = [sa.func.to_regclass(f"public.{table}") for table in ORIGIN_CONSTRAINTS]
+    catalog = sa.table("pg_constraint", sa.column("conname", sa.Text), sa.column("conrelid"))
+    standing = sa.select(catalog.c.conname).where(
+        catalog.c.conname.in_(ORIGIN_CONSTRAINTS.values()), catalog.c.conrelid.in_(relations)
+    )
+    names = connection.execute(standing.order_by(catalog.c.conname)).scalars().all()
+    if names:
+        raise FlagsError(
+            f"The database refuses rows without a proposal since phase 5 ({', '.join(names)}), so direct writes would fail. "
+            "Open the old paths with knowledge-migration cleanup reopen --reason …, then set the flags."
         )
 
 

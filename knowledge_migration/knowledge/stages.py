@@ -52,8 +52,8 @@ def rollback_flags(flags: Flags, way: FlagRollback) -> dict[str, Any]:
     """
     if flags.legacy_paths_retired:
         raise FlagsError(
-            "Direct writes and dual write are retired (phase 5), so there is no path to go back to. To open them again: "
-            "knowledge-migration flags set legacy_paths_retired=false dual_write=true enabled=false."
+            "Direct writes and dual write are retired (phase 5), so there is no path to go back to. Open them again "
+            "(knowledge-migration cleanup reopen --reason …), then roll back."
         )
     if way == "instant":
         return {"enabled": False, "dual_write": True} if flags.enabled else {}

@@ -350,6 +350,9 @@ LINK_COLUMNS: dict[str, tuple[sa.Column[object], ...]] = {
     for table in ("topics", "atoms")
 }
 
+ORIGIN_CONSTRAINTS: dict[str, str] = {table: f"{table}_come_from_proposals" for table in LINK_COLUMNS}
+"""Added by phase 5: from then on the database refuses a row that names no proposal."""
+
 
 def _link_index(table: str) -> sa.Index:
     link = "migrated_from_proposal_id"
