@@ -16,6 +16,7 @@ from knowledge_migration.engine.backfill.batch import TRANSIENT_ERRORS, Locked, 
 from knowledge_migration.engine.backfill.control import Limits
 from knowledge_migration.engine.backfill.run import run_id, run_status
 from knowledge_migration.engine.backfill.runner import WORK, told_clearly
+from knowledge_migration.engine.cleanup.completeness import refuse_while_enforced
 from knowledge_migration.engine.database import Connection, Database
 from knowledge_migration.engine.entities import ENTITIES, Entity
 from knowledge_migration.engine.errors import BlockedError, VerificationError
@@ -72,6 +73,7 @@ def rollback_backfill(
     ):
         if run_status(connection) is None:
             return BackfillRollback({}, {}, 0.0)
+        refuse_while_enforced(connection, "The rollback of the backfill")
         extent = backfill_extent(connection)
         audited: dict[str, Any] = {"reason": reason, "actor": actor, "dagster_run_id": dagster_run_id, "before": extent}
         audit.record(connection, "rollback backfill begun", "phase 3", **audited)

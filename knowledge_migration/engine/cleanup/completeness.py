@@ -1,0 +1,177 @@
+"""Completeness as a fact of the database: a CHECK that every topic and atom names the proposal it came from (ERRATA V18).
+
+Added NOT VALID and validated afterwards, each bounded by `run_locked`, so that no reader waits; killed between the two, a
+second run validates. Never added while a row without a proposal is there: its user could not edit it any more. In the
+transaction that adds it the flags are held, so that the old paths are not opened at the same moment. A rollback of the
+schema drops it with its column.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import psycopg
+
+from knowledge_migration.engine import audit
+from knowledge_migration.engine.database import Connection
+from knowledge_migration.engine.entities import ENTITIES, Entity
+from knowledge_migration.engine.errors import PreconditionError
+from knowledge_migration.engine.rules import count_and_sample
+from knowledge_migration.engine.schema.ddl import LockLimits, run_locked
+from knowledge_migration.engine.statements import statement, text_of
+from knowledge_migration.knowledge.flags import FLAG_NAME
+from knowledge_migration.knowledge.tables import ORIGIN_CONSTRAINTS
+
+State = Literal["missing", "not validated", "validated"]
+
+DEFINITION = "CHECK ((migrated_from_proposal_id IS NOT NULL))"
+SAMPLE = 20
+
+
+@dataclass(frozen=True)
+class Unlinked:
+    """The rows of one table that name no proposal: how many, and the first of them."""
+
+    entity: Entity
+    count: int
+    sample: tuple[dict[str, Any], ...]
+
+    @property
+    def sentence(self) -> str:
+        """Which rows, and what to do about them."""
+        ids = ", ".join(_named(row) for row in self.sample)
+        more = f" and {self.count - len(self.sample)} more" if self.count > len(self.sample) else ""
+        return f"{self.count} rows of {self.entity.table} have no proposal: {ids}{more}."
+
+
+def states(connection: Connection) -> dict[str, State]:
+    """The state of the constraint of each table; raises `PreconditionError` for one of that name that is somebody else's."""
+    parameters = {"tables": list(ORIGIN_CONSTRAINTS), "names": list(ORIGIN_CONSTRAINTS.values())}
+    found: dict[str, State] = {}
+    for row in connection.execute(text_of("cleanup/origin_constraints"), parameters).fetchall():
+        if row["present"] and row["definition"].removesuffix(" NOT VALID") != DEFINITION:
+            name = ORIGIN_CONSTRAINTS[row["table"]]
+            raise PreconditionError(
+                f"Constraint {name} of {row['table']} is not ours: {row['definition']}. Rename it, then run this again."
+            )
+        found[row["table"]] = "missing" if not row["present"] else "validated" if row["validated"] else "not validated"
+    return found
+
+
+def unlinked(connection: Connection, entity: Entity, *, sample: int = SAMPLE) -> Unlinked:
+    """The rows of a table without a proposal. One scan."""
+    query = statement("cleanup/rows_without_proposal", table=f"public.{entity.table}", label=entity.label)
+    count, rows = count_and_sample(connection, query, {"entity": entity.name}, sample)
+    return Unlinked(entity, count, rows)
+
+
+def require_complete(connection: Connection, entities: Sequence[Entity] = ENTITIES) -> None:
+    """Raises `PreconditionError` naming the rows without a proposal and what to do about them."""
+    found = [rows for entity in entities if (rows := unlinked(connection, entity)).count]
+    if found:
+        raise PreconditionError(
+            f"{' '.join(rows.sentence for rows in found)} {_remedy(found)} The database does not refuse such rows yet."
+        )
+
+
+def enforce(
+    connection: Connection,
+    entity: Entity,
+    limits: LockLimits,
+    *,
+    reason: str,
+    actor: str | None = None,
+    dagster_run_id: str | None = None,
+) -> State:
+    """Adds and validates the constraint of one table, as far as that is not done; returns the state it was in before.
+
+    Raises `PreconditionError` naming rows without a proposal (the constraint is not there then) or when the old paths are
+    open, `BlockedError` naming who holds the table.
+    """
+    before = states(connection)[entity.table]
+    names = {"table": f"public.{entity.table}", "constraint": ORIGIN_CONSTRAINTS[entity.table]}
+    audited: dict[str, Any] = {"reason": reason, "actor": actor, "dagster_run_id": dagster_run_id}
+    what = f"The rule that every row of {entity.table} names its proposal"
+
+    def add() -> None:
+        _require_retired(connection)
+        connection.execute(statement("cleanup/origin_required", **names))
+        audit.record(connection, "require proposals", entity.table, after={"validated": False}, **audited)
+
+    def validate() -> None:
+        connection.execute(statement("cleanup/origin_validated", **names))
+        audit.record(connection, "require proposals", entity.table, after={"validated": True}, **audited)
+
+    if before == "missing":
+        require_complete(connection, (entity,))
+        run_locked(connection, add, (entity.table,), "access_exclusive", limits, what)
+    if before != "validated":
+        try:
+            run_locked(connection, validate, (entity.table,), "share_update_exclusive", limits, what)
+        except psycopg.errors.CheckViolation:
+            release(connection, entity, limits, **audited)
+            require_complete(connection, (entity,))
+            raise
+    return before
+
+
+def release(
+    connection: Connection,
+    entity: Entity,
+    limits: LockLimits,
+    *,
+    reason: str,
+    actor: str | None = None,
+    dagster_run_id: str | None = None,
+) -> bool:
+    """Drops the constraint of one table; False when it was not there."""
+    if states(connection)[entity.table] == "missing":
+        return False
+    names = {"table": f"public.{entity.table}", "constraint": ORIGIN_CONSTRAINTS[entity.table]}
+
+    def drop() -> None:
+        connection.execute(statement("cleanup/origin_optional", **names))
+        audit.record(
+            connection,
+            "no longer require proposals",
+            entity.table,
+            reason=reason,
+            actor=actor,
+            dagster_run_id=dagster_run_id,
+        )
+
+    what = f"Dropping the rule that every row of {entity.table} names its proposal"
+    run_locked(connection, drop, (entity.table,), "access_exclusive", limits, what)
+    return True
+
+
+def refuse_while_enforced(connection: Connection, work: str) -> None:
+    """Raises `PreconditionError` when the database refuses rows without a proposal: `work` would make such rows."""
+    standing = [table for table, state in states(connection).items() if state != "missing"]
+    if standing:
+        raise PreconditionError(
+            f"{work} takes links away, and the database refuses rows of {' and '.join(standing)} without a proposal since "
+            "phase 5. Open the old paths first: knowledge-migration cleanup reopen --reason …. Nothing was changed."
+        )
+
+
+def _require_retired(connection: Connection) -> None:
+    row = connection.execute(text_of("cleanup/flags_are_retired"), {"flags": FLAG_NAME}).fetchone()
+    if row is None or not row["retired"]:
+        raise PreconditionError(
+            "The old paths were opened again meanwhile, so rows may be written without a proposal and the database must not "
+            "refuse them. Retire the paths again (knowledge-migration cleanup retire)."
+        )
+
+
+def _named(row: dict[str, Any]) -> str:
+    return f"{row['id']} (quarantine: {row['quarantine']})" if row["quarantine"] else str(row["id"])
+
+
+def _remedy(found: Sequence[Unlinked]) -> str:
+    tables = " and ".join(rows.entity.table for rows in found)
+    return (
+        "Repair failed shadows (knowledge-migration dual-write repair) and complete the backfill again (asset "
+        "backfill_completion). Rows in quarantine, accepted ones too, need another decision first (knowledge-migration "
+        f"quarantine decide … --decision retry); or leave {tables} without this rule by naming it (--without)."
+    )

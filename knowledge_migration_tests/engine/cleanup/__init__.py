@@ -1,0 +1,1 @@
+"""Tests of phase 5 on real servers."""

@@ -1,0 +1,59 @@
+"""A database at full cutover with people and messages; and how to bring one there."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from knowledge_migration.engine.cleanup import retirement
+from knowledge_migration.engine.database import Connection, Database
+from knowledge_migration.engine.dual_write.fence import FencePatience
+from knowledge_migration.engine.schema.ddl import LockLimits
+from knowledge_migration.knowledge.flags import Flags, set_flags
+from knowledge_migration.knowledge.stages import STAGE_FLAGS
+from knowledge_migration_tests.serving import PEOPLE_AND_MESSAGES
+
+PATIENT = FencePatience(seconds=20.0)
+BRIEF = FencePatience(seconds=0.5)
+QUICK = LockLimits(attempts=3, retry_max_seconds=0.05, blocker_age_seconds=0.0)
+FULL = {**STAGE_FLAGS["full_cutover"], "dual_write": True}
+
+
+def change(database: Database, changes: dict[str, Any], reason: str = "a test") -> Flags:
+    """Sets flags as anybody would."""
+    with database.begin() as transaction:
+        return set_flags(transaction, changes, initial=Flags(), actor="a tester", reason=reason)
+
+
+def in_days(days: float) -> datetime:
+    """That many days from now."""
+    return datetime.now(UTC) + timedelta(days=days)
+
+
+def retire(database: Database, **given: Any) -> retirement.Retirement:
+    """A retirement three weeks from now, without a live process."""
+    wanted = {"reason": "a test", "now": in_days(21), "no_live_writers": True, **given}
+    patience, limits = wanted.pop("patience", PATIENT), wanted.pop("limits", LockLimits())
+    return retirement.retire(database, Flags(), patience, limits, **wanted)
+
+
+def reopen(database: Database, **given: Any) -> retirement.Reopening:
+    """The way back from it."""
+    return retirement.reopen(database, Flags(), given.pop("limits", LockLimits()), reason="a test", **given)
+
+
+@pytest.fixture
+def full(expanded: Database) -> Database:
+    """After phase 1, with 20 users and 200 messages, at full cutover since now."""
+    with expanded.connect("test") as connection:
+        connection.execute(PEOPLE_AND_MESSAGES)
+    change(expanded, FULL)
+    return expanded
+
+
+@pytest.fixture
+def rows(full: Database) -> Iterator[Connection]:
+    """A session to look at what is there."""
+    with full.connect("test") as connection:
+        yield connection
