@@ -24,6 +24,7 @@ from knowledge_migration.engine.errors import MigrationError, PreconditionError
 from knowledge_migration.engine.exclusive import exclusive
 from knowledge_migration.engine.schema.catalog import proposal_differences
 from knowledge_migration.engine.schema.ddl import LockLimits
+from knowledge_migration.engine.statements import text_of
 from knowledge_migration.knowledge.flags import Flags, FlagsError, read_flags, set_flags
 from knowledge_migration.knowledge.tables import audit_log
 
@@ -132,7 +133,7 @@ def retire(
         for entity in entities:
             constraints[entity.table] = completeness.enforce(connection, entity, limits, **audited)
         done = {"flag_version": flags.version, "writers": list(writers), "constraints": constraints}
-        overridden = not locked and not stable.holds
+        overridden = overridden_since(connection, stable.since)
         with connection.transaction():
             evidence.record(
                 connection,
@@ -180,6 +181,14 @@ def reopen(
         except FlagsError as error:
             raise PreconditionError(str(error)) from error
     return Reopening(flags, released)
+
+
+def overridden_since(connection: Connection, since: datetime | None) -> bool:
+    """Whether the stability of the full cutover that began then was overridden; of one that is over it counts no more."""
+    if since is None:
+        return False
+    row = connection.execute(text_of("cleanup/overridden"), {"subject": SUBJECT, "since": since}).fetchone()
+    return row is not None and bool(row["overridden"])
 
 
 def _require_schema(database: Database) -> None:

@@ -183,6 +183,46 @@ def run_locked(
     ) from cause
 
 
+def run_concurrently(
+    connection: Connection, command: sql.Composed, tables: Sequence[str], limits: LockLimits, what: str
+) -> int:
+    """Runs a CONCURRENTLY statement, which no transaction can hold, with bounded waits; returns the attempts it took.
+
+    It keeps nobody waiting itself, but it waits for everybody who uses the tables. Raises `BlockedError` naming them when
+    all attempts met one; what is half done then is completed by running it again.
+    """
+    cause: Exception | None = None
+    for attempt in range(limits.attempts):
+        if attempt:
+            limits.pause(attempt - 1)
+        if _holders(connection, tables, "access_exclusive", limits.blocker_age_seconds):
+            continue
+        try:
+            with _session_timeouts(connection, lock_timeout_ms=limits.lock_timeout_ms, statement_timeout_ms=0):
+                connection.execute(command)
+            return attempt + 1
+        except RETRIED as error:
+            cause = error
+    raise BlockedError(
+        f"{what} found {', '.join(tables)} in use in {limits.attempts} attempts. "
+        f"{_who(_holders(connection, tables, 'access_exclusive', 0.0))}. Nobody was kept waiting. End that transaction or "
+        "choose a quieter time, then run this again: it goes on."
+    ) from cause
+
+
+def build_concurrently(connection: Connection, command: str, name: str, limits: LockLimits) -> None:
+    """Builds an index while reads and writes go on; `command` says CONCURRENTLY. It may wait for older transactions.
+
+    Raises `BlockedError` naming them when it takes longer than it may; an invalid index may be left then.
+    """
+    cap_seconds = limits.index_build_timeout_minutes * 60
+    try:
+        with _session_timeouts(connection, lock_timeout_ms=0, statement_timeout_ms=int(cap_seconds * 1000)):
+            connection.execute(command.encode())
+    except psycopg.errors.QueryCanceled as error:
+        raise BlockedError(_cancelled(connection, name, cap_seconds, str(error).strip())) from error
+
+
 def _local_lock_timeout(milliseconds: int) -> sql.Composed:
     return sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(f"{milliseconds}ms"))
 
@@ -230,15 +270,15 @@ def _change_index(connection: Connection, step: Step, direction: Direction, limi
             if direction == "up":
                 connection.execute(statement(step.path("up")))
     except psycopg.errors.QueryCanceled as error:
-        raise BlockedError(_cancelled(connection, step, cap_seconds, str(error).strip())) from error
+        raise BlockedError(_cancelled(connection, step.name, cap_seconds, str(error).strip())) from error
     return 1
 
 
-def _cancelled(connection: Connection, step: Step, cap_seconds: float, reason: str) -> str:
+def _cancelled(connection: Connection, name: str, cap_seconds: float, reason: str) -> str:
     rows = connection.execute(text_of("reports/preflight_transactions"), {"age_seconds": 0.0}).fetchall()
     open_now = "; ".join(f"{_session(row)} {_since(row)}, {row['state']}: {row['query']}" for row in rows)
     return (
-        f"Index {step.name} was neither built nor dropped: {reason} (it may take {cap_seconds:g} s; a build's limit is "
+        f"Index {name} was neither built nor dropped: {reason} (it may take {cap_seconds:g} s; a build's limit is "
         f"INDEX_BUILD_TIMEOUT_MINUTES). It waits for every transaction that is older than itself; open now: "
         f"{open_now or 'none'}. End the oldest, then run the phase again: it drops what is left and goes on."
     )

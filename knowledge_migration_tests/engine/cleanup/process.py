@@ -1,6 +1,6 @@
 """A step of phase 5 as a process of its own, for tests that kill it: it prints a line where it may stop and waits for one.
 
-Usage: python -m knowledge_migration_tests.engine.cleanup.process URL retire|reopen|archive
+Usage: python -m knowledge_migration_tests.engine.cleanup.process URL retire|reopen|archive|drop
 """
 
 import subprocess
@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from knowledge_migration.engine.cleanup import completeness, retirement
+from knowledge_migration.engine.cleanup import archive, completeness, indexes, retirement
 from knowledge_migration.engine.database import Database
+from knowledge_migration.engine.schema.ddl import LockLimits
 from knowledge_migration_tests.engine.cleanup.conftest import in_days, reopen, retire
 
 
@@ -87,9 +88,10 @@ def main() -> None:
         retire(database)
     elif work == "reopen":
         reopen(database)
+    elif work == "drop":
+        limits = LockLimits(lock_timeout_ms=60_000, blocker_age_seconds=3_600)
+        indexes.maintain_indexes(database, limits, drop=["idle"], reason="a test")
     else:
-        from knowledge_migration.engine.cleanup import archive
-
         archive.archive_extractions(
             database,
             reason="a test",

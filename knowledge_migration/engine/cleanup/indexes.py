@@ -1,0 +1,296 @@
+"""Looks after the indexes (strategy §11.3, ERRATA V16, V17): reports, and drops exactly what an operator names.
+
+Reported are indexes that nobody has used since the statistics count, that another one makes redundant, or that are invalid.
+Nothing is dropped because of a report: a backup's or a month's end may need what was not used. Dropped concurrently, in
+bounded attempts; refused is what backs a constraint, is unique, or is declared by the application or this project. Each
+definition is in the audit log before the index goes, so that `recreate_index` brings it back. Killed anywhere, a second run
+completes it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from psycopg import sql
+
+from knowledge_migration.engine import audit
+from knowledge_migration.engine.database import Connection, Database
+from knowledge_migration.engine.errors import PreconditionError
+from knowledge_migration.engine.exclusive import exclusive
+from knowledge_migration.engine.outcome import CheckOutcome
+from knowledge_migration.engine.schema.ddl import LockLimits, build_concurrently, run_concurrently
+from knowledge_migration.engine.statements import statement, text_of
+from knowledge_migration.knowledge import tables
+
+WORK = "maintaining indexes"
+SESSION = {"statement_timeout": "0"}
+
+DECLARED = frozenset(
+    str(index.name)
+    for declared in (
+        *(table.indexes for table in (*tables.legacy.sorted_tables, *tables.proposals.sorted_tables)),
+        *tables.LINK_INDEXES.values(),
+    )
+    for index in declared
+)
+
+
+@dataclass(frozen=True)
+class Index:
+    """One index as the catalog and the statistics have it; `keys` with operator class, collation and order."""
+
+    table: str
+    index: str
+    method: str
+    definition: str
+    bytes: int
+    scans: int
+    is_unique: bool
+    is_primary: bool
+    is_valid: bool
+    is_marked: bool
+    backs_constraint: str | None
+    is_partitioned: bool
+    keys: tuple[str, ...]
+    included: tuple[str, ...]
+    condition: str
+
+    @property
+    def kept_because(self) -> str | None:
+        """Why it is never dropped here; None: it may be."""
+        if self.is_primary:
+            return "it is a primary key"
+        if self.backs_constraint:
+            return f"it backs constraint {self.backs_constraint}"
+        if self.is_unique:
+            return "it is unique: it refuses rows, however seldom it is read"
+        if self.index in DECLARED:
+            return "it is declared in knowledge.tables: the service relies on it"
+        if self.is_marked:
+            return "it is the replica identity of its table, or the order that the table is clustered by"
+        if self.is_partitioned:
+            return "it belongs to a partitioned table, whose indexes are dropped from the top"
+        return None
+
+    def is_duplicate_of(self, other: "Index") -> bool:
+        """Whether the other one answers the same questions: same table, keys, order, condition and included columns."""
+        return self._comparable(other) and (self.keys, self.included) == (other.keys, other.included)
+
+    def is_prefix_of(self, other: "Index") -> bool:
+        """Whether the other one begins with the same keys and goes on."""
+        longer = len(other.keys) > len(self.keys) and other.keys[: len(self.keys)] == self.keys
+        holds = set(self.included) <= {*other.included, *(key.split(" ")[0] for key in other.keys)}
+        return self._comparable(other) and self.method == "btree" and longer and holds
+
+    def _comparable(self, other: "Index") -> bool:
+        same = (self.table, self.method, self.condition) == (other.table, other.method, other.condition)
+        return same and self.index != other.index and self.is_valid and other.is_valid
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something to know about one index; `may_be_dropped` is False for what is refused, and then `why` says it."""
+
+    index: Index
+    kind: str
+    why: str
+    may_be_dropped: bool
+
+    @property
+    def as_row(self) -> dict[str, Any]:
+        """One row of the report."""
+        return {
+            "table": self.index.table,
+            "index": self.index.index,
+            "finding": self.kind,
+            "why": self.why,
+            "size_mb": round(self.index.bytes / 2**20, 2),
+            "scans": self.index.scans,
+            "may_be_dropped": self.may_be_dropped,
+        }
+
+
+@dataclass(frozen=True)
+class IndexReport:
+    """Every index of public, what was found, and since when the statistics count (None: since the database was made)."""
+
+    indexes: tuple[Index, ...]
+    findings: tuple[Finding, ...]
+    statistics_since: datetime | None
+
+    def of_kind(self, kind: str) -> tuple[str, ...]:
+        """The names of the indexes with a finding of that kind."""
+        return tuple(finding.index.index for finding in self.findings if finding.kind == kind)
+
+
+@dataclass(frozen=True)
+class Maintenance:
+    """What was dropped, what was gone already, and the report of how things are now."""
+
+    dropped: tuple[str, ...]
+    gone_already: tuple[str, ...]
+    freed_bytes: int
+    report: IndexReport
+
+
+def report_indexes(connection: Connection) -> IndexReport:
+    """Looks at every index in public; reads catalog and statistics only."""
+    found = tuple(_read(connection))
+    row = connection.execute(text_of("cleanup/statistics_since")).fetchone()
+    return IndexReport(found, tuple(findings(found)), row["since"] if row else None)
+
+
+def findings(indexes: Sequence[Index]) -> list[Finding]:
+    """What is to be said about these indexes: invalid, duplicate, prefix of another, unused."""
+    found = []
+    for index in indexes:
+        kept = index.kept_because
+        for kind, why in _said_of(index, indexes):
+            found.append(Finding(index, kind, f"{why}; kept: {kept}" if kept else why, kept is None))
+    return found
+
+
+def maintain_indexes(
+    database: Database,
+    limits: LockLimits,
+    *,
+    drop: Sequence[str] = (),
+    reason: str,
+    dry_run: bool = False,
+    actor: str | None = None,
+    dagster_run_id: str | None = None,
+) -> Maintenance:
+    """Drops the named indexes, one after another, and brings the planner's statistics up to date.
+
+    Raises `PreconditionError` when one of them may not be dropped or never was there (none is dropped then),
+    `BlockedError` naming who is in the way, `BusyError` beside another operator; what is dropped stays dropped.
+    """
+    audited = {"reason": reason, "actor": actor, "dagster_run_id": dagster_run_id}
+    with database.connect("cleanup indexes", settings=SESSION) as connection, exclusive(connection, WORK):
+        there = {index.index: index for index in _read(connection)}
+        wanted = list(dict.fromkeys(drop))
+        _refuse(connection, wanted, there)
+        going = [there[name] for name in wanted if name in there]
+        if not dry_run:
+            for index in going:
+                _drop(connection, index, limits, audited)
+            connection.execute(text_of("cleanup/analyze"))
+        gone = tuple(name for name in wanted if name not in there)
+        freed = sum(index.bytes for index in going)
+        return Maintenance(tuple(index.index for index in going), gone, freed, report_indexes(connection))
+
+
+def recreate_index(
+    database: Database,
+    name: str,
+    limits: LockLimits,
+    *,
+    reason: str,
+    actor: str | None = None,
+    dagster_run_id: str | None = None,
+) -> bool:
+    """Builds an index again that was dropped here, concurrently, as the audit log has it; False when it is there.
+
+    Raises `PreconditionError` for one that was not dropped here, `BlockedError` naming what the build waits for.
+    """
+    with database.connect("cleanup indexes", settings=SESSION) as connection, exclusive(connection, WORK):
+        there = {index.index: index for index in _read(connection)}
+        if name in there and there[name].is_valid:
+            return False
+        definition = _dropped(connection, name)
+        if definition is None:
+            raise PreconditionError(
+                f"Index {name} was not dropped by this project, so its definition is not known here."
+            )
+        if name in there:
+            _drop_now(connection, there[name], limits)
+        audit.record(
+            connection,
+            "recreate index",
+            name,
+            after={"definition": definition},
+            reason=reason,
+            actor=actor,
+            dagster_run_id=dagster_run_id,
+        )
+        build = definition.replace(" INDEX ", " INDEX CONCURRENTLY ", 1)
+        build_concurrently(connection, build, name, limits)
+        return True
+
+
+def validity_outcome(connection: Connection, *, sample: int = 20) -> CheckOutcome:
+    """Whether every index in public is valid, and each that is declared is there."""
+    found = {index.index: index for index in _read(connection)}
+    invalid = [{"index": name, "problem": "invalid"} for name, index in found.items() if not index.is_valid]
+    ours = {str(index.name) for table in tables.proposals.sorted_tables for index in table.indexes}
+    ours |= {str(index.name) for indexes in tables.LINK_INDEXES.values() for index in indexes}
+    missing = [{"index": name, "problem": "missing"} for name in sorted(ours - found.keys())]
+    broken = [*invalid, *missing]
+    return CheckOutcome(
+        name="every_index_is_valid",
+        count=len(broken),
+        sample=tuple(broken[:sample]),
+        description="Every index of the application and of the proposal workflow is valid, and ours are all there.",
+        remedy=(
+            "Run phase 1 again for one of ours (it drops and rebuilds it); bring another back with knowledge-migration "
+            "cleanup indexes --recreate NAME, or drop it with --drop NAME."
+        ),
+        numbers={"indexes": len(found), "megabytes": round(sum(index.bytes for index in found.values()) / 2**20, 1)},
+    )
+
+
+def _read(connection: Connection) -> list[Index]:
+    rows = connection.execute(text_of("cleanup/indexes")).fetchall()
+    return [Index(**{**row, "keys": tuple(row["keys"]), "included": tuple(row["included"])}) for row in rows]
+
+
+def _said_of(index: Index, indexes: Sequence[Index]) -> list[tuple[str, str]]:
+    if not index.is_valid:
+        return [("invalid", "a build or a drop of it was interrupted: it is written to and never read")]
+    said = []
+    twins = [other for other in indexes if index.is_duplicate_of(other) and _goes_first(index, other)]
+    longer = [other for other in indexes if index.is_prefix_of(other)]
+    if twins:
+        said.append(("duplicate", f"the same as {twins[0].index}"))
+    elif longer and not index.is_unique:
+        said.append(("prefix", f"{longer[0].index} begins with the same columns"))
+    if not index.scans and not index.is_unique and not index.backs_constraint:
+        said.append(("unused", "no scan since the statistics count"))
+    return said
+
+
+def _goes_first(index: Index, other: Index) -> bool:
+    """Of two that are the same, the one to name: that which nothing needs; of two of a kind, the later name."""
+    rank = (index.kept_because is not None, index.is_unique, index.backs_constraint is not None)
+    others = (other.kept_because is not None, other.is_unique, other.backs_constraint is not None)
+    return (rank, other.index) < (others, index.index)
+
+
+def _refuse(connection: Connection, wanted: Sequence[str], there: Mapping[str, Index]) -> None:
+    refused = [f"{name} ({there[name].kept_because})" for name in wanted if name in there and there[name].kept_because]
+    unknown = [name for name in wanted if name not in there and _dropped(connection, name) is None]
+    if refused:
+        raise PreconditionError(f"These indexes are not dropped: {'; '.join(refused)}. Nothing was changed.")
+    if unknown:
+        raise PreconditionError(
+            f"There is no index {', '.join(unknown)} in schema public, and none was dropped here. The report "
+            "(knowledge-migration cleanup indexes) names those that are. Nothing was changed."
+        )
+
+
+def _drop(connection: Connection, index: Index, limits: LockLimits, audited: Mapping[str, Any]) -> None:
+    before = {"table": index.table, "definition": index.definition, "bytes": index.bytes, "scans": index.scans}
+    audit.record(connection, "drop index", index.index, before=before, **audited)
+    _drop_now(connection, index, limits)
+    audit.record(connection, "index dropped", index.index, **audited)
+
+
+def _drop_now(connection: Connection, index: Index, limits: LockLimits) -> None:
+    command = statement("cleanup/drop_index", index=sql.Identifier(index.index))
+    run_concurrently(connection, command, (index.table,), limits, f"Dropping index {index.index}")
+
+
+def _dropped(connection: Connection, name: str) -> str | None:
+    row = connection.execute(text_of("cleanup/dropped_index"), {"subject": name}).fetchone()
+    return str(row["definition"]) if row else None
