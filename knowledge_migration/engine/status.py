@@ -44,7 +44,7 @@ def status(
     needed_age = None if schema else backup_max_age_hours
     dual_write = "left out: KNOWLEDGE_MIGRATION_NO_LIVE_WRITERS is set" if no_live_writers else _dual_write(database)
     return Status(
-        _preparation(connection, needed_age),
+        _preparation(connection, needed_age, with_rehearsal=not schema and not unrehearsed),
         schema,
         dual_write,
         _backfill(connection),
