@@ -1,6 +1,7 @@
 """The rule of completeness: what it refuses to begin with, that readers go on, and that the ways back still work beside it."""
 
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -16,6 +17,7 @@ from knowledge_migration.engine.schema import upgrade as schema
 from knowledge_migration.engine.schema.catalog import proposal_differences
 from knowledge_migration.engine.schema.ddl import LockLimits
 from knowledge_migration.engine.schema.rollback import rollback_schema
+from knowledge_migration.knowledge.writing.repair import repair_next
 from knowledge_migration_tests.engine.backfill.backfilling import (
     QUICK,
     at_the_same_time,
@@ -78,9 +80,12 @@ def test_a_row_that_slips_in_before_it_is_proven_is_found_and_nobody_is_refused(
     retire(filled, without=["topics", "atoms"])
     rows.execute("INSERT INTO topics (name, description) VALUES ('slipped in', '')")
     with monkeypatch.context() as patch:
-        looked = completeness.require_complete
-        answers = iter([lambda *_: None, looked])
-        patch.setattr(completeness, "require_complete", lambda *args: next(answers)(*args))
+        looks = iter([lambda *_: None, completeness.require_complete])
+
+        def too_early_once(*args: Any) -> None:
+            next(looks)(*args)
+
+        patch.setattr(completeness, "require_complete", too_early_once)
         with pytest.raises(PreconditionError, match="1 rows of topics have no proposal: 61"):
             enforce(rows, TOPIC, LockLimits(), reason="a test")
     assert states(rows)["topics"] == "missing"
@@ -156,3 +161,16 @@ def test_it_works_on_every_supported_version(any_expanded: Database) -> None:
     retire(any_expanded)
     with any_expanded.connect("test") as connection:
         assert states(connection) == BOTH
+
+
+def test_a_failed_shadow_whose_row_has_its_proposal_by_now_is_still_repaired(
+    filled: Database, rows: Connection
+) -> None:
+    rows.execute(
+        "INSERT INTO migration.shadow_failure (process, reason, content) VALUES ('p', 'r', '{\"by_hand\": \"topic\", \"id\": 1}')"
+    )
+    retire(filled)
+    before = legacy_values(rows), count(rows, "SELECT count(*) FROM topic_proposals")
+    with filled.begin() as transaction:
+        assert repair_next(transaction)
+    assert (legacy_values(rows), count(rows, "SELECT count(*) FROM topic_proposals")) == before

@@ -1,0 +1,100 @@
+"""`knowledge-migration cleanup` as an operator types it: what it says, what a dry run leaves alone, what needs a reason."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from knowledge_migration.commands.cleanup import app
+from knowledge_migration.engine.database import Connection, Database
+from knowledge_migration.engine.errors import PreconditionError
+from knowledge_migration.settings import current_settings
+from knowledge_migration_tests.engine.backfill.backfilling import count
+from knowledge_migration_tests.engine.cleanup.conftest import FULL, change
+
+
+@pytest.fixture
+def named(expanded: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
+    """The settings name the test's database at full cutover; no service runs, and somebody says so."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("KNOWLEDGE_MIGRATION_DATABASE_URL", expanded.url)
+    monkeypatch.setenv("KNOWLEDGE_MIGRATION_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("KNOWLEDGE_MIGRATION_NO_LIVE_WRITERS", "true")
+    current_settings.cache_clear()
+    change(expanded, FULL)
+    yield expanded
+    current_settings.cache_clear()
+
+
+@pytest.fixture
+def rows(named: Database) -> Iterator[Connection]:
+    """A session to look at what is there."""
+    with named.connect("test") as connection:
+        yield connection
+
+
+def said(*words: str) -> str:
+    """What the command says; raises what it raises."""
+    done = CliRunner().invoke(app, list(words), catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return " ".join(done.output.split())
+
+
+def constraints(rows: Connection) -> int:
+    return count(rows, "SELECT count(*) FROM pg_constraint WHERE conname LIKE '%%come_from_proposals'")
+
+
+def test_status_says_how_far_it_is(named: Database) -> None:
+    words = said("status")
+    assert "days are missing" in words
+    assert "The old paths are open." in words
+    assert "comes from a proposal: missing" in words
+
+
+def test_retire_is_refused_early_and_a_dry_run_changes_nothing(named: Database, rows: Connection) -> None:
+    with pytest.raises(PreconditionError, match="--override"):
+        said("retire", "--reason", "x", "--yes")
+    assert "Would do nothing" in said("retire", "--reason", "x", "--dry-run")
+    assert "Would retire" in said("retire", "--reason", "x", "--override", "y", "--dry-run")
+    assert constraints(rows) == 0
+
+
+def test_retire_and_reopen(named: Database, rows: Connection) -> None:
+    assert "in: topics, atoms" in said("retire", "--reason", "x", "--override", "agreed", "--yes")
+    assert "The old paths are retired." in said("status")
+    assert "stands on: topics, atoms" in said("reopen", "--reason", "x", "--dry-run")
+    assert constraints(rows) == 2
+    assert "rules dropped: topics, atoms" in said("reopen", "--reason", "x", "--yes")
+    assert constraints(rows) == 0
+
+
+def test_a_table_is_left_out_by_name(named: Database, rows: Connection) -> None:
+    assert "in: atoms" in said("retire", "--reason", "x", "--override", "y", "--without", "topics", "--yes")
+    assert constraints(rows) == 1
+
+
+def test_archive_and_restore(named: Database, rows: Connection) -> None:
+    rows.execute(
+        "INSERT INTO knowledge_extraction_runs (status, message_ids, message_count, created_at) "
+        "VALUES ('completed', '[]', 0, now() - interval '40 days'), ('running', '[]', 0, now() - interval '40 days')"
+    )
+    assert "Would move 1 runs" in said("archive", "--reason", "x", "--dry-run")
+    words = said("archive", "--reason", "x")
+    assert "Moved 1 runs" in words
+    assert "1 runs stay: not over." in words
+    row = rows.execute("SELECT id FROM knowledge_extraction_archive").fetchone()
+    assert row
+    assert "is back" in said("archive", "--reason", "x", "--restore", str(row["id"]))
+    assert count(rows, "SELECT count(*) FROM knowledge_extraction_runs") == 2
+
+
+def test_indexes_report_drop_and_recreate(named: Database, rows: Connection) -> None:
+    rows.execute("CREATE INDEX idle ON messages (author_id)")
+    assert "idle" in said("indexes")
+    with pytest.raises(PreconditionError, match="--reason"):
+        said("indexes", "--drop", "idle")
+    assert "Would drop: idle" in said("indexes", "--drop", "idle", "--reason", "x", "--dry-run")
+    assert "Dropped: idle" in said("indexes", "--drop", "idle", "--reason", "x")
+    assert "idle is built again" in said("indexes", "--recreate", "idle", "--reason", "x")
+    assert count(rows, "SELECT count(*) FROM pg_class WHERE relname = 'idle'") == 1
