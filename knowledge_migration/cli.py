@@ -11,7 +11,17 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from knowledge_migration.commands import cutover, flags, recovery, rehearsal, restore, rollback, service, traffic
+from knowledge_migration.commands import (
+    cleanup,
+    cutover,
+    flags,
+    recovery,
+    rehearsal,
+    restore,
+    rollback,
+    service,
+    traffic,
+)
 from knowledge_migration.commands.installation import console, dagster_project, installation, project_directory
 from knowledge_migration.engine.errors import MigrationError
 from knowledge_migration.environment import process_variables
@@ -29,6 +39,7 @@ app.add_typer(backfill_app, name="backfill")
 app.add_typer(quarantine_app, name="quarantine")
 app.add_typer(rollback.app, name="rollback")
 app.add_typer(cutover.app, name="cutover")
+app.add_typer(cleanup.app, name="cleanup")
 app.add_typer(recovery.app, name="recover")
 backfill_app.command("status")(recovery.backfill_status)
 app.add_typer(flags.app, name="flags")

@@ -7,6 +7,7 @@ import dagster as dg
 
 from knowledge_migration.defs import (
     backfill,
+    cleanup,
     cutover,
     dual_write,
     operations,
@@ -18,7 +19,7 @@ from knowledge_migration.defs import (
 )
 from knowledge_migration.defs.resources import Migration
 
-PHASES = (preparation, rehearsal, schema, dual_write, backfill, cutover)
+PHASES = (preparation, rehearsal, schema, dual_write, backfill, cutover, cleanup)
 
 
 def build_defs(overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
@@ -34,6 +35,7 @@ def build_defs(overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
             *backfill.partition_jobs,
             backfill.completion_job,
             cutover.job,
+            cleanup.job,
             rehearsal.drill_job,
             *rollbacks.JOBS,
             *operations.JOBS,

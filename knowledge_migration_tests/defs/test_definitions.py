@@ -6,7 +6,7 @@ import sys
 import dagster as dg
 
 from knowledge_migration.definitions import build_defs, defs
-from knowledge_migration.defs import dual_write
+from knowledge_migration.defs import cleanup, dual_write
 from knowledge_migration.defs.operations import validation_job
 from knowledge_migration.thresholds import GATES
 
@@ -16,6 +16,7 @@ GROUPS = {
     "phase_2_dual_write",
     "phase_3_backfill",
     "phase_4_cutover",
+    "phase_5_cleanup",
     "operations",
 }
 
@@ -71,10 +72,11 @@ def test_the_validation_job_holds_every_check_but_those_of_one_phase_or_partitio
     checks = {key.name for key in validation_job.selection.resolve_checks(graph)}
     inside_assets = {"partition_is_fully_linked", "partition_values_are_equal"}
     of_dual_write = {key.name for check in dual_write.CHECKS for key in check.check_keys}
+    of_phase_5 = {key.name for check in cleanup.CHECKS for key in check.check_keys}
     of_clones = {"rehearsed_ways_back_are_equal_and_in_time", "every_way_back_is_equal_and_in_time"}
     of_the_cutover = {gate.metric for gate in GATES}
     everything = {key.name for key in graph.asset_check_keys}
-    assert everything - checks == inside_assets | (of_dual_write - checks) | of_the_cutover | of_clones
+    assert everything - checks == inside_assets | (of_dual_write - checks) | of_the_cutover | of_clones | of_phase_5
 
 
 def test_every_way_back_is_a_job_that_asks_for_a_reason() -> None:
