@@ -6,6 +6,7 @@ from typing import Any
 import dagster as dg
 
 from knowledge_migration.defs import (
+    alerting,
     backfill,
     cleanup,
     cutover,
@@ -40,7 +41,7 @@ def build_defs(overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
             *rollbacks.JOBS,
             *operations.JOBS,
         ],
-        sensors=sensors.SENSORS,
+        sensors=[*sensors.SENSORS, *alerting.SENSORS],
         schedules=[rehearsal.weekly_drill],
         resources={"migration": Migration(), **(overrides or {})},
         # the heavy work is SQL in the server; a process per step would cost 2-3 s each and gain nothing

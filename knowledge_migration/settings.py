@@ -112,6 +112,11 @@ class Settings(BaseSettings):
         default=20, ge=1, le=1000, description="Rows shown of those that break a rule. The count is always exact."
     )
 
+    knowledge_migration_alert_urls: tuple[SecretStr, ...] = Field(
+        default=(),
+        description="Channels for alerts in apprise's notation, as a JSON list; `alerts test` tries them.",
+    )
+
     # --- phase 0 ------------------------------------------------------------------------------------------------
     fingerprint_range_ids: int = Field(
         default=10_000, ge=1, description="Width in ids of the key ranges that are fingerprinted one by one."

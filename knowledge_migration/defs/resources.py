@@ -7,6 +7,7 @@ from functools import cached_property
 
 import dagster as dg
 
+from knowledge_migration.engine.alerts import Alerts
 from knowledge_migration.engine.backfill.control import Limits
 from knowledge_migration.engine.cutover.guard import GuardRules
 from knowledge_migration.engine.cutover.readiness import CutoverRules
@@ -89,6 +90,11 @@ class Migration(dg.ConfigurableResource):
         return fence_patience(self.settings)
 
     @property
+    def alerts(self) -> Alerts:
+        """The channels that people are told through."""
+        return alerts_of(self.settings)
+
+    @property
     def drill_options(self) -> DrillOptions:
         """Where and how the drill works."""
         return drill_options(self.environment)
@@ -157,6 +163,11 @@ def service_address(settings: Settings) -> ServiceAddress:
         )
     token = settings.knowledge_api_admin_token or settings.knowledge_api_reviewer_token
     return ServiceAddress(settings.knowledge_service_url, token.get_secret_value() if token else None)
+
+
+def alerts_of(settings: Settings) -> Alerts:
+    """The channels that the settings name."""
+    return Alerts(tuple(url.get_secret_value() for url in settings.knowledge_migration_alert_urls))
 
 
 PLANNED = (
