@@ -20,10 +20,11 @@ lint: .venv/.installed  ## style, types, and the schema statements
 	$(RUN)/squawk --config squawk.toml $$(grep -L CONCURRENTLY sql/schema/*.up.sql sql/schema/*/*.up.sql) --assume-in-transaction
 	$(RUN)/squawk --config squawk.toml $$(grep -l CONCURRENTLY sql/schema/*/*.up.sql)
 
-bench: .venv/.installed  ## backfill against one statement, the modes of extraction against each other, the search for duplicates
+bench: .venv/.installed  ## backfill, modes of extraction, search for duplicates, ways back
 	$(RUN)/python -m knowledge_migration_tests.benchmarks.backfill
 	$(RUN)/python -m knowledge_migration_tests.benchmarks.service
 	$(RUN)/python -m knowledge_migration_tests.benchmarks.duplicates
+	$(RUN)/python -m knowledge_migration_tests.benchmarks.rollback
 
 .venv/.installed: requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is needed and none was found on PATH; set PYTHON=/path/to/python"; exit 1; }

@@ -42,7 +42,7 @@ def _said(event: dg.DagsterEvent) -> str:
     return data.error.message.strip() if data.error else "failed"
 
 
-@dg.sensor(minimum_interval_seconds=60, default_status=RUNNING, asset_selection="*")
+@dg.sensor(minimum_interval_seconds=60, default_status=RUNNING, job_name="validation")
 def alert_on_failed_checks(context: dg.SensorEvaluationContext, migration: Migration) -> dg.SensorResult:
     """Tells of each check whose latest evaluation failed with severity ERROR, once per evaluation."""
     if not migration.alerts.configured:

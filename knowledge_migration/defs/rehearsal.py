@@ -102,7 +102,7 @@ ASSETS = [staging_rehearsal, rollback_drill]
 CHECKS = [every_way_back_is_equal_and_in_time]
 
 drill_job = dg.define_asset_job(
-    "rollback_drill_job",
+    "drill",
     selection=dg.AssetSelection.assets(rollback_drill),
     description="Every way back on a clone, timed and compared. Production is only read.",
 )

@@ -44,11 +44,13 @@ def live_application(logs: Path) -> Iterator[LiveApplication]:
     application = LiveApplication(f"http://127.0.0.1:{port}")
     report = Path(tempfile.mkdtemp(prefix="traffic_")) / "report.json"
     environment = {**os.environ, "KNOWLEDGE_SERVICE_URL": application.url}
-    with _process(["serve", "--port", str(port), "--allow-faults"], logs / "service.log", environment) as service:
+    with running_process(
+        ["serve", "--port", str(port), "--allow-faults"], logs / "service.log", environment
+    ) as service:
         _wait_until_well(application.url, service, logs / "service.log")
         arguments = ["traffic", "--rate", str(REQUESTS_PER_SECOND), "--extract-share", str(EXTRACT_SHARE_PERCENT)]
         arguments += ["--report", str(report)]
-        with _process(arguments, logs / "traffic.log", environment) as traffic:
+        with running_process(arguments, logs / "traffic.log", environment) as traffic:
             yield application
             traffic.send_signal(signal.SIGTERM)
             traffic.wait(STOP_SECONDS)
@@ -58,7 +60,9 @@ def live_application(logs: Path) -> Iterator[LiveApplication]:
 
 
 @contextmanager
-def _process(arguments: list[str], log: Path, environment: dict[str, str]) -> Iterator["subprocess.Popen[bytes]"]:
+def running_process(
+    arguments: list[str], log: Path, environment: dict[str, str]
+) -> Iterator["subprocess.Popen[bytes]"]:
     """A command of ours as a process, ended with the block."""
     command = [sys.executable, "-m", "knowledge_migration.cli", *arguments]
     with log.open("wb") as file:

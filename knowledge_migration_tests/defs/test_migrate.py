@@ -287,7 +287,7 @@ def test_dual_write_is_switched_on_proven_and_probed_before_the_backfill(
             ("2 dual write", ()),
             ("3 backfill", ()),
         ]
-        assert [check for summary in summaries for check in summary.checks if not check.passed] == []
+        assert [check.name for summary in summaries for check in summary.checks if not check.passed] == NOT_ASKED[:1]
         assert all(summary.skipped for summary in run(named, instance))
 
 

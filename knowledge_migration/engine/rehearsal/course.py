@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from knowledge_migration.engine import rules
 from knowledge_migration.engine.backfill import completion, plan, runner
@@ -13,13 +14,15 @@ from knowledge_migration.engine.database import Connection, Database
 from knowledge_migration.engine.dual_write import switch
 from knowledge_migration.engine.dual_write.fence import FencePatience, wait_for_obedience
 from knowledge_migration.engine.errors import VerificationError
-from knowledge_migration.engine.rehearsal.live_service import LiveService
 from knowledge_migration.engine.schema import upgrade as schema
 from knowledge_migration.engine.schema.ddl import LockLimits
 from knowledge_migration.engine.schema.upgrade import current_revision
 from knowledge_migration.engine.statements import statement
 from knowledge_migration.knowledge.flags import Flags, set_flags
 from knowledge_migration.knowledge.stages import STAGE_FLAGS
+
+if TYPE_CHECKING:
+    from knowledge_migration.engine.rehearsal.live_service import LiveService
 
 EXTRACTIONS = 20
 MESSAGES_EACH = 2
@@ -62,7 +65,7 @@ class Course:
     """The migration of one clone. It has state (what was timed), so it is a class."""
 
     clone: Database
-    service: LiveService
+    service: "LiveService"
     options: CourseOptions
     tell: Tell
     timed: list[Timed] = field(default_factory=list)

@@ -21,7 +21,6 @@ from knowledge_migration.engine.entities import ENTITIES
 from knowledge_migration.engine.outcome import CheckOutcome
 from knowledge_migration.engine.preparation import fingerprint
 from knowledge_migration.engine.rehearsal.course import REASON, Course, CourseOptions, Tell, Timed, made_legacy
-from knowledge_migration.engine.rehearsal.live_service import live_service
 from knowledge_migration.engine.restore.backup_beside import restored_backup
 from knowledge_migration.engine.restore.full_rollback import FullRollbackOptions, rollback_full
 from knowledge_migration.engine.schema.rollback import rollback_schema
@@ -107,6 +106,9 @@ def run_drill(
     Raises `PreconditionError` without a verified backup or the right to make a database, `VerificationError` where the
     clone cannot be migrated so that every rule holds.
     """
+    # the service brings the search for duplicates with it, which the code location does without
+    from knowledge_migration.engine.rehearsal.live_service import live_service
+
     started = time.perf_counter()
     content = _backup_content(database)
     with restored_backup(database, scratch=options.scratch, tools_dir=options.tools_dir, progress=tell) as restored:

@@ -82,8 +82,12 @@ def _forecast(timed: Timed, rows_per_second: float) -> Forecast:
 def require_rehearsed(
     database: Database, plan: Plan, phase: str, *, unrehearsed_reason: str | None, dagster_run_id: str | None = None
 ) -> None:
-    """Raises `PreconditionError` unless exactly this plan was rehearsed, and went well; with a reason it is audited instead."""
+    """Raises `PreconditionError` unless exactly this plan was rehearsed, and went well; with a reason it is audited instead.
+
+    Without a verified backup it raises in either case.
+    """
     with database.connect("rehearsal") as connection:
+        evidence.require(connection, "verified_backup", made_by="asset verified_backup")  # a clone is made from it
         missing = _missing(connection, plan)
         if missing is None:
             return

@@ -162,7 +162,9 @@ def test_a_rehearsal_binds_its_plan_and_forecasts_production(
     assert tuple(entry.values()) == ("phase 1", "tried elsewhere")
 
 
-def test_a_rehearsal_that_went_wrong_is_no_rehearsal(backed_up: Database, rows: Connection) -> None:
+def test_a_rehearsal_that_went_wrong_is_no_rehearsal_and_without_a_backup_there_is_none(
+    backed_up: Database, rows: Connection
+) -> None:
     plan = Plan({"a": "1"})
     content = {"plan": dict(plan.parts), "well": False, "paths": [{"path": "schema", "well": False}]}
     with pytest.raises(PreconditionError, match="Nothing was rehearsed"):
@@ -180,3 +182,9 @@ def test_the_hash_follows_every_part_and_no_order() -> None:
     assert changed.hash != one.hash
     assert changed.differing(one.parts) == ["sql/backfill/batch.sql"]
     assert set(WAYS) == {"partial", "instant", "dual write", "backfill", "schema", "full"}
+
+
+def test_without_a_backup_a_reason_does_not_help(database: Database) -> None:
+    schema.upgrade(database, LockLimits(), to=EVIDENCE_REVISION)
+    with pytest.raises(PreconditionError, match="verified_backup first"):
+        require_rehearsed(database, Plan({"a": "1"}), "phase 1", unrehearsed_reason="in a hurry")

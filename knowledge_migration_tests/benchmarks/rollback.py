@@ -1,0 +1,117 @@
+"""The ways back: how soon every live process obeys under load, and how the rollback of a backfill grows with the rows.
+
+Usage: make bench, or python -m knowledge_migration_tests.benchmarks.rollback [--data FOLDER] [--rounds 5]
+The first is in seconds, from the flip to the last process's heartbeat; the second a ratio: the seconds per row of the whole
+table against those of a quarter of it, in turn on fresh copies of one database.
+"""
+
+import argparse
+import os
+import statistics
+import tempfile
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from knowledge_migration.demonstration.live_application import free_port, running_process, wait_until_well
+from knowledge_migration.engine import embedded_server
+from knowledge_migration.engine.backfill.rollback import rollback_backfill
+from knowledge_migration.engine.cutover.rollback import roll_back
+from knowledge_migration.engine.database import Database
+from knowledge_migration.engine.dual_write.fence import FencePatience
+from knowledge_migration.engine.embedded_server import EmbeddedServer
+from knowledge_migration.knowledge.flags import Flags, set_flags
+from knowledge_migration.knowledge.stages import STAGE_FLAGS
+from knowledge_migration_tests.benchmarks.backfill import SHARED_DATA, fresh, in_batches, prepare
+
+PROCESSES, REQUESTS_PER_SECOND, PAUSE_SECONDS = 3, 30, 3.0
+BATCH = 1_000
+QUARTER = """
+DELETE FROM atom_links WHERE from_atom_id % 4 <> 0 OR to_atom_id % 4 <> 0;
+DELETE FROM topic_atoms WHERE atom_id % 4 <> 0;
+DELETE FROM atoms WHERE id % 4 <> 0;
+"""
+console = Console(highlight=False, width=120)
+
+
+def main() -> None:
+    """Prints both."""
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--data", type=Path, default=SHARED_DATA / "large", help="folder of a real knowledge base")
+    arguments.add_argument("--rounds", type=int, default=5)
+    given = arguments.parse_args()
+    with tempfile.TemporaryDirectory(prefix="kmbench_", ignore_cleanup_errors=True) as folder:
+        Path(folder).chmod(0o755)
+        server = embedded_server.start(Path(folder) / "data", cleanup="delete")
+        rows = prepare(server, given.data)
+        console.print(f"{rows:,} atoms, {given.rounds} rounds")
+        obedience(server, given.rounds, Path(folder))
+        growth(server, given.rounds)
+
+
+def obedience(server: EmbeddedServer, rounds: int, folder: Path) -> None:
+    """Several processes of the service under traffic; instant and up again, time after time."""
+    with ExitStack() as stack:
+        database = stack.enter_context(fresh(server))
+        variables = {
+            **os.environ,
+            "KNOWLEDGE_MIGRATION_DATABASE_URL": database.url,
+            "KNOWLEDGE_MIGRATION_HOME": str(folder),
+        }
+        ports = [free_port() for _ in range(PROCESSES)]
+        for port in ports:
+            stack.enter_context(
+                running_process(["serve", "--port", str(port)], folder / f"serve_{port}.log", variables)
+            )
+        for port in ports:
+            assert wait_until_well(f"http://127.0.0.1:{port}"), f"no service on port {port}"
+        for port in ports:
+            options = ["traffic", "--url", f"http://127.0.0.1:{port}", "--rate", str(REQUESTS_PER_SECOND / PROCESSES)]
+            stack.enter_context(
+                running_process([*options, "--seed", str(port)], folder / f"traffic_{port}.log", variables)
+            )
+        seconds = [one_flip(database) for _ in range(rounds)]
+    table = Table("instant way back under load", "processes", "requests per second", "median s", "slowest s")
+    values = [f"{statistics.median(seconds):.2f}", f"{max(seconds):.2f}"]
+    table.add_row("every live process obeys", str(PROCESSES), str(REQUESTS_PER_SECOND), *values)
+    console.print(table)
+
+
+def one_flip(database: Database) -> float:
+    """Full cutover for some seconds, then back; the seconds until the last process's heartbeat has the new flags."""
+    with database.begin() as transaction:
+        set_flags(transaction, STAGE_FLAGS["full_cutover"], initial=Flags(), actor="bench", reason="bench")
+    time.sleep(PAUSE_SECONDS)
+    done = roll_back(database, Flags(), FencePatience(seconds=30), "instant", reason="bench")
+    assert len(done.processes) == PROCESSES
+    return done.obeyed_seconds
+
+
+def growth(server: EmbeddedServer, rounds: int) -> None:
+    """The rollback of a quarter of the rows and of all, in turn."""
+    each: dict[str, list[tuple[int, float]]] = {"a quarter": [], "all": []}
+    for _ in range(rounds):
+        for name, found in each.items():
+            with fresh(server) as database:
+                if name == "a quarter":
+                    with database.connect("bench") as connection:
+                        connection.execute(QUARTER)
+                in_batches(database, BATCH)
+                done = rollback_backfill(database, reason="bench")
+                found.append((sum(done.deleted_proposals.values()), done.seconds))
+    table = Table("rollback of the backfill", "rows", "median s", "rows/s", "µs a row")
+    medians = {name: statistics.median(seconds for _, seconds in found) for name, found in each.items()}
+    for name, found in each.items():
+        rows = found[0][0]
+        micros = 1e6 * medians[name] / rows
+        table.add_row(name, f"{rows:,}", f"{medians[name]:.2f}", f"{rows / medians[name]:,.0f}", f"{micros:.0f}")
+    console.print(table)
+    cost = {name: medians[name] / found[0][0] for name, found in each.items()}
+    console.print(f"A row of all costs {cost['all'] / cost['a quarter']:.2f} of a row of a quarter (1 is linear).")
+
+
+if __name__ == "__main__":
+    main()
