@@ -261,6 +261,18 @@ class Settings(BaseSettings):
         default=10.0, gt=0, description="A row without its proposal for this long was left so by an old writer."
     )
 
+    # --- phase 5 (strategy §11.3) -------------------------------------------------------------------------------
+    cleanup_stable_days: float = Field(
+        default=14.0, ge=0, description="Days of stable full cutover before the old paths may be retired."
+    )
+    archive_older_than_days: float = Field(
+        default=30.0, ge=0, description="Extraction runs that began longer ago may be archived."
+    )
+    cleanup_drop_indexes: tuple[str, ...] = Field(
+        default=(),
+        description="The indexes that index_maintenance may drop, by name, as a JSON list. Others are reported.",
+    )
+
     # --- the knowledge service ----------------------------------------------------------------------------------
     knowledge_service_url: str | None = Field(
         default=None,

@@ -199,7 +199,7 @@ def _print_findings(console: Console, summaries: Sequence[Any]) -> None:
     for summary in summaries:
         for error in summary.errors:
             console.print(f"[red]phase {summary.phase}[/] {error}", soft_wrap=True)
-        for check in summary.checks:
+        for check in {(check.asset, check.name): check for check in summary.checks}.values():  # the latest of each
             if not check.passed:
                 style = "red" if check.blocking else "yellow"
                 console.print(f"[{style}]{check.asset}.{check.name}[/] {check.words}", soft_wrap=True)

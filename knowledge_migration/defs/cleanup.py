@@ -7,7 +7,7 @@ import dagster as dg
 from knowledge_migration import progress
 from knowledge_migration.defs import reporting
 from knowledge_migration.defs.resources import Migration
-from knowledge_migration.engine.cleanup import archive, indexes, outcomes, retirement, stability
+from knowledge_migration.engine.cleanup import archive, indexes, outcomes, retirement
 
 GROUP = "phase_5_cleanup"
 
@@ -18,7 +18,6 @@ class RetirementConfig(dg.Config):
     reason: str = "phase 5: cleanup"
     override: str | None = None
     without: list[str] = []  # noqa: RUF012 - Dagster copies it
-    stable_days: float = stability.STABLE_DAYS
 
 
 @dg.asset(group_name=GROUP, deps=["cutover_stage"], kinds={"postgres"})
@@ -40,7 +39,7 @@ def legacy_path_retirement(
             reason=config.reason,
             override=config.override,
             without=config.without,
-            required_days=config.stable_days,
+            required_days=settings.cleanup_stable_days,
             no_live_writers=settings.knowledge_migration_no_live_writers,
             dagster_run_id=context.run.run_id,
         )
@@ -83,10 +82,9 @@ def every_row_must_come_from_a_proposal(migration: Migration) -> dg.AssetCheckRe
 
 
 class ArchiveConfig(dg.Config):
-    """What is old, how much is moved at once, and whether to count only."""
+    """How much is moved at once, and whether to count only; ARCHIVE_OLDER_THAN_DAYS says what is old."""
 
     reason: str = "phase 5: cleanup"
-    older_than_days: float = archive.OLDER_THAN_DAYS
     batch_runs: int = archive.BATCH_RUNS
     dry_run: bool = False
 
@@ -104,7 +102,7 @@ def extraction_archive(
         done = archive.archive_extractions(
             migration.database,
             reason=config.reason,
-            older_than_days=config.older_than_days,
+            older_than_days=migration.settings.archive_older_than_days,
             batch_runs=config.batch_runs,
             dry_run=config.dry_run,
             limits=migration.lock_limits,
@@ -142,10 +140,9 @@ def nothing_linked_was_archived(migration: Migration) -> dg.AssetCheckResult:
 
 
 class IndexConfig(dg.Config):
-    """The indexes to drop, each by its name; without any it reports and brings the planner's statistics up to date."""
+    """Whether to report only. CLEANUP_DROP_INDEXES names the indexes that may be dropped."""
 
     reason: str = "phase 5: cleanup"
-    drop: list[str] = []  # noqa: RUF012 - Dagster copies it
     dry_run: bool = False
 
 
@@ -153,7 +150,7 @@ class IndexConfig(dg.Config):
 def index_maintenance(
     context: dg.AssetExecutionContext, config: IndexConfig, migration: Migration
 ) -> dg.MaterializeResult:
-    """What is unused, redundant or invalid among the indexes; drops only those that `drop` names, concurrently. ANALYZE.
+    """What is unused, redundant or invalid among the indexes; drops only what CLEANUP_DROP_INDEXES names. ANALYZE.
 
     Never one that is unique, backs a constraint or is declared by the application. Each definition is in the audit log.
     Undo: `knowledge-migration cleanup indexes --recreate NAME`.
@@ -162,7 +159,7 @@ def index_maintenance(
         done = indexes.maintain_indexes(
             migration.database,
             migration.lock_limits,
-            drop=config.drop,
+            drop=migration.settings.cleanup_drop_indexes,
             reason=config.reason,
             dry_run=config.dry_run,
             dagster_run_id=context.run.run_id,

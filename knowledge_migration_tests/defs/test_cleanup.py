@@ -59,6 +59,12 @@ def run(**config: dict[str, Any]) -> dg.ExecuteInProcessResult:
         )
 
 
+def may_drop_idle(patch: pytest.MonkeyPatch) -> None:
+    """Puts the index `idle` on the stated list."""
+    patch.setenv("CLEANUP_DROP_INDEXES", '["idle"]')
+    current_settings.cache_clear()
+
+
 def failure(result: dg.ExecuteInProcessResult) -> str:
     """The words of the first step that failed."""
     event = next(event for event in result.all_events if event.is_step_failure)
@@ -73,10 +79,13 @@ def test_before_two_weeks_the_job_stops_at_the_retirement(named: Database, rows:
     assert count(rows, "SELECT count(*) FROM knowledge_extraction_archive") == 0
 
 
-def test_with_an_override_the_whole_phase_runs_and_every_check_passes(named: Database, rows: Connection) -> None:
+def test_with_an_override_the_whole_phase_runs_and_every_check_passes(
+    named: Database, rows: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rows.execute(OLD)
+    may_drop_idle(monkeypatch)
     rows.execute("CREATE INDEX idle ON messages (author_id)")
-    result = run(legacy_path_retirement={"override": "a rehearsal"}, index_maintenance={"drop": ["idle"]})
+    result = run(legacy_path_retirement={"override": "a rehearsal"})
     assert result.success
     checks = {one.check_name: one.passed for one in result.get_asset_check_evaluations()}
     assert checks == {
@@ -91,13 +100,16 @@ def test_with_an_override_the_whole_phase_runs_and_every_check_passes(named: Dat
     assert run().success
 
 
-def test_a_linked_proposal_in_the_archive_stops_what_comes_after(named: Database, rows: Connection) -> None:
+def test_a_linked_proposal_in_the_archive_stops_what_comes_after(
+    named: Database, rows: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_drop_idle(monkeypatch)
     rows.execute("CREATE INDEX idle ON messages (author_id)")
     rows.execute(
         "INSERT INTO knowledge_extraction_archive (id, run, topic_proposals, atom_proposals) "
         "VALUES (gen_random_uuid(), '{}', '[]', '[]')"
     )
-    result = run(legacy_path_retirement={"override": "a rehearsal"}, index_maintenance={"drop": ["idle"]})
+    result = run(legacy_path_retirement={"override": "a rehearsal"})
     assert not result.success
     assert count(rows, "SELECT count(*) FROM pg_class WHERE relname = 'idle'") == 1
 

@@ -1,6 +1,7 @@
 """A real knowledge service on the clone, in a thread of this process: it obeys flags and extracts while the drill goes on."""
 
 import asyncio
+import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -59,6 +60,9 @@ def live_service(database: Database, extractor: Extractor) -> Iterator[LiveServi
             ready.set()
 
     thread = threading.Thread(target=run, name="service of the drill")
+    words = logging.getLogger("knowledge_migration.knowledge")
+    level = words.level
+    words.setLevel(logging.CRITICAL)  # its tables are taken away under it on purpose
     thread.start()
     try:
         ready.wait(START_SECONDS)
@@ -68,3 +72,4 @@ def live_service(database: Database, extractor: Extractor) -> Iterator[LiveServi
     finally:
         stop.set()
         thread.join(START_SECONDS)
+        words.setLevel(level)
