@@ -53,7 +53,7 @@ def staging_rehearsal(context: dg.AssetExecutionContext, migration: Migration) -
         metadata={
             "plan_hash": done.plan.hash,
             "seconds_in_production": done.seconds_in_production,
-            "phases": reporting.rows_table([vars(one) for one in done.forecasts]),
+            "phases": reporting.rows_table([one.as_row() for one in done.forecasts]),
             **_drilled(done.drill),
         },
         check_results=[

@@ -117,7 +117,7 @@ def ways_back(rows: "Sequence[Mapping[str, Any]]") -> bytes:
     base = alt.Chart(frame).encode(
         y=alt.Y("label:N", title=None, sort=None, axis=alt.Axis(labelLimit=340, ticks=False))
     )
-    axis = alt.Axis(values=[0, 0.1, 1, 10, 100, 1_000, 10_000], format="~g")
+    axis = alt.Axis(values=[0, 0.1, 1, 10, 100, 1_000, 10_000], format=",~r")
     bars = base.mark_bar(color=MEASURE_COLOURS["median"]).encode(
         x=alt.X("seconds:Q", title="seconds, logarithmic; the tick is how long it may take", scale=scale, axis=axis)
     )

@@ -29,6 +29,10 @@ class Forecast:
     seconds_per_thousand: float | None
     seconds_in_production: float
 
+    def as_row(self) -> dict[str, Any]:
+        """For tables and evidence."""
+        return {name: round(value, 3) if isinstance(value, float) else value for name, value in vars(self).items()}
+
 
 @dataclass(frozen=True)
 class Rehearsal:
@@ -47,7 +51,7 @@ class Rehearsal:
         """All of it as JSON; the parts of the plan are kept, so that what differs later can be named."""
         return {
             "plan": dict(self.plan.parts),
-            "forecasts": [vars(one) for one in self.forecasts],
+            "forecasts": [one.as_row() for one in self.forecasts],
             "seconds_in_production": round(self.seconds_in_production, 1),
             **self.drill.to_evidence(),
         }
