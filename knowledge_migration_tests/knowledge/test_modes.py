@@ -304,16 +304,19 @@ def test_a_full_queue_does_not_stop_direct_writes(make_service: ServiceMaker, ro
 
 
 def test_no_two_extractions_are_let_in_on_one_place(make_service: ServiceMaker, rows: Connection) -> None:
-    entered = 0
+    entered, released = 0, asyncio.Event()
 
     async def slow(_: Any) -> Extraction:
         nonlocal entered
         entered += 1
-        await asyncio.sleep(0.5)
+        await released.wait()
         return Extraction(topics=(topic(f"t{entered}", 0.5),))
 
     async def work(service: KnowledgeService) -> list[Any]:
-        jobs = [service.extract((number,), 1) for number in range(1, 31)]
+        jobs = [asyncio.create_task(service.extract((number,), 1)) for number in range(1, 31)]
+        while sum(job.done() for job in jobs) < 26:  # the refused ones; the others still hold their places
+            await asyncio.wait([job for job in jobs if not job.done()], return_when=asyncio.FIRST_COMPLETED)
+        released.set()
         return await asyncio.gather(*jobs, return_exceptions=True)
 
     service = make_service(Told(slow), initial_flags=PROPOSAL, queue_limit=20, queue_places_per_message=5)

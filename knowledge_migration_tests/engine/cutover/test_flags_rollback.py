@@ -178,7 +178,7 @@ def test_partial_is_refused_where_proposals_are_off(peopled: Database) -> None:
 
 def test_instant_is_refused_once_the_old_paths_are_retired(peopled: Database, url: str) -> None:
     set_(peopled, dual_write=False, legacy_paths_retired=True)
-    with pytest.raises(PreconditionError, match="legacy_paths_retired=false"):
+    with pytest.raises(PreconditionError, match="cleanup reopen"):
         back(peopled)
     assert flags_of(peopled).state == "full"
 
