@@ -6,7 +6,7 @@ from typing import Any
 from rich.table import Table
 
 from knowledge_migration.traffic.measurements import Measurements, Stall, percentile
-from knowledge_migration.traffic.verification import Lost
+from knowledge_migration.traffic.verification import Lost, Verified
 
 STALL_SECONDS = 0.25
 SHOWN = 20
@@ -29,7 +29,8 @@ class Latency:
 class TrafficReport:
     """Requests, failures, latencies, stalls, and acknowledged writes that the database does not hold.
 
-    `injected` are the failures that the service was told to produce; they are nobody's fault.
+    `injected` are the failures that the service was told to produce; they are nobody's fault. `taken_back` are extractions
+    whose proposals a way back has removed on purpose.
     """
 
     seconds: float
@@ -42,6 +43,7 @@ class TrafficReport:
     stalls: tuple[Stall, ...]
     failures: tuple[str, ...]
     lost: tuple[Lost, ...]
+    taken_back: int = 0
 
     @property
     def well(self) -> bool:
@@ -57,6 +59,7 @@ class TrafficReport:
             f"{self.requests:,} requests in {self.seconds:.0f} s, {self.failed} failed{on_purpose}, {self.refused} refused; "
             f"p95 {overall.p95:.0f} ms, slowest {overall.slowest:.0f} ms, {len(self.stalls)} stalls over "
             f"{STALL_SECONDS * 1000:.0f} ms; {self.acknowledged_writes:,} acknowledged writes, {len(self.lost)} lost"
+            + (f"; proposals of {self.taken_back:,} extractions taken back on purpose" if self.taken_back else "")
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -72,7 +75,7 @@ class TrafficReport:
         return table
 
 
-def report_of(measured: Measurements, seconds: float, acknowledged: int, lost: list[Lost]) -> TrafficReport:
+def report_of(measured: Measurements, seconds: float, acknowledged: int, verified: Verified) -> TrafficReport:
     """The report of a finished run."""
     operations = [None, *sorted(measured.spans)]
     return TrafficReport(
@@ -85,7 +88,8 @@ def report_of(measured: Measurements, seconds: float, acknowledged: int, lost: l
         latencies=tuple(_latency(measured, operation) for operation in operations),
         stalls=tuple(measured.stalls(STALL_SECONDS)),
         failures=tuple(measured.failures[:SHOWN]),
-        lost=tuple(lost),
+        lost=verified.lost,
+        taken_back=verified.taken_back,
     )
 
 

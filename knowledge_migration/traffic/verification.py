@@ -1,9 +1,16 @@
-"""Compares the journal with the database: nothing that was acknowledged may be missing, changed, or back again."""
+"""Compares the journal with the database: nothing that was acknowledged may be missing, changed, or back again.
+
+Proposals that a way back has taken away on purpose are no loss, and are counted apart; so is nothing that was archived.
+Topics and atoms are never excused.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
+
+from psycopg.errors import InvalidSchemaName, UndefinedTable
 
 from knowledge_migration.engine.database import Connection, Database
 from knowledge_migration.engine.statements import statement, text_of
@@ -20,13 +27,40 @@ class Lost:
     why: str
 
 
-def verify(database: Database, journal: Journal) -> list[Lost]:
+@dataclass(frozen=True)
+class Verified:
+    """What is lost, and of how many extractions a way back has taken the proposals away."""
+
+    lost: tuple[Lost, ...]
+    taken_back: int = 0
+
+
+def moment(database: Database) -> datetime:
+    """The time of day on the server, for what happened since."""
+    with database.connect("traffic") as connection:
+        row = connection.execute(text_of("traffic/moment")).fetchone()
+    assert row is not None  # a SELECT without FROM
+    found: datetime = row["moment"]
+    return found
+
+
+def verify(database: Database, journal: Journal, since: datetime) -> Verified:
     """Everything that was acknowledged and is not so; a few statements however much that is. Reads only."""
     with database.connect("traffic verification") as connection:
-        return [
-            *(lost for kind in TABLES for lost in _rows(connection, journal, kind)),
-            *_extractions(connection, journal),
-        ]
+        rows = [lost for kind in TABLES for lost in _rows(connection, journal, kind)]
+        topics = list(_topics(connection, journal))
+        proposals = list(_extractions(connection, journal))
+        if proposals and _taken_back(connection, since):
+            return Verified((*rows, *topics), len(proposals))
+    return Verified((*rows, *topics, *proposals))
+
+
+def _taken_back(connection: Connection, since: datetime) -> bool:
+    try:
+        row = connection.execute(text_of("traffic/taken_back"), {"since": since}).fetchone()
+    except (UndefinedTable, InvalidSchemaName):
+        return False
+    return row is not None and row["taken"]
 
 
 def _rows(connection: Connection, journal: Journal, kind: Kind) -> Iterator[Lost]:
@@ -48,18 +82,24 @@ def _rows(connection: Connection, journal: Journal, kind: Kind) -> Iterator[Lost
                 yield Lost(what, words)
 
 
-def _extractions(connection: Connection, journal: Journal) -> Iterator[Lost]:
+def _topics(connection: Connection, journal: Journal) -> Iterator[Lost]:
     topics = {one for extraction in journal.extractions for one in extraction.topic_ids}
     there = _present(connection, "traffic/topics", sorted(topics))
     for missing in sorted(topics - there):
         yield Lost(f"topic {missing}", "was the answer of an extraction, and is not there")
+
+
+def _extractions(connection: Connection, journal: Journal) -> Iterator[Lost]:
     proposed = [one for one in journal.extractions if one.mode != "direct"]
     if not proposed:
         return
     runs = _present(connection, "traffic/runs", [UUID(str(one.run_id)) for one in proposed])
     topic_proposals = _present(connection, "traffic/topic_proposals", _uuids(proposed, "topic_proposal_ids"))
     atom_proposals = _present(connection, "traffic/atom_proposals", _uuids(proposed, "atom_proposal_ids"))
+    archived = _present(connection, "traffic/archived", [UUID(str(one.run_id)) for one in proposed])
     for one in proposed:
+        if UUID(str(one.run_id)) in archived:
+            continue
         missing_parts = [
             *(["its run"] if UUID(str(one.run_id)) not in runs else []),
             *(f"topic proposal {key}" for key in one.topic_proposal_ids if UUID(key) not in topic_proposals),
@@ -74,4 +114,8 @@ def _uuids(extractions: Sequence[Extraction], attribute: str) -> list[UUID]:
 
 
 def _present(connection: Connection, query: str, ids: Sequence[Any]) -> set[Any]:
-    return {row["id"] for row in connection.execute(text_of(query), {"ids": list(ids)})}
+    """Which of these are there; none where their table is not."""
+    try:
+        return {row["id"] for row in connection.execute(text_of(query), {"ids": list(ids)})}
+    except UndefinedTable:
+        return set()

@@ -1,18 +1,23 @@
 """The traffic tells what users got, and finds every acknowledged write that is not there, changed, or back again."""
 
 import asyncio
+from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 import pytest
 
+from knowledge_migration.engine import audit
 from knowledge_migration.engine.database import Database
+from knowledge_migration.engine.schema.ddl import LockLimits
+from knowledge_migration.engine.schema.rollback import rollback_schema
 from knowledge_migration.knowledge.extraction.model import Extraction
 from knowledge_migration.knowledge.flags import Flags
 from knowledge_migration.traffic.journal import Journal
 from knowledge_migration.traffic.measurements import Measurements, Stall, percentile
 from knowledge_migration.traffic.report import TrafficReport
 from knowledge_migration.traffic.run import TrafficOptions, run_traffic
-from knowledge_migration.traffic.verification import Lost, verify
+from knowledge_migration.traffic.verification import Lost, Verified, moment, verify
 from knowledge_migration_tests.serving import PEOPLE_AND_MESSAGES, serving
 
 
@@ -119,11 +124,11 @@ def test_each_kind_of_loss_is_found(peopled: Database, damage: str, lost: Lost |
         connection.execute("INSERT INTO topics (name, description) VALUES ('kept', 'd')")
         if damage:
             connection.execute(damage)
-    assert verify(peopled, journal) == ([lost] if lost else [])
+    assert verify(peopled, journal, moment(peopled)) == Verified((lost,) if lost else ())
 
 
-def test_an_extraction_that_lost_its_parts_is_found(peopled: Database) -> None:
-    journal = Journal()
+def test_an_extraction_that_lost_its_parts_is_found_and_what_a_way_back_took_is_not_lost(peopled: Database) -> None:
+    journal, since = Journal(), moment(peopled)
     missing = "00000000-0000-4000-8000-000000000001"
     journal.extracted(
         {
@@ -135,11 +140,32 @@ def test_an_extraction_that_lost_its_parts_is_found(peopled: Database) -> None:
             "atom_proposal_ids": [],
         }
     )
-    assert verify(peopled, journal) == [
+    knowledge = (
         Lost("atom 6", "was acknowledged, and is not there"),
         Lost("topic 5", "was the answer of an extraction, and is not there"),
-        Lost(f"extraction {missing} (dual_write)", f"has lost its run, topic proposal {missing}"),
-    ]
+    )
+    proposals = Lost(f"extraction {missing} (dual_write)", f"has lost its run, topic proposal {missing}")
+    assert verify(peopled, journal, since) == Verified((*knowledge, proposals))
+    with peopled.connect("test") as connection:
+        audit.record(connection, "rollback dual write", "phase 2")
+    assert verify(peopled, journal, since) == Verified(knowledge, taken_back=1)
+    assert verify(peopled, journal, moment(peopled)) == Verified((*knowledge, proposals))
+
+
+def test_what_was_archived_is_not_lost_and_where_the_tables_are_gone_a_way_back_took_them(peopled: Database) -> None:
+    journal, since = Journal(), moment(peopled)
+    run, other = "00000000-0000-4000-8000-000000000001", "00000000-0000-4000-8000-000000000002"
+    for one in (run, other):
+        ids = {"topic_ids": [], "atom_ids": [], "topic_proposal_ids": [one], "atom_proposal_ids": []}
+        journal.extracted({"run_id": one, "mode": "proposal", **ids})
+    with peopled.connect("test") as connection:
+        connection.execute(
+            "INSERT INTO knowledge_extraction_archive (id, run, topic_proposals, atom_proposals) VALUES (%s, '{}', '[]', '[]')",
+            [run],
+        )
+    assert [lost.what for lost in verify(peopled, journal, since).lost] == [f"extraction {other} (proposal)"]
+    rollback_schema(peopled, LockLimits(), reason="a test", export_to=Path(mkdtemp()) / "export.jsonl")
+    assert verify(peopled, journal, since) == Verified((), taken_back=2)
 
 
 def test_a_stall_is_time_in_which_an_answer_was_owed() -> None:

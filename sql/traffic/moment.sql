@@ -1,0 +1,2 @@
+-- The time of day on the server.
+SELECT clock_timestamp() AS moment
