@@ -1,8 +1,8 @@
 """The ways back: how soon every live process obeys under load, and how the rollback of a backfill grows with the rows.
 
 Usage: make bench, or python -m knowledge_migration_tests.benchmarks.rollback [--data FOLDER] [--rounds 5]
-The first is in seconds, from the flip to the last process's heartbeat; the second a ratio: the seconds per row of the whole
-table against those of a quarter of it, in turn on fresh copies of one database.
+The first is in seconds, from the flip to the last process's heartbeat; the second a ratio: the seconds per row when all atoms
+were backfilled against those of a quarter of them, in turn on fresh copies of one database.
 """
 
 import argparse
@@ -18,22 +18,21 @@ from rich.table import Table
 
 from knowledge_migration.demonstration.live_application import free_port, running_process, wait_until_well
 from knowledge_migration.engine import embedded_server
+from knowledge_migration.engine.backfill.control import Limits
+from knowledge_migration.engine.backfill.plan import make_plan
 from knowledge_migration.engine.backfill.rollback import rollback_backfill
+from knowledge_migration.engine.backfill.run import open_run
+from knowledge_migration.engine.backfill.runner import backfill_partition
 from knowledge_migration.engine.cutover.rollback import roll_back
 from knowledge_migration.engine.database import Database
 from knowledge_migration.engine.dual_write.fence import FencePatience
 from knowledge_migration.engine.embedded_server import EmbeddedServer
 from knowledge_migration.knowledge.flags import Flags, set_flags
 from knowledge_migration.knowledge.stages import STAGE_FLAGS
-from knowledge_migration_tests.benchmarks.backfill import SHARED_DATA, fresh, in_batches, prepare
+from knowledge_migration_tests.benchmarks.backfill import SHARED_DATA, fresh, prepare
 
 PROCESSES, REQUESTS_PER_SECOND, PAUSE_SECONDS = 3, 30, 3.0
-BATCH = 1_000
-QUARTER = """
-DELETE FROM atom_links WHERE from_atom_id % 4 <> 0 OR to_atom_id % 4 <> 0;
-DELETE FROM topic_atoms WHERE atom_id % 4 <> 0;
-DELETE FROM atoms WHERE id % 4 <> 0;
-"""
+BATCH, PARTS = 1_000, 4
 console = Console(highlight=False, width=120)
 
 
@@ -90,16 +89,23 @@ def one_flip(database: Database) -> float:
     return done.obeyed_seconds
 
 
+def backfill_atoms(database: Database, parts: int) -> None:
+    """Links the atoms of the first so many quarters of the ids."""
+    with database.connect("bench") as connection:
+        open_run(connection)
+        whole = make_plan(connection, width_ids=1, max_partitions=PARTS)["atom"]
+    limits = Limits(batch_size=BATCH, rate_limit_per_second=0)
+    for partition in whole.partitions[:parts]:
+        backfill_partition(database, partition, limits)
+
+
 def growth(server: EmbeddedServer, rounds: int) -> None:
     """The rollback of a quarter of the rows and of all, in turn."""
     each: dict[str, list[tuple[int, float]]] = {"a quarter": [], "all": []}
     for _ in range(rounds):
         for name, found in each.items():
             with fresh(server) as database:
-                if name == "a quarter":
-                    with database.connect("bench") as connection:
-                        connection.execute(QUARTER)
-                in_batches(database, BATCH)
+                backfill_atoms(database, 1 if name == "a quarter" else PARTS)
                 done = rollback_backfill(database, reason="bench")
                 found.append((sum(done.deleted_proposals.values()), done.seconds))
     table = Table("rollback of the backfill", "rows", "median s", "rows/s", "µs a row")
