@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cached_property
 
 import dagster as dg
@@ -129,8 +129,8 @@ class Migration(dg.ConfigurableResource):
         return GuardRules(self.settings.guard_threshold_floor, self.settings.guard_relief_minutes)
 
     def now(self) -> datetime:
-        """The time of day; tests put another one in its place."""
-        return datetime.now(UTC)
+        """The time of day on the server; tests put another one in its place."""
+        return self.database.now()
 
     @property
     def backfill_limits(self) -> Limits:

@@ -6,6 +6,7 @@ Every session names itself (`application_name`), keeps the time zone UTC, and en
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 
 import psycopg
 import sqlalchemy as sa
@@ -15,6 +16,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.pool import NullPool
 
 from knowledge_migration.engine.errors import MigrationError
+from knowledge_migration.engine.statements import text_of
 
 Connection = psycopg.Connection[DictRow]
 
@@ -61,6 +63,14 @@ class Database:
     def sibling(self, name: str) -> "Database":
         """Another database on the same server."""
         return Database(self._parsed.set(database=name).render_as_string(hide_password=False))
+
+    def now(self) -> datetime:
+        """The time of day on the server, which is the clock of everything that is recorded there."""
+        with self.connect("clock") as connection:
+            row = connection.execute(text_of("reports/moment")).fetchone()
+        assert row is not None  # a SELECT without FROM
+        moment: datetime = row["moment"]
+        return moment
 
     @contextmanager
     def connect(self, purpose: str = "engine", *, settings: Mapping[str, str] | None = None) -> Iterator[Connection]:

@@ -18,7 +18,7 @@ from knowledge_migration.traffic.journal import Journal
 from knowledge_migration.traffic.measurements import Measurements
 from knowledge_migration.traffic.report import TrafficReport, report_of
 from knowledge_migration.traffic.users import FailedError, InjectedError, RefusedError, Users, weights
-from knowledge_migration.traffic.verification import moment, verify
+from knowledge_migration.traffic.verification import verify
 
 OnProgress = Callable[[Measurements], None]
 
@@ -48,7 +48,7 @@ async def run_traffic(
     users_ids, message_ids = _ids(options.database, "users"), _ids(options.database, "messages")
     if not users_ids or not message_ids:
         raise PreconditionError("There are no users or no messages in this database that traffic could come from.")
-    measured, journal, since = Measurements(), Journal(), moment(options.database)
+    measured, journal, since = Measurements(), Journal(), options.database.now()
     headers = {"Authorization": f"Bearer {options.token}"} if options.token else {}
     limits = httpx.Limits(max_connections=options.most_at_once, max_keepalive_connections=options.most_at_once)
     started = time.perf_counter()

@@ -35,15 +35,6 @@ class Verified:
     taken_back: int = 0
 
 
-def moment(database: Database) -> datetime:
-    """The time of day on the server, for what happened since."""
-    with database.connect("traffic") as connection:
-        row = connection.execute(text_of("traffic/moment")).fetchone()
-    assert row is not None  # a SELECT without FROM
-    found: datetime = row["moment"]
-    return found
-
-
 def verify(database: Database, journal: Journal, since: datetime) -> Verified:
     """Everything that was acknowledged and is not so; a few statements however much that is. Reads only."""
     with database.connect("traffic verification") as connection:

@@ -17,7 +17,7 @@ from knowledge_migration.traffic.journal import Journal
 from knowledge_migration.traffic.measurements import Measurements, Stall, percentile
 from knowledge_migration.traffic.report import TrafficReport
 from knowledge_migration.traffic.run import TrafficOptions, run_traffic
-from knowledge_migration.traffic.verification import Lost, Verified, moment, verify
+from knowledge_migration.traffic.verification import Lost, Verified, verify
 from knowledge_migration_tests.serving import PEOPLE_AND_MESSAGES, serving
 
 
@@ -124,11 +124,11 @@ def test_each_kind_of_loss_is_found(peopled: Database, damage: str, lost: Lost |
         connection.execute("INSERT INTO topics (name, description) VALUES ('kept', 'd')")
         if damage:
             connection.execute(damage)
-    assert verify(peopled, journal, moment(peopled)) == Verified((lost,) if lost else ())
+    assert verify(peopled, journal, peopled.now()) == Verified((lost,) if lost else ())
 
 
 def test_an_extraction_that_lost_its_parts_is_found_and_what_a_way_back_took_is_not_lost(peopled: Database) -> None:
-    journal, since = Journal(), moment(peopled)
+    journal, since = Journal(), peopled.now()
     missing = "00000000-0000-4000-8000-000000000001"
     journal.extracted(
         {
@@ -149,11 +149,11 @@ def test_an_extraction_that_lost_its_parts_is_found_and_what_a_way_back_took_is_
     with peopled.connect("test") as connection:
         audit.record(connection, "rollback dual write", "phase 2")
     assert verify(peopled, journal, since) == Verified(knowledge, taken_back=1)
-    assert verify(peopled, journal, moment(peopled)) == Verified((*knowledge, proposals))
+    assert verify(peopled, journal, peopled.now()) == Verified((*knowledge, proposals))
 
 
 def test_what_was_archived_is_not_lost_and_where_the_tables_are_gone_a_way_back_took_them(peopled: Database) -> None:
-    journal, since = Journal(), moment(peopled)
+    journal, since = Journal(), peopled.now()
     run, other = "00000000-0000-4000-8000-000000000001", "00000000-0000-4000-8000-000000000002"
     for one in (run, other):
         ids = {"topic_ids": [], "atom_ids": [], "topic_proposal_ids": [one], "atom_proposal_ids": []}

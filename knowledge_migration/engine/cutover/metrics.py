@@ -74,7 +74,12 @@ def _share(row: Mapping[str, Any]) -> Measurement:
 
 
 def _api_error_rate(_: Gate, window: Window) -> Measurement:
-    return _share(_one(window, "requests"))
+    """Of requests; where a backend calls the service without its API, of extractions in any mode."""
+    requests = _one(window, "requests")
+    if requests["sample"]:
+        return _share(requests)
+    every = _extractions(window).values()
+    return _share({name: sum(row[name] for row in every) for name in ("sample", "hits")})
 
 
 def _extractions(window: Window) -> dict[str, dict[str, Any]]:

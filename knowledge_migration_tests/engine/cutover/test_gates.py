@@ -82,6 +82,13 @@ def test_what_the_full_queue_refused_is_neither_error_nor_sample(half: Database,
     assert judged(half, "api_error_rate").measurement.sample == 400
 
 
+def test_a_backend_without_the_api_is_judged_by_its_extractions(half: Database, rows: Connection) -> None:
+    measured(rows, "extraction", "proposal", answered=300, at=later(seconds=5))
+    measured(rows, "extraction", "dual_write", answered=200, errors=100, at=later(seconds=5))
+    found = judged(half, "api_error_rate")
+    assert (found.verdict, found.measurement.sample, found.measurement.detail) == ("fail", 600, {"hits": 100})
+
+
 def test_errors_of_proposal_mode_are_not_hidden_by_reads(half: Database, rows: Connection) -> None:
     measured(rows, "GET /topics", answered=10_000, at=later(seconds=5))
     measured(rows, "extraction", "proposal", answered=80, errors=20, at=later(seconds=5))
