@@ -1,5 +1,6 @@
 """The sensors tick by tick on a real instance, and the job that they start: promotion, breach, restart, two daemons."""
 
+import json
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -16,7 +17,7 @@ from knowledge_migration.engine.database import Connection, Database
 from knowledge_migration.migrate import QUIET
 from knowledge_migration.settings import current_settings
 from knowledge_migration_tests.engine.backfill.backfilling import count
-from knowledge_migration_tests.engine.cutover.ready import made_ready, seen_well
+from knowledge_migration_tests.engine.cutover.ready import UNHURRIED, made_ready, seen_well
 from knowledge_migration_tests.engine.cutover.standing import alive, later, measured, set_, stand_at
 from knowledge_migration_tests.engine.cutover.test_promotion import obeying
 
@@ -35,6 +36,8 @@ def named(expanded: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("KNOWLEDGE_MIGRATION_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("CUTOVER_BAKE_MINUTES", '{"internal_beta": 60, "gradual_rollout": 60, "full_cutover": 60}')
     monkeypatch.setenv("CUTOVER_CHECK_MAX_AGE_MINUTES", "1000")
+    calm = {metric: {"limit_seconds": seconds} for metric, seconds in UNHURRIED.items()}
+    monkeypatch.setenv("CUTOVER_GATES", json.dumps(calm))
     monkeypatch.setenv("KNOWLEDGE_PROPOSALS_ADMIN_USER_IDS", "[1, 2]")
     current_settings.cache_clear()
     moment = later(hours=2)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,12 @@ from knowledge_migration_tests.engine.backfill.backfilling import QUICK, backfil
 from knowledge_migration_tests.engine.cutover.standing import alive, kept, measured, stand_at
 
 BAKED = {"internal_beta": 60.0, "gradual_rollout": 60.0, "full_cutover": 60.0}
-RULES = CutoverRules(gates=GATES, bake_minutes=BAKED)  # type: ignore[arg-type]
+UNHURRIED = {"slow_proposal_lists": 10.0, "slow_run_histories": 10.0, "slow_similarity_lists": 10.0}
+"""Seconds that a list may take here: the machine of a test is busy, and its speed is not what is tested."""
+CALM_GATES = tuple(
+    replace(gate, limit_seconds=UNHURRIED[gate.metric]) if gate.metric in UNHURRIED else gate for gate in GATES
+)
+RULES = CutoverRules(gates=CALM_GATES, bake_minutes=BAKED)  # type: ignore[arg-type]
 
 
 def made_ready(database: Database, rows: Connection, folder: Path) -> None:
@@ -61,7 +67,7 @@ def passed(*names: str, at: datetime) -> list[CheckRecord]:
     return [CheckRecord(name, True, at) for name in names]
 
 
-def seen_well(rows: Connection, database: Database, at: datetime, gates: tuple[Gate, ...] = GATES) -> None:
+def seen_well(rows: Connection, database: Database, at: datetime, gates: tuple[Gate, ...] = CALM_GATES) -> None:
     """Good measurements before `at`, and the verdicts of three rounds a minute apart that end there."""
     quiet = at - timedelta(seconds=200)
     measured(rows, "GET /topics", answered=1_000, at=quiet)
