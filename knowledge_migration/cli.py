@@ -109,8 +109,10 @@ def ui(
 
     Example: knowledge-migration ui --port 3000
     """
+    from knowledge_migration.defs.resources import refuse_unusable_channels
     from knowledge_migration.terminal import run_ui
 
+    refuse_unusable_channels(current_settings())
     raise SystemExit(run_ui(console, dagster_project(), port))
 
 

@@ -19,7 +19,7 @@ def test() -> None:
 
     Example: KNOWLEDGE_MIGRATION_ALERT_URLS='["json://127.0.0.1:9000"]' knowledge-migration alerts test
     """
-    from knowledge_migration.defs.resources import alerts_of
+    from knowledge_migration.defs.resources import alerts_of, refuse_unusable_channels
 
     settings, env = installation()
     channels = alerts_of(settings)
@@ -27,7 +27,7 @@ def test() -> None:
         raise PreconditionError(
             "No channel is configured. Name some, in the notation of apprise: KNOWLEDGE_MIGRATION_ALERT_URLS='[\"…\"]'."
         )
-    channels.refuse_unusable()
+    refuse_unusable_channels(settings)
     failures = channels.send("A test", f"Alerts about {env.database.display} arrive here.", kind="info")
     for failure in failures:
         console.print(f"{failure.channel}: {failure.reason}", markup=False)

@@ -26,7 +26,7 @@ from knowledge_migration.environment import Environment, environment, extractor,
 from knowledge_migration.knowledge.extraction.model import Extractor
 from knowledge_migration.knowledge.flags import Flags
 from knowledge_migration.knowledge.options import ServiceOptions
-from knowledge_migration.settings import Settings, current_settings
+from knowledge_migration.settings import Settings, SettingsError, current_settings
 
 
 class Migration(dg.ConfigurableResource):
@@ -168,6 +168,16 @@ def service_address(settings: Settings) -> ServiceAddress:
 def alerts_of(settings: Settings) -> Alerts:
     """The channels that the settings name."""
     return Alerts(tuple(url.get_secret_value() for url in settings.knowledge_migration_alert_urls))
+
+
+def refuse_unusable_channels(settings: Settings) -> None:
+    """Raises `SettingsError` that names the place of each URL that apprise cannot use, never its content."""
+    places = alerts_of(settings).unusable_places()
+    if places:
+        raise SettingsError(
+            f"KNOWLEDGE_MIGRATION_ALERT_URLS holds no usable address at place {', '.join(map(str, places))}. See the "
+            "notation of apprise for each channel, for example mailtos://user:password@example.com."
+        )
 
 
 PLANNED = (

@@ -1,10 +1,7 @@
-"""Alerts reach a real channel once, whatever fails reaches nobody else, and no secret is told."""
+"""The sensors that alert, tick by tick on a real instance: each thing is told once, to a real channel, and none is missed."""
 
 import json
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -13,46 +10,15 @@ import pytest
 
 from knowledge_migration.definitions import build_defs
 from knowledge_migration.defs.resources import Migration
-from knowledge_migration.engine.alerts import AlertChannelError, Alerts
+from knowledge_migration.engine import audit
 from knowledge_migration.engine.cutover.rollback import roll_back
 from knowledge_migration.engine.database import Connection, Database
 from knowledge_migration.engine.dual_write.fence import FencePatience
 from knowledge_migration.knowledge.flags import Flags
 from knowledge_migration.migrate import QUIET
-from knowledge_migration.settings import SettingsError, current_settings, load_settings
+from knowledge_migration.settings import current_settings
+from knowledge_migration_tests.channel import channel, titles
 from knowledge_migration_tests.engine.cutover.standing import set_, stand_at
-
-
-@contextmanager
-def channel(status: int = 200, hold: threading.Event | None = None) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """A webhook on a loopback port: its URL for apprise, and what it has got."""
-    got: list[dict[str, Any]] = []
-
-    class Hook(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            got.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            if hold:
-                hold.wait(30)
-            self.send_response(status)
-            self.end_headers()
-
-        def log_message(self, *_: Any) -> None:
-            """Nothing on the terminal."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Hook)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"json://127.0.0.1:{server.server_port}/hook", got
-    finally:
-        if hold:
-            hold.set()
-        server.shutdown()
-        server.server_close()
-
-
-def titles(got: list[dict[str, Any]]) -> list[str]:
-    return [one["title"] for one in got]
 
 
 @pytest.fixture
@@ -93,34 +59,6 @@ def tick(instance: dg.DagsterInstance, name: str, cursor: str | None = None) -> 
     return repository.get_sensor_def(name).evaluate_tick(context)
 
 
-def test_every_channel_gets_the_message_and_a_bad_one_stops_no_other(caplog: pytest.LogCaptureFixture) -> None:
-    with channel() as (good, got), channel(status=500) as (bad, _):
-        failures = Alerts((bad + "?+token=a-secret", "nonsense", good)).send("A title", "words", kind="failure")
-    assert titles(got) == ["A title"]
-    assert got[0]["message"] == "words"
-    assert {failure.reason for failure in failures} == {"its address cannot be used", "it refused the message"}
-    assert "a-secret" not in caplog.text + repr(failures) + repr(Alerts((bad + "?+token=a-secret",)))
-
-
-def test_a_channel_that_hangs_holds_nobody_up() -> None:
-    hold = threading.Event()
-    with channel(hold=hold) as (slow, _), channel() as (good, got):
-        failures = Alerts((slow, good), seconds=0.2).send("A title", "words")
-    assert titles(got) == ["A title"]
-    assert len(failures) == 1
-
-
-def test_an_address_that_cannot_be_used_is_named_by_its_place_only() -> None:
-    with pytest.raises(AlertChannelError, match="at place 2") as error:
-        Alerts(("json://127.0.0.1:1", "unheard://secret")).refuse_unusable()
-    assert "secret" not in str(error.value)
-
-
-def test_what_is_no_list_is_refused_at_start() -> None:
-    with pytest.raises(SettingsError, match="KNOWLEDGE_MIGRATION_ALERT_URLS"):
-        load_settings(knowledge_migration_alert_urls="mailto://me")
-
-
 def test_without_a_channel_every_sensor_says_so(
     expanded: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, instance: dg.DagsterInstance
 ) -> None:
@@ -158,6 +96,10 @@ def test_failed_extractions_are_told_once_an_hour_while_they_fail(
             [status, number],
         )
 
+    rows.execute(
+        "INSERT INTO knowledge_extraction_runs (status, message_ids, message_count, settings) "
+        """SELECT 'failed', '[]', 0, '{"mode": "backfill"}' FROM generate_series(1, 60)"""
+    )
     ran("failed", 1)
     assert tick(instance, "alert_on_failure_rate").cursor is None
     assert hook == []
@@ -210,3 +152,122 @@ def test_a_failed_run_is_told_with_what_its_step_says(
     assert titles(hook) == ["Failed: rollback_partial"]
     assert "set_flags_partial: Proposals are off already" in hook[0]["message"]
     assert result.run_id in hook[0]["message"]
+
+
+CHECK = dg.AssetCheckKey(dg.AssetKey("backfill_completion"), "every_topic_has_a_proposal")
+
+
+def evaluated(instance: dg.DagsterInstance, words: str, *, passed: bool = False, **named: Any) -> None:
+    """An evaluation of a check, as a sensor reports one."""
+    key = named.pop("key", CHECK)
+    instance.report_runless_asset_event(
+        dg.AssetCheckEvaluation(
+            asset_key=key.asset_key, check_name=key.name, passed=passed, metadata={}, description=words, **named
+        )
+    )
+
+
+def test_each_failed_evaluation_is_told_and_nothing_else(
+    expanded: Database, hook: list[dict[str, Any]], instance: dg.DagsterInstance
+) -> None:
+    evaluated(instance, "of the past")
+    cursor = tick(instance, "alert_on_failed_checks").cursor
+    evaluated(instance, "failed, and passed a moment later")
+    evaluated(instance, "passed", passed=True)
+    evaluated(instance, "a warning", severity=dg.AssetCheckSeverity.WARN)
+    evaluated(instance, "of somebody else", key=dg.AssetCheckKey(dg.AssetKey("theirs"), "check"))
+    evaluated(instance, "of a partition", partition="7")
+    found = tick(instance, "alert_on_failed_checks", cursor)
+    name = "backfill_completion.every_topic_has_a_proposal"
+    assert hook[0]["message"] == f"{name}: failed, and passed a moment later\n{name} [7]: of a partition"
+    tick(instance, "alert_on_failed_checks", found.cursor)
+    assert titles(hook) == ["2 checks failed"]
+
+
+def test_a_check_that_fails_after_a_tick_in_the_middle_of_its_run_is_told(
+    expanded: Database, hook: list[dict[str, Any]], instance: dg.DagsterInstance
+) -> None:
+    cursors = [tick(instance, "alert_on_failed_checks").cursor]
+
+    @dg.asset(name="backfill_completion")
+    def asset() -> None:
+        """Stands for the real one."""
+
+    @dg.asset_check(asset=asset, name=CHECK.name)
+    def check() -> dg.AssetCheckResult:
+        cursors.append(tick(instance, "alert_on_failed_checks", cursors[-1]).cursor)
+        return dg.AssetCheckResult(passed=False, description="too late")
+
+    definitions = dg.Definitions(assets=[asset], asset_checks=[check])
+    definitions.resolve_implicit_global_asset_job_def().execute_in_process(instance=instance)
+    assert (len(cursors), hook) == (2, [])
+    tick(instance, "alert_on_failed_checks", cursors[-1])
+    assert titles(hook) == ["A check failed"]
+
+
+def test_each_kind_of_decision_is_told_and_no_other_entry(
+    expanded: Database, rows: Connection, hook: list[dict[str, Any]], instance: dg.DagsterInstance
+) -> None:
+    cursor = tick(instance, "alert_on_decisions").cursor
+    decisions = (
+        "rollback backfill begun",
+        "rollback backfill",
+        "guard of gradual_rollout",
+        "guard lower threshold",
+        "promote internal_beta",
+        "override promotion",
+    )
+    for action in (*decisions, "approve proposal", "set flags", "promoted", "quarantine decision"):
+        audit.record(rows, action, "a subject", reason="a reason", actor="somebody")
+    found = tick(instance, "alert_on_decisions", cursor)
+    assert titles(hook) == ["6 decisions"]
+    told = [line.partition(" UTC, ")[2] for line in hook[0]["message"].splitlines()]
+    assert told == [f"somebody: {action}, a subject. a reason" for action in decisions]
+    tick(instance, "alert_on_decisions", found.cursor)
+    assert len(hook) == 1
+
+
+def test_a_decision_that_commits_after_a_later_one_was_told_is_told_too(
+    expanded: Database, rows: Connection, hook: list[dict[str, Any]], instance: dg.DagsterInstance
+) -> None:
+    cursor = tick(instance, "alert_on_decisions").cursor
+    with expanded.connect("slow") as slow, slow.transaction():
+        audit.record(slow, "rollback backfill", "phase 3")
+        audit.record(rows, "promote internal_beta", "phase 4")
+        cursor = tick(instance, "alert_on_decisions", cursor).cursor
+        assert titles(hook) == ["Promote internal_beta"]
+    cursor = tick(instance, "alert_on_decisions", cursor).cursor
+    assert titles(hook) == ["Promote internal_beta", "Rollback backfill"]
+    tick(instance, "alert_on_decisions", cursor)
+    assert len(hook) == 2
+
+
+def test_what_reached_nobody_is_told_again_and_what_reached_somebody_is_not(
+    expanded: Database,
+    rows: Connection,
+    hook: list[dict[str, Any]],
+    instance: dg.DagsterInstance,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sensors = ("alert_on_failed_checks", "alert_on_decisions", "alert_on_failure_rate")
+    cursors = {name: tick(instance, name).cursor for name in sensors}
+    evaluated(instance, "broken")
+    audit.record(rows, "rollback instant", "phase 4")
+    rows.execute(
+        "INSERT INTO knowledge_extraction_runs (status, message_ids, message_count, settings) "
+        "SELECT 'failed', '[1]', 1, '{}' FROM generate_series(1, 60)"
+    )
+    with channel(500) as (bad, tried), channel() as (good, got):
+        for name in sensors:
+            monkeypatch.setenv("KNOWLEDGE_MIGRATION_ALERT_URLS", json.dumps([bad]))
+            current_settings.cache_clear()
+            missed = tick(instance, name, cursors[name])
+            assert missed.cursor == cursors[name], name
+            assert "Nobody was reached" in missed.skip_message
+            monkeypatch.setenv("KNOWLEDGE_MIGRATION_ALERT_URLS", json.dumps([bad, good]))
+            current_settings.cache_clear()
+            found = tick(instance, name, missed.cursor)
+            assert "Not reached: json channel" in found.skip_message
+            assert tick(instance, name, found.cursor).cursor == found.cursor
+    assert titles(got) == ["A check failed", "Rollback instant", "Extractions fail"]
+    assert len(tried) == 12  # each of six alerts twice
