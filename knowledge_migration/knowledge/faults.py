@@ -47,6 +47,11 @@ class Faults:
         """The fault that is in force."""
         return self.fault if self.fault and self.clock() < self.fault.until else None
 
+    @property
+    def seconds_left(self) -> float:
+        """How much longer the fault is in force; 0 without one."""
+        return max(0.0, self.fault.until - self.clock()) if self.fault else 0.0
+
     def begin(self, mode: Mode, share: float, seconds: float) -> None:
         """From now on, instead of another one."""
         self.fault = Fault(mode, share, self.clock() + seconds)

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from knowledge_migration.knowledge.api.access import admin
 from knowledge_migration.knowledge.api.context import Service
 from knowledge_migration.knowledge.flags import Mode
+from knowledge_migration.knowledge.service import KnowledgeService
 
 router = APIRouter(prefix="/admin/faults", include_in_schema=False, dependencies=[Depends(admin)])
 
@@ -18,29 +19,34 @@ class FaultRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     mode: Mode
-    share: Annotated[float, Field(gt=0, le=1)]
+    share: Annotated[float, Field(ge=0, le=1)]
     seconds: Annotated[float, Field(gt=0, le=60)]
 
 
 class FaultNow(BaseModel):
     """The fault that is in force, if any."""
 
-    mode: Mode | None
-    share: float | None
+    mode: Mode | None = None
+    share: float | None = None
+    seconds: float | None = Field(default=None, description="How much longer.")
+
+
+def _now(service: KnowledgeService) -> FaultNow:
+    fault = service.faults.active
+    return FaultNow(mode=fault.mode, share=fault.share, seconds=service.faults.seconds_left) if fault else FaultNow()
 
 
 @router.post("")
 async def begin_fault(service: Service, wanted: FaultRequest) -> FaultNow:
-    """Begins a fault, in this process."""
+    """Begins a fault, in this process; one that is in force ends."""
     service.faults.begin(wanted.mode, wanted.share, wanted.seconds)
-    return FaultNow(mode=wanted.mode, share=wanted.share)
+    return _now(service)
 
 
 @router.get("")
 async def read_fault(service: Service) -> FaultNow:
     """The fault of this process."""
-    fault = service.faults.active
-    return FaultNow(mode=fault.mode if fault else None, share=fault.share if fault else None)
+    return _now(service)
 
 
 @router.delete("", status_code=204)

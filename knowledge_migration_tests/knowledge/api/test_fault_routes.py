@@ -1,8 +1,13 @@
 """Faults on purpose: only where they are allowed, only for admins, nothing written, counted as what they are."""
 
+from functools import partial
+from typing import Any
+
 import httpx
+import pytest
 
 from knowledge_migration.engine.database import Connection, Database
+from knowledge_migration.knowledge import metrics
 from knowledge_migration.knowledge.faults import Faults, InjectedFaultError
 from knowledge_migration.knowledge.flags import Flags
 from knowledge_migration_tests.engine.backfill.backfilling import count
@@ -13,32 +18,57 @@ from knowledge_migration_tests.serving import serving
 ALWAYS = {"mode": "proposal", "share": 1.0, "seconds": 30}
 
 
+def failed_extractions() -> float | None:
+    """How many extractions in proposal mode the metrics of this process count as failed."""
+    labels = {"mode": "proposal", "outcome": "failed"}
+    return metrics.registry.get_sample_value("knowledge_extraction_duration_seconds_count", labels)
+
+
 def test_without_the_option_the_route_does_not_exist(talk: Talk) -> None:
-    with talk() as api:
-        assert api.post("/admin/faults", json=ALWAYS).status_code == 404
+    with talk(**TOKENS) as api:
+        problem(api.post("/admin/faults", json=ALWAYS, headers=showing(ADMIN)), 404)
+        problem(api.get("/admin/faults", headers=showing(ADMIN)), 404)
+        problem(api.ask("DELETE", "/admin/faults", headers=showing(ADMIN)), 404)
 
 
 def test_they_are_for_admins_and_in_no_description(talk: Talk) -> None:
     with talk(allow_faults=True, **TOKENS) as api:
-        problem(api.post("/admin/faults", json=ALWAYS, headers=showing(REVIEWER)), 403)
-        problem(api.post("/admin/faults", json={**ALWAYS, "share": 2}, headers=showing(ADMIN)), 422)
-        problem(api.post("/admin/faults", json={**ALWAYS, "seconds": 3_600}, headers=showing(ADMIN)), 422)
+        for ask in (lambda **given: api.post("/admin/faults", json=ALWAYS, **given), partial(api.get, "/admin/faults")):
+            problem(ask(headers=showing(REVIEWER)), 403)
+            problem(ask(), 401)
+        problem(api.ask("DELETE", "/admin/faults", headers=showing(REVIEWER)), 403)
         assert "faults" not in api.get("/openapi.json").text
+
+
+REFUSED = [{"share": -0.1}, {"share": 1.1}, {"seconds": 0}, {"seconds": 60.1}, {"mode": "backfill"}, {"more": 1}]
+TAKEN = [{"share": 0}, {"share": 1}, {"seconds": 60}, {"seconds": 0.1}, {"mode": "direct"}, {"mode": "dual_write"}]
+
+
+@pytest.mark.parametrize(("change", "status"), [(one, 422) for one in REFUSED] + [(one, 200) for one in TAKEN])
+def test_only_what_can_be_is_taken(talk: Talk, change: dict[str, Any], status: int) -> None:
+    with talk(allow_faults=True) as api:
+        assert api.post("/admin/faults", json={**ALWAYS, **change}).status_code == status
 
 
 def test_the_share_of_the_mode_fails_before_anything_is_written_and_others_do_not(
     peopled: Database, rows: Connection
 ) -> None:
+    before = failed_extractions()
     flags, told = Flags(enabled=True, dual_write=True, admin_user_ids=(1,)), Told()
     with serving(peopled, told, initial_flags=flags, allow_faults=True, measurement_seconds=600) as url:
         httpx.post(f"{url}/api/v1/admin/faults", json=ALWAYS).raise_for_status()
-        assert httpx.get(f"{url}/api/v1/admin/faults").json() == {"mode": "proposal", "share": 1.0}
+        now = httpx.get(f"{url}/api/v1/admin/faults").json()
+        assert (now["mode"], now["share"]) == ("proposal", 1.0)
+        assert 0 < now["seconds"] <= 30
         extract = {user: {"message_ids": [user], "user_id": user} for user in (1, 2)}
         failed = httpx.post(f"{url}/api/v1/knowledge/extract", json=extract[1])
         assert (failed.status_code, failed.json()["title"]) == (500, "Injected fault")
+        assert failed.json()["detail"].startswith("Injected fault")
         assert httpx.post(f"{url}/api/v1/knowledge/extract", json=extract[2]).status_code == 200
         assert told.asked == [(2,)]
+        assert (failed_extractions() or 0) - (before or 0) == 1
         assert httpx.delete(f"{url}/api/v1/admin/faults").status_code == 204
+        assert set(httpx.get(f"{url}/api/v1/admin/faults").json().values()) == {None}
         assert httpx.post(f"{url}/api/v1/knowledge/extract", json=extract[1]).status_code == 200
     failures = "SELECT count(*) FROM knowledge_extraction_runs WHERE status = 'failed' AND error_message LIKE 'Injected fault%'"
     assert count(rows, failures) == 1
