@@ -19,6 +19,7 @@ class Latency:
     operation: str
     requests: int
     failed: int
+    injected: int
     p50: float
     p95: float
     p99: float
@@ -68,10 +69,12 @@ class TrafficReport:
 
     def table(self) -> Table:
         """Latency by operation, in milliseconds."""
-        table = Table("operation", "requests", "failed", "p50 ms", "p95 ms", "p99 ms", "slowest ms")
+        table = Table("operation", "requests", "failed", "on purpose", "p50 ms", "p95 ms", "p99 ms", "slowest ms")
         for one in self.latencies:
             numbers = [f"{value:,.0f}" for value in (one.p50, one.p95, one.p99, one.slowest)]
-            table.add_row(one.operation.replace("_", " "), f"{one.requests:,}", str(one.failed), *numbers)
+            table.add_row(
+                one.operation.replace("_", " "), f"{one.requests:,}", str(one.failed), str(one.injected), *numbers
+            )
         return table
 
 
@@ -81,9 +84,9 @@ def report_of(measured: Measurements, seconds: float, acknowledged: int, verifie
     return TrafficReport(
         seconds=seconds,
         requests=measured.requests,
-        failed=_ended(measured, "failed"),
-        refused=_ended(measured, "refused"),
-        injected=_ended(measured, "injected"),
+        failed=_ended(measured, None, "failed"),
+        refused=_ended(measured, None, "refused"),
+        injected=_ended(measured, None, "injected"),
         acknowledged_writes=acknowledged,
         latencies=tuple(_latency(measured, operation) for operation in operations),
         stalls=tuple(measured.stalls(STALL_SECONDS)),
@@ -93,14 +96,14 @@ def report_of(measured: Measurements, seconds: float, acknowledged: int, verifie
     )
 
 
-def _ended(measured: Measurements, how: str) -> int:
-    return sum(count for (_, status), count in measured.statuses.items() if status == how)
+def _ended(measured: Measurements, operation: str | None, how: str) -> int:
+    """How many ended so, of one operation or of all."""
+    statuses = measured.statuses.items()
+    return sum(count for (name, status), count in statuses if status == how and operation in (None, name))
 
 
 def _latency(measured: Measurements, operation: str | None) -> Latency:
     times = measured.milliseconds(operation)
-    failed = sum(
-        count for (name, status), count in measured.statuses.items() if status == "failed" and operation in (None, name)
-    )
+    failed, injected = _ended(measured, operation, "failed"), _ended(measured, operation, "injected")
     shares = [percentile(times, share) for share in (0.5, 0.95, 0.99, 1.0)]
-    return Latency(operation or "all", len(times), failed, *shares)
+    return Latency(operation or "all", len(times), failed, injected, *shares)

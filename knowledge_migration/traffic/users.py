@@ -18,8 +18,8 @@ WORDS = ("a", "live", "application", "keeps", "its", "data", "while", "its", "sc
 PROBES = "probe-"
 """How topics begin that the migration's own probe writes and takes back a moment later."""
 
-INJECTED = '"Injected fault"'
-"""The title of the problem that a fault on purpose is answered with."""
+INJECTED = "Injected fault"
+"""How the detail of the problem begins that a fault on purpose is answered with."""
 
 WEIGHTS = {
     "list_topics": 12,
@@ -105,7 +105,7 @@ class Users:
             raise FailedError(f"{method} {path}: {type(error).__name__} {error}") from error
         if answer.status_code == 429:
             raise RefusedError(float(answer.headers.get("Retry-After", "1")))
-        if answer.status_code == 500 and INJECTED in answer.text:
+        if answer.status_code == 500 and _detail(answer).startswith(INJECTED):
             raise InjectedError
         if answer.status_code not in expected:
             raise FailedError(f"{method} {path}: {answer.status_code} {answer.text[:300]}")
@@ -194,3 +194,12 @@ class Users:
 
     def _text(self) -> str:
         return " ".join(self.random.choices(WORDS, k=12))
+
+
+def _detail(answer: httpx.Response) -> str:
+    """What a problem document says; nothing where the answer is none."""
+    try:
+        problem = answer.json()
+    except ValueError:
+        return ""
+    return str(problem.get("detail", "")) if isinstance(problem, dict) else ""

@@ -84,13 +84,12 @@ def _extractions(connection: Connection, journal: Journal) -> Iterator[Lost]:
     proposed = [one for one in journal.extractions if one.mode != "direct"]
     if not proposed:
         return
-    runs = _present(connection, "traffic/runs", [UUID(str(one.run_id)) for one in proposed])
-    topic_proposals = _present(connection, "traffic/topic_proposals", _uuids(proposed, "topic_proposal_ids"))
-    atom_proposals = _present(connection, "traffic/atom_proposals", _uuids(proposed, "atom_proposal_ids"))
-    archived = _present(connection, "traffic/archived", [UUID(str(one.run_id)) for one in proposed])
+    run_ids = [UUID(str(one.run_id)) for one in proposed]
+    archived = _present(connection, "traffic/archived", run_ids)
+    runs = archived | _present(connection, "traffic/runs", run_ids)
+    topic_proposals = archived | _present(connection, "traffic/topic_proposals", _uuids(proposed, "topic_proposal_ids"))
+    atom_proposals = archived | _present(connection, "traffic/atom_proposals", _uuids(proposed, "atom_proposal_ids"))
     for one in proposed:
-        if UUID(str(one.run_id)) in archived:
-            continue
         missing_parts = [
             *(["its run"] if UUID(str(one.run_id)) not in runs else []),
             *(f"topic proposal {key}" for key in one.topic_proposal_ids if UUID(key) not in topic_proposals),
