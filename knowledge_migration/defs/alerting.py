@@ -6,7 +6,9 @@ once may tell a thing twice. A sensor that is switched on tells what happens fro
 """
 
 import json
+import time
 from collections.abc import Collection, Sequence
+from contextlib import AbstractContextManager
 from datetime import timedelta
 
 import dagster as dg
@@ -38,6 +40,11 @@ def _tell(migration: Migration, title: str, body: str, kind: Kind) -> tuple[bool
     if migration.alerts.reached_nobody(failures):
         return False, f" Nobody was reached ({words})."
     return True, f" Not reached: {words}."
+
+
+def _looking(migration: Migration) -> AbstractContextManager[Connection]:
+    """A session whose statements end well before a tick does."""
+    return migration.database.connect("alerts", settings={"statement_timeout": "20000"})
 
 
 @dg.run_failure_sensor(name="alert_on_failed_runs", default_status=RUNNING)
@@ -73,7 +80,7 @@ def alert_on_failed_checks(context: dg.SensorEvaluationContext, migration: Migra
     if told is None:
         newest = _evaluations(context.instance, limit=1)
         return dg.SensorResult(skip_reason=FROM_NOW_ON, cursor=Told(newest[0].storage_id if newest else 0).cursor)
-    settled = _settled_evaluation(context.instance, migration.now().timestamp(), told.after)
+    settled = _settled_evaluation(context.instance, told.after)
     records = _evaluations(context.instance, limit=EVALUATIONS_AT_ONCE, after=told.after, ascending=True)
     ours = context.repository_def.asset_graph.asset_check_keys if context.repository_def else set()
     failed = [words for one in records if one.storage_id not in told.beyond and (words := _failed(one, ours))]
@@ -100,8 +107,8 @@ def _evaluations(
     return instance.event_log_storage.get_event_records(wanted, limit=limit, ascending=ascending)
 
 
-def _settled_evaluation(instance: dg.DagsterInstance, now: float, after: int) -> int:
-    before = now - EVALUATION_SETTLES_SECONDS
+def _settled_evaluation(instance: dg.DagsterInstance, after: int) -> int:
+    before = time.time() - EVALUATION_SETTLES_SECONDS  # events have the time of the process that made them
     settled = _evaluations(instance, limit=1, after=after, before_timestamp=before)
     return settled[0].storage_id if settled else after
 
@@ -127,7 +134,7 @@ def alert_on_decisions(context: dg.SensorEvaluationContext, migration: Migration
         return dg.SensorResult(skip_reason=UNCONFIGURED)
     told = Told.read(context.cursor)
     try:
-        with migration.database.connect("alerts") as connection:
+        with _looking(migration) as connection:
             if told is None:
                 newest = connection.execute(text_of("reports/audit_last_id")).fetchone()
                 assert newest is not None  # an aggregate
@@ -162,9 +169,9 @@ def alert_on_failure_rate(context: dg.SensorEvaluationContext, migration: Migrat
     """Tells when more than 1 % of the extractions of the last hour failed, at most once an hour while it lasts."""
     if not migration.alerts.configured:
         return dg.SensorResult(skip_reason=UNCONFIGURED)
-    now = migration.now()
     try:
-        with migration.database.connect("alerts") as connection:
+        now = migration.now()
+        with _looking(migration) as connection:
             since = {"since": now - FAILURE_RATE_WINDOW}
             row = connection.execute(text_of("metrics/extraction_failures"), since).fetchone()
     except (MigrationError, psycopg.Error) as error:

@@ -271,3 +271,28 @@ def test_what_reached_nobody_is_told_again_and_what_reached_somebody_is_not(
             assert tick(instance, name, found.cursor).cursor == found.cursor
     assert titles(got) == ["A check failed", "Rollback instant", "Extractions fail"]
     assert len(tried) == 12  # each of six alerts twice
+
+
+def test_without_the_database_failed_checks_are_told_and_the_others_say_so(
+    expanded: Database, hook: list[dict[str, Any]], instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cursors = {name: tick(instance, name).cursor for name in ("alert_on_failed_checks", "alert_on_decisions")}
+    monkeypatch.setenv("KNOWLEDGE_MIGRATION_DATABASE_URL", "postgresql://nobody@127.0.0.1:9/nothing")
+    current_settings.cache_clear()
+    evaluated(instance, "the database is away", passed=False)
+    tick(instance, "alert_on_failed_checks", cursors["alert_on_failed_checks"])
+    assert titles(hook) == ["A check failed"]
+    found = tick(instance, "alert_on_decisions", cursors["alert_on_decisions"])
+    assert "The audit log cannot be read" in found.skip_message
+    assert found.cursor == cursors["alert_on_decisions"]
+    assert "The extractions cannot be counted" in tick(instance, "alert_on_failure_rate").skip_message
+
+
+def test_before_phase_1_the_sensors_say_so(
+    database: Database, hook: list[dict[str, Any]], instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KNOWLEDGE_MIGRATION_DATABASE_URL", database.url)
+    current_settings.cache_clear()
+    assert "The audit log cannot be read" in tick(instance, "alert_on_decisions").skip_message
+    assert "The extractions cannot be counted" in tick(instance, "alert_on_failure_rate").skip_message
+    assert hook == []
