@@ -49,7 +49,7 @@ write is a large part of an extraction: twice as slow is little there. Nobody re
 ADMINS_SHARE = 2
 FAULT = {"mode": "proposal", "share": 0.2, "seconds": 20.0}
 TICK_SECONDS = 1.0
-PATIENCE_SECONDS = 180.0
+PATIENCE_SECONDS = 600.0
 STEADY_TICKS = 3
 
 
