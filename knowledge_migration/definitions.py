@@ -26,7 +26,7 @@ PHASES = (preparation, rehearsal, schema, dual_write, backfill, cutover, cleanup
 def build_defs(overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
     """The definitions of production; `overrides` replaces resources, for tests."""
     return dg.Definitions(
-        assets=[asset for phase in PHASES for asset in phase.ASSETS],
+        assets=[asset for phase in (*PHASES, operations) for asset in phase.ASSETS],
         asset_checks=[check for phase in (*PHASES, operations) for check in phase.CHECKS],
         jobs=[
             preparation.job,
@@ -42,7 +42,7 @@ def build_defs(overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
             *operations.JOBS,
         ],
         sensors=[*sensors.SENSORS, *alerting.SENSORS],
-        schedules=[rehearsal.weekly_drill],
+        schedules=[rehearsal.weekly_drill, *operations.SCHEDULES],
         resources={"migration": Migration(), **(overrides or {})},
         # the heavy work is SQL in the server; a process per step would cost 2-3 s each and gain nothing
         executor=dg.in_process_executor,

@@ -261,6 +261,19 @@ class Settings(BaseSettings):
         default=10.0, gt=0, description="A row without its proposal for this long was left so by an old writer."
     )
 
+    # --- validation at any time (strategy §9) -------------------------------------------------------------------
+    verification_whole_days: float = Field(
+        default=7.0,
+        ge=0,
+        description="Value verification compares all again if it last did longer ago; else what was written since.",
+    )
+    verification_settle_seconds: float = Field(
+        default=5.0, ge=0, le=600, description="A value that differs is read again after this long before it counts."
+    )
+    verification_max_age_hours: float = Field(
+        default=36.0, gt=0, description="A value verification older than this no longer counts as one."
+    )
+
     # --- phase 5 (strategy §11.3) -------------------------------------------------------------------------------
     cleanup_stable_days: float = Field(
         default=14.0, ge=0, description="Days of stable full cutover before the old paths may be retired."

@@ -186,15 +186,16 @@ def _records(instance: dg.DagsterInstance) -> Iterator[CheckRecord]:
 ASSETS = [cutover_gates, cutover_stage]
 CHECKS: list[dg.AssetChecksDefinition] = []
 
+INTEGRITY = dg.AssetSelection.checks(
+    backfill.integrity_checks,
+    dual_write.dual_write_checks,
+    dual_write.every_live_writer_dual_writes,
+    schema.schema_matches_the_declaration,
+)
+
 job = dg.define_asset_job(
     JOB,
-    selection=dg.AssetSelection.assets(cutover_gates, cutover_stage)
-    | dg.AssetSelection.checks(
-        backfill.integrity_checks,
-        dual_write.dual_write_checks,
-        dual_write.every_live_writer_dual_writes,
-        schema.schema_matches_the_declaration,
-    ),
+    selection=dg.AssetSelection.assets(cutover_gates, cutover_stage) | INTEGRITY,
     description=(
         "Integrity checks and gates again, then the promotion to the chosen stage; refused with what is missing. "
         "Undo, in seconds: rollback_instant."

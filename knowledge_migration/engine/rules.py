@@ -11,10 +11,9 @@ from typing import Literal
 
 from psycopg import sql
 
-from knowledge_migration.engine.backfill.batch import proposal_columns, taken_columns
+from knowledge_migration.engine import value_comparison
 from knowledge_migration.engine.database import Connection
 from knowledge_migration.engine.entities import ENTITIES, Entity
-from knowledge_migration.engine.errors import VerificationError
 from knowledge_migration.engine.outcome import CheckOutcome
 from knowledge_migration.engine.statements import statement
 
@@ -36,7 +35,7 @@ class Rule:
     @property
     def query(self) -> sql.Composed:
         """The rule's statement."""
-        names = _names(self.entity) if self.entity else {}
+        names = value_comparison.names(self.entity) if self.entity else {}
         return statement(f"checks/{self.file}", **names)
 
 
@@ -168,7 +167,9 @@ def evaluate(
     """
     started = clock()
     parameters = _parameters(connection, rule)
-    numbers = _comparison_extent(connection, rule.entity, parameters) if rule.compares_values and rule.entity else {}
+    numbers = (
+        value_comparison.extent(connection, rule.entity, parameters) if rule.compares_values and rule.entity else {}
+    )
     count, rows = count_and_sample(connection, rule.query, parameters, sample)
     _refuse_what_cannot_be_told(rule, parameters, count, rows)
     numbers["seconds"] = round(clock() - started, 3)
@@ -199,64 +200,13 @@ def count_and_sample(
 def _parameters(connection: Connection, rule: Rule) -> dict[str, object]:
     if not rule.entity:
         return {}
-    parameters: dict[str, object] = {"entity": rule.entity.name}
-    if rule.compares_values:
-        kept = statement("checks/row_versions_kept", **_tables(rule.entity))
-        row = connection.execute(kept, parameters).fetchone()
-        parameters["versions_kept"] = row is not None and row["kept"]
-    return parameters
-
-
-def _tables(entity: Entity) -> dict[str, str]:
-    return {"table": f"public.{entity.table}", "proposals": f"public.{entity.proposals}"}
-
-
-def _names(entity: Entity) -> dict[str, str | sql.Composable]:
-    compared = [
-        (name, value)
-        for name, value in proposal_columns(entity)
-        if name in entity.copied or (name == "confidence" and entity.has_confidence)
-    ]
-    differs = [
-        sql.SQL("proposal.{} IS DISTINCT FROM {}").format(sql.Identifier(name), value) for name, value in compared
-    ]
-    return {
-        **_tables(entity),
-        "table_name": sql.Literal(entity.table),
-        "taken": taken_columns(entity),
-        "judged": statement("checks/judged_by_version"),
-        "label": entity.label,
-        "similar": f"similar_{entity.name}_id",
-        "differs": sql.SQL(" OR ").join(differs),
-        "differing": sql.SQL(", ").join(
-            sql.SQL("CASE WHEN {} THEN {} END").format(differ, sql.Literal(name))
-            for differ, (name, _) in zip(differs, compared, strict=True)
-        ),
-    }
-
-
-def _comparison_extent(connection: Connection, entity: Entity, parameters: dict[str, object]) -> dict[str, object]:
-    judged = statement("checks/judged_by_version")
-    query = statement("checks/value_comparison_extent", judged=judged, **_tables(entity))
-    extent = connection.execute(query, parameters).fetchone()
-    assert extent is not None
-    if extent["written_since_unstamped"] and not extent["compared"]:
-        raise VerificationError(
-            f"None of the {extent['linked']} linked rows of {entity.table} can be compared with its proposal: somebody has "
-            f"written all of them since, {extent['written_since_unstamped']} without a new updated_at. Roll the backfill "
-            "back and run it again: each proposal is then made of the row as it is."
-        )
-    return {**extent, "versions_kept": parameters["versions_kept"]}
+    return (
+        value_comparison.parameters(connection, rule.entity) if rule.compares_values else {"entity": rule.entity.name}
+    )
 
 
 def _refuse_what_cannot_be_told(
     rule: Rule, parameters: dict[str, object], count: int, rows: tuple[dict[str, object], ...]
 ) -> None:
-    if rule.compares_values and rule.entity and count and not parameters["versions_kept"]:
-        first = ", ".join(str(row["id"]) for row in rows)
-        raise VerificationError(
-            f"{count} rows of {rule.entity.table} differ from their proposal without a new updated_at (first: {first}), "
-            "and whether a user edited them or the copy was wrong cannot be told: the database was restored from a dump, "
-            "which loses the mark of the transaction that wrote a row. Ask this of the database that was migrated, or "
-            "roll the backfill back and run it again."
-        )
+    if rule.compares_values and rule.entity:
+        value_comparison.refuse_what_cannot_be_told(rule.entity, parameters, count, [row["id"] for row in rows])

@@ -1,0 +1,2 @@
+-- Every row of the table.
+{table} AS source
