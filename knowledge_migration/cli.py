@@ -14,6 +14,7 @@ from rich.text import Text
 from knowledge_migration.commands import (
     alerts,
     cleanup,
+    criteria,
     cutover,
     flags,
     recovery,
@@ -40,6 +41,7 @@ app.add_typer(backfill_app, name="backfill")
 app.add_typer(quarantine_app, name="quarantine")
 app.add_typer(rollback.app, name="rollback")
 app.add_typer(cutover.app, name="cutover")
+app.add_typer(criteria.app, name="criteria")
 app.add_typer(alerts.app, name="alerts")
 app.add_typer(cleanup.app, name="cleanup")
 app.add_typer(recovery.app, name="recover")

@@ -9,6 +9,7 @@ from knowledge_migration.defs import (
     alerting,
     backfill,
     cleanup,
+    criteria,
     cutover,
     dual_write,
     operations,
@@ -21,13 +22,14 @@ from knowledge_migration.defs import (
 from knowledge_migration.defs.resources import Migration
 
 PHASES = (preparation, rehearsal, schema, dual_write, backfill, cutover, cleanup)
+BESIDE = (operations, criteria)
 
 
 def build_defs(overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
     """The definitions of production; `overrides` replaces resources, for tests."""
     return dg.Definitions(
-        assets=[asset for phase in (*PHASES, operations) for asset in phase.ASSETS],
-        asset_checks=[check for phase in (*PHASES, operations) for check in phase.CHECKS],
+        assets=[asset for phase in (*PHASES, *BESIDE) for asset in phase.ASSETS],
+        asset_checks=[check for phase in (*PHASES, *BESIDE) for check in phase.CHECKS],
         jobs=[
             preparation.job,
             schema.job,
@@ -37,6 +39,7 @@ def build_defs(overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
             backfill.completion_job,
             cutover.job,
             cleanup.job,
+            criteria.job,
             rehearsal.drill_job,
             *rollbacks.JOBS,
             *operations.JOBS,

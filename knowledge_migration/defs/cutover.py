@@ -1,17 +1,17 @@
 """Phase 4, cutover (strategy §6): the gates of a stage, the stage itself, and the job that proves before it promotes."""
 
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import dagster as dg
 
 from knowledge_migration.defs import backfill, dual_write, reporting, schema
+from knowledge_migration.defs.recorded_checks import recorded_checks
 from knowledge_migration.defs.resources import Migration
 from knowledge_migration.engine import plots, rules
 from knowledge_migration.engine.cutover.evaluation import Evaluation, evaluate, history, needed_for
 from knowledge_migration.engine.cutover.position import position
 from knowledge_migration.engine.cutover.promotion import promote
-from knowledge_migration.engine.cutover.readiness import CheckRecord, Readiness, readiness
+from knowledge_migration.engine.cutover.readiness import Readiness, readiness
 from knowledge_migration.engine.dual_write import consistency
 from knowledge_migration.knowledge.stages import STAGES, Stage
 from knowledge_migration.thresholds import GATES
@@ -158,29 +158,11 @@ def stage_readiness(
         migration.database,
         migration.cutover_rules,
         stage,
-        list(_records(instance)),
+        list(recorded_checks(instance, INTEGRITY_CHECKS)),
         now=migration.now(),
         ages_matter=ages_matter,
         dagster_run_id=dagster_run_id,
     )
-
-
-def _records(instance: dg.DagsterInstance) -> Iterator[CheckRecord]:
-    """The latest evaluation of each integrity check; one that was planned or broke off has not succeeded."""
-    found = instance.event_log_storage.get_latest_asset_check_execution_by_key(INTEGRITY_CHECKS)
-    for key in INTEGRITY_CHECKS:
-        record = found.get(key)
-        if record is None:
-            yield CheckRecord(key.name, False, None)
-            continue
-        at = datetime.fromtimestamp(record.create_timestamp, tz=UTC)
-        evaluation = record.evaluation
-        yield CheckRecord(
-            key.name,
-            succeeded=record.status.value == "SUCCEEDED",
-            at=at,
-            words=(evaluation.description or "") if evaluation else f"Its last execution is {record.status.value}.",
-        )
 
 
 ASSETS = [cutover_gates, cutover_stage]

@@ -9,6 +9,7 @@ import dagster as dg
 
 from knowledge_migration.engine.alerts import Alerts
 from knowledge_migration.engine.backfill.control import Limits
+from knowledge_migration.engine.criteria.facts import CriteriaRules
 from knowledge_migration.engine.cutover.guard import GuardRules
 from knowledge_migration.engine.cutover.readiness import CutoverRules
 from knowledge_migration.engine.database import Database
@@ -237,6 +238,15 @@ def cutover_rules(settings: Settings) -> CutoverRules:
         rollback_window_hours=settings.cutover_rollback_window_hours,
         live_seconds=settings.writer_live_seconds,
         direct_threshold=settings.knowledge_direct_threshold,
+    )
+
+
+def criteria_rules(settings: Settings) -> CriteriaRules:
+    """The limits of the success criteria."""
+    return CriteriaRules(
+        gates=settings.gates,
+        direct_threshold=settings.knowledge_direct_threshold,
+        drill_max_age_days=settings.drill_max_age_days,
     )
 
 

@@ -18,6 +18,7 @@ ROW_HEIGHT = 22
 
 EFFECT_COLOURS = {"blocks": "#B91C1C", "quarantines": "#D97706", "accepted": "#64748B"}
 VERDICT_COLOURS = {"pass": "#0F766E", "inconclusive": "#D97706", "fail": "#B91C1C"}
+CRITERION_COLOURS = {"holds": "#0F766E", "for a person": "#2563EB", "not shown": "#D97706", "fails": "#B91C1C"}
 MEASURE_COLOURS = {"median": "#0F766E", "p95": "#2563EB", "p99": "#D97706", "max": "#B91C1C"}
 
 _ONE_TWO_FIVE = [float(f"{digit}e{power}") for power in range(-3, 5) for digit in (1, 2, 5)]
@@ -123,6 +124,32 @@ def ways_back(rows: "Sequence[Mapping[str, Any]]") -> bytes:
     )
     ticks = base.mark_tick(color=MEASURE_COLOURS["max"], thickness=3).encode(x=alt.X("target_seconds:Q", scale=scale))
     return _png(alt.layer(bars, ticks), "Ways back on a clone", len(frame))
+
+
+def verdicts_by_section(rows: "Sequence[Mapping[str, Any]]") -> bytes:
+    """How many criteria of each section hold, wait for a person, are not shown, or fail; rows of `Judged.as_row`."""
+    import altair as alt
+    import pandas as pd
+
+    counted = pd.DataFrame(rows).groupby(["section", "verdict"], sort=False).size().reset_index(name="count")
+    verdicts = list(CRITERION_COLOURS)
+    order = list(dict.fromkeys(row["section"] for row in rows))
+    chart = (
+        alt.Chart(counted.assign(place=counted["verdict"].map(verdicts.index)))
+        .mark_bar()
+        .encode(
+            y=alt.Y("section:N", title=None, sort=order, axis=alt.Axis(labelLimit=340, ticks=False)),
+            x=alt.X("count:Q", title="criteria", axis=alt.Axis(format="d", tickMinStep=1)),
+            order="place:Q",
+            color=alt.Color(
+                "verdict:N",
+                title=None,
+                scale=alt.Scale(domain=verdicts, range=list(CRITERION_COLOURS.values())),
+                legend=alt.Legend(orient="top"),
+            ),
+        )
+    )
+    return _png(chart, "The strategy's checklists, as things stand", len(order))
 
 
 def _by_effect(rows: "pd.DataFrame") -> list[str]:
