@@ -22,6 +22,7 @@ from knowledge_migration.commands import (
     restore,
     rollback,
     service,
+    status,
     traffic,
 )
 from knowledge_migration.commands.installation import console, dagster_project, installation, project_directory
@@ -53,6 +54,7 @@ rollback.app.command("full")(restore.rollback_full_command)
 app.command("restore")(restore.restore_command)
 app.command("rehearse")(rehearsal.rehearse)
 app.command("drill")(rehearsal.drill)
+app.command("status")(status.status)
 app.command("serve")(service.serve)
 app.command("traffic")(traffic.traffic)
 

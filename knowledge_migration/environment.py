@@ -101,6 +101,15 @@ def dagster_storage_url(settings: Settings) -> str:
     return make_url(url).set(drivername="postgresql+psycopg2").render_as_string(hide_password=False)
 
 
+def running_dagster_storage(settings: Settings) -> Database | None:
+    """Where Dagster keeps its tables, without starting a server for it; None where none runs."""
+    named = settings.knowledge_migration_dagster_url
+    if named:
+        return Database(named.get_secret_value())
+    server = embedded_server.running(settings.home / EMBEDDED_SERVER_DIRECTORY)
+    return server.sibling(DAGSTER_DATABASE) if server else None
+
+
 def process_variables(settings: Settings, project: Path) -> dict[str, str]:
     """The environment variables that Dagster's processes need: where its instance and its storage are."""
     files = settings.home / "dagster"

@@ -1,10 +1,14 @@
 """`knowledge-migration rehearse` and `drill`: the whole path and every way back on a clone; needs no Dagster."""
 
+from typing import TYPE_CHECKING
+
 from rich.table import Table
 
 from knowledge_migration.commands.installation import console, installation
 from knowledge_migration.engine.errors import VerificationError
-from knowledge_migration.engine.rehearsal.drill import Drill
+
+if TYPE_CHECKING:
+    from knowledge_migration.engine.rehearsal.drill import Drill
 
 
 def drill() -> None:
@@ -58,7 +62,7 @@ def rehearse() -> None:
     _show(done.drill)
 
 
-def _show(done: Drill) -> None:
+def _show(done: "Drill") -> None:
     table = Table("way back", "seconds", "may take", "rows", "legacy tables")
     for path in done.paths:
         equal = "equal" if not path.differences else "; ".join(path.differences)

@@ -75,18 +75,34 @@ def start(directory: Path, *, version: int = 18, cleanup: CleanupMode = "stop") 
 
 def stop(directory: Path) -> bool:
     """Stops the server of `directory` and waits for it; False when none runs there."""
-    if not (directory / "postmaster.pid").exists():
+    server = _process(directory)
+    if server is None:
         return False
-    pid = int((directory / "postmaster.pid").read_text().split()[0])
     try:
-        server = psutil.Process(pid)
-        if "postgres" not in server.name():
-            return False
         server.send_signal(signal.SIGINT)
         server.wait(timeout=STOP_SECONDS)
     except psutil.NoSuchProcess:
         return False
     return True
+
+
+def running(directory: Path) -> Database | None:
+    """The maintenance database of the server of `directory` if it runs, found without starting or joining it."""
+    if _process(directory) is None:
+        return None
+    _, _, _, port, socket, *_ = (directory / "postmaster.pid").read_text().splitlines()
+    url = URL.create("postgresql", "postgres", database="postgres", query={"host": socket, "port": port})
+    return Database(url.render_as_string())
+
+
+def _process(directory: Path) -> psutil.Process | None:
+    if not (directory / "postmaster.pid").exists():
+        return None
+    try:
+        server = psutil.Process(int((directory / "postmaster.pid").read_text().split()[0]))
+        return server if "postgres" in server.name() else None
+    except psutil.NoSuchProcess:
+        return None
 
 
 def restart(server: EmbeddedServer, *, mode: Literal["fast", "immediate"]) -> None:

@@ -40,11 +40,13 @@ def status(
 
     `no_live_writers` is the operator's word that phase 2 has nobody to wait for, `unrehearsed` that no rehearsal is needed.
     """
-    schema = _schema(connection)
+    schema = schema_done(connection)
     needed_age = None if schema else backup_max_age_hours
-    dual_write = "left out: KNOWLEDGE_MIGRATION_NO_LIVE_WRITERS is set" if no_live_writers else _dual_write(database)
+    dual_write = (
+        "left out: KNOWLEDGE_MIGRATION_NO_LIVE_WRITERS is set" if no_live_writers else dual_write_done(database)
+    )
     return Status(
-        _preparation(connection, needed_age, with_rehearsal=not schema and not unrehearsed),
+        preparation_done(connection, needed_age, with_rehearsal=not schema and not unrehearsed),
         schema,
         dual_write,
         _backfill(connection),
@@ -60,7 +62,8 @@ def _cutover(database: Database) -> str | None:
     return f"full cutover since {standing.since:%Y-%m-%d %H:%M} UTC" if standing.state == "full_cutover" else None
 
 
-def _dual_write(database: Database) -> str | None:
+def dual_write_done(database: Database) -> str | None:
+    """When dual write was proven, if it stands."""
     try:
         fence = proven_fence(database)
     except PreconditionError:
@@ -68,7 +71,7 @@ def _dual_write(database: Database) -> str | None:
     return f"dual write proven at {fence.proven_at:%Y-%m-%d %H:%M} UTC"
 
 
-def _preparation(connection: Connection, backup_max_age_hours: float | None, *, with_rehearsal: bool) -> str | None:
+def preparation_done(connection: Connection, backup_max_age_hours: float | None, *, with_rehearsal: bool) -> str | None:
     """Done when all evidence is there and none forbids to go on; before the schema phase the backup must be fresh too."""
     kinds = (*PREPARATION_EVIDENCE, *(["staging_rehearsal"] if with_rehearsal else []))
     found = {kind: evidence.latest(connection, kind) for kind in kinds}
@@ -81,7 +84,8 @@ def _preparation(connection: Connection, backup_max_age_hours: float | None, *, 
     return f"fingerprint, verified backup, data quality and baseline of {oldest:%Y-%m-%d %H:%M} UTC"
 
 
-def _schema(connection: Connection) -> str | None:
+def schema_done(connection: Connection) -> str | None:
+    """The revision, if it is the last."""
     revision = current_revision(connection)
     return f"schema at revision {revision}" if revision == TARGET_REVISION else None
 

@@ -2,20 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
 from knowledge_migration.engine import evidence, rules
 from knowledge_migration.engine.cutover.gates import Gate
 from knowledge_migration.engine.cutover.readiness import CheckRecord
+from knowledge_migration.engine.cutover.verdicts import LastVerdict, last_verdicts
 from knowledge_migration.engine.database import Connection, Database
 from knowledge_migration.engine.dual_write.probe import ServiceAddress
 from knowledge_migration.engine.errors import PreconditionError
 from knowledge_migration.engine.outcome import CheckOutcome
 from knowledge_migration.engine.statements import text_of
-from knowledge_migration.knowledge.stages import STAGES
-
-STATES = ("dual_write", *STAGES)
 
 
 @dataclass(frozen=True)
@@ -25,18 +22,6 @@ class CriteriaRules:
     gates: tuple[Gate, ...]
     direct_threshold: float
     drill_max_age_days: float
-
-
-@dataclass(frozen=True)
-class LatestGate:
-    """The last verdict of a gate while users' extractions could be proposals."""
-
-    metric: str
-    at: datetime
-    stage: str
-    verdict: str
-    value: float | None
-    sample_size: int
 
 
 @dataclass
@@ -68,9 +53,9 @@ class Facts:
             raise PreconditionError(f"The check {name} has not been run yet, as far as this Dagster instance knows.")
         return found
 
-    def gate(self, metric: str) -> LatestGate:
+    def gate(self, metric: str) -> LastVerdict:
         """The last verdict of a gate; raises `PreconditionError` when it was never judged."""
-        found = latest_gates(self.connection, [metric])
+        found = last_verdicts(self.connection, [metric])
         if not found:
             raise PreconditionError(f"The gate {metric} has not been judged yet: materialize cutover_gates.")
         return found[0]
@@ -80,12 +65,3 @@ class Facts:
         row = self.connection.execute(text_of(f"criteria/{name}"), parameters).fetchone()
         assert row is not None  # aggregates
         return row
-
-
-def latest_gates(connection: Connection, metrics: list[str]) -> list[LatestGate]:
-    """The last verdict of each of these metrics, from dual write on; those never judged are missing."""
-    rows = connection.execute(text_of("criteria/latest_gates"), {"metrics": metrics, "states": list(STATES)}).fetchall()
-    return [
-        LatestGate(row["metric"], row["at"], row["stage"], row["verdict"], row["value"], row["sample_size"] or 0)
-        for row in rows
-    ]

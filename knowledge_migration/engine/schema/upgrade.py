@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import psycopg
-from alembic import command
-from alembic.config import Config
 
 from knowledge_migration.engine.database import Connection, Database
 from knowledge_migration.engine.errors import MigrationError, PreconditionError
@@ -202,6 +200,10 @@ def _drop_own_schema(connection: Connection) -> None:
 def _alembic(
     database: Database, run_revision: Callable[[str, Direction], None], direction: Direction, to: str | None
 ) -> None:
+    # most processes only ask for the revision
+    from alembic import command
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", "knowledge_migration.engine.schema:revisions")
     config.set_main_option("path_separator", "os")
