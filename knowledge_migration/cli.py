@@ -19,6 +19,7 @@ from knowledge_migration.commands import (
     flags,
     recovery,
     rehearsal,
+    report,
     restore,
     rollback,
     service,
@@ -46,7 +47,8 @@ app.add_typer(criteria.app, name="criteria")
 app.add_typer(alerts.app, name="alerts")
 app.add_typer(cleanup.app, name="cleanup")
 app.add_typer(recovery.app, name="recover")
-backfill_app.command("status")(recovery.backfill_status)
+backfill_app.command("report")(report.report)
+app.command("status")(recovery.backfill_status)
 app.add_typer(flags.app, name="flags")
 app.add_typer(service.proposals_app, name="proposals")
 app.add_typer(service.dual_write_app, name="dual-write")
@@ -54,6 +56,7 @@ rollback.app.command("full")(restore.rollback_full_command)
 app.command("restore")(restore.restore_command)
 app.command("rehearse")(rehearsal.rehearse)
 app.command("drill")(rehearsal.drill)
+app.command("report")(report.report)
 app.command("status")(status.status)
 app.command("serve")(service.serve)
 app.command("traffic")(traffic.traffic)

@@ -152,6 +152,23 @@ def verdicts_by_section(rows: "Sequence[Mapping[str, Any]]") -> bytes:
     return _png(chart, "The strategy's checklists, as things stand", len(order))
 
 
+def backfill_speed(frame: "pd.DataFrame") -> bytes:
+    """Rows linked per table over the time of the backfill, each point some of its batches; the rows of `backfill_speed.sql`."""
+    import altair as alt
+
+    rows = frame.assign(total=frame.groupby("entity")["linked"].cumsum(), table=frame["entity"] + "s")
+    chart = (
+        alt.Chart(rows)
+        .mark_line(point=True)
+        .encode(
+            x=alt.X("at:T", title="when (UTC)", axis=alt.Axis(format="%H:%M:%S", labelOverlap=True)),
+            y=alt.Y("total:Q", title="rows linked", axis=alt.Axis(format=",d")),
+            color=alt.Color("table:N", title=None, legend=alt.Legend(orient="top")),
+        )
+    )
+    return _png(chart, "The backfill", 8)
+
+
 def _by_effect(rows: "pd.DataFrame") -> list[str]:
     """The labels: what blocks first, then by number."""
     order = rows.assign(rank=rows["effect"].map(list(EFFECT_COLOURS).index))

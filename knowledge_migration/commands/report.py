@@ -1,0 +1,47 @@
+"""`knowledge-migration report`: the migration report, one HTML file to attach to the change request."""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from knowledge_migration.commands.installation import console, installation
+from knowledge_migration.commands.status import overview_rules
+from knowledge_migration.environment import running_dagster_storage
+
+PLOTTED_DAYS = 30
+
+
+def report(
+    output: Annotated[Path, typer.Option("--output", "-o", help="The file to write; one that exists is replaced.")],
+) -> None:
+    """Write the migration report: checklists, inventory, timings, checks, gates, ways back, validation runs, audit trail.
+
+    Judges every criterion anew and reads the rest as it is recorded; changes nothing. The file opens without a network.
+
+    Example: knowledge-migration report --output report.html
+    """
+    from knowledge_migration.defs.resources import criteria_rules, service_address
+    from knowledge_migration.engine import audit
+    from knowledge_migration.engine.criteria.facts import Facts
+    from knowledge_migration.engine.overview.look import look
+    from knowledge_migration.engine.report.contents import check_records, gather
+    from knowledge_migration.engine.report.page import write
+
+    settings, env = installation()
+    storage = running_dagster_storage(settings)
+    with console.status("gathering"), env.database.connect("report", settings={"statement_timeout": "0"}) as connection:
+        overview = look(env.database, overview_rules(settings), storage)
+        facts = Facts(
+            database=env.database,
+            connection=connection,
+            rules=criteria_rules(settings),
+            checks=check_records(overview),
+            service=service_address(settings) if settings.knowledge_service_url else None,
+        )
+        since = overview.at - timedelta(days=PLOTTED_DAYS)
+        contents = gather(overview, facts, storage, written_by=audit.operator(), since=since)
+        write(contents, output)
+    told = ", ".join(f"{count} {verdict}" for verdict, count in contents.counts.items())
+    console.print(f"Written to {output}: {told}.", soft_wrap=True)
