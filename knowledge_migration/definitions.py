@@ -13,6 +13,7 @@ from knowledge_migration.defs import (
     cutover,
     dual_write,
     operations,
+    performance,
     preparation,
     rehearsal,
     rollbacks,
@@ -22,7 +23,7 @@ from knowledge_migration.defs import (
 from knowledge_migration.defs.resources import Migration
 
 PHASES = (preparation, rehearsal, schema, dual_write, backfill, cutover, cleanup)
-BESIDE = (operations, criteria)
+BESIDE = (operations, performance, criteria)
 
 
 def build_defs(overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
@@ -39,13 +40,12 @@ def build_defs(overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
             backfill.completion_job,
             cutover.job,
             cleanup.job,
-            criteria.job,
             rehearsal.drill_job,
             *rollbacks.JOBS,
-            *operations.JOBS,
+            *(job for part in BESIDE for job in part.JOBS),
         ],
         sensors=[*sensors.SENSORS, *alerting.SENSORS],
-        schedules=[rehearsal.weekly_drill, *operations.SCHEDULES],
+        schedules=[rehearsal.weekly_drill, *(schedule for part in BESIDE for schedule in part.SCHEDULES)],
         resources={"migration": Migration(), **(overrides or {})},
         # the heavy work is SQL in the server; a process per step would cost 2-3 s each and gain nothing
         executor=dg.in_process_executor,

@@ -25,6 +25,7 @@ from sqlalchemy.exc import ArgumentError
 
 from knowledge_migration.engine.cutover.gates import BreachAction, Gate
 from knowledge_migration.engine.errors import MigrationError
+from knowledge_migration.engine.performance.addresses import refuse_unusable
 from knowledge_migration.knowledge.stages import Stage
 from knowledge_migration.thresholds import BAKE_MINUTES, GATES
 
@@ -132,6 +133,22 @@ class Settings(BaseSettings):
     )
     baseline_samples: int = Field(
         default=200, ge=20, description="Timed executions of each endpoint query for the performance baseline."
+    )
+    baseline_urls: tuple[SecretStr, ...] = Field(
+        default=(),
+        description=(
+            "Pages and endpoints of the application that are timed in the baseline and after each phase, as a JSON list of "
+            "http(s) addresses; GET only."
+        ),
+    )
+    baseline_bearer_token: SecretStr | None = Field(
+        default=None, description="Bearer token that is sent to the hosts of BASELINE_URLS, and nowhere else."
+    )
+    performance_samples: int = Field(
+        default=100, ge=20, description="Timed executions of each list query when it is held against its limit."
+    )
+    performance_large_table_rows: int = Field(
+        default=100_000, ge=1, description="A table from this many rows on must not be read whole by a list query."
     )
     long_transaction_seconds: float = Field(
         default=300.0, gt=0, description="A transaction older than this fails preflight: schema changes would wait."
@@ -348,6 +365,13 @@ class Settings(BaseSettings):
         if url and migrated and _place(url) == _place(migrated):
             raise ValueError("is the database to migrate; Dagster's tables need a database of their own")
         return url
+
+    @field_validator("baseline_urls")
+    @classmethod
+    def _usable_pages(cls, urls: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        """Refuses what cannot be asked for, by its place: the address may hold a password."""
+        refuse_unusable([url.get_secret_value() for url in urls])
+        return urls
 
     @field_validator("cutover_gates")
     @classmethod

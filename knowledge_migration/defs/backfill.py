@@ -196,6 +196,6 @@ partition_jobs = [
 ]
 completion_job = dg.define_asset_job(
     "phase_3_completion",
-    selection=dg.AssetSelection.assets(backfill_completion),
-    description="The final sweep and every integrity rule. Undo: rollback_backfill.",
+    selection=dg.AssetSelection.assets(backfill_completion, "performance_comparison"),
+    description="The final sweep and every integrity rule; how fast it is afterwards. Undo: rollback_backfill.",
 )

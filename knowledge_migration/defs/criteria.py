@@ -98,11 +98,13 @@ def _result(section: str, judged: list[Judged]) -> dg.AssetCheckResult:
     )
 
 
-ASSETS = [success_criteria]
-CHECKS: list[dg.AssetChecksDefinition] = []
-
 job = dg.define_asset_job(
     "judge_criteria",
     selection=dg.AssetSelection.assets(success_criteria),
     description="Every checkbox of the strategy, judged as things stand now. Reads only.",
 )
+
+ASSETS = [success_criteria]
+CHECKS: list[dg.AssetChecksDefinition] = []
+JOBS = [job]
+SCHEDULES: list[dg.ScheduleDefinition] = []

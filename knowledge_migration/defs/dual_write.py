@@ -131,6 +131,6 @@ CHECKS = [dual_write_checks, every_live_writer_dual_writes, dual_write_is_not_sl
 
 job = dg.define_asset_job(
     "phase_2_dual_write",
-    selection=dg.AssetSelection.groups(GROUP),
-    description="Dual write on, proven, probed and checked. Undo: rollback_dual_write.",
+    selection=dg.AssetSelection.groups(GROUP) | dg.AssetSelection.assets("performance_comparison"),
+    description="Dual write on, proven, probed and checked; how fast it is then. Undo: rollback_dual_write.",
 )

@@ -195,24 +195,27 @@ def no_finding_blocks_the_backfill(migration: Migration) -> dg.AssetCheckResult:
 
 @dg.asset(group_name=GROUP, deps=[evidence_store], kinds={"postgres"})
 def performance_baseline(context: dg.AssetExecutionContext, migration: Migration) -> dg.MaterializeResult:
-    """Median, p95 and p99 of the topics and atoms endpoint queries before anything changes. Reads only."""
+    """Median, p95 and p99 of the topics and atoms endpoint queries before anything changes, and of BASELINE_URLS.
+
+    Reads only; the addresses are asked for with GET. After each phase `performance_comparison` measures the same again.
+    """
+    samples = migration.settings.baseline_samples
     with reporting.failing_clearly(), migration.database.connect("performance baseline") as connection:
-        measured = baseline.measure(
-            connection,
-            samples=migration.settings.baseline_samples,
-            progress=context.log.info,
-        )
+        measured = baseline.measure(connection, samples=samples, progress=context.log.info)
+        pages = migration.measured_pages()
         slowest = max(latency.p95_ms for latency in measured.latencies)
         reporting.teller(context.log.info, "performance baseline")(
-            f"{migration.settings.baseline_samples} samples of {len(measured.latencies)} queries, slowest p95 {slowest:.1f} ms"
+            f"{samples} samples of {len(measured.latencies)} queries, slowest p95 {slowest:.1f} ms"
         )
-        evidence.record(connection, "performance_baseline", measured.to_evidence(), dagster_run_id=context.run.run_id)
+        content = {**measured.to_evidence(), "urls": [page.to_evidence() for page in pages]}
+        evidence.record(connection, "performance_baseline", content, dagster_run_id=context.run.run_id)
     frame = measured.as_frame()
     return dg.MaterializeResult(
         metadata={
             "latencies_ms": reporting.table(frame.round(3)),
             "plot": reporting.picture(plots.latency_percentiles(frame), "latency percentiles by query"),
-            "samples_per_query": migration.settings.baseline_samples,
+            "pages_ms": reporting.rows_table(content["urls"]),
+            "samples_per_query": samples,
         }
     )
 

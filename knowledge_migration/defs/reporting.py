@@ -44,9 +44,12 @@ def picture(png: bytes, words: str) -> dg.MarkdownMetadataValue:
     return dg.MetadataValue.md(f"![{words}](data:image/png;base64,{base64.b64encode(png).decode()})")
 
 
-def check_result(outcome: CheckOutcome, *, asset: str, warns: bool = False) -> dg.AssetCheckResult:
-    """A rule's outcome: the exact count, a sample, and in plain words what to do."""
+def check_result(
+    outcome: CheckOutcome, *, asset: str, warns: bool = False, shows: Mapping[str, Any] | None = None
+) -> dg.AssetCheckResult:
+    """A rule's outcome: the exact count, a sample, and in plain words what to do; `shows` is further metadata."""
     metadata: dict[str, Any] = {
+        **(shows or {}),
         "result": outcome.sentence,
         "offending": outcome.count,
         **{key: plain(value) for key, value in outcome.numbers.items() if value is not None},

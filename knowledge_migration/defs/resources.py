@@ -16,6 +16,7 @@ from knowledge_migration.engine.database import Database
 from knowledge_migration.engine.dual_write.fence import FencePatience
 from knowledge_migration.engine.dual_write.probe import ServiceAddress
 from knowledge_migration.engine.errors import PreconditionError
+from knowledge_migration.engine.performance.pages import PageLatency, measure_pages
 from knowledge_migration.engine.preparation.preflight import PreflightContext
 from knowledge_migration.engine.rehearsal.course import CourseOptions
 from knowledge_migration.engine.rehearsal.drill import DrillOptions
@@ -137,6 +138,16 @@ class Migration(dg.ConfigurableResource):
     def backfill_limits(self) -> Limits:
         """How the backfill may run."""
         return backfill_limits(self.settings)
+
+    def measured_pages(self) -> tuple[PageLatency, ...]:
+        """How long the pages of BASELINE_URLS take now."""
+        settings = self.settings
+        token = settings.baseline_bearer_token
+        return measure_pages(
+            [url.get_secret_value() for url in settings.baseline_urls],
+            samples=settings.baseline_samples,
+            bearer_token=token.get_secret_value() if token else None,
+        )
 
 
 def lock_limits(settings: Settings) -> LockLimits:

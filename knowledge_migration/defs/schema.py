@@ -74,6 +74,8 @@ CHECKS = [schema_matches_the_declaration, no_reader_stalled]
 
 job = dg.define_asset_job(
     "phase_1_schema",
-    selection=dg.AssetSelection.groups(GROUP) | dg.AssetSelection.checks(preflight_checks),
-    description="Preflight again, then the schema step by step. Undo: rollback_schema.",
+    selection=dg.AssetSelection.groups(GROUP)
+    | dg.AssetSelection.checks(preflight_checks)
+    | dg.AssetSelection.assets("performance_comparison"),
+    description="Preflight again, then the schema step by step; how fast it is afterwards. Undo: rollback_schema.",
 )

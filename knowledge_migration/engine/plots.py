@@ -83,6 +83,34 @@ def latency_percentiles(frame: "pd.DataFrame") -> bytes:
     return _png(alt.layer(spans, points), f"Latency of the endpoint queries, {samples}", 2 * len(frame))
 
 
+def before_and_after(frame: "pd.DataFrame") -> bytes:
+    """The median of each endpoint in the baseline and now, in milliseconds; the frame of `performance.Comparison.as_frame`."""
+    import altair as alt
+
+    times = {"baseline_p50_ms": "baseline", "p50_ms": "now"}
+    rows = frame.rename(columns=times).melt("query", list(times.values()), "time", "milliseconds")
+    rows["label"] = rows["query"].str.replace("_", " ")
+    base = alt.Chart(rows).encode(
+        y=alt.Y("label:N", title=None, sort=None, axis=alt.Axis(labelLimit=340, ticks=False, grid=True)),
+        x=alt.X(
+            "milliseconds:Q",
+            title="median in milliseconds, logarithmic",
+            scale=alt.Scale(type="log", nice=False, padding=12),
+            axis=alt.Axis(values=_ONE_TWO_FIVE, format="~g"),
+        ),
+    )
+    points = base.mark_point(filled=True, size=90, opacity=1).encode(
+        color=alt.Color(
+            "time:N",
+            title="measured",
+            scale=alt.Scale(domain=list(times.values()), range=[EFFECT_COLOURS["accepted"], MEASURE_COLOURS["median"]]),
+            legend=alt.Legend(orient="top"),
+        )
+    )
+    spans = base.mark_line(color="#CBD5E1", strokeWidth=3).encode(detail="label:N")
+    return _png(alt.layer(spans, points), "Endpoints before and after", 2 * len(frame))
+
+
 def verdicts_over_time(frame: "pd.DataFrame") -> bytes:
     """Each verdict of each gate as a point in time; the frame of `cutover.evaluation.history`."""
     import altair as alt

@@ -43,6 +43,7 @@ def named(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("MIGRATION_RATE_LIMIT_PER_SECOND", "0")
     monkeypatch.setenv("MIGRATION_PARTITION_IDS", "100")
     monkeypatch.setenv("BASELINE_SAMPLES", "20")
+    monkeypatch.setenv("CUTOVER_GATES", '{"extraction_slowdown": {"threshold": 1000}}')  # speed is tested elsewhere
     monkeypatch.setenv("KNOWLEDGE_MIGRATION_NO_LIVE_WRITERS", "true")
     monkeypatch.setenv("KNOWLEDGE_MIGRATION_UNREHEARSED", "it has tests of its own")
     current_settings.cache_clear()

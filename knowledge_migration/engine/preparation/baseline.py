@@ -1,10 +1,10 @@
 """How fast the database serves the application's topics and atoms endpoints (strategy §2.1, "Performance Baseline").
 
-Measures the queries behind the endpoints from this process: execution, transfer and the round trip, on a warm cache and
-with prepared statements, as the application's pool has them. The queries take turns, so that a slow minute of the
-server falls on all of them alike; the rows asked for are spread evenly over the tables and are the same in each run, so
-that two baselines of the same data can be compared, if they come from the same machine. It reads only, in one
-transaction, each statement bounded by a timeout; broken off, it leaves nothing behind.
+Measures the queries behind the endpoints from this process: execution, transfer and the round trip, on a warm cache.
+The queries take turns, so that a slow minute of the server falls on all of them alike; the rows asked for are spread
+evenly over the tables and are the same in each run, so that two baselines of the same data can be compared, if they come
+from the same machine. In each turn there is a control, too, which reads no table: how slow the machine was at that time.
+It reads only, in one transaction, each statement bounded by a timeout; broken off, it leaves nothing behind.
 """
 
 import time
@@ -12,11 +12,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 import psycopg
 
 from knowledge_migration.engine.database import Connection
 from knowledge_migration.engine.errors import VerificationError
+from knowledge_migration.engine.performance.percentiles import percentiles_ms
 from knowledge_migration.engine.statements import text_of
 
 if TYPE_CHECKING:
@@ -52,6 +52,8 @@ ENDPOINT_QUERIES: tuple[EndpointQuery, ...] = (
     EndpointQuery("atoms_by_title", "link_atoms of POST /api/v1/knowledge/extract", "atoms"),
 )
 
+CONTROL = EndpointQuery("control", "none: it reads no table", "topics")
+
 
 @dataclass(frozen=True)
 class QueryLatency:
@@ -68,9 +70,10 @@ class QueryLatency:
 
 @dataclass(frozen=True)
 class Baseline:
-    """The latencies of all endpoint queries, in the order of their declaration."""
+    """The latencies of all endpoint queries, in the order of their declaration, and of the control beside them."""
 
     latencies: tuple[QueryLatency, ...]
+    control: QueryLatency | None = None
 
     def as_frame(self) -> "pd.DataFrame":
         """One row a query: query, endpoint, samples, median_ms, p95_ms, p99_ms, max_ms."""
@@ -80,7 +83,8 @@ class Baseline:
 
     def to_evidence(self) -> dict[str, Any]:
         """The same for the evidence, as JSON can hold it."""
-        return {"unit": "ms", "queries": [asdict(latency) for latency in self.latencies]}
+        control = asdict(self.control) if self.control else None
+        return {"unit": "ms", "queries": [asdict(latency) for latency in self.latencies], "control": control}
 
 
 def measure(
@@ -106,8 +110,9 @@ def measure(
             turns.append(_take_turns(connection, drawn, turn, clock))
             if progress and (turn + 1) % 50 == 0:
                 progress(f"measured {turn + 1:,} of {samples:,} rounds of {len(ENDPOINT_QUERIES)} queries")
-    by_query = zip(ENDPOINT_QUERIES, zip(*turns, strict=True), strict=True)
-    return Baseline(tuple(_latency(query, seconds) for query, seconds in by_query))
+    by_query = zip((*ENDPOINT_QUERIES, CONTROL), zip(*turns, strict=True), strict=True)
+    *latencies, control = (_latency(query, seconds) for query, seconds in by_query)
+    return Baseline(tuple(latencies), control)
 
 
 def _draw(connection: Connection, table: str, samples: int) -> list[dict[str, Any]]:
@@ -122,9 +127,9 @@ def _draw(connection: Connection, table: str, samples: int) -> list[dict[str, An
 
 
 def _take_turns(connection: Connection, drawn: Drawn, turn: int, clock: Clock) -> list[float]:
-    """Executes each query once, for the row of this turn; gives back the seconds of each."""
+    """Executes each query and the control once, for the row of this turn; gives back the seconds of each."""
     seconds = []
-    for query in ENDPOINT_QUERIES:
+    for query in (*ENDPOINT_QUERIES, CONTROL):
         rows = drawn[query.table]
         began = clock()
         _bounded(connection, query.name, rows[turn % len(rows)])
@@ -143,7 +148,7 @@ def _bounded(connection: Connection, name: str, parameters: dict[str, Any]) -> l
 
 
 def _latency(query: EndpointQuery, seconds: Sequence[float]) -> QueryLatency:
-    median, p95, p99 = (round(float(value) * 1000, 4) for value in np.percentile(seconds, (50, 95, 99)))
+    median, p95, p99 = percentiles_ms(seconds)
     return QueryLatency(
         query=query.name,
         endpoint=query.endpoint,

@@ -4,6 +4,7 @@ import itertools
 import json
 import struct
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -71,22 +72,24 @@ def test_every_endpoint_query_is_measured_with_ordered_percentiles(any_database:
 
 
 def test_each_query_is_timed_alone_and_in_turn_and_warming_up_does_not_count(seeded: Connection) -> None:
-    """Query k takes k seconds by this clock, and 1 s passes between two; the warm-up takes 1,000 times as long."""
-    steps = [second for k in range(1, len(QUERIES) + 1) for second in (float(k), 1.0)]
+    """Query k takes k seconds by this clock, the control 7, and 1 s passes between two; the warm-up takes 1,000 times as long."""
+    steps = [second for k in range(1, len(QUERIES) + 2) for second in (float(k), 1.0)]
     times = ticking(*[1000 * step for step in steps], *steps, *steps, *steps)
     result = measure(seeded, samples=3, warmup=1, clock=lambda: next(times))
     expected = [(1000.0 * k, 1000.0 * k) for k in range(1, len(QUERIES) + 1)]
     assert [(latency.median_ms, latency.max_ms) for latency in result.latencies] == expected
+    assert result.control
+    assert (result.control.median_ms, result.control.samples) == (7000.0, 3)
 
 
 def test_percentiles_are_those_of_the_samples(seeded: Connection) -> None:
-    """One query after the other takes 1, 2, …, 600 ms: each of the six has every sixth of them."""
+    """One query after the other takes 1, 2, …, 700 ms: each of the six and the control has every seventh of them."""
     times = itertools.chain.from_iterable((0.0, number / 1000) for number in itertools.count(1))
     result = measure(seeded, samples=100, warmup=0, clock=lambda: next(times))
     first = result.latencies[0]
-    assert (first.median_ms, first.max_ms) == (298.0, 595.0)
-    assert first.p95_ms == pytest.approx(565.3)
-    assert first.p99_ms == pytest.approx(589.06)
+    assert (first.median_ms, first.max_ms) == (347.5, 694.0)
+    assert first.p95_ms == pytest.approx(659.35)
+    assert first.p99_ms == pytest.approx(687.07)
 
 
 def test_rows_are_drawn_evenly_and_the_same_each_time(seeded: Connection) -> None:
@@ -157,6 +160,7 @@ def test_the_evidence_is_what_json_can_hold_and_the_frame_says_the_same(seeded: 
     evidence = json.loads(json.dumps(result.to_evidence(), allow_nan=False))
     assert evidence["unit"] == "ms"
     assert evidence["queries"] == result.as_frame().to_dict("records")
+    assert evidence["control"] == asdict(result.control)  # type: ignore[call-overload]
 
 
 def test_the_chart_of_latencies_is_a_png_of_readable_width() -> None:

@@ -1,0 +1,123 @@
+"""How fast it is (strategy §9.3, §6.4): the lists against their limits, and the endpoints against the baseline."""
+
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from knowledge_migration.defs import backfill, dual_write, reporting, schema
+from knowledge_migration.defs.resources import Migration
+from knowledge_migration.engine import evidence, plots
+from knowledge_migration.engine.performance import comparison
+
+if TYPE_CHECKING:
+    from knowledge_migration.engine.performance.validation import PerformanceValidation
+
+GROUP = "operations"
+LIMITS = "queries_keep_to_their_limits"
+SCANS = "no_query_reads_a_large_table_whole"
+AS_BEFORE = "endpoints_are_as_fast_as_before"
+PHASE_OF_JOB = {
+    "phase_1_schema": schema.GROUP,
+    "phase_2_dual_write": dual_write.GROUP,
+    "phase_3_completion": backfill.GROUP,
+}
+
+
+@dg.asset(
+    group_name=GROUP,
+    deps=["backfill_completion"],
+    check_specs=[
+        dg.AssetCheckSpec(LIMITS, asset="performance_validation"),
+        dg.AssetCheckSpec(SCANS, asset="performance_validation"),
+    ],
+    kinds={"postgres"},
+)
+def performance_validation(context: dg.AssetExecutionContext, migration: Migration) -> dg.MaterializeResult:
+    """The benchmark queries of the strategy and the service's own lists, timed against their limits, each with its plan.
+
+    Reads only, in a session that can do nothing else; some seconds, or minutes where an index is missing. Each statement is
+    executed once more to see its plan. The limits are those of the gates `slow_…_lists` and `slow_run_histories`.
+    """
+    from knowledge_migration.engine.performance import validation
+
+    settings = migration.settings
+    with reporting.failing_clearly():
+        measured = validation.validate(
+            migration.database,
+            settings.gates,
+            samples=settings.performance_samples,
+            large_rows=settings.performance_large_table_rows,
+        )
+        with migration.database.connect("performance validation") as connection:
+            evidence.record(connection, validation.KIND, measured.to_evidence(), dagster_run_id=context.run.run_id)
+    table = reporting.rows_table([verdict.as_row() for verdict in measured.verdicts])
+    scans = validation.scans_outcome(measured, settings.performance_large_table_rows)
+    return dg.MaterializeResult(
+        metadata={"queries": table, "proposals": measured.proposals, **_plans(measured)},
+        check_results=[
+            reporting.check_result(
+                validation.limits_outcome(measured), asset="performance_validation", shows={"queries": table}
+            ),
+            reporting.check_result(scans, asset="performance_validation", warns=True),
+        ],
+    )
+
+
+def _plans(measured: "PerformanceValidation") -> dict[str, dg.MarkdownMetadataValue]:
+    """Each query's plan as text."""
+    return {
+        f"plan_{verdict.query}": dg.MetadataValue.md("\n\n".join(f"```\n{plan.words}\n```" for plan in verdict.plans))
+        for verdict in measured.verdicts
+    }
+
+
+@dg.asset(
+    group_name=GROUP,
+    deps=["performance_baseline", "proposal_schema", "feature_flag_store", "dual_write_probe", "backfill_completion"],
+    check_specs=[dg.AssetCheckSpec(AS_BEFORE, asset="performance_comparison")],
+    kinds={"postgres"},
+)
+def performance_comparison(context: dg.AssetExecutionContext, migration: Migration) -> dg.MaterializeResult:
+    """The endpoint queries and BASELINE_URLS again, against the baseline; at the end of phases 1, 2 and 3, and at any time.
+
+    Reads only, some seconds. The baseline is of another time: a control measured on both takes the machine out.
+    """
+    settings = migration.settings
+    phase = PHASE_OF_JOB.get(context.run.job_name, GROUP)
+    (slowdown,) = (gate for gate in settings.gates if gate.metric == "extraction_slowdown")
+    with reporting.failing_clearly(), migration.database.connect("performance comparison") as connection:
+        compared = comparison.compare_within(
+            connection,
+            phase,
+            samples=settings.baseline_samples,
+            limit_ratio=slowdown.threshold,
+            pages=migration.measured_pages,
+        )
+        evidence.record(connection, comparison.KIND, compared.to_evidence(), dagster_run_id=context.run.run_id)
+    reporting.teller(context.log.info, "performance comparison")(
+        f"the slowest endpoint takes {compared.slowest_ratio:.2f} of the baseline's time"
+    )
+    outcome = comparison.comparison_outcome(compared)
+    return dg.MaterializeResult(
+        metadata={
+            "queries": reporting.rows_table([one.as_row("query") for one in compared.queries]),
+            "pages": reporting.rows_table([one.as_row("url") for one in compared.urls]),
+            "not_in_the_baseline": reporting.rows_table([{"what": one} for one in compared.not_in_the_baseline]),
+            "plot": reporting.picture(plots.before_and_after(compared.as_frame()), "medians before and after"),
+            "slowest_ratio": compared.slowest_ratio,
+            "after": phase,
+        },
+        check_results=[reporting.check_result(outcome, asset="performance_comparison", warns=True)],
+    )
+
+
+job = dg.define_asset_job(
+    "performance",
+    selection=dg.AssetSelection.assets(performance_validation, performance_comparison),
+    description="How fast it is now: lists against their limits, endpoints against the baseline. Reads only.",
+)
+
+ASSETS = [performance_validation, performance_comparison]
+CHECKS: list[dg.AssetChecksDefinition] = []
+JOBS = [job]
+SCHEDULES: list[dg.ScheduleDefinition] = []
