@@ -222,6 +222,7 @@ def _review_rules(entity: str, similar: str) -> list[sa.schema.SchemaItem]:
         _one_of("similarity_type", SIMILARITY_TYPES, "valid_similarity_type"),
         _one_of("review_action", REVIEW_ACTIONS, "valid_review_action"),
         sa.Index(f"{prefix}_status_confidence", "status", sa.text("confidence DESC"), "id"),
+        sa.Index(f"{prefix}_status_created", "status", sa.text("created_at DESC"), "id"),
         sa.Index(f"{prefix}_run_created", "extraction_run_id", sa.text("created_at DESC")),
         sa.Index(f"{prefix}_created", sa.text("created_at DESC"), "id"),
         sa.Index(f"{prefix}_similar", similar, postgresql_where=sa.text(f"{similar} IS NOT NULL")),

@@ -6,6 +6,7 @@ that what is measured and explained cannot drift away from what users run.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -55,6 +56,7 @@ def limited_queries(connection: sa.Connection) -> tuple[LimitedQuery, ...]:
         _proposals("pending_by_confidence_next_page", Wanted(), cursor=queue_end),
         _proposals("pending_by_age", Wanted(sort="created_at")),
         _proposals("pending_of_middling_confidence", Wanted(min_confidence=0.5, max_confidence=0.7)),
+        _proposals("pending_since_yesterday", Wanted(created_after=datetime.now(UTC) - timedelta(days=1))),
         _proposals("approved_by_age", Wanted(statuses=("approved", "auto_approved"), sort="created_at")),
         _proposals("approved_by_confidence", Wanted(statuses=("approved", "auto_approved"))),
         _proposals("approved_of_a_run", Wanted(statuses=("approved", "auto_approved", "pending"), run_id=run_id)),

@@ -26,6 +26,7 @@ from knowledge_migration.engine.restore.full_rollback import (
 )
 from knowledge_migration.engine.schema import upgrade as schema
 from knowledge_migration.engine.schema.ddl import LockLimits
+from knowledge_migration.engine.schema.steps import TARGET_REVISION
 from knowledge_migration.knowledge.extraction.model import Extraction
 from knowledge_migration.knowledge.flags import Flags, set_flags
 from knowledge_migration_tests.engine.backfill.backfilling import backfill, count
@@ -233,7 +234,7 @@ def test_without_a_sound_backup_nothing_is_begun(
     with pytest.raises(PreconditionError, match="no verified backup"):
         plan_full_rollback(live, options(server, tmp_path))
     assert values(rows, "SELECT count(*) FROM migration.audit_log") == [(0,)]
-    assert schema.current_revision(rows) == "0008_cutover"
+    assert schema.current_revision(rows) == TARGET_REVISION
 
 
 def test_stopped_half_way_by_a_user_it_goes_on_later(

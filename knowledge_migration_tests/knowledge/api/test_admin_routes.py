@@ -130,7 +130,7 @@ def test_after_phase_1_health_knows_the_schema_and_what_waits(talk: Talk) -> Non
     with talk(FOUND, initial_flags=Flags(enabled=True, cutover_percentage=100)) as api:
         api.post("/knowledge/extract", json={"message_ids": [1], "user_id": 1})
         told = api.get("/health").json()
-    assert told["schema_revision"].startswith("0008")
+    assert told["schema_revision"].startswith("0010")
     assert (told["state"], told["pending_proposals"], told["open_shadow_failures"]) == ("full", 2, 0)
 
 
