@@ -20,11 +20,12 @@ lint: .venv/.installed  ## style, types, and the schema statements
 	$(RUN)/squawk --config squawk.toml $$(grep -L CONCURRENTLY sql/schema/*.up.sql sql/schema/*/*.up.sql) --assume-in-transaction
 	$(RUN)/squawk --config squawk.toml $$(grep -l CONCURRENTLY sql/schema/*/*.up.sql)
 
-bench: .venv/.installed  ## backfill, modes of extraction, search for duplicates, ways back
+bench: .venv/.installed  ## backfill, modes of extraction, search for duplicates, ways back, lists of a million proposals
 	$(RUN)/python -m knowledge_migration_tests.benchmarks.backfill
 	$(RUN)/python -m knowledge_migration_tests.benchmarks.service
 	$(RUN)/python -m knowledge_migration_tests.benchmarks.duplicates
 	$(RUN)/python -m knowledge_migration_tests.benchmarks.rollback
+	$(RUN)/python -m knowledge_migration_tests.benchmarks.performance
 
 .venv/.installed: requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is needed and none was found on PATH; set PYTHON=/path/to/python"; exit 1; }

@@ -45,16 +45,20 @@ class SequentialScan:
 
 
 def explain(connection: sa.Connection, sent: SentStatement) -> Plan:
-    """The plan of a SELECT, executed once; raises `VerificationError` for any other statement."""
+    """The plan of a SELECT, executed once; raises `VerificationError` for any other statement, or when it is locked out."""
     body = COMMENTS.sub("", sent.text)
     if body[:6].upper() != "SELECT":
         raise VerificationError(f"This statement is no SELECT, so it is not executed to see its plan: {body[:100]}")
-    try:
-        return Plan(body, _tree(connection, "explain_analyze", body, sent), executed=True)
-    except sa.exc.OperationalError as error:
-        if not is_timeout(error):
-            raise
-        return Plan(body, _tree(connection, "explain", body, sent), executed=False)
+    for how in ("explain_analyze", "explain"):
+        try:
+            return Plan(body, _tree(connection, how, body, sent), executed=how == "explain_analyze")
+        except sa.exc.OperationalError as error:
+            if not is_timeout(error):
+                raise
+    raise VerificationError(
+        "The plan of a list query could not be had in time: somebody holds a lock that excludes readers of its tables, a "
+        "schema change perhaps. Wait for its end, then measure again."
+    )
 
 
 def _tree(connection: sa.Connection, how: str, body: str, sent: SentStatement) -> dict[str, Any]:

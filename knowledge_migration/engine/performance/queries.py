@@ -17,7 +17,7 @@ from knowledge_migration.engine.errors import PreconditionError
 from knowledge_migration.engine.statements import text_of
 from knowledge_migration.knowledge.entities import list_entities
 from knowledge_migration.knowledge.kinds import ATOM, TOPIC
-from knowledge_migration.knowledge.proposals.listing import Wanted, list_proposals, list_runs
+from knowledge_migration.knowledge.proposals.listing import Page, Wanted, list_proposals, list_runs
 
 PAGE, RUNS_PAGE, SIMILAR_PAGE = 50, 20, 10
 
@@ -48,8 +48,8 @@ def limited_queries(connection: sa.Connection) -> tuple[LimitedQuery, ...]:
             "There is no topic proposal in this database, so the time of a list says nothing. Run phase 3 (or an "
             "extraction in dual write) first, then measure."
         )
-    queue_end = list_proposals(connection, Wanted(), PAGE).next_cursor
-    runs_end = list_runs(connection, RUNS_PAGE).next_cursor
+    queue_end = _end_of(lambda: list_proposals(connection, Wanted(), PAGE))
+    runs_end = _end_of(lambda: list_runs(connection, RUNS_PAGE))
     return (
         *_of_the_strategy(),
         _proposals("pending_by_confidence", Wanted()),
@@ -65,6 +65,16 @@ def limited_queries(connection: sa.Connection) -> tuple[LimitedQuery, ...]:
         _runs("runs_next_page", runs_end),
         *_of_entities(),
     )
+
+
+def _end_of(ask: Callable[[], Page]) -> str | None:
+    """Where the next page begins; where the first one met the timeout it is asked for again, and is told as too slow."""
+    try:
+        return ask().next_cursor
+    except sa.exc.OperationalError as error:
+        if not is_timeout(error):
+            raise
+        return None
 
 
 def statements_of(connection: sa.Connection, query: LimitedQuery) -> list[SentStatement]:

@@ -1,0 +1,111 @@
+"""The performance assets as Dagster runs them: by a job of their own, and at the end of each phase."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from knowledge_migration.definitions import build_defs
+from knowledge_migration.engine import evidence
+from knowledge_migration.engine.database import Connection, Database
+from knowledge_migration.migrate import QUIET, migrate
+from knowledge_migration.settings import current_settings
+from knowledge_migration_tests.defs.test_migrate import SOME_ROWS
+
+CHECKS = {
+    "queries_keep_to_their_limits": True,
+    "no_query_reads_a_large_table_whole": True,
+    "endpoints_are_as_fast_as_before": True,
+}
+
+
+@pytest.fixture
+def named(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Connection]:
+    """The settings name a database with some rows, and nothing is slow by them."""
+    monkeypatch.chdir(tmp_path)
+    for name, value in {
+        "KNOWLEDGE_MIGRATION_DATABASE_URL": database.url,
+        "KNOWLEDGE_MIGRATION_HOME": str(tmp_path / "home"),
+        "MIGRATION_RATE_LIMIT_PER_SECOND": "0",
+        "BASELINE_SAMPLES": "20",
+        "PERFORMANCE_SAMPLES": "20",
+        "KNOWLEDGE_MIGRATION_NO_LIVE_WRITERS": "true",
+        "KNOWLEDGE_MIGRATION_UNREHEARSED": "it has tests of its own",
+        "CUTOVER_GATES": '{"extraction_slowdown": {"threshold": 1000}}',
+    }.items():
+        monkeypatch.setenv(name, value)
+    current_settings.cache_clear()
+    with database.connect("test") as connection:
+        connection.execute(SOME_ROWS)
+        yield connection
+    current_settings.cache_clear()
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    """A Dagster instance of the test's own."""
+    with dg.DagsterInstance.ephemeral() as made:
+        yield made
+
+
+def run(instance: dg.DagsterInstance, job: str) -> dg.ExecuteInProcessResult:
+    resolved = build_defs().resolve_job_def(job)
+    return resolved.execute_in_process(instance=instance, run_config=QUIET, raise_on_error=False)
+
+
+def contents(connection: Connection, kind: str) -> list[dict[str, Any]]:
+    rows = connection.execute("SELECT content FROM migration.evidence WHERE kind = %s ORDER BY id", (kind,))
+    return [row["content"] for row in rows]
+
+
+def test_each_phase_ends_with_a_comparison_under_its_name(
+    named: Connection, instance: dg.DagsterInstance, database: Database
+) -> None:
+    assert all(summary.succeeded for summary in migrate(database, instance, on_phase=lambda _: None))
+    assert [one["phase"] for one in contents(named, "performance_comparison")] == ["phase_1_schema", "phase_3_backfill"]
+    result = run(instance, "performance")
+    assert result.success
+    assert {one.check_name: one.passed for one in result.get_asset_check_evaluations()} == CHECKS
+    assert contents(named, "performance_comparison")[-1]["phase"] == "operations"
+    (validated,) = contents(named, "performance_validation")
+    assert (validated["proposals"], validated["passed"]) == (280, True)
+    metadata = result.asset_materializations_for_node("performance_validation")[0].metadata
+    assert "Index Scan" in str(metadata["plan_atoms_page"].value) or "Seq Scan" in str(
+        metadata["plan_atoms_page"].value
+    )
+
+
+def test_lists_beyond_their_limits_fail_the_check_and_not_the_run(
+    named: Connection, instance: dg.DagsterInstance, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    list(migrate(database, instance, on_phase=lambda _: None))
+    monkeypatch.setenv(
+        "CUTOVER_GATES", '{"slow_run_histories": {"limit_seconds": 1e-6}, "extraction_slowdown": {"threshold": 1e-6}}'
+    )
+    monkeypatch.setenv("PERFORMANCE_LARGE_TABLE_ROWS", "1")
+    current_settings.cache_clear()
+    result = run(instance, "performance")
+    assert result.success
+    found = {one.check_name: (one.passed, one.severity.name) for one in result.get_asset_check_evaluations()}
+    assert found == {
+        "queries_keep_to_their_limits": (False, "ERROR"),
+        "no_query_reads_a_large_table_whole": (False, "WARN"),
+        "endpoints_are_as_fast_as_before": (False, "WARN"),
+    }
+
+
+def test_a_listed_page_that_does_not_answer_fails_the_baseline_by_its_name(
+    named: Connection, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BASELINE_URLS", '["http://ada:s3cr3t@127.0.0.1:1/page"]')
+    current_settings.cache_clear()
+    result = run(instance, "phase_0_preparation")
+    (failure,) = result.get_step_failure_events()
+    assert failure.step_key == "performance_baseline"
+    words = failure.step_failure_data.user_failure_data.description
+    assert "http://127.0.0.1:1/page does not answer" in words
+    assert "s3cr3t" not in str(failure)
+    assert contents(named, "performance_baseline") == []
+    assert evidence.latest(named, "data_quality")

@@ -1,0 +1,1 @@
+"""Tests of the performance validation and of the comparison with the baseline."""
