@@ -15,6 +15,7 @@ from knowledge_migration.defs import (
     operations,
     performance,
     preparation,
+    quality,
     rehearsal,
     rollbacks,
     schema,
@@ -23,7 +24,7 @@ from knowledge_migration.defs import (
 from knowledge_migration.defs.resources import Migration
 
 PHASES = (preparation, rehearsal, schema, dual_write, backfill, cutover, cleanup)
-BESIDE = (operations, performance, criteria)
+BESIDE = (operations, quality, performance, criteria)
 
 
 def build_defs(overrides: Mapping[str, Any] | None = None) -> dg.Definitions:

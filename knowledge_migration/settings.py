@@ -118,6 +118,20 @@ class Settings(BaseSettings):
         description="Channels for alerts in apprise's notation, as a JSON list; `alerts test` tries them.",
     )
 
+    knowledge_migration_suites: Path | None = Field(
+        default=None,
+        description="Folder of your own Great Expectations suites (JSON), which quality_validation runs beside its own.",
+    )
+    quality_docs_kept: int = Field(
+        default=30, ge=1, description="Validations whose Data Docs are kept under data_docs/ in the home directory."
+    )
+    quality_statement_timeout_seconds: float = Field(
+        default=300.0,
+        gt=0,
+        le=LARGEST_MILLISECONDS // 1_000,
+        description="Longest time of one statement of a quality validation; beyond it the validation fails, not the data.",
+    )
+
     # --- phase 0 ------------------------------------------------------------------------------------------------
     fingerprint_range_ids: int = Field(
         default=10_000, ge=1, description="Width in ids of the key ranges that are fingerprinted one by one."

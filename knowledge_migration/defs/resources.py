@@ -28,6 +28,7 @@ from knowledge_migration.environment import Environment, environment, extractor,
 from knowledge_migration.knowledge.extraction.model import Extractor
 from knowledge_migration.knowledge.flags import Flags
 from knowledge_migration.knowledge.options import ServiceOptions
+from knowledge_migration.quality.validation import ValidationOptions
 from knowledge_migration.settings import Settings, SettingsError, current_settings
 
 
@@ -129,6 +130,17 @@ class Migration(dg.ConfigurableResource):
     def guard_rules(self) -> GuardRules:
         """What the rollback guard may do."""
         return GuardRules(self.settings.guard_threshold_floor, self.settings.guard_relief_minutes)
+
+    @property
+    def quality_options(self) -> ValidationOptions:
+        """How a quality validation runs."""
+        return ValidationOptions(
+            directory=self.settings.home / "data_docs",
+            kept=self.settings.quality_docs_kept,
+            your_suites=self.settings.knowledge_migration_suites,
+            sample=self.settings.knowledge_migration_rules_sample,
+            statement_timeout_seconds=self.settings.quality_statement_timeout_seconds,
+        )
 
     def now(self) -> datetime:
         """The time of day on the server; tests put another one in its place."""

@@ -7,10 +7,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 import psycopg
 import sqlalchemy as sa
-from psycopg.conninfo import make_conninfo
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import DictRow, dict_row
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.pool import NullPool
@@ -59,6 +60,14 @@ class Database:
         parsed = self._parsed.set(drivername="postgresql")
         hidden = {name: "***" for name in SECRETS if name in parsed.query}
         return parsed.update_query_dict(hidden).render_as_string(hide_password=True)
+
+    def connect_arguments(self, purpose: str, settings: Mapping[str, str]) -> dict[str, Any]:
+        """What psycopg needs to connect for others (it may hold a password), with these server settings."""
+        return {
+            **conninfo_to_dict(self.conninfo),
+            "application_name": f"knowledge_migration {purpose}"[:63],
+            "options": self._session_options(settings),
+        }
 
     def sibling(self, name: str) -> "Database":
         """Another database on the same server."""

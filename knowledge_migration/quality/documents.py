@@ -1,0 +1,189 @@
+"""The sign-off document of a validation: an index of its suites and the pages of Great Expectations, in a folder a run.
+
+A folder gets its name only when all of it is written; the oldest beyond a number are removed. The pages open without a
+network and run no script: what they would load from elsewhere (styles, icons, jQuery, a logo) is taken out, and a style
+sheet of our own put in.
+"""
+
+import html
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+
+from knowledge_migration.quality.model import SuiteOutcome
+
+INDEX = "index.html"
+PARTIAL = ".partial_"
+LEFT_OVER_AFTER = timedelta(days=1)
+ABSENT = "not there before phase 1"
+
+_REMOTE = re.compile(
+    r"<script\b.*?</script>|<link\b[^>]*>|<footer\b.*?</footer>|<img\b[^>]*https?://[^>]*>|<!--.*?-->|url\('https?://[^']*'\)",
+    re.DOTALL,
+)
+_ACTIONS = re.compile(
+    r'<div class="card mb-3">\s*<div class="card-header p-2">\s*<strong>Actions</strong>.*?(?=<div class="card)',
+    re.DOTALL,
+)
+_FOLDER = re.compile(r"\d{8}T\d{6}Z(-\w+)?")
+
+
+@dataclass(frozen=True)
+class SignOff:
+    """What the index says: of which database and when, by whom, the outcome of each suite, and what was not there."""
+
+    database: str
+    at: datetime
+    suites: tuple[SuiteOutcome, ...]
+    absent: Sequence[tuple[str, str]] = ()
+    operator: str = ""
+    dagster_run_id: str = ""
+    server: str = field(default="")
+
+    @property
+    def passed(self) -> bool:
+        """True when no critical demand is broken."""
+        return all(outcome.passed for outcome in self.suites)
+
+    @property
+    def folder(self) -> str:
+        """The name of the folder of this run: its time, and the run's id where it has one."""
+        stamp = self.at.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
+        return f"{stamp}-{self.dagster_run_id[:8]}" if self.dagster_run_id else stamp
+
+
+@contextmanager
+def in_the_making(directory: Path) -> Iterator[Path]:
+    """A folder for the pages while they are written; it is removed unless `publish` has given it its name."""
+    directory.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(directory)
+    folder = Path(tempfile.mkdtemp(prefix=PARTIAL, dir=directory))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def publish(made: Path, sign_off: SignOff, *, kept: int) -> Path:
+    """Writes the index, mends the pages, gives the folder its name, removes the oldest beyond `kept`; returns the index."""
+    for page in made.rglob("*.html"):
+        page.write_text(mended(page.read_text(encoding="utf-8")), encoding="utf-8")
+    shutil.rmtree(made / "static", ignore_errors=True)
+    (made / INDEX).write_text(index(sign_off), encoding="utf-8")
+    folder = made.parent / sign_off.folder
+    made.chmod(0o700)
+    made.rename(folder)
+    _remove_oldest(made.parent, kept)
+    return folder / INDEX
+
+
+def _remove_leftovers(directory: Path) -> None:
+    """What a killed run left unfinished, unless it may still be at work."""
+    oldest = (datetime.now(UTC) - LEFT_OVER_AFTER).timestamp()
+    for folder in directory.glob(f"{PARTIAL}*"):
+        if folder.stat().st_mtime < oldest:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_oldest(directory: Path, kept: int) -> None:
+    made = sorted(folder for folder in directory.iterdir() if folder.is_dir() and _FOLDER.fullmatch(folder.name))
+    for folder in made[:-kept]:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def mended(page: str) -> str:
+    """A page of Great Expectations that loads nothing from elsewhere and runs no script."""
+    alone = _ACTIONS.sub("", _REMOTE.sub("", page))
+    return alone.replace("</head>", f"<style>{_style()}</style></head>", 1)
+
+
+@cache
+def _style() -> str:
+    return files("knowledge_migration.quality").joinpath("sign_off.css").read_text(encoding="utf-8")
+
+
+def index(sign_off: SignOff) -> str:
+    """The first page: verdict, suites, everything that is not met with its remedy, and a place to sign."""
+    title = f"Data quality of {sign_off.database}"
+    return "\n".join(
+        (
+            f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>{_text(title)}</title>',
+            f"<style>{_style()}</style></head><body>",
+            f"<h1>{_text(title)}</h1><p>{_verdict_of(sign_off)}</p>",
+            _facts(sign_off),
+            "<h2>Suites</h2>",
+            _table(
+                ("suite", "table", "expectations", "failed", "critical", "seconds", "verdict"),
+                [*map(_suite_row, sign_off.suites), *map(_absent_row, sign_off.absent)],
+            ),
+            "<h2>Not met</h2>",
+            _not_met(sign_off),
+            '<div class="sign"><div>signed off by</div><div>date</div></div></body></html>',
+        )
+    )
+
+
+def _verdict_of(sign_off: SignOff) -> str:
+    critical = sum(outcome.critical for outcome in sign_off.suites)
+    others = sum(len(outcome.failed) for outcome in sign_off.suites) - critical
+    if critical:
+        return f'<span class="verdict fail">not to be signed off</span> {critical} critical expectations are not met.'
+    words = (
+        f"No critical expectation is broken; {others} others are not met." if others else "Every expectation is met."
+    )
+    return f'<span class="verdict {"warn" if others else "pass"}">may be signed off</span> {words}'
+
+
+def _facts(sign_off: SignOff) -> str:
+    facts = {
+        "database": sign_off.server or sign_off.database,
+        "validated at": sign_off.at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC"),
+        "validated by": sign_off.operator,
+        "Dagster run": sign_off.dagster_run_id,
+    }
+    rows = (f"<tr><td>{name}</td><td>{_text(value)}</td></tr>" for name, value in facts.items() if value)
+    return f'<table class="facts">{"".join(rows)}</table>'
+
+
+def _suite_row(outcome: SuiteOutcome) -> str:
+    name = f'<a href="{_text(outcome.page)}">{_text(outcome.suite.name)}</a>'
+    numbers = (len(outcome.outcomes), len(outcome.failed), outcome.critical, f"{outcome.seconds:.1f}")
+    cells = "".join(f'<td class="number">{number}</td>' for number in numbers)
+    style = {None: "pass", "critical": "fail"}.get(outcome.worst, "warn")
+    words = {None: "met", "critical": "broken"}.get(outcome.worst, "met but for warnings")
+    verdict = f'<span class="verdict {style}">{words}</span>'
+    return f"<tr><td>{name}</td><td>{_text(outcome.suite.table)}</td>{cells}<td>{verdict}</td></tr>"
+
+
+def _absent_row(absent: tuple[str, str]) -> str:
+    name, table = absent
+    verdict = f'<span class="verdict absent">{ABSENT}</span>'
+    return f"<tr><td>{_text(name)}</td><td>{_text(table)}</td>{'<td></td>' * 4}<td>{verdict}</td></tr>"
+
+
+def _not_met(sign_off: SignOff) -> str:
+    rows = [
+        "<tr>" + "".join(f"<td>{_text(value)}</td>" for value in (outcome.suite.name, *one.as_row().values())) + "</tr>"
+        for outcome in sign_off.suites
+        for one in outcome.failed
+    ]
+    if not rows:
+        return "<p>Nothing.</p>"
+    return _table(("suite", "expectation", "severity", "unexpected", "sample", "what to do"), rows)
+
+
+def _table(head: Sequence[str], rows: Sequence[str]) -> str:
+    numbers = {"expectations", "failed", "critical", "seconds"}
+    cells = "".join(f"<th{' class=number' if name in numbers else ''}>{name}</th>" for name in head)
+    return f"<table><thead><tr>{cells}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+
+
+def _text(value: object) -> str:
+    return html.escape(str(value))
