@@ -1,8 +1,9 @@
 """Runs suites with Great Expectations against the live tables, and turns its results into ours.
 
-It only reads: its sessions are read only, it makes no temporary table, and each statement has a time limit. Everything
-that it keeps is in memory, but for the documents, which go to the folder they are asked for. What its results call a
-failure although a statement failed is raised: an error inside an expectation says nothing of the data.
+It only reads: its sessions are read only, it makes no temporary table, and each statement has a time limit. All suites
+see one moment of the database, so that a rule never meets half of what a user writes meanwhile. Everything that it keeps
+is in memory, but for the documents, which go to the folder they are asked for. What its results call a failure although a
+statement failed is raised: an error inside an expectation says nothing of the data.
 """
 
 import os
@@ -14,8 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import sqlalchemy as sa
+from psycopg import sql
+
 from knowledge_migration.engine.database import Database
 from knowledge_migration.engine.errors import MigrationError, PreconditionError
+from knowledge_migration.engine.statements import statement
 from knowledge_migration.quality.counted_rows import PLAIN, counted, counted_rows
 from knowledge_migration.quality.model import Expectation, ExpectationOutcome, Suite, SuiteOutcome
 
@@ -43,8 +48,8 @@ class Options:
 
 
 @contextmanager
-def session(database: Database, options: Options) -> Iterator["Session"]:
-    """Great Expectations on this database, in memory; its connections are closed at the end."""
+def session(database: Database, snapshot_id: str, options: Options) -> Iterator["Session"]:
+    """Great Expectations on this database as of an exported snapshot, in memory; its connections are closed at the end."""
     os.environ["GX_ANALYTICS_ENABLED"] = "false"
     import great_expectations as gx
     from great_expectations.data_context.types.base import (
@@ -68,12 +73,18 @@ def session(database: Database, options: Options) -> Iterator["Session"]:
         SOURCE,
         connection_string="postgresql+psycopg://",
         create_temp_table=False,
-        kwargs={"connect_args": database.connect_arguments("quality", settings)},
+        kwargs={
+            "isolation_level": "REPEATABLE READ",
+            "connect_args": database.connect_arguments("quality", settings),
+        },
     )
+    engine = source.get_execution_engine().engine
+    join = statement("quality/join_snapshot", snapshot=sql.Literal(snapshot_id)).as_string()
+    sa.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(join))
     try:
         yield Session(context, source, options)
     finally:
-        source.get_execution_engine().engine.dispose()
+        engine.dispose()
         source.get_engine().dispose()
 
 
@@ -102,6 +113,7 @@ class Session:
         """
         import great_expectations as gx
         from great_expectations.checkpoint import UpdateDataDocsAction
+        from great_expectations.core.run_identifier import RunIdentifier
 
         started = time.perf_counter()
         asset = self.source.add_table_asset(suite.name, table_name=suite.table, schema_name=suite.schema)
@@ -118,7 +130,8 @@ class Session:
             actions=[UpdateDataDocsAction(name=SITE, site_names=[SITE])],
             result_format={"result_format": "SUMMARY", "partial_unexpected_count": self.options.sample},
         )
-        (result,) = self.context.checkpoints.add(checkpoint).run().run_results.values()
+        run = self.context.checkpoints.add(checkpoint).run(run_id=RunIdentifier(run_name=suite.name))
+        (result,) = run.run_results.values()
         outcomes = tuple(self._outcome(suite, one) for one in result.results)
         return SuiteOutcome(suite, outcomes, time.perf_counter() - started, _page(self.options.docs, suite))
 
@@ -143,9 +156,9 @@ def as_expectations(suite: Suite, sample: int) -> list[Any]:
     made = []
     for place, expectation in enumerate(suite.expectations):
         try:
-            described = {"severity": expectation.severity, "meta": {"place": place}, "description": expectation.rule}
             kind = get_expectation_impl(expectation.type)
-            plain = kind(**expectation.kwargs, **described)
+            words = f"{expectation.rule} ({expectation.severity})"
+            plain = kind(**expectation.kwargs, severity=expectation.severity, description=words, meta={"place": place})
             made.append(_bounded(plain, sample) if expectation.type == PLAIN else plain)
         except (GreatExpectationsError, ValueError, TypeError) as error:
             raise PreconditionError(
@@ -178,7 +191,8 @@ def _translated(expectation: Expectation, met: bool, result: dict[str, Any], mos
     count = result["observed_value"] if rows is not None else result.get("unexpected_count")
     sample: Sequence[Any] = rows if rows is not None else result.get("partial_unexpected_list", ())
     observed = "" if count is not None else str(result.get("observed_value", ""))
-    return ExpectationOutcome(expectation, met, count, tuple(_shown(value) for value in sample[:most]), observed)
+    distinct = dict.fromkeys(_shown(value) for value in sample[:most])
+    return ExpectationOutcome(expectation, met, count, tuple(distinct), observed)
 
 
 def _shown(value: Any) -> str:

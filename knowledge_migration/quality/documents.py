@@ -11,7 +11,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from importlib.resources import files
@@ -29,7 +29,7 @@ _REMOTE = re.compile(
     re.DOTALL,
 )
 _ACTIONS = re.compile(
-    r'<div class="card mb-3">\s*<div class="card-header p-2">\s*<strong>Actions</strong>.*?(?=<div class="card)',
+    r'<div class="card mb-3">\s*<div class="card-header p-2">\s*<strong>Actions</strong>.*?(?=<div class="card d-md)',
     re.DOTALL,
 )
 _FOLDER = re.compile(r"\d{8}T\d{6}Z(-\w+)?")
@@ -45,7 +45,6 @@ class SignOff:
     absent: Sequence[tuple[str, str]] = ()
     operator: str = ""
     dagster_run_id: str = ""
-    server: str = field(default="")
 
     @property
     def passed(self) -> bool:
@@ -111,12 +110,12 @@ def _style() -> str:
 
 def index(sign_off: SignOff) -> str:
     """The first page: verdict, suites, everything that is not met with its remedy, and a place to sign."""
-    title = f"Data quality of {sign_off.database}"
+    title = "Data quality: sign-off"
     return "\n".join(
         (
-            f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>{_text(title)}</title>',
+            f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>',
             f"<style>{_style()}</style></head><body>",
-            f"<h1>{_text(title)}</h1><p>{_verdict_of(sign_off)}</p>",
+            f"<h1>{title}</h1><p>{_verdict_of(sign_off)}</p>",
             _facts(sign_off),
             "<h2>Suites</h2>",
             _table(
@@ -143,7 +142,7 @@ def _verdict_of(sign_off: SignOff) -> str:
 
 def _facts(sign_off: SignOff) -> str:
     facts = {
-        "database": sign_off.server or sign_off.database,
+        "database": sign_off.database,
         "validated at": sign_off.at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC"),
         "validated by": sign_off.operator,
         "Dagster run": sign_off.dagster_run_id,
@@ -182,7 +181,8 @@ def _not_met(sign_off: SignOff) -> str:
 def _table(head: Sequence[str], rows: Sequence[str]) -> str:
     numbers = {"expectations", "failed", "critical", "seconds"}
     cells = "".join(f"<th{' class=number' if name in numbers else ''}>{name}</th>" for name in head)
-    return f"<table><thead><tr>{cells}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+    style = ' class="not-met"' if "sample" in head else ""
+    return f"<table{style}><thead><tr>{cells}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
 
 
 def _text(value: object) -> str:

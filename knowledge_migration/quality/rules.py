@@ -65,14 +65,11 @@ def at_most_characters(column: str, characters: int, severity: Severity) -> Expe
     )
 
 
-def not_empty(column: str, severity: Severity, remedy: str) -> Expectation:
-    """No value is the empty text."""
+def not_empty(column: str, key: str, severity: Severity, remedy: str) -> Expectation:
+    """No value is the empty text; the key says in which rows one is."""
+    query = statement("quality/empty_texts", batch=sql.SQL("{batch}"), key=key, column=column).as_string()
     return Expectation(
-        "expect_column_value_lengths_to_be_between",
-        {"column": column, "min_value": 1},
-        severity,
-        f"{column} is not empty",
-        remedy,
+        "unexpected_rows_expectation", {"unexpected_rows_query": query}, severity, f"{column} is not empty", remedy
     )
 
 

@@ -38,7 +38,7 @@ def _topics(columns: Columns) -> tuple[Expectation, ...]:
         *rules.of_columns(tables.topics, legacy=True),
         rules.unique("id"),
         rules.unique("name"),
-        rules.not_empty("name", "warning", CORRECT),
+        rules.not_empty("name", "id", "warning", CORRECT),
         rules.no_rows(
             "topic_names_that_differ_in_case_or_blanks_only",
             "no two names differ in case or blanks only",
@@ -56,8 +56,8 @@ def _atoms(columns: Columns) -> tuple[Expectation, ...]:
         rules.unique("id"),
         rules.one_of("type", tables.ATOM_TYPES, "warning", f"{CORRECT}, or teach it the type"),
         rules.between("confidence", 0, 1, "warning", f"{CORRECT}; the quarantine names the same atoms"),
-        rules.not_empty("title", "warning", CORRECT),
-        rules.not_empty("content", "warning", "none needed; delete atoms that say nothing"),
+        rules.not_empty("title", "id", "warning", CORRECT),
+        rules.not_empty("content", "id", "warning", "none needed; delete atoms that say nothing"),
         rules.no_rows(
             "atoms_without_a_topic",
             "each atom belongs to a topic (strategy §9.1, check 5)",

@@ -8,6 +8,7 @@ from typing import Any
 from knowledge_migration.engine import audit, evidence
 from knowledge_migration.engine.database import Connection, Database
 from knowledge_migration.engine.errors import PreconditionError
+from knowledge_migration.engine.preparation.snapshot import exported_snapshot
 from knowledge_migration.engine.statements import text_of
 from knowledge_migration.quality import documents
 from knowledge_migration.quality.adapter import Options, as_expectations, session
@@ -64,16 +65,22 @@ def validate(
     """
     yours = read_suites(options.your_suites)
     with database.connect("quality") as connection:
+        _refuse_without_store(connection)
         columns = _columns(connection, "public", [blueprint.table for blueprint in BLUEPRINTS])
         _refuse_missing_tables(connection, yours)
     ours = tuple(blueprint.suite(columns) for blueprint in BLUEPRINTS if blueprint.table in columns)
     absent = tuple((blueprint.name, blueprint.table) for blueprint in BLUEPRINTS if blueprint.table not in columns)
     _refuse_taken_names(yours)
-    at = database.now()
     with documents.in_the_making(options.directory) as folder:
-        made = _run(database, (*ours, *yours), options, folder, tell)
+        with exported_snapshot(database) as snapshot:
+            made = _run(database, snapshot.snapshot_id, (*ours, *yours), options, folder, tell)
         sign_off = documents.SignOff(
-            database.name, at, made, absent, audit.operator(), dagster_run_id, server=database.display
+            database=database.display,
+            at=snapshot.taken_at,
+            suites=made,
+            absent=absent,
+            operator=audit.operator(),
+            dagster_run_id=dagster_run_id,
         )
         index = documents.publish(folder, sign_off, kept=options.kept)
     validation = Validation(made[: len(ours)], made[len(ours) :], absent, index)
@@ -83,11 +90,16 @@ def validate(
 
 
 def _run(
-    database: Database, suites: Sequence[Suite], options: ValidationOptions, folder: Path, tell: Tell
+    database: Database,
+    snapshot_id: str,
+    suites: Sequence[Suite],
+    options: ValidationOptions,
+    folder: Path,
+    tell: Tell,
 ) -> tuple[SuiteOutcome, ...]:
     """Every suite is read by Great Expectations before the first is run."""
     made = []
-    with session(database, Options(folder, options.sample, options.statement_timeout_seconds)) as opened:
+    with session(database, snapshot_id, Options(folder, options.sample, options.statement_timeout_seconds)) as opened:
         for suite in suites:
             as_expectations(suite, options.sample)
         for suite in suites:
@@ -102,6 +114,14 @@ def _run(
 def _columns(connection: Connection, schema: str, tables: list[str]) -> Columns:
     rows = connection.execute(text_of("quality/tables"), {"schema": schema, "tables": tables}).fetchall()
     return {name: {row["column"] for row in rows if row["table"] == name} for name in {row["table"] for row in rows}}
+
+
+def _refuse_without_store(connection: Connection) -> None:
+    if not _columns(connection, "migration", ["evidence"]):
+        raise PreconditionError(
+            "There is no evidence store in this database yet, so that a validation could not be kept. Materialize "
+            "evidence_store first."
+        )
 
 
 def _refuse_missing_tables(connection: Connection, yours: Sequence[Suite]) -> None:
