@@ -198,9 +198,13 @@ def _translated(expectation: Expectation, met: bool, result: dict[str, Any], mos
 def _shown(value: Any) -> str:
     """A value or row of the sample, cut where it is long."""
     if isinstance(value, dict):
-        value = ", ".join(f"{name} {part}" for name, part in value.items())
-    words = str(value) or "(empty)"
+        value = ", ".join(f"{name} {_named(part)}" for name, part in value.items())
+    words = _named(value)
     return words if len(words) <= LONGEST_SAMPLE else f"{words[:LONGEST_SAMPLE]}…"
+
+
+def _named(value: Any) -> str:
+    return "(empty)" if value == "" else "NULL" if value is None else str(value)
 
 
 def _page(docs: Path, suite: Suite) -> str:
