@@ -80,7 +80,7 @@ def _plans(measured: "PerformanceValidation") -> dict[str, dg.MarkdownMetadataVa
 def performance_comparison(context: dg.AssetExecutionContext, migration: Migration) -> dg.MaterializeResult:
     """The endpoint queries and BASELINE_URLS again, against the baseline; at the end of phases 1, 2 and 3, and at any time.
 
-    Reads only, some seconds. The baseline is of another time: a control measured on both takes the machine out.
+    Reads only, some seconds. The baseline is of another time: controls measured on both take the machine out.
     """
     settings = migration.settings
     phase = PHASE_OF_JOB.get(context.run.job_name, GROUP)

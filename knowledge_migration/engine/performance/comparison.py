@@ -1,10 +1,11 @@
 """Whether the application's endpoints are as fast as before the migration (strategy §2.1, §6.4: less than 20 % slower).
 
 The endpoint queries of the baseline are measured again in the same way, of the same rows. The table as it was cannot be had
-beside the table as it is, so the two measurements are of two days; a control that reads no table was measured in turn with
-the queries on both, and the ratios are divided by its ratio, so that a slower or busier machine is not taken for a slower
-schema. Pages have no control: their ratios are as they are. What seems too slow is measured again, and the best round
-counts: a disturbance passes, what really is slower stays so. It reads only.
+beside the table as it is, so the two measurements are of two days; controls that read no table were measured in turn with
+the queries on both, and say how long each query would take today if only the machine had changed: its round trip, and its
+work as much slower as constant work is. So a busier machine is not taken for a slower schema. Pages have no control: their
+ratios are as they are. What seems too slow is measured again, and the best round counts: a disturbance passes, what really
+is slower stays so. It reads only.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -28,29 +29,42 @@ ROUNDS = 4
 
 @dataclass(frozen=True)
 class Compared:
-    """One query or page before and now; `ratio` is of the medians, with the control's taken out where there is one."""
+    """One query or page before and now; `expected_ms` is its median before, as today's machine would have it."""
 
     name: str
     baseline_p50_ms: float
     p50_ms: float
     baseline_p95_ms: float
     p95_ms: float
-    machine_ratio: float = 1.0
+    expected_ms: float
 
     @property
     def ratio(self) -> float:
-        """How many times as long as before."""
-        return self.p50_ms / self.baseline_p50_ms / self.machine_ratio
+        """How many times as long as before, by the medians and with the machine taken out."""
+        return self.p50_ms / self.expected_ms
 
     @property
     def p95_ratio(self) -> float:
-        """The same of the 95th percentiles; told, not judged: of some hundred samples it is much less certain."""
-        return self.p95_ms / self.baseline_p95_ms / self.machine_ratio
+        """Of the 95th percentiles as they are; told, not judged: of some hundred samples it is much less certain."""
+        return self.p95_ms / self.baseline_p95_ms
 
     def as_row(self, named: str) -> dict[str, Any]:
         """For a table and for the evidence."""
-        numbers = {key: value for key, value in asdict(self).items() if key not in ("name", "machine_ratio")}
+        numbers = {key: round(value, 4) for key, value in asdict(self).items() if key != "name"}
         return {named: self.name, **numbers, "ratio": round(self.ratio, 4), "p95_ratio": round(self.p95_ratio, 4)}
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What the controls say: milliseconds of a round trip then and now, and how much slower constant work is."""
+
+    round_trip_before_ms: float = 0.0
+    round_trip_ms: float = 0.0
+    work_ratio: float = 1.0
+
+    def expected_ms(self, before_ms: float) -> float:
+        """What took so long before would take so long today."""
+        return self.round_trip_ms + max(0.0, before_ms - self.round_trip_before_ms) * self.work_ratio
 
 
 @dataclass(frozen=True)
@@ -136,10 +150,8 @@ def compare(
     """Holds a measurement against the content of a baseline's evidence."""
     queries = {row["query"]: row for row in before["queries"]}
     urls = {row["url"]: row for row in before.get("urls", ())}
-    control = (
-        _compared(now.control.query, before["control"], now.control) if now.control and before.get("control") else None
-    )
-    machine = control.p50_ms / control.baseline_p50_ms if control else 1.0
+    control = _compared("control", before["control"], now.control) if now.control and before.get("control") else None
+    machine = _machine(before, now)
     compared = tuple(
         _compared(one.query, queries[one.query], one, machine) for one in now.latencies if one.query in queries
     )
@@ -162,9 +174,24 @@ def compare(
 
 
 def _compared(
-    name: str, before: Mapping[str, Any], now: baseline.QueryLatency | PageLatency, machine_ratio: float = 1.0
+    name: str,
+    before: Mapping[str, Any],
+    now: baseline.QueryLatency | PageLatency,
+    machine: Machine = Machine(),
 ) -> Compared:
-    return Compared(name, before["median_ms"], now.median_ms, before["p95_ms"], now.p95_ms, machine_ratio)
+    expected = machine.expected_ms(before["median_ms"])
+    return Compared(name, before["median_ms"], now.median_ms, before["p95_ms"], now.p95_ms, expected)
+
+
+def _machine(before: Mapping[str, Any], now: Baseline) -> Machine:
+    """By the controls of both; a baseline without them is taken as it is."""
+    control, round_trip = before.get("control"), before.get("round_trip")
+    if not (control and round_trip and now.control and now.round_trip):
+        return Machine()
+    work_before = control["median_ms"] - round_trip["median_ms"]
+    work = now.control.median_ms - now.round_trip.median_ms
+    ratio = work / work_before if min(work, work_before) > 0 else 1.0
+    return Machine(round_trip["median_ms"], now.round_trip.median_ms, ratio)
 
 
 def comparison_outcome(compared: Comparison) -> CheckOutcome:

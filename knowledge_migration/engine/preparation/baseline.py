@@ -3,7 +3,8 @@
 Measures the queries behind the endpoints from this process: execution, transfer and the round trip, on a warm cache.
 The queries take turns, so that a slow minute of the server falls on all of them alike; the rows asked for are spread
 evenly over the tables and are the same in each run, so that two baselines of the same data can be compared, if they come
-from the same machine. In each turn there is a control, too, which reads no table: how slow the machine was at that time.
+from the same machine. In each turn there are two controls, too, which read no table (a round trip, and one with constant
+work): how slow the machine was at that time.
 It reads only, in one transaction, each statement bounded by a timeout; broken off, it leaves nothing behind.
 """
 
@@ -52,7 +53,9 @@ ENDPOINT_QUERIES: tuple[EndpointQuery, ...] = (
     EndpointQuery("atoms_by_title", "link_atoms of POST /api/v1/knowledge/extract", "atoms"),
 )
 
+ROUND_TRIP = EndpointQuery("round_trip", "none: it asks for nothing", "topics")
 CONTROL = EndpointQuery("control", "none: it reads no table", "topics")
+MEASURED = (*ENDPOINT_QUERIES, ROUND_TRIP, CONTROL)
 
 
 @dataclass(frozen=True)
@@ -70,10 +73,11 @@ class QueryLatency:
 
 @dataclass(frozen=True)
 class Baseline:
-    """The latencies of all endpoint queries, in the order of their declaration, and of the control beside them."""
+    """The latencies of all endpoint queries, in the order of their declaration, and of the controls beside them."""
 
     latencies: tuple[QueryLatency, ...]
     control: QueryLatency | None = None
+    round_trip: QueryLatency | None = None
 
     def as_frame(self) -> "pd.DataFrame":
         """One row a query: query, endpoint, samples, median_ms, p95_ms, p99_ms, max_ms."""
@@ -83,8 +87,12 @@ class Baseline:
 
     def to_evidence(self) -> dict[str, Any]:
         """The same for the evidence, as JSON can hold it."""
-        control = asdict(self.control) if self.control else None
-        return {"unit": "ms", "queries": [asdict(latency) for latency in self.latencies], "control": control}
+        return {
+            "unit": "ms",
+            "queries": [asdict(latency) for latency in self.latencies],
+            "control": asdict(self.control) if self.control else None,
+            "round_trip": asdict(self.round_trip) if self.round_trip else None,
+        }
 
 
 def measure(
@@ -110,9 +118,9 @@ def measure(
             turns.append(_take_turns(connection, drawn, turn, clock))
             if progress and (turn + 1) % 50 == 0:
                 progress(f"measured {turn + 1:,} of {samples:,} rounds of {len(ENDPOINT_QUERIES)} queries")
-    by_query = zip((*ENDPOINT_QUERIES, CONTROL), zip(*turns, strict=True), strict=True)
-    *latencies, control = (_latency(query, seconds) for query, seconds in by_query)
-    return Baseline(tuple(latencies), control)
+    by_query = zip(MEASURED, zip(*turns, strict=True), strict=True)
+    *latencies, round_trip, control = (_latency(query, seconds) for query, seconds in by_query)
+    return Baseline(tuple(latencies), control, round_trip)
 
 
 def _draw(connection: Connection, table: str, samples: int) -> list[dict[str, Any]]:
@@ -127,9 +135,9 @@ def _draw(connection: Connection, table: str, samples: int) -> list[dict[str, An
 
 
 def _take_turns(connection: Connection, drawn: Drawn, turn: int, clock: Clock) -> list[float]:
-    """Executes each query and the control once, for the row of this turn; gives back the seconds of each."""
+    """Executes each query and control once, for the row of this turn; gives back the seconds of each."""
     seconds = []
-    for query in (*ENDPOINT_QUERIES, CONTROL):
+    for query in MEASURED:
         rows = drawn[query.table]
         began = clock()
         _bounded(connection, query.name, rows[turn % len(rows)])

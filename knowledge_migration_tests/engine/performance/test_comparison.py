@@ -42,22 +42,39 @@ def before(control: float | None = 1.0, pages: tuple[PageLatency, ...] = (), **q
     """The content of a baseline's evidence."""
     told = Baseline(
         tuple(latency(query, median) for query, median in queries.items()),
-        latency("control", control) if control else None,
+        latency("control", control + 0.5) if control else None,
+        latency("round_trip", 0.5) if control else None,
     ).to_evidence()
     return {**told, "urls": [one.to_evidence() for one in pages]}
 
 
-def now(control: float = 1.0, **queries: float) -> Baseline:
-    return Baseline(tuple(latency(query, median) for query, median in queries.items()), latency("control", control))
+def now(control: float = 1.0, round_trip: float = 0.5, **queries: float) -> Baseline:
+    return Baseline(
+        tuple(latency(query, median) for query, median in queries.items()),
+        latency("control", control + round_trip),
+        latency("round_trip", round_trip),
+    )
 
 
 def test_a_machine_twice_as_slow_is_taken_out_of_the_ratio() -> None:
-    compared = compare(before(topic=1.0, atom=4.0), now(2.0, topic=2.0, atom=10.0), (), phase="x", limit_ratio=1.2)
-    assert {one.name: one.ratio for one in compared.queries} == {"topic": 1.0, "atom": 1.25}
+    """Of 1 ms half a millisecond is the round trip, which takes 1 ms now; the rest is work, which takes twice as long."""
+    today = now(2.0, round_trip=1.0, topic=2.0, atom=10.0)
+    compared = compare(before(topic=1.0, atom=4.0), today, (), phase="x", limit_ratio=1.2)
+    assert {one.name: (one.expected_ms, one.ratio) for one in compared.queries} == {
+        "topic": (2.0, 1.0),
+        "atom": (8.0, 1.25),
+    }
     assert (compared.slowest_ratio, compared.passed) == (1.25, False)
     outcome = comparison_outcome(compared)
     assert [row["query"] for row in outcome.sample] == ["atom"]
     assert outcome.numbers["machine_ratio"] == 2.0
+
+
+def test_a_slower_round_trip_does_not_excuse_slower_work() -> None:
+    today = now(1.0, round_trip=1.0, topic=1.5, atom=6.0)
+    compared = compare(before(topic=1.0, atom=4.0), today, (), phase="x", limit_ratio=1.2)
+    assert {one.name: one.expected_ms for one in compared.queries} == {"topic": 1.5, "atom": 4.5}
+    assert [row["query"] for row in comparison_outcome(compared).sample] == ["atom"]
 
 
 def test_a_baseline_without_a_control_is_compared_as_it_is() -> None:

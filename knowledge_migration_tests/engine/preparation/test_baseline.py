@@ -72,24 +72,25 @@ def test_every_endpoint_query_is_measured_with_ordered_percentiles(any_database:
 
 
 def test_each_query_is_timed_alone_and_in_turn_and_warming_up_does_not_count(seeded: Connection) -> None:
-    """Query k takes k seconds by this clock, the control 7, and 1 s passes between two; the warm-up takes 1,000 times as long."""
-    steps = [second for k in range(1, len(QUERIES) + 2) for second in (float(k), 1.0)]
+    """Query k takes k seconds by this clock, the controls 7 and 8, 1 s lies between; warming up takes 1,000 times as long."""
+    steps = [second for k in range(1, len(QUERIES) + 3) for second in (float(k), 1.0)]
     times = ticking(*[1000 * step for step in steps], *steps, *steps, *steps)
     result = measure(seeded, samples=3, warmup=1, clock=lambda: next(times))
     expected = [(1000.0 * k, 1000.0 * k) for k in range(1, len(QUERIES) + 1)]
     assert [(latency.median_ms, latency.max_ms) for latency in result.latencies] == expected
     assert result.control
-    assert (result.control.median_ms, result.control.samples) == (7000.0, 3)
+    assert result.round_trip
+    assert (result.round_trip.median_ms, result.control.median_ms, result.control.samples) == (7000.0, 8000.0, 3)
 
 
 def test_percentiles_are_those_of_the_samples(seeded: Connection) -> None:
-    """One query after the other takes 1, 2, …, 700 ms: each of the six and the control has every seventh of them."""
+    """One query after the other takes 1, 2, …, 800 ms: each of the six and the two controls has every eighth of them."""
     times = itertools.chain.from_iterable((0.0, number / 1000) for number in itertools.count(1))
     result = measure(seeded, samples=100, warmup=0, clock=lambda: next(times))
     first = result.latencies[0]
-    assert (first.median_ms, first.max_ms) == (347.5, 694.0)
-    assert first.p95_ms == pytest.approx(659.35)
-    assert first.p99_ms == pytest.approx(687.07)
+    assert (first.median_ms, first.max_ms) == (397.0, 793.0)
+    assert first.p95_ms == pytest.approx(753.4)
+    assert first.p99_ms == pytest.approx(785.08)
 
 
 def test_rows_are_drawn_evenly_and_the_same_each_time(seeded: Connection) -> None:

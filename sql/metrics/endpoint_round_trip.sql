@@ -1,0 +1,2 @@
+-- Asks for nothing: a round trip to the server, on that day.
+SELECT 1
