@@ -111,5 +111,8 @@ weekly_drill = dg.ScheduleDefinition(
     job=drill_job,
     cron_schedule="0 3 * * 0",
     execution_timezone="UTC",
-    description="Sundays at 3:00 UTC; switch it on once the schema phase is done.",
+    description=(
+        "Sundays at 3:00 UTC; switch it on once the schema phase is done. Costs a restore of the latest backup on the scratch "
+        "server and the whole path on it: 15 s for 14,000 rows, minutes for a million; production is only read."
+    ),
 )

@@ -1,0 +1,90 @@
+"""Validation beside the phases, as Dagster runs it: value verification, its schedule, and the success criteria."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from knowledge_migration.definitions import build_defs, defs
+from knowledge_migration.defs.criteria import check_name
+from knowledge_migration.engine import evidence
+from knowledge_migration.engine.criteria.checklist import SECTIONS
+from knowledge_migration.engine.database import Connection, Database
+from knowledge_migration.migrate import QUIET
+from knowledge_migration.settings import current_settings
+from knowledge_migration_tests.engine.backfill.backfilling import backfill, fill
+
+
+@pytest.fixture
+def named(expanded: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Connection]:
+    """The settings name a database that is backfilled."""
+    fill(expanded)
+    backfill(expanded)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("KNOWLEDGE_MIGRATION_DATABASE_URL", expanded.url)
+    monkeypatch.setenv("KNOWLEDGE_MIGRATION_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("VERIFICATION_SETTLE_SECONDS", "0")
+    current_settings.cache_clear()
+    with expanded.connect("test") as connection:
+        yield connection
+    current_settings.cache_clear()
+
+
+def run(job: str, config: dict[str, object] | None = None) -> dg.ExecuteInProcessResult:
+    """One run of a job on an instance of its own."""
+    with dg.DagsterInstance.ephemeral() as instance:
+        return (
+            build_defs()
+            .resolve_job_def(job)
+            .execute_in_process(instance=instance, run_config={**QUIET, **(config or {})}, raise_on_error=False)
+        )
+
+
+def test_a_wrong_copy_fails_the_check_and_the_run(named: Connection) -> None:
+    assert run("verify_values").success
+    named.execute("UPDATE atom_proposals SET title = 'other' WHERE title = 'atom 3'")
+    result = run("verify_values")
+    (check,) = result.get_asset_check_evaluations()
+    assert (check.check_name, check.passed, check.severity) == ("no_value_differs", False, dg.AssetCheckSeverity.ERROR)
+    assert check.metadata["offending"].value == 1
+    materialized = result.asset_materializations_for_node("value_verification")[0]
+    assert materialized.metadata["differing_rows"].value == 1
+
+
+def test_the_whole_can_be_asked_for(named: Connection) -> None:
+    run("verify_values")
+    run("verify_values", {"ops": {"value_verification": {"config": {"whole": True}}}})
+    kept = evidence.latest(named, "value_verification")
+    assert kept
+    assert kept.content["why_whole"] == "it was asked for"
+
+
+def test_the_criteria_are_judged_kept_and_pass_only_where_all_of_a_section_hold(named: Connection) -> None:
+    result = run("judge_criteria")
+    assert result.success
+    found = {check.check_name: check for check in result.get_asset_check_evaluations()}
+    assert set(found) == {check_name(section) for section in SECTIONS}
+    assert found["backfill_criteria_hold"].passed
+    functional = found["functional_criteria_hold"]
+    assert (functional.passed, functional.severity) == (False, dg.AssetCheckSeverity.WARN)
+    named.execute("UPDATE atoms SET migrated_from_proposal_id = NULL, migration_timestamp = NULL WHERE id = 3")
+    broken = {check.check_name: check for check in run("judge_criteria").get_asset_check_evaluations()}
+    assert broken["backfill_criteria_hold"].severity == dg.AssetCheckSeverity.ERROR
+    kept = evidence.latest(named, "success_criteria")
+    assert kept
+    assert {row["verdict"] for row in kept.content["rows"] if row["name"] == "atoms_linked"} == {"fails"}
+
+
+def test_every_schedule_says_what_it_costs_and_only_harmless_ones_run_by_default() -> None:
+    schedules = {one.name: one for one in defs.schedules or () if isinstance(one, dg.ScheduleDefinition)}
+    assert {
+        "hourly_integrity",
+        "nightly_value_verification",
+        "nightly_quality_validation",
+        "weekly_rollback_drill",
+    } <= set(schedules)
+    for name, schedule in schedules.items():
+        assert "cost" in (schedule.description or "").lower(), name
+    running = {name for name, one in schedules.items() if one.default_status == dg.DefaultScheduleStatus.RUNNING}
+    assert running <= {"metrics_every_five_minutes"}
