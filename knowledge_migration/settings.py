@@ -305,6 +305,8 @@ class Settings(BaseSettings):
         default=36.0, gt=0, description="A value verification older than this no longer counts as one."
     )
 
+    metrics_kept_days: int = Field(default=90, ge=1, description="Days for which samples of the metrics are kept.")
+
     # --- phase 5 (strategy §11.3) -------------------------------------------------------------------------------
     cleanup_stable_days: float = Field(
         default=14.0, ge=0, description="Days of stable full cutover before the old paths may be retired."

@@ -197,6 +197,24 @@ def backfill_speed(frame: "pd.DataFrame") -> bytes:
     return _png(chart, "The backfill", 8)
 
 
+def over_time(frame: "pd.DataFrame", metrics: Sequence[str], title: str) -> bytes:
+    """Each of these metrics and labels as a line; the frame of `observability.sampling.metric_history`."""
+    import altair as alt
+
+    rows = frame[frame["metric"].isin(metrics)]
+    named = rows["metric"].str.partition(".")[2].str.replace("_", " ")
+    chart = (
+        alt.Chart(rows.assign(line=named.str.cat(rows["label"], sep=", ")))
+        .mark_line(point=True)
+        .encode(
+            x=alt.X("measured_at:T", title="when (UTC)", axis=alt.Axis(labelOverlap=True)),
+            y=alt.Y("value:Q", title=None),
+            color=alt.Color("line:N", title=None, legend=alt.Legend(orient="right", labelLimit=260)),
+        )
+    )
+    return _png(chart, title, 8)
+
+
 def _by_effect(rows: "pd.DataFrame") -> list[str]:
     """The labels: what blocks first, then by number."""
     order = rows.assign(rank=rows["effect"].map(list(EFFECT_COLOURS).index))

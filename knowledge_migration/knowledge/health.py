@@ -35,14 +35,15 @@ def migration_state(connection: sa.Connection) -> MigrationState:
     version = sa.table("alembic_version", sa.column("version_num"), schema="migration")
     backfill = sa.select(runs.c.status).where(runs.c.id == BACKFILL_RUN)
     return MigrationState(
-        _if_there(connection, lambda: connection.execute(sa.select(version.c.version_num)).scalar_one_or_none()),
-        _if_there(connection, lambda: connection.execute(backfill).scalar_one_or_none()),
-        _if_there(connection, lambda: pending_count(connection)),
-        _if_there(connection, lambda: open_failures(connection)),
+        if_there(connection, lambda: connection.execute(sa.select(version.c.version_num)).scalar_one_or_none()),
+        if_there(connection, lambda: connection.execute(backfill).scalar_one_or_none()),
+        if_there(connection, lambda: pending_count(connection)),
+        if_there(connection, lambda: open_failures(connection)),
     )
 
 
-def _if_there(connection: sa.Connection, ask: Callable[[], T]) -> T | None:
+def if_there(connection: sa.Connection, ask: Callable[[], T]) -> T | None:
+    """What is asked, in a savepoint; None where its table is not there, or may not be read."""
     try:
         with connection.begin_nested():
             return ask()

@@ -4,10 +4,13 @@ from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from knowledge_migration.knowledge.exporter import MigrationCollector
 from knowledge_migration.knowledge.flags import Mode
 from knowledge_migration.knowledge.writing.modes import Written
 
 registry = CollectorRegistry()
+migration = MigrationCollector()
+registry.register(migration)
 
 proposals_created = Counter(
     "knowledge_proposal_created_total", "Total proposals created", ["entity_type", "status"], registry=registry

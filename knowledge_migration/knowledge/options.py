@@ -11,7 +11,8 @@ class ServiceOptions:
 
     `database_url` is any PostgreSQL URL. `direct_threshold` is the confidence from which direct mode writes (0.7),
     `queue_limit` how many proposals may wait for review, `queue_places_per_message` how many places an extraction that
-    is under way holds for each message, `shadow_timeout_ms` how long the shadow of a direct write may take.
+    is under way holds for each message, `shadow_timeout_ms` how long the shadow of a direct write may take,
+    `metrics_seconds` how old what `/metrics` says of the database may be.
     """
 
     database_url: str = field(repr=False)
@@ -27,6 +28,7 @@ class ServiceOptions:
     extraction_timeout_seconds: float = 120.0
     flag_poll_seconds: float = 0.5
     measurement_seconds: float = 2.0
+    metrics_seconds: float = 5.0
     allow_faults: bool = False
     writer_live_seconds: float = 10.0
     reviewer_token: str | None = field(default=None, repr=False)

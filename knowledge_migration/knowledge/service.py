@@ -23,6 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from knowledge_migration.knowledge import metrics
 from knowledge_migration.knowledge.duplicates.finder import DuplicateFinder
 from knowledge_migration.knowledge.errors import ExtractionFailedError, KnowledgeError, UnavailableError, UnknownError
+from knowledge_migration.knowledge.exporter import look
 from knowledge_migration.knowledge.extraction.model import Extraction, ExtractionError, Extractor, Message
 from knowledge_migration.knowledge.faults import Faults
 from knowledge_migration.knowledge.flag_watcher import FlagWatcher
@@ -47,6 +48,7 @@ ATTEMPTS = 4
 CLEANING_SECONDS = 30.0
 FLAGGING_PAUSE_SECONDS = 0.25
 FLAGGED_AT_ONCE = 20
+LOOKING_SECONDS = 2.0
 SETTLING_ROUNDS, SETTLING_PAUSE_SECONDS = 3, 2.0
 COLLISIONS = (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure, psycopg.errors.ForeignKeyViolation)
 LARGEST_ID = 2**63 - 1
@@ -67,6 +69,7 @@ class KnowledgeService:
     measurements: Measurements = field(default_factory=Measurements)
     faults: Faults = field(default_factory=Faults)
     engine: AsyncEngine = field(init=False)
+    _looking: asyncio.Lock = field(init=False, default_factory=asyncio.Lock)
     _flagging: asyncio.Event = field(init=False, default_factory=asyncio.Event)
     _settling: set[asyncio.Task[None]] = field(init=False, default_factory=set)
     watcher: FlagWatcher = field(init=False)
@@ -97,6 +100,7 @@ class KnowledgeService:
     @asynccontextmanager
     async def running(self) -> AsyncIterator["KnowledgeService"]:
         """The service while it runs: it watches the flags, and ends what dead processes have left running."""
+        metrics.migration.forget()
         async with self.watcher.running():
             work = (self._clean_up_for_ever(), self._flag_for_ever(), self._measure_for_ever())
             tasks = [asyncio.create_task(one) for one in work]
@@ -238,6 +242,22 @@ class KnowledgeService:
             await _logging_failure(self.in_transaction(fail_abandoned_runs, 3 * self.options.writer_live_seconds))
             await _logging_failure(self.in_transaction(forget_old_measurements))
             await asyncio.sleep(CLEANING_SECONDS)
+
+    async def look_for_metrics(self) -> None:
+        """Refreshes what `/metrics` says of the database, if that is due; one scrape at a time looks, and none waits long."""
+        exported = metrics.migration
+        exported.flags = self.watcher.flags
+        pool = self.engine.pool
+        exported.pool = (pool.checkedout(), pool.size()) if isinstance(pool, sa.QueuePool) else None
+        if self._looking.locked() or not exported.is_due(self.options.metrics_seconds):
+            return
+        async with self._looking:
+            began = time.perf_counter()
+            found = None
+            with suppress(UnavailableError, TimeoutError):
+                async with asyncio.timeout(LOOKING_SECONDS):
+                    found = await self.in_transaction(look, self.options.writer_live_seconds)
+            exported.took(found, time.perf_counter() - began)
 
     async def _measure_for_ever(self) -> None:
         while True:

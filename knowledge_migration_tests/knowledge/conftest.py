@@ -79,6 +79,8 @@ def make_service(peopled: Database) -> ServiceMaker:
 
     def make(answer: Any = None, **options: Any) -> KnowledgeService:
         extractor = answer if hasattr(answer, "extract") else Told(answer if answer is not None else Extraction())
-        return KnowledgeService(ServiceOptions(database_url=peopled.url, **options), extractor)
+        return KnowledgeService(
+            ServiceOptions(database_url=peopled.url, **{"metrics_seconds": 0.0, **options}), extractor
+        )
 
     return make

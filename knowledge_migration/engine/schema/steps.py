@@ -171,6 +171,7 @@ STEPS: tuple[Step, ...] = (
     *_service("0007_service"),
     Step("0008_cutover", 1, "table", "migration.service_measurement", file="service_measurement"),
     replace(*_new_tables("0008_cutover", ("knowledge_extraction_archive", "extraction_archive")), number=2),
+    Step("0009_observability", 1, "table", "migration.metric", file="metric"),
     *_indexes(
         "0010_performance",
         ("idx_topic_proposals_status_created", "topic_proposals"),

@@ -106,13 +106,11 @@ async def health(service: Service, response: Response) -> Health:
     "/metrics", dependencies=[Depends(caller)], response_class=PlainTextResponse, responses=responses(401, 403)
 )
 async def prometheus_metrics(service: Service) -> Response:
-    """Prometheus metrics of this process, and the depth of the review queue."""
-    try:
-        state = await service.in_transaction(migration_state)
-    except UnavailableError:
-        state = MigrationState(None, None, None, None)
+    """Prometheus metrics of this process, and of the migration as it was seen at most some seconds ago."""
+    await service.look_for_metrics()
+    found = metrics.migration.found
+    waiting, failures = (found.state.pending_proposals, found.state.open_shadow_failures) if found else (None, None)
     unknown = float("nan")
-    waiting, failures = state.pending_proposals, state.open_shadow_failures
     metrics.queue_depth.set(unknown if waiting is None else waiting)
     metrics.open_shadow_failures.set(unknown if failures is None else failures)
     metrics.flag_version.set(service.watcher.flags.version)

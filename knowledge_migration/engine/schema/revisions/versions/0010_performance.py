@@ -3,7 +3,7 @@
 from alembic import context
 
 revision = "0010_performance"
-down_revision = "0008_cutover"
+down_revision = "0009_observability"
 
 
 def upgrade() -> None:

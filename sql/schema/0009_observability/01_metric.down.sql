@@ -1,0 +1,2 @@
+-- Drops the metrics over time.
+DROP TABLE migration.metric;
