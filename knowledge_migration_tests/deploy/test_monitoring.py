@@ -1,0 +1,102 @@
+"""The files of `deploy/monitoring`: rules that fire when they should, and no name that the service does not export."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from knowledge_migration.engine.database import Database
+from knowledge_migration.knowledge import metrics
+from knowledge_migration.knowledge.exporter import look
+from knowledge_migration.knowledge.flags import Flags
+from knowledge_migration_tests.engine.backfill.backfilling import backfill, fill
+from knowledge_migration_tests.knowledge.test_exporter import prepare
+
+FILES = Path(__file__).parents[2] / "deploy" / "monitoring"
+RULES: list[dict[str, Any]] = [
+    rule for group in yaml.safe_load((FILES / "alerts.yml").read_text())["groups"] for rule in group["rules"]
+]
+DASHBOARD: dict[str, Any] = json.loads((FILES / "grafana_dashboard.json").read_text())
+EXPRESSIONS = [rule["expr"] for rule in RULES] + [
+    target["expr"] for panel in DASHBOARD["panels"] for target in panel.get("targets", ())
+]
+NAME = re.compile(r"\b(?:knowledge|migration)_[a-z_]+")
+promtool = pytest.mark.skipif(
+    shutil.which("promtool") is None and "KNOWLEDGE_MIGRATION_TESTS_INSIST" not in os.environ,
+    reason="needs promtool (Debian's package prometheus)",
+)
+
+
+def check(*arguments: str) -> None:
+    """Runs promtool among the files."""
+    done = subprocess.run(["promtool", *arguments], cwd=FILES, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@promtool
+@pytest.mark.parametrize(
+    "arguments",
+    [("check", "rules", "alerts.yml"), ("check", "config", "prometheus.yml"), ("test", "rules", "alerts_test.yml")],
+)
+def test_promtool_accepts_the_files_and_every_test_of_a_rule_passes(arguments: tuple[str, ...]) -> None:
+    check(*arguments)
+
+
+def test_every_rule_is_tested_to_fire_and_to_stay_quiet_and_says_what_to_do() -> None:
+    tested = [one["name"] for one in yaml.safe_load((FILES / "alerts_test.yml").read_text())["tests"]]
+    names = [rule["alert"] for rule in RULES]
+    assert tested == [f"{name} {what}" for name in names for what in ("fires", "stays quiet")]
+    assert all(rule["annotations"]["action"] and rule["labels"]["severity"] for rule in RULES)
+
+
+@pytest.fixture
+def exported(expanded: Database) -> Iterator[set[str]]:
+    """Every name that a process of the service can export, of a database that has one of each thing."""
+    fill(expanded)
+    backfill(expanded)
+    with expanded.connect("test") as connection:
+        prepare(connection)
+    with expanded.begin() as transaction:
+        metrics.migration.took(look(transaction, 10.0), 0.001)
+    metrics.migration.flags, metrics.migration.pool = Flags(dual_write=True), (1, 10)
+    names = set()
+    for family in metrics.registry.collect():
+        kinds = {"histogram": ("_bucket", "_count", "_sum"), "counter": ("_total",)}.get(family.type, ("",))
+        names |= {f"{family.name}{ending}" for ending in kinds}
+    yield names
+    metrics.migration.forget()
+
+
+def test_every_name_in_alerts_and_dashboard_is_exported(exported: set[str]) -> None:
+    used = {name for expression in EXPRESSIONS for name in NAME.findall(expression)}
+    assert used <= exported, used - exported
+    assert len(used) > 20
+
+
+def test_the_dashboard_shows_everything_that_the_migration_exports(exported: set[str]) -> None:
+    shown = {name for expression in EXPRESSIONS for name in NAME.findall(expression)}
+    assert {name for name in exported if name.startswith("migration_")} <= shown
+
+
+def test_panels_have_titles_numbers_of_their_own_and_do_not_overlap() -> None:
+    panels = DASHBOARD["panels"]
+    assert len({panel["id"] for panel in panels}) == len(panels)
+    taken: set[tuple[int, int]] = set()
+    for panel in panels:
+        place = panel["gridPos"]
+        assert panel["title"]
+        assert place["x"] + place["w"] <= 24
+        cells = {
+            (x, y)
+            for x in range(place["x"], place["x"] + place["w"])
+            for y in range(place["y"], place["y"] + place["h"])
+        }
+        assert not cells & taken, panel["title"]
+        taken |= cells
