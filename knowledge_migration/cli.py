@@ -17,6 +17,7 @@ from knowledge_migration.commands import (
     criteria,
     cutover,
     flags,
+    functional,
     recovery,
     rehearsal,
     report,
@@ -47,7 +48,9 @@ app.add_typer(criteria.app, name="criteria")
 app.add_typer(alerts.app, name="alerts")
 app.add_typer(cleanup.app, name="cleanup")
 app.add_typer(recovery.app, name="recover")
-backfill_app.command("report")(report.report)
+backfill_app.command("functional")(functional.functional)
+app.command("load-test")(functional.load_test)
+app.command("report")(report.report)
 app.command("status")(recovery.backfill_status)
 app.add_typer(flags.app, name="flags")
 app.add_typer(service.proposals_app, name="proposals")
@@ -56,6 +59,8 @@ rollback.app.command("full")(restore.rollback_full_command)
 app.command("restore")(restore.restore_command)
 app.command("rehearse")(rehearsal.rehearse)
 app.command("drill")(rehearsal.drill)
+app.command("functional")(functional.functional)
+app.command("load-test")(functional.load_test)
 app.command("report")(report.report)
 app.command("status")(status.status)
 app.command("serve")(service.serve)

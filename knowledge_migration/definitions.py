@@ -12,6 +12,7 @@ from knowledge_migration.defs import (
     criteria,
     cutover,
     dual_write,
+    functional,
     metrics,
     operations,
     performance,
@@ -25,7 +26,7 @@ from knowledge_migration.defs import (
 from knowledge_migration.defs.resources import Migration
 
 PHASES = (preparation, rehearsal, schema, dual_write, backfill, cutover, cleanup)
-BESIDE = (operations, metrics, quality, performance, criteria)
+BESIDE = (operations, metrics, quality, functional, performance, criteria)
 
 
 def build_defs(overrides: Mapping[str, Any] | None = None) -> dg.Definitions:

@@ -305,6 +305,13 @@ class Settings(BaseSettings):
         default=36.0, gt=0, description="A value verification older than this no longer counts as one."
     )
 
+    functional_validation_allowed: bool = Field(
+        default=False,
+        description="This database may get the rows of a functional validation, which users may see until they are removed.",
+    )
+    load_test_allowed: bool = Field(
+        default=False, description="This database and its service may get the load of a load test, and its rows."
+    )
     metrics_kept_days: int = Field(default=90, ge=1, description="Days for which samples of the metrics are kept.")
 
     # --- phase 5 (strategy §11.3) -------------------------------------------------------------------------------

@@ -197,6 +197,26 @@ def backfill_speed(frame: "pd.DataFrame") -> bytes:
     return _png(chart, "The backfill", 8)
 
 
+def load_percentiles(found: "Mapping[str, Any]") -> bytes:
+    """Percentiles of the load test's answers as bars, and the limit of p95 as a rule; the evidence of `functional.load`."""
+    import altair as alt
+    import pandas as pd
+
+    shown = {"p50": "p50_seconds", "p95": "p95_seconds", "p99": "p99_seconds", "slowest": "max_seconds"}
+    frame = pd.DataFrame([{"label": label, "seconds": found[name]} for label, name in shown.items()])
+    bars = (
+        alt.Chart(frame)
+        .mark_bar(color=MEASURE_COLOURS["median"])
+        .encode(
+            y=alt.Y("label:N", title=None, sort=None, axis=alt.Axis(ticks=False)),
+            x=alt.X("seconds:Q", title="seconds; the line is the limit of p95"),
+        )
+    )
+    limit = alt.Chart(pd.DataFrame({"seconds": [found["limit_seconds"]]})).mark_rule(color=MEASURE_COLOURS["max"])
+    title = f"{found['concurrency']} extractions at once"
+    return _png(alt.layer(bars, limit.encode(x="seconds:Q")), title, len(frame))
+
+
 def over_time(frame: "pd.DataFrame", metrics: Sequence[str], title: str) -> bytes:
     """Each of these metrics and labels as a line; the frame of `observability.sampling.metric_history`."""
     import altair as alt

@@ -1,0 +1,97 @@
+"""`knowledge-migration functional` and `load-test`: a running service, tried through its API; needs no Dagster."""
+
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from knowledge_migration.commands.installation import DryRun, console, installation
+from knowledge_migration.engine.errors import VerificationError
+from knowledge_migration.engine.functional.scenarios import SCENARIOS, require_allowed
+
+COLOURS = {"pass": "green", "fail": "red", "not shown": "yellow"}
+
+
+def functional(dry_run: DryRun = False) -> None:
+    """Try the strategy's four scenarios on the service at KNOWLEDGE_SERVICE_URL. Ends with exit code 1 unless all pass.
+
+    WRITES messages, proposals and topics of its own and removes them again; needs FUNCTIONAL_VALIDATION_ALLOWED=true.
+
+    Example: FUNCTIONAL_VALIDATION_ALLOWED=true knowledge-migration functional
+    """
+    from knowledge_migration.defs.resources import service_address
+    from knowledge_migration.engine.functional.scenarios import validate
+
+    settings, env = installation()
+    address = service_address(settings)
+    if dry_run:
+        console.print(f"Would try on {address.url}: {', '.join(SCENARIOS)}; two messages, and what becomes of them.")
+        return
+    require_allowed(
+        allowed=settings.functional_validation_allowed,
+        is_demonstration=settings.uses_demonstration,
+        setting="FUNCTIONAL_VALIDATION_ALLOWED",
+        what="The functional validation",
+    )
+    with console.status("trying"):
+        done = validate(env.database, address)
+    table = Table("scenario", "verdict", "seconds", "what was seen")
+    for one in done.scenarios:
+        table.add_row(
+            one.name.replace("_", " "), f"[{COLOURS[one.verdict]}]{one.verdict}[/]", f"{one.seconds:.1f}", one.words
+        )
+    console.print(table)
+    left = sum(one.rows for one in done.removed[:-1])
+    console.print(
+        f"{done.removed[-1].rows} rows of its own removed"
+        + (f", and {left} that an earlier one had left." if left else ".")
+    )
+    for words in done.kept:
+        console.print(f"[yellow]{words}[/]")
+    if not done.passed:
+        raise VerificationError("Not every scenario passed; the table says what was seen instead.")
+
+
+def load_test(
+    concurrency: Annotated[int, typer.Option(min=1, max=1_000, help="Extractions at once.")] = 50,
+    requests: Annotated[int, typer.Option(min=1, max=100_000, help="Extractions in all.")] = 200,
+    dry_run: DryRun = False,
+) -> None:
+    """Load the service at KNOWLEDGE_SERVICE_URL with extractions, and hold it against its limits. Exit code 1 if it breaks one.
+
+    WRITES copies of the latest messages and what is extracted from them, and removes all of it; needs LOAD_TEST_ALLOWED=true.
+
+    Example: LOAD_TEST_ALLOWED=true knowledge-migration load-test --concurrency 50 --requests 200
+    """
+    from knowledge_migration.defs.resources import service_address
+    from knowledge_migration.engine.functional.load import MESSAGES_EACH, run_load_test
+    from knowledge_migration.terminal import counting
+
+    settings, env = installation()
+    address = service_address(settings)
+    if dry_run:
+        console.print(
+            f"Would extract {requests} times from {MESSAGES_EACH} copied messages each, {concurrency} at once, on {address.url}."
+        )
+        return
+    require_allowed(
+        allowed=settings.load_test_allowed,
+        is_demonstration=settings.uses_demonstration,
+        setting="LOAD_TEST_ALLOWED",
+        what="The load test",
+    )
+    with counting(console, "extractions", requests) as count:
+        done = run_load_test(
+            env.database,
+            address,
+            settings.gates,
+            concurrency=concurrency,
+            requests=requests,
+            on_answer=lambda _: count(1),
+        )
+    table = Table("", "", show_header=False)
+    for name, value in done.to_evidence().items():
+        table.add_row(name.replace("_", " "), f"{value:.3f}" if isinstance(value, float) else str(value))
+    console.print(table)
+    if not done.passed:
+        raise VerificationError(f"Not within the limits: {'; '.join(done.problems)}.")
