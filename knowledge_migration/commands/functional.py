@@ -54,14 +54,14 @@ def functional(dry_run: DryRun = False) -> None:
 
 def load_test(
     concurrency: Annotated[int, typer.Option(min=1, max=1_000, help="Extractions at once.")] = 50,
-    requests: Annotated[int, typer.Option(min=1, max=100_000, help="Extractions in all.")] = 200,
+    requests: Annotated[int, typer.Option(min=1, max=100_000, help="Extractions in all.")] = 50,
     dry_run: DryRun = False,
 ) -> None:
     """Load the service at KNOWLEDGE_SERVICE_URL with extractions, and hold it against its limits. Exit code 1 if it breaks one.
 
     WRITES copies of the latest messages and what is extracted from them, and removes all of it; needs LOAD_TEST_ALLOWED=true.
 
-    Example: LOAD_TEST_ALLOWED=true knowledge-migration load-test --concurrency 50 --requests 200
+    Example: LOAD_TEST_ALLOWED=true knowledge-migration load-test --concurrency 50 --requests 50
     """
     from knowledge_migration.defs.resources import service_address
     from knowledge_migration.engine.functional.load import MESSAGES_EACH, run_load_test

@@ -65,7 +65,7 @@ class LoadConfig(dg.Config):
     """How hard the service is loaded."""
 
     concurrency: int = 50
-    requests: int = 200
+    requests: int = 50
 
 
 @dg.asset(
