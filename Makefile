@@ -2,7 +2,7 @@
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(not (3,11) <= sys.version_info < (3,14))' 2>/dev/null && echo $$p && break; done)
 RUN := .venv/bin
 
-.PHONY: migrate ui test lint bench clean lock
+.PHONY: migrate ui test lint bench screenshots clean lock
 
 migrate: .venv/.installed  ## migrate the demonstration, or the database of KNOWLEDGE_MIGRATION_DATABASE_URL
 	$(RUN)/knowledge-migration migrate
@@ -26,6 +26,9 @@ bench: .venv/.installed  ## backfill, modes of extraction, search for duplicates
 	$(RUN)/python -m knowledge_migration_tests.benchmarks.duplicates
 	$(RUN)/python -m knowledge_migration_tests.benchmarks.rollback
 	$(RUN)/python -m knowledge_migration_tests.benchmarks.performance
+
+screenshots: .venv/.installed  ## the pictures of the README, from what `make migrate` has left (needs Chromium)
+	$(RUN)/python -m knowledge_migration_tests.screenshots
 
 .venv/.installed: requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is needed and none was found on PATH; set PYTHON=/path/to/python"; exit 1; }

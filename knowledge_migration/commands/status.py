@@ -137,7 +137,7 @@ def _gates(found: Overview) -> Table:
     for gate in found.gates:
         table.add_row(
             gate.metric,
-            Text(gate.verdict, COLOURS[gate.verdict]),
+            Text.assemble((gate.verdict, COLOURS[gate.verdict]), (f", {gate.earlier}" if gate.earlier else "", "dim")),
             "" if gate.value is None else f"{gate.value:.4g}",
             gate.limit,
             f"{gate.sample:,} of {gate.needed:,}",

@@ -163,11 +163,11 @@ def _flags(database: Database, standing: Position) -> FlagState:
 def _gates(connection: Connection, rules: OverviewRules, standing: Position | None) -> Iterator[GateState]:
     if standing is None:
         return
-    found = _or_none(lambda: last_verdicts(connection, [gate.metric for gate in rules.gates], states=(standing.state,)))
-    latest = {one.metric: one for one in found or []}
+    metrics = [gate.metric for gate in rules.gates]
+    latest = {one.metric: one for one in _or_none(lambda: last_verdicts(connection, metrics)) or []}
     for gate in rules.gates:
         last = latest.get(gate.metric)
-        current = last if last and last.at >= standing.since else None
+        current = last if last and last.stage == standing.state and last.at >= standing.since else None
         yield GateState(
             metric=gate.metric,
             verdict=current.verdict if current else "not judged",
@@ -176,6 +176,7 @@ def _gates(connection: Connection, rules: OverviewRules, standing: Position | No
             sample=current.sample_size if current else 0,
             needed=gate.minimum_sample,
             at=current.at if current else None,
+            earlier=f"{last.verdict} at {last.stage}" if last and not current else None,
         )
 
 

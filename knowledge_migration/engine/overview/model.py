@@ -33,7 +33,7 @@ class FlagState:
 
 @dataclass(frozen=True)
 class GateState:
-    """The last verdict of one gate in the present state; `verdict` is "not judged" where there is none."""
+    """The last verdict of one gate in the present state; where there is none, "not judged", and what it was `earlier`."""
 
     metric: str
     verdict: str
@@ -42,6 +42,7 @@ class GateState:
     sample: int
     needed: int
     at: datetime | None
+    earlier: str | None = None
 
 
 @dataclass(frozen=True)

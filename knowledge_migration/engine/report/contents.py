@@ -223,6 +223,7 @@ def _gates(connection: Connection, overview: Overview, since: datetime) -> Secti
         {
             "metric": gate.metric,
             "verdict": gate.verdict,
+            "before": gate.earlier,
             "value": None if gate.value is None else round(gate.value, 5),
             "limit": gate.limit,
             "sample": gate.sample,

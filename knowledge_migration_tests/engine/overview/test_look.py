@@ -150,6 +150,7 @@ def test_a_cutover_shows_its_bake_time_flags_and_gates(expanded: Database) -> No
     assert phase(found, 4).eta_seconds == pytest.approx(86_400, abs=120)
     verdicts = {gate.metric: gate.verdict for gate in found.gates}
     assert (verdicts["api_error_rate"], verdicts["queue_depth"]) == ("fail", "not judged")
+    assert {gate.earlier for gate in found.gates if gate.metric == "queue_depth"} == {"fail at dual_write"}
     assert any("Gate api_error_rate fails: 0.5" in words for words in found.attention)
     assert any("No process of the service reports" in words for words in found.attention)
     assert standing.state == found.stage

@@ -1,0 +1,166 @@
+"""The pictures of the README, taken in headless Chromium from the installation that the settings name.
+
+Usage: make migrate, then make screenshots (or python -m knowledge_migration_tests.screenshots [--to docs]). Needs Chromium; set
+CHROMIUM to its path where it is not found. What has not been run yet (a quality validation, a report) is run first; it
+changes nothing but evidence.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from urllib.parse import quote
+
+import httpx
+from playwright.sync_api import Page, sync_playwright
+from rich.console import Console
+
+from knowledge_migration.commands.installation import installation
+from knowledge_migration.commands.status import overview_rules, screen
+from knowledge_migration.demonstration.live_application import free_port, running_process
+from knowledge_migration.engine import evidence
+from knowledge_migration.engine.audit import operator
+from knowledge_migration.engine.errors import PreconditionError
+from knowledge_migration.engine.overview.look import look
+from knowledge_migration.environment import running_dagster_storage
+
+GROUPS = ("preparation", "schema", "dual_write", "backfill", "cutover", "cleanup")
+COMMAND = (sys.executable, "-m", "knowledge_migration.cli")
+SETTLE_MS = 4_000
+ATTEMPTS = 240
+
+
+def main() -> None:
+    """Takes all pictures."""
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--to", type=Path, default=Path("docs"), help="folder of the pictures")
+    folder = arguments.parse_args().to
+    with tempfile.TemporaryDirectory() as scratch, browser() as page:
+        picture_of_report(page, folder, Path(scratch))
+        picture_of_status(page, folder, Path(scratch))
+        picture_of_documents(page, folder)
+        with ui(Path(scratch)) as address:
+            pictures_of_dagster(page, folder, address)
+
+
+@contextmanager
+def browser() -> Iterator[Page]:
+    """A page of the system's Chromium."""
+    path = os.environ.get("CHROMIUM") or next(
+        filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+    )
+    if path is None:
+        raise PreconditionError(
+            "No Chromium was found. Install Debian's package chromium, or set CHROMIUM to its path."
+        )
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield opened.new_page(viewport={"width": 2300, "height": 1500})
+        opened.close()
+
+
+@contextmanager
+def ui(scratch: Path) -> Iterator[str]:
+    """Dagster's UI on a free port."""
+    port = free_port()
+    address = f"http://127.0.0.1:{port}"
+    with running_process(["ui", "--port", str(port)], scratch / "ui.log", dict(os.environ)):
+        for _ in range(ATTEMPTS):
+            with suppress(httpx.HTTPError):
+                if httpx.get(f"{address}/server_info", timeout=5).status_code == 200:
+                    break
+            time.sleep(0.5)
+        yield address
+
+
+def pictures_of_dagster(page: Page, folder: Path, address: str) -> None:
+    """The asset graph, a check that does not pass, the runs."""
+    names = [f"phase_{number}_{name}" for number, name in enumerate(GROUPS)]
+    expanded = ",".join(f"global@global:{name}" for name in names)
+    page.goto(f"{address}/asset-groups?expanded={quote(expanded, safe=':@,')}")
+    settle(page, 3)
+    page.screenshot(path=folder / "asset_graph.png")
+    page.set_viewport_size({"width": 1500, "height": 900})
+    page.goto(f"{address}/assets/cutover_gates?view=checks&checkDetail=auto_approval_rate")
+    settle(page, 2)
+    page.screenshot(path=folder / "failed_check.png")
+    page.goto(f"{address}/runs")
+    settle(page, 2)
+    page.screenshot(path=folder / "runs.png")
+
+
+def settle(page: Page, times: int) -> None:
+    """Waits until the page stands, without the dialogs of a first visit."""
+    page.wait_for_timeout(times * SETTLE_MS)
+    for words in ("Skip", "Dismiss"):
+        button = page.get_by_text(words, exact=True)
+        if button.count():
+            button.first.click()
+    page.wait_for_timeout(SETTLE_MS // 2)
+
+
+def hide_this_machine(page: Page) -> None:
+    """Directories and names of the machine that takes the pictures are nobody else's business."""
+    settings, _ = installation()
+    shown = {quote(str(settings.home), safe=""): "socket", str(settings.home): "home", operator(): "ada@operations"}
+    page.evaluate(
+        """shown => {
+            const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+            while (walk.nextNode())
+                for (const [from, to] of Object.entries(shown))
+                    walk.currentNode.data = walk.currentNode.data.replaceAll(from, to);
+        }""",
+        shown,
+    )
+
+
+def picture_of_report(page: Page, folder: Path, scratch: Path) -> None:
+    """The first screen of the report, and its gates over time."""
+    target = scratch / "report.html"
+    subprocess.run([*COMMAND, "report", "--output", str(target)], check=True)
+    page.set_viewport_size({"width": 1250, "height": 1000})
+    page.goto(target.as_uri())
+    hide_this_machine(page)
+    page.screenshot(path=folder / "report.png")
+    page.set_viewport_size({"width": 2300, "height": 1500})
+
+
+def picture_of_status(page: Page, folder: Path, scratch: Path) -> None:
+    """The screen of `status`, as a terminal shows it."""
+    settings, env = installation()
+    console = Console(
+        record=True, width=130, file=(scratch / "status.txt").open("w"), highlight=False, force_terminal=True
+    )
+    console.print(screen(look(env.database, overview_rules(settings), running_dagster_storage(settings))))
+    target = scratch / "status.html"
+    target.write_text(
+        console.export_html(inline_styles=True, code_format="<pre style='font:14px/1.35 monospace'>{code}</pre>")
+    )
+    page.set_viewport_size({"width": 1150, "height": 400})
+    page.goto(target.as_uri())
+    hide_this_machine(page)
+    page.locator("pre").screenshot(path=folder / "status.png")
+    page.set_viewport_size({"width": 2300, "height": 1500})
+
+
+def picture_of_documents(page: Page, folder: Path) -> None:
+    """The sign-off document of the latest quality validation."""
+    _, env = installation()
+    with env.database.connect("screenshots") as connection:
+        kept = evidence.require(connection, "quality_validation", made_by="asset quality_validation")
+    page.set_viewport_size({"width": 1250, "height": 800})
+    page.goto(Path(kept.content["data_docs"]).absolute().as_uri())
+    page.wait_for_timeout(SETTLE_MS // 2)
+    hide_this_machine(page)
+    page.screenshot(path=folder / "data_docs.png")
+    page.set_viewport_size({"width": 2300, "height": 1500})
+
+
+if __name__ == "__main__":
+    main()
