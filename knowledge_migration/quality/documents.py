@@ -23,6 +23,11 @@ INDEX = "index.html"
 PARTIAL = ".partial_"
 LEFT_OVER_AFTER = timedelta(days=1)
 ABSENT = "not there before phase 1"
+# Great Expectations writes values into its pages as they are: a row that says <img onerror=…> must neither run nor load
+ALONE = (
+    """<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; """
+    """form-action 'none'; base-uri 'none'">"""
+)
 
 _REMOTE = re.compile(
     r"<script\b.*?</script>|<link\b[^>]*>|<footer\b.*?</footer>|<img\b[^>]*https?://[^>]*>|<!--.*?-->|url\('https?://[^']*'\)",
@@ -100,7 +105,7 @@ def _remove_oldest(directory: Path, kept: int) -> None:
 def mended(page: str) -> str:
     """A page of Great Expectations that loads nothing from elsewhere and runs no script."""
     alone = _ACTIONS.sub("", _REMOTE.sub("", page))
-    return alone.replace("</head>", f"<style>{_style()}</style></head>", 1)
+    return alone.replace("<head>", f"<head>{ALONE}", 1).replace("</head>", f"<style>{_style()}</style></head>", 1)
 
 
 @cache
@@ -113,8 +118,8 @@ def index(sign_off: SignOff) -> str:
     title = "Data quality: sign-off"
     return "\n".join(
         (
-            f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>',
-            f"<style>{_style()}</style></head><body>",
+            f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">{ALONE}',
+            f"<title>{title}</title><style>{_style()}</style></head><body>",
             f"<h1>{title}</h1><p>{_verdict_of(sign_off)}</p>",
             _facts(sign_off),
             "<h2>Suites</h2>",
@@ -133,7 +138,7 @@ def _verdict_of(sign_off: SignOff) -> str:
     critical = sum(outcome.critical for outcome in sign_off.suites)
     others = sum(len(outcome.failed) for outcome in sign_off.suites) - critical
     if critical:
-        return f'<span class="verdict fail">not to be signed off</span> {critical} critical expectations are not met.'
+        return f'<span class="verdict fail">not to be signed off</span> Critical expectations that are not met: {critical}.'
     words = (
         f"No critical expectation is broken; {others} others are not met." if others else "Every expectation is met."
     )

@@ -73,17 +73,19 @@ def validate(
     _refuse_taken_names(yours)
     with documents.in_the_making(options.directory) as folder:
         with exported_snapshot(database) as snapshot:
-            made = _run(database, snapshot.snapshot_id, (*ours, *yours), options, folder, tell)
+            # the user's first: a mistake in them shows before the long ones run
+            made = _run(database, snapshot.snapshot_id, (*yours, *ours), options, folder, tell)
+        of_yours, of_ours = made[: len(yours)], made[len(yours) :]
         sign_off = documents.SignOff(
             database=database.display,
             at=snapshot.taken_at,
-            suites=made,
+            suites=(*of_ours, *of_yours),
             absent=absent,
             operator=audit.operator(),
             dagster_run_id=dagster_run_id,
         )
         index = documents.publish(folder, sign_off, kept=options.kept)
-    validation = Validation(made[: len(ours)], made[len(ours) :], absent, index)
+    validation = Validation(of_ours, of_yours, absent, index)
     with database.connect("quality") as connection:
         evidence.record(connection, EVIDENCE, validation.to_evidence(), dagster_run_id=dagster_run_id or None)
     return validation

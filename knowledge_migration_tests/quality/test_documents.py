@@ -67,7 +67,7 @@ def test_a_run_that_fails_leaves_no_folder(tmp_path: Path) -> None:
     [
         ((), "Every expectation is met."),
         (("warning", "info"), "No critical expectation is broken; 2 others are not met."),
-        (("critical", "info"), "1 critical expectations are not met."),
+        (("critical", "info"), "Critical expectations that are not met: 1."),
     ],
 )
 def test_the_index_says_whether_it_may_be_signed_off(broken: tuple[Severity, ...], verdict: str) -> None:

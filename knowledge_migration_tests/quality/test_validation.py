@@ -113,6 +113,7 @@ def test_the_documents_list_the_suites_open_without_a_network_and_hold_no_passwo
     assert "not to be signed off" in first
     for name, text in {**files, "index.html": first}.items():
         assert PASSWORD not in text, name
+        assert "Content-Security-Policy\" content=\"default-src 'none'" in text, name
         assert "<script" not in text, name
         assert "<link" not in text, name
         assert "http://" not in text, name

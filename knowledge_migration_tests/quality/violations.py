@@ -30,7 +30,7 @@ INSERT INTO topics (id, name, description, icon, color) VALUES
     (10, NULL, 'no name', NULL, NULL),
     (11, 'no description', NULL, NULL, NULL),
     (12, 'wide icon', 'd', repeat('i', 51), NULL),
-    (13, 'no colour', 'd', NULL, 'emerald'),
+    (13, 'no colour', 'd', NULL, '<img src=x onerror=alert(1)>'),
     (14, 'wide colour', 'd', NULL, '#64748B0');
 UPDATE topics SET migrated_from_proposal_id = '00000000-0000-0000-0000-00000000000f' WHERE id IN (4, 5);
 """
@@ -50,7 +50,7 @@ TOPICS_BROKEN = {
     "no two names differ in case or blanks only": 4,
     "name has at most 100 characters": 1,
     "icon has at most 50 characters": 1,
-    "color has at most 7 characters": 1,
+    "color has at most 7 characters": 2,
     "color is an upper-case #RRGGBB": 2,
 }
 
