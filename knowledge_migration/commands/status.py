@@ -171,13 +171,15 @@ def _checks(found: Overview) -> Text:
         return Text("cannot be seen", "yellow")
     if not found.checks:
         return Text("none has run yet", "dim")
-    failed = [check for check in found.checks if not check.passed and not check.warns]
-    warned = [check for check in found.checks if not check.passed and check.warns]
+    unended = [check for check in found.checks if not check.ended]
+    failed = [check for check in found.checks if check.ended and not check.passed and not check.warns]
+    warned = [check for check in found.checks if check.ended and not check.passed and check.warns]
     last = age(found.at, max(check.at for check in found.checks))
-    passed = len(found.checks) - len(failed) - len(warned)
+    passed = len(found.checks) - len(failed) - len(warned) - len(unended)
     return Text.assemble(
         (f"{passed} passed", "green"), ", ", (f"{len(failed)} failed", "red" if failed else "dim"), ", ",
-        (f"{len(warned)} warned", "yellow" if warned else "dim"), f"; the latest {last} ago",
+        (f"{len(warned)} warned", "yellow" if warned else "dim"),
+        (f", {len(unended)} not ended" if unended else "", "yellow"), f"; the latest {last} ago",
     )  # fmt: skip
 
 

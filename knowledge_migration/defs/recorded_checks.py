@@ -17,7 +17,7 @@ def recorded_checks(instance: dg.DagsterInstance, keys: Sequence[dg.AssetCheckKe
             yield CheckRecord(key.name, False, None)
             continue
         at = datetime.fromtimestamp(record.create_timestamp, tz=UTC)
-        evaluation = record.evaluation
+        evaluation = record.evaluation if isinstance(record.evaluation, dg.AssetCheckEvaluation) else None
         yield CheckRecord(
             key.name,
             succeeded=record.status.value == "SUCCEEDED",

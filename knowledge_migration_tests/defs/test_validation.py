@@ -8,6 +8,7 @@ import pytest
 
 from knowledge_migration.definitions import build_defs, defs
 from knowledge_migration.defs.criteria import check_name
+from knowledge_migration.defs.recorded_checks import recorded_checks
 from knowledge_migration.engine import evidence
 from knowledge_migration.engine.criteria.checklist import SECTIONS
 from knowledge_migration.engine.database import Connection, Database
@@ -74,6 +75,23 @@ def test_the_criteria_are_judged_kept_and_pass_only_where_all_of_a_section_hold(
     kept = evidence.latest(named, "success_criteria")
     assert kept
     assert {row["verdict"] for row in kept.content["rows"] if row["name"] == "atoms_linked"} == {"fails"}
+
+
+def test_a_check_that_broke_off_is_no_pass_and_no_error() -> None:
+    key = dg.AssetCheckKey(dg.AssetKey("dual_write_mode"), "no_shadow_failed")
+
+    @dg.asset_check(asset="dual_write_mode", name="no_shadow_failed")
+    def broken() -> dg.AssetCheckResult:
+        raise RuntimeError("broke off")
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        job = dg.define_asset_job("checks", selection=dg.AssetSelection.checks(broken))
+        dg.Definitions(asset_checks=[broken], jobs=[job]).resolve_job_def("checks").execute_in_process(
+            instance=instance, raise_on_error=False
+        )
+        (record,) = recorded_checks(instance, [key])
+    assert not record.succeeded
+    assert record.words == "Its last execution is PLANNED."
 
 
 def test_every_schedule_says_what_it_costs_and_only_harmless_ones_run_by_default() -> None:

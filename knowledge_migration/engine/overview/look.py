@@ -237,8 +237,11 @@ def _checks(storage: Database | None) -> tuple[tuple[Check, ...] | None, str | N
 def _attention(found: Overview, rules: OverviewRules, unseen: str | None) -> Iterator[str]:
     """What a person should look at, the gravest first."""
     for check in found.checks or ():
-        if not check.passed and not check.warns:
+        if check.ended and not check.passed and not check.warns:
             yield f"Check {check.asset}.{check.name} did not pass at {check.at:%Y-%m-%d %H:%M} UTC: {check.words}"
+    unended = [f"{check.asset}.{check.name}" for check in found.checks or () if not check.ended]
+    if unended:
+        yield f"{len(unended)} checks were not run to their end the last time: {', '.join(unended)}."
     yield from _of_writers(found.writers, found.stage)
     for gate in found.gates:
         if gate.verdict == "fail":

@@ -66,12 +66,13 @@ class Writer:
 
 @dataclass(frozen=True)
 class Check:
-    """The latest evaluation of an asset check, as Dagster has it on record."""
+    """The latest evaluation of an asset check, as Dagster has it on record; `ended` unless it was only planned or broke off."""
 
     asset: str
     name: str
     passed: bool
     warns: bool
+    ended: bool
     at: datetime
     words: str
 

@@ -20,6 +20,7 @@ def recorded_checks(storage: Database) -> tuple[Check, ...]:
             name=row["name"],
             passed=row["status"] == "SUCCEEDED",
             warns=(row["severity"] or "").endswith("WARN"),
+            ended=row["status"] in ("SUCCEEDED", "FAILED"),
             at=row["at"],
             words=row["words"] or f"Its last execution is {row['status']}.",
         )

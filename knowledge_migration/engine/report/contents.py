@@ -17,7 +17,7 @@ from knowledge_migration.engine.cutover.evaluation import history
 from knowledge_migration.engine.cutover.readiness import CheckRecord
 from knowledge_migration.engine.database import Connection, Database
 from knowledge_migration.engine.errors import MigrationError
-from knowledge_migration.engine.overview.model import Overview
+from knowledge_migration.engine.overview.model import Check, Overview
 from knowledge_migration.engine.statements import text_of
 
 if TYPE_CHECKING:
@@ -205,13 +205,19 @@ def _checks(overview: Overview) -> Section:
         {
             "asset": check.asset,
             "check": check.name,
-            "result": "passed" if check.passed else "warned" if check.warns else "failed",
+            "result": _result(check),
             "at": f"{check.at:%Y-%m-%d %H:%M} UTC",
             "words": check.words,
         }
         for check in sorted(overview.checks, key=lambda check: (check.passed, check.warns))
     ]
     return Section(title, "The latest evaluation of each, what did not pass first.", None, (("", rows),))
+
+
+def _result(check: Check) -> str:
+    if not check.ended:
+        return "not ended"
+    return "passed" if check.passed else "warned" if check.warns else "failed"
 
 
 def _gates(connection: Connection, overview: Overview, since: datetime) -> Section:

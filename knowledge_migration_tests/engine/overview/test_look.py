@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 
 import dagster as dg
 import pytest
+from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationPlanned
+from dagster._core.events import DagsterEvent, DagsterEventType
 from dagster_postgres import PostgresEventLogStorage
 from sqlalchemy.engine import make_url
 
@@ -67,20 +69,20 @@ def storage(server: EmbeddedServer) -> Iterator[Database]:
                 description=f"{name} said so",
                 metadata={},
             )
-            kept.store_event(_logged(evaluation))
+            kept.store_event(_logged(DagsterEventType.ASSET_CHECK_EVALUATION, evaluation))
+        planned = AssetCheckEvaluationPlanned(asset_key=dg.AssetKey("table"), check_name="it_broke_off")
+        kept.store_event(_logged(DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED, planned))
     kept.dispose()
     yield database
     drop(server, database)
 
 
-def _logged(evaluation: dg.AssetCheckEvaluation) -> dg.EventLogEntry:
-    """The evaluation as an event without a run, as a sensor reports one."""
-    from dagster._core.events import DagsterEvent, DagsterEventType
-
-    event = DagsterEvent(DagsterEventType.ASSET_CHECK_EVALUATION.value, "nothing", event_specific_data=evaluation)
+def _logged(kind: DagsterEventType, said: dg.AssetCheckEvaluation | AssetCheckEvaluationPlanned) -> dg.EventLogEntry:
+    """It as an event without a run, as a sensor reports one."""
+    event = DagsterEvent(kind.value, "nothing", event_specific_data=said)
     moment = datetime.now(UTC).timestamp()
     return dg.EventLogEntry(
-        error_info=None, level=20, user_message="", run_id="", timestamp=moment, dagster_event=event
+        error_info=None, level=20, user_message="", run_id="r", timestamp=moment, dagster_event=event
     )
 
 
@@ -186,7 +188,10 @@ def test_a_full_queue_a_direct_writer_and_stale_proofs_need_attention(expanded: 
 
 
 def test_checks_on_record_are_the_latest_of_each(storage: Database) -> None:
-    found = {check.name: (check.asset, check.passed, check.warns, check.words) for check in recorded_checks(storage)}
+    checks = {check.name: check for check in recorded_checks(storage)}
+    broken = checks.pop("it_broke_off")
+    assert (broken.ended, broken.passed, broken.words) == (False, False, "Its last execution is PLANNED.")
+    found = {check.name: (check.asset, check.passed, check.warns, check.words) for check in checks.values()}
     assert found == {
         "rows_are_equal": ("part/table", False, False, "rows_are_equal said so"),
         "nothing_is_lost": ("part/table", False, False, "nothing_is_lost said so"),
@@ -199,6 +204,7 @@ def test_a_failed_check_needs_attention_and_a_warning_does_not(expanded: Databas
     told = [words for words in found.attention if words.startswith("Check ")]
     assert len(told) == 2
     assert not any("it_is_quick" in words for words in told)
+    assert "1 checks were not run to their end the last time: table.it_broke_off." in found.attention
 
 
 def test_dagsters_tables_that_are_missing_are_named(expanded: Database, database: Database) -> None:
@@ -217,4 +223,4 @@ def test_everything_can_be_written_as_json(expanded: Database, storage: Database
     written = json.loads(json.dumps(look(expanded, replace(RULES, no_live_writers=True), storage).as_json()))
     assert written["stage"] == "gradual_rollout"
     assert written["phases"][2]["state"] == "done"
-    assert len(written["checks"]) == 3
+    assert len(written["checks"]) == 4
