@@ -23,4 +23,6 @@ def recorded_checks(instance: dg.DagsterInstance, keys: Sequence[dg.AssetCheckKe
             succeeded=record.status.value == "SUCCEEDED",
             at=at,
             words=(evaluation.description or "") if evaluation else f"Its last execution is {record.status.value}.",
+            ended=evaluation is not None,
+            warns=evaluation is not None and evaluation.severity == dg.AssetCheckSeverity.WARN,
         )

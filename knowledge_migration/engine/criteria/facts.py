@@ -51,6 +51,10 @@ class Facts:
         found = self.checks.get(name)
         if found is None or found.at is None:
             raise PreconditionError(f"The check {name} has not been run yet, as far as this Dagster instance knows.")
+        if not found.ended:
+            raise PreconditionError(f"The check {name} was not run to its end the last time.")
+        if found.warns and not found.succeeded:
+            raise PreconditionError(f"The check {name} could not show it: {found.words}")
         return found
 
     def gate(self, metric: str) -> LastVerdict:

@@ -43,12 +43,17 @@ class CutoverRules:
 
 @dataclass(frozen=True)
 class CheckRecord:
-    """The latest evaluation of an asset check: `succeeded` only if it ran to its end and passed; `at` None if it never did."""
+    """The latest evaluation of an asset check: `succeeded` only if it ran to its end and passed; `at` None if it never did.
+
+    `ended` is false where it was planned only or broke off, `warns` true where what it found is no more than a warning.
+    """
 
     name: str
     succeeded: bool
     at: datetime | None
     words: str = ""
+    ended: bool = True
+    warns: bool = False
 
 
 @dataclass(frozen=True)

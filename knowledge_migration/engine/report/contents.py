@@ -77,7 +77,10 @@ def gather(overview: Overview, facts: Facts, storage: Database | None, *, writte
 
 def check_records(overview: Overview) -> dict[str, CheckRecord]:
     """The checks on record in the form in which criteria ask for them."""
-    return {check.name: CheckRecord(check.name, check.passed, check.at, check.words) for check in overview.checks or ()}
+    return {
+        check.name: CheckRecord(check.name, check.passed, check.at, check.words, check.ended, check.warns)
+        for check in overview.checks or ()
+    }
 
 
 def _latest(connection: Connection, kind: str) -> evidence.Evidence | None:

@@ -130,8 +130,13 @@ def test_a_check_counts_by_its_latest_evaluation(facts: Facts) -> None:
         facts.checks = {"dual_write_is_not_slow": CheckRecord("dual_write_is_not_slow", succeeded, at, "1.01")}
         found = judged(facts)["dual_write_speed"]
         assert (found.verdict, found.at) == (shown, at)
-    facts.checks = {"dual_write_is_not_slow": CheckRecord("dual_write_is_not_slow", False, None)}
-    assert judged(facts)["dual_write_speed"].verdict == "not shown"
+    for unseen in (
+        CheckRecord("dual_write_is_not_slow", False, None),
+        CheckRecord("dual_write_is_not_slow", False, at, "PLANNED", ended=False),
+        CheckRecord("dual_write_is_not_slow", False, at, "Not asked", warns=True),
+    ):
+        facts.checks = {"dual_write_is_not_slow": unseen}
+        assert judged(facts)["dual_write_speed"].verdict == "not shown"
 
 
 @pytest.mark.parametrize(("well", "shown"), [(True, "holds"), (False, "fails")])
