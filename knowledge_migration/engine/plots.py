@@ -21,6 +21,9 @@ VERDICT_COLOURS = {"pass": "#0F766E", "inconclusive": "#D97706", "fail": "#B91C1
 CRITERION_COLOURS = {"holds": "#0F766E", "for a person": "#2563EB", "not shown": "#D97706", "fails": "#B91C1C"}
 MEASURE_COLOURS = {"median": "#0F766E", "p95": "#2563EB", "p99": "#D97706", "max": "#B91C1C"}
 
+FEW_POINTS = 150
+"""More points than these are a line of their own."""
+
 _ONE_TWO_FIVE = [float(f"{digit}e{power}") for power in range(-3, 5) for digit in (1, 2, 5)]
 """Ticks from 1 microsecond to 50 seconds; those that Vega chooses on a logarithmic scale run into each other."""
 
@@ -124,7 +127,7 @@ def verdicts_over_time(frame: "pd.DataFrame") -> bytes:
         .mark_point(filled=True, size=60, opacity=0.8)
         .encode(
             y=alt.Y("label:N", title=None, axis=alt.Axis(labelLimit=340, ticks=False, grid=True)),
-            x=alt.X("at:T", title="when (UTC)"),
+            x=_when("at", drawn["at"]),
             color=alt.Color(
                 "verdict:N",
                 title="verdict",
@@ -189,7 +192,7 @@ def backfill_speed(frame: "pd.DataFrame") -> bytes:
         alt.Chart(rows)
         .mark_line(point=True)
         .encode(
-            x=alt.X("at:T", title="when (UTC)", axis=alt.Axis(format="%H:%M:%S", labelOverlap=True)),
+            x=_when("at", rows["at"]),
             y=alt.Y("total:Q", title="rows linked", axis=alt.Axis(format=",d")),
             color=alt.Color("table:N", title=None, legend=alt.Legend(orient="top")),
         )
@@ -225,14 +228,26 @@ def over_time(frame: "pd.DataFrame", metrics: Sequence[str], title: str) -> byte
     named = rows["metric"].str.partition(".")[2].str.replace("_", " ")
     chart = (
         alt.Chart(rows.assign(line=named.str.cat(rows["label"], sep=", ")))
-        .mark_line(point=True)
+        .mark_line(point=len(rows) <= FEW_POINTS)
         .encode(
-            x=alt.X("measured_at:T", title="when (UTC)", axis=alt.Axis(labelOverlap=True)),
+            x=_when("measured_at", rows["measured_at"]),
             y=alt.Y("value:Q", title=None),
             color=alt.Color("line:N", title=None, legend=alt.Legend(orient="right", labelLimit=260)),
         )
     )
     return _png(chart, title, 8)
+
+
+def _when(column: str, moments: "pd.Series") -> Any:
+    """A time axis in UTC, as fine as the span needs; Vega's own labels are of twelve hours and of this machine's zone."""
+    import altair as alt
+    import pandas as pd
+
+    known = pd.to_datetime(moments, utc=True).dropna()
+    span = known.max() - known.min() if len(known) else pd.Timedelta(0)
+    form = "%H:%M:%S" if span < pd.Timedelta(minutes=15) else "%H:%M" if span < pd.Timedelta(days=2) else "%d %b"
+    axis = alt.Axis(format=form, labelOverlap=True)
+    return alt.X(f"{column}:T", title="when (UTC)", scale=alt.Scale(type="utc"), axis=axis)
 
 
 def _by_effect(rows: "pd.DataFrame") -> list[str]:

@@ -47,7 +47,7 @@ def test_everything_that_is_exported(expanded: Database) -> None:
         ("migration_backfill_unfinished", ()): 0,
         ("knowledge_pending_proposals", ("topic",)): 2,
         ("knowledge_pending_proposals", ("atom",)): 0,
-        ("knowledge_live_processes", ("direct",)): 1,
+        ("knowledge_live_processes", ("off",)): 1,
         ("migration_gate_verdict", ("api_error_rate",)): -1,
         ("migration_gate_value", ("api_error_rate",)): 0.25,
         ("migration_proof_well", ("rollback_drill",)): 0,
@@ -80,7 +80,7 @@ def prepare(connection: Connection) -> None:
     )
     connection.execute(
         "INSERT INTO migration.writer_heartbeat (process, mode, flag_version, started_at, seen_at) VALUES "
-        "('a', 'direct', 1, now(), now()), ('b', 'direct', 1, now(), now() - interval '1 minute')"
+        "('a', 'off', 1, now(), now()), ('b', 'off', 1, now(), now() - interval '1 minute')"
     )
     connection.execute(
         "INSERT INTO migration.gate_evaluation (stage, metric, verdict, value) VALUES "

@@ -169,7 +169,7 @@ def test_a_full_queue_a_direct_writer_and_stale_proofs_need_attention(expanded: 
         )
         connection.execute(
             "INSERT INTO migration.writer_heartbeat (process, mode, flag_version, started_at) "
-            "VALUES ('old one', 'direct', 1, now())"
+            "VALUES ('old one', 'off', 1, now())"
         )
         evidence.record(connection, "rollback_drill", {"well": False})
         evidence.record(connection, "value_verification", {"passed": True})
