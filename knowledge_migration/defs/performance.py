@@ -71,6 +71,14 @@ def _plans(measured: "PerformanceValidation") -> dict[str, dg.MarkdownMetadataVa
     }
 
 
+def _not_compared() -> dg.MaterializeResult:
+    words = "Not compared: there is no baseline of this database (asset performance_baseline, before phase 1)."
+    check = dg.AssetCheckResult(
+        check_name=AS_BEFORE, passed=False, severity=dg.AssetCheckSeverity.WARN, description=words
+    )
+    return dg.MaterializeResult(metadata={"result": words}, check_results=[check])
+
+
 @dg.asset(
     group_name=GROUP,
     deps=["performance_baseline", "proposal_schema", "feature_flag_store", "dual_write_probe", "backfill_completion"],
@@ -80,12 +88,15 @@ def _plans(measured: "PerformanceValidation") -> dict[str, dg.MarkdownMetadataVa
 def performance_comparison(context: dg.AssetExecutionContext, migration: Migration) -> dg.MaterializeResult:
     """The endpoint queries and BASELINE_URLS again, against the baseline; at the end of phases 1, 2 and 3, and at any time.
 
-    Reads only, some seconds. The baseline is of another time: controls measured on both take the machine out.
+    Reads only, some seconds. The baseline is of another time: controls measured on both take the machine out. Without a
+    baseline nothing is compared, and the check says so; what came before in the run stands all the same.
     """
     settings = migration.settings
     phase = PHASE_OF_JOB.get(context.run.job_name, GROUP)
     (slowdown,) = (gate for gate in settings.gates if gate.metric == "extraction_slowdown")
     with reporting.failing_clearly(), migration.database.connect("performance comparison") as connection:
+        if evidence.latest(connection, "performance_baseline") is None:
+            return _not_compared()
         compared = comparison.compare_within(
             connection,
             phase,

@@ -109,3 +109,17 @@ def test_a_listed_page_that_does_not_answer_fails_the_baseline_by_its_name(
     assert "s3cr3t" not in str(failure)
     assert contents(named, "performance_baseline") == []
     assert evidence.latest(named, "data_quality")
+
+
+def test_without_a_baseline_nothing_is_compared_and_the_run_stands(
+    named: Connection, instance: dg.DagsterInstance, database: Database
+) -> None:
+    assert all(summary.succeeded for summary in migrate(database, instance, on_phase=lambda _: None))
+    named.execute("DELETE FROM migration.evidence WHERE kind IN ('performance_baseline', 'performance_comparison')")
+    result = run(instance, "phase_3_completion")
+    assert result.success
+    (check,) = (
+        one for one in result.get_asset_check_evaluations() if one.check_name == "endpoints_are_as_fast_as_before"
+    )
+    assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert contents(named, "performance_comparison") == []
