@@ -21,9 +21,9 @@ import httpx
 from playwright.sync_api import Page, sync_playwright
 from rich.console import Console
 
-from knowledge_migration.commands.installation import installation
+from knowledge_migration.commands.installation import dagster_project, installation
 from knowledge_migration.commands.status import overview_rules, screen
-from knowledge_migration.demonstration.live_application import free_port, running_process
+from knowledge_migration.demonstration.live_application import free_port
 from knowledge_migration.engine import evidence
 from knowledge_migration.engine.audit import operator
 from knowledge_migration.engine.errors import PreconditionError
@@ -67,16 +67,27 @@ def browser() -> Iterator[Page]:
 
 @contextmanager
 def ui(scratch: Path) -> Iterator[str]:
-    """Dagster's UI on a free port."""
-    port = free_port()
+    """Dagster's UI on a free port, without its daemon: sensors would go on and change what is to be seen."""
+    port, project = free_port(), dagster_project()
     address = f"http://127.0.0.1:{port}"
-    with running_process(["ui", "--port", str(port)], scratch / "ui.log", dict(os.environ)):
+    command = [str(Path(sys.executable).with_name("dagster-webserver")), "-h", "127.0.0.1", "-p", str(port)]
+    with (scratch / "ui.log").open("wb") as log, ended(subprocess.Popen(command, cwd=project, stdout=log, stderr=log)):
         for _ in range(ATTEMPTS):
             with suppress(httpx.HTTPError):
                 if httpx.get(f"{address}/server_info", timeout=5).status_code == 200:
                     break
             time.sleep(0.5)
         yield address
+
+
+@contextmanager
+def ended(process: "subprocess.Popen[bytes]") -> Iterator[None]:
+    """The process while the block runs."""
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait(30)
 
 
 def pictures_of_dagster(page: Page, folder: Path, address: str) -> None:

@@ -133,11 +133,11 @@ def _gates(found: Overview) -> Table:
     title = f"gates at {found.stage}" + (f", for {found.next_stage}" if found.next_stage else "")
     table = Table(title=title, title_justify="left", box=None, padding=(0, 2), show_edge=False)
     for column in ("metric", "verdict", "value", "limit", "sample", "age"):
-        table.add_column(column, justify="right" if column in ("value", "sample", "age") else "left")
+        table.add_column(column, justify="right" if column in ("value", "sample", "age") else "left", no_wrap=True)
     for gate in found.gates:
         table.add_row(
             gate.metric,
-            Text.assemble((gate.verdict, COLOURS[gate.verdict]), (f", {gate.earlier}" if gate.earlier else "", "dim")),
+            Text(gate.earlier or gate.verdict, COLOURS[gate.verdict]),
             "" if gate.value is None else f"{gate.value:.4g}",
             gate.limit,
             f"{gate.sample:,} of {gate.needed:,}",

@@ -1,7 +1,8 @@
 """Judges the gates as things stand and keeps every verdict (strategy §6.4): pass, fail, or inconclusive.
 
-A metric is never looked at further back than the flags stand as they do, and one round counts as another only some
-seconds after the last, so that nobody passes three times by asking three times at once.
+A metric is never looked at further back than the flags stand as they do, nor behind the end of a load test, which is slow on
+purpose; and one round counts as another only some seconds after the last, so that nobody passes three times by asking three
+times at once.
 """
 
 from collections.abc import Iterable, Sequence
@@ -90,7 +91,10 @@ def evaluate(
     """Measures, judges and records each gate as of `now`, under the name of the state unless another is given."""
     name = recorded_as or position.state
     with database.connect("cutover gates", settings={"statement_timeout": "30000"}) as connection:
-        judged_one = partial(_evaluate, database, connection, name, position, now, spacing_seconds, dagster_run_id)
+        begin = max(position.since, _disturbed_until(connection, now) or position.since) + SETTLING
+        judged_one = partial(
+            _evaluate, database, connection, name, position, begin, now, spacing_seconds, dagster_run_id
+        )
         return [judged_one(gate) for gate in gates]
 
 
@@ -99,18 +103,25 @@ def _evaluate(
     connection: Connection,
     name: str,
     position: Position,
+    begin: datetime,
     now: datetime,
     spacing_seconds: float,
     dagster_run_id: str | None,
     gate: Gate,
 ) -> Evaluation:
-    since = max(position.since + SETTLING, now - timedelta(minutes=gate.window_minutes))
+    since = max(begin, now - timedelta(minutes=gate.window_minutes))
     window = Window(database, connection, since, now)
     measurement = measure(gate, window)
     verdict = _verdict(gate, measurement)
     _record(connection, gate, name, now, verdict, measurement, window.seconds, dagster_run_id)
     in_a_row = _passed_in_a_row(connection, gate, name, position.since, spacing_seconds)
     return Evaluation(gate, position.state, now, verdict, measurement, window.seconds, in_a_row)
+
+
+def _disturbed_until(connection: Connection, now: datetime) -> datetime | None:
+    row = connection.execute(text_of("metrics/gate_disturbed"), {"now": now}).fetchone()
+    until: datetime | None = row["until"] if row else None
+    return until
 
 
 def _verdict(gate: Gate, measurement: Measurement) -> Verdict:

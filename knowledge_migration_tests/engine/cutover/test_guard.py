@@ -199,3 +199,28 @@ def test_a_retired_path_is_not_gone_back_to(peopled: Database, rows: Connection)
     assert said.action is None
     assert "retired" in said.words
     assert position(peopled).state == "full_cutover"
+
+
+def test_what_a_load_test_broke_on_purpose_is_no_breach_and_what_breaks_after_it_is(
+    half: Database, rows: Connection
+) -> None:
+    bad(rows, seconds=5)
+    rows.execute(
+        "INSERT INTO migration.evidence (kind, content, recorded_at) VALUES ('load_test', '{}', %s)",
+        (later(seconds=6),),
+    )
+    assert tick(half, seconds=10).action is None
+    bad(rows, seconds=15)
+    assert tick(half, seconds=20).action == "instant"
+
+
+@pytest.mark.parametrize(("minutes_ago", "action"), [(1, None), (16, "instant")])
+def test_while_a_load_test_is_under_way_nothing_is_judged_but_a_killed_one_blinds_nobody_for_long(
+    half: Database, rows: Connection, minutes_ago: int, action: str | None
+) -> None:
+    bad(rows)
+    rows.execute(
+        "INSERT INTO migration.evidence (kind, content, recorded_at) VALUES ('marked_messages', '{}', %s)",
+        (later(seconds=10 - 60 * minutes_ago),),
+    )
+    assert tick(half).action == action
