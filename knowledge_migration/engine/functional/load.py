@@ -15,11 +15,13 @@ from typing import Any
 import httpx
 
 from knowledge_migration.engine import evidence
+from knowledge_migration.engine.backfill.run import require_phase_1
 from knowledge_migration.engine.cutover.gates import Gate
 from knowledge_migration.engine.database import Connection, Database
 from knowledge_migration.engine.dual_write.probe import ServiceAddress, health
 from knowledge_migration.engine.errors import PreconditionError
-from knowledge_migration.engine.functional.marked import Removed, marked_messages
+from knowledge_migration.engine.functional.marked import Removed, marked_messages, require_this_database
+from knowledge_migration.engine.functional.scenarios import LIVE_SECONDS
 from knowledge_migration.engine.outcome import CheckOutcome
 from knowledge_migration.engine.performance.percentiles import percentiles_ms
 from knowledge_migration.engine.statements import text_of
@@ -113,6 +115,8 @@ def run_load_test(
             "again. Switch dual write on (phase 2), or test a clone."
         )
     with database.connect("load test") as connection:
+        require_phase_1(connection)
+        require_this_database(connection, str(body["process"]), LIVE_SECONDS)
         since = database.now()
         with marked_messages(connection, _texts(connection, MESSAGES_EACH * requests)) as (mark, removed):
             users = [row["id"] for row in connection.execute(text_of("marked/users"))]

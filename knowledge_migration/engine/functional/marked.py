@@ -2,7 +2,7 @@
 
 They are marked in the transaction that makes them, so a kill at any moment leaves a mark by which the next validation
 removes them first. Only what came into being through their extractions is ever deleted: rows whose origin is a proposal
-of theirs. A row that somebody refers to by now stays, with its proposal, and is told.
+of theirs. What somebody has changed, decided about or refers to by now stays, with its proposal, and is told.
 """
 
 import time
@@ -18,7 +18,8 @@ import psycopg
 from knowledge_migration.engine import evidence
 from knowledge_migration.engine.backfill.run import require_phase_1
 from knowledge_migration.engine.database import Connection
-from knowledge_migration.engine.entities import BY_NAME, ENTITIES
+from knowledge_migration.engine.dual_write.fence import live_writers
+from knowledge_migration.engine.entities import ENTITIES, Entity
 from knowledge_migration.engine.errors import MigrationError, PreconditionError
 from knowledge_migration.engine.exclusive import exclusive
 from knowledge_migration.engine.statements import statement, text_of
@@ -30,9 +31,10 @@ WAIT_SECONDS, PAUSE_SECONDS = 60.0, 0.25
 
 @dataclass(frozen=True)
 class Mark:
-    """Messages of ours: the mark's id, when it was made, their ids."""
+    """Messages of ours: the mark's id, its name (the note of a decision of ours), when it was made, their ids."""
 
     id: int
+    name: str
     at: datetime
     message_ids: tuple[int, ...]
 
@@ -67,7 +69,7 @@ def marked_messages(
 def marks(connection: Connection) -> list[Mark]:
     """What an earlier validation has left."""
     return [
-        Mark(row["id"], row["recorded_at"], tuple(row["content"]["message_ids"]))
+        Mark(row["id"], row["content"]["name"], row["recorded_at"], tuple(row["content"]["message_ids"]))
         for row in connection.execute(text_of("marked/marks"))
     ]
 
@@ -89,22 +91,29 @@ def _make(connection: Connection, contents: Sequence[str]) -> Mark:
 
 def remove(connection: Connection, mark: Mark, *, sleep: Callable[[float], None] = time.sleep) -> Removed:
     """Removes everything of a mark, and the mark, in one transaction; a second time it finds nothing and says so."""
-    parameters: dict[str, Any] = {"message_ids": list(mark.message_ids), "since": mark.at}
-    parameters["run_ids"] = _ended_runs(connection, parameters, sleep)
+    given: dict[str, Any] = {"message_ids": list(mark.message_ids), "since": mark.at, "name": mark.name}
+    given["run_ids"] = _ended_runs(connection, given, sleep)
     kept: list[str] = []
     with connection.transaction():
-        count = connection.execute(text_of("marked/remove_messages"), parameters).rowcount
-        rows = connection.execute(text_of("marked/rows"), parameters).fetchall()
-        parameters["atom_ids"] = [row["id"] for row in rows if row["entity"] == "atom"]
-        connection.execute(text_of("marked/remove_atom_links"), parameters)
-        for row in rows:
-            blocker = _remove_row(connection, row["entity"], row["id"])
-            kept += [blocker] if blocker else []
-            count += 0 if blocker else 1
+        connection.execute(text_of("marked/lock_runs"), given)
+        count = connection.execute(text_of("marked/remove_messages"), given).rowcount
+        for entity in reversed(ENTITIES):
+            rows = connection.execute(text_of(f"marked/{entity.table}"), given).fetchall()
+            free = [row["id"] for row in rows if row["kept_because"] is None]
+            if entity.name == "atom":
+                connection.execute(text_of("marked/remove_atom_links"), {"atom_ids": free})
+            kept += [f"{entity.name} {row['id']} stays: {row['kept_because']}." for row in rows if row["kept_because"]]
+            blockers = [_remove_row(connection, entity, one) for one in free]
+            kept += [blocker for blocker in blockers if blocker]
+            count += blockers.count(None)
         for entity in ENTITIES:
             names = {"table": f"public.{entity.table}", "proposals": f"public.{entity.proposals}"}
-            count += connection.execute(statement("marked/remove_proposals", **names), parameters).rowcount
-        count += connection.execute(text_of("marked/remove_runs"), parameters).rowcount
+            count += connection.execute(statement("marked/remove_proposals", **names), given).rowcount
+            left = connection.execute(
+                statement("marked/left_proposals", proposals=names["proposals"]), given
+            ).fetchall()
+            kept += [f"{entity.name} proposal {row['id']} stays with what became of it." for row in left]
+        count += connection.execute(text_of("marked/remove_runs"), given).rowcount
         connection.execute(text_of("marked/forget"), {"mark": mark.id})
     return Removed(count, tuple(kept))
 
@@ -125,14 +134,25 @@ def _ended_runs(connection: Connection, parameters: dict[str, Any], sleep: Calla
         waited += PAUSE_SECONDS
 
 
-def _remove_row(connection: Connection, name: str, row_id: int) -> str | None:
+def _remove_row(connection: Connection, entity: Entity, row_id: int) -> str | None:
     """Removes one row with its relations; None if it went, else who refers to it."""
-    entity = BY_NAME[name]
     try:
         with connection.transaction():
-            if name == "atom":
+            if entity.name == "atom":
                 connection.execute(text_of("marked/remove_atom_relations"), {"id": row_id})
             connection.execute(statement("marked/remove_row", table=f"public.{entity.table}"), {"id": row_id})
     except psycopg.errors.ForeignKeyViolation as error:
-        return f"{name} {row_id} stays: {error.diag.message_detail}"
+        return f"{entity.name} {row_id} stays: {error.diag.message_detail}"
     return None
+
+
+def require_this_database(connection: Connection, process: str, live_seconds: float) -> None:
+    """Raises `PreconditionError` unless that process of the service reports in this database.
+
+    One on another database would take the numbers of our messages for messages of its own users.
+    """
+    if process not in {str(row["process"]) for row in live_writers(connection, live_seconds)}:
+        raise PreconditionError(
+            f"The process {process} of the service does not report in this database, so it works on another one. Let "
+            "KNOWLEDGE_SERVICE_URL name a service on this database. Nothing was written."
+        )

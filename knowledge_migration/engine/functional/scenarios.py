@@ -16,15 +16,17 @@ from uuid import UUID, uuid4
 import httpx
 
 from knowledge_migration.engine import evidence
+from knowledge_migration.engine.backfill.run import require_phase_1
 from knowledge_migration.engine.database import Connection, Database
 from knowledge_migration.engine.dual_write.probe import ServiceAddress, health
 from knowledge_migration.engine.errors import PreconditionError, VerificationError
-from knowledge_migration.engine.functional.marked import Removed, marked_messages
+from knowledge_migration.engine.functional.marked import Mark, Removed, marked_messages, require_this_database
 from knowledge_migration.engine.statements import text_of
 from knowledge_migration.knowledge.flags import Flags, read_flags, route
 
 KIND = "functional_validation"
 SIMILARITY_SECONDS, PAUSE_SECONDS = 15.0, 0.25
+LIVE_SECONDS = 30.0
 
 Verdict = Literal["pass", "fail", "not shown"]
 
@@ -102,12 +104,14 @@ def validate(
 
     Raises `VerificationError` when the service is not well, and what `marked_messages` raises.
     """
-    health(address)
+    process = str(health(address)["process"])
     word = "".join(random.choices(string.ascii_lowercase, k=12))
     contents = [text.format(word=word, Word=word.title()) for text in TEXTS]
     with database.connect("functional validation") as connection:
+        require_phase_1(connection)
+        require_this_database(connection, process, LIVE_SECONDS)
         with marked_messages(connection, contents, sleep=sleep) as (mark, removed):
-            trial = _Trial(database, connection, address, word, mark.message_ids, sleep)
+            trial = _Trial(database, connection, address, word, mark, sleep)
             scenarios = tuple(_tried(name, getattr(trial, name)) for name in SCENARIOS)
         done = FunctionalValidation(scenarios, trial.mode, address.url, tuple(removed))
         evidence.record(connection, KIND, done.to_evidence(), dagster_run_id=dagster_run_id)
@@ -134,7 +138,7 @@ class _Trial:
     connection: Connection
     address: ServiceAddress
     word: str
-    message_ids: tuple[int, ...]
+    mark: Mark
     sleep: Callable[[float], None]
     mode: str = "unknown"
     run_id: str | None = None
@@ -143,7 +147,7 @@ class _Trial:
 
     def a_new_extraction_creates_proposals(self) -> str:
         """Proposals, and knowledge only of those approved at once."""
-        answer = self._extract(self.message_ids[0])
+        answer = self._extract(self.mark.message_ids[0])
         self.run_id = answer["run_id"]
         told = [*answer["topic_proposal_ids"], *answer["atom_proposal_ids"]]
         if not told:
@@ -193,7 +197,7 @@ class _Trial:
         """Another spelling of that topic's name is flagged, with its score and why."""
         if self.topic_id is None:
             raise NotShownError("No topic was approved that something could be similar to.")
-        answer = self._extract(self.message_ids[1])
+        answer = self._extract(self.mark.message_ids[1])
         ids = answer["topic_proposal_ids"]
         if not ids:
             raise NotShownError("The extractor found no topic in the validation's second message.")
@@ -235,7 +239,7 @@ class _Trial:
         listed = self._flags.admin_user_ids if self._flags.enabled else ()
         users = [row["id"] for row in self.connection.execute(text_of("marked/users"))]
         for user in (*(one for one in users if one in listed), *users):
-            if route(self._flags, user, self.message_ids) == "proposal":
+            if route(self._flags, user, self.mark.message_ids) == "proposal":
                 return int(user)
         self.mode = self._flags.state
         raise NotShownError(
@@ -270,7 +274,7 @@ class _Trial:
         return self._well(self._ask("GET", path))
 
     def _post(self, path: str) -> dict[str, Any]:
-        return self._well(self._ask("POST", path, {}))
+        return self._well(self._ask("POST", path, {"notes": self.mark.name}))
 
     def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> httpx.Response:
         with self.address.client() as client:

@@ -182,11 +182,76 @@ def test_a_row_that_a_user_refers_to_meanwhile_stays_and_is_told(peopled: Databa
                 (run,),
             ).fetchone()
         assert made
-        (told,) = removed[-1].kept
-        assert f"topic {made['topic_id']} stays" in told
+        row, proposal = removed[-1].kept
+        assert row.startswith(f"topic {made['topic_id']} stays: ")
+        assert proposal.startswith("topic proposal")
         assert connection.execute("SELECT count(*) AS n FROM topic_atoms").fetchone() == {"n": 1}
         assert ours(connection)[0] == 1
         assert marks(connection) == []
+
+
+TOUCHES = {
+    "UPDATE topics SET description = 'edited' WHERE id = %(topic)s": "somebody has changed it",
+    "UPDATE topics SET updated_at = clock_timestamp() WHERE id = %(topic)s": "somebody has changed it",
+    "UPDATE topic_proposals SET review_action = 'approve', review_notes = 'mine' WHERE id = %(proposal)s": "a person has decided",
+    "INSERT INTO topic_proposals (extraction_run_id, name, description, confidence, similar_topic_id) "
+    "VALUES (%(other)s, 'n', 'd', 0.5, %(topic)s)": "a proposal is compared with it",
+    "INSERT INTO atom_proposals (extraction_run_id, type, title, content, confidence, proposed_topic_ids) "
+    "VALUES (%(other)s, 'fact', 't', 'c', 0.5, jsonb_build_array(%(topic)s::bigint))": "a proposed atom is for it",
+    "UPDATE messages SET topic_id = %(topic)s WHERE id = 5": "is still referenced from table",
+}
+
+
+@pytest.mark.parametrize("touch", TOUCHES)
+def test_a_row_that_somebody_touched_stays_as_they_left_it(peopled: Database, touch: str) -> None:
+    flag(peopled, **FULL, auto_approve_threshold=0.1)
+    with peopled.connect("test") as connection, serving(peopled) as url:
+        other = connection.execute(
+            "INSERT INTO knowledge_extraction_runs (status, message_ids, message_count) VALUES ('completed', '[7]', 1) "
+            "RETURNING id"
+        ).fetchone()
+        assert other
+        with marked_messages(
+            connection, ["Decision: the kept register keeps its log. The kept register must never fail."]
+        ) as (
+            mark,
+            removed,
+        ):
+            extract(url, mark.message_ids)
+            made = connection.execute("SELECT id, migrated_from_proposal_id AS proposal FROM topics LIMIT 1").fetchone()
+            assert made
+            connection.execute(touch, {"topic": made["id"], "proposal": made["proposal"], "other": other["id"]})
+        assert TOUCHES[touch] in removed[-1].kept[0]
+        kept = connection.execute("SELECT id, migrated_from_proposal_id AS proposal FROM topics").fetchall()
+        assert made in kept
+        assert connection.execute("SELECT count(*) AS n FROM atoms").fetchone() == {"n": 0}
+        assert marks(connection) == []
+
+
+def test_a_pending_proposal_that_a_reviewer_rejected_stays(peopled: Database) -> None:
+    flag(peopled, **FULL)
+    with peopled.connect("test") as connection, serving(peopled) as url:
+        with marked_messages(
+            connection, ["Decision: the kept register keeps its log. The kept register must never fail."]
+        ) as (
+            mark,
+            removed,
+        ):
+            extract(url, mark.message_ids)
+            connection.execute(
+                "UPDATE topic_proposals SET status = 'rejected', review_action = 'reject', review_notes = 'no'"
+            )
+        assert ["topic proposal" in words for words in removed[-1].kept] == [True]
+        assert ours(connection) == [1, 1, 0]
+
+
+def test_a_service_on_another_database_is_refused_before_anything_is_written(
+    peopled: Database, expanded: Database
+) -> None:
+    with peopled.connect("test") as connection:
+        connection.execute("DELETE FROM migration.writer_heartbeat")
+        with pytest.raises(PreconditionError, match="works on another one"):
+            marked.require_this_database(connection, "elsewhere:1", 10.0)
 
 
 def extract(url: str, message_ids: tuple[int, ...]) -> str:
