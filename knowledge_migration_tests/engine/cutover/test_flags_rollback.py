@@ -131,7 +131,7 @@ def test_what_a_reviewer_has_taken_back_is_parked(peopled: Database, rows: Conne
     one = rows.execute("SELECT id FROM topic_proposals WHERE name = 'sure'").fetchone()
     assert one
     for action in ("reject", "undo"):
-        httpx.post(f"{url}/api/v1/knowledge/proposals/{one['id']}/{action}").raise_for_status()
+        httpx.post(f"{url}/api/v1/knowledge/proposals/{one['id']}/{action}", timeout=60).raise_for_status()
     back(peopled)
     assert statuses(rows)["sure"] == ("parked", "park")
     assert rows.execute("SELECT count(*) AS n FROM topics").fetchone() == {"n": 0}

@@ -35,7 +35,7 @@ def first(database: Database) -> list[str]:
 def service(peopled: Database, rows: Connection) -> Iterator[httpx.Client]:
     """In full cutover, after extractions that were approved, one in dual write, one that waits, one by hand, one deleted."""
     stand_at(peopled, "gradual_rollout")
-    with serving(peopled, Told(FOUND)) as url, httpx.Client(base_url=f"{url}/api/v1") as client:
+    with serving(peopled, Told(FOUND)) as url, httpx.Client(base_url=f"{url}/api/v1", timeout=60) as client:
 
         def extract(message: int) -> dict[str, Any]:
             body = {"message_ids": sorted({1, message}), "user_id": 1}

@@ -16,7 +16,7 @@ from knowledge_migration_tests.engine.dual_write.conftest import PATIENT
 def written(peopled: Database, service: str) -> Iterator[Connection]:
     """After some extractions and handmade rows in dual write."""
     switch.switch_on(peopled, Flags(), PATIENT, reason="a test")
-    with httpx.Client(base_url=f"{service}/api/v1") as client:
+    with httpx.Client(base_url=f"{service}/api/v1", timeout=60) as client:
         for first in range(1, 60, 3):
             body = {"message_ids": [first, first + 1, first + 2], "user_id": 1}
             answer = client.post("/knowledge/extract", json=body)

@@ -27,7 +27,7 @@ SHADOWS = "SELECT count(*) FROM {} WHERE review_action = 'dual_write'"
 def written(peopled: Database, service: str) -> Iterator[httpx.Client]:
     """After extractions in dual write; a client of the service."""
     switch.switch_on(peopled, Flags(), PATIENT, reason="a test")
-    with httpx.Client(base_url=f"{service}/api/v1") as client:
+    with httpx.Client(base_url=f"{service}/api/v1", timeout=60) as client:
         for first in range(1, 90, 3):
             body = {"message_ids": [first, first + 1, first + 2], "user_id": 1}
             assert client.post("/knowledge/extract", json=body).status_code == 200
