@@ -91,7 +91,7 @@ def ended(process: "subprocess.Popen[bytes]") -> Iterator[None]:
 
 
 def pictures_of_dagster(page: Page, folder: Path, address: str) -> None:
-    """The asset graph, a check that does not pass, the runs."""
+    """The asset graph, and a check that does not pass."""
     names = [f"phase_{number}_{name}" for number, name in enumerate(GROUPS)]
     expanded = ",".join(f"global@global:{name}" for name in names)
     page.goto(f"{address}/asset-groups?expanded={quote(expanded, safe=':@,')}")
@@ -103,9 +103,6 @@ def pictures_of_dagster(page: Page, folder: Path, address: str) -> None:
     page.goto(f"{address}/assets/cutover_gates?view=checks&checkDetail=auto_approval_rate")
     settle(page, 2)
     page.screenshot(path=folder / "failed_check.png")
-    page.goto(f"{address}/runs")
-    settle(page, 2)
-    page.screenshot(path=folder / "runs.png")
 
 
 def settle(page: Page, times: int) -> None:
