@@ -28,6 +28,7 @@ from knowledge_migration.commands import (
     traffic,
 )
 from knowledge_migration.commands.installation import console, dagster_project, installation, project_directory
+from knowledge_migration.engine.database import NOT_SO_FAR
 from knowledge_migration.engine.errors import MigrationError
 from knowledge_migration.environment import process_variables
 from knowledge_migration.settings import current_settings
@@ -70,7 +71,7 @@ def main() -> None:
         app()
     except MigrationError as error:
         _fail(type(error).__name__, str(error), error)
-    except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn, psycopg.errors.InvalidSchemaName) as error:
+    except NOT_SO_FAR as error:
         _fail(
             "PreconditionError",
             f"{_first_line(error)}. This database has not come so far: run phase 0 and 1 first.",

@@ -7,7 +7,7 @@ from rich.table import Table
 
 from knowledge_migration.commands.installation import DryRun, console, installation
 from knowledge_migration.engine.errors import VerificationError
-from knowledge_migration.engine.functional.scenarios import SCENARIOS, require_allowed
+from knowledge_migration.engine.functional.scenarios import SCENARIOS
 
 COLOURS = {"pass": "green", "fail": "red", "not shown": "yellow"}
 
@@ -19,7 +19,7 @@ def functional(dry_run: DryRun = False) -> None:
 
     Example: FUNCTIONAL_VALIDATION_ALLOWED=true knowledge-migration functional
     """
-    from knowledge_migration.defs.resources import service_address
+    from knowledge_migration.defs.resources import require_functional_validation_allowed, service_address
     from knowledge_migration.engine.functional.scenarios import validate
 
     settings, env = installation()
@@ -27,12 +27,7 @@ def functional(dry_run: DryRun = False) -> None:
     if dry_run:
         console.print(f"Would try on {address.url}: {', '.join(SCENARIOS)}; two messages, and what becomes of them.")
         return
-    require_allowed(
-        allowed=settings.functional_validation_allowed,
-        is_demonstration=settings.uses_demonstration,
-        setting="FUNCTIONAL_VALIDATION_ALLOWED",
-        what="The functional validation",
-    )
+    require_functional_validation_allowed(settings)
     with console.status("trying"):
         done = validate(env.database, address)
     table = Table("scenario", "verdict", "seconds", "what was seen")
@@ -63,7 +58,7 @@ def load_test(
 
     Example: LOAD_TEST_ALLOWED=true knowledge-migration load-test --concurrency 50 --requests 50
     """
-    from knowledge_migration.defs.resources import service_address
+    from knowledge_migration.defs.resources import require_load_test_allowed, service_address
     from knowledge_migration.engine.functional.load import MESSAGES_EACH, run_load_test
     from knowledge_migration.terminal import counting
 
@@ -74,12 +69,7 @@ def load_test(
             f"Would extract {requests} times from {MESSAGES_EACH} copied messages each, {concurrency} at once, on {address.url}."
         )
         return
-    require_allowed(
-        allowed=settings.load_test_allowed,
-        is_demonstration=settings.uses_demonstration,
-        setting="LOAD_TEST_ALLOWED",
-        what="The load test",
-    )
+    require_load_test_allowed(settings)
     with counting(console, "extractions", requests) as count:
         done = run_load_test(
             env.database,

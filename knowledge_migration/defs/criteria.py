@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import get_args
 
 import dagster as dg
 
@@ -12,7 +13,7 @@ from knowledge_migration.engine import plots
 from knowledge_migration.engine.criteria.checklist import SECTIONS
 from knowledge_migration.engine.criteria.evaluation import evaluate, record
 from knowledge_migration.engine.criteria.facts import Facts
-from knowledge_migration.engine.criteria.model import Judged
+from knowledge_migration.engine.criteria.model import Judged, Verdict
 
 CHECKS_ASKED: tuple[dg.AssetCheckKey, ...] = (
     dg.AssetCheckKey(dg.AssetKey("proposal_schema"), "extraction_still_works"),
@@ -66,7 +67,7 @@ def success_criteria(context: dg.AssetExecutionContext, migration: Migration) ->
     with reporting.failing_clearly(), looking(migration, context.instance) as facts:
         judged = evaluate(facts)
         record(facts.connection, judged, dagster_run_id=context.run.run_id)
-    counts = {verdict: sum(one.judgement.verdict == verdict for one in judged) for verdict in VERDICTS}
+    counts = {verdict: sum(one.judgement.verdict == verdict for one in judged) for verdict in get_args(Verdict)}
     return dg.MaterializeResult(
         metadata={
             "criteria": reporting.rows_table([one.as_row() for one in judged]),
@@ -77,9 +78,6 @@ def success_criteria(context: dg.AssetExecutionContext, migration: Migration) ->
         },
         check_results=[_result(section, judged) for section in SECTIONS],
     )
-
-
-VERDICTS = ("holds", "fails", "not shown", "for a person")
 
 
 def _result(section: str, judged: list[Judged]) -> dg.AssetCheckResult:

@@ -4,7 +4,11 @@ import dagster as dg
 
 from knowledge_migration import progress
 from knowledge_migration.defs import reporting
-from knowledge_migration.defs.resources import Migration
+from knowledge_migration.defs.resources import (
+    Migration,
+    require_functional_validation_allowed,
+    require_load_test_allowed,
+)
 from knowledge_migration.engine import plots
 from knowledge_migration.engine.functional import load, scenarios
 
@@ -32,12 +36,7 @@ def functional_validation(context: dg.AssetExecutionContext, migration: Migratio
     """
     settings = migration.settings
     with reporting.failing_clearly():
-        scenarios.require_allowed(
-            allowed=settings.functional_validation_allowed,
-            is_demonstration=settings.uses_demonstration,
-            setting="FUNCTIONAL_VALIDATION_ALLOWED",
-            what="The functional validation",
-        )
+        require_functional_validation_allowed(settings)
         done = scenarios.validate(migration.database, migration.service_address, dagster_run_id=context.run.run_id)
     return dg.MaterializeResult(
         metadata={
@@ -86,12 +85,7 @@ def load_test(context: dg.AssetExecutionContext, config: LoadConfig, migration: 
         progress.tell(progress.Report("load test", "extractions", answered, config.requests, "requests"))
 
     with reporting.failing_clearly():
-        scenarios.require_allowed(
-            allowed=settings.load_test_allowed,
-            is_demonstration=settings.uses_demonstration,
-            setting="LOAD_TEST_ALLOWED",
-            what="The load test",
-        )
+        require_load_test_allowed(settings)
         done = load.run_load_test(
             migration.database,
             migration.service_address,

@@ -16,6 +16,7 @@ from knowledge_migration.engine.database import Database
 from knowledge_migration.engine.dual_write.fence import FencePatience
 from knowledge_migration.engine.dual_write.probe import ServiceAddress
 from knowledge_migration.engine.errors import PreconditionError
+from knowledge_migration.engine.functional.scenarios import require_allowed
 from knowledge_migration.engine.performance.pages import PageLatency, measure_pages
 from knowledge_migration.engine.preparation.preflight import PreflightContext
 from knowledge_migration.engine.rehearsal.course import CourseOptions
@@ -187,6 +188,26 @@ def service_address(settings: Settings) -> ServiceAddress:
         )
     token = settings.knowledge_api_admin_token or settings.knowledge_api_reviewer_token
     return ServiceAddress(settings.knowledge_service_url, token.get_secret_value() if token else None)
+
+
+def require_functional_validation_allowed(settings: Settings) -> None:
+    """Raises `PreconditionError` where users would see the rows of a functional validation and nobody has allowed that."""
+    require_allowed(
+        allowed=settings.functional_validation_allowed,
+        is_demonstration=settings.uses_demonstration,
+        setting="FUNCTIONAL_VALIDATION_ALLOWED",
+        what="The functional validation",
+    )
+
+
+def require_load_test_allowed(settings: Settings) -> None:
+    """Raises `PreconditionError` where users would feel a load test and nobody has allowed that."""
+    require_allowed(
+        allowed=settings.load_test_allowed,
+        is_demonstration=settings.uses_demonstration,
+        setting="LOAD_TEST_ALLOWED",
+        what="The load test",
+    )
 
 
 def alerts_of(settings: Settings) -> Alerts:

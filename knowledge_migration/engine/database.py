@@ -21,6 +21,9 @@ from knowledge_migration.engine.statements import text_of
 
 Connection = psycopg.Connection[DictRow]
 
+NOT_SO_FAR = (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn, psycopg.errors.InvalidSchemaName)
+"""What PostgreSQL says of a database in which an earlier phase has not been run."""
+
 IDLE_IN_TRANSACTION_TIMEOUT_MINUTES = 10
 SECRETS = ("password", "sslpassword")
 

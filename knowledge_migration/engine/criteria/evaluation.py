@@ -4,19 +4,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-import psycopg
-
 from knowledge_migration.engine import audit, evidence
 from knowledge_migration.engine.criteria.checklist import BY_KEY, CHECKLIST, SECTIONS
 from knowledge_migration.engine.criteria.facts import Facts
 from knowledge_migration.engine.criteria.model import Criterion, Judged, Judgement
-from knowledge_migration.engine.database import Connection, Database
+from knowledge_migration.engine.database import NOT_SO_FAR, Connection, Database
 from knowledge_migration.engine.errors import MigrationError, PreconditionError
 from knowledge_migration.engine.statements import text_of
 
 EVIDENCE = "success_criteria"
 CONFIRMATION = "confirmation"
-NOT_SO_FAR = (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn, psycopg.errors.InvalidSchemaName)
 
 
 def evaluate(facts: Facts, *, sections: Sequence[str] = SECTIONS) -> list[Judged]:

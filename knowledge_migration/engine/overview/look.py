@@ -18,7 +18,7 @@ from knowledge_migration.engine.cleanup.stability import Stability, stability
 from knowledge_migration.engine.cutover.gates import Gate
 from knowledge_migration.engine.cutover.position import Position, position
 from knowledge_migration.engine.cutover.verdicts import last_verdicts
-from knowledge_migration.engine.database import Connection, Database
+from knowledge_migration.engine.database import NOT_SO_FAR, Connection, Database
 from knowledge_migration.engine.dual_write.fence import live_writers
 from knowledge_migration.engine.entities import ENTITIES
 from knowledge_migration.engine.errors import MigrationError
@@ -41,7 +41,6 @@ from knowledge_migration.knowledge.stages import Stage
 
 Found = TypeVar("Found")
 SESSION = {"statement_timeout": "2000", "default_transaction_read_only": "on"}
-NOT_SO_FAR = (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn, psycopg.errors.InvalidSchemaName)
 REASON_LENGTH = 120
 
 

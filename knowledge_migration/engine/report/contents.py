@@ -15,7 +15,7 @@ from knowledge_migration.engine.criteria.evaluation import evaluate
 from knowledge_migration.engine.criteria.facts import Facts
 from knowledge_migration.engine.cutover.evaluation import history
 from knowledge_migration.engine.cutover.readiness import CheckRecord
-from knowledge_migration.engine.database import Connection, Database
+from knowledge_migration.engine.database import NOT_SO_FAR, Connection, Database
 from knowledge_migration.engine.errors import MigrationError
 from knowledge_migration.engine.overview.model import Check, Overview
 from knowledge_migration.engine.statements import text_of
@@ -31,7 +31,6 @@ COMPARED = ("query", "baseline_p50_ms", "p50_ms", "baseline_p95_ms", "p95_ms", "
 LIMITED = ("query", "p50_ms", "p95_ms", "p99_ms", "limit_ms", "within", "sequential_scans")
 WAY_BACK = ("path", "seconds", "target_seconds", "rows", "equal", "well", "differences")
 FINDING = ("finding", "table", "effect", "count", "of", "share_percent", "reason", "remedy")
-NOT_SO_FAR = (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn, psycopg.errors.InvalidSchemaName)
 
 
 @dataclass(frozen=True)
@@ -83,10 +82,6 @@ def check_records(overview: Overview) -> dict[str, CheckRecord]:
     }
 
 
-def _latest(connection: Connection, kind: str) -> evidence.Evidence | None:
-    return evidence.latest(connection, kind)
-
-
 def _of(rows: Sequence[Row], columns: Sequence[str]) -> list[Row]:
     """These columns in this order; JSON keeps none."""
     return [{name: row.get(name) for name in columns} for row in rows]
@@ -113,7 +108,7 @@ def _criteria(judged: Sequence[Row]) -> Section:
 
 
 def _inventory(connection: Connection) -> Section:
-    found = _latest(connection, "data_inventory")
+    found = evidence.latest(connection, "data_inventory")
     title = "Inventory"
     if found is None:
         return Section(title, missing=_never("data_inventory"))
@@ -131,7 +126,7 @@ def _inventory(connection: Connection) -> Section:
 
 
 def _quality(connection: Connection) -> Section:
-    found = _latest(connection, "data_quality")
+    found = evidence.latest(connection, "data_quality")
     title = "Data quality before the migration"
     if found is None:
         return Section(title, missing=_never("data_quality_report"))
@@ -143,7 +138,7 @@ def _quality(connection: Connection) -> Section:
 
 def _timings(connection: Connection, storage: Database | None) -> Section:
     tables: list[tuple[str, Sequence[Row]]] = []
-    rehearsal = _latest(connection, "staging_rehearsal")
+    rehearsal = evidence.latest(connection, "staging_rehearsal")
     if rehearsal:
         shown = ("phase", "rows", "seconds_on_clone", "seconds_per_thousand", "seconds_in_production")
         forecasts = _of(rehearsal.content["forecasts"], shown)
@@ -176,7 +171,7 @@ def _run(row: Row) -> Row:
 
 
 def _performance(connection: Connection) -> Section:
-    before = _latest(connection, "performance_baseline")
+    before = evidence.latest(connection, "performance_baseline")
     title = "Performance"
     if before is None:
         return Section(title, missing=_never("performance_baseline"))
@@ -185,14 +180,14 @@ def _performance(connection: Connection) -> Section:
     ]
     if before.content.get("urls"):
         tables.append(("Listed URLs in the baseline, milliseconds", before.content["urls"]))
-    after = _latest(connection, "performance_comparison")
+    after = evidence.latest(connection, "performance_comparison")
     missing = "" if after else _never("performance_comparison")
     if after:
         words = f"Compared at {after.recorded_at:%Y-%m-%d %H:%M} UTC, {after.content['phase']}"
         tables.append((words, _of(after.content["queries"], COMPARED)))
         if after.content.get("urls"):
             tables.append(("Listed URLs, compared", after.content["urls"]))
-    lists = _latest(connection, "performance_validation")
+    lists = evidence.latest(connection, "performance_validation")
     if lists:
         words = f"Lists with {lists.content['proposals']:,} proposals, against their limits"
         tables.append((words, _of(lists.content["queries"], LIMITED)))
@@ -246,7 +241,7 @@ def _gates(connection: Connection, overview: Overview, since: datetime) -> Secti
 
 
 def _ways_back(connection: Connection) -> Section:
-    drill = _latest(connection, "rollback_drill")
+    drill = evidence.latest(connection, "rollback_drill")
     title = "Ways back"
     if drill is None:
         return Section(title, missing=_never("rollback_drill"))
@@ -265,7 +260,7 @@ def _validations(connection: Connection) -> Section:
         ("value_verification", "tables"),
         ("load_test", None),
     ):
-        found = _latest(connection, kind)
+        found = evidence.latest(connection, kind)
         if found is None:
             never.append(kind)
             continue
