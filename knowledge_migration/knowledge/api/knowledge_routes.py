@@ -12,6 +12,7 @@ from knowledge_migration.knowledge import metrics
 from knowledge_migration.knowledge.api.access import AnyCaller, Caller, caller
 from knowledge_migration.knowledge.api.context import Cursor, Limit, Service
 from knowledge_migration.knowledge.api.models import (
+    ApprovalReview,
     BulkResult,
     BulkReview,
     Decided,
@@ -130,9 +131,19 @@ async def read_proposal(service: Service, proposal_id: UUID) -> Proposal:
 
 
 @router.post("/proposals/{proposal_id}/approve", tags=["review"], responses=responses(404, 409, 422))
-async def approve(service: Service, who: AnyCaller, proposal_id: UUID, wanted: Review | None = None) -> Decided:
-    """Makes a proposal knowledge: creates its row, or stands for the existing one of exactly that name."""
-    return await _decide(service, who, wanted, review.approve, proposal_id)
+async def approve(service: Service, who: AnyCaller, proposal_id: UUID, wanted: ApprovalReview | None = None) -> Decided:
+    """Makes a proposal knowledge: creates its row, or stands for the existing one of exactly that name.
+
+    With `changes` the proposal is corrected and approved at once: it then holds the corrected values, the audit log the
+    proposed ones, and an undo brings those back. Where somebody else has approved it already nothing is corrected, and
+    `changed` is false. 422 names what this kind of proposal does not have.
+    """
+    changes = wanted.changes.model_dump(exclude_unset=True) if wanted and wanted.changes else None
+
+    def corrected(connection: sa.Connection, one: UUID, reviewer: Reviewer) -> Decision:
+        return review.approve(connection, one, reviewer, changes=changes)
+
+    return await _decide(service, who, wanted, corrected, proposal_id, action="approve")
 
 
 @router.post("/proposals/{proposal_id}/reject", tags=["review"], responses=responses(404, 409, 422))

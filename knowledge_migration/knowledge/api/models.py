@@ -1,6 +1,5 @@
 """What the API takes and gives. Texts cannot hold NUL, which PostgreSQL cannot store; numbers fit its columns."""
 
-import math
 from datetime import datetime
 from typing import Annotated, Any, Generic, Literal, TypeVar
 from uuid import UUID
@@ -10,50 +9,14 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from knowledge_migration.knowledge.extraction.model import AtomType
 from knowledge_migration.knowledge.flags import Flags, Mode, State
 from knowledge_migration.knowledge.kinds import EntityType
+from knowledge_migration.knowledge.proposals.editing import AtomCorrection, TopicCorrection
 from knowledge_migration.knowledge.stages import FlagRollback
-
-LONGEST_TEXT = 100_000
-DEEPEST_JSON = 100
-"""Answers are made by pydantic, which gives up below a depth of 255: such a row could never be read again."""
+from knowledge_migration.knowledge.values import Color, Confidence, Icon, Meta, Name, Text, Title, storable
 
 T = TypeVar("T")
 
-
-def _storable(text: str) -> str:
-    """Refuses what UTF-8 or PostgreSQL's text cannot hold."""
-    if "\x00" in text:
-        raise ValueError("must not hold a NUL character")
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise ValueError("must not hold half of a surrogate pair") from error
-    return text
-
-
-def _storable_json(value: Any, *, depth: int = 0) -> Any:
-    """Refuses what PostgreSQL's JSON cannot hold, and what could not be shown."""
-    if depth > DEEPEST_JSON:
-        raise ValueError(f"must not be nested deeper than {DEEPEST_JSON}")
-    if isinstance(value, str):
-        return _storable(value)
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError("must not hold a number that is not finite")
-    if isinstance(value, dict):
-        return {_storable(key): _storable_json(item, depth=depth + 1) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_storable_json(item, depth=depth + 1) for item in value]
-    return value
-
-
 Id = Annotated[int, Field(ge=1, le=2**63 - 1)]
 UserId = Annotated[int, Field(ge=1, le=2**63 - 1, description="A user of the application.", examples=[1])]
-Name = Annotated[str, StringConstraints(min_length=1, max_length=100), AfterValidator(_storable)]
-Title = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_storable)]
-Text = Annotated[str, StringConstraints(max_length=LONGEST_TEXT), AfterValidator(_storable)]
-Icon = Annotated[str, StringConstraints(max_length=50), AfterValidator(_storable)]
-Color = Annotated[str, StringConstraints(pattern=r"^#[0-9A-Fa-f]{6}$")]
-Confidence = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-Meta = Annotated[dict[str, Any], AfterValidator(_storable_json)]
 
 
 class _Body(BaseModel):
@@ -214,7 +177,29 @@ class Review(_Body):
     """Who decides, and why; both optional."""
 
     user_id: UserId | None = None
-    notes: Annotated[str, StringConstraints(max_length=2_000), AfterValidator(_storable)] | None = None
+    notes: Annotated[str, StringConstraints(max_length=2_000), AfterValidator(storable)] | None = None
+
+
+class Correction(TopicCorrection, AtomCorrection):
+    """What to correct of a proposal; what is left out stays.
+
+    Of a topic name, description, icon and color, of an atom type, title, content and meta; 422 for what the other has.
+    """
+
+
+class ApprovalReview(Review):
+    """Who approves, why, and what is corrected with it; all optional."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [{"user_id": 1, "changes": {"name": "Backups", "description": "How we do them"}}]
+        },
+    )
+
+    changes: Correction | None = Field(
+        default=None, description="Values that replace the proposed ones, in the same transaction."
+    )
 
 
 class MergeReview(Review):
@@ -276,7 +261,7 @@ class FlagsChange(_Body):
     )
 
     flags: Meta = Field(min_length=1)
-    reason: Annotated[str, StringConstraints(min_length=1, max_length=2_000), AfterValidator(_storable)]
+    reason: Annotated[str, StringConstraints(min_length=1, max_length=2_000), AfterValidator(storable)]
     expected_version: int | None = Field(default=None, ge=0, le=2**63 - 1, description="Refuse if somebody was faster.")
 
 
@@ -288,7 +273,7 @@ class RollbackRequest(_Body):
     )
 
     way: FlagRollback = Field(description="instant: proposals off, dual write on. partial: proposals for a tenth only.")
-    reason: Annotated[str, StringConstraints(min_length=1, max_length=2_000), AfterValidator(_storable)]
+    reason: Annotated[str, StringConstraints(min_length=1, max_length=2_000), AfterValidator(storable)]
     expected_version: int | None = Field(default=None, ge=0, le=2**63 - 1, description="Refuse if somebody was faster.")
 
 

@@ -8,7 +8,7 @@ An approval makes exactly one row, or stands for the one that exists: a topic of
 that type, title and content.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 from uuid import UUID
@@ -19,6 +19,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from knowledge_migration.knowledge.errors import ConflictError, UnknownError
 from knowledge_migration.knowledge.kinds import APPROVED, ATOM, KINDS, TOPIC, Kind
+from knowledge_migration.knowledge.proposals.editing import NO_EDIT, Edit, edit_of, proposed_again
 from knowledge_migration.knowledge.proposals.relations import (
     Related,
     relate_atom,
@@ -66,25 +67,32 @@ def approve(
     proposal_id: UUID,
     reviewer: Reviewer,
     *,
+    changes: Mapping[str, Any] | None = None,
     status: Literal["approved", "auto_approved"] = "approved",
     action: Literal["approve", "auto_approve", "replay"] | None = None,
     still_wanted: Callable[[sa.RowMapping], bool] | None = None,
 ) -> Decision:
-    """Makes the proposal knowledge. With `still_wanted` the locked proposal is asked first, and left as it is if not."""
+    """Makes the proposal knowledge. With `still_wanted` the locked proposal is asked first, and left as it is if not.
+
+    With `changes`, values by name, the proposal is corrected first; raises `InvalidError` for what cannot be. One that
+    was approved already is not corrected.
+    """
     kind, proposal = locked(connection, proposal_id, reviewer)
     if proposal["status"] in APPROVED:
         return _as_it_is(connection, kind, proposal)
     _refuse_decided(proposal, "approved")
     if still_wanted and not still_wanted(proposal):
         return _as_it_is(connection, kind, proposal)
-    entity_id, created = _make(connection, kind, proposal, by_a_person=status == "approved")
+    edit = edit_of(kind, proposal, changes) if changes else NO_EDIT
+    values = {name: proposal[name] for name in kind.values} | edit.values
+    entity_id, created = _make(connection, kind, proposal_id, values, by_a_person=status == "approved")
     action = action or ("approve" if status == "approved" else "auto_approve")
     match = {} if created else {kind.similar.name: entity_id, "similarity_score": 1.0, "similarity_type": "exact"}
-    _decide(
-        connection, kind, proposal, reviewer, action, status=status, entity_id=entity_id if created else None, **match
-    )
+    decided = {"status": status, "entity_id": entity_id if created else None, **match}
+    _decide(connection, kind, proposal, reviewer, action, **decided, **edit.values)
     related = _relate(connection, kind, proposal, entity_id)
-    _audit(connection, kind, proposal, reviewer, action, {"status": status, "entity_id": entity_id, **related.as_json})
+    after = {"status": status, "entity_id": entity_id, **related.as_json}
+    _audit(connection, kind, proposal, reviewer, action, after, edit=edit)
     return Decision(proposal_id, kind, status, entity_id, True)
 
 
@@ -148,6 +156,7 @@ def undo(connection: sa.Connection, proposal_id: UUID, reviewer: Reviewer) -> De
     A rejection, a merge and an approval that matched an existing row: the proposal waits for review again, and the
     relations that were made are removed. An approval that made a row: the row is withdrawn if nothing else refers to it,
     else it gets the proposal's values back. A row that was there before the proposals is never withdrawn.
+    An approved proposal that stands for no row any more gets back what a reviewer had corrected of it.
     """
     kind, proposal = locked(connection, proposal_id, reviewer)
     status = proposal["status"]
@@ -161,9 +170,11 @@ def undo(connection: sa.Connection, proposal_id: UUID, reviewer: Reviewer) -> De
     stood_for = _as_it_is(connection, kind, proposal).entity_id
     matched = status in APPROVED or (status == "merged" and proposal["similarity_type"] is None)
     forgotten = {kind.similar.name: None, "similarity_score": None, "similarity_type": None} if matched else {}
-    _decide(connection, kind, proposal, reviewer, "undo", status="pending", entity_id=None, **forgotten)
+    edit = proposed_again(connection, kind, proposal) if status in APPROVED else NO_EDIT
+    _decide(connection, kind, proposal, reviewer, "undo", status="pending", entity_id=None, **forgotten, **edit.values)
     taken = Related() if stood_for is None else unrelate(connection, kind, proposal["extraction_run_id"], stood_for)
-    _audit(connection, kind, proposal, reviewer, "undo", {"status": "pending", "taken_back": taken.as_json})
+    after = {"status": "pending", "taken_back": taken.as_json}
+    _audit(connection, kind, proposal, reviewer, "undo", after, edit=edit)
     return Decision(proposal_id, kind, "pending", None, True)
 
 
@@ -172,9 +183,11 @@ def _undo_approval(
 ) -> Decision:
     if _was_there_before(proposal) or _others_refer(connection, kind, proposal, entity_id):
         return _restore(connection, kind, proposal, reviewer, entity_id)
-    _decide(connection, kind, proposal, reviewer, "undo", status="withdrawn", entity_id=None)
+    edit = proposed_again(connection, kind, proposal)
+    _decide(connection, kind, proposal, reviewer, "undo", status="withdrawn", entity_id=None, **edit.values)
     _withdraw(connection, kind, proposal, entity_id)
-    _audit(connection, kind, proposal, reviewer, "undo", {"status": "withdrawn", "withdrawn": entity_id})
+    after = {"status": "withdrawn", "withdrawn": entity_id}
+    _audit(connection, kind, proposal, reviewer, "undo", after, edit=edit)
     return Decision(proposal["id"], kind, "withdrawn", None, True)
 
 
@@ -304,13 +317,15 @@ def _own_entity(connection: sa.Connection, kind: Kind, proposal_id: UUID) -> int
     return connection.execute(own).scalar_one_or_none()
 
 
-def _make(connection: sa.Connection, kind: Kind, proposal: sa.RowMapping, *, by_a_person: bool) -> tuple[int, bool]:
-    """The row of the proposal, and whether it is new."""
-    values = _with_nulls({name: proposal[name] for name in kind.values})
-    origin = {"migrated_from_proposal_id": proposal["id"], "migration_timestamp": sa.func.now()}
+def _make(
+    connection: sa.Connection, kind: Kind, proposal_id: UUID, values: dict[str, Any], *, by_a_person: bool
+) -> tuple[int, bool]:
+    """The row of a proposal of these values, and whether it is new."""
+    origin = {"migrated_from_proposal_id": proposal_id, "migration_timestamp": sa.func.now()}
+    row = _with_nulls(values) | origin
     if kind is TOPIC:
-        return _make_topic(connection, values | origin)
-    return _make_atom(connection, values | origin | {"user_approved": by_a_person})
+        return _make_topic(connection, row)
+    return _make_atom(connection, row | {"user_approved": by_a_person})
 
 
 def _with_nulls(values: dict[str, Any]) -> dict[str, Any]:
@@ -382,14 +397,17 @@ def _audit(
     action: str,
     after: dict[str, Any],
     before: dict[str, Any] | None = None,
+    edit: Edit = NO_EDIT,
 ) -> None:
+    """One entry; `values` in it are those of the proposal that were replaced with the decision, if any."""
+    was, became = ({"values": values} if values else {} for values in (edit.was, edit.values))
     connection.execute(
         sa.insert(audit_log).values(
             actor=reviewer.actor if reviewer.user_id is None else f"{reviewer.actor}, user {reviewer.user_id}",
             action=f"{action} proposal",
             subject=subject(kind, proposal["id"]),
-            before={"status": proposal["status"], **(before or {})},
-            after=after,
+            before={"status": proposal["status"], **(before or {}), **was},
+            after=after | became,
             reason=reviewer.notes,
         )
     )

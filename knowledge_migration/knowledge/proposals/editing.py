@@ -1,0 +1,120 @@
+"""What a reviewer corrects of a proposal as it is approved (strategy §9.2, §10.3), and how an undo finds what was proposed.
+
+Corrected is what the proposal says: of a topic name, description, icon and color, of an atom type, title, content and
+meta. Its confidence and reasoning are the model's word and never edited. The proposed values stay in the audit entry of the
+approval; nothing here writes.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+import sqlalchemy as sa
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from knowledge_migration.knowledge.errors import InvalidError
+from knowledge_migration.knowledge.extraction.model import AtomType
+from knowledge_migration.knowledge.kinds import EntityType, Kind
+from knowledge_migration.knowledge.proposals.relations import subject
+from knowledge_migration.knowledge.tables import audit_log
+from knowledge_migration.knowledge.values import Color, Icon, Meta, Name, Text, Title
+
+APPROVALS = tuple(f"{action} proposal" for action in ("approve", "auto_approve", "replay"))
+
+
+def _stripped(text: Any) -> Any:
+    """As an extractor's names are: a space at the end would make a second topic that looks like the first."""
+    return text.strip() if isinstance(text, str) else text
+
+
+class TopicCorrection(BaseModel):
+    """What can be corrected of a proposed topic; what is left out stays."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: Annotated[Name, BeforeValidator(_stripped)] = Field(default="", description="Of a topic.")
+    description: Text = Field(default="", description="Of a topic.")
+    icon: Icon | None = Field(default=None, description="Of a topic.")
+    color: Color | None = Field(default=None, description="Of a topic.")
+
+
+class AtomCorrection(BaseModel):
+    """What can be corrected of a proposed atom; what is left out stays."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    type: AtomType = Field(default="insight", description="Of an atom.")
+    title: Annotated[Title, BeforeValidator(_stripped)] = Field(default="", description="Of an atom.")
+    content: Text = Field(default="", description="Of an atom.")
+    meta: Meta | None = Field(default=None, description="Of an atom.")
+
+
+CORRECTIONS: Mapping[EntityType, type[BaseModel]] = {"topic": TopicCorrection, "atom": AtomCorrection}
+
+
+@dataclass(frozen=True)
+class Edit:
+    """Values of a proposal that are replaced, by name: as they were and as they are to be. Empty where nothing differs."""
+
+    was: dict[str, Any] = field(default_factory=dict)
+    values: dict[str, Any] = field(default_factory=dict)
+
+
+NO_EDIT = Edit()
+
+
+def edit_of(kind: Kind, proposal: sa.RowMapping, changes: Mapping[str, Any]) -> Edit:
+    """What these changes replace; raises `InvalidError` that names each value which cannot be."""
+    model = CORRECTIONS[kind.name]
+    unknown = sorted(map(str, changes.keys() - model.model_fields.keys()))
+    if unknown:
+        raise InvalidError(
+            f"{', '.join(unknown)}: this cannot be corrected of {_a(kind)} proposal; {', '.join(model.model_fields)} can."
+        )
+    # what is as it was is not asked whether it may be: it was written by others, and is approved as it is
+    differing = {name: value for name, value in changes.items() if not _same(value, proposal[name])}
+    try:
+        valid = model.model_validate(differing).model_dump(exclude_unset=True)
+    except ValidationError as error:
+        words = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+        raise InvalidError(f"{words} (nothing was approved).") from error
+    return _edit(proposal, valid)
+
+
+def proposed_again(connection: sa.Connection, kind: Kind, proposal: sa.RowMapping) -> Edit:
+    """What brings the proposed values of an approved proposal back, as the audit entry of its approval has them.
+
+    No edit where the entry is gone: the corrected values stay. Nor of a value that is not what the approval made it.
+    """
+    entry = audit_log.c
+    approvals = sa.select(entry.before, entry.after).where(
+        entry.subject == subject(kind, proposal["id"]), entry.action.in_(APPROVALS)
+    )
+    last = connection.execute(approvals.order_by(entry.id.desc()).limit(1)).one_or_none()
+    if last is None:
+        return NO_EDIT
+    was, made = ((told or {}).get("values", {}) for told in last)
+    return _edit(
+        proposal,
+        {name: value for name, value in was.items() if name in made and _same(made[name], proposal[name])},
+    )
+
+
+def _edit(proposal: sa.RowMapping, values: Mapping[str, Any]) -> Edit:
+    differing = {name: value for name, value in values.items() if not _same(value, proposal[name])}
+    return Edit({name: proposal[name] for name in differing}, differing)
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two values are equal as JSON: Python takes True for 1, also inside lists and dicts."""
+    if isinstance(one, bool) or isinstance(other, bool):
+        return one is other
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_same(one[name], other[name]) for name in one)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_same, one, other))
+    return bool(one == other)
+
+
+def _a(kind: Kind) -> str:
+    return f"{'an' if kind.name[0] in 'aeiou' else 'a'} {kind.name}"

@@ -1,0 +1,56 @@
+"""What a value of a topic, an atom or a proposal may be: what PostgreSQL can hold, in the lengths of its columns, and no more.
+
+Used by the API and by whatever else takes values from people, so that all refuse the same.
+"""
+
+import math
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field, StringConstraints
+
+LONGEST_TEXT = 100_000
+DEEPEST_JSON = 100
+"""Answers are made by pydantic, which gives up below a depth of 255: such a row could never be read again."""
+
+
+def storable(text: str) -> str:
+    """Refuses what UTF-8 or PostgreSQL's text cannot hold."""
+    if "\x00" in text:
+        raise ValueError("must not hold a NUL character")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError("must not hold half of a surrogate pair") from error
+    return text
+
+
+def storable_json(value: Any, *, depth: int = 0) -> Any:
+    """Refuses what is no JSON, what PostgreSQL's JSON cannot hold, and what could not be shown."""
+    if depth > DEEPEST_JSON:
+        raise ValueError(f"must not be nested deeper than {DEEPEST_JSON}")
+    if isinstance(value, str):
+        return storable(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("must not hold a number that is not finite")
+    if isinstance(value, dict):
+        return {_key(key): storable_json(item, depth=depth + 1) for key, item in value.items()}
+    if isinstance(value, list):
+        return [storable_json(item, depth=depth + 1) for item in value]
+    if value is not None and not isinstance(value, bool | int | float):
+        raise ValueError(f"must hold JSON only, not a {type(value).__name__}")
+    return value
+
+
+def _key(key: Any) -> str:
+    if not isinstance(key, str):
+        raise ValueError("must have texts as the names of its members")
+    return storable(key)
+
+
+Name = Annotated[str, StringConstraints(min_length=1, max_length=100), AfterValidator(storable)]
+Title = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(storable)]
+Text = Annotated[str, StringConstraints(max_length=LONGEST_TEXT), AfterValidator(storable)]
+Icon = Annotated[str, StringConstraints(max_length=50), AfterValidator(storable)]
+Color = Annotated[str, StringConstraints(pattern=r"^#[0-9A-Fa-f]{6}$")]
+Confidence = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Meta = Annotated[dict[str, Any], AfterValidator(storable_json)]
