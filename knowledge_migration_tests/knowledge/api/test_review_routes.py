@@ -1,6 +1,7 @@
 """Extraction and review over HTTP, from a message to knowledge and back."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import pytest
@@ -44,3 +45,75 @@ def test_an_extraction_in_dual_write_and_its_review(api: httpx.Client) -> None:
     assert [one["status"] for one in answer["undecided"]] == [404]
     run = api.get(f"/api/v1/knowledge/runs/{written['run_id']}").json()
     assert (run["status"], run["topic_proposal_count"], run["atom_proposal_count"]) == ("completed", 2, 1)
+
+
+@pytest.fixture
+def proposals(api: httpx.Client) -> dict[str, str]:
+    """The ids of what one extraction proposed: a topic that waits, and an atom that is of a topic that waits."""
+    change = {"flags": {"knowledge_proposals_enabled": True, "cutover_percentage": 100}, "reason": "phase 4"}
+    answer = api.post("/api/v1/admin/config", json=change)
+    assert answer.status_code == 200, answer.text
+    api.post("/api/v1/knowledge/extract", json={"message_ids": [1, 2, 3], "user_id": 1})
+    items = api.get("/api/v1/knowledge/proposals").json()["items"]
+    return {one["name"] or one["title"]: f"/api/v1/knowledge/proposals/{one['id']}" for one in items}
+
+
+def test_a_topic_is_corrected_and_approved_at_once(api: httpx.Client, proposals: dict[str, str]) -> None:
+    proposal = proposals["weak"]
+    proposed = api.get(proposal).json()
+    changes = {"name": "Weak points", "description": "What may fail", "icon": None, "color": "#ff0000"}
+    decided = api.post(f"{proposal}/approve", json={"user_id": 1, "changes": changes}).json()
+    assert (decided["status"], decided["changed"]) == ("approved", True)
+    topic_now = api.get(f"/api/v1/topics/{decided['entity_id']}").json()
+    assert {name: topic_now[name] for name in changes} == changes
+    assert {name: api.get(proposal).json()[name] for name in changes} == changes
+    second = api.post(f"{proposal}/approve", json={"user_id": 2, "changes": {"name": "Too late"}}).json()
+    assert second == {**decided, "changed": False}
+    assert api.get(proposal).json()["reviewed_by_user_id"] == 1
+    assert api.post(f"{proposal}/undo").json()["status"] == "withdrawn"
+    assert {name: api.get(proposal).json()[name] for name in changes} == {name: proposed[name] for name in changes}
+
+
+def test_an_atom_is_corrected_and_approved_at_once(api: httpx.Client, proposals: dict[str, str]) -> None:
+    changes = {"type": "decision", "title": "Restore weekly", "content": "On Mondays", "meta": {"by": "hand"}}
+    decided = api.post(f"{proposals['restore']}/approve", json={"changes": changes}).json()
+    atom_now = api.get(f"/api/v1/atoms/{decided['entity_id']}").json()
+    assert {name: atom_now[name] for name in changes} == changes
+    assert (atom_now["confidence"], atom_now["user_approved"]) == (0.9, True)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "words"),
+    [
+        (
+            "weak",
+            {"title": "x"},
+            "title: this cannot be corrected of a topic proposal; name, description, icon, color can.",
+        ),
+        (
+            "restore",
+            {"color": None},
+            "color: this cannot be corrected of an atom proposal; type, title, content, meta can.",
+        ),
+        ("restore", {"confidence": 1.0}, "body.changes.confidence: Extra inputs are not permitted"),
+        ("weak", {"name": "  "}, "body.changes.name: String should have at least 1 character"),
+        ("restore", {"type": "rumour"}, "body.changes.type: Input should be 'problem', 'solution', 'decision', "),
+        ("weak", {"description": "a\x00b"}, "body.changes.description: Value error, must not hold a NUL character"),
+        ("weak", ["name"], "body.changes: Input should be a valid dictionary"),
+    ],
+)
+def test_a_correction_that_cannot_be_is_refused_by_name_and_the_proposal_waits(
+    api: httpx.Client, proposals: dict[str, str], name: str, changes: Any, words: str
+) -> None:
+    before = api.get(proposals[name]).json()
+    assert problem(api.post(f"{proposals[name]}/approve", json={"changes": changes}), 422).startswith(words)
+    assert api.get(proposals[name]).json() == before
+
+
+@pytest.mark.parametrize("body", [None, {}, {"changes": None}, {"changes": {}}, {"changes": {"name": "weak"}}])
+def test_an_approval_without_corrections_approves_what_was_proposed(
+    api: httpx.Client, proposals: dict[str, str], body: Any
+) -> None:
+    decided = api.post(f"{proposals['weak']}/approve", json=body).json()
+    assert decided["changed"]
+    assert api.get(f"/api/v1/topics/{decided['entity_id']}").json()["name"] == "weak"

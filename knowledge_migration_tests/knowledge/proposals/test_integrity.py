@@ -17,7 +17,7 @@ from knowledge_migration.engine.database import Connection, Database
 from knowledge_migration.knowledge.entities import change_entity, delete_atom
 from knowledge_migration.knowledge.errors import ConflictError, KnowledgeError, UnknownError
 from knowledge_migration.knowledge.extraction.model import Extraction
-from knowledge_migration.knowledge.kinds import ATOM, KINDS, TOPIC, Kind
+from knowledge_migration.knowledge.kinds import APPROVED, ATOM, KINDS, TOPIC, Kind
 from knowledge_migration.knowledge.proposals import review
 from knowledge_migration.knowledge.proposals.review import Decision
 from knowledge_migration_tests.engine.backfill.backfilling import backfill
@@ -50,13 +50,21 @@ class History:
     draw: random.Random
     most_runs: int
     keys: list[UUID] = field(default_factory=list)
+    proposed: dict[UUID, tuple[Kind, dict[str, Any]]] = field(default_factory=dict)
     deleted_atoms: set[int] = field(default_factory=set)
     by_users: set[tuple[int, int]] = field(default_factory=set)
     runs: int = 0
 
     def play(self) -> Iterator[str]:
         """Takes the steps, one by one."""
-        decisions: list[Callable[[], str]] = [self.approve, self.auto_approve, self.reject, self.merge, self.undo]
+        decisions: list[Callable[[], str]] = [
+            self.approve,
+            self.approve_corrected,
+            self.auto_approve,
+            self.reject,
+            self.merge,
+            self.undo,
+        ]
         users: list[Callable[[], str]] = [self.edit, self.delete, self.file, self.extract]
         self.extract()
         for _ in range(STEPS):
@@ -64,6 +72,15 @@ class History:
 
     def approve(self) -> str:
         return self.decide(review.approve, ME)
+
+    def approve_corrected(self) -> str:
+        """Approves one under a name that others may have."""
+        key = self.draw.choice(list(self.proposed))
+        kind = self.proposed[key][0]
+        names = TOPIC_NAMES if kind is TOPIC else ATOM_TITLES
+        detail = "description" if kind is TOPIC else "content"
+        changes = {kind.label: self.draw.choice((*names, "corrected")), detail: f"corrected {self.draw.randint(1, 2)}"}
+        return self.decide_about(key, review.approve, ME, changes=changes)
 
     def auto_approve(self) -> str:
         return self.decide(review.approve, SYSTEM, status="auto_approved")
@@ -78,7 +95,9 @@ class History:
         return self.decide(review.merge, self.draw.randint(1, 9), ME)
 
     def decide(self, action: Callable[..., Decision], *given: Any, **more: Any) -> str:
-        key = self.draw.choice(self.keys)
+        return self.decide_about(self.draw.choice(self.keys), action, *given, **more)
+
+    def decide_about(self, key: UUID, action: Callable[..., Decision], *given: Any, **more: Any) -> str:
         try:
             with self.connection.begin():
                 first = action(self.connection, key, *given, **more)
@@ -109,7 +128,9 @@ class History:
             ),
         )
         with self.connection.begin():
-            self.keys += propose_in(self.connection, found).values()
+            keys = propose_in(self.connection, found).values()
+            self.proposed |= {key: said for key, said in values_of(self.connection).items() if key in keys}
+        self.keys += keys
         return f"extracted {found}"
 
     def edit(self) -> str:
@@ -142,6 +163,16 @@ class History:
                 return str(work())
         except KnowledgeError as refusal:
             return str(refusal)
+
+
+def values_of(connection: sa.Connection, *but: str) -> dict[UUID, tuple[Kind, dict[str, Any]]]:
+    """What every proposal says now, but for those of these states."""
+    return {
+        row["id"]: (kind, {name: row[name] for name in kind.values})
+        for kind in KINDS.values()
+        for row in connection.execute(sa.select(kind.proposals)).mappings()
+        if row["status"] not in but
+    }
 
 
 def standing(connection: sa.Connection, kind: Kind) -> dict[UUID, sa.RowMapping]:
@@ -201,6 +232,9 @@ def test_every_rule_holds_after_any_sequence_of_decisions(
     forget_matches_with_deleted_atoms(rows)
     assert broken_rules(rows, *ELSEWHERE) == [], told
     assert_each_stands_for_one(history, told)
+    with history.connection.begin():
+        unapproved = values_of(history.connection, *APPROVED)
+    assert unapproved == {key: history.proposed[key] for key in unapproved}, told
 
 
 def forget_matches_with_deleted_atoms(rows: Connection) -> None:
