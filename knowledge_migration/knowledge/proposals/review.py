@@ -5,7 +5,8 @@ Doing again what is done already changes nothing; what the state does not allow 
 in the audit log with its reviewer.
 
 An approval makes exactly one row, or stands for the one that exists: a topic of exactly that name, an atom of exactly
-that type, title and content.
+that type, title and content. A reviewer may correct the proposal with it: proposal and row then hold the corrected
+values, the audit log the proposed ones.
 """
 
 from collections.abc import Callable, Mapping

@@ -71,6 +71,17 @@ def test_the_errors_that_an_operation_has_are_documented(document: dict[str, Any
         assert documented == EVERY | more, name
 
 
+def test_an_approval_says_what_can_be_corrected_with_it(document: dict[str, Any]) -> None:
+    operation = operations(document)["post /api/v1/knowledge/proposals/{proposal_id}/approve"]
+    assert "corrected and approved at once" in operation["description"]
+    correction = document["components"]["schemas"]["Correction"]
+    assert correction["additionalProperties"] is False
+    of = {name: field["description"] for name, field in correction["properties"].items()}
+    assert {name for name in of if of[name] == "Of a topic."} == {"name", "description", "icon", "color"}
+    assert {name for name in of if of[name] == "Of an atom."} == {"type", "title", "content", "meta"}
+    assert correction["properties"]["name"]["maxLength"] == 100
+
+
 def test_every_operation_but_health_needs_a_token(document: dict[str, Any]) -> None:
     without = [name for name, operation in operations(document).items() if not operation.get("security")]
     assert without == ["get /health"]
