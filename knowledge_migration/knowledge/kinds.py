@@ -15,12 +15,16 @@ APPROVED = ("approved", "auto_approved")
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of proposal: its table, the table of what it becomes, the columns that the two share."""
+    """One kind of proposal: its table, the table of what it becomes, the columns that the two share.
+
+    `label` and `detail` name the texts that say what it is: in short, and at length.
+    """
 
     name: EntityType
     proposals: sa.Table
     entities: sa.Table
     label: str
+    detail: str
     values: tuple[str, ...]
 
     @property
@@ -48,7 +52,9 @@ class Kind:
         return self.proposals.outerjoin(self.entities, self.entities.c.migrated_from_proposal_id == self.proposals.c.id)
 
 
-TOPIC = Kind("topic", topic_proposals, linked_topics, "name", ("name", "description", "icon", "color"))
-ATOM = Kind("atom", atom_proposals, linked_atoms, "title", ("type", "title", "content", "meta", "confidence"))
+TOPIC = Kind("topic", topic_proposals, linked_topics, "name", "description", ("name", "description", "icon", "color"))
+ATOM = Kind(
+    "atom", atom_proposals, linked_atoms, "title", "content", ("type", "title", "content", "meta", "confidence")
+)
 
 KINDS: Mapping[EntityType, Kind] = {"topic": TOPIC, "atom": ATOM}

@@ -20,15 +20,17 @@ from knowledge_migration.knowledge.api.models import (
     ExtractionResult,
     ItemList,
     MergeReview,
+    PastDecision,
     Proposal,
     Review,
     Run,
+    SearchText,
     Undecided,
 )
 from knowledge_migration.knowledge.api.problems import responses
 from knowledge_migration.knowledge.errors import KnowledgeError
 from knowledge_migration.knowledge.kinds import EntityType
-from knowledge_migration.knowledge.proposals import listing, review
+from knowledge_migration.knowledge.proposals import history, listing, review
 from knowledge_migration.knowledge.proposals.review import Decision, Reviewer
 from knowledge_migration.knowledge.service import KnowledgeService
 
@@ -94,6 +96,8 @@ async def list_proposals(
     run_id: UUID | None = None,
     created_after: datetime | None = None,
     created_before: datetime | None = None,
+    text: Annotated[SearchText | None, Query(description="Contained in a text of the proposal, in any case.")] = None,
+    similar: Annotated[bool | None, Query(description="Whether it is similar to an existing row.")] = None,
 ) -> ItemList[Proposal]:
     """Proposals, page by page."""
     wanted = listing.Wanted(
@@ -106,6 +110,8 @@ async def list_proposals(
         run_id=run_id,
         created_after=_with_zone(created_after),
         created_before=_with_zone(created_before),
+        text=text,
+        similar=similar,
     )
     page = await service.in_transaction(listing.list_proposals, wanted, limit, cursor)
     return ItemList[Proposal](items=[Proposal(**item) for item in page.items], next_cursor=page.next_cursor)
@@ -128,6 +134,13 @@ async def decide_about_many(service: Service, who: AnyCaller, wanted: BulkReview
 async def read_proposal(service: Service, proposal_id: UUID) -> Proposal:
     """One proposal."""
     return Proposal(**await service.in_transaction(listing.one_proposal, proposal_id))
+
+
+@router.get("/decisions", tags=["review"], responses=responses(422))
+async def list_decisions(service: Service, limit: Limit = 50, cursor: Cursor = None) -> ItemList[PastDecision]:
+    """Decisions about proposals, newest first."""
+    page = await service.in_transaction(history.list_decisions, limit, cursor)
+    return ItemList[PastDecision](items=[PastDecision(**item) for item in page.items], next_cursor=page.next_cursor)
 
 
 @router.post("/proposals/{proposal_id}/approve", tags=["review"], responses=responses(404, 409, 422))

@@ -19,6 +19,9 @@ Id = Annotated[int, Field(ge=1, le=2**63 - 1)]
 UserId = Annotated[int, Field(ge=1, le=2**63 - 1, description="A user of the application.", examples=[1])]
 
 
+SearchText = Annotated[str, StringConstraints(max_length=200), AfterValidator(_storable)]
+
+
 class _Body(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
@@ -223,6 +226,27 @@ class Decided(BaseModel):
     status: str
     entity_id: int | None = Field(description="The topic or atom that it stands for now.")
     changed: bool = Field(description="False when it was so already.")
+
+
+class PastDecision(BaseModel):
+    """A decision about a proposal, as the audit log has it, and where the proposal stands now."""
+
+    audit_id: int
+    at: datetime
+    actor: str
+    who: str = Field(description="The name of the user who decided, else the actor.")
+    action: str
+    automatic: bool = Field(description="Whether nobody looked at the proposal.")
+    proposal_id: UUID
+    entity_type: EntityType
+    label: str | None = Field(description="The name or title that was proposed; null if the proposal is gone.")
+    status_now: str | None
+    before: dict[str, Any] | None
+    after: dict[str, Any] | None
+    reason: str | None
+    can_undo: bool = Field(
+        description="Whether it is the last decision about the proposal, and one that undo takes back."
+    )
 
 
 class Undecided(BaseModel):

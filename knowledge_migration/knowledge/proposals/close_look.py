@@ -13,6 +13,7 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from knowledge_migration.knowledge.kinds import APPROVED, KINDS, TOPIC, Kind
+from knowledge_migration.knowledge.proposals.deciders import AUTOMATIC, full_name
 from knowledge_migration.knowledge.proposals.differences import FieldDifference, differences
 from knowledge_migration.knowledge.proposals.explaining import (
     doubts_about_messages,
@@ -28,8 +29,6 @@ from knowledge_migration.knowledge.tables import knowledge_extraction_runs as ru
 
 MOST_MESSAGES = 20
 LARGEST_ID = 2**63 - 1
-
-AUTOMATIC = ("auto_approve", "auto_approve_migration", "dual_write", "replay")
 
 
 @dataclass(frozen=True)
@@ -228,7 +227,7 @@ def _messages(connection: sa.Connection, ids: Sequence[int]) -> tuple[tuple[Sour
         .limit(MOST_MESSAGES)
     )
     rows = connection.execute(query).all()
-    found = (SourceMessage(row.id, row.content, row.sent_at, _full_name(row.first_name, row.last_name)) for row in rows)
+    found = (SourceMessage(row.id, row.content, row.sent_at, full_name(row.first_name, row.last_name)) for row in rows)
     return tuple(found), rows[0].total if rows else 0
 
 
@@ -310,7 +309,7 @@ def _decided(proposal: Mapping[str, Any], beside: sa.RowMapping) -> Decided | No
         return None
     action = proposal["review_action"]
     by_a_user = proposal["reviewed_by_user_id"] is not None
-    name = _full_name(beside["first_name"], beside["last_name"])
+    name = full_name(beside["first_name"], beside["last_name"])
     return Decided(
         by=name or beside["actor"] or "the system",
         at=proposal["reviewed_at"],
@@ -319,7 +318,3 @@ def _decided(proposal: Mapping[str, Any], beside: sa.RowMapping) -> Decided | No
         notes=proposal["review_notes"],
         automatic=action in AUTOMATIC or (action == "park" and not by_a_user),
     )
-
-
-def _full_name(first: str | None, last: str | None) -> str:
-    return " ".join(part for part in (first, last) if part)

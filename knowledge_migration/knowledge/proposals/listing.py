@@ -1,7 +1,7 @@
 """Reads proposals and runs page by page, by key, so that the millionth page costs what the first does (strategy §9.3).
 
 One ordered, limited query for each kind and status, so that each walks its index from where the last page ended; the
-pages are merged afterwards.
+pages are merged afterwards. A text is looked for row by row along that walk: no index of the strategy serves it.
 """
 
 import base64
@@ -26,7 +26,11 @@ LONGEST_PAGE = 200
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which proposals; everything that is None does not matter."""
+    """Which proposals; everything that is None does not matter.
+
+    `text` is contained, in any case, in the name or description of a topic, the title or content of an atom. `similar`
+    is whether it was flagged as similar to a row that exists.
+    """
 
     kinds: tuple[EntityType, ...] = ("topic", "atom")
     statuses: tuple[str, ...] = ("pending",)
@@ -37,6 +41,8 @@ class Wanted:
     run_id: UUID | None = None
     created_after: datetime | None = None
     created_before: datetime | None = None
+    text: str | None = None
+    similar: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -113,21 +119,8 @@ def _rows(
     connection: sa.Connection, kind: Kind, status: str, wanted: Wanted, limit: int, after: tuple[Any, UUID] | None
 ) -> list[dict[str, Any]]:
     columns = kind.proposals.c
-    conditions: list[sa.ColumnElement[bool]] = [columns.status == status]
-    for column, low, high in (
-        (columns.confidence, wanted.min_confidence, wanted.max_confidence),
-        (columns.similarity_score, wanted.min_similarity, None),
-        (columns.created_at, wanted.created_after, wanted.created_before),
-    ):
-        if low is not None:
-            conditions.append(column >= low)
-        if high is not None:
-            conditions.append(column <= high)
-    if wanted.min_similarity is not None:
-        conditions.append(kind.similar.is_not(None))
-    if wanted.run_id is not None:
-        conditions.append(columns.extraction_run_id == wanted.run_id)
-    query = _selected(kind).where(*conditions).order_by(columns[wanted.sort].desc(), columns.id)
+    query = _selected(kind).where(columns.status == status, *conditions(kind, wanted))
+    query = query.order_by(columns[wanted.sort].desc(), columns.id)
     found: list[dict[str, Any]] = []
     for beyond in _beyond(columns[wanted.sort], columns.id, *after) if after else [sa.true()]:
         rows = connection.execute(query.where(beyond).limit(limit - len(found))).mappings()
@@ -135,6 +128,38 @@ def _rows(
         if len(found) == limit:
             break
     return found
+
+
+def conditions(kind: Kind, wanted: Wanted) -> list[sa.ColumnElement[bool]]:
+    """What is wanted of the proposals of one kind, but for their status."""
+    columns = kind.proposals.c
+    found: list[sa.ColumnElement[bool]] = []
+    for column, low, high in (
+        (columns.confidence, wanted.min_confidence, wanted.max_confidence),
+        (columns.similarity_score, wanted.min_similarity, None),
+        (columns.created_at, wanted.created_after, wanted.created_before),
+    ):
+        if low is not None:
+            found.append(column >= low)
+        if high is not None:
+            found.append(column <= high)
+    if wanted.min_similarity is not None:
+        found.append(kind.similar.is_not(None))
+    if wanted.run_id is not None:
+        found.append(columns.extraction_run_id == wanted.run_id)
+    if wanted.similar is not None:
+        found.append(kind.similar.is_not(None) if wanted.similar else kind.similar.is_(None))
+    if wanted.text:
+        found.append(_holds(kind, wanted.text))
+    return found
+
+
+def _holds(kind: Kind, text: str) -> sa.ColumnElement[bool]:
+    """Whether one of its two texts contains this one, in any case; no stored text holds what PostgreSQL cannot store."""
+    if "\x00" in text or any("\ud800" <= letter <= "\udfff" for letter in text):
+        return sa.false()
+    columns = kind.proposals.c
+    return sa.or_(*(columns[name].icontains(text, autoescape=True) for name in (kind.label, kind.detail)))
 
 
 def _beyond(

@@ -48,10 +48,9 @@ def flag_proposals(connection: sa.Connection, finder: DuplicateFinder, kind: Kin
 
 def _flag(connection: sa.Connection, finder: DuplicateFinder, kind: Kind, which: sa.ColumnElement[bool]) -> int:
     columns = kind.proposals.c
-    detail = columns.description if kind is TOPIC else columns.content
     unflagged = sa.and_(columns.status == "pending", columns.similarity_type.is_(None))
     rows = connection.execute(
-        sa.select(columns.id, columns[kind.label], detail).where(which, unflagged).order_by(columns.id)
+        sa.select(columns.id, columns[kind.label], columns[kind.detail]).where(which, unflagged).order_by(columns.id)
     ).all()
     found = _similar(connection, finder, kind, [(row[1], row[2]) for row in rows])
     flags = [

@@ -27,6 +27,7 @@ OTHER_ROUTES = [
     ("GET", "/knowledge/runs"),
     ("GET", "/knowledge/runs/00000000-0000-4000-8000-000000000000"),
     ("GET", "/knowledge/proposals"),
+    ("GET", "/knowledge/decisions"),
     ("POST", "/knowledge/proposals/bulk"),
     ("GET", "/knowledge/proposals/00000000-0000-4000-8000-000000000000"),
     *(

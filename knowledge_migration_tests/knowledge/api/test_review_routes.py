@@ -117,3 +117,28 @@ def test_an_approval_without_corrections_approves_what_was_proposed(
     decided = api.post(f"{proposals['weak']}/approve", json=body).json()
     assert decided["changed"]
     assert api.get(f"/api/v1/topics/{decided['entity_id']}").json()["name"] == "weak"
+
+
+def test_proposals_are_searched_and_the_decisions_about_them_read(api: httpx.Client) -> None:
+    flags = {"knowledge_proposals_enabled": True, "knowledge_proposals_cutover_percentage": 100}
+    change = {"flags": flags, "reason": "phase 4"}
+    assert api.post("/api/v1/admin/config", json=change).status_code == 200
+    api.post("/api/v1/knowledge/extract", json={"message_ids": [1, 2, 3], "user_id": 1})
+    proposals = "/api/v1/knowledge/proposals"
+    assert [one["name"] for one in api.get(proposals, params={"text": "ABOUT WEA"}).json()["items"]] == ["weak"]
+    assert len(api.get(proposals, params={"similar": False}).json()["items"]) == 3
+    assert api.get(proposals, params={"similar": True}).json() == {"items": [], "next_cursor": None}
+    problem(api.get(proposals, params={"text": "x" * 201}), 422)
+    problem(api.get(proposals, params={"text": "a\x00"}), 422)
+    (weak,) = api.get(proposals, params={"text": "weak"}).json()["items"]
+    api.post(f"{proposals}/{weak['id']}/reject", json={"user_id": 1, "notes": "too weak"})
+    api.post(f"{proposals}/{weak['id']}/undo")
+    first = api.get("/api/v1/knowledge/decisions", params={"limit": 1}).json()
+    (undone,), rest = first["items"], {"cursor": first["next_cursor"]}
+    (rejected,) = api.get("/api/v1/knowledge/decisions", params=rest).json()["items"]
+    assert [(one["action"], one["label"], one["status_now"], one["can_undo"]) for one in (undone, rejected)] == [
+        ("undo", "weak", "pending", False),
+        ("reject", "weak", "pending", False),
+    ]
+    assert (rejected["who"], rejected["reason"], rejected["proposal_id"]) == ("user 1", "too weak", weak["id"])
+    problem(api.get("/api/v1/knowledge/decisions", params={"cursor": "x"}), 422)

@@ -144,6 +144,16 @@ RUN_2 = UUID(hashlib.md5(b"run2").hexdigest())
         ({"run_id": uuid4()}, "false"),
         ({"created_after": DAY + timedelta(microseconds=3)}, "created_at >= timestamptz '2026-01-01 00:00:00.000003Z'"),
         ({"created_before": DAY}, "created_at <= timestamptz '2026-01-01 00:00Z'"),
+        ({"similar": True}, "other IS NOT NULL"),
+        (
+            {"similar": False, "statuses": ("pending", "rejected")},
+            "other IS NULL AND status IN ('pending', 'rejected')",
+        ),
+        ({"similar": False, "min_similarity": 0.1}, "false"),
+        ({"text": "T1", "run_id": RUN_2}, "name LIKE 't1%%' AND extraction_run_id = md5('run2')::uuid"),
+        ({"text": "2"}, "name LIKE '%%2%%'"),
+        ({"text": ""}, "true"),
+        ({"text": "nowhere"}, "false"),
         (
             {"kinds": ("topic",), "statuses": ("rejected",), "run_id": RUN_2, "min_confidence": 0.1},
             "kind = 'topic' AND status = 'rejected' AND extraction_run_id = md5('run2')::uuid AND confidence >= 0.1",
@@ -156,6 +166,70 @@ def test_each_filter_narrows_the_list_to_exactly_what_it_says(
 ) -> None:
     default = "" if "status" in condition else " AND status = 'pending'"
     assert names(listed, sort=sort, **wanted) == selected(listed, f"({condition}){default}")
+
+
+TEXTS_OF_EACH_COLUMN = """
+INSERT INTO knowledge_extraction_runs (message_ids, message_count) VALUES ('[]', 0);
+INSERT INTO topic_proposals (extraction_run_id, name, description, confidence)
+SELECT run.id, given.name, given.description, 0.5 FROM knowledge_extraction_runs AS run,
+    (SELECT unnest(%(texts)s::text[]), '-' UNION ALL SELECT '-', unnest(%(texts)s::text[])) AS given (name, description);
+INSERT INTO atom_proposals (extraction_run_id, type, title, content, confidence)
+SELECT extraction_run_id, 'insight', name, description, confidence FROM topic_proposals;
+"""
+TEXTS = (
+    "Straße 50% off",
+    "a_b",
+    "ÄRGER",
+    "back\\slash",
+    "a/b",
+    'it\'s "quoted"',
+    "日本語 👩‍👩‍👧",
+    "line\nbreak",
+    "axb",
+)
+
+
+@pytest.fixture(scope="module")
+def texts(server: EmbeddedServer) -> Iterator[sa.Connection]:
+    """Proposals of both kinds with each of these texts, once in short and once at length."""
+    database = clone(server, EXPANDED_TEMPLATE)
+    with database.connect("test") as session:
+        for statement in TEXTS_OF_EACH_COLUMN.strip().split(";\n"):
+            session.execute(statement, {"texts": list(TEXTS)})  # type: ignore[arg-type]
+    with database.engine() as engine, engine.connect() as connection:
+        yield connection
+    drop(server, database)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("50%", {"Straße 50% off"}),
+        ("%", {"Straße 50% off"}),
+        ("_", {"a_b"}),
+        ("A_B", {"a_b"}),
+        ("STRASSE", set()),
+        ("straße", {"Straße 50% off"}),
+        ("ärger", {"ÄRGER"}),
+        ("\\", {"back\\slash"}),
+        ("/", {"a/b"}),
+        ("a/b", {"a/b"}),
+        ("'S \"Q", {'it\'s "quoted"'}),
+        ("本語", {"日本語 👩‍👩‍👧"}),
+        ("👩‍👧", {"日本語 👩‍👩‍👧"}),
+        ("E\nB", {"line\nbreak"}),
+        (" ", {"Straße 50% off", 'it\'s "quoted"', "日本語 👩‍👩‍👧"}),
+        ("no\x00where", set()),
+        ("\ud83d", set()),
+    ],
+)
+@pytest.mark.parametrize("column", ["name", "description", "title", "content"])
+def test_a_text_is_found_as_it_is_in_each_of_the_texts_whatever_its_case(
+    texts: sa.Connection, column: str, text: str, found: set[str]
+) -> None:
+    kind: Any = "topic" if column in ("name", "description") else "atom"
+    items = listing.list_proposals(texts, Wanted(kinds=(kind,), text=text), 50).items
+    assert {item[column] for item in items} - {"-"} == found
 
 
 def test_filters_hold_on_every_page(listed: sa.Connection) -> None:

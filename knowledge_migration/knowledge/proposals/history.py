@@ -1,0 +1,162 @@
+"""What was decided about proposals, newest first, as the audit log has it (strategy §10.3).
+
+The log is walked backwards by its primary key, from where the last page ended, until a page is full: other entries between
+decisions, and decisions that are not wanted, are passed over one by one. Where there are many of those, the caller's
+statement timeout is the bound. Reads only.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from knowledge_migration.knowledge.errors import InvalidError
+from knowledge_migration.knowledge.kinds import KINDS, EntityType
+from knowledge_migration.knowledge.proposals.deciders import AUTOMATIC, full_name, named
+from knowledge_migration.knowledge.proposals.listing import Page
+from knowledge_migration.knowledge.proposals.review import DECIDABLE
+from knowledge_migration.knowledge.tables import REVIEW_ACTIONS, audit_log, users
+
+LOOKED_BACK = 200
+
+ENTRIES = {f"{action} proposal": action for action in REVIEW_ACTIONS}
+OF_A_PROPOSAL = "^(topic|atom) proposal [0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
+OF_A_USER = r", user ([0-9]{1,18})$"
+
+entry = audit_log.c
+_is_decision = sa.and_(entry.action.in_(ENTRIES), entry.subject.regexp_match(OF_A_PROPOSAL))
+_user_id = sa.cast(sa.func.substring(entry.actor, OF_A_USER), sa.BigInteger)
+_nobody = [f"{action} proposal" for action in AUTOMATIC]
+_automatic = sa.or_(entry.action.in_(_nobody), sa.and_(entry.action == "park proposal", _user_id.is_(None)))
+
+
+def list_decisions(
+    connection: sa.Connection,
+    limit: int,
+    cursor: str | None = None,
+    *,
+    by_user: int | None = None,
+    automatic: bool | None = None,
+) -> Page:
+    """One page of decisions; of one user, of people or of nobody if asked. Raises `InvalidError` for a wrong cursor.
+
+    `can_undo` says that it is the last decision about its proposal, and one that `review.undo` takes back.
+    """
+    conditions: list[sa.ColumnElement[bool]] = [_is_decision]
+    if cursor:
+        conditions.append(entry.id < _read_cursor(cursor))
+    if by_user is not None:
+        conditions.append(_user_id == by_user)
+    if automatic is not None:
+        conditions.append(_automatic if automatic else sa.not_(_automatic))
+    rows = _entries(connection, conditions, limit + 1)
+    page = rows[:limit]
+    return Page(_items(connection, page), str(page[-1]["audit_id"]) if len(rows) > limit else None)
+
+
+def last_decision_of(connection: sa.Connection, actor: str, user_id: int | None) -> UUID | None:
+    """The proposal of the last decision of a reviewer that can still be undone, among the last 200 of everybody."""
+    who = named(actor, user_id)
+    mine = [
+        row for row in _entries(connection, [_is_decision], LOOKED_BACK) if row["actor"] == who and not row["automatic"]
+    ]
+    return next((item["proposal_id"] for item in _items(connection, mine) if item["can_undo"]), None)
+
+
+def _read_cursor(cursor: str) -> int:
+    if re.fullmatch("[0-9]{1,18}", cursor) is None:
+        raise InvalidError("The cursor is none of this list. Take next_cursor of the page before, or none.")
+    return int(cursor)
+
+
+def _entries(
+    connection: sa.Connection, conditions: Sequence[sa.ColumnElement[bool]], limit: int
+) -> Sequence[sa.RowMapping]:
+    """Entries, each with the id of the last decision about its proposal (by audit_log_by_subject)."""
+    later = audit_log.alias("later")
+    last = (
+        sa.select(later.c.id)
+        .where(later.c.subject == entry.subject, later.c.action.in_(ENTRIES))
+        .order_by(later.c.id.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    columns = [entry.at, entry.actor, entry.action, entry.subject, entry.before, entry.after, entry.reason]
+    query = (
+        sa.select(
+            entry.id.label("audit_id"),
+            *columns,
+            _user_id.label("user_id"),
+            _automatic.label("automatic"),
+            last.label("last"),
+        )
+        .where(*conditions)
+        .order_by(entry.id.desc())
+        .limit(limit)
+    )
+    return connection.execute(query).mappings().all()
+
+
+def _items(connection: sa.Connection, rows: Sequence[sa.RowMapping]) -> list[dict[str, Any]]:
+    names = _names(connection, {row["user_id"] for row in rows} - {None})
+    proposals = _proposals(connection, [_about(row) for row in rows])
+    return [_item(row, names, proposals) for row in rows]
+
+
+def _item(
+    row: sa.RowMapping, names: dict[int, str], proposals: dict[tuple[EntityType, UUID], sa.RowMapping]
+) -> dict[str, Any]:
+    kind, proposal_id = _about(row)
+    proposal, action = proposals.get((kind, proposal_id)), ENTRIES[row["action"]]
+    return {
+        "audit_id": row["audit_id"],
+        "at": row["at"],
+        "actor": row["actor"],
+        "who": names.get(row["user_id"], row["actor"]),
+        "action": action,
+        "automatic": row["automatic"],
+        "proposal_id": proposal_id,
+        "entity_type": kind,
+        "label": proposal and proposal["label"],
+        "status_now": proposal and proposal["status"],
+        "before": row["before"],
+        "after": row["after"],
+        "reason": row["reason"],
+        "can_undo": row["audit_id"] == row["last"] and action != "undo" and proposal is not None and _stands(proposal),
+    }
+
+
+def _about(row: sa.RowMapping) -> tuple[EntityType, UUID]:
+    """The proposal that an entry speaks of (see `relations.subject`)."""
+    kind, _, proposal_id = row["subject"].partition(" proposal ")
+    return KINDS[kind].name, UUID(proposal_id)
+
+
+def _stands(proposal: sa.RowMapping) -> bool:
+    """Whether there is something that `review.undo` would take back; a copy of a user's row is not the review's."""
+    return proposal["status"] not in DECIDABLE and proposal["confidence"] is not None
+
+
+def _names(connection: sa.Connection, user_ids: Iterable[int]) -> dict[int, str]:
+    ids = sorted(user_ids)
+    if not ids:
+        return {}
+    query = sa.select(users.c.id, users.c.first_name, users.c.last_name).where(users.c.id.in_(ids))
+    return {row.id: full_name(row.first_name, row.last_name) for row in connection.execute(query)}
+
+
+def _proposals(
+    connection: sa.Connection, wanted: Iterable[tuple[EntityType, UUID]]
+) -> dict[tuple[EntityType, UUID], sa.RowMapping]:
+    pairs = set(wanted)
+    found: dict[tuple[EntityType, UUID], sa.RowMapping] = {}
+    for name, kind in KINDS.items():
+        ids = [proposal_id for of_kind, proposal_id in pairs if of_kind == name]
+        columns = kind.proposals.c
+        query = sa.select(columns.id, columns[kind.label].label("label"), columns.status, columns.confidence)
+        if ids:
+            rows = connection.execute(query.where(columns.id.in_(ids))).mappings()
+            found |= {(name, row["id"]): row for row in rows}
+    return found
