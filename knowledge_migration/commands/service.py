@@ -38,6 +38,7 @@ def serve(
     from knowledge_migration.knowledge.api.access import is_loopback
     from knowledge_migration.knowledge.api.app import create_app
     from knowledge_migration.knowledge.service import KnowledgeService
+    from knowledge_migration.pages.install import install
 
     settings, env = installation()
     options = replace(service_options(settings, env.database), allow_faults=allow_faults)
@@ -48,10 +49,13 @@ def serve(
         )
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     console.print(
-        f"Database {env.database.display}; extractor {settings.knowledge_extractor}; API: http://{host}:{port}/docs"
+        f"Database {env.database.display}; extractor {settings.knowledge_extractor}; review: http://{host}:{port}/review, "
+        f"API: http://{host}:{port}/docs"
     )
     service = KnowledgeService(options, extractor(settings))
-    uvicorn.run(create_app(service), host=host, port=port, access_log=False, timeout_graceful_shutdown=30)
+    app = create_app(service)
+    install(app, service)
+    uvicorn.run(app, host=host, port=port, access_log=False, timeout_graceful_shutdown=30)
 
 
 @proposals_app.command("auto-approve")

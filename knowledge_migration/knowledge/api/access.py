@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from starlette.requests import HTTPConnection
 
 from knowledge_migration.knowledge.errors import KnowledgeError
 from knowledge_migration.knowledge.options import ServiceOptions
@@ -50,14 +51,19 @@ def caller(request: Request, credentials: Credentials) -> Caller:
     """The caller of any role; raises `NoTokenError` or `ForbiddenError`."""
     options: ServiceOptions = request.app.state.service.options
     if not options.has_tokens:
-        _refuse_other_machines(request)
+        refuse_other_machines(request)
         return Caller("admin", "local API")
-    shown = credentials.credentials.encode() if credentials else b""
-    roles: tuple[tuple[Role, str | None], ...] = (("admin", options.admin_token), ("reviewer", options.reviewer_token))
-    found = [role for role, token in roles if token and hmac.compare_digest(shown, token.encode())]
-    if not found:
+    role = role_of(options, credentials.credentials if credentials else "")
+    if role is None:
         raise NoTokenError("Send the header Authorization: Bearer … with the token of a reviewer or an admin.")
-    return Caller(found[0], f"{found[0]} API token")
+    return Caller(role, f"{role} API token")
+
+
+def role_of(options: ServiceOptions, shown: str) -> Role | None:
+    """The role whose token this is, None if it is no token; compared in constant time."""
+    known: tuple[tuple[Role, str | None], ...] = (("admin", options.admin_token), ("reviewer", options.reviewer_token))
+    found = [role for role, token in known if token and hmac.compare_digest(shown.encode(), token.encode())]
+    return found[0] if found else None
 
 
 def admin(who: Annotated[Caller, Depends(caller)]) -> Caller:
@@ -89,7 +95,8 @@ def _hostname(url: str) -> str:
         return ""
 
 
-def _refuse_other_machines(request: Request) -> None:
+def refuse_other_machines(request: HTTPConnection) -> None:
+    """Raises `ForbiddenError` unless a request comes from this machine, for this machine, and from none of its other pages."""
     host, origin = request.headers.get("host"), request.headers.get("origin")
     named = [_hostname(f"//{host}")] if host is not None else []
     named += [_hostname(origin)] if origin is not None else []

@@ -17,9 +17,7 @@ T = TypeVar("T")
 
 Id = Annotated[int, Field(ge=1, le=2**63 - 1)]
 UserId = Annotated[int, Field(ge=1, le=2**63 - 1, description="A user of the application.", examples=[1])]
-
-
-SearchText = Annotated[str, StringConstraints(max_length=200), AfterValidator(_storable)]
+SearchText = Annotated[str, StringConstraints(max_length=200), AfterValidator(storable)]
 
 
 class _Body(BaseModel):

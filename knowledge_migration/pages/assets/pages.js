@@ -1,0 +1,88 @@
+// What a page does in the browser itself: keys, preferences, drafts that outlive a restart of the service.
+window.pages = {
+  codes: new Set(),
+  opening: null, // what was typed while a field is on its way from the server
+
+  // Keys act while nothing is typed; each says which proposal was on the screen when it was pressed.
+  listen(codes) {
+    this.codes = new Set(codes);
+    if (this.listening) return;
+    this.listening = true;
+    document.addEventListener("keydown", (event) => this.pressed(event));
+  },
+
+  pressed(event) {
+    if (this.opening !== null && event.key.length === 1 && !event.ctrlKey && !event.metaKey && !event.altKey) {
+      this.opening += event.key;
+      event.preventDefault();
+      return;
+    }
+    if (event.defaultPrevented || document.querySelector(".q-dialog__inner, .q-menu")) return;
+    const field = event.target.closest?.("textarea, select, input:not([type=checkbox])");
+    const code = event.ctrlKey || event.metaKey ? `ctrl+${event.key.toLowerCase()}` : event.key.toLowerCase();
+    const always = code === "escape" || code === "ctrl+enter";
+    if (event.altKey || (field && !always) || (!always && !this.codes.has(code))) return;
+    if (event.repeat && code !== "j" && code !== "k") return;
+    const shown = document.querySelector("[data-proposal]")?.dataset.proposal ?? null;
+    event.preventDefault();
+    if (shown && ["r", "e", "m"].includes(code)) {
+      this.opening = "";
+      setTimeout(() => { this.opening = null; }, 1500);
+    }
+    emitEvent("pages_key", { key: code, shown });
+  },
+
+  // Puts the cursor into a field, and into the field what was typed too early for it.
+  focus(id) {
+    requestAnimationFrame(() => {
+      const field = document.getElementById(id);
+      const typed = this.opening;
+      this.opening = null;
+      field?.focus({ preventScroll: true });
+      if (!typed || !field || !("value" in field)) return;
+      field.value += typed;
+      field.dispatchEvent(new Event("input", { bubbles: true }));
+    });
+  },
+
+  reveal(id) {
+    document.getElementById(id)?.scrollIntoView({ block: "nearest" });
+  },
+
+  address(url) {
+    history.replaceState({}, "", url);
+  },
+
+  remember(value) {
+    document.cookie = `knowledge_preferences=${value}; Path=/; Max-Age=31536000; SameSite=Strict`;
+  },
+
+  drafts() {
+    const found = {};
+    for (const [key, value] of Object.entries(sessionStorage)) {
+      if (key.startsWith("draft:")) found[key.slice(6)] = value;
+    }
+    return found;
+  },
+
+  forget(proposal) {
+    for (const key of Object.keys(sessionStorage)) {
+      if (key.startsWith(`draft:${proposal}:`)) sessionStorage.removeItem(key);
+    }
+  },
+};
+
+document.addEventListener("input", (event) => {
+  const key = event.target.dataset?.draft;
+  if (key) sessionStorage.setItem(`draft:${key}`, event.target.value);
+});
+
+// The tour marks what it speaks of.
+pages.spot = (id) => {
+  document.querySelectorAll(".spot").forEach((element) => element.classList.remove("spot"));
+  const element = id && document.getElementById(id);
+  if (element) {
+    element.classList.add("spot");
+    element.scrollIntoView({ block: "center" });
+  }
+};

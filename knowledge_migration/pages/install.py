@@ -1,0 +1,53 @@
+"""`install(app, …)` puts the pages onto the service's application. Once a process: NiceGUI keeps one set of pages."""
+
+import hashlib
+from pathlib import Path
+
+from fastapi import FastAPI
+from nicegui import APIRouter, ui
+from nicegui import app as pages_app
+
+from knowledge_migration.knowledge.api import problems
+from knowledge_migration.knowledge.service import KnowledgeService
+from knowledge_migration.pages import sign_in
+from knowledge_migration.pages.context import Context, Place
+from knowledge_migration.pages.frame import failed
+from knowledge_migration.pages.guard import Guard
+from knowledge_migration.pages.review import page as review_page
+
+ASSETS = Path(__file__).parent / "assets"
+RECONNECT_SECONDS = 10.0
+"""How long the server keeps a page whose connection is gone; then it is loaded again."""
+
+
+def install(app: FastAPI, service: KnowledgeService) -> None:
+    """Serves /review and /sign-in. Raises `RuntimeError` the second time in a process."""
+    if pages_app.config.has_run_config:
+        raise RuntimeError("The pages are installed already; a process serves one set of pages.")
+    context = Context(service, (Place("/review", "Review"),), _assets())
+    router = APIRouter()
+    sign_in.install(context, router)
+    review_page.install(context, router)
+    pages_app.include_router(router)
+    pages_app.add_static_files(context.assets, ASSETS, max_cache_age=31_536_000)
+    pages_app.exception_handlers.pop(404, None)
+    problems.install(pages_app)
+    pages_app.on_page_exception(failed)
+    pages_app.add_middleware(Guard, options=service.options, paths=[place.path for place in context.places])
+    pages_app.config.quasar_config["loadingBar"] = {"skipHijack": True}
+    ui.run_with(
+        app,
+        title="Knowledge",
+        language="en-US",
+        dark=None,
+        tailwind=False,
+        binding_refresh_interval=None,
+        reconnect_timeout=RECONNECT_SECONDS,
+        show_welcome_message=False,
+    )
+
+
+def _assets() -> str:
+    """The address of our files; another one when they change, so that browsers may keep them."""
+    whole = hashlib.sha256(b"".join(file.read_bytes() for file in sorted(ASSETS.iterdir())))
+    return f"/assets/{whole.hexdigest()[:12]}"

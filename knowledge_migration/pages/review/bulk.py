@@ -1,0 +1,144 @@
+"""One decision about what is selected: first what will happen to each, then what did."""
+
+from collections.abc import Awaitable, Callable
+from uuid import UUID
+
+from nicegui import ui
+
+from knowledge_migration.knowledge.errors import KnowledgeError
+from knowledge_migration.knowledge.proposals.preview import Foreseen, preview_approvals
+from knowledge_migration.pages.elements import Text, button, named, percent
+from knowledge_migration.pages.review.desk import Action, Desk, Outcome
+from knowledge_migration.pages.review.panels import LONGEST_REASON
+from knowledge_migration.pages.review.queue_view import QueueView
+from knowledge_migration.pages.review.words import SHOWN, STATUS, who_decided
+
+MOST = 200
+Done = Callable[[list[UUID]], Awaitable[None]]
+
+
+class BulkBar:
+    """Stands under the list while something is selected."""
+
+    def __init__(self, desk: Desk, queue: QueueView, done: Done) -> None:
+        self.desk = desk
+        self.queue = queue
+        self._done = done
+        self._bar = ui.element("div").classes("selection").props("role=status")
+        self._place = ui.element("div")
+        queue.on_selection = self.show
+
+    def show(self) -> None:
+        """How many are selected, and what can be done with them."""
+        self._bar.clear()
+        count = len(self.queue.selected)
+        if not count:
+            return
+        with self._bar:
+            Text("span", f"{count} selected")
+            button("Approve or reject", SHOWN["b"], on_click=self.preview)
+            ui.button("Clear", on_click=self.queue.clear_selection).props("flat dense no-caps")
+
+    async def preview(self) -> None:
+        """What would happen; nothing happens before it is confirmed."""
+        ids = list(self.queue.selected)[:MOST]
+        if not ids:
+            return
+        problem, foreseen = None, []
+        try:
+            foreseen = await self.desk.service.in_transaction(preview_approvals, ids)
+        except KnowledgeError as error:
+            problem = str(error)
+        with self._place, named(ui.dialog(value=True).props("persistent"), "Decide about what is selected") as dialog:
+            dialog.on("hide", dialog.delete)
+            with ui.card().classes("bulk"):
+                Text("h2", f"{len(ids)} selected")
+                trouble = ui.element("div").props("role=alert")
+                if problem:
+                    _say(trouble, problem)
+                _Confirmation(self, dialog, foreseen, trouble)
+
+    async def decide(self, action: Action, ids: list[UUID], notes: str | None) -> list[tuple[UUID, Outcome]]:
+        """Each in a transaction of its own; one that fails does not stop the others."""
+        outcomes = [(one, await self.desk.decide(action, one, notes=notes)) for one in ids]
+        for one in (one for one, outcome in outcomes if outcome.how == "decided before"):
+            self.desk.forget(one)
+            self.queue.remove(one)
+        await self._done([one for one, outcome in outcomes if outcome.is_done])
+        self.show()
+        return outcomes
+
+
+class _Confirmation:
+    """The dialog's inside: the forecast, then the two ways, then what became of each."""
+
+    def __init__(self, bar: BulkBar, dialog: ui.dialog, foreseen: list[Foreseen], trouble: ui.element) -> None:
+        self._bar = bar
+        self._dialog = dialog
+        self._trouble = trouble
+        self._open = [one for one in foreseen if one.effect not in ("is decided", "is gone")]
+        Text("p", _summary(foreseen))
+        self._list = ui.element("ul").classes("forecast")
+        with self._list:
+            for one in foreseen:
+                _forecast(one)
+        Text("p", "As things stand now; if somebody decides meanwhile, that decision stays.", "muted")
+        self._reason = ui.input("Reason (needed to reject)").props(f"outlined dense maxlength={LONGEST_REASON}")
+        self._reason.classes("wide")
+        with ui.element("div").classes("actions") as self._actions:
+            count = len(self._open)
+            if count:
+                button(f"Approve {count}", on_click=lambda: self._send("approve"), color="positive")
+                button(f"Reject {count}", on_click=lambda: self._send("reject"), color="negative").props("outline")
+            button("Cancel", on_click=dialog.close, color="secondary").props("flat autofocus")
+
+    async def _send(self, action: Action) -> None:
+        reason = (self._reason.value or "").strip()
+        if action == "reject" and not reason:
+            _say(self._trouble, "Say why, so that others understand it.")
+            return
+        self._actions.clear()
+        outcomes = await self._bar.decide(action, [one.proposal_id for one in self._open], reason or None)
+        failed = [(one, outcome) for one, outcome in outcomes if not outcome.is_done]
+        if not failed:
+            self._dialog.close()
+            return
+        labels = {one.proposal_id: one.label for one in self._open}
+        self._list.clear()
+        with self._list:
+            for proposal_id, outcome in failed:
+                words = who_decided(outcome.decided) if outcome.decided else outcome.words
+                Text("li", f"{labels[proposal_id]}: {words}")
+        _say(self._trouble, f"{len(outcomes) - len(failed)} done; {len(failed)} not:")
+        with self._actions:
+            button("Close", on_click=self._dialog.close)
+
+
+def _summary(foreseen: list[Foreseen]) -> str:
+    counted = {
+        "new": sum(one.effect == "creates" for one in foreseen),
+        "stand for what exists or is selected too": sum(one.effect in ("stands for", "joins") for one in foreseen),
+        "left alone": sum(one.effect in ("is decided", "is gone") for one in foreseen),
+    }
+    return "Approved: " + ", ".join(f"{count} {words}" for words, count in counted.items() if count) + "."
+
+
+def _forecast(one: Foreseen) -> None:
+    words = {
+        "creates": f"becomes a new {one.entity_type}",
+        "stands for": f"stands for the existing {one.entity_type} {one.entity_id}; no new row",
+        "joins": "is the same as another one selected; no new row",
+        "is decided": f"is {STATUS.get(one.status or '', one.status)} already and is left alone",
+        "is gone": "is gone",
+    }[one.effect]
+    with ui.element("li"):
+        Text("strong", one.label or f"{one.proposal_id}")
+        Text("span", f" ({percent(one.confidence)}) {words}" if one.confidence is not None else f" {words}")
+        if one.similar_entity_id is not None and one.effect == "creates":
+            Text("span", f"similar to {one.entity_type} {one.similar_entity_id}", "chip attention")
+
+
+def _say(place: ui.element, words: str) -> None:
+    place.clear()
+    with place, ui.element("div").classes("trouble"):
+        Text("p", words)

@@ -1,0 +1,216 @@
+"""The proposal that lies open: shown, edited, decided about. What was typed stays until the decision stands."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Literal
+from uuid import UUID
+
+from nicegui import ui
+
+from knowledge_migration.knowledge.proposals.close_look import CloseLook
+from knowledge_migration.pages.elements import Text, button
+from knowledge_migration.pages.review.desk import Action, Desk, Outcome, waits
+from knowledge_migration.pages.review.panels import REASON_DRAFT, MergePanel, RejectPanel
+from knowledge_migration.pages.review.proposal_view import EditForm, proposal_view
+from knowledge_migration.pages.review.words import SHOWN, who_decided
+
+Mode = Literal["read", "edit", "reject", "merge"]
+Left = Callable[[UUID, Outcome], Awaitable[None]]
+
+
+class Card:
+    """One proposal at a time; tells `left` which one was decided or skipped, and how."""
+
+    def __init__(self, desk: Desk, left: Left) -> None:
+        self.desk = desk
+        self._left = left
+        self.mode: Mode = "read"
+        self._drafts: dict[str, str] = {}
+        self._busy = False
+        self._form: EditForm | None = None
+        self._panel: RejectPanel | MergePanel | None = None
+        self._trouble = ui.element("div").props("role=alert").classes("trouble-place")
+        self._box = ui.element("article").props('aria-labelledby="proposal-heading"').classes("card-box")
+
+    def draw(self, mode: Mode = "read") -> None:
+        """The open proposal anew, or that nothing waits."""
+        self.mode = mode
+        self._form = self._panel = None
+        self._box.clear()
+        look = self.desk.current
+        self._box.props["data-proposal"] = str(self.desk.current_id) if look else ""
+        with self._box:
+            if look is None:
+                self._nothing()
+                return
+            if mode == "reject":
+                self._panel = RejectPanel(look, self._draft(REASON_DRAFT) or "", self.send, self.cancel)
+            elif mode == "merge":
+                self._panel = MergePanel(look, self.send, self.cancel)
+            elif mode == "edit":
+                self._form = EditForm(look, self._drafts_of(look))
+                self._edit_actions()
+            with ui.element("div").classes("proposal"):
+                proposal_view(look, self.desk.thresholds)
+            if mode == "read":
+                self._actions(look)
+
+    async def press(self, code: str, shown: str | None) -> bool:
+        """Does what a key means; False for keys that are not the card's, or meant another proposal."""
+        if code == "escape" and self.mode != "read":
+            self.cancel()
+        elif code == "ctrl+enter" and self.mode == "edit":
+            await self.send()
+        elif self.mode == "read" and shown and shown == str(self.desk.current_id):
+            return await self._act(code, self.desk.current_id)
+        else:
+            return False
+        return True
+
+    async def _act(self, code: str, proposal_id: UUID | None) -> bool:
+        look = self.desk.current
+        if look is None or proposal_id is None or proposal_id != self.desk.current_id:
+            return False
+        can_decide = waits(look)
+        if code == "a" and can_decide:
+            await self._decide("approve", proposal_id)
+        elif code in ("e", "r", "m") and can_decide:
+            modes: dict[str, Mode] = {"e": "edit", "r": "reject", "m": "merge"}
+            self.draw(modes[code])
+        elif code == "s":
+            await self._left(proposal_id, self.desk.skip(proposal_id))
+        else:
+            return False
+        return True
+
+    async def send(self) -> None:
+        """What the open panel or form is for."""
+        look = self.desk.current
+        if look is None:
+            return
+        proposal_id = look.proposal["id"]
+        if self._form:
+            try:
+                changes = self._form.changes()
+            except ValueError as error:
+                self.trouble(f"The meta is no JSON: {error}. What you typed is still here.")
+                return
+            await self._decide("approve", proposal_id, changes=changes)
+        elif isinstance(self._panel, RejectPanel):
+            if not self._panel.reason:
+                self._panel.complain("Say why, so that others understand it.")
+                return
+            await self._decide("reject", proposal_id, notes=self._panel.reason)
+        elif isinstance(self._panel, MergePanel):
+            if self._panel.into is None:
+                self._panel.complain(f"Give the number of an existing {look.kind.name}.")
+                return
+            await self._decide("merge", proposal_id, into=self._panel.into)
+
+    def cancel(self) -> None:
+        """Back to reading; what was typed is kept for the next time."""
+        self._keep_typed()
+        self.clear_trouble()
+        self.draw()
+
+    def bring_back(self, drafts: dict[str, str]) -> None:
+        """What was typed before the page was loaded again; what concerns the open proposal is opened again."""
+        self._drafts |= drafts
+        if self.mode == "read" and self.desk.current and waits(self.desk.current):
+            mine = self._drafts_of(self.desk.current)
+            if mine:
+                self.draw("reject" if REASON_DRAFT in mine else "edit")
+
+    def trouble(self, words: str, again: Callable[[], Awaitable[None]] | None = None) -> None:
+        """Says what is wrong, above the proposal, until the next action."""
+        self._trouble.clear()
+        with self._trouble, ui.element("div").classes("trouble"):
+            ui.icon("error").props("aria-hidden=true")
+            Text("p", words)
+            if again:
+                ui.button("Try again", on_click=again).props("outline no-caps dense")
+        self._box.client.run_javascript(f'pages.reveal("c{self._trouble.id}")')
+
+    def clear_trouble(self) -> None:
+        """Nothing is wrong."""
+        self._trouble.clear()
+
+    async def _decide(self, action: Action, proposal_id: UUID, **options: Any) -> None:
+        if self._busy:
+            return
+        self._busy = True
+        try:
+            self._keep_typed()
+            outcome = await self.desk.decide(action, proposal_id, **options)
+            await self._follow(action, proposal_id, outcome)
+        finally:
+            self._busy = False
+
+    async def _follow(self, action: Action, proposal_id: UUID, outcome: Outcome) -> None:
+        if outcome.is_done:
+            self.clear_trouble()
+            self._forget_drafts(proposal_id)
+            self.desk.remember(proposal_id)
+            await self._left(proposal_id, outcome)
+        elif outcome.how == "decided before" and outcome.decided:
+            self.trouble(f"Somebody was faster. {who_decided(outcome.decided)} Nothing of yours was changed.")
+            self.desk.forget(proposal_id)
+            await self.desk.look_again()
+            self.draw(self.mode)
+        else:
+            self.trouble(outcome.words, self.send if self.mode != "read" else None)
+
+    def _actions(self, look: CloseLook) -> None:
+        proposal_id = look.proposal["id"]
+
+        def press(code: str) -> Callable[[], Awaitable[Any]]:
+            return lambda: self._act(code, proposal_id)
+
+        with ui.element("div").classes("actions action-bar").props('role=toolbar aria-label="Decide" id=decide'):
+            if waits(look):
+                button("Approve", SHOWN["a"], on_click=press("a"), color="positive")
+                button("Edit", SHOWN["e"], on_click=press("e")).props("outline")
+                button("Reject", SHOWN["r"], on_click=press("r"), color="negative").props("outline")
+                button("Merge", SHOWN["m"], on_click=press("m")).props("outline")
+            button(
+                "Skip" if look.decided is None else "Next", SHOWN["s"], on_click=press("s"), color="secondary"
+            ).props("outline")
+
+    def _edit_actions(self) -> None:
+        with ui.element("div").classes("actions"):
+            button("Approve with changes", "Ctrl+Enter", on_click=self.send, color="positive")
+            button("Cancel", "Esc", on_click=self.cancel, color="secondary").props("flat")
+
+    def _nothing(self) -> None:
+        with ui.element("div").classes("empty"):
+            ui.icon("task_alt", size="3rem").props("aria-hidden=true")
+            if self.desk.items:
+                Text("h2", "Everything here was skipped").props("id=proposal-heading")
+                Text("p", "What you skipped is still in the list. Open one, or load the page again to begin anew.")
+            elif self.desk.filters.are_set:
+                Text("h2", "Nothing matches these filters").props("id=proposal-heading")
+                ui.link("Show everything that waits", "/review")
+            else:
+                Text("h2", "Nothing waits for review").props("id=proposal-heading")
+                Text("p", "New proposals appear here by themselves as messages are extracted in proposal mode.")
+
+    def _keep_typed(self) -> None:
+        look = self.desk.current
+        if look is None:
+            return
+        if self._form:
+            proposed = look.proposal
+            typed = {name: value or "" for name, value in self._form.typed().items()}
+            self._drafts |= {f"{proposed['id']}:{name}": value for name, value in typed.items()}
+        elif isinstance(self._panel, RejectPanel):
+            self._drafts[f"{look.proposal['id']}:{REASON_DRAFT}"] = self._panel.reason
+
+    def _draft(self, name: str) -> str | None:
+        return self._drafts.get(f"{self.desk.current_id}:{name}")
+
+    def _drafts_of(self, look: CloseLook) -> dict[str, str]:
+        start = f"{look.proposal['id']}:"
+        return {key.removeprefix(start): value for key, value in self._drafts.items() if key.startswith(start)}
+
+    def _forget_drafts(self, proposal_id: UUID) -> None:
+        self._drafts = {key: value for key, value in self._drafts.items() if not key.startswith(f"{proposal_id}:")}
+        self._box.client.run_javascript(f'pages.forget("{proposal_id}")')

@@ -1,0 +1,333 @@
+"""`/review`: list, open proposal, history and keys of one reviewer, put together (strategy §10.3, §11.1)."""
+
+import logging
+from collections.abc import Awaitable, Callable
+from uuid import UUID
+
+from fastapi import Request
+from nicegui import APIRouter, background_tasks, events, ui
+
+from knowledge_migration.knowledge.errors import KnowledgeError
+from knowledge_migration.pages.context import Context
+from knowledge_migration.pages.elements import Text
+from knowledge_migration.pages.frame import frame, remember, session_of_page
+from knowledge_migration.pages.preferences import Preferences
+from knowledge_migration.pages.review.bulk import BulkBar
+from knowledge_migration.pages.review.card import Card
+from knowledge_migration.pages.review.desk import Desk, Outcome, waits
+from knowledge_migration.pages.review.filters import Filters, read_filters
+from knowledge_migration.pages.review.guide import Tour, explain
+from knowledge_migration.pages.review.history_view import HistoryView
+from knowledge_migration.pages.review.queue_view import FilterBar, QueueView
+from knowledge_migration.pages.review.words import KEYS, SHOWN, who_decided
+
+log = logging.getLogger(__name__)
+
+PATH = "/review"
+LOOK_SECONDS = 3.0
+COUNT_EVERY = 5
+"""At every so many looks at the open proposal the queue is counted again."""
+
+
+def install(context: Context, router: APIRouter) -> None:
+    """Serves the page."""
+
+    @ui.page(PATH, title="Review", api_router=router, language="en-US", response_timeout=20)
+    async def review_page(request: Request) -> None:
+        desk = Desk(context.service, session_of_page(request), read_filters(request.query_params))
+        page = ReviewPage(desk)
+        with frame(context, request, PATH, tools=page.tools) as preferences:
+            page.build(preferences)
+        await page.begin(request.query_params.get("proposal", ""))
+
+
+class ReviewPage:
+    """The elements of one reviewer's page, and what happens when something is pressed."""
+
+    def __init__(self, desk: Desk) -> None:
+        self.desk = desk
+        self._looks = 0
+
+    def tools(self) -> None:
+        """The page's own buttons in the header."""
+        offered = (("explore", "Tour (T)", self._show_tour), ("help_outline", "Keys and confidence (?)", self._explain))
+        for icon, words, act in offered:
+            made = ui.button(icon=icon, on_click=act).props("flat round dense color=white")
+            made.props["aria-label"] = words
+            with made:
+                ui.tooltip(words)
+
+    def build(self, preferences: Preferences) -> None:
+        """Everything but the data."""
+        self.preferences = preferences
+        Text("h1", "Review proposals", "visually-hidden")
+        with ui.tabs().props("dense no-caps align=left inline-label").classes("tabs") as self._tabs:
+            ui.tab("queue", label="Queue", icon="inbox")
+            ui.tab("history", label="History", icon="history").props(f"aria-keyshortcuts={SHOWN['h']}")
+        with ui.tab_panels(self._tabs, value="queue", animated=False, keep_alive=True).classes("panels"):
+            with ui.tab_panel("queue").classes("desk"):
+                with ui.element("div").classes("side").props("id=queue"):
+                    self.filters = FilterBar(self.desk.filters, self._filter)
+                    self.queue = QueueView(self.desk, self.open, self._more)
+                    self.bulk = BulkBar(self.desk, self.queue, self._decided_many)
+                with ui.element("div").classes("main-side"):
+                    self._said = Text("p", "", "said").props("role=status aria-live=polite")
+                    self.card = Card(self.desk, self._left)
+            with ui.tab_panel("history"):
+                self.history = HistoryView(self.desk, self._undo_one, self._open_from_history)
+        self._tabs.on_value_change(self._tab_changed)
+        self._place = ui.element("div")
+        self.tour = Tour(self._tour_seen)
+        ui.on("pages_key", self._key)
+
+    async def begin(self, wanted: str) -> None:
+        """The first look, before the page is sent; what can wait comes when the browser has it."""
+        await self._reload(_id(wanted))
+        ui.timer(LOOK_SECONDS, self._look, immediate=False)
+        background_tasks.create(self._connected(), name="review page is connected")
+
+    async def open(self, proposal_id: UUID) -> None:
+        """Puts a proposal on the desk and shows it."""
+        try:
+            await self.desk.open(proposal_id)
+        except KnowledgeError as error:
+            self.card.trouble(str(error))
+            return
+        self._show_open()
+
+    async def _connected(self) -> None:
+        with self._said:
+            await self._said.client.connected(timeout=60)
+            self._listen()
+            self.card.bring_back(dict(await ui.run_javascript("pages.drafts()", timeout=10)))
+            await self._count()
+            await self._ahead()
+            if not self.preferences.tour_seen and self.desk.current:
+                self._show_tour()
+
+    def _show_open(self) -> None:
+        self.card.draw()
+        self.queue.mark(self.desk.current_id)
+        self._show_address()
+        background_tasks.create(self._ahead(), name="the next proposal is fetched")
+
+    def _show_address(self) -> None:
+        query = self.desk.filters.query
+        here = f"proposal={self.desk.current_id}" if self.desk.current_id else ""
+        whole = "&".join(part for part in (query, here) if part)
+        self._run(f'pages.address("{PATH}?{whole}")' if whole else f'pages.address("{PATH}")')
+
+    # the list
+
+    async def _filter(self, filters: Filters) -> None:
+        self.desk.filters = filters
+        await self._reload(None)
+        self._show_address()
+        await self._count()
+
+    async def _reload(self, wanted: UUID | None) -> None:
+        try:
+            await self.desk.load()
+            self.desk.current = None
+            first = wanted or (self.desk.items[0]["id"] if self.desk.items else None)
+            if first:
+                await self.desk.open(first)
+            self.card.clear_trouble()
+        except KnowledgeError as error:
+            self.card.trouble(str(error), self._retry)
+        self.queue.show()
+        self.card.draw()
+
+    async def _retry(self) -> None:
+        await self._reload(self.desk.current_id)
+        await self._count()
+
+    async def _more(self) -> None:
+        try:
+            self.queue.add(await self.desk.load_more())
+        except KnowledgeError as error:
+            self.card.trouble(str(error), self._more)
+
+    async def _count(self) -> None:
+        try:
+            self.queue.show_counts(await self.desk.count())
+        except KnowledgeError as error:
+            log.debug("The queue could not be counted: %s", error)
+            self.queue.counts.set_text("The queue cannot be counted at the moment.")
+
+    async def _ahead(self) -> None:
+        """The next proposal, and the next rows where few are left."""
+        try:
+            await self.desk.look_ahead()
+            new = await self.desk.keep_full()
+        except KnowledgeError as error:
+            log.debug("Nothing could be fetched ahead: %s", error)
+            return
+        if new:
+            with self._said:
+                self.queue.add(new)
+
+    # decisions
+
+    async def _left(self, proposal_id: UUID, outcome: Outcome) -> None:
+        """After a decision or a skip: the next one, at once."""
+        if proposal_id in self.desk.skipped:
+            self.queue.mark_skipped(proposal_id)
+            self._say(outcome.words)
+        else:
+            self.queue.remove(proposal_id)
+            self.queue.show_counts(self.desk.counts)
+            self._say(f"{outcome.words} Undo: {SHOWN['u']}")
+        if outcome.following:
+            await self.open(outcome.following)
+        else:
+            self.desk.current = None
+            self._show_open()
+
+    async def _undo(self) -> None:
+        try:
+            outcomes = await self.desk.undo_last()
+        except KnowledgeError as error:
+            self.card.trouble(str(error), self._undo)
+            return
+        if not outcomes:
+            self._say("There is nothing of yours to undo.")
+        for proposal_id, outcome in outcomes:
+            await self._came_back(proposal_id, outcome)
+
+    async def _undo_one(self, proposal_id: UUID) -> Outcome:
+        """From the history."""
+        outcome = await self.desk.decide("undo", proposal_id)
+        if outcome.is_done:
+            await self._came_back(proposal_id, outcome)
+        return outcome
+
+    async def _came_back(self, proposal_id: UUID, outcome: Outcome) -> None:
+        if not outcome.is_done:
+            self.card.trouble(outcome.words)
+            return
+        self._say(outcome.words)
+        item = await self.desk.put_first(proposal_id)
+        if item:
+            self.queue.put_first(item)
+        await self.open(proposal_id)
+        await self._count()
+
+    async def _decided_many(self, done: list[UUID]) -> None:
+        """After a bulk action: what is open may be among it."""
+        if done:
+            self.desk.remember(*done)
+            self._say(f"{len(done)} decided. Undo: {SHOWN['u']}")
+        for proposal_id in done:
+            self.queue.remove(proposal_id)
+        if self.desk.current is None or not await self._still_waits():
+            following = self.desk.after(None)
+            if following:
+                await self.open(following)
+            else:
+                self.desk.current = None
+                self._show_open()
+        await self._count()
+
+    async def _still_waits(self) -> bool:
+        return not await self.desk.was_decided()
+
+    async def _open_from_history(self, proposal_id: UUID) -> None:
+        self._tabs.value = "queue"
+        await self.open(proposal_id)
+
+    async def _look(self) -> None:
+        """Whether somebody else has decided about the open proposal meanwhile, and how many wait."""
+        self._looks += 1
+        look = self.desk.current
+        try:
+            if look is not None and waits(look) and await self.desk.was_decided():
+                await self.desk.look_again()
+                assert self.desk.current is not None
+                if self.desk.current.decided:
+                    self.card.trouble(
+                        f"Somebody was faster. {who_decided(self.desk.current.decided)} What you typed is kept."
+                    )
+                    self.queue.remove(look.proposal["id"])
+                    self.card.draw(self.card.mode)
+            if look is None and not self.desk.items:
+                await self._reload(None)
+            if self._looks % COUNT_EVERY == 0:
+                await self._count()
+        except KnowledgeError as error:
+            log.debug("The page could not look: %s", error)
+
+    # keys, tabs, help
+
+    async def _key(self, event: events.GenericEventArguments) -> None:
+        code, shown = str(event.args["key"]), event.args.get("shown")
+        if self._tabs.value == "history" and code not in ("h", "?", "escape"):
+            return
+        if code == "escape" and self.tour.is_open:
+            self.tour.end()
+            return
+        if await self.card.press(code, shown):
+            return
+        acts: dict[str, Callable[[], Awaitable[None]]] = {
+            "u": self._undo,
+            "j": lambda: self._step(1),
+            "k": lambda: self._step(-1),
+            "b": self.bulk.preview,
+        }
+        others: dict[str, Callable[[], object]] = {
+            "x": lambda: self.queue.toggle(self.desk.current_id),
+            "/": lambda: self._run('pages.focus("search")'),
+            "h": self._turn,
+            "t": self._show_tour,
+            "?": self._explain,
+        }
+        if self.card.mode == "read" and code in acts:
+            await acts[code]()
+        elif code in others:
+            others[code]()
+
+    async def _step(self, step: int) -> None:
+        following = self.desk.neighbour(self.desk.current_id, step)
+        if following:
+            await self.open(following)
+
+    def _turn(self) -> None:
+        self._tabs.value = "queue" if self._tabs.value == "history" else "history"
+
+    async def _tab_changed(self) -> None:
+        if self._tabs.value == "history":
+            await self.history.load()
+
+    def _listen(self) -> None:
+        codes = [key.code for key in KEYS] if self.preferences.keys else ["escape"]
+        self._run(f"pages.listen({codes})")
+
+    def _explain(self) -> None:
+        with self._place:
+            explain(self.desk.thresholds, self.preferences.keys, self._use_keys)
+
+    def _use_keys(self, wanted: bool) -> None:
+        self.preferences.keys = wanted
+        self._run(remember(self.preferences))
+        self._listen()
+
+    def _show_tour(self) -> None:
+        self.tour.begin()
+
+    def _tour_seen(self) -> None:
+        self.preferences.tour_seen = True
+        self._run(remember(self.preferences))
+
+    def _run(self, script: str) -> None:
+        """In the browser; not through the element that was pressed, which may be gone by now."""
+        self._said.client.run_javascript(script)
+
+    def _say(self, words: str) -> None:
+        self._said.set_text(words)
+
+
+def _id(typed: str) -> UUID | None:
+    try:
+        return UUID(typed) if typed else None
+    except ValueError:
+        return None

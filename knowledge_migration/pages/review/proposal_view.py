@@ -1,0 +1,202 @@
+"""One proposal, so that a person can decide in half a minute: values, confidence, reasoning, messages, what it resembles."""
+
+import json
+from typing import Any
+
+from nicegui import ui
+
+from knowledge_migration.knowledge.proposals.close_look import CloseLook, Thresholds
+from knowledge_migration.knowledge.tables import ATOM_TYPES
+from knowledge_migration.pages.elements import Text, age, at, named, percent
+from knowledge_migration.pages.review.difference_view import difference_view
+from knowledge_migration.pages.review.words import STATUS, band, who_decided
+
+LONG_TEXTS = ("description", "content")
+LONGEST = {"name": 100, "title": 200, "icon": 50, "color": 7}
+SHOWN_MESSAGES = 3
+
+
+def proposal_view(look: CloseLook, thresholds: Thresholds) -> None:
+    """All of one proposal."""
+    proposal = look.proposal
+    with ui.element("header").classes("proposal-head"):
+        with ui.element("div"):
+            kind = f"Proposed {proposal['type']} (atom)" if look.kind.name == "atom" else "Proposed topic"
+            Text("p", f"{kind} · {age(proposal['created_at'])}", "muted")
+            Text("h2", proposal[look.kind.label]).props("id=proposal-heading tabindex=-1")
+        _confidence(proposal["confidence"], thresholds)
+    if look.decided:
+        decided_banner(look)
+    for doubt in look.doubt:
+        with ui.element("p").classes("doubt"):
+            ui.icon("warning").props("aria-hidden=true")
+            Text("span", doubt)
+    _values(look)
+    difference_view(look)
+    _reasoning(look)
+    _topics(look)
+    _messages(look)
+    _origin(look)
+
+
+def decided_banner(look: CloseLook) -> None:
+    """Who decided what; a robot and a dashed frame where nobody did."""
+    assert look.decided is not None
+    automatic = look.decided.automatic
+    with ui.element("div").classes("decided automatic" if automatic else "decided manual").props("role=status"):
+        ui.icon("smart_toy" if automatic else "person").props("aria-hidden=true")
+        with ui.element("div"):
+            Text("strong", "Decided automatically" if automatic else "Decided by a person")
+            Text("p", who_decided(look.decided))
+            if look.decided.notes:
+                Text("p", f"“{look.decided.notes}”")
+
+
+def _confidence(confidence: float | None, thresholds: Thresholds) -> None:
+    word, sentence = band(confidence, thresholds)
+    with ui.element("div").classes("confidence-box").props("id=confidence role=group"):
+        Text("span", "Confidence", "muted")
+        Text("strong", percent(confidence), "confidence-number")
+        Text("span", word, f"confidence-word {word.replace(' ', '-')}")
+        if confidence is not None:
+            meter = ui.element("meter").props(
+                f"min=0 max=1 value={confidence:.4f} low={thresholds.direct} high={thresholds.auto_approve} optimum=1"
+            )
+            named(meter, f"Confidence {percent(confidence)}, {word}")
+        ui.tooltip(sentence)
+
+
+def _values(look: CloseLook) -> None:
+    with ui.element("section").props('aria-label="Proposed values" id=values'), ui.element("dl").classes("values"):
+        for name in look.kind.values:
+            value = look.proposal[name]
+            if name in (look.kind.label, "confidence", "type") or value is None:
+                continue
+            Text("dt", name)
+            with ui.element("dd"):
+                _value(name, value)
+
+
+def _value(name: str, value: Any) -> None:
+    if name == "color":
+        swatch = ui.element("span").classes("swatch").props("aria-hidden=true")
+        swatch.style(f"background: {value}" if _is_colour(value) else "")
+        Text("span", value)
+    elif isinstance(value, dict | list):
+        Text("pre", json.dumps(value, ensure_ascii=False, indent=2, sort_keys=True), "value")
+    else:
+        Text("p", str(value), "value long" if name in LONG_TEXTS else "value")
+
+
+def _is_colour(value: str) -> bool:
+    return len(value) == 7 and value[0] == "#" and all(digit in "0123456789abcdefABCDEF" for digit in value[1:])
+
+
+def _reasoning(look: CloseLook) -> None:
+    with ui.element("section").props('aria-labelledby="reasoning-heading"').classes("box"):
+        Text("h3", "Why the extractor proposes it").props("id=reasoning-heading")
+        Text("p", look.proposal["reasoning"] or "It gave no reason.", "value")
+
+
+def _topics(look: CloseLook) -> None:
+    if look.kind.name != "atom":
+        return
+    with ui.element("section").props('aria-labelledby="topics-heading"').classes("box"):
+        Text("h3", "Proposed topics").props("id=topics-heading")
+        if not look.topics:
+            Text("p", "None.")
+        with ui.element("ul").classes("chips"):
+            for topic in look.topics:
+                state = "exists" if topic.state == "topic" else STATUS.get(topic.state, topic.state)
+                with ui.element("li").classes("chip"):
+                    Text("span", topic.name or f"{topic.reference}")
+                    Text("span", f" · {state}", "muted")
+
+
+def _messages(look: CloseLook) -> None:
+    with ui.element("section").props('aria-labelledby="messages-heading" id=messages').classes("box"):
+        counted = {0: "no message that still exists", 1: "one message"}
+        whose = counted.get(look.message_total, f"{look.message_total:,} messages")
+        scope = "" if look.messages_are_of == "proposal" else " of its extraction"
+        Text("h3", f"From {whose}{scope}").props("id=messages-heading")
+        first, rest = look.messages[:SHOWN_MESSAGES], look.messages[SHOWN_MESSAGES:]
+        _quotes(first)
+        if rest:
+            with ui.expansion(f"{len(rest)} more").props("dense"):
+                _quotes(rest)
+        beyond = look.message_total - len(look.messages)
+        if beyond:
+            Text("p", f"{beyond:,} more are not shown.", "muted")
+
+
+def _quotes(messages: tuple[Any, ...]) -> None:
+    for message in messages:
+        with ui.element("figure").classes("message"):
+            with ui.element("blockquote"):
+                Text("p", message.content, "value")
+            Text("figcaption", f"{message.author or 'somebody'}, {at(message.sent_at)}", "muted")
+
+
+def _origin(look: CloseLook) -> None:
+    run, proposal = look.run, look.proposal
+    facts = [f"run {run.id}", f"extractor {run.extractor}" if run.extractor else "", run.mode or ""]
+    with ui.element("p").classes("muted origin"):
+        Text("span", f"Proposal {proposal['id']} · " + " · ".join(fact for fact in facts if fact))
+        ui.link("only this run", f"/review?run={run.id}")
+
+
+def _plain(value: Any) -> str:
+    """A value as a field of the browser has it: without NULL, and with its ends of lines."""
+    return str(value or "").replace("\r\n", "\n").replace("\r", "\n")
+
+
+class EditForm:
+    """The values in fields; what was typed stays until it is approved or put aside."""
+
+    def __init__(self, look: CloseLook, draft: dict[str, Any] | None) -> None:
+        self._look = look
+        self._fields: dict[str, ui.input | ui.textarea | ui.select] = {}
+        with ui.element("section").props('aria-label="Edit the proposed values"').classes("box edit"):
+            Text("h2", "Edit, then approve")
+            for name in look.kind.values:
+                if name == "confidence":
+                    continue
+                self._fields[name] = self._field(name, (draft or {}).get(name, self._proposed(name)))
+        first = self._fields[look.kind.label]
+        first.client.run_javascript(f'pages.focus("edit-{look.kind.label}")')
+
+    def typed(self) -> dict[str, Any]:
+        """All fields as they stand."""
+        return {name: field.value for name, field in self._fields.items()}
+
+    def changes(self) -> dict[str, Any]:
+        """Only what differs from the proposal. Raises `ValueError` where the meta is no JSON object."""
+        changed = {name: value for name, value in self.typed().items() if _plain(value) != _plain(self._proposed(name))}
+        return {name: self._stored(name, value) for name, value in changed.items()}
+
+    @staticmethod
+    def _stored(name: str, value: Any) -> Any:
+        if name == "meta":
+            return json.loads(value) if (value or "").strip() else None
+        return (value or None) if name in ("icon", "color") else value
+
+    def _proposed(self, name: str) -> Any:
+        value = self._look.proposal[name]
+        if name == "meta" and value is not None:
+            return json.dumps(value, ensure_ascii=False, indent=2, sort_keys=True)
+        return value
+
+    def _field(self, name: str, value: Any) -> "ui.input | ui.textarea | ui.select":
+        made = self._made(name, value).props(f"outlined for=edit-{name}").classes("wide")
+        made.props["data-draft"] = f"{self._look.proposal['id']}:{name}"
+        return made
+
+    @staticmethod
+    def _made(name: str, value: Any) -> "ui.input | ui.textarea | ui.select":
+        label = name.capitalize()
+        if name == "type":
+            return ui.select(list(ATOM_TYPES), value=value, label=label).props("dense options-dense")
+        if name in (*LONG_TEXTS, "meta"):
+            return ui.textarea(label, value=value or "").props("autogrow dir=auto")
+        longest = f"maxlength={LONGEST[name]} counter" if name in LONGEST else ""
+        return ui.input(label, value=value or "").props(f"dense dir=auto {longest}")

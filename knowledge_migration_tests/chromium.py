@@ -1,0 +1,42 @@
+"""The system's Chromium, driven by Playwright: for the tests of the pages, their bench, and the pictures of the README."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+QUIET = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+)
+
+
+def chromium() -> str | None:
+    """Where Chromium is: what CHROMIUM names, or what is found; None where there is none."""
+    return os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
+
+
+needs_chromium = pytest.mark.skipif(
+    chromium() is None and "KNOWLEDGE_MIGRATION_TESTS_INSIST" not in os.environ,
+    reason="No Chromium was found; install Debian's package chromium, or set CHROMIUM to its path.",
+)
+
+
+@contextmanager
+def opened_browser() -> Iterator[Browser]:
+    """A browser that is closed with the block."""
+    path = chromium()
+    assert path, "No Chromium was found. Install Debian's package chromium, or set CHROMIUM to its path."
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=list(QUIET))
+        try:
+            yield browser
+        finally:
+            browser.close()

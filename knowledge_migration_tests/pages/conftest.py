@@ -1,0 +1,26 @@
+"""Databases and browsers for the pages."""
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser
+
+from knowledge_migration.engine.database import Database
+from knowledge_migration.engine.embedded_server import EmbeddedServer
+from knowledge_migration_tests.chromium import opened_browser
+from knowledge_migration_tests.conftest import EXPANDED_TEMPLATE, clone, drop
+
+
+@pytest.fixture(scope="module")
+def module_database(server: EmbeddedServer) -> Iterator[Database]:
+    """One database after phase 1 for a whole module that does not get in its own way."""
+    cloned = clone(server, EXPANDED_TEMPLATE)
+    yield cloned
+    drop(server, cloned)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Of a module, not of the session: while it is open, no other test could run an event loop of its own."""
+    with opened_browser() as opened:
+        yield opened

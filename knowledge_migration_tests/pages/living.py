@@ -1,0 +1,67 @@
+"""A served installation as users have it: `knowledge-migration serve` as a process, on the database of a test."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from knowledge_migration.demonstration.live_application import free_port, wait_until_well
+from knowledge_migration.engine.database import Database
+
+REVIEWER_TOKEN = "reviewer-token-of-the-tests"
+ADMIN_TOKEN = "admin-token-of-the-tests"
+TOKENS = {"KNOWLEDGE_API_REVIEWER_TOKEN": REVIEWER_TOKEN, "KNOWLEDGE_API_ADMIN_TOKEN": ADMIN_TOKEN}
+
+
+@dataclass
+class Living:
+    """One process; it can be stopped and started again at the same address."""
+
+    database: Database
+    home: Path
+    environment: dict[str, str] = field(default_factory=dict)
+    port: int = field(default_factory=free_port)
+    process: "subprocess.Popen[bytes] | None" = None
+
+    @property
+    def url(self) -> str:
+        """Where it answers."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        """Returns when it is well."""
+        log = self.home / "serve.log"
+        settings = {
+            "KNOWLEDGE_MIGRATION_DATABASE_URL": self.database.url,
+            "KNOWLEDGE_MIGRATION_HOME": str(self.home),
+            "KNOWLEDGE_REVIEW_QUEUE_LIMIT": "1000000",
+        }
+        command = [sys.executable, "-m", "knowledge_migration.cli", "serve", "--port", str(self.port)]
+        with log.open("ab") as file:
+            self.process = subprocess.Popen(
+                command, stdout=file, stderr=file, env={**os.environ, **settings, **self.environment}, cwd=self.home
+            )
+        assert wait_until_well(self.url, lambda: self.process is not None and self.process.poll() is None), (
+            log.read_text()
+        )
+
+    def stop(self) -> None:
+        """Ends it, at once."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait(30)
+            self.process = None
+
+
+@contextmanager
+def living(database: Database, home: Path, **environment: str) -> Iterator[Living]:
+    """Serves while the block runs."""
+    served = Living(database, home, environment)
+    served.start()
+    try:
+        yield served
+    finally:
+        served.stop()

@@ -1,0 +1,329 @@
+"""The review page as people use it, in a real browser against a real service."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+from psycopg import sql
+
+from knowledge_migration.engine.database import Database
+from knowledge_migration_tests.chromium import needs_chromium
+from knowledge_migration_tests.pages.living import REVIEWER_TOKEN, TOKENS, Living, living
+from knowledge_migration_tests.pages.reviewing import change, heading, opened, press, ready, rows, signed_in, visitor
+from knowledge_migration_tests.pages.waiting import waiting_proposals
+
+pytestmark = needs_chromium
+
+STATES = "SELECT name, status, review_notes, reviewed_by_user_id AS who FROM topic_proposals ORDER BY confidence DESC"
+
+
+@pytest.fixture
+def served(expanded: Database, tmp_path: Path) -> Iterator[Living]:
+    """The service with twelve topics and three atoms that wait."""
+    waiting_proposals(expanded)
+    change(
+        expanded,
+        "INSERT INTO topics (name, description) VALUES ('Topic 4 of old', 'What topic 4 was about.');"
+        "UPDATE topic_proposals SET similar_topic_id = (SELECT id FROM topics), similarity_score = 0.87,"
+        " similarity_type = 'spelling' WHERE name = 'Topic 4'",
+    )
+    with living(expanded, tmp_path, **TOKENS) as started:
+        yield started
+
+
+def test_ten_proposals_are_reviewed_with_the_keyboard_alone(served: Living, browser: Browser) -> None:
+    context = visitor(browser, served)
+    page = context.new_page()
+    page.goto(f"{served.url}/review")
+    page.keyboard.type(REVIEWER_TOKEN)  # the field has the focus
+    page.keyboard.press("Tab")
+    page.keyboard.type("3")
+    page.keyboard.press("Enter")
+    ready(page)
+    assert heading(page) == "Topic 1"
+
+    press(page, "a", "Topic 2")
+    page.keyboard.press("e")
+    expect(page.get_by_label("Name")).to_be_focused()
+    page.keyboard.press("End")
+    page.keyboard.type(", corrected")
+    press(page, "Control+Enter", "Topic 3")
+    page.keyboard.press("r")
+    expect(page.get_by_label("Reason")).to_be_focused()
+    page.keyboard.type("Too vague")
+    press(page, "Enter", "Topic 4")
+    expect(page.get_by_role("heading", name="Resembles topic 1, 87 %")).to_be_visible()
+    page.keyboard.press("m")
+    expect(page.get_by_label("Number of the topic")).to_be_focused()
+    press(page, "Enter", "Topic 5")
+    press(page, "s", "Topic 6")
+    for number in range(6, 10):
+        press(page, "a", f"Topic {number + 1}")
+    press(page, "u", "Topic 9")
+    press(page, "a", "Topic 10")
+    page.keyboard.press("r")
+    page.keyboard.type("Wrong")
+    press(page, "Enter", "Topic 11")
+
+    found = {row["name"]: (row["status"], row["review_notes"], row["who"]) for row in rows(served.database, STATES)}
+    assert found["Topic 1"] == ("approved", None, 3)
+    assert found["Topic 2, corrected"] == ("approved", None, 3)
+    assert found["Topic 3"] == ("rejected", "Too vague", 3)
+    assert found["Topic 4"][0] == "merged"
+    assert found["Topic 5"][0] == "pending"
+    assert [found[f"Topic {number}"][0] for number in (6, 7, 8, 9)] == ["approved"] * 4
+    assert found["Topic 10"] == ("rejected", "Wrong", 3)
+    assert found["Topic 11"][0] == "pending"
+    names = {row["name"] for row in rows(served.database, "SELECT name FROM topics")}
+    assert names == {"Topic 4 of old", "Topic 1", "Topic 2, corrected", "Topic 6", "Topic 7", "Topic 8", "Topic 9"}
+    expect(page.locator(".counts")).to_contain_text("3 topics, 3 atoms")
+
+
+def test_of_two_reviewers_the_second_is_told_who_decided_and_keeps_what_was_typed(
+    served: Living, browser: Browser
+) -> None:
+    anna = signed_in(visitor(browser, served), served, REVIEWER_TOKEN, "1")
+    ben = signed_in(visitor(browser, served), served, REVIEWER_TOKEN, "2")
+    ben.keyboard.press("r")
+    ben.get_by_label("Reason").fill("I think it is wrong")
+
+    press(anna, "a", "Topic 2")
+    ben.get_by_label("Reason").press("Enter")
+
+    expect(ben.get_by_role("alert")).to_contain_text("Somebody was faster. user 1: approved")
+    expect(ben.get_by_label("Reason")).to_have_value("I think it is wrong")
+    assert heading(ben) == "Topic 1"
+    (first, *_) = rows(served.database, STATES)
+    assert (first["status"], first["review_notes"], first["who"]) == ("approved", None, 1)
+    ben.keyboard.press("Escape")
+    expect(ben.get_by_label("Reason")).to_have_count(0)
+    expect(ben.get_by_text("Decided by a person")).to_be_visible()
+    press(ben, "s", "Topic 2")
+
+
+def test_who_only_looks_is_told_too_that_somebody_decided(served: Living, browser: Browser) -> None:
+    ben = signed_in(visitor(browser, served), served, REVIEWER_TOKEN, "2")
+    anna = signed_in(visitor(browser, served), served, REVIEWER_TOKEN, "1")
+    anna.keyboard.press("r")
+    anna.get_by_label("Reason").fill("Already known")
+    press(anna, "Enter", "Topic 2")
+
+    expect(ben.get_by_role("alert")).to_contain_text("user 1: rejected")
+    expect(ben.get_by_text("“Already known”")).to_be_visible()
+    ben.keyboard.press("a")  # nothing is left to decide here
+    expect(ben.locator("#proposal-heading")).to_have_text("Topic 1")
+    assert rows(served.database, STATES)[0]["status"] == "rejected"
+
+
+def test_what_was_typed_outlives_a_restart_of_the_service(served: Living, browser: Browser) -> None:
+    page = signed_in(visitor(browser, served), served, REVIEWER_TOKEN, "2")
+    press(page, "s", "Topic 2")
+    page.keyboard.press("r")
+    page.get_by_label("Reason").press_sequentially("Out of date since the release")
+
+    page.evaluate("window.before = true")
+    served.stop()
+    expect(page.get_by_text("Connection lost")).to_be_visible()
+    served.start()
+    page.wait_for_function("!window.before && window.pages?.listening")
+
+    expect(page.get_by_label("Reason")).to_have_value("Out of date since the release")
+    assert heading(page) == "Topic 2"
+    page.get_by_label("Reason").press("Enter")
+    expect(page.locator("#proposal-heading")).to_have_text("Topic 3")
+    assert rows(served.database, STATES)[1]["review_notes"] == "Out of date since the release"
+
+
+def test_a_database_that_is_away_costs_nothing_that_was_typed(
+    served: Living, browser: Browser, request: pytest.FixtureRequest
+) -> None:
+    page = signed_in(visitor(browser, served), served, REVIEWER_TOKEN, "2")
+    page.keyboard.press("e")
+    page.get_by_label("Description").fill("A better description.")
+    admin: Database = request.getfixturevalue("server").admin
+    allow(admin, served.database, False)
+
+    page.keyboard.press("Control+Enter")
+    expect(page.get_by_role("alert")).to_contain_text("The database does not answer")
+    expect(page.get_by_label("Description")).to_have_value("A better description.")
+
+    allow(admin, served.database, True)
+    page.get_by_role("button", name="Try again").click()
+    expect(page.locator("#proposal-heading")).to_have_text("Topic 2")
+    assert rows(served.database, "SELECT description FROM topics WHERE name = 'Topic 1'") == [
+        {"description": "A better description."}
+    ]
+
+
+def allow(admin: Database, database: Database, wanted: bool) -> None:
+    """Lets nobody into a database any more, and ends who is in it; or lets everybody in again."""
+    named = sql.Identifier(database.name)
+    with admin.connect("test") as connection:
+        connection.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS {}").format(named, sql.Literal(wanted)))
+        if not wanted:
+            ended = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s"
+            connection.execute(ended, (database.name,))
+
+
+def test_the_tour_comes_once_and_whenever_it_is_asked_for(served: Living, browser: Browser) -> None:
+    context = visitor(browser, served, tour_seen=False)
+    page = signed_in(context, served, REVIEWER_TOKEN, "2")
+    tour = page.get_by_role("dialog")
+    titles = ["What waits", "One proposal", "How sure the model is", "Where it comes from", "Decide"]
+    for title in titles:
+        expect(tour.get_by_role("heading")).to_have_text(title)
+        expect(page.locator("#tour-next")).to_be_focused()
+        page.keyboard.press("Enter")
+    expect(tour).to_have_count(0)
+
+    page.reload()
+    ready(page)
+    expect(page.locator("#proposal-heading")).to_be_visible()
+    assert tour.count() == 0
+    page.keyboard.press("t")
+    expect(tour.get_by_role("heading")).to_have_text("What waits")
+    page.keyboard.press("Escape")
+    expect(tour).to_have_count(0)
+
+
+def test_many_are_decided_at_once_after_a_look_at_what_will_happen(served: Living, browser: Browser) -> None:
+    change(served.database, "INSERT INTO topics (name, description) VALUES ('Topic 2', 'It is there already.')")
+    page = signed_in(visitor(browser, served), served, REVIEWER_TOKEN, "2")
+    for number in (1, 2, 3):
+        page.get_by_label(f"Select Topic {number}", exact=True).click()
+    page.locator("#proposal-heading").click()
+    page.keyboard.press("b")
+    forecast = page.get_by_role("dialog")
+    expect(forecast).to_contain_text("Approved: 2 new, 1 stand for what exists or is selected too.")
+    expect(forecast).to_contain_text("Topic 2 (93 %) stands for the existing topic 2; no new row")
+    change(
+        served.database,
+        "UPDATE topic_proposals SET status = 'rejected', review_action = 'reject' WHERE name = 'Topic 3'",
+    )
+    forecast.get_by_role("button", name="Approve 3").click()
+
+    expect(forecast).to_contain_text("2 done; 1 not:")
+    expect(forecast).to_contain_text("Topic 3")
+    forecast.get_by_role("button", name="Close").click()
+    expect(forecast).to_have_count(0)
+    expect(page.locator("#proposal-heading")).to_have_text("Topic 4")
+    assert [row["status"] for row in rows(served.database, STATES)][:3] == ["approved", "approved", "rejected"]
+    page.keyboard.press("u")
+    expect(page.locator(".counts")).to_contain_text("10 topics")
+    assert [row["status"] for row in rows(served.database, STATES)][:3] == ["withdrawn", "pending", "rejected"]
+
+
+def test_the_history_tells_automatic_decisions_from_those_of_people_and_takes_back(
+    served: Living, browser: Browser
+) -> None:
+    change(
+        served.database,
+        "INSERT INTO migration.audit_log (actor, action, subject, before, after) "
+        "SELECT 'auto-approval', 'auto_approve proposal', 'topic proposal ' || id, '{\"status\": \"pending\"}',"
+        " '{\"status\": \"auto_approved\"}' FROM topic_proposals WHERE name = 'Topic 9';"
+        "UPDATE topic_proposals SET status = 'auto_approved', review_action = 'auto_approve', reviewed_at = now() "
+        "WHERE name = 'Topic 9'",
+    )
+    page = signed_in(visitor(browser, served), served, REVIEWER_TOKEN, "2")
+    press(page, "a", "Topic 2")
+    page.keyboard.press("h")
+    decisions = page.get_by_role("list", name="Decisions, the newest first").get_by_role("listitem")
+    expect(decisions).to_have_count(2)
+    expect(decisions.first).to_contain_text("approved · user 2")
+    expect(decisions.last).to_contain_text("approved automatically")
+    assert "automatic" in (decisions.last.get_attribute("class") or "")
+    assert "automatic" not in (decisions.first.get_attribute("class") or "")
+
+    decisions.first.get_by_role("button", name="Undo").click()
+    expect(decisions).to_have_count(3)
+    page.keyboard.press("h")
+    assert rows(served.database, "SELECT status FROM topic_proposals WHERE name = 'Topic 1'") == [
+        {"status": "withdrawn"}
+    ]
+
+
+def test_filters_narrow_the_queue_and_stand_in_the_address(served: Living, browser: Browser) -> None:
+    page = signed_in(visitor(browser, served), served, REVIEWER_TOKEN)
+    page.keyboard.press("/")
+    expect(page.get_by_label("Search")).to_be_focused()
+    page.keyboard.type("number 2.")
+    expect(page.locator("#proposal-heading")).to_have_text("Atom 2")
+    expect(page.locator(".counts")).to_contain_text("1 in all")
+    assert "text=number+2" in page.url
+    page.reload()
+    ready(page)
+    assert heading(page) == "Atom 2"
+    page.goto(f"{served.url}/review?kind=topic&similar=yes")
+    ready(page)
+    assert heading(page) == "Topic 4"
+    expect(page.locator(".counts")).to_have_text("1 topic")
+    page.goto(f"{served.url}/review?text=nothing-is-called-that")
+    ready(page)
+    expect(page.get_by_role("heading", name="Nothing matches these filters")).to_be_visible()
+
+
+def test_an_empty_queue_says_so_and_fills_by_itself(expanded: Database, tmp_path: Path, browser: Browser) -> None:
+    with living(expanded, tmp_path) as served:
+        page = signed_in(visitor(browser, served), served)
+        expect(page.get_by_role("heading", name="Nothing waits for review")).to_be_visible()
+        waiting_proposals(expanded, topics=1, atoms=0)
+        expect(page.locator("#proposal-heading")).to_have_text("Topic 1")
+
+
+def test_content_of_every_kind_is_shown_as_it_is_and_does_nothing(served: Living, browser: Browser) -> None:
+    title = "<b>bold</b> <script>window.hacked = 1</script> **not bold** مرحبا 🧪"
+    long = "https://example.org/" + "x" * 3_000 + " {{ 7 * 7 }} <img src=x onerror='window.hacked = 2'> שלום"
+    with served.database.connect("test") as connection:
+        connection.execute(
+            "UPDATE atom_proposals SET title = %s, content = %s, reasoning = %s, confidence = 0.949 WHERE title = 'Atom 1'",
+            (title, long, long),
+        )
+        connection.execute("UPDATE messages SET content = %s WHERE id = 1", (long,))
+    for width in (1_300, 380):
+        page = signed_in(visitor(browser, served, viewport={"width": width, "height": 800}), served, REVIEWER_TOKEN)
+        assert heading(page) == title
+        assert page.locator(".values .value.long").inner_text() == long
+        assert page.evaluate("window.hacked") is None
+        assert _fits(page)
+        page.context.close()
+
+
+def _fits(page: Page) -> bool:
+    """Whether nothing has to be scrolled sideways."""
+    fits: bool = page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+    return fits
+
+
+def test_single_keys_can_be_switched_off(served: Living, browser: Browser) -> None:
+    context = visitor(browser, served)
+    page = signed_in(context, served, REVIEWER_TOKEN)
+    page.keyboard.press("?")
+    page.get_by_role("switch", name="Single keys act").click()
+    page.get_by_role("button", name="Close").click()
+    expect(page.get_by_role("switch")).to_have_count(0)
+    page.keyboard.press("a")
+    page.reload()
+    ready(page)
+    page.keyboard.press("a")
+    page.get_by_role("button", name="Skip").click()
+    expect(page.locator("#proposal-heading")).to_have_text("Topic 2")
+    assert {row["status"] for row in rows(served.database, STATES)} == {"pending"}
+
+
+def test_a_hundred_thousand_proposals_are_counted_and_paged(served: Living, browser: Browser) -> None:
+    change(
+        served.database,
+        "INSERT INTO topic_proposals (extraction_run_id, name, description, confidence) SELECT extraction_run_id, 'Many ' || n,"
+        " 'One of many.', 0.5 - n * 0.000001 FROM (SELECT extraction_run_id FROM topic_proposals LIMIT 1) AS run,"
+        " generate_series(1, 99985) AS n; ANALYZE topic_proposals",
+    )
+    page = signed_in(visitor(browser, served), served, REVIEWER_TOKEN)
+    expect(page.locator(".counts")).to_have_text("100,000 in all: 99,997 topics, 3 atoms")
+    for _ in range(3):
+        page.get_by_role("button", name="Show more").click()
+    expect(page.locator(".row-of-queue")).to_have_count(100)
+    first = opened(page)
+    page.keyboard.press("j")
+    expect(page.locator("#proposal-heading")).to_have_text("Topic 2")
+    assert opened(page) != first

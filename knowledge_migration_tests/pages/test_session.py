@@ -1,0 +1,102 @@
+"""The cookie that says who signed in."""
+
+from typing import Any
+
+import pytest
+from itsdangerous import URLSafeTimedSerializer
+from starlette.requests import HTTPConnection
+
+from knowledge_migration.knowledge.api.access import ForbiddenError
+from knowledge_migration.knowledge.options import ServiceOptions
+from knowledge_migration.pages.session import COOKIE, SESSION_SECONDS, Session, session_of, written
+
+OPTIONS = ServiceOptions("postgresql://nowhere/x", reviewer_token="reviewer", admin_token="admin")
+ANNA = Session("reviewer", 7, "Anna Example")
+
+
+def request(cookie: str | None = None, client: str = "127.0.0.1", **headers: str) -> HTTPConnection:
+    """A request with a cookie and headers."""
+    shown = {"host": "127.0.0.1:8000", **headers} | ({"cookie": f"{COOKIE}={cookie}"} if cookie else {})
+    raw = [(name.replace("_", "-").encode(), value.encode()) for name, value in shown.items()]
+    return HTTPConnection({"type": "http", "headers": raw, "client": (client, 1)})
+
+
+def test_who_signed_in_is_known_again() -> None:
+    found = session_of(OPTIONS, request(written(OPTIONS, ANNA)))
+
+    assert found is not None
+    assert (found.role, found.user_id, found.name, found.is_admin) == ("reviewer", 7, "Anna Example", False)
+
+
+def test_another_process_with_the_same_tokens_knows_the_session_too() -> None:
+    elsewhere = ServiceOptions("postgresql://elsewhere/y", reviewer_token="reviewer", admin_token="admin")
+
+    assert session_of(elsewhere, request(written(OPTIONS, ANNA))) is not None
+
+
+def test_a_new_token_ends_the_sessions_of_the_old_one() -> None:
+    renewed = ServiceOptions("postgresql://nowhere/x", reviewer_token="renewed", admin_token="admin")
+
+    assert session_of(renewed, request(written(OPTIONS, ANNA))) is None
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        "nonsense",
+        "",
+        URLSafeTimedSerializer("reviewer", salt="knowledge session").dumps({"role": "admin"}),
+        URLSafeTimedSerializer("reviewer", salt="knowledge session").dumps(["reviewer"]),
+        URLSafeTimedSerializer("", salt="knowledge session").dumps({"role": "admin"}),
+        URLSafeTimedSerializer("admin", salt="another salt").dumps({"role": "admin"}),
+    ],
+    ids=["nonsense", "empty", "another role's key", "no object", "no key", "another purpose"],
+)
+def test_a_forged_cookie_is_nobody(forged: str) -> None:
+    assert session_of(OPTIONS, request(forged)) is None
+
+
+def test_a_cookie_of_half_a_day_ago_is_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    import itsdangerous.timed
+
+    cookie = written(OPTIONS, ANNA)
+    later = int(itsdangerous.timed.time.time()) + SESSION_SECONDS + 2
+    monkeypatch.setattr(itsdangerous.timed.time, "time", lambda: later)
+
+    assert session_of(OPTIONS, request(cookie)) is None
+
+
+def test_where_one_role_has_no_token_nobody_has_that_role() -> None:
+    only_admins = ServiceOptions("postgresql://nowhere/x", admin_token="admin")
+    without_key = URLSafeTimedSerializer("", salt="knowledge session").dumps({"role": "reviewer"})
+
+    assert session_of(only_admins, request(without_key)) is None
+
+
+def test_a_bearer_token_sees_pages_too() -> None:
+    found = session_of(OPTIONS, request(authorization="Bearer admin"))
+
+    assert found == Session("admin")
+    assert session_of(OPTIONS, request(authorization="Bearer wrong")) is None
+    assert session_of(OPTIONS, request(authorization="Basic admin")) is None
+
+
+@pytest.mark.parametrize(
+    "elsewhere",
+    [{"client": "10.0.0.9"}, {"host": "evil.example"}, {"origin": "http://evil.example"}],
+    ids=["another machine", "another name for this machine", "a page of another site"],
+)
+def test_without_tokens_only_this_machine_is_served(elsewhere: dict[str, Any]) -> None:
+    without = ServiceOptions("postgresql://nowhere/x")
+
+    assert session_of(without, request()) == Session("admin")
+    with pytest.raises(ForbiddenError, match="only this machine"):
+        session_of(without, request(**elsewhere))
+
+
+def test_without_tokens_one_may_still_say_who_one_is() -> None:
+    without = ServiceOptions("postgresql://nowhere/x")
+    found = session_of(without, request(written(without, Session("admin", 3, "Ben Example"))))
+
+    assert found is not None
+    assert (found.name, found.reviewer().user_id, found.reviewer().actor) == ("Ben Example", 3, "admin on the page")
