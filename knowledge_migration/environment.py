@@ -12,6 +12,7 @@ from sqlalchemy.engine import make_url
 
 from knowledge_migration.engine import embedded_server
 from knowledge_migration.engine.database import Database
+from knowledge_migration.engine.overview.look import OverviewRules
 from knowledge_migration.knowledge.extraction.model import Extractor
 from knowledge_migration.knowledge.flags import FLAG_NAME, RETIRED, Flags
 from knowledge_migration.knowledge.options import ServiceOptions
@@ -63,6 +64,21 @@ def service_options(settings: Settings, database: Database) -> ServiceOptions:
         writer_live_seconds=settings.writer_live_seconds,
         reviewer_token=_secret(settings.knowledge_api_reviewer_token),
         admin_token=_secret(settings.knowledge_api_admin_token),
+    )
+
+
+def overview_rules(settings: Settings) -> OverviewRules:
+    """What the settings say of a look at the whole migration."""
+    return OverviewRules(
+        gates=settings.gates,
+        bake_minutes=settings.bake_minutes,
+        backup_max_age_hours=settings.backup_max_age_hours,
+        drill_max_age_days=settings.drill_max_age_days,
+        verification_max_age_hours=settings.verification_max_age_hours,
+        stable_days=settings.cleanup_stable_days,
+        live_seconds=settings.writer_live_seconds,
+        queue_limit=settings.knowledge_review_queue_limit,
+        no_live_writers=settings.knowledge_migration_no_live_writers,
     )
 
 

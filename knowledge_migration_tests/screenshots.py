@@ -22,13 +22,13 @@ from playwright.sync_api import Page, sync_playwright
 from rich.console import Console
 
 from knowledge_migration.commands.installation import dagster_project, installation
-from knowledge_migration.commands.status import overview_rules, screen
+from knowledge_migration.commands.status import screen
 from knowledge_migration.demonstration.live_application import free_port
 from knowledge_migration.engine import evidence
 from knowledge_migration.engine.audit import operator
 from knowledge_migration.engine.errors import PreconditionError
 from knowledge_migration.engine.overview.look import look
-from knowledge_migration.environment import running_dagster_storage
+from knowledge_migration.environment import overview_rules, running_dagster_storage
 
 GROUPS = ("preparation", "schema", "dual_write", "backfill", "cutover", "cleanup")
 COMMAND = (sys.executable, "-m", "knowledge_migration.cli")

@@ -7,8 +7,7 @@ from typing import Annotated
 import typer
 
 from knowledge_migration.commands.installation import console, installation
-from knowledge_migration.commands.status import overview_rules
-from knowledge_migration.environment import running_dagster_storage
+from knowledge_migration.environment import overview_rules, running_dagster_storage
 
 PLOTTED_DAYS = 30
 

@@ -14,10 +14,9 @@ from rich.table import Table
 from rich.text import Text
 
 from knowledge_migration.commands.installation import console, installation
-from knowledge_migration.engine.overview.look import OverviewRules, look
+from knowledge_migration.engine.overview.look import look
 from knowledge_migration.engine.overview.model import Overview, Phase
-from knowledge_migration.environment import running_dagster_storage
-from knowledge_migration.settings import Settings
+from knowledge_migration.environment import overview_rules, running_dagster_storage
 
 BAR_WIDTH = 24
 SHOWN = 12
@@ -55,21 +54,6 @@ def status(
         _watch(now)
     else:
         console.print(screen(now()))
-
-
-def overview_rules(settings: Settings) -> OverviewRules:
-    """What the settings say about it."""
-    return OverviewRules(
-        gates=settings.gates,
-        bake_minutes=settings.bake_minutes,
-        backup_max_age_hours=settings.backup_max_age_hours,
-        drill_max_age_days=settings.drill_max_age_days,
-        verification_max_age_hours=settings.verification_max_age_hours,
-        stable_days=settings.cleanup_stable_days,
-        live_seconds=settings.writer_live_seconds,
-        queue_limit=settings.knowledge_review_queue_limit,
-        no_live_writers=settings.knowledge_migration_no_live_writers,
-    )
 
 
 def _watch(now: Callable[[], Overview]) -> None:

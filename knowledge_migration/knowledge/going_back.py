@@ -1,5 +1,7 @@
 """The flip of a way back by flags: flags, audit entry and notification in one transaction, whoever asks (strategy §8.2)."""
 
+from dataclasses import dataclass
+
 import sqlalchemy as sa
 
 from knowledge_migration.knowledge.flags import Flags, StaleFlagsError, read_flags, set_flags
@@ -7,6 +9,15 @@ from knowledge_migration.knowledge.stages import FlagRollback, rollback_flags
 from knowledge_migration.knowledge.tables import audit_log
 
 FLIP_LOCK = 0x6B6E6F77_666C6970
+
+
+@dataclass(frozen=True)
+class WentBack:
+    """The flags before and after, and how many proposals that stranded; None where they could not be counted."""
+
+    before: Flags
+    after: Flags
+    stranded: int | None
 
 
 def flip(

@@ -28,6 +28,7 @@ from knowledge_migration.knowledge.extraction.model import Extraction, Extractio
 from knowledge_migration.knowledge.faults import Faults
 from knowledge_migration.knowledge.flag_watcher import FlagWatcher
 from knowledge_migration.knowledge.flags import Flags, Mode, route
+from knowledge_migration.knowledge.going_back import WentBack, flip
 from knowledge_migration.knowledge.measurements import (
     EXTRACTION,
     Measurements,
@@ -39,7 +40,8 @@ from knowledge_migration.knowledge.measurements import (
 from knowledge_migration.knowledge.options import ServiceOptions
 from knowledge_migration.knowledge.proposals.queue import admit
 from knowledge_migration.knowledge.proposals.similarity import due_runs, flag_runs
-from knowledge_migration.knowledge.proposals.stranded import settle
+from knowledge_migration.knowledge.proposals.stranded import settle, stranded
+from knowledge_migration.knowledge.stages import FlagRollback
 from knowledge_migration.knowledge.tables import messages, users
 from knowledge_migration.knowledge.writing.modes import Written, write_extraction
 from knowledge_migration.knowledge.writing.runs import RunOrigin, fail_abandoned_runs, fail_run, open_run
@@ -278,6 +280,30 @@ class KnowledgeService:
             if run_ids:
                 flag_runs(connection, self.finder, run_ids)
         return bool(run_ids)
+
+    async def go_back(
+        self, way: FlagRollback, *, actor: str, reason: str, expected_version: int | None = None
+    ) -> WentBack:
+        """Goes back by flags (strategy §8.2): `instant` switches proposals off, `partial` leaves a tenth of the users.
+
+        Every process obeys within a second; what `instant` strands is replayed or parked in the background, whatever
+        fails after the flip. Raises `FlagsError` where the way leads nowhere, `StaleFlagsError` for another version.
+        """
+        initial = self.options.initial_flags
+        before, after = await self.in_transaction(
+            flip, way, initial=initial, actor=actor, reason=reason, expected_version=expected_version
+        )
+        if after.enabled:
+            await self.watcher.reload()
+            return WentBack(before, after, 0)
+        try:
+            await self.watcher.reload()
+            waiting = await self.in_transaction(stranded, self.options.direct_threshold)
+        except UnavailableError:
+            return WentBack(before, after, None)
+        finally:
+            self.settle_later(actor, reason)
+        return WentBack(before, after, waiting.total)
 
     def settle_later(self, actor: str, reason: str) -> None:
         """Replays or parks, in the background, what switching proposals off has stranded; the next way back would, too."""

@@ -1,14 +1,17 @@
 """What an operator may change while a backfill runs: pause, batch size, rate; and what it must wait for by itself."""
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from knowledge_migration.engine import audit
 from knowledge_migration.engine.database import Connection
+from knowledge_migration.engine.errors import PreconditionError
 from knowledge_migration.engine.statements import text_of
 
 CLOCK_TICK_SECONDS = 1e-6
+LARGEST_BATCH = 50_000
 
 
 @dataclass(frozen=True)
@@ -49,16 +52,31 @@ def set_control(
     batch_size: int | None = None,
     rate_limit_per_second: float | None = None,
     actor: str | None = None,
+    reason: str | None = None,
 ) -> Control:
-    """Changes what is given and leaves the rest; a running backfill obeys within a second. Audited."""
+    """Changes what is given and leaves the rest; a running backfill obeys within a second. Audited.
+
+    Raises `PreconditionError` for a batch size or a rate that cannot be.
+    """
+    _refuse_impossible(batch_size, rate_limit_per_second)
     actor = actor or audit.operator()
     before = read_control(connection)
     values = {"paused": paused, "batch_size": batch_size, "rate_limit_per_second": rate_limit_per_second}
     with connection.transaction():
         row = connection.execute(text_of("backfill/set_control"), {**values, "actor": actor}).fetchone()
         assert row is not None
-        audit.record(connection, "set backfill control", "backfill", before=vars(before), after=dict(row), actor=actor)
+        said = {"before": vars(before), "after": dict(row), "actor": actor, "reason": reason}
+        audit.record(connection, "set backfill control", "backfill", **said)
     return Control(**row)
+
+
+def _refuse_impossible(batch_size: int | None, rate: float | None) -> None:
+    if batch_size is not None and not 1 <= batch_size <= LARGEST_BATCH:
+        raise PreconditionError(f"A batch has 1 to {LARGEST_BATCH:,} rows, not {batch_size:,}. Nothing was changed.")
+    if rate is not None and not (math.isfinite(rate) and rate >= 0):
+        raise PreconditionError(
+            f"The rate is 0 (no limit) or more batches per second, not {rate:g}. Nothing was changed."
+        )
 
 
 @dataclass

@@ -3,22 +3,20 @@
 What a database has not come to yet is shown as such; what cannot be read is an error or named, never left out silently.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 import psycopg
-import sqlalchemy as sa
 
 from knowledge_migration.engine import evidence
 from knowledge_migration.engine.cleanup.stability import Stability, stability
 from knowledge_migration.engine.cutover.gates import Gate
 from knowledge_migration.engine.cutover.position import Position, position
 from knowledge_migration.engine.cutover.verdicts import last_verdicts
-from knowledge_migration.engine.database import NOT_SO_FAR, Connection, Database
+from knowledge_migration.engine.database import Connection, Database
 from knowledge_migration.engine.dual_write.fence import live_writers
 from knowledge_migration.engine.entities import ENTITIES
 from knowledge_migration.engine.errors import MigrationError
@@ -33,13 +31,13 @@ from knowledge_migration.engine.overview.model import (
     Writer,
 )
 from knowledge_migration.engine.overview.phases import backfill_phase, cleanup_phase, cutover_phase
+from knowledge_migration.engine.overview.reading import Reading
 from knowledge_migration.engine.overview.recorded_checks import recorded_checks
 from knowledge_migration.engine.statements import statement, text_of
 from knowledge_migration.engine.status import dual_write_done, preparation_done, schema_done
-from knowledge_migration.knowledge.flags import SHADOWING_STATES, history
+from knowledge_migration.knowledge.flags import SHADOWING_STATES, history, read_flags
 from knowledge_migration.knowledge.stages import Stage
 
-Found = TypeVar("Found")
 SESSION = {"statement_timeout": "2000", "default_transaction_read_only": "on"}
 REASON_LENGTH = 120
 
@@ -68,18 +66,19 @@ def look(database: Database, rules: OverviewRules, storage: Database | None) -> 
         moment = connection.execute(text_of("reports/moment")).fetchone()
         assert moment is not None
         now: datetime = moment["moment"]
-        standing = _or_none(lambda: position(database))
-        phases = tuple(_phases(database, connection, rules, standing, now))
-        queues = tuple(_or_none(lambda: list(_queues(connection))) or ())
-        writers = tuple(_or_none(lambda: _writers(connection, rules)) or ())
-        gates = tuple(_gates(connection, rules, standing))
-        proofs = tuple(_proofs(connection, rules))
+        ask = Reading()
+        standing = ask("flags", lambda: position(database))
+        phases = tuple(_phases(ask, database, connection, rules, standing, now))
+        queues = ask("queue", lambda: tuple(_queues(connection))) or ()
+        writers = ask("processes", lambda: writers_now(connection, rules.live_seconds)) or ()
+        gates = tuple(_gates(ask, connection, rules, standing))
+        proofs = tuple(_proofs(ask, connection, rules))
     checks, unseen = _checks(storage)
     found = Overview(
         at=now,
         database=database.display,
         phases=phases,
-        flags=_flags(database, standing) if standing else None,
+        flags=ask("flags", lambda: flags_now(database)) if standing else None,
         stage=standing.state if standing else None,
         stage_since=standing.since if standing else None,
         next_stage=standing.next_stage if standing else None,
@@ -90,30 +89,25 @@ def look(database: Database, rules: OverviewRules, storage: Database | None) -> 
         checks=checks,
         proofs=proofs,
         attention=(),
+        unreadable=ask.refused,
     )
     return Overview(**{**vars(found), "attention": tuple(_attention(found, rules, unseen))})
 
 
-def _or_none(ask: Callable[[], Found]) -> Found | None:
-    """None for what this database has not come to yet."""
-    try:
-        return ask()
-    except (MigrationError, *NOT_SO_FAR):
-        return None
-    except sa.exc.ProgrammingError as error:
-        if isinstance(error.orig, NOT_SO_FAR):
-            return None
-        raise
-
-
 def _phases(
-    database: Database, connection: Connection, rules: OverviewRules, standing: Position | None, now: datetime
+    ask: Reading,
+    database: Database,
+    connection: Connection,
+    rules: OverviewRules,
+    standing: Position | None,
+    now: datetime,
 ) -> Iterator[Phase]:
-    made = schema_done(connection)
-    prepared = _or_none(
-        lambda: preparation_done(connection, None if made else rules.backup_max_age_hours, with_rehearsal=not made)
+    made = ask("phases", lambda: schema_done(connection))
+    prepared = ask(
+        "phases",
+        lambda: preparation_done(connection, None if made else rules.backup_max_age_hours, with_rehearsal=not made),
     )
-    begun = _or_none(lambda: evidence.latest(connection, "legacy_fingerprint"))
+    begun = ask("phases", lambda: evidence.latest(connection, "legacy_fingerprint"))
     incomplete = "begun; not all of its evidence is there, well and fresh"
     yield (
         Phase(0, "preparation", "done", prepared, 1.0)
@@ -127,7 +121,7 @@ def _phases(
         if made
         else Phase(1, "schema", "not begun", "the proposal tables are not there, or not complete")
     )
-    proven = None if rules.no_live_writers else _or_none(lambda: dual_write_done(database))
+    proven = None if rules.no_live_writers else ask("phases", lambda: dual_write_done(database))
     if rules.no_live_writers:
         yield Phase(2, "dual write", "done", "left out: KNOWLEDGE_MIGRATION_NO_LIVE_WRITERS is set", 1.0)
     elif proven:
@@ -135,35 +129,43 @@ def _phases(
     else:
         yield Phase(2, "dual write", "not begun", "not proven, or it has been off since")
     yield (
-        _or_none(lambda: backfill_phase(connection)) or Phase(3, "backfill", "not begun", "needs phase 1")
+        ask("phases", lambda: backfill_phase(connection)) or Phase(3, "backfill", "not begun", "needs phase 1")
         if made
         else Phase(3, "backfill", "not begun", "needs phase 1")
     )
     yield cutover_phase(standing, rules.bake_minutes, now)
-    stable: Stability | None = _or_none(lambda: stability(database, required_days=rules.stable_days, now=now))
+    required = rules.stable_days
+    stable: Stability | None = ask("phases", lambda: stability(database, required_days=required, now=now))
     yield cleanup_phase(stable)
 
 
-def _flags(database: Database, standing: Position) -> FlagState:
+def flags_now(database: Database) -> FlagState | None:
+    """The flags as they are set; None where nobody has set them. Raises `FlagsError` for a row that cannot be read."""
     with database.begin() as transaction:
+        flags = read_flags(transaction)
         last = history(transaction, 1)
+    if flags is None:
+        return None
     change = last[0] if last else None
     reason = (change["reason"] or "")[:REASON_LENGTH] if change else None
     return FlagState(
-        state=standing.flags.state,
-        version=standing.flags.version,
-        values=standing.flags.values,
+        state=flags.state,
+        version=flags.version,
+        values=flags.values,
         changed_at=change["at"] if change else None,
         changed_by=change["actor"] if change else None,
         reason=reason,
     )
 
 
-def _gates(connection: Connection, rules: OverviewRules, standing: Position | None) -> Iterator[GateState]:
+def _gates(
+    ask: Reading, connection: Connection, rules: OverviewRules, standing: Position | None
+) -> Iterator[GateState]:
     if standing is None:
         return
     metrics = [gate.metric for gate in rules.gates]
-    latest = {one.metric: one for one in _or_none(lambda: last_verdicts(connection, metrics)) or []}
+    verdicts = ask("gates", lambda: last_verdicts(connection, metrics))
+    latest = {one.metric: one for one in verdicts or []}
     for gate in rules.gates:
         last = latest.get(gate.metric)
         current = last if last and last.stage == standing.state and last.at >= standing.since else None
@@ -186,14 +188,15 @@ def _queues(connection: Connection) -> Iterator[Queue]:
         yield Queue(entity.proposals, row["pending"], row["oldest"])
 
 
-def _writers(connection: Connection, rules: OverviewRules) -> list[Writer]:
-    return [
+def writers_now(connection: Connection, live_seconds: float) -> tuple[Writer, ...]:
+    """The processes of the service that reported lately."""
+    return tuple(
         Writer(row["process"], row["mode"], row["flag_version"], float(row["seconds_ago"]))
-        for row in live_writers(connection, rules.live_seconds)
-    ]
+        for row in live_writers(connection, live_seconds)
+    )
 
 
-def _proofs(connection: Connection, rules: OverviewRules) -> Iterator[Proof]:
+def _proofs(ask: Reading, connection: Connection, rules: OverviewRules) -> Iterator[Proof]:
     """What was proven and when; `well` None where nothing was."""
     known: tuple[tuple[str, str, str | None, float | None], ...] = (
         ("backup", "verified_backup", None, rules.backup_max_age_hours),
@@ -206,7 +209,7 @@ def _proofs(connection: Connection, rules: OverviewRules) -> Iterator[Proof]:
         ("load test", "load_test", "passed", None),
     )
     for name, kind, key, max_age in known:
-        kept = _or_none(partial(evidence.latest, connection, kind))
+        kept = ask("proofs", partial(evidence.latest, connection, kind))
         if kept is None:
             yield Proof(name, None, None, "never", max_age)
         elif name == "backup":
@@ -235,6 +238,7 @@ def _checks(storage: Database | None) -> tuple[tuple[Check, ...] | None, str | N
 
 def _attention(found: Overview, rules: OverviewRules, unseen: str | None) -> Iterator[str]:
     """What a person should look at, the gravest first."""
+    yield from (f"The {part} cannot be read: {why}." for part, why in found.unreadable)
     for check in found.checks or ():
         if check.ended and not check.passed and not check.warns:
             yield f"Check {check.asset}.{check.name} did not pass at {check.at:%Y-%m-%d %H:%M} UTC: {check.words}"

@@ -90,7 +90,10 @@ class Proof:
 
 @dataclass(frozen=True)
 class Overview:
-    """All of it. `checks` is None where Dagster's record cannot be seen; `attention` says what a person should look at."""
+    """All of it. `checks` is None where Dagster's record cannot be seen; `attention` says what a person should look at.
+
+    `unreadable` names the parts that this database refused to show, each with why; they look as if nothing were there.
+    """
 
     at: datetime
     database: str
@@ -106,6 +109,7 @@ class Overview:
     checks: tuple[Check, ...] | None
     proofs: tuple[Proof, ...]
     attention: tuple[str, ...]
+    unreadable: tuple[tuple[str, str], ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """All of it, times as ISO 8601."""

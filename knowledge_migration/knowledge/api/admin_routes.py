@@ -11,9 +11,7 @@ from knowledge_migration.knowledge.api.models import FlagsChange, FlagsNow, Heal
 from knowledge_migration.knowledge.api.problems import responses
 from knowledge_migration.knowledge.errors import UnavailableError
 from knowledge_migration.knowledge.flags import Flags, set_flags
-from knowledge_migration.knowledge.going_back import flip
 from knowledge_migration.knowledge.health import MigrationState, migration_state
-from knowledge_migration.knowledge.proposals.stranded import stranded
 from knowledge_migration.knowledge.service import KnowledgeService
 
 config_router = APIRouter(
@@ -59,19 +57,10 @@ async def go_back(service: Service, who: Admin, wanted: RollbackRequest) -> Roll
 
     What is stranded by `instant` is replayed or parked in the background.
     """
-    before, after = await service.in_transaction(
-        flip,
-        wanted.way,
-        initial=service.options.initial_flags,
-        actor=who.name,
-        reason=wanted.reason,
-        expected_version=wanted.expected_version,
+    done = await service.go_back(
+        wanted.way, actor=who.name, reason=wanted.reason, expected_version=wanted.expected_version
     )
-    await service.watcher.reload()
-    waiting = await service.in_transaction(stranded, service.options.direct_threshold)
-    if not after.enabled:
-        service.settle_later(who.name, wanted.reason)
-    return RollbackResult(before=before, after=after, state=after.state, stranded=0 if after.enabled else waiting.total)
+    return RollbackResult(before=done.before, after=done.after, state=done.after.state, stranded=done.stranded)
 
 
 def _now(service: KnowledgeService) -> FlagsNow:

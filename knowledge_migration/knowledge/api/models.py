@@ -300,12 +300,12 @@ class RollbackRequest(_Body):
 
 
 class RollbackResult(BaseModel):
-    """The flags before and after; `stranded` proposals are replayed or parked in the background."""
+    """The flags before and after; `stranded` proposals (null: not counted) are replayed or parked in the background."""
 
     before: Flags
     after: Flags
     state: State
-    stranded: int
+    stranded: int | None
 
 
 class Health(BaseModel):
