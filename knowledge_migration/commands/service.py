@@ -34,11 +34,13 @@ def serve(
 
     import uvicorn
 
-    from knowledge_migration.environment import extractor, service_options
+    from knowledge_migration.engine.backfill.control import Limits
+    from knowledge_migration.environment import extractor, overview_rules, running_dagster_storage, service_options
     from knowledge_migration.knowledge.api.access import is_loopback
     from knowledge_migration.knowledge.api.app import create_app
     from knowledge_migration.knowledge.service import KnowledgeService
     from knowledge_migration.pages.install import install
+    from knowledge_migration.pages.migration.source import MigrationSource
 
     settings, env = installation()
     options = replace(service_options(settings, env.database), allow_faults=allow_faults)
@@ -54,7 +56,11 @@ def serve(
     )
     service = KnowledgeService(options, extractor(settings))
     app = create_app(service)
-    install(app, service)
+    limits = Limits(settings.migration_batch_size, settings.migration_rate_limit_per_second)
+    migration = MigrationSource(
+        env.database, overview_rules(settings), lambda: running_dagster_storage(settings), limits
+    )
+    install(app, service, migration)
     uvicorn.run(app, host=host, port=port, access_log=False, timeout_graceful_shutdown=30)
 
 

@@ -13,6 +13,8 @@ from knowledge_migration.pages import sign_in
 from knowledge_migration.pages.context import Context, Place
 from knowledge_migration.pages.frame import failed
 from knowledge_migration.pages.guard import Guard
+from knowledge_migration.pages.migration import page as migration_page
+from knowledge_migration.pages.migration.source import MigrationSource
 from knowledge_migration.pages.review import page as review_page
 
 ASSETS = Path(__file__).parent / "assets"
@@ -20,14 +22,17 @@ RECONNECT_SECONDS = 10.0
 """How long the server keeps a page whose connection is gone; then it is loaded again."""
 
 
-def install(app: FastAPI, service: KnowledgeService) -> None:
-    """Serves /review and /sign-in. Raises `RuntimeError` the second time in a process."""
+def install(app: FastAPI, service: KnowledgeService, migration: MigrationSource | None = None) -> None:
+    """Serves /review and /sign-in, and /migration where there is one to look at. Raises `RuntimeError` the second time in a process."""
     if pages_app.config.has_run_config:
         raise RuntimeError("The pages are installed already; a process serves one set of pages.")
-    context = Context(service, (Place("/review", "Review"),), _assets())
+    places = (Place("/review", "Review"), *([Place(migration_page.PATH, "Migration")] if migration else []))
+    context = Context(service, places, _assets())
     router = APIRouter()
     sign_in.install(context, router)
     review_page.install(context, router)
+    if migration:
+        migration_page.install(context, migration, router)
     pages_app.include_router(router)
     pages_app.add_static_files(context.assets, ASSETS, max_cache_age=31_536_000)
     pages_app.exception_handlers.pop(404, None)

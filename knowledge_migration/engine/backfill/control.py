@@ -65,8 +65,15 @@ def set_control(
     with connection.transaction():
         row = connection.execute(text_of("backfill/set_control"), {**values, "actor": actor}).fetchone()
         assert row is not None
-        said = {"before": vars(before), "after": dict(row), "actor": actor, "reason": reason}
-        audit.record(connection, "set backfill control", "backfill", **said)
+        audit.record(
+            connection,
+            "set backfill control",
+            "backfill",
+            before=vars(before),
+            after=dict(row),
+            actor=actor,
+            reason=reason,
+        )
     return Control(**row)
 
 

@@ -90,6 +90,7 @@ def look(database: Database, rules: OverviewRules, storage: Database | None) -> 
         proofs=proofs,
         attention=(),
         unreadable=ask.refused,
+        checks_unseen=unseen,
     )
     return Overview(**{**vars(found), "attention": tuple(_attention(found, rules, unseen))})
 

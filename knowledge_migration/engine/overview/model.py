@@ -90,9 +90,9 @@ class Proof:
 
 @dataclass(frozen=True)
 class Overview:
-    """All of it. `checks` is None where Dagster's record cannot be seen; `attention` says what a person should look at.
+    """All of it. `attention` says what a person should look at.
 
-    `unreadable` names the parts that this database refused to show, each with why; they look as if nothing were there.
+    `checks` is None where Dagster's record cannot be seen; `checks_unseen` says why. `unreadable` names the parts that this database refused to show, each with why; they look as if nothing were there.
     """
 
     at: datetime
@@ -110,6 +110,7 @@ class Overview:
     proofs: tuple[Proof, ...]
     attention: tuple[str, ...]
     unreadable: tuple[tuple[str, str], ...] = ()
+    checks_unseen: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         """All of it, times as ISO 8601."""

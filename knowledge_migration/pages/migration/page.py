@@ -1,0 +1,62 @@
+"""`/migration`: the state of the whole migration, pushed to everybody who looks, and what an admin may change (strategy §2.2)."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from fastapi import APIRouter, Request
+from nicegui import Client, ui
+
+from knowledge_migration.engine.overview.model import Overview
+from knowledge_migration.engine.overview.quick_look import QuickLook
+from knowledge_migration.pages.context import Context
+from knowledge_migration.pages.frame import frame, session_of_page
+from knowledge_migration.pages.migration.actions import Actions
+from knowledge_migration.pages.migration.feed import Feed
+from knowledge_migration.pages.migration.source import MigrationSource
+from knowledge_migration.pages.migration.view import MigrationView
+
+PATH = "/migration"
+FIRST_LOOK_SECONDS = 1.5
+
+
+@dataclass(frozen=True)
+class Feeds:
+    """What is shared by all pages of a process: the whole look, and the quick one, which an action is seen in at once."""
+
+    whole: Feed[Overview]
+    quick: Feed[QuickLook]
+
+    def look_at_once(self) -> None:
+        """After something was changed."""
+        self.quick.look_at_once()
+        self.whole.look_at_once()
+
+
+def feeds_of(source: MigrationSource) -> Feeds:
+    """Feeds that nobody watches yet."""
+    return Feeds(Feed(source.look), Feed(source.quick_look))
+
+
+def install(context: Context, source: MigrationSource, router: APIRouter) -> None:
+    """Serves the page."""
+    feeds = feeds_of(source)
+
+    @ui.page(PATH, title="Migration", api_router=router, language="en-US", response_timeout=20)
+    async def migration_page(request: Request, client: Client) -> None:
+        actions = Actions(context.service, source, session_of_page(request), feeds.look_at_once)
+        ui.add_head_html(f'<link rel="stylesheet" href="{context.assets}/migration.css">')
+        ui.add_head_html(f'<script src="{context.assets}/migration.js"></script>')
+        with frame(context, request, PATH):
+            view = MigrationView(actions, source)
+        stops = _watch(feeds, view)
+        client.on_delete(lambda: [stop() for stop in stops])
+        client.on_connect(view.set_clock)
+        await asyncio.gather(*(feed.first_look(FIRST_LOOK_SECONDS) for feed in (feeds.whole, feeds.quick)))
+
+
+def _watch(feeds: Feeds, view: MigrationView) -> list[Callable[[], None]]:
+    """What has been seen already stands there at once; where it is old, a new look says so or replaces it."""
+    view.show_whole(feeds.whole.seen)
+    view.show_quick(feeds.quick.seen)
+    return [feeds.whole.watch(view.show_whole), feeds.quick.watch(view.show_quick)]

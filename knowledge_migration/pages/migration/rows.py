@@ -1,0 +1,114 @@
+"""What a look says, as rows of tables: plain values, so that a table changes only where they do."""
+
+from collections.abc import Iterator
+
+from knowledge_migration.engine.overview.model import Check, GateState, Overview, Proof, Writer
+from knowledge_migration.pages.migration.parts import Badge, Cell
+
+Row = tuple[Cell, ...]
+VERDICTS = {"pass": "good", "fail": "bad", "inconclusive": "warning"}
+SECONDS_THAT_ARE_NOW = 3.0
+
+GATES = ("Gate", "Verdict", "Value", "Limit", "Sample", "Judged")
+QUEUE = ("Table", "Waiting", "Oldest")
+PROCESSES = ("Process", "Mode", "Flags", "Reported")
+CHECKS = ("Check", "Result", "When", "Words")
+PROOFS = ("Proof", "State", "Made", "Words", "May be as old as")
+
+
+def gates(found: Overview) -> list[Row]:
+    """Each gate in the present state."""
+    return [_gate(gate) for gate in found.gates]
+
+
+def _gate(gate: GateState) -> Row:
+    value = "" if gate.value is None else f"{gate.value:.4g}"
+    verdict = Badge(gate.verdict, VERDICTS.get(gate.verdict, "neutral"))
+    judged: Cell = gate.at if gate.at else f"earlier: {gate.earlier}" if gate.earlier else "not in this stage"
+    return (named(gate.metric), verdict, value, gate.limit, f"{gate.sample:,} of {gate.needed:,}", judged)
+
+
+def queue(found: Overview) -> list[Row]:
+    """Each table of proposals."""
+    return [(one.table, f"{one.pending:,}", one.oldest or "nothing waits") for one in found.queues]
+
+
+def processes(writers: tuple[Writer, ...], version: int | None) -> list[Row]:
+    """Each live process, and whether it has seen the newest flags."""
+    return [(one.process, named(one.mode), _obedience(one, version), _reported(one)) for one in writers]
+
+
+def _obedience(writer: Writer, version: int | None) -> Cell:
+    if version is None or writer.flag_version >= version:
+        return Badge(f"version {writer.flag_version}", "good")
+    return Badge(f"still version {writer.flag_version}", "warning")
+
+
+def _reported(writer: Writer) -> str:
+    seconds = writer.seconds_ago
+    return "just now" if seconds < SECONDS_THAT_ARE_NOW else f"{seconds:.0f} seconds ago"
+
+
+def checks(found: Overview) -> list[Row]:
+    """The failed ones first, then what broke off, then warnings."""
+    ordered = sorted(found.checks or (), key=lambda check: (_rank(check), check.asset, check.name))
+    return [(f"{check.asset}.{check.name}", _result(check), check.at, check.words) for check in ordered]
+
+
+def _rank(check: Check) -> int:
+    if check.ended and check.passed:
+        return 3
+    return 1 if not check.ended else 2 if check.warns else 0
+
+
+def _result(check: Check) -> Badge:
+    results = (
+        Badge("failed", "bad"),
+        Badge("not ended", "warning"),
+        Badge("warned", "warning"),
+        Badge("passed", "good"),
+    )
+    return results[_rank(check)]
+
+
+def checks_summary(found: Overview) -> str:
+    """How many passed, failed, warned, broke off; or why nothing can be seen."""
+    if found.checks is None:
+        return found.checks_unseen or "The checks on record cannot be seen."
+    if not found.checks:
+        return "No check has run yet."
+    counts = [0, 0, 0, 0]
+    for check in found.checks:
+        counts[_rank(check)] += 1
+    failed, unended, warned, passed = counts
+    return f"{passed:,} passed, {failed:,} failed, {warned:,} warned, {unended:,} not ended."
+
+
+def proofs(found: Overview) -> list[Row]:
+    """Backup, rehearsal, drill and the validations."""
+    return list(_proofs(found))
+
+
+def _proofs(found: Overview) -> Iterator[Row]:
+    for one in found.proofs:
+        limit = "no limit" if one.max_age_hours is None else _hours(one.max_age_hours)
+        yield (one.name, _standing(one, found), one.at, one.words if one.at else "", limit)
+
+
+def _standing(proof: Proof, found: Overview) -> Badge:
+    if proof.at is None:
+        return Badge("never made")
+    if not proof.well:
+        return Badge("not well", "bad")
+    hours = (found.at - proof.at).total_seconds() / 3600
+    is_old = proof.max_age_hours is not None and hours > proof.max_age_hours
+    return Badge("too old", "warning") if is_old else Badge("well", "good")
+
+
+def _hours(hours: float) -> str:
+    return f"{hours / 24:g} days" if hours > 48 else f"{hours:g} hours"
+
+
+def named(name: str) -> str:
+    """A name of the code as people write it."""
+    return name.replace("_", " ")

@@ -1,0 +1,47 @@
+"""What the migration page looks at: the database, the rules of the settings, and where Dagster keeps its record."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from sqlalchemy.engine import make_url
+
+from knowledge_migration.engine.backfill.control import Limits
+from knowledge_migration.engine.database import Database
+from knowledge_migration.engine.overview.look import OverviewRules, look
+from knowledge_migration.engine.overview.model import Overview
+from knowledge_migration.engine.overview.quick_look import QuickLook, quick_look
+
+PATIENCE = {
+    "connect_timeout": "5",
+    "keepalives_idle": "5",
+    "keepalives_interval": "3",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "15000",
+}
+"""A server that is gone without a word must not hold a look up for ever."""
+
+
+@dataclass(frozen=True)
+class MigrationSource:
+    """`storage` says where Dagster's tables are, None where it does not run; `limits` what a backfill obeys by the settings."""
+
+    database: Database
+    rules: OverviewRules
+    storage: Callable[[], Database | None]
+    limits: Limits = field(default_factory=Limits)
+
+    def look(self, _before: Overview | None = None) -> Overview:
+        """The whole state. Raises what the database says."""
+        storage = self.storage()
+        return look(patient(self.database), self.rules, patient(storage) if storage else None)
+
+    def quick_look(self, before: QuickLook | None = None) -> QuickLook:
+        """What an admin's action changes."""
+        return quick_look(patient(self.database), self.rules.live_seconds, before)
+
+
+def patient(database: Database) -> Database:
+    """The same database, given up on after some seconds unless its address says otherwise."""
+    address = make_url(database.url)
+    missing = {name: value for name, value in PATIENCE.items() if name not in address.query}
+    return Database(address.update_query_dict(missing).render_as_string(hide_password=False))

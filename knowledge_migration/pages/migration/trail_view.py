@@ -1,0 +1,144 @@
+"""The audit trail, live: newest first, older ones by key; what it was and became opens on demand and stays open."""
+
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from nicegui import ui
+
+from knowledge_migration.engine.overview.audit_trail import Entry, Page
+from knowledge_migration.engine.overview.quick_look import Trail
+from knowledge_migration.knowledge.errors import KnowledgeError
+from knowledge_migration.pages.elements import Text
+from knowledge_migration.pages.migration.parts import Ago
+
+COLUMNS = ("When", "Who", "Did", "To", "Why", "Before and after")
+LONGEST_JSON = 20_000
+
+Older = Callable[[int, bool], Awaitable[Page]]
+
+
+class TrailView:
+    """A table that grows at both ends. New entries come on top; the others are not touched."""
+
+    def __init__(self, older: Older) -> None:
+        self._older = older
+        self._trail: Trail | None = None
+        self._shown: set[int] = set()
+        self._newest = 0
+        self._key: int | None = None
+        self._switch = ui.checkbox("Decisions about single proposals too", on_change=self._begin).props(
+            "id=audit-decisions"
+        )
+        self._nothing = Text("p", "", "muted")
+        with ui.element("div").classes("table-scroll tall").props('tabindex=0 role=region aria-label="Audit trail"'):
+            with ui.element("table").classes("facts trail").props("id=audit-table"):
+                Text("caption", "Audit trail, newest first", "visually-hidden")
+                with ui.element("thead"), ui.element("tr"):
+                    for name in COLUMNS:
+                        Text("th", name).props("scope=col")
+                self._body = ui.element("tbody")
+        self._more = ui.button("Show more", on_click=self._show_more).props("no-caps outline id=audit-more")
+        self._problem = Text("p", "", "problem").props("role=alert")
+        self._problem.set_visibility(False)
+
+    def show(self, trail: Trail | None, problem: str | None) -> None:
+        """What the newest look found; `problem` where the log cannot be read."""
+        if trail is None:
+            self._nothing.set_text(
+                f"The audit log cannot be read: {problem}"
+                if problem
+                else "There is no audit log yet: nothing was done."
+            )
+            self._more.set_visibility(False)
+            return
+        if trail == self._trail:
+            return
+        self._trail = trail
+        page = self._page
+        new = [entry for entry in page.entries if entry.id not in self._shown]
+        overlaps = any(entry.id in self._shown for entry in page.entries)
+        if not overlaps or any(entry.id < self._newest for entry in new):
+            self._begin()
+        else:
+            self._put_on_top(new)
+
+    @property
+    def _page(self) -> Page:
+        assert self._trail is not None
+        return self._trail.everything if self._switch.value else self._trail.steps
+
+    def _begin(self) -> None:
+        """The newest page, drawn anew."""
+        if self._trail is None:
+            return
+        self._body.clear()
+        self._shown.clear()
+        self._newest = 0
+        self._append(self._page)
+
+    def _append(self, page: Page) -> None:
+        with self._body:
+            for entry in page.entries:
+                self._draw(entry)
+        self._key = page.older
+        self._more.set_visibility(page.older is not None)
+        self._nothing.set_text("" if self._shown else "Nothing was done yet.")
+
+    def _put_on_top(self, entries: list[Entry]) -> None:
+        with self._body:
+            for entry in reversed(entries):
+                self._draw(entry).move(target_index=0)
+
+    def _draw(self, entry: Entry) -> ui.element:
+        self._shown.add(entry.id)
+        self._newest = max(self._newest, entry.id)
+        with ui.element("tr").props(f"data-entry={entry.id}") as row:
+            with ui.element("td"):
+                Ago(entry.at)
+            for words in (entry.actor, entry.action, entry.subject, entry.reason or ""):
+                Text("td", words)
+            with ui.element("td"):
+                if (entry.before, entry.after, entry.dagster_run_id) != (None, None, None):
+                    _expansion(entry)
+        return row
+
+    async def _show_more(self) -> None:
+        if self._key is None:
+            return
+        self._more.disable()
+        try:
+            self._append(await self._older(self._key, bool(self._switch.value)))
+            self._problem.set_visibility(False)
+        except KnowledgeError as error:
+            self._problem.set_text(str(error))
+            self._problem.set_visibility(True)
+        finally:
+            self._more.enable()
+
+
+def _expansion(entry: Entry) -> None:
+    """Filled when it is opened for the first time: fifty of them are much to send for nobody to read."""
+    details = ui.element("details")
+    with details:
+        Text("summary", "Show").props["aria-label"] = f"Before and after of: {entry.action}, {entry.subject}"
+        box = ui.element("div")
+
+    def fill() -> None:
+        if box.default_slot.children:
+            return
+        with box:
+            for name, value in (("Before", entry.before), ("After", entry.after)):
+                if value is not None:
+                    Text("p", name, "muted")
+                    Text("pre", _json(value), "value")
+            if entry.dagster_run_id:
+                Text("p", f"Dagster run {entry.dagster_run_id}", "muted")
+
+    details.on("toggle", fill, [])
+
+
+def _json(value: Any) -> str:
+    text = json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True)
+    left = len(text) - LONGEST_JSON
+    return text if left <= 0 else f"{text[:LONGEST_JSON]}\n… {left:,} more characters"

@@ -1,0 +1,147 @@
+"""All parts of the migration page, and which look each of them shows."""
+
+from collections.abc import Mapping
+
+from nicegui import ui
+
+from knowledge_migration.engine.overview.audit_trail import Page
+from knowledge_migration.engine.overview.model import Overview
+from knowledge_migration.engine.overview.quick_look import QuickLook
+from knowledge_migration.pages.elements import Text
+from knowledge_migration.pages.migration import rows
+from knowledge_migration.pages.migration.actions import Actions
+from knowledge_migration.pages.migration.backfill_view import BackfillView
+from knowledge_migration.pages.migration.feed import Seen
+from knowledge_migration.pages.migration.flags_view import FlagsShown, draw_flags
+from knowledge_migration.pages.migration.freshness import Freshness
+from knowledge_migration.pages.migration.parts import Section, Table, region
+from knowledge_migration.pages.migration.phase_line import PhaseLine
+from knowledge_migration.pages.migration.rollback_dialog import TITLES, RollbackDialog
+from knowledge_migration.pages.migration.source import MigrationSource
+from knowledge_migration.pages.migration.trail_view import TrailView
+
+
+class MigrationView:
+    """The elements of one browser's page."""
+
+    def __init__(self, actions: Actions, source: MigrationSource) -> None:
+        self._actions, self._source = actions, source
+        self._client = ui.context.client
+        self._whole: Overview | None = None
+        self._quick: QuickLook | None = None
+        with ui.element("div").classes("migration"):
+            self._build()
+
+    def _build(self) -> None:
+        with ui.element("div").classes("page-head"):
+            Text("h1", "Migration")
+            self._database = Text("span", "", "muted")
+        self._freshness = Freshness()
+        self._attention: Section[tuple[str, ...]] = Section(
+            "attention", "What needs attention", _draw_attention, wide=True
+        )
+        with region("phases", "Phases", wide=True):
+            self._phases = PhaseLine()
+        with ui.element("div").classes("parts"):
+            with ui.element("div").classes("part-group"):
+                self._flags: Section[FlagsShown] = Section("flags", "Flags and stage", draw_flags)
+                self._build_rollback()
+            with region("backfill", "Backfill"):
+                self._backfill = BackfillView(self._actions, self._source.limits)
+            with region("queue", "Review queue"):
+                self._full = Text("p", "").props("id=queue-limit")
+                self._queue = Table("Review queue", rows.QUEUE, nothing="There is no review queue yet.")
+            with region("processes", "Live processes of the service"):
+                self._processes = Table("Live processes", rows.PROCESSES, nothing="No process reports.")
+            with region("gates", "Gates", wide=True):
+                self._gates = Table("Gates", rows.GATES, nothing="No gates yet: nobody has set the flags.")
+            with region("checks", "Last checks", wide=True):
+                self._checked = Text("p", "").props("id=checks-summary")
+                self._checks = Table("Last checks", rows.CHECKS, nothing="", tall=True)
+            with region("proofs", "Proofs and their age", wide=True):
+                self._proofs = Table("Proofs", rows.PROOFS, nothing="Nothing was proven yet.")
+            with region("audit", "Audit trail", wide=True):
+                self._trail = TrailView(self._older)
+
+    def _build_rollback(self) -> None:
+        self._dialogs: list[RollbackDialog] = []
+        if not self._actions.are_offered:
+            return
+        with ui.element("div").classes("actions").props('role=group aria-label="Ways back by flags"'):
+            for way, title in TITLES.items():
+                dialog = RollbackDialog(self._actions, way)
+                self._dialogs.append(dialog)
+                ui.button(f"{title}…", on_click=dialog.open).props(f"no-caps outline color=negative id=open-{way}")
+
+    def show_whole(self, seen: Seen[Overview]) -> None:
+        """After a whole look, also one that failed."""
+        self._freshness.show("whole", seen)
+        found = seen.found
+        if found is None or found == self._whole:
+            return
+        self._whole = found
+        why = dict(found.unreadable)
+        self._database.set_text(found.database)
+        self._attention.show(found.attention)
+        self._phases.show(found.phases)
+        self._gates.show(rows.gates(found), _unreadable(why, "gates"))
+        self._queue.show(rows.queue(found), _unreadable(why, "queue"))
+        self._full.set_text(_queue_words(found))
+        self._checked.set_text(rows.checks_summary(found))
+        self._checks.show(rows.checks(found))
+        self._proofs.show(rows.proofs(found), _unreadable(why, "proofs"))
+        self._show_flags()
+
+    def show_quick(self, seen: Seen[QuickLook]) -> None:
+        """After a quick look, also one that failed."""
+        self._freshness.show("quick", seen)
+        found = seen.found
+        if found is None or found == self._quick:
+            return
+        self._quick = found
+        why = dict(found.unreadable)
+        self._show_flags()
+        version = found.flags.version if found.flags else None
+        self._processes.show(rows.processes(found.writers or (), version), _unreadable(why, "processes"))
+        self._backfill.show(found.control, why.get("backfill"))
+        self._trail.show(found.trail, why.get("audit trail"))
+        for dialog in self._dialogs:
+            dialog.show_obedience(found.writers)
+
+    def set_clock(self) -> None:
+        """Tells the browser what time it is at the database."""
+        moment = self._quick.at if self._quick else None
+        if moment:
+            self._client.run_javascript(f'ages.set("{moment.isoformat()}")')
+
+    def _show_flags(self) -> None:
+        quick, whole = self._quick, self._whole
+        if quick is None:
+            return
+        problem = dict(quick.unreadable).get("flags")
+        stage = (whole.stage, whole.stage_since, whole.next_stage) if whole else (None, None, None)
+        self._flags.show(FlagsShown(quick.flags, *stage, problem))
+
+    async def _older(self, key: int, with_decisions: bool) -> Page:
+        return await self._actions.older_entries(key, with_decisions=with_decisions)
+
+
+def _draw_attention(found: tuple[str, ...]) -> None:
+    if not found:
+        Text("p", "✓ Nothing needs attention.", "all-well")
+        return
+    with ui.element("ul").classes("attention-list"):
+        for words in found:
+            Text("li", words)
+
+
+def _queue_words(found: Overview) -> str:
+    if not found.queues:
+        return ""
+    pending = sum(queue.pending for queue in found.queues)
+    full = " It is full: extractions in proposal mode are refused." if pending >= found.queue_limit else ""
+    return f"{pending:,} of at most {found.queue_limit:,} wait.{full}"
+
+
+def _unreadable(why: Mapping[str, str], part: str) -> str | None:
+    return f"Cannot be read: {why[part]}." if part in why else None
