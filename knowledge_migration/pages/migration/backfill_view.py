@@ -28,11 +28,11 @@ class BackfillView:
         with ui.element("div").classes("control-form") as self._form:
             self._pause = ui.button("Pause", on_click=self._turn).props("no-caps outline id=backfill-pause")
             with ui.element("div").classes("pace"):
-                self._size = ui.number("Rows in a batch", min=1, max=LARGEST_BATCH, step=1, format="%d").props(
+                self._size = ui.number(f"Rows in a batch (1 to {LARGEST_BATCH:,})").props(
                     "outlined dense id=backfill-size"
                 )
-                self._rate = ui.number("Batches per second (0: no limit)", min=0, step="any").props(
-                    "outlined dense id=backfill-rate"
+                self._rate = ui.number("Batches per second (0: no limit)").props(
+                    "outlined dense step=any id=backfill-rate"
                 )
                 self._why = ui.input("Why (may be empty)").props("outlined dense maxlength=2000 id=backfill-reason")
                 self._set = ui.button("Set", on_click=self._change).props("no-caps id=backfill-set")

@@ -14,8 +14,10 @@ class Freshness:
 
     def __init__(self) -> None:
         self._seen: dict[str, Seen[Any]] = {}
-        with ui.element("p").props("role=status id=freshness").classes("muted"):
-            self._words = Text("span", "Looking at the database…")
+        with ui.element("p").classes("muted"):
+            self._words = Text("span", "Looking at the database…").props("role=status id=freshness")
+            Text("span", " Last look: ")
+            self._looked = Ago(None, "not yet")
         with ui.element("div").classes("trouble").props("role=alert id=stale") as self._box, ui.element("div"):
             self._problem = Text("p", "")
             with ui.element("p") as self._since:
@@ -26,6 +28,7 @@ class Freshness:
     def show(self, name: str, seen: Seen[Any]) -> None:
         """Tells how fresh one of the looks is."""
         self._seen[name] = seen
+        self._looked.show(min((one.at for one in self._seen.values() if one.at), default=None), "not yet")
         failed = next((one for one in self._seen.values() if one.problem), None)
         self._box.set_visibility(failed is not None)
         if failed:

@@ -1,4 +1,4 @@
-"""What the sections are made of: headed regions that are redrawn only if they differ, tables that change in place, ages."""
+"""What the page is made of: regions with a heading, parts redrawn only if they differ, tables that change in place, ages."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -29,7 +29,6 @@ class Ago(Text):
         self.props["data-age"] = "1"
         self.props["title"] = at(moment)
         self.set_text(age(moment))
-        self.update()
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,9 @@ Cell = str | Badge | datetime | None
 class Table:
     """A real table that scrolls inside itself; a cell that stays the same is left alone, and so is its row."""
 
-    def __init__(self, caption: str, columns: Sequence[str], *, nothing: str, tall: bool = False) -> None:
+    def __init__(
+        self, caption: str, columns: Sequence[str], *, nothing: str, tall: bool = False, broad: bool = False
+    ) -> None:
         self._nothing = nothing
         self._rows: dict[str, tuple[Cell, ...]] = {}
         self._cells: dict[str, list[ui.element]] = {}
@@ -61,7 +62,7 @@ class Table:
             .props("tabindex=0 role=region") as box
         ):
             box.props["aria-label"] = caption
-            with ui.element("table").classes("facts"):
+            with ui.element("table").classes("facts broad" if broad else "facts"):
                 Text("caption", caption, "visually-hidden")
                 with ui.element("thead"), ui.element("tr"):
                     for name in columns:
@@ -121,15 +122,16 @@ def draw_badge(badge: Badge) -> ui.element:
     return made
 
 
-class Section(Generic[T]):
-    """A headed region; what it shows is drawn anew only if it differs from what stands there."""
+class Redrawn(Generic[T]):
+    """What is drawn anew only if it differs from what stands there; `live` has a screen reader read what is new."""
 
-    def __init__(self, key: str, title: str, draw: Callable[[T], None], *, wide: bool = False) -> None:
+    def __init__(self, draw: Callable[[T], None], *, live: bool = False) -> None:
         self._draw = draw
         self._shown: T | None = None
         self._is_drawn = False
-        with region(key, title, wide=wide):
-            self._box = ui.element("div")
+        self._box = ui.element("div")
+        if live:
+            self._box.props("aria-live=polite")
 
     def show(self, value: T) -> None:
         """Draws it if it differs."""

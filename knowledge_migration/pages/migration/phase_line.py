@@ -33,7 +33,6 @@ class Station:
         self._shown: Phase | None = None
         with ui.element("li").props(f"id=phase-{phase.number}").classes("station") as self._item:
             with ui.element("div").classes("station-head"):
-                Text("span", str(phase.number), "station-number").props("aria-hidden=true")
                 Text("h3", f"{phase.number} {phase.name}", "station-name")
                 with ui.element("span").classes("badge") as self._badge:
                     self._shape = Text("span", "").props("aria-hidden=true")
@@ -57,7 +56,6 @@ class Station:
         self._shape.set_text(SHAPES[phase.state])
         self._state.set_text(phase.state)
         self._bar.props["value"] = phase.share or 0
-        self._bar.update()
         self._share.set_text(_share(phase))
         self._words.set_text(_sentence(phase.words))
 

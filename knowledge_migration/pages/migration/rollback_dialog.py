@@ -1,4 +1,4 @@
-"""Going back by flags: a dialog that says in plain words what will happen, asks why, does it, and shows who obeys (strategy §8.2)."""
+"""Going back by flags: a dialog that says in plain words what will happen, asks why, does it, shows who obeys (strategy §8.2)."""
 
 import json
 from collections.abc import Sequence
@@ -30,24 +30,28 @@ class RollbackDialog:
         self._plan: RollbackPlan | None = None
         self._done: WentBack | None = None
         key = f"rollback-{way}"
-        with ui.dialog().props(f"aria-labelledby={key}-title") as self._dialog:
-            with ui.card().classes("rollback").props(f"id={key}"):
-                Text("h2", TITLES[way]).props(f"id={key}-title")
-                self._words = ui.element("div").props(f"id={key}-plan")
-                self._why = ui.textarea("Why? It goes to the audit log.").props(
-                    f"outlined autogrow autofocus counter maxlength={LONGEST_REASON} id={key}-reason"
-                )
-                self._problem = Text("p", "", "problem").props(f"role=alert id={key}-problem")
-                self._result = ui.element("div").props(f"role=status aria-live=polite id={key}-result")
-                with ui.element("div").classes("actions"):
-                    self._confirm = ui.button(TITLES[way], on_click=self._go_back).props(
-                        f"no-caps color=negative id={key}-confirm"
-                    )
-                    self._again = ui.button("Read the flags again", on_click=self._read).props(
-                        f"no-caps outline id={key}-again"
-                    )
-                    self._close = ui.button("Cancel", on_click=self._dialog.close).props(f"no-caps flat id={key}-close")
+        with (
+            ui.dialog().props(f"aria-labelledby={key}-title") as self._dialog,
+            ui.card().classes("rollback").props(f"id={key}"),
+        ):
+            self._build(way, key)
+
+    def _build(self, way: FlagRollback, key: str) -> None:
+        Text("h2", TITLES[way]).props(f"id={key}-title")
+        self._words = ui.element("div").props(f"id={key}-plan")
+        self._why = ui.textarea("Why? It goes to the audit log.").props(
+            f"outlined autogrow autofocus counter maxlength={LONGEST_REASON} id={key}-reason"
+        )
+        self._problem = Text("p", "", "problem").props(f"role=alert id={key}-problem")
         self._problem.set_visibility(False)
+        self._result = ui.element("div").props(f"role=status aria-live=polite id={key}-result")
+        with ui.element("div").classes("actions"):
+            self._confirm = ui.button(TITLES[way], on_click=self._go_back)
+            self._confirm.props(f"no-caps color=negative id={key}-confirm")
+            self._again = ui.button("Read the flags again", on_click=self._read).props(
+                f"no-caps outline id={key}-again"
+            )
+            self._close = ui.button("Cancel", on_click=self._dialog.close).props(f"no-caps flat id={key}-close")
 
     async def open(self) -> None:
         """Reads what would happen and shows it."""
@@ -99,7 +103,7 @@ class RollbackDialog:
         told = [
             f"{live} live process{'' if live == 1 else 'es'} obey{'s' if live == 1 else ''} within 2 seconds; no restart."
         ]
-        if not plan.after.enabled:
+        if plan.stranded.total and not plan.after.enabled:
             reaching = sum(plan.stranded.replayable.values())
             threshold = self._actions.service.options.direct_threshold
             told.append(
@@ -107,6 +111,8 @@ class RollbackDialog:
                 f"{threshold:g} or more and are replayed, so that they become knowledge as direct writes would; the rest is "
                 "parked: out of the queue, still on record."
             )
+        else:
+            told.append("No proposal that waits is stranded by it.")
         told.append("Nothing of users' data is lost, and proposals can be switched on again.")
         return told
 

@@ -24,7 +24,7 @@ def gates(found: Overview) -> list[Row]:
 def _gate(gate: GateState) -> Row:
     value = "" if gate.value is None else f"{gate.value:.4g}"
     verdict = Badge(gate.verdict, VERDICTS.get(gate.verdict, "neutral"))
-    judged: Cell = gate.at if gate.at else f"earlier: {gate.earlier}" if gate.earlier else "not in this stage"
+    judged: Cell = gate.at if gate.at else f"earlier: {named(gate.earlier)}" if gate.earlier else "not in this stage"
     return (named(gate.metric), verdict, value, gate.limit, f"{gate.sample:,} of {gate.needed:,}", judged)
 
 

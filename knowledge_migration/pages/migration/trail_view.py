@@ -14,30 +14,34 @@ from knowledge_migration.pages.migration.parts import Ago
 
 COLUMNS = ("When", "Who", "Did", "To", "Why", "Before and after")
 LONGEST_JSON = 20_000
+MOST_ROWS = 1_000
 
 Older = Callable[[int, bool], Awaitable[Page]]
 
 
 class TrailView:
-    """A table that grows at both ends. New entries come on top; the others are not touched."""
+    """A table that grows at both ends: what stands there is not touched by what is new. In a flood it waits to be asked."""
 
     def __init__(self, older: Older) -> None:
         self._older = older
         self._trail: Trail | None = None
-        self._shown: set[int] = set()
-        self._newest = 0
+        self._rows: dict[int, ui.element] = {}
         self._key: int | None = None
         self._switch = ui.checkbox("Decisions about single proposals too", on_change=self._begin).props(
             "id=audit-decisions"
         )
         self._nothing = Text("p", "", "muted")
-        with ui.element("div").classes("table-scroll tall").props('tabindex=0 role=region aria-label="Audit trail"'):
-            with ui.element("table").classes("facts trail").props("id=audit-table"):
-                Text("caption", "Audit trail, newest first", "visually-hidden")
-                with ui.element("thead"), ui.element("tr"):
-                    for name in COLUMNS:
-                        Text("th", name).props("scope=col")
-                self._body = ui.element("tbody")
+        self._newer = ui.button("Much was written meanwhile: show the newest", on_click=self._begin)
+        self._newer.props("no-caps outline id=audit-newer").set_visibility(False)
+        with (
+            ui.element("div").classes("table-scroll tall").props('tabindex=0 role=region aria-label="Audit trail"'),
+            ui.element("table").classes("facts broad trail").props("id=audit-table"),
+        ):
+            Text("caption", "Audit trail, newest first", "visually-hidden")
+            with ui.element("thead"), ui.element("tr"):
+                for name in COLUMNS:
+                    Text("th", name).props("scope=col")
+            self._body = ui.element("tbody")
         self._more = ui.button("Show more", on_click=self._show_more).props("no-caps outline id=audit-more")
         self._problem = Text("p", "", "problem").props("role=alert")
         self._problem.set_visibility(False)
@@ -55,13 +59,12 @@ class TrailView:
         if trail == self._trail:
             return
         self._trail = trail
-        page = self._page
-        new = [entry for entry in page.entries if entry.id not in self._shown]
-        overlaps = any(entry.id in self._shown for entry in page.entries)
-        if not overlaps or any(entry.id < self._newest for entry in new):
-            self._begin()
+        entries = self._page.entries
+        new = [entry for entry in entries if entry.id not in self._rows]
+        if len(new) < len(entries) or not self._rows:
+            self._put_in(new)
         else:
-            self._put_on_top(new)
+            self._newer.set_visibility(bool(new))
 
     @property
     def _page(self) -> Page:
@@ -70,38 +73,44 @@ class TrailView:
 
     def _begin(self) -> None:
         """The newest page, drawn anew."""
+        self._newer.set_visibility(False)
         if self._trail is None:
             return
         self._body.clear()
-        self._shown.clear()
-        self._newest = 0
+        self._rows.clear()
         self._append(self._page)
 
     def _append(self, page: Page) -> None:
         with self._body:
             for entry in page.entries:
-                self._draw(entry)
-        self._key = page.older
-        self._more.set_visibility(page.older is not None)
-        self._nothing.set_text("" if self._shown else "Nothing was done yet.")
+                if entry.id not in self._rows:
+                    self._rows[entry.id] = _draw(entry)
+        self._show_end(page.older)
 
-    def _put_on_top(self, entries: list[Entry]) -> None:
+    def _show_end(self, key: int | None) -> None:
+        self._key = key
+        self._more.set_visibility(key is not None)
+        self._nothing.set_text("" if self._rows else "Nothing was done yet.")
+
+    def _put_in(self, entries: list[Entry]) -> None:
+        """Each at its place: one of a transaction that was open for long comes after younger ones."""
+        if not self._rows:
+            self._append(self._page)
+            return
         with self._body:
-            for entry in reversed(entries):
-                self._draw(entry).move(target_index=0)
+            for entry in entries:
+                place = sum(shown > entry.id for shown in self._rows)
+                self._rows[entry.id] = row = _draw(entry)
+                row.move(target_index=place)
+        self._trim()
 
-    def _draw(self, entry: Entry) -> ui.element:
-        self._shown.add(entry.id)
-        self._newest = max(self._newest, entry.id)
-        with ui.element("tr").props(f"data-entry={entry.id}") as row:
-            with ui.element("td"):
-                Ago(entry.at)
-            for words in (entry.actor, entry.action, entry.subject, entry.reason or ""):
-                Text("td", words)
-            with ui.element("td"):
-                if (entry.before, entry.after, entry.dagster_run_id) != (None, None, None):
-                    _expansion(entry)
-        return row
+    def _trim(self) -> None:
+        """A page that is left open for days must not grow for ever."""
+        ids = sorted(self._rows, reverse=True)
+        for one in ids[MOST_ROWS:]:
+            self._rows.pop(one).delete()
+        if len(ids) > MOST_ROWS:
+            self._show_end(ids[MOST_ROWS - 1])
 
     async def _show_more(self) -> None:
         if self._key is None:
@@ -115,6 +124,18 @@ class TrailView:
             self._problem.set_visibility(True)
         finally:
             self._more.enable()
+
+
+def _draw(entry: Entry) -> ui.element:
+    with ui.element("tr").props(f"data-entry={entry.id}") as row:
+        with ui.element("td"):
+            Ago(entry.at)
+        for words in (entry.actor, entry.action, entry.subject, entry.reason or ""):
+            Text("td", words)
+        with ui.element("td"):
+            if (entry.before, entry.after, entry.dagster_run_id) != (None, None, None):
+                _expansion(entry)
+    return row
 
 
 def _expansion(entry: Entry) -> None:

@@ -14,7 +14,7 @@ from knowledge_migration.pages.migration.backfill_view import BackfillView
 from knowledge_migration.pages.migration.feed import Seen
 from knowledge_migration.pages.migration.flags_view import FlagsShown, draw_flags
 from knowledge_migration.pages.migration.freshness import Freshness
-from knowledge_migration.pages.migration.parts import Section, Table, region
+from knowledge_migration.pages.migration.parts import Redrawn, Table, region
 from knowledge_migration.pages.migration.phase_line import PhaseLine
 from knowledge_migration.pages.migration.rollback_dialog import TITLES, RollbackDialog
 from knowledge_migration.pages.migration.source import MigrationSource
@@ -35,16 +35,15 @@ class MigrationView:
     def _build(self) -> None:
         with ui.element("div").classes("page-head"):
             Text("h1", "Migration")
-            self._database = Text("span", "", "muted")
+            Text("span", self._source.database.display, "muted").props("id=database")
         self._freshness = Freshness()
-        self._attention: Section[tuple[str, ...]] = Section(
-            "attention", "What needs attention", _draw_attention, wide=True
-        )
+        with region("attention", "What needs attention", wide=True):
+            self._attention: Redrawn[tuple[str, ...]] = Redrawn(_draw_attention, live=True)
         with region("phases", "Phases", wide=True):
             self._phases = PhaseLine()
         with ui.element("div").classes("parts"):
-            with ui.element("div").classes("part-group"):
-                self._flags: Section[FlagsShown] = Section("flags", "Flags and stage", draw_flags)
+            with region("flags", "Flags and stage"):
+                self._flags: Redrawn[FlagsShown] = Redrawn(draw_flags)
                 self._build_rollback()
             with region("backfill", "Backfill"):
                 self._backfill = BackfillView(self._actions, self._source.limits)
@@ -54,12 +53,12 @@ class MigrationView:
             with region("processes", "Live processes of the service"):
                 self._processes = Table("Live processes", rows.PROCESSES, nothing="No process reports.")
             with region("gates", "Gates", wide=True):
-                self._gates = Table("Gates", rows.GATES, nothing="No gates yet: nobody has set the flags.")
+                self._gates = Table("Gates", rows.GATES, nothing="No gates yet: nobody has set the flags.", broad=True)
             with region("checks", "Last checks", wide=True):
                 self._checked = Text("p", "").props("id=checks-summary")
-                self._checks = Table("Last checks", rows.CHECKS, nothing="", tall=True)
+                self._checks = Table("Last checks", rows.CHECKS, nothing="", tall=True, broad=True)
             with region("proofs", "Proofs and their age", wide=True):
-                self._proofs = Table("Proofs", rows.PROOFS, nothing="Nothing was proven yet.")
+                self._proofs = Table("Proofs", rows.PROOFS, nothing="Nothing was proven yet.", broad=True)
             with region("audit", "Audit trail", wide=True):
                 self._trail = TrailView(self._older)
 
@@ -81,7 +80,6 @@ class MigrationView:
             return
         self._whole = found
         why = dict(found.unreadable)
-        self._database.set_text(found.database)
         self._attention.show(found.attention)
         self._phases.show(found.phases)
         self._gates.show(rows.gates(found), _unreadable(why, "gates"))
