@@ -52,7 +52,7 @@ def serve(
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     console.print(
         f"Database {env.database.display}; extractor {settings.knowledge_extractor}; review: http://{host}:{port}/review, "
-        f"API: http://{host}:{port}/docs"
+        f"migration: http://{host}:{port}/migration, API: http://{host}:{port}/docs"
     )
     service = KnowledgeService(options, extractor(settings))
     app = create_app(service)

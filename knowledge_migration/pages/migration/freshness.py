@@ -25,6 +25,13 @@ class Freshness:
                 self._at = Ago(None)
         self._box.set_visibility(False)
 
+    def end(self, words: str) -> None:
+        """Nothing new comes any more, for good."""
+        self._words.set_text("Not live.")
+        self._problem.set_text(words)
+        self._since.set_visibility(False)
+        self._box.set_visibility(True)
+
     def show(self, name: str, seen: Seen[Any]) -> None:
         """Tells how fresh one of the looks is."""
         self._seen[name] = seen

@@ -1,6 +1,7 @@
 """`/migration`: the state of the whole migration, pushed to everybody who looks, and what an admin may change (strategy §2.2)."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ from knowledge_migration.pages.migration.actions import Actions
 from knowledge_migration.pages.migration.feed import Feed
 from knowledge_migration.pages.migration.source import MigrationSource
 from knowledge_migration.pages.migration.view import MigrationView
+from knowledge_migration.pages.session import Session
 
 PATH = "/migration"
 FIRST_LOOK_SECONDS = 1.5
@@ -50,9 +52,26 @@ def install(context: Context, source: MigrationSource, router: APIRouter) -> Non
         with frame(context, request, PATH):
             view = MigrationView(actions, source)
         stops = _watch(feeds, view)
-        client.on_delete(lambda: [stop() for stop in stops])
+
+        def end() -> None:
+            for stop in stops:
+                stop()
+
+        client.on_delete(end)
+        _end_with_session(actions.session, view, end)
         client.on_connect(view.set_clock)
         await asyncio.gather(*(feed.first_look(FIRST_LOOK_SECONDS) for feed in (feeds.whole, feeds.quick)))
+
+
+def _end_with_session(session: Session, view: MigrationView, end: Callable[[], None]) -> None:
+    """Who has no session any more sees nothing new, too."""
+
+    def over() -> None:
+        end()
+        view.end()
+
+    if session.expires_at is not None:
+        ui.timer(max(session.expires_at - time.time(), 0), over, once=True)
 
 
 def _watch(feeds: Feeds, view: MigrationView) -> list[Callable[[], None]]:

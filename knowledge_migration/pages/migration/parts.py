@@ -59,9 +59,9 @@ class Table:
         with (
             ui.element("div")
             .classes("table-scroll tall" if tall else "table-scroll")
-            .props("tabindex=0 role=region") as box
+            .props("tabindex=0 role=group") as box
         ):
-            box.props["aria-label"] = caption
+            box.props["aria-label"] = f"{caption}, table"
             with ui.element("table").classes("facts broad" if broad else "facts"):
                 Text("caption", caption, "visually-hidden")
                 with ui.element("thead"), ui.element("tr"):
@@ -99,9 +99,17 @@ class Table:
     def _update(self, name: str, row: tuple[Cell, ...]) -> None:
         for cell, old, new in zip(self._cells[name], self._rows[name], row, strict=True):
             if old != new:
-                cell.clear()
-                with cell:
-                    draw_cell(new)
+                _redraw(cell, new)
+
+
+def _redraw(cell: ui.element, value: Cell) -> None:
+    (shown,) = cell.default_slot.children
+    if isinstance(shown, Ago) and isinstance(value, datetime):
+        shown.show(value)
+        return
+    cell.clear()
+    with cell:
+        draw_cell(value)
 
 
 def draw_cell(value: Cell) -> None:

@@ -1,13 +1,14 @@
 """What a look says, as rows of tables: plain values, so that a table changes only where they do."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 
 from knowledge_migration.engine.overview.model import Check, GateState, Overview, Proof, Writer
+from knowledge_migration.engine.overview.quick_look import QuickLook
 from knowledge_migration.pages.migration.parts import Badge, Cell
 
 Row = tuple[Cell, ...]
 VERDICTS = {"pass": "good", "fail": "bad", "inconclusive": "warning"}
-SECONDS_THAT_ARE_NOW = 3.0
 
 GATES = ("Gate", "Verdict", "Value", "Limit", "Sample", "Judged")
 QUEUE = ("Table", "Waiting", "Oldest")
@@ -33,20 +34,19 @@ def queue(found: Overview) -> list[Row]:
     return [(one.table, f"{one.pending:,}", one.oldest or "nothing waits") for one in found.queues]
 
 
-def processes(writers: tuple[Writer, ...], version: int | None) -> list[Row]:
+def processes(found: QuickLook) -> list[Row]:
     """Each live process, and whether it has seen the newest flags."""
-    return [(one.process, named(one.mode), _obedience(one, version), _reported(one)) for one in writers]
+    version = found.flags.version if found.flags else None
+    return [
+        (one.process, named(one.mode), _obedience(one, version), found.at - timedelta(seconds=one.seconds_ago))
+        for one in found.writers or ()
+    ]
 
 
 def _obedience(writer: Writer, version: int | None) -> Cell:
     if version is None or writer.flag_version >= version:
         return Badge(f"version {writer.flag_version}", "good")
     return Badge(f"still version {writer.flag_version}", "warning")
-
-
-def _reported(writer: Writer) -> str:
-    seconds = writer.seconds_ago
-    return "just now" if seconds < SECONDS_THAT_ARE_NOW else f"{seconds:.0f} seconds ago"
 
 
 def checks(found: Overview) -> list[Row]:

@@ -40,8 +40,21 @@ class MigrationSource:
         return quick_look(patient(self.database), self.rules.live_seconds, before)
 
 
+@dataclass(frozen=True)
+class _Patient(Database):
+    """A database that is given up on after some seconds; people are shown the address that they gave."""
+
+    shown: str = ""
+
+    @property
+    def display(self) -> str:
+        """The address without its passwords, and without what was added to it."""
+        return self.shown
+
+
 def patient(database: Database) -> Database:
     """The same database, given up on after some seconds unless its address says otherwise."""
     address = make_url(database.url)
     missing = {name: value for name, value in PATIENCE.items() if name not in address.query}
-    return Database(address.update_query_dict(missing).render_as_string(hide_password=False))
+    whole = address.update_query_dict(missing).render_as_string(hide_password=False)
+    return _Patient(whole, database.display)

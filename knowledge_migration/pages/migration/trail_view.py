@@ -33,8 +33,13 @@ class TrailView:
         self._nothing = Text("p", "", "muted")
         self._newer = ui.button("Much was written meanwhile: show the newest", on_click=self._begin)
         self._newer.props("no-caps outline id=audit-newer").set_visibility(False)
+        box = (
+            ui.element("div")
+            .classes("table-scroll tall")
+            .props('tabindex=0 role=group aria-label="Audit trail, table"')
+        )
         with (
-            ui.element("div").classes("table-scroll tall").props('tabindex=0 role=region aria-label="Audit trail"'),
+            box as self._box,
             ui.element("table").classes("facts broad trail").props("id=audit-table"),
         ):
             Text("caption", "Audit trail, newest first", "visually-hidden")
@@ -54,7 +59,8 @@ class TrailView:
                 if problem
                 else "There is no audit log yet: nothing was done."
             )
-            self._more.set_visibility(False)
+            for element in (self._more, self._switch, self._box):
+                element.set_visibility(False)
             return
         if trail == self._trail:
             return
@@ -89,6 +95,8 @@ class TrailView:
 
     def _show_end(self, key: int | None) -> None:
         self._key = key
+        self._switch.set_visibility(True)
+        self._box.set_visibility(bool(self._rows))
         self._more.set_visibility(key is not None)
         self._nothing.set_text("" if self._rows else "Nothing was done yet.")
 

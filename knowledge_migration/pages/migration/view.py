@@ -64,9 +64,13 @@ class MigrationView:
 
     def _build_rollback(self) -> None:
         self._dialogs: list[RollbackDialog] = []
+        self._ways = (
+            ui.element("div").classes("actions").props('id=ways-back role=group aria-label="Ways back by flags"')
+        )
+        self._ways.set_visibility(False)
         if not self._actions.are_offered:
             return
-        with ui.element("div").classes("actions").props('role=group aria-label="Ways back by flags"'):
+        with self._ways:
             for way, title in TITLES.items():
                 dialog = RollbackDialog(self._actions, way)
                 self._dialogs.append(dialog)
@@ -99,12 +103,15 @@ class MigrationView:
         self._quick = found
         why = dict(found.unreadable)
         self._show_flags()
-        version = found.flags.version if found.flags else None
-        self._processes.show(rows.processes(found.writers or (), version), _unreadable(why, "processes"))
+        self._processes.show(rows.processes(found), _unreadable(why, "processes"))
         self._backfill.show(found.control, why.get("backfill"))
         self._trail.show(found.trail, why.get("audit trail"))
         for dialog in self._dialogs:
             dialog.show_obedience(found.writers)
+
+    def end(self) -> None:
+        """Says that the page shows nothing new any more, because the session has ended."""
+        self._freshness.end("Your session has ended. Load this page again to sign in.")
 
     def set_clock(self) -> None:
         """Tells the browser what time it is at the database."""
@@ -119,6 +126,7 @@ class MigrationView:
         problem = dict(quick.unreadable).get("flags")
         stage = (whole.stage, whole.stage_since, whole.next_stage) if whole else (None, None, None)
         self._flags.show(FlagsShown(quick.flags, *stage, problem))
+        self._ways.set_visibility(self._actions.are_offered and (quick.flags is not None or problem is not None))
 
     async def _older(self, key: int, with_decisions: bool) -> Page:
         return await self._actions.older_entries(key, with_decisions=with_decisions)
