@@ -1,5 +1,6 @@
 """Whether what the page shows is of now: said when it changes, with since when and why where it is not."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from nicegui import ui
@@ -21,7 +22,7 @@ class Freshness:
         with ui.element("div").classes("trouble").props("role=alert id=stale") as self._box, ui.element("div"):
             self._problem = Text("p", "")
             with ui.element("p") as self._since:
-                Text("span", "What is shown is of ")
+                Text("span", "What was seen last is of ")
                 self._at = Ago(None)
         self._box.set_visibility(False)
 
@@ -33,15 +34,20 @@ class Freshness:
         self._box.set_visibility(True)
 
     def show(self, name: str, seen: Seen[Any]) -> None:
-        """Tells how fresh one of the looks is."""
+        """Tells how fresh a look is; `name` says what comes from it."""
         self._seen[name] = seen
         self._looked.show(min((one.at for one in self._seen.values() if one.at), default=None), "not yet")
-        failed = next((one for one in self._seen.values() if one.problem), None)
-        self._box.set_visibility(failed is not None)
+        failed = {about: one for about, one in self._seen.items() if one.problem}
+        self._box.set_visibility(bool(failed))
         if failed:
-            self._words.set_text("Not live.")
-            self._problem.set_text(f"Not up to date since {at(failed.failing_since)}. {failed.problem}")
-            self._since.set_visibility(failed.at is not None)
-            self._at.show(failed.at)
+            self._tell(failed)
         elif all(one.at for one in self._seen.values()):
             self._words.set_text("Live: changes appear by themselves.")
+
+    def _tell(self, failed: Mapping[str, Seen[Any]]) -> None:
+        first = next(iter(failed.values()))
+        about = "What stands here is" if len(failed) == len(self._seen) else f"{next(iter(failed))} are"
+        self._words.set_text("Not live.")
+        self._problem.set_text(f"{about} not up to date since {at(first.failing_since)}. {first.problem}")
+        self._since.set_visibility(first.at is not None)
+        self._at.show(first.at)

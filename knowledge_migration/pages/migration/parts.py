@@ -131,15 +131,13 @@ def draw_badge(badge: Badge) -> ui.element:
 
 
 class Redrawn(Generic[T]):
-    """What is drawn anew only if it differs from what stands there; `live` has a screen reader read what is new."""
+    """What is drawn anew only if it differs from what stands there."""
 
-    def __init__(self, draw: Callable[[T], None], *, live: bool = False) -> None:
+    def __init__(self, draw: Callable[[T], None]) -> None:
         self._draw = draw
         self._shown: T | None = None
         self._is_drawn = False
         self._box = ui.element("div")
-        if live:
-            self._box.props("aria-live=polite")
 
     def show(self, value: T) -> None:
         """Draws it if it differs."""

@@ -38,7 +38,8 @@ class MigrationView:
             Text("span", self._source.database.display, "muted").props("id=database")
         self._freshness = Freshness()
         with region("attention", "What needs attention", wide=True):
-            self._attention: Redrawn[tuple[str, ...]] = Redrawn(_draw_attention, live=True)
+            self._said = Text("p", "", "visually-hidden").props("role=status")
+            self._attention: Redrawn[tuple[str, ...]] = Redrawn(_draw_attention)
         with region("phases", "Phases", wide=True):
             self._phases = PhaseLine()
         with ui.element("div").classes("parts"):
@@ -78,13 +79,14 @@ class MigrationView:
 
     def show_whole(self, seen: Seen[Overview]) -> None:
         """After a whole look, also one that failed."""
-        self._freshness.show("whole", seen)
+        self._freshness.show("Phases, gates, queue, checks and proofs", seen)
         found = seen.found
         if found is None or found == self._whole:
             return
         self._whole = found
         why = dict(found.unreadable)
         self._attention.show(found.attention)
+        self._said.set_text(_counted(len(found.attention)))
         self._phases.show(found.phases)
         self._gates.show(rows.gates(found), _unreadable(why, "gates"))
         self._queue.show(rows.queue(found), _unreadable(why, "queue"))
@@ -96,7 +98,7 @@ class MigrationView:
 
     def show_quick(self, seen: Seen[QuickLook]) -> None:
         """After a quick look, also one that failed."""
-        self._freshness.show("quick", seen)
+        self._freshness.show("Flags, processes, controls and audit trail", seen)
         found = seen.found
         if found is None or found == self._quick:
             return
@@ -139,6 +141,11 @@ def _draw_attention(found: tuple[str, ...]) -> None:
     with ui.element("ul").classes("attention-list"):
         for words in found:
             Text("li", words)
+
+
+def _counted(things: int) -> str:
+    """For screen readers: that there is more or less to look at, not every number that changes in it."""
+    return f"{things} thing{'' if things == 1 else 's'} need{'s' if things == 1 else ''} attention" if things else ""
 
 
 def _queue_words(found: Overview) -> str:

@@ -151,6 +151,19 @@ def test_instant_is_obeyed_and_audited_and_what_it_strands_is_settled(
     assert [tuple(row.values()) for row in statuses] == [("sure", "auto_approved"), ("unsure", "parked")]
 
 
+def test_a_way_back_whose_stranded_proposals_cannot_be_counted_is_no_failure(
+    doing: Doing, peopled: Database, rows: Connection
+) -> None:
+    stand_at(peopled, "full_cutover")
+    rows.execute("DROP TABLE atom_proposals CASCADE")
+
+    async def work(actions: Actions) -> None:
+        done = await actions.go_back("instant", reason="errors", expected_version=1)
+        assert (done.after.version, done.after.enabled, done.stranded) == (2, False, None)
+
+    doing(work)
+
+
 def test_partial_leaves_a_tenth_and_strands_nothing(doing: Doing, peopled: Database) -> None:
     stand_at(peopled, "gradual_rollout")
 
