@@ -23,7 +23,7 @@ RECONNECT_SECONDS = 10.0
 
 
 def install(app: FastAPI, service: KnowledgeService, migration: MigrationSource | None = None) -> None:
-    """Serves /review and /sign-in, and /migration where there is one to look at. Raises `RuntimeError` the second time in a process."""
+    """Serves /review and /sign-in, and /migration where there is one. Raises `RuntimeError` the second time in a process."""
     if pages_app.config.has_run_config:
         raise RuntimeError("The pages are installed already; a process serves one set of pages.")
     places = (Place("/review", "Review"), *([Place(migration_page.PATH, "Migration")] if migration else []))
