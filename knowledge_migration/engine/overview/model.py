@@ -92,7 +92,8 @@ class Proof:
 class Overview:
     """All of it. `attention` says what a person should look at.
 
-    `checks` is None where Dagster's record cannot be seen; `checks_unseen` says why. `unreadable` names the parts that this database refused to show, each with why; they look as if nothing were there.
+    `checks` is None where Dagster's record cannot be seen; `checks_unseen` says why. `unreadable` names the parts that
+    this database refused to show, each with why; they look as if nothing were there.
     """
 
     at: datetime

@@ -5,8 +5,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from fastapi import APIRouter, Request
-from nicegui import Client, ui
+from fastapi import Request
+from nicegui import APIRouter, Client, ui
 
 from knowledge_migration.engine.overview.model import Overview
 from knowledge_migration.engine.overview.quick_look import QuickLook
