@@ -6,8 +6,6 @@ changes nothing but evidence.
 """
 
 import argparse
-import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -18,17 +16,18 @@ from pathlib import Path
 from urllib.parse import quote
 
 import httpx
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page
 from rich.console import Console
 
 from knowledge_migration.commands.installation import dagster_project, installation
 from knowledge_migration.commands.status import screen
-from knowledge_migration.demonstration.live_application import free_port
+from knowledge_migration.demonstration.live_application import free_port, wait_until_well
 from knowledge_migration.engine import evidence
 from knowledge_migration.engine.audit import operator
-from knowledge_migration.engine.errors import PreconditionError
 from knowledge_migration.engine.overview.look import look
 from knowledge_migration.environment import overview_rules, running_dagster_storage
+from knowledge_migration.pages.preferences import COOKIE, Preferences
+from knowledge_migration_tests.chromium import opened_browser
 
 GROUPS = ("preparation", "schema", "dual_write", "backfill", "cutover", "cleanup")
 COMMAND = (sys.executable, "-m", "knowledge_migration.cli")
@@ -41,28 +40,14 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--to", type=Path, default=Path("docs"), help="folder of the pictures")
     folder = arguments.parse_args().to
-    with tempfile.TemporaryDirectory() as scratch, browser() as page:
+    with tempfile.TemporaryDirectory() as scratch, opened_browser() as browser:
+        pictures_of_the_pages(browser, folder, Path(scratch))
+        page = browser.new_page(viewport={"width": 2300, "height": 1500})
         picture_of_report(page, folder, Path(scratch))
         picture_of_status(page, folder, Path(scratch))
         picture_of_documents(page, folder)
         with ui(Path(scratch)) as address:
             pictures_of_dagster(page, folder, address)
-
-
-@contextmanager
-def browser() -> Iterator[Page]:
-    """A page of the system's Chromium."""
-    path = os.environ.get("CHROMIUM") or next(
-        filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-    )
-    if path is None:
-        raise PreconditionError(
-            "No Chromium was found. Install Debian's package chromium, or set CHROMIUM to its path."
-        )
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield opened.new_page(viewport={"width": 2300, "height": 1500})
-        opened.close()
 
 
 @contextmanager
@@ -78,6 +63,32 @@ def ui(scratch: Path) -> Iterator[str]:
                     break
             time.sleep(0.5)
         yield address
+
+
+@contextmanager
+def service(scratch: Path) -> Iterator[str]:
+    """The knowledge service on a free port."""
+    port = free_port()
+    address = f"http://127.0.0.1:{port}"
+    command = [*COMMAND, "serve", "--port", str(port)]
+    with (scratch / "serve.log").open("wb") as log, ended(subprocess.Popen(command, stdout=log, stderr=log)):
+        wait_until_well(address)
+        yield address
+
+
+def pictures_of_the_pages(browser: Browser, folder: Path, scratch: Path) -> None:
+    """A proposal that resembles an existing row, and the migration page."""
+    with service(scratch) as address:
+        context = browser.new_context(viewport={"width": 1300, "height": 1000}, color_scheme="light")
+        seen = Preferences(theme="light", tour_seen=True).as_cookie
+        context.add_cookies([{"name": COOKIE, "value": seen, "url": address}])
+        page = context.new_page()
+        for path, name in (("/review?similar=yes", "review"), ("/migration", "migration")):
+            page.goto(address + path)
+            page.wait_for_timeout(SETTLE_MS)
+            hide_this_machine(page)
+            page.screenshot(path=folder / f"{name}.png")
+        context.close()
 
 
 @contextmanager
