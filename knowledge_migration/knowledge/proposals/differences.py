@@ -93,8 +93,7 @@ def _compared(before: Sequence[Word], after: Sequence[Word]) -> Pieces:
         if how == "equal":
             yield from _same_words(before[start:end], after[new_start:new_end])
         else:
-            yield "removed", "".join(word + space for word, space in before[start:end])
-            yield "added", "".join(word + space for word, space in after[new_start:new_end])
+            yield from _other_words(before[start:end], after[new_start:new_end])
 
 
 def _same_words(before: Sequence[Word], after: Sequence[Word]) -> Pieces:
@@ -106,6 +105,14 @@ def _same_words(before: Sequence[Word], after: Sequence[Word]) -> Pieces:
         else:
             yield "removed", space
             yield "added", new_space
+
+
+def _other_words(before: Sequence[Word], after: Sequence[Word]) -> Pieces:
+    """Words of the one for words of the other; white space behind both is common to them."""
+    space = before[-1][1] if before and after and before[-1][1] == after[-1][1] else ""
+    yield "removed", "".join(word + gap for word, gap in before).removesuffix(space)
+    yield "added", "".join(word + gap for word, gap in after).removesuffix(space)
+    yield "same", space
 
 
 def _joined(pieces: Pieces) -> tuple[Part, ...]:

@@ -49,12 +49,14 @@ def doubts_about_topics(topics: Sequence[tuple[str | None, str]]) -> list[str]:
 
 def doubts_about_messages(stated: int, found: int, *, of_the_run: bool) -> list[str]:
     """Whether messages that it was made of are gone."""
-    if found >= stated:
+    gone, whose = stated - found, "of its extraction" if of_the_run else "it comes from"
+    if gone <= 0:
         return []
-    number = "All" if not found else f"{stated - found} of the"
-    return [
-        f"{number} {stated} {'messages of its extraction' if of_the_run else 'messages it comes from'} were deleted."
-    ]
+    if found:
+        return [f"{gone} of the {stated} messages {whose} {'was' if gone == 1 else 'were'} deleted."]
+    if stated == 1:
+        return [f"The message {whose} was deleted."]
+    return [f"{'Both' if stated == 2 else f'All {stated}'} messages {whose} were deleted."]
 
 
 def percent(share: float) -> str:
