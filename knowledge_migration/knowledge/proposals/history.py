@@ -114,7 +114,7 @@ def _item(
         "audit_id": row["audit_id"],
         "at": row["at"],
         "actor": row["actor"],
-        "who": names.get(row["user_id"], row["actor"]),
+        "who": names.get(row["user_id"]) or row["actor"],
         "action": action,
         "automatic": row["automatic"],
         "proposal_id": proposal_id,
