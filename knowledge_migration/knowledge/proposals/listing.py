@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from knowledge_migration.knowledge.errors import InvalidError, UnknownError
 from knowledge_migration.knowledge.kinds import KINDS, EntityType, Kind
 from knowledge_migration.knowledge.tables import knowledge_extraction_runs as runs
+from knowledge_migration.knowledge.values import storable
 
 Sort = Literal["confidence", "created_at"]
 
@@ -156,7 +157,9 @@ def conditions(kind: Kind, wanted: Wanted) -> list[sa.ColumnElement[bool]]:
 
 def _holds(kind: Kind, text: str) -> sa.ColumnElement[bool]:
     """Whether one of its two texts contains this one, in any case; no stored text holds what PostgreSQL cannot store."""
-    if "\x00" in text or any("\ud800" <= letter <= "\udfff" for letter in text):
+    try:
+        storable(text)
+    except ValueError:
         return sa.false()
     columns = kind.proposals.c
     return sa.or_(*(columns[name].icontains(text, autoescape=True) for name in (kind.label, kind.detail)))
