@@ -16,9 +16,9 @@ MOST_PARTS = 400
 def difference_view(look: CloseLook) -> None:
     """Nothing where the proposal resembles nothing."""
     if look.similar is None:
-        if look.similar_gone:
+        if look.why:
             with ui.element("section").props('aria-label="Similar"').classes("box"):
-                Text("p", "It was similar to a row that has been deleted since.")
+                Text("p", look.why)
         return
     similar = look.similar
     with ui.element("section").props('aria-labelledby="similar-heading" id=similar').classes("box attention-box"):
@@ -48,24 +48,28 @@ def _heading(similar: SimilarRow) -> None:
 
 
 def _row(difference: FieldDifference) -> None:
+    proposed = [part for part in difference.parts if part.how != "removed"]
+    existing = [part for part in difference.parts if part.how != "added"]
     with ui.element("tr").classes("same" if difference.same else "differs"):
         Text("th", difference.field).props("scope=row")
         if difference.same:
             with ui.element("td").props("colspan=2"):
-                Text("span", difference.proposed or "—", "value")
+                Text("span", _text(proposed), "value")
                 Text("span", " the same", "muted")
             return
-        bounded = difference.parts if len(difference.parts) <= MOST_PARTS else ()
-        with ui.element("td"):
-            _parts([part for part in bounded if part.how != "removed"], difference.proposed)
-        with ui.element("td"):
-            _parts([part for part in bounded if part.how != "added"], difference.existing)
+        for parts in (proposed, existing):
+            with ui.element("td"):
+                _parts(parts, in_pieces=len(difference.parts) <= MOST_PARTS)
 
 
-def _parts(parts: Sequence[Part], whole: str | None) -> None:
-    if not parts:
-        Text("span", whole if whole else "—", "value")
+def _parts(parts: Sequence[Part], *, in_pieces: bool) -> None:
+    if not parts or not in_pieces:
+        Text("span", _text(parts), "value")
         return
     with ui.element("span").classes("value").props("dir=auto"):
         for part in parts:
             Text(TAGS[part.how], part.text).props(remove="dir")
+
+
+def _text(parts: Sequence[Part]) -> str:
+    return "".join(part.text for part in parts) or "—"
