@@ -178,7 +178,12 @@ class QueueView:
                 Text("span", label, "row-label")
                 with ui.element("span").classes("row-facts"):
                     Text("span", f"{item['type']} atom" if item["entity_type"] == "atom" else "topic", "chip")
-                    Text("span", percent(item["confidence"]), "chip confidence")
+                    is_low = item["confidence"] is not None and item["confidence"] < self.desk.thresholds.direct
+                    Text(
+                        "span",
+                        f"{percent(item['confidence'])}{', low' if is_low else ''}",
+                        "chip attention" if is_low else "chip",
+                    )
                     if item["similar_entity_id"] is not None:
                         Text("span", "similar", "chip attention")
         self._rows[proposal_id], self._boxes[proposal_id] = row, box

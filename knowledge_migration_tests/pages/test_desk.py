@@ -1,0 +1,213 @@
+"""A reviewer's desk without a browser: what lies open, what comes next, what an action does and says."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from knowledge_migration.engine.database import Connection, Database
+from knowledge_migration.knowledge.options import ServiceOptions
+from knowledge_migration.knowledge.service import KnowledgeService
+from knowledge_migration.pages.review.desk import LONGEST_LIST, PAGE, Desk, Outcome
+from knowledge_migration.pages.review.filters import Filters
+from knowledge_migration.pages.session import Session
+from knowledge_migration_tests.knowledge.conftest import Told
+from knowledge_migration_tests.pages.waiting import waiting_proposals
+
+ANNA, BEN = Session("reviewer", 1, "Anna"), Session("reviewer", 2, "Ben")
+ENDED = Session("reviewer", 1, "Anna", expires_at=1.0)
+Work = Callable[..., Awaitable[Any]]
+
+
+@pytest.fixture
+def rows(expanded: Database) -> Iterator[Connection]:
+    """Forty topics and three atoms wait; a session to look at them."""
+    waiting_proposals(expanded, topics=40)
+    with expanded.connect("test") as connection:
+        yield connection
+
+
+def at_desks(database: Database, work: Work, *sessions: Session) -> Any:
+    """Runs work with a loaded desk for each session, on one service."""
+
+    async def inside() -> Any:
+        async with KnowledgeService(ServiceOptions(database.url, measurement_seconds=60), Told()).running() as service:
+            desks = [Desk(service, session) for session in sessions or (ANNA,)]
+            for desk in desks:
+                await desk.load()
+                await desk.open(desk.items[0]["id"])
+            return await work(*desks)
+
+    return asyncio.run(inside())
+
+
+def label(desk: Desk) -> str:
+    """What lies open."""
+    assert desk.current
+    return str(desk.current.proposal.get("name") or desk.current.proposal.get("title"))
+
+
+def id_of(rows: Connection, name: str) -> UUID:
+    """A proposal by its name."""
+    row = rows.execute("SELECT id FROM topic_proposals WHERE name = %s", (name,)).fetchone()
+    assert row
+    found: UUID = row["id"]
+    return found
+
+
+def status(rows: Connection, name: str) -> str:
+    """What became of it."""
+    row = rows.execute("SELECT status FROM topic_proposals WHERE name = %s", (name,)).fetchone()
+    assert row
+    return str(row["status"])
+
+
+def test_the_next_one_is_fetched_ahead_and_opened_without_the_database(expanded: Database, rows: Connection) -> None:
+    async def work(desk: Desk) -> None:
+        assert desk.current_id
+        await desk.look_ahead()
+        outcome = await desk.decide("approve", desk.current_id)
+        assert outcome.following
+        await desk.service.engine.dispose()
+        rows.execute("ALTER TABLE topic_proposals RENAME TO hidden")
+        try:
+            await desk.open(outcome.following)
+        finally:
+            rows.execute("ALTER TABLE hidden RENAME TO topic_proposals")
+        assert label(desk) == "Topic 2"
+
+    at_desks(expanded, work)
+
+
+def test_a_decision_is_about_the_proposal_it_names_not_about_the_one_that_lies_open(
+    expanded: Database, rows: Connection
+) -> None:
+    async def work(desk: Desk) -> None:
+        await desk.decide("reject", id_of(rows, "Topic 5"), notes="not this")
+        assert label(desk) == "Topic 1"
+
+    at_desks(expanded, work)
+    assert (status(rows, "Topic 1"), status(rows, "Topic 5")) == ("pending", "rejected")
+
+
+def test_the_list_grows_before_it_is_empty_and_nothing_comes_twice(expanded: Database, rows: Connection) -> None:
+    async def work(desk: Desk) -> list[str]:
+        seen = []
+        while desk.current:
+            seen.append(label(desk))
+            assert desk.current_id
+            outcome = await desk.decide("approve" if len(seen) % 2 else "reject", desk.current_id, notes="why")
+            assert outcome.is_done
+            await desk.keep_full()
+            assert len(desk.items) <= LONGEST_LIST
+            if outcome.following is None:
+                return seen
+            await desk.open(outcome.following)
+        return seen
+
+    seen = at_desks(expanded, work)
+    assert seen == [f"Topic {n}" for n in range(1, 41)] + ["Atom 1", "Atom 2", "Atom 3"]
+    assert len(seen) > PAGE
+
+
+def test_what_is_skipped_stays_in_the_list_and_is_passed_over(expanded: Database, rows: Connection) -> None:
+    async def work(desk: Desk) -> None:
+        assert desk.current_id
+        first = desk.current_id
+        following = desk.skip(first).following
+        assert following == id_of(rows, "Topic 2")
+        await desk.open(following)
+        assert desk.neighbour(following, -1) == first
+        assert desk.after(id_of(rows, "Topic 3"), -1) == following
+        await desk.load()
+        assert not desk.skipped
+
+    at_desks(expanded, work)
+    assert status(rows, "Topic 1") == "pending"
+
+
+@pytest.mark.parametrize("second", ["approve", "reject", "merge"])
+def test_the_second_of_two_is_told_who_decided_and_changes_nothing(
+    expanded: Database, rows: Connection, second: Any
+) -> None:
+    async def work(anna: Desk, ben: Desk) -> Outcome:
+        assert anna.current_id == ben.current_id
+        assert anna.current_id
+        assert (await anna.decide("approve", anna.current_id)).is_done
+        return await ben.decide(second, anna.current_id, notes="no", into=1, changes={"name": "Ben's name"})
+
+    outcome = at_desks(expanded, work, ANNA, BEN)
+    assert outcome.how == "decided before"
+    assert (outcome.decided.by, outcome.decided.status) == ("user 1", "approved")
+    assert status(rows, "Topic 1") == "approved"
+
+
+def test_undo_takes_back_what_this_reviewer_decided_last_also_after_the_page_was_loaded_again(
+    expanded: Database, rows: Connection
+) -> None:
+    async def decide(anna: Desk, ben: Desk) -> None:
+        await anna.decide("reject", id_of(rows, "Topic 1"), notes="why")
+        await ben.decide("reject", id_of(rows, "Topic 2"), notes="why")
+
+    async def take_back(anna: Desk) -> None:
+        (taken,) = await anna.undo_last()
+        assert taken[0] == id_of(rows, "Topic 1")
+        assert taken[1].is_done
+
+    at_desks(expanded, decide, ANNA, BEN)
+    at_desks(expanded, take_back, ANNA)
+    assert (status(rows, "Topic 1"), status(rows, "Topic 2")) == ("pending", "rejected")
+
+
+def test_one_undo_takes_back_all_of_a_bulk_action(expanded: Database, rows: Connection) -> None:
+    async def work(desk: Desk) -> None:
+        ids = [item["id"] for item in desk.items[:3]]
+        for one in ids:
+            await desk.decide("reject", one, notes="why")
+        desk.remember(*ids)
+        assert [outcome.is_done for _, outcome in await desk.undo_last()] == [True] * 3
+        assert desk.done == []
+
+    at_desks(expanded, work)
+    assert {status(rows, f"Topic {n}") for n in (1, 2, 3)} == {"pending"}
+
+
+def test_an_ended_session_decides_nothing(expanded: Database, rows: Connection) -> None:
+    async def work(desk: Desk) -> Outcome:
+        assert desk.current_id
+        return await desk.decide("approve", desk.current_id)
+
+    outcome = at_desks(expanded, work, ENDED)
+    assert (outcome.how, outcome.words.split(".")[0]) == ("failed", "Your session has ended")
+    assert status(rows, "Topic 1") == "pending"
+
+
+def test_what_cannot_be_is_refused_in_words(expanded: Database, rows: Connection) -> None:
+    async def work(desk: Desk) -> list[Outcome]:
+        assert desk.current_id
+        return [
+            await desk.decide("approve", uuid4()),
+            await desk.decide("merge", desk.current_id, into=4_711),
+            await desk.decide("approve", desk.current_id, changes={"name": " "}),
+            await desk.decide("undo", desk.current_id),
+        ]
+
+    outcomes = at_desks(expanded, work)
+    assert [outcome.how for outcome in outcomes] == ["refused"] * 4
+    assert "4711" in outcomes[1].words
+    assert "name" in outcomes[2].words
+    assert status(rows, "Topic 1") == "pending"
+
+
+def test_counts_follow_the_filters_and_the_decisions(expanded: Database, rows: Connection) -> None:
+    async def work(desk: Desk) -> None:
+        assert await desk.count() == {"topic": 40, "atom": 3}
+        await desk.decide("reject", id_of(rows, "Topic 1"), notes="why")
+        assert desk.counts == {"topic": 39, "atom": 3}
+        await desk.load(Filters(kind="atom", text="number 2."))
+        assert [item["title"] for item in desk.items] == ["Atom 2"]
+        assert await desk.count() == {"atom": 1}
+
+    at_desks(expanded, work)
