@@ -9,7 +9,7 @@ import uvicorn
 
 from knowledge_migration.demonstration.live_application import free_port
 from knowledge_migration.engine.database import Database
-from knowledge_migration.knowledge.api.app import create_app
+from knowledge_migration.knowledge.api.app import KEEP_ALIVE_SECONDS, create_app
 from knowledge_migration.knowledge.extraction.local import LocalExtractor
 from knowledge_migration.knowledge.options import ServiceOptions
 from knowledge_migration.knowledge.service import KnowledgeService
@@ -34,7 +34,15 @@ def serving(database: Database, extractor: Any = None, **options: Any) -> Iterat
     """Runs the service while the block runs; yields its address."""
     service = KnowledgeService(ServiceOptions(database_url=database.url, **options), extractor or LocalExtractor())
     port = free_port()
-    server = uvicorn.Server(uvicorn.Config(create_app(service), host="127.0.0.1", port=port, log_level="warning"))
+    server = uvicorn.Server(
+        uvicorn.Config(
+            create_app(service),
+            host="127.0.0.1",
+            port=port,
+            log_level="warning",
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        )
+    )
     thread = threading.Thread(target=server.run)
     thread.start()
     pause = threading.Event()

@@ -37,7 +37,7 @@ def serve(
     from knowledge_migration.engine.backfill.control import Limits
     from knowledge_migration.environment import extractor, overview_rules, running_dagster_storage, service_options
     from knowledge_migration.knowledge.api.access import is_loopback
-    from knowledge_migration.knowledge.api.app import create_app
+    from knowledge_migration.knowledge.api.app import KEEP_ALIVE_SECONDS, create_app
     from knowledge_migration.knowledge.service import KnowledgeService
     from knowledge_migration.pages.install import install
     from knowledge_migration.pages.migration.source import MigrationSource
@@ -61,7 +61,14 @@ def serve(
         env.database, overview_rules(settings), lambda: running_dagster_storage(settings), limits
     )
     install(app, service, migration)
-    uvicorn.run(app, host=host, port=port, access_log=False, timeout_graceful_shutdown=30)
+    uvicorn.run(
+        app,
+        host=host,
+        port=port,
+        access_log=False,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=30,
+    )
 
 
 @proposals_app.command("auto-approve")

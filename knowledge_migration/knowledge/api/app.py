@@ -21,6 +21,11 @@ Knowledge extracted from messages, and the proposals that it goes through before
 Send `Authorization: Bearer TOKEN`. Where no token is set, only this machine is served. Every error is a problem
 document (RFC 9457) that says what to do.
 """
+KEEP_ALIVE_SECONDS = 75
+"""For the server that runs it: longer than clients (httpx 5 s) and load balancers (60 s) keep an idle connection.
+
+A server that closes first does so now and then in the very moment in which a request comes in, which then fails.
+"""
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 OPERATION_ROUTES = ("/health", "/metrics", "none")
 """What monitoring asks, and what does not exist, says nothing about users."""
