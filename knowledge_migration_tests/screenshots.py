@@ -83,12 +83,19 @@ def pictures_of_the_pages(browser: Browser, folder: Path, scratch: Path) -> None
         seen = Preferences(theme="light", tour_seen=True).as_cookie
         context.add_cookies([{"name": COOKIE, "value": seen, "url": address}])
         page = context.new_page()
-        for path, name in (("/review?similar=yes", "review"), ("/migration", "migration")):
+        for path, name in ((f"/review?proposal={resembling(address)}", "review"), ("/migration", "migration")):
             page.goto(address + path)
             page.wait_for_timeout(SETTLE_MS)
             hide_this_machine(page)
             page.screenshot(path=folder / f"{name}.png")
         context.close()
+
+
+def resembling(address: str) -> str:
+    """A proposal whose name is spelled like that of an existing row."""
+    found = httpx.get(f"{address}/api/v1/knowledge/proposals?similar=true&limit=200", timeout=30).json()["items"]
+    spelled = [one for one in found if one["similarity_type"] == "spelling"]
+    return str((spelled or found)[0]["id"])
 
 
 @contextmanager

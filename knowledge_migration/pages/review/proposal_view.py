@@ -141,7 +141,7 @@ def _origin(look: CloseLook) -> None:
     run, proposal = look.run, look.proposal
     facts = [f"run {run.id}", f"extractor {run.extractor}" if run.extractor else "", run.mode or ""]
     with ui.element("p").classes("muted origin"):
-        Text("span", f"Proposal {proposal['id']} · " + " · ".join(fact for fact in facts if fact))
+        Text("span", f"Proposal {proposal['id']} · " + " · ".join(fact for fact in facts if fact) + " · ")
         ui.link("only this run", f"/review?run={run.id}")
 
 
