@@ -213,6 +213,7 @@ def _print_next(console: Console, env: Environment, succeeded: bool, *, changed:
         return
     console.print("Everything was done before; nothing was changed." if not changed else "All phases succeeded.")
     console.print("Look next: [bold]make ui[/] shows the assets, their checks and the history of these runs.")
+    console.print("               [bold]make demo[/] lets you review what was proposed, in a browser.")
     console.print(f"Backups: {env.backups}")
     console.print('Way back: [bold].venv/bin/knowledge-migration rollback backfill --reason "…" --dry-run[/]')
 

@@ -6,6 +6,8 @@ from typing import Any, TypeVar
 from nicegui import ui
 from nicegui.elements.mixins.text_element import TextElement
 
+from knowledge_migration.knowledge.proposals import explaining
+
 Named = TypeVar("Named", bound=ui.element)
 
 STEPS = ((60, "second", 1), (3_600, "minute", 60), (86_400, "hour", 3_600), (float("inf"), "day", 86_400))
@@ -64,4 +66,4 @@ def at(moment: datetime | None) -> str:
 
 def percent(share: float | None) -> str:
     """A share from 0 to 1 as a percentage; 0.949 is 94 %, because it is not 95 %."""
-    return "not stated" if share is None else f"{int(share * 100 + 1e-9)} %"
+    return "not stated" if share is None else explaining.percent(share)

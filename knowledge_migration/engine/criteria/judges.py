@@ -280,5 +280,9 @@ def review_page(facts: Facts) -> Judgement:
         return Judgement("fails", f"{address} does not answer: {error}.", address)
     if answer.status_code >= 400:
         return Judgement("fails", f"{address} answers {answer.status_code}.", address)
+    if answer.url.path != "/review":
+        return Judgement(
+            "fails", f"{address} leads to {answer.url.path}: the token of the settings is not the service's.", address
+        )
     words = f"It answers within {answer.elapsed.total_seconds():.2f} s. Can reviewers work with it?"
     return Judgement("for a person", words, address)

@@ -37,6 +37,9 @@ class BulkBar:
         with self._bar:
             Text("span", f"{count} selected")
             button("Approve or reject", SHOWN["b"], on_click=self.preview)
+            if count < len(self.desk.items):
+                everything = f"Select all {len(self.desk.items)} in the list"
+                ui.button(everything, on_click=self.queue.select_all).props("flat dense no-caps")
             ui.button("Clear", on_click=self.queue.clear_selection).props("flat dense no-caps")
 
     async def preview(self) -> None:

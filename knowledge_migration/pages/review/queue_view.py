@@ -148,6 +148,11 @@ class QueueView:
         if proposal_id in self._boxes:
             self._boxes[proposal_id].value = not self._boxes[proposal_id].value
 
+    def select_all(self) -> None:
+        """Everything in the list."""
+        for box in self._boxes.values():
+            box.value = True
+
     def clear_selection(self) -> None:
         """Nothing is selected."""
         for box in list(self.selected.values()):

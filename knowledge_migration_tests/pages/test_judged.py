@@ -1,0 +1,32 @@
+"""The criteria of the strategy that ask for the review page, judged by the page itself."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from knowledge_migration.engine.criteria.facts import Facts
+from knowledge_migration.engine.criteria.judges import review_page
+from knowledge_migration.engine.database import Database
+from knowledge_migration.engine.dual_write.probe import ServiceAddress
+from knowledge_migration_tests.engine.criteria.test_criteria import RULES
+from knowledge_migration_tests.pages.living import REVIEWER_TOKEN, TOKENS, Living, living
+
+
+@pytest.fixture
+def served(expanded: Database, tmp_path: Path) -> Iterator[Living]:
+    """The service with tokens."""
+    with living(expanded, tmp_path, **TOKENS) as started:
+        yield started
+
+
+def test_the_page_is_for_a_person_to_judge_and_a_sign_in_is_no_page(served: Living) -> None:
+    with served.database.connect("test") as connection:
+        with_token = Facts(served.database, connection, RULES)
+        with_token.service = ServiceAddress(served.url, REVIEWER_TOKEN)
+        without = Facts(served.database, connection, RULES)
+        without.service = ServiceAddress(served.url)
+
+        assert review_page(with_token).verdict == "for a person"
+        refused = review_page(without)
+        assert (refused.verdict, "leads to /sign-in" in refused.words) == ("fails", True)
