@@ -12,8 +12,9 @@ window.pages = {
   },
 
   pressed(event) {
-    if (this.opening !== null && event.key.length === 1 && !event.ctrlKey && !event.metaKey && !event.altKey) {
-      this.opening += event.key;
+    const typed = event.key === "Enter" ? "\n" : event.key.length === 1 ? event.key : "";
+    if (this.opening !== null && typed && !event.ctrlKey && !event.metaKey && !event.altKey) {
+      this.opening += typed;
       event.preventDefault();
       return;
     }
@@ -40,8 +41,11 @@ window.pages = {
       this.opening = null;
       field?.focus({ preventScroll: true });
       if (!typed || !field || !("value" in field)) return;
-      field.value += typed;
+      const [text, ...sent] = typed.split("\n");
+      field.value += text;
       field.dispatchEvent(new Event("input", { bubbles: true }));
+      const enter = () => field.dispatchEvent(new KeyboardEvent("keydown", { key: "Enter", bubbles: true }));
+      if (sent.length) setTimeout(enter, 50); // behind the text, which is sent in the next tick
     });
   },
 

@@ -18,13 +18,13 @@ Done = Callable[[list[UUID]], Awaitable[None]]
 
 
 class BulkBar:
-    """Stands under the list while something is selected."""
+    """Stands above the list while something is selected."""
 
     def __init__(self, desk: Desk, queue: QueueView, done: Done) -> None:
         self.desk = desk
         self.queue = queue
         self._done = done
-        self._bar = ui.element("div").classes("selection").props("role=status")
+        self._bar = queue.selection
         self._place = ui.element("div")
         queue.on_selection = self.show
 

@@ -14,6 +14,8 @@ from knowledge_migration.pages.review.words import STATUS, band, who_decided
 LONG_TEXTS = ("description", "content")
 LONGEST = {"name": 100, "title": 200, "icon": 50, "color": 7}
 SHOWN_MESSAGES = 3
+LONG = 2_000
+"""Characters of a text that is not shown at its full height."""
 
 
 def proposal_view(look: CloseLook, thresholds: Thresholds) -> None:
@@ -83,9 +85,16 @@ def _value(name: str, value: Any) -> None:
         swatch.style(f"background: {value}" if _is_colour(value) else "")
         Text("span", value)
     elif isinstance(value, dict | list):
-        Text("pre", json.dumps(value, ensure_ascii=False, indent=2, sort_keys=True), "value")
+        _reading("pre", json.dumps(value, ensure_ascii=False, indent=2, sort_keys=True))
     else:
-        Text("p", str(value), "value long" if name in LONG_TEXTS else "value")
+        _reading("p", str(value))
+
+
+def _reading(tag: str, text: str) -> None:
+    """A text of any length; a long one scrolls in itself, also with the keyboard."""
+    shown = Text(tag, text, "value")
+    if len(text) > LONG:
+        shown.classes("scrolls").props("tabindex=0")
 
 
 def _is_colour(value: str) -> bool:
@@ -95,7 +104,7 @@ def _is_colour(value: str) -> bool:
 def _reasoning(look: CloseLook) -> None:
     with ui.element("section").props('aria-labelledby="reasoning-heading"').classes("box"):
         Text("h3", "Why the extractor proposes it").props("id=reasoning-heading")
-        Text("p", look.proposal["reasoning"] or "It gave no reason.", "value")
+        _reading("p", look.proposal["reasoning"] or "It gave no reason.")
 
 
 def _topics(look: CloseLook) -> None:
@@ -133,7 +142,7 @@ def _quotes(messages: tuple[Any, ...]) -> None:
     for message in messages:
         with ui.element("figure").classes("message"):
             with ui.element("blockquote"):
-                Text("p", message.content, "value")
+                _reading("p", message.content)
             Text("figcaption", f"{message.author or 'somebody'}, {at(message.sent_at)}", "muted")
 
 

@@ -92,6 +92,7 @@ class QueueView:
         self._open: UUID | None = None
         self.on_selection: Callable[[], None] = lambda: None
         self.counts = Text("p", "", "counts").props("role=status")
+        self.selection = ui.element("div").classes("selection").props("role=status")
         with ui.element("div").classes("queue-scroll"):
             self._list = ui.element("ul").classes("queue").props('aria-label="Proposals that wait, the surest first"')
             self._more = ui.button("Show more", on_click=more).props("flat no-caps").classes("wide")
