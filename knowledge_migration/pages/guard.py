@@ -1,8 +1,8 @@
 """Stands before everything that the pages serve: who may see it, and what a browser may do with it.
 
 * A page without a session leads to the sign-in.
-* The socket over which a page acts is opened for a session only, and only by a page of this very site: a browser sends the
-  cookie along for any site that asks it to open one.
+* The socket over which a page acts is opened for the session that the page was made for only, and only by a page of this
+  very site: a browser sends the cookie along for any site that asks it to open one.
 * Scripts run only if they are files of ours or carry the page's nonce; nothing comes from elsewhere, nothing is framed.
   'unsafe-eval' stays: Vue compiles its templates in the browser (NiceGUI cannot do without it). What is injected into a page
   still does not run, because it has no nonce.
@@ -13,6 +13,7 @@ import secrets
 from collections.abc import Collection
 from urllib.parse import quote, urlsplit
 
+from nicegui import Client
 from starlette.datastructures import MutableHeaders
 from starlette.requests import HTTPConnection
 from starlette.responses import PlainTextResponse, RedirectResponse
@@ -20,7 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from knowledge_migration.knowledge.errors import KnowledgeError
 from knowledge_migration.knowledge.options import ServiceOptions
-from knowledge_migration.pages.session import session_of
+from knowledge_migration.pages.session import Session, session_of
 
 SIGN_IN = "/sign-in"
 SOCKET = "/_nicegui_ws"
@@ -81,7 +82,7 @@ class Guard:
             return PlainTextResponse(str(error), error.status)
         scope.setdefault("state", {})["session"] = session
         if path.startswith(SOCKET):
-            if session is None or not is_same_site(connection):
+            if session is None or not is_same_site(connection) or not _is_of(session, connection):
                 return PlainTextResponse("The pages' socket is for their own session only.", 403)
         elif session is None and path.rstrip("/") in self.paths:
             query = f"?{scope['query_string'].decode('latin-1')}" if scope.get("query_string") else ""
@@ -98,6 +99,13 @@ def is_same_site(connection: HTTPConnection) -> bool:
         return urlsplit(origin).netloc.lower() == (host or "").lower()
     except ValueError:
         return False
+
+
+def _is_of(session: Session, connection: HTTPConnection) -> bool:
+    """Whether a socket is for a page that was made for this very one; a page that is not there any more is nobody's."""
+    page = Client.instances.get(connection.query_params.get("client_id", ""))
+    owner: Session | None = getattr(page.request.state, "session", None) if page else None
+    return owner is None or (owner.role, owner.user_id) == (session.role, session.user_id)
 
 
 def _guarded(send: Send) -> Send:

@@ -56,6 +56,11 @@ def install(context: Context, router: APIRouter) -> None:
     ) -> Response:
         return await _sign_in(context, request, token.strip(), user.strip(), _own(context, next))
 
+    @router.get("/session", include_in_schema=False)
+    async def session(request: Request) -> Response:
+        """For pages whose connection is gone: whether they could have it again."""
+        return Response(status_code=204 if request.state.session else 401, headers={"Cache-Control": "no-store"})
+
     @router.post("/sign-out", include_in_schema=False)
     async def sign_out(request: Request, next: Annotated[str, Form()] = "") -> Response:
         if not is_same_site(request):

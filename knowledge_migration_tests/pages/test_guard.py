@@ -1,5 +1,6 @@
 """What stands before the pages, without a browser: who is let in, and what a browser is told."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -98,6 +99,27 @@ def test_the_socket_is_for_a_session_of_this_very_site(browser_like: httpx.Clien
     assert browser_like.get(path).status_code == 200
     assert browser_like.get(path, headers={"origin": "https://evil.example"}).status_code == 403
     assert browser_like.get(path, headers={"sec-fetch-site": "cross-site"}).status_code == 403
+
+
+def test_nobody_joins_the_page_of_somebody_else(guarded: Living) -> None:
+    socket = "/_nicegui_ws/socket.io/?EIO=4&transport=polling&client_id="
+    with httpx.Client(base_url=guarded.url) as admin, httpx.Client(base_url=guarded.url) as reviewer:
+        sign_in(admin, ADMIN_TOKEN)
+        sign_in(reviewer, REVIEWER_TOKEN)
+        of_admin, of_reviewer = (
+            re.search(r"'client_id': '([0-9a-f-]{36})'", one.get("/review").text) for one in (admin, reviewer)
+        )
+        assert of_admin
+        assert of_reviewer
+        assert reviewer.get(socket + of_admin[1]).status_code == 403
+        assert reviewer.get(socket + of_reviewer[1]).status_code == 200
+        assert admin.get(socket + of_admin[1]).status_code == 200
+
+
+def test_a_page_without_a_connection_can_ask_whether_its_session_is_over(browser_like: httpx.Client) -> None:
+    assert browser_like.get("/session").status_code == 401
+    sign_in(browser_like, REVIEWER_TOKEN)
+    assert browser_like.get("/session").status_code == 204
 
 
 def test_a_page_may_run_its_own_scripts_only_and_be_framed_by_nobody(browser_like: httpx.Client) -> None:

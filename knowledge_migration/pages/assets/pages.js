@@ -90,3 +90,10 @@ pages.spot = (id) => {
     element.scrollIntoView({ block: "center" });
   }
 };
+
+// A connection that does not come back because the session is over: then there is something to do, signing in.
+setInterval(async () => {
+  if (document.getElementById("popup")?.getAttribute("aria-hidden") !== "false") return;
+  const answer = await fetch("/session").catch(() => null);
+  if (answer?.status === 401) location.reload();
+}, 2000);

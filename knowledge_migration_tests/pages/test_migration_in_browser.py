@@ -1,0 +1,264 @@
+"""The migration page as people use it, in a real browser against a real service."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from knowledge_migration.engine.database import Database
+from knowledge_migration_tests.chromium import needs_chromium
+from knowledge_migration_tests.pages.living import ADMIN_TOKEN, REVIEWER_TOKEN, TOKENS, Living, living
+from knowledge_migration_tests.pages.reviewing import change, rows, signed_in, visitor
+from knowledge_migration_tests.pages.test_accessible import violations
+from knowledge_migration_tests.pages.test_review_in_browser import allow
+from knowledge_migration_tests.serving import PEOPLE_AND_MESSAGES
+
+pytestmark = needs_chromium
+
+LAST_ENTRY = "SELECT actor, action, reason FROM migration.audit_log WHERE action LIKE %s ORDER BY id DESC LIMIT 1"
+EVERYBODY = {"knowledge_proposals_enabled": True, "knowledge_proposals_cutover_percentage": 100}
+
+
+@pytest.fixture
+def served(expanded: Database, tmp_path: Path) -> Iterator[Living]:
+    """The service with people and messages; proposals are on for everybody."""
+    change(expanded, PEOPLE_AND_MESSAGES)
+    with living(expanded, tmp_path, **TOKENS) as started:
+        set_flags(started, **EVERYBODY)
+        yield started
+
+
+def set_flags(served: Living, **flags: object) -> None:
+    """As an admin does through the API."""
+    answer = httpx.post(
+        f"{served.url}/api/v1/admin/config",
+        json={"flags": flags, "reason": "a test"},
+        headers={"authorization": f"Bearer {ADMIN_TOKEN}"},
+        timeout=30,
+    )
+    assert answer.status_code == 200, answer.text
+
+
+def flags_now(served: Living) -> str:
+    """The state that the service obeys."""
+    state: str = httpx.get(f"{served.url}/health", timeout=30).json()["state"]
+    return state
+
+
+def opened(browser: Browser, served: Living, token: str = ADMIN_TOKEN, user: str = "3") -> Page:
+    """The page of somebody, live."""
+    page = signed_in(visitor(browser, served), served, token, user, path="/migration")
+    expect(page.locator("#freshness")).to_have_text("Live: changes appear by themselves.")
+    page.evaluate("window.before = true")
+    return page
+
+
+def last_entry(served: Living, action: str) -> tuple[str, str, str]:
+    """The newest entry of the audit log of an action."""
+    with served.database.connect("test") as connection:
+        row = connection.execute(LAST_ENTRY, (action,)).fetchone()
+    assert row
+    return row["actor"], row["action"], row["reason"]
+
+
+@dataclass
+class Traffic:
+    """What users asked for all the while."""
+
+    answered: list[int] = field(default_factory=list)
+    unaccounted: list[str] = field(default_factory=list)
+
+
+@contextmanager
+def traffic(served: Living) -> Iterator[Traffic]:
+    """Users extract from messages, one after the other in two threads, while the block runs."""
+    seen, stop = Traffic(), threading.Event()
+
+    def extract(first: int) -> None:
+        headers = {"authorization": f"Bearer {REVIEWER_TOKEN}"}
+        with httpx.Client(base_url=served.url, headers=headers, timeout=60) as client:
+            number = first
+            while not stop.is_set():
+                number = number % 200 + 1
+                body = {"message_ids": [number], "user_id": 1 + number % 20}
+                answer = client.post("/api/v1/knowledge/extract", json=body)
+                seen.answered.append(answer.status_code)
+                if answer.status_code == 200:
+                    found = answer.json()
+                    if not any(found[name] for name in found if name.endswith("_ids")) and number % 3 != 2:
+                        seen.unaccounted.append(answer.text)
+
+    threads = [threading.Thread(target=extract, args=(first,)) for first in (0, 100)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield seen
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join(60)
+
+
+@pytest.mark.parametrize(
+    ("way", "state", "shown"),
+    [("instant", "dual_write", "and a proposal beside it"), ("partial", "rollout", "10 % of everyone")],
+)
+def test_the_way_back_works_under_traffic_and_its_effect_is_shown(
+    served: Living, browser: Browser, way: str, state: str, shown: str
+) -> None:
+    page = opened(browser, served)
+    with traffic(served) as users:
+        page.wait_for_timeout(1_000)
+        page.locator(f"#open-{way}").click()
+        expect(page.locator(f"#rollback-{way}-plan")).to_contain_text("obeys within 2 seconds")
+        page.get_by_label("Why? It goes to the audit log.").fill("errors in proposal mode")
+        page.locator(f"#rollback-{way}-confirm").click()
+        expect(page.locator(f"#rollback-{way}-obedience")).to_contain_text("1 of 1 live processes obey")
+        expect(page.locator("#flags")).to_contain_text(shown)
+        page.wait_for_timeout(1_000)
+
+    assert set(users.answered) == {200}
+    assert users.unaccounted == []
+    assert len(users.answered) > 5
+    assert flags_now(served) == state
+    actor, action, reason = last_entry(served, "rollback%")
+    assert (action, reason) == (f"rollback {way}", "errors in proposal mode")
+    assert actor == "admin on the page, user 3"
+    assert page.evaluate("window.before")
+
+
+def test_what_is_stranded_by_the_way_back_is_replayed_or_parked(served: Living, browser: Browser) -> None:
+    with traffic(served):
+        page = opened(browser, served)
+        page.wait_for_timeout(1_000)
+    waiting = "SELECT count(*) AS n FROM topic_proposals WHERE status = 'pending'"
+    assert rows(served.database, waiting)[0]["n"] > 0
+    page.locator("#open-instant").click()
+    page.get_by_label("Why? It goes to the audit log.").fill("enough")
+    page.locator("#rollback-instant-confirm").click()
+    expect(page.locator("#rollback-instant-result")).to_contain_text("stranded")
+    page.locator("#rollback-instant-close").click()
+
+    expect(page.locator("#queue")).to_contain_text("0 of at most")
+    assert rows(served.database, waiting)[0]["n"] == 0
+
+
+def test_no_way_back_without_a_reason_or_on_flags_that_somebody_has_changed(served: Living, browser: Browser) -> None:
+    page = opened(browser, served)
+    page.locator("#open-instant").click()
+    page.locator("#rollback-instant-confirm").click()
+    expect(page.locator("#rollback-instant-problem")).to_contain_text("Say why")
+    page.get_by_label("Why? It goes to the audit log.").fill("too many errors")
+    set_flags(served, knowledge_proposals_cutover_percentage=50)
+    page.locator("#rollback-instant-confirm").click()
+    expect(page.locator("#rollback-instant-problem")).to_contain_text("somebody changed them")
+    expect(page.get_by_label("Why? It goes to the audit log.")).to_have_value("too many errors")
+    assert flags_now(served) != "dual_write"
+
+    page.locator("#rollback-instant-again").click()
+    expect(page.locator("#rollback-instant-plan")).to_contain_text("version 2")
+    page.locator("#rollback-instant-confirm").click()
+    expect(page.locator("#rollback-instant-result")).to_contain_text("Done.")
+    assert flags_now(served) == "dual_write"
+
+
+def test_what_one_does_the_other_sees_without_a_reload(served: Living, browser: Browser) -> None:
+    one, other = opened(browser, served), opened(browser, served, user="4")
+    one.locator("#backfill-pause").click()
+    expect(other.locator("#backfill-now")).to_contain_text("Paused")
+    one.get_by_label("Rows in a batch").fill("250")
+    one.get_by_label("Batches per second").fill("5")
+    one.get_by_label("Why (may be empty)").fill("less load")
+    one.locator("#backfill-set").click()
+    expect(other.locator("#backfill-now")).to_contain_text("250 rows in a batch, 5 batches per second")
+    expect(other.locator("#audit-table")).to_contain_text("less load")
+    set_flags(served, knowledge_proposals_cutover_percentage=30)
+    expect(other.locator("#flags")).to_contain_text("30 % of everyone")
+    change(
+        served.database,
+        "INSERT INTO knowledge_extraction_runs (id, message_ids, message_count) VALUES (gen_random_uuid(), '[]', 0);"
+        "INSERT INTO topic_proposals (extraction_run_id, name, description, confidence)"
+        " SELECT id, 'new', 'd', 0.8 FROM knowledge_extraction_runs LIMIT 1",
+    )
+    expect(other.locator("#queue")).to_contain_text("1 of at most")
+    assert other.evaluate("window.before")
+    assert last_entry(served, "set backfill control") == (
+        "admin on the page, user 3",
+        "set backfill control",
+        "less load",
+    )
+
+
+def test_a_pace_that_cannot_be_is_refused_in_words(served: Living, browser: Browser) -> None:
+    page = opened(browser, served)
+    page.get_by_label("Rows in a batch").fill("60000")
+    page.locator("#backfill-set").click()
+    expect(page.locator("#backfill-problem")).to_contain_text("1 to 50,000 rows")
+    expect(page.get_by_label("Rows in a batch")).to_have_value("60000")
+
+
+def test_a_reviewer_sees_everything_and_can_change_nothing(served: Living, browser: Browser) -> None:
+    page = opened(browser, served, REVIEWER_TOKEN)
+    for part in ("phases", "flags", "queue", "processes", "gates", "checks", "proofs", "audit", "backfill"):
+        expect(page.locator(f"#{part}")).to_be_visible()
+    for action in ("open-instant", "open-partial", "backfill-pause", "backfill-set"):
+        expect(page.locator(f"#{action}")).to_have_count(0)
+
+
+def test_the_page_comes_back_after_a_restart_of_the_service(served: Living, browser: Browser) -> None:
+    page = opened(browser, served)
+    served.stop()
+    expect(page.get_by_text("Connection lost")).to_be_visible()
+    served.start()
+    page.wait_for_function("!window.before")
+    expect(page.locator("#freshness")).to_have_text("Live: changes appear by themselves.")
+    set_flags(served, knowledge_proposals_cutover_percentage=70)
+    expect(page.locator("#flags")).to_contain_text("70 % of everyone")
+
+
+def test_a_session_of_another_token_leads_to_the_sign_in(served: Living, browser: Browser) -> None:
+    page = opened(browser, served)
+    served.stop()
+    served.environment["KNOWLEDGE_API_ADMIN_TOKEN"] = "another-token-of-the-tests"
+    served.start()
+    expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+
+
+def test_a_database_that_is_away_is_told_and_the_last_state_stays(
+    served: Living, browser: Browser, request: pytest.FixtureRequest
+) -> None:
+    page = opened(browser, served)
+    admin: Database = request.getfixturevalue("server").admin
+    allow(admin, served.database, False)
+    expect(page.locator("#stale")).to_contain_text("not up to date since")
+    expect(page.locator("#flags")).to_contain_text("100 % of everyone")
+    allow(admin, served.database, True)
+    expect(page.locator("#stale")).to_be_hidden()
+    expect(page.locator("#freshness")).to_have_text("Live: changes appear by themselves.")
+    assert page.evaluate("window.before")
+
+
+def test_before_phase_1_the_page_says_how_far_it_is(database: Database, tmp_path: Path, browser: Browser) -> None:
+    with living(database, tmp_path) as served:
+        page = signed_in(visitor(browser, served), served, path="/migration")
+        expect(page.locator("#phase-1")).to_contain_text("not begun")
+        expect(page.locator("#freshness")).to_have_text("Live: changes appear by themselves.")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_has_no_barrier_and_fits_a_telephone(served: Living, browser: Browser, scheme: str) -> None:
+    for width in (1_300, 380):
+        context = visitor(browser, served, color_scheme=scheme, viewport={"width": width, "height": 900})
+        page = signed_in(context, served, ADMIN_TOKEN, path="/migration")
+        expect(page.locator("#freshness")).to_have_text("Live: changes appear by themselves.")
+        assert violations(page) == []
+        assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+        page.locator("#open-instant").click()
+        expect(page.locator("#rollback-instant-plan")).to_contain_text("within 2 seconds")
+        assert violations(page, ".q-dialog") == []
+        context.close()
