@@ -4,6 +4,7 @@ Nothing is kept on the server, so that every process of the service knows everyb
 restart. The cookie is signed with the token that was shown: a new token ends all sessions of the old one.
 """
 
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,13 @@ COOKIE = "knowledge_session"
 SESSION_SECONDS = 12 * 3600
 LOCAL_KEY = "no token is set: only this machine is served"
 """Where no token is set the cookie only says who somebody is; anybody on this machine may say so."""
+
+
+class SessionOverError(KnowledgeError):
+    """The session has ended while the page was open."""
+
+    status = 401
+    title = "Sign in again"
 
 
 @dataclass(frozen=True)
@@ -44,6 +52,13 @@ class Session:
     def actor(self) -> str:
         """The name for the audit log."""
         return f"{self.role} on the page" if self.user_id is None else f"{self.role} on the page, user {self.user_id}"
+
+    def refuse_ended(self) -> None:
+        """Raises `SessionOverError` where the session has ended while the page was open."""
+        if self.expires_at is not None and time.time() > self.expires_at:
+            raise SessionOverError(
+                "Your session has ended; nothing was changed. Sign in again in another tab, then load this page again."
+            )
 
     def reviewer(self, notes: str | None = None) -> Reviewer:
         """This one as who decides."""
@@ -101,10 +116,3 @@ def _key(options: ServiceOptions, role: Role) -> str:
         return LOCAL_KEY
     token = options.admin_token if role == "admin" else options.reviewer_token
     return token or ""
-
-
-class SessionOverError(KnowledgeError):
-    """The session has ended while the page was open."""
-
-    status = 401
-    title = "Sign in again"

@@ -8,9 +8,20 @@ import pytest
 
 PACKAGE = Path(__file__).parents[2] / "knowledge_migration"
 
+SHELLS = ("dagster", "knowledge_migration.defs", "knowledge_migration.definitions", "knowledge_migration.cli")
+PAGES = ("nicegui", "knowledge_migration.pages")
 FORBIDDEN = {
-    "engine": ("dagster", "knowledge_migration.defs", "knowledge_migration.definitions", "knowledge_migration.cli"),
-    "knowledge": ("dagster", "knowledge_migration.defs", "knowledge_migration.engine", "knowledge_migration.cli"),
+    "engine": (*SHELLS, *PAGES),
+    "knowledge": (*SHELLS, *PAGES, "knowledge_migration.engine"),
+    "pages": (
+        *SHELLS,
+        "knowledge_migration.commands",
+        "knowledge_migration.settings",
+        "knowledge_migration.environment",
+    ),
+    "defs": PAGES,
+    "quality": PAGES,
+    "traffic": PAGES,
 }
 SQL_VERBS = ("SELECT ", "INSERT ", "UPDATE ", "DELETE ", "ALTER ", "CREATE ", "DROP ", "GRANT ", "TRUNCATE ", "WITH ")
 

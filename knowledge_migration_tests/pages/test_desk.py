@@ -180,7 +180,7 @@ def test_an_ended_session_decides_nothing(expanded: Database, rows: Connection) 
         return await desk.decide("approve", desk.current_id)
 
     outcome = at_desks(expanded, work, ENDED)
-    assert (outcome.how, outcome.words.split(".")[0]) == ("failed", "Your session has ended")
+    assert (outcome.how, outcome.words.split(";")[0]) == ("failed", "Your session has ended")
     assert status(rows, "Topic 1") == "pending"
 
 

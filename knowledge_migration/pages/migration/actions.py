@@ -2,7 +2,6 @@
 
 import asyncio
 import math
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
@@ -23,7 +22,7 @@ from knowledge_migration.knowledge.going_back import WentBack
 from knowledge_migration.knowledge.service import KnowledgeService
 from knowledge_migration.knowledge.stages import FlagRollback
 from knowledge_migration.pages.migration.source import MigrationSource, patient
-from knowledge_migration.pages.session import Session, SessionOverError
+from knowledge_migration.pages.session import Session
 
 LONGEST_REASON = 2_000
 
@@ -75,7 +74,7 @@ class Actions:
 
     async def older_entries(self, older_than: int, *, with_decisions: bool) -> Page:
         """The page of the audit log before an entry; for everybody who has signed in."""
-        self._require_session()
+        self.session.refuse_ended()
 
         def read() -> Page:
             with patient(self.source.database).connect("audit trail", settings=SESSION) as connection:
@@ -110,16 +109,9 @@ class Actions:
             self.done()
 
     def _require_admin(self) -> None:
-        self._require_session()
+        self.session.refuse_ended()
         if not self.session.is_admin:
             raise ForbiddenError("Only an admin may change how the migration goes; you have signed in as a reviewer.")
-
-    def _require_session(self) -> None:
-        expires_at = self.session.expires_at
-        if expires_at is not None and time.time() > expires_at:
-            raise SessionOverError(
-                "Your session has ended; nothing was changed. Sign in again in another tab, then load this page again."
-            )
 
 
 def checked_reason(typed: str) -> str:

@@ -6,7 +6,6 @@ names, never about "the one that is open": keys may come faster than pages are d
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -22,7 +21,7 @@ from knowledge_migration.knowledge.proposals.history import last_decision_of
 from knowledge_migration.knowledge.proposals.review import Decision, Reviewer
 from knowledge_migration.knowledge.service import KnowledgeService
 from knowledge_migration.pages.review.filters import Filters
-from knowledge_migration.pages.session import Session, SessionOverError
+from knowledge_migration.pages.session import Session
 
 log = logging.getLogger(__name__)
 
@@ -177,7 +176,7 @@ class Desk:
         work, extra, named = works[action]
         reviewer = self.session.reviewer(notes)
         try:
-            self._refuse_ended()
+            self.session.refuse_ended()
             decision = await self.service.in_transaction(work, proposal_id, *extra, reviewer, **named)
         except KnowledgeError as error:
             return await self._refused(action, proposal_id, error)
@@ -248,10 +247,6 @@ class Desk:
         waiting = self.counts.get(decision.kind.name)
         if waiting and len(self.items) < before:
             self.counts[decision.kind.name] = waiting - 1
-
-    def _refuse_ended(self) -> None:
-        if self.session.expires_at is not None and time.time() > self.session.expires_at:
-            raise SessionOverError("Your session has ended. Sign in again in another tab, then load this page again.")
 
     async def _refused(self, action: Action, proposal_id: UUID, error: KnowledgeError) -> Outcome:
         if error.status == 409 and action != "undo":

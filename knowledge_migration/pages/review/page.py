@@ -6,6 +6,7 @@ from uuid import UUID
 
 from fastapi import Request
 from nicegui import APIRouter, background_tasks, events, ui
+from nicegui.client import ClientConnectionTimeout
 
 from knowledge_migration.knowledge.errors import KnowledgeError
 from knowledge_migration.pages.context import Context
@@ -97,7 +98,10 @@ class ReviewPage:
 
     async def _connected(self) -> None:
         with self._said:
-            await self._said.client.connected(timeout=60)
+            try:
+                await self._said.client.connected(timeout=60)
+            except ClientConnectionTimeout:
+                return  # somebody only fetched the page, as monitoring does
             self._listen()
             self.card.bring_back(dict(await ui.run_javascript("pages.drafts()", timeout=10)))
             await self._count()
