@@ -21,7 +21,8 @@ window.pages = {
     if (event.defaultPrevented || document.querySelector(".q-dialog__inner, .q-menu")) return;
     const field = event.target.closest?.("textarea, select, input:not([type=checkbox])");
     const code = event.ctrlKey || event.metaKey ? `ctrl+${event.key.toLowerCase()}` : event.key.toLowerCase();
-    const always = code === "escape" || code === "ctrl+enter";
+    const sends = code === "ctrl+enter" || (code === "enter" && event.target.matches?.("#reason, #merge-into"));
+    const always = code === "escape" || sends;
     if (event.altKey || (field && !always) || (!always && !this.codes.has(code))) return;
     if (event.repeat && code !== "j" && code !== "k") return;
     const shown = document.querySelector("[data-proposal]")?.dataset.proposal ?? null;
@@ -30,7 +31,18 @@ window.pages = {
       this.opening = "";
       setTimeout(() => { this.opening = null; }, 1500);
     }
-    emitEvent("pages_key", { key: code, shown });
+    emitEvent("pages_key", { key: code, shown, typed: this.typed() });
+  },
+
+  // What an open form is for; from its button.
+  send() {
+    emitEvent("pages_key", { key: "ctrl+enter", shown: null, typed: this.typed() });
+  },
+
+  // How long what was typed is, by field: what is too long, or cannot be sent, never reaches the service.
+  typed() {
+    const fields = [...document.querySelectorAll("[data-draft]")].filter((field) => "value" in field);
+    return Object.fromEntries(fields.map((field) => [field.dataset.draft.split(":")[1], field.value.length]));
   },
 
   // Puts the cursor into a field, and into the field what was typed too early for it.

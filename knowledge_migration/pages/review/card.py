@@ -1,6 +1,6 @@
 """The proposal that lies open: shown, edited, decided about. What was typed stays until the decision stands."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Literal
 from uuid import UUID
 
@@ -9,7 +9,7 @@ from nicegui import ui
 from knowledge_migration.knowledge.proposals.close_look import CloseLook
 from knowledge_migration.pages.elements import Text, button
 from knowledge_migration.pages.review.desk import Action, Desk, Outcome, waits
-from knowledge_migration.pages.review.panels import REASON_DRAFT, MergePanel, RejectPanel
+from knowledge_migration.pages.review.panels import REASON_DRAFT, SEND, MergePanel, RejectPanel, unsent
 from knowledge_migration.pages.review.proposal_view import EditForm, proposal_view
 from knowledge_migration.pages.review.words import SHOWN, who_decided
 
@@ -32,7 +32,8 @@ class Card:
         self._box = ui.element("article").props('aria-labelledby="proposal-heading"').classes("card-box")
 
     def draw(self, mode: Mode = "read") -> None:
-        """The open proposal anew, or that nothing waits."""
+        """The open proposal anew, or that nothing waits; what was typed about the one before is kept."""
+        self._keep_typed()
         self.mode = mode
         self._form = self._panel = None
         self._box.clear()
@@ -43,9 +44,9 @@ class Card:
                 self._nothing()
                 return
             if mode == "reject":
-                self._panel = RejectPanel(look, self._draft(REASON_DRAFT) or "", self.send, self.cancel)
+                self._panel = RejectPanel(look, self._draft(REASON_DRAFT) or "", self.cancel)
             elif mode == "merge":
-                self._panel = MergePanel(look, self.send, self.cancel)
+                self._panel = MergePanel(look, self.cancel)
             elif mode == "edit":
                 self._form = EditForm(look, self._drafts_of(look))
                 self._edit_actions()
@@ -54,12 +55,12 @@ class Card:
             if mode == "read":
                 self._actions(look)
 
-    async def press(self, code: str, shown: str | None) -> bool:
+    async def press(self, code: str, shown: str | None, typed: Mapping[str, int]) -> bool:
         """Does what a key means; False for keys that are not the card's, or meant another proposal."""
         if code == "escape" and self.mode != "read":
             self.cancel()
-        elif code == "ctrl+enter" and self.mode == "edit":
-            await self.send()
+        elif code in ("ctrl+enter", "enter") and self.mode != "read":
+            await self._send(typed)
         elif self.mode == "read" and shown and shown == str(self.desk.current_id):
             return await self._act(code, self.desk.current_id)
         else:
@@ -82,33 +83,44 @@ class Card:
             return False
         return True
 
-    async def send(self) -> None:
+    async def _send(self, typed: Mapping[str, int]) -> None:
         """What the open panel or form is for."""
         look = self.desk.current
         if look is None:
             return
-        proposal_id = look.proposal["id"]
         if self._form:
-            try:
-                changes = self._form.changes()
-            except ValueError as error:
-                self.trouble(f"The meta is no JSON: {error}. What you typed is still here.")
-                return
-            await self._decide("approve", proposal_id, changes=changes)
+            await self._send_edit(look.proposal["id"], self._form, typed)
         elif isinstance(self._panel, RejectPanel):
-            if not self._panel.reason:
-                self._panel.complain("Say why, so that others understand it.")
-                return
-            await self._decide("reject", proposal_id, notes=self._panel.reason)
+            await self._send_rejection(look.proposal["id"], self._panel, typed)
         elif isinstance(self._panel, MergePanel):
             if self._panel.into is None:
                 self._panel.complain(f"Give the number of an existing {look.kind.name}.")
                 return
-            await self._decide("merge", proposal_id, into=self._panel.into)
+            await self._decide("merge", look.proposal["id"], into=self._panel.into)
+
+    async def _send_edit(self, proposal_id: UUID, form: EditForm, typed: Mapping[str, int]) -> None:
+        problem = form.unsent(typed)
+        if problem:
+            self.trouble(problem)
+            return
+        try:
+            changes = form.changes()
+        except ValueError as error:
+            self.trouble(f"The meta is no JSON: {str(error)[:200]}. What you typed is still here.")
+            return
+        await self._decide("approve", proposal_id, changes=changes)
+
+    async def _send_rejection(self, proposal_id: UUID, panel: RejectPanel, typed: Mapping[str, int]) -> None:
+        problem = unsent({REASON_DRAFT: panel.typed}, typed)
+        if problem or "\x00" in panel.reason:
+            self.trouble(problem or "The reason holds a character that cannot be stored (NUL).")
+        elif not panel.reason:
+            panel.complain("Say why, so that others understand it.")
+        else:
+            await self._decide("reject", proposal_id, notes=panel.reason)
 
     def cancel(self) -> None:
         """Back to reading; what was typed is kept for the next time."""
-        self._keep_typed()
         self.clear_trouble()
         self.draw()
 
@@ -120,7 +132,9 @@ class Card:
             if mine:
                 self.draw("reject" if REASON_DRAFT in mine else "edit")
 
-    def trouble(self, words: str, again: Callable[[], Awaitable[None]] | None = None) -> None:
+    def trouble(
+        self, words: str, again: Callable[[], Awaitable[None]] | None = None, *, send_again: bool = False
+    ) -> None:
         """Says what is wrong, above the proposal, until the next action."""
         self._trouble.clear()
         with self._trouble, ui.element("div").classes("trouble"):
@@ -128,6 +142,8 @@ class Card:
             Text("p", words)
             if again:
                 ui.button("Try again", on_click=again).props("outline no-caps dense")
+            elif send_again:
+                ui.button("Try again").on("click", js_handler=SEND).props("outline no-caps dense")
         self._box.client.run_javascript(f'pages.reveal("c{self._trouble.id}")')
 
     def clear_trouble(self) -> None:
@@ -139,7 +155,6 @@ class Card:
             return
         self._busy = True
         try:
-            self._keep_typed()
             outcome = await self.desk.decide(action, proposal_id, **options)
             await self._follow(action, proposal_id, outcome)
         finally:
@@ -148,6 +163,7 @@ class Card:
     async def _follow(self, action: Action, proposal_id: UUID, outcome: Outcome) -> None:
         if outcome.is_done:
             self.clear_trouble()
+            self._form = self._panel = None
             self._forget_drafts(proposal_id)
             self.desk.remember(proposal_id)
             await self._left(proposal_id, outcome)
@@ -157,7 +173,7 @@ class Card:
             await self.desk.look_again()
             self.draw(self.mode)
         else:
-            self.trouble(outcome.words, self.send if self.mode != "read" else None)
+            self.trouble(outcome.words, send_again=self.mode != "read")
 
     def _actions(self, look: CloseLook) -> None:
         proposal_id = look.proposal["id"]
@@ -177,7 +193,7 @@ class Card:
 
     def _edit_actions(self) -> None:
         with ui.element("div").classes("actions"):
-            button("Approve with changes", "Ctrl+Enter", on_click=self.send, color="positive")
+            button("Approve with changes", "Ctrl+Enter", color="positive").on("click", js_handler=SEND)
             button("Cancel", "Esc", on_click=self.cancel, color="secondary").props("flat")
 
     def _nothing(self) -> None:
@@ -194,15 +210,11 @@ class Card:
                 Text("p", "New proposals appear here by themselves as messages are extracted in proposal mode.")
 
     def _keep_typed(self) -> None:
-        look = self.desk.current
-        if look is None:
-            return
         if self._form:
-            proposed = look.proposal
             typed = {name: value or "" for name, value in self._form.typed().items()}
-            self._drafts |= {f"{proposed['id']}:{name}": value for name, value in typed.items()}
+            self._drafts |= {f"{self._form.proposal_id}:{name}": value for name, value in typed.items()}
         elif isinstance(self._panel, RejectPanel):
-            self._drafts[f"{look.proposal['id']}:{REASON_DRAFT}"] = self._panel.reason
+            self._drafts[f"{self._panel.proposal_id}:{REASON_DRAFT}"] = self._panel.reason
 
     def _draft(self, name: str) -> str | None:
         return self._drafts.get(f"{self.desk.current_id}:{name}")

@@ -224,7 +224,12 @@ class ReviewPage:
             self._say(f"{len(done)} decided. Undo: {SHOWN['u']}")
         for proposal_id in done:
             self.queue.remove(proposal_id)
-        if self.desk.current is None or not await self._still_waits():
+        try:
+            left = self.desk.current is None or await self.desk.was_decided()
+        except KnowledgeError as error:
+            self.card.trouble(str(error))
+            return
+        if left:
             following = self.desk.after(None)
             if following:
                 await self.open(following)
@@ -232,9 +237,6 @@ class ReviewPage:
                 self.desk.current = None
                 self._show_open()
         await self._count()
-
-    async def _still_waits(self) -> bool:
-        return not await self.desk.was_decided()
 
     async def _open_from_history(self, proposal_id: UUID) -> None:
         self._tabs.value = "queue"
@@ -270,7 +272,7 @@ class ReviewPage:
         if code == "escape" and self.tour.is_open:
             self.tour.end()
             return
-        if await self.card.press(code, shown):
+        if await self.card.press(code, shown, event.args.get("typed") or {}):
             return
         acts: dict[str, Callable[[], Awaitable[None]]] = {
             "u": self._undo,

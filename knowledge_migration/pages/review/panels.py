@@ -1,42 +1,70 @@
 """What opens above a proposal when a decision needs a word more: a reason, or which row is meant."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Mapping
 
 from nicegui import ui
 
 from knowledge_migration.knowledge.proposals.close_look import CloseLook
+from knowledge_migration.knowledge.values import LONGEST_TEXT
 from knowledge_migration.pages.elements import Text, button
 from knowledge_migration.pages.review.words import QUICK_REASONS
 
 REASON_DRAFT = "!reason"
 LONGEST_REASON = 2_000
+SEND = "() => pages.send()"
+"""Buttons that send what was typed ask the browser how long it is: see `unsent`."""
+
+
+def unsent(values: Mapping[str, object], typed: Mapping[str, int]) -> str | None:
+    """Which of the values is not what stands in its field, in words; None where everything has arrived.
+
+    What is longer than a message to the service may be, or cannot be sent, stays in the browser without a word.
+    """
+    for name, value in values.items():
+        arrived = len(plain(value).encode("utf-16-le", "surrogatepass")) // 2  # as browsers count
+        there = typed.get(name, arrived)
+        if there != arrived:
+            return (
+                f"{name.removeprefix('!')}: the {there:,} characters that stand there have not reached the service; it takes "
+                f"at most {LONGEST_TEXT} of a text, and nothing that cannot be stored."
+            )
+    return None
+
+
+def plain(value: object) -> str:
+    """A value as a field of the browser has it: without NULL, and with its ends of lines."""
+    return str(value or "").replace("\r\n", "\n").replace("\r", "\n")
 
 
 class RejectPanel:
     """Asks why; Enter rejects."""
 
-    def __init__(
-        self, look: CloseLook, draft: str, send: Callable[[], Awaitable[None]], cancel: Callable[[], None]
-    ) -> None:
+    def __init__(self, look: CloseLook, draft: str, cancel: Callable[[], None]) -> None:
+        self.proposal_id = look.proposal["id"]
         with ui.element("section").props('aria-label="Reject"').classes("panel"):
             Text("h2", "Reject: why?")
             self._reason = ui.input("Reason", value=draft).props(
                 f"outlined dense dir=auto maxlength={LONGEST_REASON} for=reason"
             )
             self._reason.props["data-draft"] = f"{look.proposal['id']}:{REASON_DRAFT}"
-            self._reason.classes("wide").on("keydown.enter", send)
+            self._reason.classes("wide")
             with ui.element("div").classes("quick"):
                 for reason in QUICK_REASONS:
                     ui.button(reason, on_click=lambda reason=reason: self._take(reason)).props("outline dense no-caps")
             with ui.element("div").classes("actions"):
-                button("Reject", "Enter", on_click=send, color="negative")
+                button("Reject", "Enter", color="negative").on("click", js_handler=SEND)
                 button("Cancel", "Esc", on_click=cancel, color="secondary").props("flat")
         self._focus()
 
     @property
+    def typed(self) -> str:
+        """What stands in the field."""
+        return self._reason.value or ""
+
+    @property
     def reason(self) -> str:
-        """What was typed."""
-        return (self._reason.value or "").strip()
+        """What is kept of it."""
+        return self.typed.strip()
 
     def _take(self, reason: str) -> None:
         self._reason.value = f"{self.reason}; {reason.lower()}" if self.reason else reason
@@ -54,7 +82,7 @@ class RejectPanel:
 class MergePanel:
     """Asks which existing row is meant; the similar one is already there. Enter merges."""
 
-    def __init__(self, look: CloseLook, send: Callable[[], Awaitable[None]], cancel: Callable[[], None]) -> None:
+    def __init__(self, look: CloseLook, cancel: Callable[[], None]) -> None:
         name = look.kind.name
         similar = look.similar
         with ui.element("section").props('aria-label="Merge"').classes("panel"):
@@ -67,9 +95,9 @@ class MergePanel:
             if similar:
                 Text("p", f"{similar.id}: {similar.values[look.kind.label]}", "value")
             self._number = ui.number(f"Number of the {name}", value=similar.id if similar else None, min=1, precision=0)
-            self._number.props("outlined dense for=merge-into").on("keydown.enter", send)
+            self._number.props("outlined dense for=merge-into")
             with ui.element("div").classes("actions"):
-                button("Merge", "Enter", on_click=send)
+                button("Merge", "Enter").on("click", js_handler=SEND)
                 button("Cancel", "Esc", on_click=cancel, color="secondary").props("flat")
         self._number.client.run_javascript('pages.focus("merge-into")')
 

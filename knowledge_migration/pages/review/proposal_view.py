@@ -1,6 +1,7 @@
 """One proposal, so that a person can decide in half a minute: values, confidence, reasoning, messages, what it resembles."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from nicegui import ui
@@ -9,6 +10,7 @@ from knowledge_migration.knowledge.proposals.close_look import CloseLook, Thresh
 from knowledge_migration.knowledge.tables import ATOM_TYPES
 from knowledge_migration.pages.elements import Text, age, at, named, percent
 from knowledge_migration.pages.review.difference_view import difference_view
+from knowledge_migration.pages.review.panels import plain, unsent
 from knowledge_migration.pages.review.words import STATUS, band, who_decided
 
 LONG_TEXTS = ("description", "content")
@@ -154,9 +156,11 @@ def _origin(look: CloseLook) -> None:
         ui.link("only this run", f"/review?run={run.id}")
 
 
-def _plain(value: Any) -> str:
-    """A value as a field of the browser has it: without NULL, and with its ends of lines."""
-    return str(value or "").replace("\r\n", "\n").replace("\r", "\n")
+def _json(typed: str) -> Any:
+    try:
+        return json.loads(typed)
+    except RecursionError as error:
+        raise ValueError("it is nested too deep") from error
 
 
 class EditForm:
@@ -164,6 +168,7 @@ class EditForm:
 
     def __init__(self, look: CloseLook, draft: dict[str, Any] | None) -> None:
         self._look = look
+        self.proposal_id = look.proposal["id"]
         self._fields: dict[str, ui.input | ui.textarea | ui.select] = {}
         with ui.element("section").props('aria-label="Edit the proposed values"').classes("box edit"):
             Text("h2", "Edit, then approve")
@@ -178,15 +183,19 @@ class EditForm:
         """All fields as they stand."""
         return {name: field.value for name, field in self._fields.items()}
 
+    def unsent(self, typed: Mapping[str, int]) -> str | None:
+        """Which field has not reached the service, in words."""
+        return unsent({name: value for name, value in self.typed().items() if name != "type"}, typed)
+
     def changes(self) -> dict[str, Any]:
         """Only what differs from the proposal. Raises `ValueError` where the meta is no JSON object."""
-        changed = {name: value for name, value in self.typed().items() if _plain(value) != _plain(self._proposed(name))}
+        changed = {name: value for name, value in self.typed().items() if plain(value) != plain(self._proposed(name))}
         return {name: self._stored(name, value) for name, value in changed.items()}
 
     @staticmethod
     def _stored(name: str, value: Any) -> Any:
         if name == "meta":
-            return json.loads(value) if (value or "").strip() else None
+            return _json(value) if (value or "").strip() else None
         return (value or None) if name in ("icon", "color") else value
 
     def _proposed(self, name: str) -> Any:

@@ -1,0 +1,209 @@
+"""Hasty, interrupted and simultaneous reviewers in a real browser: nothing typed is lost, nothing unseen is decided."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from knowledge_migration.engine.database import Database
+from knowledge_migration_tests.chromium import needs_chromium
+from knowledge_migration_tests.pages.living import REVIEWER_TOKEN, TOKENS, Living, living
+from knowledge_migration_tests.pages.reviewing import change, press, rows, signed_in, visitor
+from knowledge_migration_tests.pages.test_review_in_browser import allow
+from knowledge_migration_tests.pages.waiting import waiting_proposals
+
+pytestmark = needs_chromium
+
+STATES = "SELECT name, status, review_notes AS notes FROM topic_proposals ORDER BY confidence DESC"
+
+
+@pytest.fixture
+def served(expanded: Database, tmp_path: Path) -> Iterator[Living]:
+    """The service with twelve topics and three atoms that wait."""
+    waiting_proposals(expanded)
+    with living(expanded, tmp_path, **TOKENS) as started:
+        yield started
+
+
+def decided(served: Living) -> dict[str, str]:
+    """What does not wait any more, by name."""
+    return {row["name"]: row["status"] for row in rows(served.database, STATES) if row["status"] != "pending"}
+
+
+def row_of(page: Page, name: str) -> None:
+    """Opens a row of the list."""
+    page.locator(".row-button").filter(has=page.locator(".row-label", has_text=re.compile(f"^{name}$"))).click()
+    expect(page.locator("#proposal-heading")).to_have_text(name)
+
+
+def test_what_was_typed_is_there_again_after_a_look_at_another_proposal(served: Living, browser: Browser) -> None:
+    page = signed_in(visitor(browser, served), served, REVIEWER_TOKEN, "2")
+    page.keyboard.press("r")
+    page.get_by_label("Reason").press_sequentially("It says nothing new")
+    row_of(page, "Topic 3")
+    page.keyboard.press("e")
+    page.get_by_label("Description").fill("Better words.")
+    row_of(page, "Topic 1")
+    page.keyboard.press("r")
+    expect(page.get_by_label("Reason")).to_have_value("It says nothing new")
+    row_of(page, "Topic 3")
+    page.keyboard.press("e")
+    expect(page.get_by_label("Description")).to_have_value("Better words.")
+
+
+def test_what_is_being_edited_stays_when_somebody_else_decides(served: Living, browser: Browser) -> None:
+    page = signed_in(visitor(browser, served), served, REVIEWER_TOKEN, "2")
+    page.keyboard.press("e")
+    page.get_by_label("Description").press_sequentially(" And more.")
+    change(
+        served.database,
+        "UPDATE topic_proposals SET status = 'rejected', review_action = 'reject' WHERE name = 'Topic 1'",
+    )
+    expect(page.get_by_role("alert")).to_contain_text("Somebody was faster.")
+    expect(page.get_by_label("Description")).to_have_value("What topic 1 is about. And more.")
+    page.get_by_label("Description").press("Escape")
+    press(page, "s", "Topic 2")
+    expect(page.get_by_role("alert")).to_be_empty()
+
+
+def test_a_double_click_decides_about_one_proposal(served: Living, browser: Browser) -> None:
+    page = signed_in(visitor(browser, served), served, REVIEWER_TOKEN, "2")
+    page.get_by_role("button", name="Approve").dblclick(delay=30)
+    expect(page.locator("#proposal-heading")).to_have_text("Topic 2")
+    page.get_by_role("button", name="Skip").hover()
+    box = page.get_by_role("button", name="Approve").bounding_box()
+    assert box
+    x, y = box["x"] + 8, box["y"] + 8
+    page.mouse.move(x, y)
+    page.mouse.down(click_count=1)
+    page.mouse.up(click_count=1)
+    expect(page.locator("#proposal-heading")).to_have_text("Topic 3")
+    page.mouse.down(click_count=2)
+    page.mouse.up(click_count=2)
+    press(page, "s", "Topic 4")
+    assert decided(served) == {"Topic 1": "approved", "Topic 2": "approved"}
+
+
+def test_undo_leaves_alone_what_somebody_else_has_decided_since(served: Living, browser: Browser) -> None:
+    anna = signed_in(visitor(browser, served), served, REVIEWER_TOKEN, "1")
+    ben = signed_in(visitor(browser, served), served, REVIEWER_TOKEN, "2")
+    anna.keyboard.press("r")
+    anna.get_by_label("Reason").fill("Wrong")
+    press(anna, "Enter", "Topic 2")
+    expect(ben.get_by_role("alert")).to_contain_text("Somebody was faster.")
+    ben.keyboard.press("h")
+    ben.get_by_role("button", name="Undo").click()
+    expect(ben.get_by_role("listitem").filter(has_text="taken back")).to_have_count(1)
+    ben.keyboard.press("h")
+    expect(ben.get_by_role("button", name="Approve")).to_be_visible()
+    press(ben, "a", "Topic 2")
+    assert decided(served) == {"Topic 1": "approved"}
+
+    anna.keyboard.press("u")
+    expect(anna.get_by_role("alert")).to_contain_text("decided about since")
+    assert decided(served) == {"Topic 1": "approved"}
+
+
+def test_keys_typed_while_the_page_loads_again_decide_nothing(served: Living, browser: Browser) -> None:
+    page = signed_in(visitor(browser, served), served, REVIEWER_TOKEN, "2")
+    page.keyboard.press("r")
+    page.get_by_label("Reason").press_sequentially("W")
+    page.evaluate("window.before = true")
+    page.reload(wait_until="commit")
+    for _ in range(60):
+        page.keyboard.press("a")
+        if page.locator("#reason").count() and page.evaluate("document.activeElement?.id === 'reason'"):
+            break
+    expect(page.get_by_label("Reason")).to_have_value(re.compile("^Wa*$"))
+    assert decided(served) == {}
+
+
+def test_a_reason_typed_while_an_approval_is_slow_decides_nothing(served: Living, browser: Browser) -> None:
+    page = signed_in(visitor(browser, served), served, REVIEWER_TOKEN, "2")
+    with served.database.connect("a slow one") as holder, holder.transaction():
+        holder.execute("SELECT id FROM knowledge_extraction_runs FOR UPDATE")
+        page.keyboard.press("a")
+        page.keyboard.press("r")
+        page.keyboard.type("not a ")
+        page.wait_for_timeout(700)
+    expect(page.locator("#proposal-heading")).to_have_text("Topic 2")
+    page.keyboard.type("real value, as far as anybody at all can say", delay=60)
+    page.wait_for_timeout(500)
+    assert decided(served) == {"Topic 1": "approved"}
+
+
+def test_a_database_that_goes_away_during_a_bulk_action_says_what_became_of_each(
+    served: Living, browser: Browser, request: pytest.FixtureRequest
+) -> None:
+    page = signed_in(visitor(browser, served), served, REVIEWER_TOKEN, "2")
+    for number in (1, 2, 3):
+        page.get_by_label(f"Select Topic {number}", exact=True).click()
+    page.locator("#proposal-heading").click()
+    page.keyboard.press("b")
+    forecast = page.get_by_role("dialog")
+    forecast.get_by_label("Reason").fill("All wrong")
+    admin: Database = request.getfixturevalue("server").admin
+    allow(admin, served.database, False)
+    forecast.get_by_role("button", name="Reject 3").click()
+    expect(forecast).to_contain_text("0 done; 3 not:")
+    allow(admin, served.database, True)
+    expect(forecast.get_by_label("Reason")).to_have_value("All wrong")
+    forecast.get_by_role("button", name="Close").click()
+    expect(forecast).to_have_count(0)
+    assert decided(served) == {}
+
+
+@pytest.mark.parametrize(
+    "meta", ["[" * 100_000, '{"a": "\\ud800"}', '{"a": "\\u0000"}', "[1]", "{", "NaN", '{"a": Infinity}', "1" * 5_000]
+)
+def test_meta_that_cannot_be_is_refused_in_words_and_stays(served: Living, browser: Browser, meta: str) -> None:
+    page = signed_in(visitor(browser, served), served, REVIEWER_TOKEN, "2", "/review?kind=atom")
+    page.keyboard.press("e")
+    page.get_by_label("Meta").fill(meta)
+    page.keyboard.press("Control+Enter")
+    expect(page.get_by_role("alert")).to_contain_text("meta")
+    expect(page.get_by_label("Meta")).to_have_value(meta)
+    assert rows(served.database, "SELECT id FROM atoms") == []
+
+
+@pytest.mark.parametrize("text", ["half \ud83e of a pair", "a \x00 of C"], ids=["surrogate", "NUL"])
+def test_characters_that_cannot_be_stored_stay_where_they_were_typed(
+    served: Living, browser: Browser, text: str
+) -> None:
+    page = signed_in(visitor(browser, served), served, REVIEWER_TOKEN, "2")
+    script = """([label, text]) => { const f = document.getElementById(label); f.focus(); f.value = JSON.parse(text);
+             f.dispatchEvent(new Event('input', {bubbles: true})) }"""
+    page.keyboard.press("e")
+    expect(page.locator("#edit-description")).to_be_visible()
+    page.evaluate(script, ["edit-description", json.dumps(text)])
+    page.keyboard.press("Control+Enter")
+    expect(page.get_by_role("alert")).to_contain_text("description")
+    page.keyboard.press("Escape")
+    press(page, "s", "Topic 2")
+    page.keyboard.press("r")
+    expect(page.locator("#reason")).to_be_visible()
+    page.evaluate(script, ["reason", json.dumps(text)])
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("alert")).to_contain_text("reason")
+    page.keyboard.press("Escape")
+    press(page, "s", "Topic 3")
+    page.evaluate(script, ["search", json.dumps(text)])
+    expect(page.get_by_role("heading", name="Nothing matches these filters")).to_be_visible()
+    assert decided(served) == {}
+
+
+@pytest.mark.parametrize("text", ["x" * 100_000, "x" * 1_500_000, "\u05d0🧪" * 33_000])
+def test_a_very_long_text_is_taken_or_refused_but_never_lost(served: Living, browser: Browser, text: str) -> None:
+    page = signed_in(visitor(browser, served), served, REVIEWER_TOKEN, "2")
+    page.keyboard.press("e")
+    page.get_by_label("Description").fill(text)
+    page.keyboard.press("Control+Enter")
+    if len(text) <= 100_000:
+        expect(page.locator("#proposal-heading")).to_have_text("Topic 2")
+        assert rows(served.database, "SELECT description FROM topics") == [{"description": text}]
+    else:
+        expect(page.get_by_role("alert")).to_contain_text("100000")
+        expect(page.get_by_label("Description")).to_have_value(text)
