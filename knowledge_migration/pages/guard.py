@@ -103,7 +103,10 @@ def is_same_site(connection: HTTPConnection) -> bool:
 
 def _is_of(session: Session, connection: HTTPConnection) -> bool:
     """Whether a socket is for a page that was made for this very one; a page that is not there any more is nobody's."""
-    page = Client.instances.get(connection.query_params.get("client_id", ""))
+    named = connection.query_params.getlist("client_id")
+    if len(named) != 1:  # of none or of two it could not be said whose page is meant
+        return False
+    page = Client.instances.get(named[0])
     owner: Session | None = getattr(page.request.state, "session", None) if page else None
     return owner is None or (owner.role, owner.user_id) == (session.role, session.user_id)
 

@@ -10,7 +10,7 @@ from urllib.parse import quote
 import sqlalchemy as sa
 from fastapi import Form, Request
 from jinja2 import Environment, PackageLoader
-from nicegui import APIRouter
+from nicegui import APIRouter, Client
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 
 from knowledge_migration.knowledge.api.access import role_of
@@ -67,6 +67,7 @@ def install(context: Context, router: APIRouter) -> None:
             return PlainTextResponse("Only this site's own pages sign out.", 403)
         answer = RedirectResponse(f"{SIGN_IN}?next={quote(_own(context, next), safe='')}", 303)
         answer.delete_cookie(COOKIE, path="/", httponly=True, samesite="strict")
+        _leave_other_tabs(request)
         return answer
 
 
@@ -96,6 +97,14 @@ async def _sign_in(context: Context, request: Request, token: str, user: str, fo
         samesite="strict",
     )
     return answer
+
+
+def _leave_other_tabs(request: Request) -> None:
+    """Pages of the session that was left are loaded again, now without it; else the next person here would act in it."""
+    shown = request.cookies.get(COOKIE)
+    for page in list(Client.instances.values()):
+        if shown and page.request.cookies.get(COOKIE) == shown:
+            page.run_javascript("setTimeout(() => location.reload(), 500)")  # when the browser has forgotten the cookie
 
 
 def _again(problem: str, following: str) -> Response:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -172,6 +173,65 @@ def test_one_undo_takes_back_all_of_a_bulk_action(expanded: Database, rows: Conn
 
     at_desks(expanded, work)
     assert {status(rows, f"Topic {n}") for n in (1, 2, 3)} == {"pending"}
+
+
+def test_undo_leaves_alone_what_somebody_else_has_decided_since(expanded: Database, rows: Connection) -> None:
+    async def work(anna: Desk, ben: Desk) -> list[tuple[UUID, Outcome]]:
+        first, second = id_of(rows, "Topic 1"), id_of(rows, "Topic 2")
+        for one in (first, second):
+            await anna.decide("reject", one, notes="why")
+            anna.remember(one)
+        await ben.decide("undo", second)
+        await ben.decide("approve", second)
+        return [*await anna.undo_last(), *await anna.undo_last()]
+
+    (_, not_mine), (_, mine) = at_desks(expanded, work, ANNA, BEN)
+    assert (not_mine.how, not_mine.words) == (
+        "refused",
+        "The proposal was decided about since, by reviewer on the page, user 2; that decision stays. It is in the history.",
+    )
+    assert mine.is_done
+    assert (status(rows, "Topic 1"), status(rows, "Topic 2")) == ("pending", "approved")
+
+
+def test_two_undos_at_once_take_back_two_decisions(expanded: Database, rows: Connection) -> None:
+    async def work(desk: Desk) -> None:
+        for name in ("Topic 1", "Topic 2", "Topic 3"):
+            await desk.decide("reject", id_of(rows, name), notes="why")
+            desk.remember(id_of(rows, name))
+        await asyncio.gather(desk.undo_last(), desk.undo_last())
+
+    at_desks(expanded, work)
+    assert [status(rows, f"Topic {n}") for n in (1, 2, 3)] == ["rejected", "pending", "pending"]
+
+
+def test_who_did_not_say_who_they_are_takes_back_only_what_was_decided_on_the_same_page(
+    expanded: Database, rows: Connection
+) -> None:
+    async def work(here: Desk, elsewhere: Desk) -> list[tuple[UUID, Outcome]]:
+        here.service.options = replace(here.service.options, reviewer_token="a token")
+        await here.decide("reject", id_of(rows, "Topic 1"), notes="why")
+        return await elsewhere.undo_last()
+
+    assert at_desks(expanded, work, Session("reviewer"), Session("reviewer")) == []
+    assert status(rows, "Topic 1") == "rejected"
+
+
+def test_a_second_look_does_not_put_aside_what_was_opened_meanwhile(expanded: Database, rows: Connection) -> None:
+    async def work(desk: Desk) -> None:
+        await desk.look_ahead()
+        await asyncio.gather(desk.look_again(), desk.open(id_of(rows, "Topic 2")))
+        assert label(desk) == "Topic 2"
+
+    at_desks(expanded, work)
+
+
+def test_a_reason_that_cannot_be_stored_is_refused_in_words(expanded: Database, rows: Connection) -> None:
+    async def work(desk: Desk) -> Outcome:
+        assert desk.current_id
+        return await desk.decide("reject", desk.current_id, notes="a \x00 of C")
+
+    assert at_desks(expanded, work) == Outcome("refused", "The reason must not hold a NUL character.")
 
 
 def test_an_ended_session_decides_nothing(expanded: Database, rows: Connection) -> None:

@@ -92,7 +92,7 @@ def test_signing_in_never_leads_elsewhere(browser_like: httpx.Client, following:
     assert answer.headers["location"] == "/review"
 
 
-@pytest.mark.parametrize("path", ["/_nicegui_ws/socket.io/?EIO=4&transport=polling"])
+@pytest.mark.parametrize("path", ["/_nicegui_ws/socket.io/?EIO=4&transport=polling&client_id=gone"])
 def test_the_socket_is_for_a_session_of_this_very_site(browser_like: httpx.Client, path: str) -> None:
     assert browser_like.get(path).status_code == 403
     sign_in(browser_like, ADMIN_TOKEN)
@@ -112,6 +112,8 @@ def test_nobody_joins_the_page_of_somebody_else(guarded: Living) -> None:
         assert of_admin
         assert of_reviewer
         assert reviewer.get(socket + of_admin[1]).status_code == 403
+        assert reviewer.get(f"{socket}{of_admin[1]}&client_id={of_reviewer[1]}").status_code == 403
+        assert reviewer.get(socket.removesuffix("&client_id=")).status_code == 403
         assert reviewer.get(socket + of_reviewer[1]).status_code == 200
         assert admin.get(socket + of_admin[1]).status_code == 200
 

@@ -5,6 +5,7 @@ from datetime import datetime
 
 import psycopg
 
+from knowledge_migration.engine.backfill.control import read_control
 from knowledge_migration.engine.backfill.run import run_status
 from knowledge_migration.engine.backfill.runner import WORK
 from knowledge_migration.engine.cleanup.stability import Stability
@@ -51,7 +52,7 @@ def linked_rows(connection: Connection, entity: Entity) -> Linked:
 
 
 def backfill_phase(connection: Connection) -> Phase:
-    """Phase 3: rows linked of all rows, and while a runner is alive, when it will be through at its present pace."""
+    """Phase 3: rows linked of all rows, and while a runner is alive and not paused, when it will be through at its pace."""
     run = run_status(connection)
     tables = [linked_rows(connection, entity) for entity in ENTITIES]
     linked, total = sum(table.linked for table in tables), sum(table.total for table in tables)
@@ -62,14 +63,22 @@ def backfill_phase(connection: Connection) -> Phase:
         return Phase(3, "backfill", "done", f"{told} have their proposal", 1.0)
     if run is None:
         return Phase(3, "backfill", "not begun", f"{told} have their proposal")
+    who, eta = _work(connection, total - linked)
+    return Phase(3, "backfill", "under way", f"{told} have their proposal; {who}", linked / max(total, 1), eta)
+
+
+def _work(connection: Connection, left: int) -> tuple[str, float | None]:
+    """Who works on it and how quickly, and how many seconds what is left takes; while it is paused nobody knows."""
     runners = connection.execute(text_of("recovery/runners"), {"work": WORK}).fetchall()
+    who = f"{len(runners)} at work" if runners else "nobody works on it"
+    if read_control(connection).paused:
+        return f"{who}, paused by the operator", None
     pace = connection.execute(text_of("overview/pace")).fetchone()
     assert pace is not None
-    rate = pace["linked"] / float(pace["seconds"]) if pace["linked"] and pace["seconds"] else None
-    eta = (total - linked) / rate if rate and runners else None
-    who = f"{len(runners)} at work" if runners else "nobody works on it"
-    speed = f", {rate:,.0f} rows/s" if rate and runners else ""
-    return Phase(3, "backfill", "under way", f"{told} have their proposal; {who}{speed}", linked / max(total, 1), eta)
+    if not (runners and pace["linked"] and pace["seconds"]):
+        return who, None
+    rate = pace["linked"] / float(pace["seconds"])
+    return f"{who}, {rate:,.0f} rows/s", left / rate
 
 
 def cutover_phase(standing: Position | None, bake_minutes: dict[Stage, float], now: datetime) -> Phase:

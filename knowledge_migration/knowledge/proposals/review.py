@@ -10,7 +10,7 @@ values, the audit log the proposed ones.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 from uuid import UUID
 
@@ -30,6 +30,7 @@ from knowledge_migration.knowledge.proposals.relations import (
     unrelate,
 )
 from knowledge_migration.knowledge.tables import (
+    REVIEW_ACTIONS,
     atom_links,
     audit_log,
     knowledge_extraction_runs,
@@ -54,13 +55,14 @@ class Reviewer:
 
 @dataclass(frozen=True)
 class Decision:
-    """What became of a proposal; `changed` is False when it was so already."""
+    """What became of a proposal; `changed` is False when it was so already. `audit_id` is the decision's entry in the log."""
 
     proposal_id: UUID
     kind: Kind
     status: str
     entity_id: int | None
     changed: bool
+    audit_id: int | None = field(default=None, compare=False)
 
 
 def approve(
@@ -93,8 +95,8 @@ def approve(
     _decide(connection, kind, proposal, reviewer, action, **decided, **edit.values)
     related = _relate(connection, kind, proposal, entity_id)
     after = {"status": status, "entity_id": entity_id, **related.as_json}
-    _audit(connection, kind, proposal, reviewer, action, after, edit=edit)
-    return Decision(proposal_id, kind, status, entity_id, True)
+    audit_id = _audit(connection, kind, proposal, reviewer, action, after, edit=edit)
+    return Decision(proposal_id, kind, status, entity_id, True, audit_id)
 
 
 def reject(connection: sa.Connection, proposal_id: UUID, reviewer: Reviewer) -> Decision:
@@ -104,8 +106,8 @@ def reject(connection: sa.Connection, proposal_id: UUID, reviewer: Reviewer) -> 
         return _as_it_is(connection, kind, proposal)
     _refuse_decided(proposal, "rejected")
     _decide(connection, kind, proposal, reviewer, "reject", status="rejected")
-    _audit(connection, kind, proposal, reviewer, "reject", {"status": "rejected"})
-    return Decision(proposal_id, kind, "rejected", None, True)
+    audit_id = _audit(connection, kind, proposal, reviewer, "reject", {"status": "rejected"})
+    return Decision(proposal_id, kind, "rejected", None, True, audit_id)
 
 
 def park(connection: sa.Connection, proposal_id: UUID, reviewer: Reviewer) -> Decision:
@@ -140,26 +142,23 @@ def merge(connection: sa.Connection, proposal_id: UUID, into_entity_id: int, rev
         similar |= {"similarity_score": None, "similarity_type": None}
     _decide(connection, kind, proposal, reviewer, "merge", status="merged", **similar)
     related = _relate(connection, kind, proposal, into_entity_id)
-    _audit(
-        connection,
-        kind,
-        proposal,
-        reviewer,
-        "merge",
-        {"status": "merged", "entity_id": into_entity_id, **related.as_json},
-    )
-    return Decision(proposal_id, kind, "merged", into_entity_id, True)
+    after = {"status": "merged", "entity_id": into_entity_id, **related.as_json}
+    audit_id = _audit(connection, kind, proposal, reviewer, "merge", after)
+    return Decision(proposal_id, kind, "merged", into_entity_id, True, audit_id)
 
 
-def undo(connection: sa.Connection, proposal_id: UUID, reviewer: Reviewer) -> Decision:
+def undo(connection: sa.Connection, proposal_id: UUID, reviewer: Reviewer, *, audit_id: int | None = None) -> Decision:
     """Takes a decision back.
 
     A rejection, a merge and an approval that matched an existing row: the proposal waits for review again, and the
     relations that were made are removed. An approval that made a row: the row is withdrawn if nothing else refers to it,
     else it gets the proposal's values back. A row that was there before the proposals is never withdrawn.
     An approved proposal that stands for no row any more gets back what a reviewer had corrected of it.
+    With `audit_id` that very decision is meant: raises `ConflictError` where a later one was made.
     """
     kind, proposal = locked(connection, proposal_id, reviewer)
+    if audit_id is not None:
+        _refuse_later(connection, kind, proposal_id, audit_id)
     status = proposal["status"]
     if status in DECIDABLE:
         return _as_it_is(connection, kind, proposal)
@@ -307,6 +306,19 @@ def _refuse_decided(proposal: sa.RowMapping, wanted: str) -> None:
         )
 
 
+def _refuse_later(connection: sa.Connection, kind: Kind, proposal_id: UUID, audit_id: int) -> None:
+    entry = audit_log.c
+    decisions = [f"{action} proposal" for action in REVIEW_ACTIONS]
+    later = sa.select(entry.actor).where(
+        entry.subject == subject(kind, proposal_id), entry.action.in_(decisions), entry.id > audit_id
+    )
+    found = connection.execute(later.order_by(entry.id.desc()).limit(1)).one_or_none()
+    if found is not None:
+        raise ConflictError(
+            f"The proposal was decided about since, by {found.actor}; that decision stays. It is in the history."
+        )
+
+
 def _as_it_is(connection: sa.Connection, kind: Kind, proposal: sa.RowMapping) -> Decision:
     entity = sa.select(kind.entity_of).select_from(kind.joined).where(kind.proposals.c.id == proposal["id"])
     return Decision(proposal["id"], kind, proposal["status"], connection.execute(entity).scalar_one(), False)
@@ -399,16 +411,16 @@ def _audit(
     after: dict[str, Any],
     before: dict[str, Any] | None = None,
     edit: Edit = NO_EDIT,
-) -> None:
-    """One entry; `values` in it are those of the proposal that were replaced with the decision, if any."""
+) -> int:
+    """One entry, and its id; `values` in it are those of the proposal that were replaced with the decision, if any."""
     was, became = ({"values": values} if values else {} for values in (edit.was, edit.values))
-    connection.execute(
-        sa.insert(audit_log).values(
-            actor=reviewer.actor if reviewer.user_id is None else f"{reviewer.actor}, user {reviewer.user_id}",
-            action=f"{action} proposal",
-            subject=subject(kind, proposal["id"]),
-            before={"status": proposal["status"], **(before or {}), **was},
-            after=after | became,
-            reason=reviewer.notes,
-        )
+    entry = sa.insert(audit_log).values(
+        actor=reviewer.actor if reviewer.user_id is None else f"{reviewer.actor}, user {reviewer.user_id}",
+        action=f"{action} proposal",
+        subject=subject(kind, proposal["id"]),
+        before={"status": proposal["status"], **(before or {}), **was},
+        after=after | became,
+        reason=reviewer.notes,
     )
+    made: int = connection.execute(entry.returning(audit_log.c.id)).scalar_one()
+    return made

@@ -2,6 +2,7 @@
 window.pages = {
   codes: new Set(),
   opening: null, // what was typed while a field is on its way from the server
+  typing: null, // until when what is typed belongs to a field that has just gone
 
   // Keys act while nothing is typed; each says which proposal was on the screen when it was pressed.
   listen(codes) {
@@ -12,16 +13,18 @@ window.pages = {
   },
 
   pressed(event) {
+    if (this.goesOn(event)) return;
     const typed = event.key === "Enter" ? "\n" : event.key.length === 1 ? event.key : "";
     if (this.opening !== null && typed && !event.ctrlKey && !event.metaKey && !event.altKey) {
       this.opening += typed;
+      this.patience();
       event.preventDefault();
       return;
     }
     if (event.defaultPrevented || document.querySelector(".q-dialog__inner, .q-menu")) return;
     const field = event.target.closest?.("textarea, select, input:not([type=checkbox])");
     const code = event.ctrlKey || event.metaKey ? `ctrl+${event.key.toLowerCase()}` : event.key.toLowerCase();
-    const sends = code === "ctrl+enter" || (code === "enter" && event.target.matches?.("#reason, #merge-into"));
+    const sends = code === "ctrl+enter" || (code === "enter" && !event.isComposing && event.target.matches?.("#reason, #merge-into"));
     const always = code === "escape" || sends;
     if (event.altKey || (field && !always) || (!always && !this.codes.has(code))) return;
     if (event.repeat && code !== "j" && code !== "k") return;
@@ -29,7 +32,7 @@ window.pages = {
     event.preventDefault();
     if (shown && ["r", "e", "m"].includes(code)) {
       this.opening = "";
-      setTimeout(() => { this.opening = null; }, 1500);
+      this.patience();
     }
     emitEvent("pages_key", { key: code, shown, typed: this.typed() });
   },
@@ -43,6 +46,26 @@ window.pages = {
   typed() {
     const fields = [...document.querySelectorAll("[data-draft]")].filter((field) => "value" in field);
     return Object.fromEntries(fields.map((field) => [field.dataset.draft.split(":")[1], field.value.length]));
+  },
+
+  // A field that does not come: what is typed for it is no key for as long as somebody goes on typing.
+  patience() {
+    clearTimeout(this.waiting);
+    this.waiting = setTimeout(() => { this.opening = null; }, 1500);
+  },
+
+  // Whether a letter belongs to a word that was begun in a field which has gone under the hands of who types.
+  goesOn(event) {
+    const now = performance.now();
+    const letter = event.key.length === 1 && !event.ctrlKey && !event.metaKey && !event.altKey;
+    if (event.target.closest?.("textarea, select, input:not([type=checkbox])")) {
+      this.typing = letter || event.key === "Backspace" ? now + 1500 : null;
+      return false;
+    }
+    if (!letter || this.typing === null || this.opening !== null || now > this.typing) return false;
+    this.typing = now + 1500;
+    event.preventDefault();
+    return true;
   },
 
   // Puts the cursor into a field, and into the field what was typed too early for it.
@@ -73,10 +96,20 @@ window.pages = {
     document.cookie = `knowledge_preferences=${value}; Path=/; Max-Age=31536000; SameSite=Strict`;
   },
 
+  keep(key, value) {
+    sessionStorage.setItem(`draft:${key}`, value);
+  },
+
+  // Those of the open proposal first; all of them only as far as they fit into one message, which may have 1 MB.
   drafts() {
+    const shown = document.querySelector("[data-proposal]")?.dataset.proposal;
+    const all = Object.entries(sessionStorage).filter(([key]) => key.startsWith("draft:"));
     const found = {};
-    for (const [key, value] of Object.entries(sessionStorage)) {
-      if (key.startsWith("draft:")) found[key.slice(6)] = value;
+    let room = 300000;
+    for (const [key, value] of all.sort(([key]) => (key.startsWith(`draft:${shown}:`) ? -1 : 1))) {
+      if (value.length > room) continue;
+      room -= value.length;
+      found[key.slice(6)] = value;
     }
     return found;
   },
@@ -90,8 +123,27 @@ window.pages = {
 
 document.addEventListener("input", (event) => {
   const key = event.target.dataset?.draft;
-  if (key) sessionStorage.setItem(`draft:${key}`, event.target.value);
+  if (key) pages.keep(key, event.target.value);
 });
+
+// Half of a surrogate pair is no text: the message with it would not be read, and the field's old value be taken for the new.
+addEventListener("input", (event) => {
+  const half = /\p{Surrogate}/gu;
+  if (typeof event.target.value === "string" && half.test(event.target.value)) {
+    event.target.value = event.target.value.replace(half, "\ufffd");
+  }
+}, true);
+
+addEventListener("pointerdown", () => { pages.typing = null; }, true);
+
+// The second click of a double click is not about a proposal that came between the two.
+addEventListener("click", (event) => {
+  const shown = document.querySelector("[data-proposal]")?.dataset.proposal;
+  if (event.detail < 2) pages.clicked = shown;
+  if (event.detail < 2 || pages.clicked === shown || !event.target.closest?.(".decides")) return;
+  event.preventDefault();
+  event.stopImmediatePropagation();
+}, true);
 
 // The tour marks what it speaks of.
 pages.spot = (id) => {

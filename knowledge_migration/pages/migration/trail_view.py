@@ -160,7 +160,7 @@ def _expansion(entry: Entry) -> None:
             for name, value in (("Before", entry.before), ("After", entry.after)):
                 if value is not None:
                     Text("p", name, "muted")
-                    Text("pre", _json(value), "value")
+                    Text("pre", _json(value), "value").props(f"tabindex=0 role=group aria-label={name}")
             if entry.dagster_run_id:
                 Text("p", f"Dagster run {entry.dagster_run_id}", "muted")
 

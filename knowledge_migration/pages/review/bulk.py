@@ -88,12 +88,17 @@ class _Confirmation:
         Text("p", "As things stand now; if somebody decides meanwhile, that decision stays.", "muted")
         self._reason = ui.input("Reason (needed to reject)").props(f"outlined dense maxlength={LONGEST_REASON}")
         self._reason.classes("wide")
-        with ui.element("div").classes("actions") as self._actions:
-            count = len(self._open)
+        self._actions = ui.element("div").classes("actions")
+        self._offer("Cancel")
+
+    def _offer(self, leave: str) -> None:
+        """The two ways for what can still be decided, and the way out."""
+        count = len(self._open)
+        with self._actions:
             if count:
                 button(f"Approve {count}", on_click=lambda: self._send("approve"), color="positive")
                 button(f"Reject {count}", on_click=lambda: self._send("reject"), color="negative").props("outline")
-            button("Cancel", on_click=dialog.close, color="secondary").props("flat autofocus")
+            button(leave, on_click=self._dialog.close, color="secondary").props("flat autofocus")
 
     async def _send(self, action: Action) -> None:
         reason = (self._reason.value or "").strip()
@@ -113,8 +118,9 @@ class _Confirmation:
                 words = who_decided(outcome.decided) if outcome.decided else outcome.words
                 Text("li", f"{labels[proposal_id]}: {words}")
         _say(self._trouble, f"{len(outcomes) - len(failed)} done; {len(failed)} not:")
-        with self._actions:
-            button("Close", on_click=self._dialog.close)
+        again = {proposal_id for proposal_id, outcome in failed if outcome.how == "failed"}
+        self._open = [one for one in self._open if one.proposal_id in again]
+        self._offer("Close")
 
 
 def _summary(foreseen: list[Foreseen]) -> str:

@@ -9,7 +9,8 @@ from nicegui import ui
 from knowledge_migration.knowledge.proposals.close_look import CloseLook
 from knowledge_migration.pages.elements import Text, button
 from knowledge_migration.pages.review.desk import Action, Desk, Outcome, waits
-from knowledge_migration.pages.review.panels import REASON_DRAFT, SEND, MergePanel, RejectPanel, unsent
+from knowledge_migration.pages.review.drafts import REASON_DRAFT, SEND, unsent
+from knowledge_migration.pages.review.panels import MergePanel, RejectPanel
 from knowledge_migration.pages.review.proposal_view import EditForm, proposal_view
 from knowledge_migration.pages.review.words import SHOWN, who_decided
 
@@ -25,7 +26,7 @@ class Card:
         self._left = left
         self.mode: Mode = "read"
         self._drafts: dict[str, str] = {}
-        self._busy = False
+        self._drawn: CloseLook | None = None
         self._form: EditForm | None = None
         self._panel: RejectPanel | MergePanel | None = None
         self._trouble = ui.element("div").props("role=alert").classes("trouble-place")
@@ -37,7 +38,7 @@ class Card:
         self.mode = mode
         self._form = self._panel = None
         self._box.clear()
-        look = self.desk.current
+        look = self._drawn = self.desk.current
         self._box.props["data-proposal"] = str(self.desk.current_id) if look else ""
         with self._box:
             if look is None:
@@ -84,8 +85,8 @@ class Card:
         return True
 
     async def _send(self, typed: Mapping[str, int]) -> None:
-        """What the open panel or form is for."""
-        look = self.desk.current
+        """What the open panel or form is for, about the proposal beside which it stands."""
+        look = self._drawn
         if look is None:
             return
         if self._form:
@@ -151,19 +152,17 @@ class Card:
         self._trouble.clear()
 
     async def _decide(self, action: Action, proposal_id: UUID, **options: Any) -> None:
-        if self._busy:
+        if self.desk.turn.locked():
             return
-        self._busy = True
-        try:
+        async with self.desk.turn:
             outcome = await self.desk.decide(action, proposal_id, **options)
             await self._follow(action, proposal_id, outcome)
-        finally:
-            self._busy = False
 
     async def _follow(self, action: Action, proposal_id: UUID, outcome: Outcome) -> None:
         if outcome.is_done:
             self.clear_trouble()
-            self._form = self._panel = None
+            if self._drawn and self._drawn.proposal["id"] == proposal_id:
+                self._form = self._panel = None
             self._forget_drafts(proposal_id)
             self.desk.remember(proposal_id)
             await self._left(proposal_id, outcome)
@@ -183,10 +182,14 @@ class Card:
 
         with ui.element("div").classes("actions action-bar").props('role=toolbar aria-label="Decide" id=decide'):
             if waits(look):
-                button("Approve", SHOWN["a"], on_click=press("a"), color="positive")
-                button("Edit", SHOWN["e"], on_click=press("e")).props("outline")
-                button("Reject", SHOWN["r"], on_click=press("r"), color="negative").props("outline")
-                button("Merge", SHOWN["m"], on_click=press("m")).props("outline")
+                decides = (
+                    button("Approve", SHOWN["a"], on_click=press("a"), color="positive"),
+                    button("Edit", SHOWN["e"], on_click=press("e")).props("outline"),
+                    button("Reject", SHOWN["r"], on_click=press("r"), color="negative").props("outline"),
+                    button("Merge", SHOWN["m"], on_click=press("m")).props("outline"),
+                )
+                for made in decides:
+                    made.classes("decides")
             button(
                 "Skip" if look.decided is None else "Next", SHOWN["s"], on_click=press("s"), color="secondary"
             ).props("outline")

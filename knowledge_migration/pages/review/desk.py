@@ -1,7 +1,8 @@
 """One reviewer's desk: what waits in the list, what lies open, what is already fetched, what was decided last.
 
 Knows nothing of elements, so that all of it is tested without a browser. A decision is always about the proposal that it
-names, never about "the one that is open": keys may come faster than pages are drawn.
+names, never about "the one that is open": keys may come faster than pages are drawn. Whoever decides or undoes holds
+`turn`, so that an undo means the decision before it, also while that one is under way.
 """
 
 import asyncio
@@ -12,7 +13,7 @@ from typing import Any, Literal
 from uuid import UUID
 
 from knowledge_migration.knowledge import metrics
-from knowledge_migration.knowledge.errors import KnowledgeError
+from knowledge_migration.knowledge.errors import InvalidError, KnowledgeError
 from knowledge_migration.knowledge.kinds import EntityType
 from knowledge_migration.knowledge.proposals import listing, review
 from knowledge_migration.knowledge.proposals.close_look import CloseLook, Decided, Thresholds, close_look
@@ -20,6 +21,7 @@ from knowledge_migration.knowledge.proposals.counting import count_proposals
 from knowledge_migration.knowledge.proposals.history import last_decision_of
 from knowledge_migration.knowledge.proposals.review import Decision, Reviewer
 from knowledge_migration.knowledge.service import KnowledgeService
+from knowledge_migration.knowledge.values import storable
 from knowledge_migration.pages.review.filters import Filters
 from knowledge_migration.pages.session import Session
 
@@ -62,6 +64,8 @@ class Desk:
     current: CloseLook | None = None
     done: list[tuple[UUID, ...]] = field(default_factory=list)
     skipped: set[UUID] = field(default_factory=set)
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _entries: dict[UUID, int] = field(default_factory=dict)
     _ahead: dict[UUID, CloseLook] = field(default_factory=dict)
     _next_cursor: str | None = None
     _fetching: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -115,8 +119,11 @@ class Desk:
 
     async def look_again(self) -> CloseLook | None:
         """The open proposal as it is now."""
-        if self.current_id is not None:
-            self.current = await self._look(self.current_id)
+        looked_at = self.current_id
+        if looked_at is not None:
+            found = await self._look(looked_at)
+            if self.current_id == looked_at:  # another one may have been opened meanwhile
+                self.current = found
         return self.current
 
     async def look_ahead(self) -> None:
@@ -165,18 +172,23 @@ class Desk:
         notes: str | None = None,
         changes: Mapping[str, Any] | None = None,
         into: int | None = None,
+        audit_id: int | None = None,
     ) -> Outcome:
-        """One decision about one proposal; never raises for what a person can be told."""
+        """One decision about one proposal; never raises for what a person can be told.
+
+        An undo with `audit_id` takes back that decision and no later one.
+        """
         works: dict[Action, tuple[Callable[..., Decision], tuple[Any, ...], dict[str, Any]]] = {
             "approve": (review.approve, (), {"changes": changes} if changes else {}),
             "reject": (review.reject, (), {}),
-            "undo": (review.undo, (), {}),
+            "undo": (review.undo, (), {"audit_id": audit_id}),
             "merge": (review.merge, (into,), {}),
         }
         work, extra, named = works[action]
         reviewer = self.session.reviewer(notes)
         try:
             self.session.refuse_ended()
+            _refuse_unstorable(notes or "")
             decision = await self.service.in_transaction(work, proposal_id, *extra, reviewer, **named)
         except KnowledgeError as error:
             return await self._refused(action, proposal_id, error)
@@ -187,6 +199,8 @@ class Desk:
             )
         if not decision.changed:
             return await self._decided_before(action, proposal_id)
+        if decision.audit_id is not None:
+            self._entries[proposal_id] = decision.audit_id
         metrics.reviews.labels(action, decision.kind.name).inc()
         following, words = self.after(proposal_id), _told(action, decision, self._label(proposal_id))
         self._left(proposal_id, decision)
@@ -194,17 +208,20 @@ class Desk:
 
     async def undo_last(self) -> list[tuple[UUID, Outcome]]:
         """Takes back what this reviewer decided last: here, or before this page was opened."""
-        ids: tuple[UUID, ...] = ()
-        if self.done:
-            ids = self.done[-1]
-        else:
-            reviewer: Reviewer = self.session.reviewer()
-            last = await self.service.in_transaction(last_decision_of, reviewer.actor, reviewer.user_id)
-            ids = (last,) if last else ()
-        outcomes = [(one, await self.decide("undo", one)) for one in ids]
-        if self.done and all(outcome.how != "failed" for _, outcome in outcomes):
-            self.done.pop()
+        ids = self.done.pop() if self.done else await self._decided_earlier()
+        outcomes = [(one, await self.decide("undo", one, audit_id=self._entries.get(one))) for one in ids]
+        failed = tuple(one for one, outcome in outcomes if outcome.how == "failed")
+        if failed:
+            self.done.append(failed)
         return outcomes
+
+    async def _decided_earlier(self) -> tuple[UUID, ...]:
+        """Before this page was opened. Of those who did not say who they are nobody knows which decision is whose."""
+        reviewer: Reviewer = self.session.reviewer()
+        if reviewer.user_id is None and self.service.options.has_tokens:
+            return ()
+        last = await self.service.in_transaction(last_decision_of, reviewer.actor, reviewer.user_id)
+        return (last,) if last else ()
 
     def remember(self, *proposal_ids: UUID) -> None:
         """These were decided by one action, so that one undo takes all of them back."""
@@ -275,6 +292,13 @@ class Desk:
 def waits(look: CloseLook) -> bool:
     """Whether a proposal can be decided about."""
     return look.proposal["status"] in review.DECIDABLE
+
+
+def _refuse_unstorable(notes: str) -> None:
+    try:
+        storable(notes)
+    except ValueError as error:
+        raise InvalidError(f"The reason {error}.") from error
 
 
 def _told(action: Action, decision: Decision, label: str) -> str:

@@ -22,7 +22,7 @@ class HistoryView:
     def __init__(
         self,
         desk: Desk,
-        undo: Callable[[UUID], Awaitable[Outcome]],
+        undo: Callable[[UUID, int], Awaitable[Outcome]],
         opened: Callable[[UUID], Awaitable[None]],
     ) -> None:
         self.desk = desk
@@ -91,12 +91,10 @@ class HistoryView:
                         "flat no-caps dense"
                     )
                 if decision["can_undo"]:
-                    ui.button("Undo", on_click=lambda: self._undo(decision["proposal_id"])).props(
-                        "outline no-caps dense"
-                    )
+                    ui.button("Undo", on_click=lambda: self._undo(decision)).props("outline no-caps dense")
 
-    async def _undo(self, proposal_id: UUID) -> None:
-        outcome = await self._undo_decision(proposal_id)
+    async def _undo(self, decision: dict[str, Any]) -> None:
+        outcome = await self._undo_decision(decision["proposal_id"], decision["audit_id"])
         await self.load()
         if not outcome.is_done:
             self._say(outcome.words)

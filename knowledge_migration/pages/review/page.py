@@ -89,6 +89,7 @@ class ReviewPage:
 
     async def open(self, proposal_id: UUID) -> None:
         """Puts a proposal on the desk and shows it."""
+        self.card.clear_trouble()
         try:
             await self.desk.open(proposal_id)
         except KnowledgeError as error:
@@ -102,12 +103,21 @@ class ReviewPage:
                 await self._said.client.connected(timeout=60)
             except ClientConnectionTimeout:
                 return  # somebody only fetched the page, as monitoring does
+            await self._bring_back()
             self._listen()
-            self.card.bring_back(dict(await ui.run_javascript("pages.drafts()", timeout=10)))
             await self._count()
             await self._ahead()
             if not self.preferences.tour_seen and self.desk.current:
                 self._show_tour()
+
+    async def _bring_back(self) -> None:
+        """Before keys act: who goes on typing while the page loads means the field, not its keys."""
+        try:
+            self.card.bring_back(dict(await ui.run_javascript("pages.drafts()", timeout=10) or {}))
+        except TimeoutError:
+            log.warning(
+                "The browser did not say what was typed before; it is still there when the page is loaded again"
+            )
 
     def _show_open(self) -> None:
         self.card.draw()
@@ -189,29 +199,35 @@ class ReviewPage:
             self._show_open()
 
     async def _undo(self) -> None:
-        try:
-            outcomes = await self.desk.undo_last()
-        except KnowledgeError as error:
-            self.card.trouble(str(error), self._undo)
-            return
-        if not outcomes:
-            self._say("There is nothing of yours to undo.")
-        for proposal_id, outcome in outcomes:
-            await self._came_back(proposal_id, outcome)
+        async with self.desk.turn:
+            try:
+                outcomes = await self.desk.undo_last()
+            except KnowledgeError as error:
+                self.card.trouble(str(error), self._undo)
+                return
+            if not outcomes:
+                self._say("There is nothing of yours to undo. What everybody decided stands in the history.")
+            for proposal_id, outcome in outcomes:
+                await self._came_back(proposal_id, outcome)
 
-    async def _undo_one(self, proposal_id: UUID) -> Outcome:
+    async def _undo_one(self, proposal_id: UUID, audit_id: int) -> Outcome:
         """From the history."""
-        outcome = await self.desk.decide("undo", proposal_id)
-        if outcome.is_done:
-            await self._came_back(proposal_id, outcome)
-        return outcome
+        async with self.desk.turn:
+            outcome = await self.desk.decide("undo", proposal_id, audit_id=audit_id)
+            if outcome.is_done:
+                await self._came_back(proposal_id, outcome)
+            return outcome
 
     async def _came_back(self, proposal_id: UUID, outcome: Outcome) -> None:
         if not outcome.is_done:
             self.card.trouble(outcome.words)
             return
         self._say(outcome.words)
-        item = await self.desk.put_first(proposal_id)
+        try:
+            item = await self.desk.put_first(proposal_id)
+        except KnowledgeError as error:
+            self.card.trouble(str(error))
+            return
         if item:
             self.queue.put_first(item)
         await self.open(proposal_id)
@@ -249,8 +265,7 @@ class ReviewPage:
         try:
             if look is not None and waits(look) and await self.desk.was_decided():
                 await self.desk.look_again()
-                assert self.desk.current is not None
-                if self.desk.current.decided:
+                if self.desk.current_id == look.proposal["id"] and self.desk.current and self.desk.current.decided:
                     self.card.trouble(
                         f"Somebody was faster. {who_decided(self.desk.current.decided)} What you typed is kept."
                     )

@@ -1,39 +1,15 @@
 """What opens above a proposal when a decision needs a word more: a reason, or which row is meant."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from nicegui import ui
 
 from knowledge_migration.knowledge.proposals.close_look import CloseLook
-from knowledge_migration.knowledge.values import LONGEST_TEXT
 from knowledge_migration.pages.elements import Text, button
+from knowledge_migration.pages.review.drafts import REASON_DRAFT, SEND, keep_draft
 from knowledge_migration.pages.review.words import QUICK_REASONS
 
-REASON_DRAFT = "!reason"
 LONGEST_REASON = 2_000
-SEND = "() => pages.send()"
-"""Buttons that send what was typed ask the browser how long it is: see `unsent`."""
-
-
-def unsent(values: Mapping[str, object], typed: Mapping[str, int]) -> str | None:
-    """Which of the values is not what stands in its field, in words; None where everything has arrived.
-
-    What is longer than a message to the service may be, or cannot be sent, stays in the browser without a word.
-    """
-    for name, value in values.items():
-        arrived = len(plain(value).encode("utf-16-le", "surrogatepass")) // 2  # as browsers count
-        there = typed.get(name, arrived)
-        if there != arrived:
-            return (
-                f"{name.removeprefix('!')}: the {there:,} characters that stand there have not reached the service; it takes "
-                f"at most {LONGEST_TEXT} of a text, and nothing that cannot be stored."
-            )
-    return None
-
-
-def plain(value: object) -> str:
-    """A value as a field of the browser has it: without NULL, and with its ends of lines."""
-    return str(value or "").replace("\r\n", "\n").replace("\r", "\n")
 
 
 class RejectPanel:
@@ -46,7 +22,8 @@ class RejectPanel:
             self._reason = ui.input("Reason", value=draft).props(
                 f"outlined dense dir=auto maxlength={LONGEST_REASON} for=reason"
             )
-            self._reason.props["data-draft"] = f"{look.proposal['id']}:{REASON_DRAFT}"
+            self._draft = f"{look.proposal['id']}:{REASON_DRAFT}"
+            self._reason.props["data-draft"] = self._draft
             self._reason.classes("wide")
             with ui.element("div").classes("quick"):
                 for reason in QUICK_REASONS:
@@ -68,6 +45,7 @@ class RejectPanel:
 
     def _take(self, reason: str) -> None:
         self._reason.value = f"{self.reason}; {reason.lower()}" if self.reason else reason
+        keep_draft(self._reason, self._draft, self._reason.value)
         self._focus()
 
     def _focus(self) -> None:

@@ -8,13 +8,16 @@ from nicegui import ui
 
 from knowledge_migration.knowledge.proposals.close_look import CloseLook, Thresholds
 from knowledge_migration.knowledge.tables import ATOM_TYPES
+from knowledge_migration.knowledge.values import LONGEST_TEXT
 from knowledge_migration.pages.elements import Text, age, at, named, percent
 from knowledge_migration.pages.review.difference_view import difference_view
-from knowledge_migration.pages.review.panels import plain, unsent
+from knowledge_migration.pages.review.drafts import keep_draft, plain, unsent
 from knowledge_migration.pages.review.words import STATUS, band, who_decided
 
 LONG_TEXTS = ("description", "content")
 LONGEST = {"name": 100, "title": 200, "icon": 50, "color": 7}
+LONGEST_TYPED = LONGEST_TEXT + LONGEST_TEXT // 2
+"""A little more than can be stored, so that it is refused in words; a message of more than 1 MB would not arrive at all."""
 SHOWN_MESSAGES = 3
 LONG = 2_000
 """Characters of a text that is not shown at its full height."""
@@ -206,7 +209,10 @@ class EditForm:
 
     def _field(self, name: str, value: Any) -> "ui.input | ui.textarea | ui.select":
         made = self._made(name, value).props(f"outlined for=edit-{name}").classes("wide")
-        made.props["data-draft"] = f"{self._look.proposal['id']}:{name}"
+        draft = f"{self._look.proposal['id']}:{name}"
+        made.props["data-draft"] = draft
+        if isinstance(made, ui.select):  # what is chosen is not typed
+            made.on_value_change(lambda event: keep_draft(made, draft, event.value))
         return made
 
     @staticmethod
@@ -215,6 +221,6 @@ class EditForm:
         if name == "type":
             return ui.select(list(ATOM_TYPES), value=value, label=label).props("dense options-dense")
         if name in (*LONG_TEXTS, "meta"):
-            return ui.textarea(label, value=value or "").props("autogrow dir=auto")
+            return ui.textarea(label, value=value or "").props(f"autogrow dir=auto maxlength={LONGEST_TYPED}")
         longest = f"maxlength={LONGEST[name]} counter" if name in LONGEST else ""
         return ui.input(label, value=value or "").props(f"dense dir=auto {longest}")

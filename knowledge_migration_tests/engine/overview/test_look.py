@@ -14,7 +14,7 @@ from dagster_postgres import PostgresEventLogStorage
 from sqlalchemy.engine import make_url
 
 from knowledge_migration.engine import evidence
-from knowledge_migration.engine.backfill.control import Limits
+from knowledge_migration.engine.backfill.control import Limits, set_control
 from knowledge_migration.engine.backfill.plan import make_plan
 from knowledge_migration.engine.backfill.run import open_run
 from knowledge_migration.engine.backfill.runner import backfill_partition
@@ -120,6 +120,22 @@ def test_a_backfill_under_way_shows_its_share_and_its_end(expanded: Database) ->
     assert "1 at work" in busy.words
     assert busy.eta_seconds is not None
     assert busy.eta_seconds > 0
+
+
+def test_a_backfill_that_is_paused_says_so_and_foretells_no_end(expanded: Database) -> None:
+    fill(expanded)
+    with expanded.connect("test") as connection:
+        plan = make_plan(connection, width_ids=100, max_partitions=200)["atom"]
+        seen: list[Phase] = []
+
+        def told(progress: object) -> None:
+            set_control(connection, paused=True, actor="a test")
+            seen.append(phase(look(expanded, RULES, None), 3))
+            set_control(connection, paused=False, actor="a test")
+
+        backfill_partition(expanded, plan.partitions[0], Limits(rate_limit_per_second=0), on_progress=told)
+    assert {(one.state, one.eta_seconds) for one in seen} == {("under way", None)}
+    assert all(one.words.endswith("1 at work, paused by the operator") for one in seen)
 
 
 def test_what_cannot_be_counted_in_time_is_estimated_and_says_so(
