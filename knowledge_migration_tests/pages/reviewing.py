@@ -66,6 +66,12 @@ def press(page: Page, key: str, then: str) -> None:
     expect(page.locator("#proposal-heading")).to_have_text(then)
 
 
+def edit(page: Page) -> None:
+    """Opens the form, and waits until it is there for the hand: what is typed before would be drawn over."""
+    page.keyboard.press("e")
+    expect(page.locator("#edit-name, #edit-title")).to_be_focused()
+
+
 def rows(database: Database, query: str) -> list[dict[str, Any]]:
     """What the database says."""
     with database.connect("test") as connection:

@@ -12,7 +12,7 @@ from knowledge_migration.engine.database import Database
 from knowledge_migration.pages.review.proposal_view import LONGEST_TYPED
 from knowledge_migration_tests.chromium import needs_chromium
 from knowledge_migration_tests.pages.living import REVIEWER_TOKEN, TOKENS, Living, living
-from knowledge_migration_tests.pages.reviewing import change, press, ready, rows, signed_in, visitor
+from knowledge_migration_tests.pages.reviewing import change, edit, press, ready, rows, signed_in, visitor
 from knowledge_migration_tests.pages.test_review_in_browser import allow
 from knowledge_migration_tests.pages.waiting import waiting_proposals
 
@@ -45,19 +45,19 @@ def test_what_was_typed_is_there_again_after_a_look_at_another_proposal(served: 
     page.keyboard.press("r")
     page.get_by_label("Reason").press_sequentially("It says nothing new")
     row_of(page, "Topic 3")
-    page.keyboard.press("e")
+    edit(page)
     page.get_by_label("Description").fill("Better words.")
     row_of(page, "Topic 1")
     page.keyboard.press("r")
     expect(page.get_by_label("Reason")).to_have_value("It says nothing new")
     row_of(page, "Topic 3")
-    page.keyboard.press("e")
+    edit(page)
     expect(page.get_by_label("Description")).to_have_value("Better words.")
 
 
 def test_what_is_being_edited_stays_when_somebody_else_decides(served: Living, browser: Browser) -> None:
     page = signed_in(visitor(browser, served), served, REVIEWER_TOKEN, "2")
-    page.keyboard.press("e")
+    edit(page)
     page.get_by_label("Description").press_sequentially(" And more.")
     change(
         served.database,
@@ -123,19 +123,6 @@ def test_keys_typed_while_the_page_loads_again_decide_nothing(served: Living, br
     assert decided(served) == {}
 
 
-def test_a_reason_typed_while_an_approval_is_slow_decides_nothing(served: Living, browser: Browser) -> None:
-    page = signed_in(visitor(browser, served), served, REVIEWER_TOKEN, "2")
-    with served.database.connect("a slow one") as holder, holder.transaction():
-        holder.execute("SELECT id FROM knowledge_extraction_runs FOR UPDATE")
-        page.keyboard.press("a")
-        page.keyboard.press("r")
-        page.keyboard.type("not a ")
-    page.keyboard.type("value at all, as far as anybody can say", delay=60)
-    expect(page.locator("#proposal-heading")).to_have_text("Topic 2")
-    expect(page.get_by_text("11 topics")).to_be_visible()
-    assert decided(served) == {"Topic 1": "approved"}
-
-
 def test_a_database_that_goes_away_during_a_bulk_action_says_what_became_of_each(
     served: Living, browser: Browser, request: pytest.FixtureRequest
 ) -> None:
@@ -168,7 +155,7 @@ def test_signing_out_in_one_tab_ends_the_others(served: Living, browser: Browser
 
 def test_what_was_chosen_outlives_a_reload(served: Living, browser: Browser) -> None:
     page = signed_in(visitor(browser, served), served, REVIEWER_TOKEN, "2", "/review?kind=atom")
-    page.keyboard.press("e")
+    edit(page)
     page.get_by_label("Type").click()
     page.get_by_role("option", name="problem").click()
     expect(page.get_by_label("Type")).to_have_value("problem")
@@ -191,7 +178,7 @@ def test_what_was_chosen_outlives_a_reload(served: Living, browser: Browser) -> 
 )
 def test_meta_that_cannot_be_is_refused_in_words_and_stays(served: Living, browser: Browser, meta: str) -> None:
     page = signed_in(visitor(browser, served), served, REVIEWER_TOKEN, "2", "/review?kind=atom")
-    page.keyboard.press("e")
+    edit(page)
     page.get_by_label("Meta").fill(meta)
     page.keyboard.press("Control+Enter")
     expect(page.get_by_role("alert")).to_contain_text("meta")
@@ -210,7 +197,7 @@ INPUT = """([id, text]) => {
 def test_a_nul_character_is_refused_in_words_and_stays_where_it_was_typed(served: Living, browser: Browser) -> None:
     page = signed_in(visitor(browser, served), served, REVIEWER_TOKEN, "2")
     text = json.dumps("a \x00 of C")
-    page.keyboard.press("e")
+    edit(page)
     expect(page.locator("#edit-description")).to_be_visible()
     page.evaluate(INPUT, ["edit-description", text])
     page.keyboard.press("Control+Enter")
@@ -228,7 +215,7 @@ def test_a_nul_character_is_refused_in_words_and_stays_where_it_was_typed(served
 
 def test_half_of_a_surrogate_pair_does_not_keep_the_rest_of_the_text_back(served: Living, browser: Browser) -> None:
     page = signed_in(visitor(browser, served), served, REVIEWER_TOKEN, "2")
-    page.keyboard.press("e")
+    edit(page)
     expect(page.locator("#edit-description")).to_be_visible()
     page.evaluate(INPUT, ["edit-description", json.dumps("half \ud83e of a pair, a whole 🧪")])
     press(page, "Control+Enter", "Topic 2")
@@ -240,7 +227,7 @@ def test_half_of_a_surrogate_pair_does_not_keep_the_rest_of_the_text_back(served
 @pytest.mark.parametrize("text", ["x" * 100_000, "x" * 1_500_000, "\u05d0🧪" * 33_000])
 def test_a_very_long_text_is_taken_or_refused_but_never_lost(served: Living, browser: Browser, text: str) -> None:
     page = signed_in(visitor(browser, served), served, REVIEWER_TOKEN, "2")
-    page.keyboard.press("e")
+    edit(page)
     page.get_by_label("Description").fill(text)
     page.keyboard.press("Control+Enter")
     if len(text) <= 100_000:

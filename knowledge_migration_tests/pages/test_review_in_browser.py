@@ -10,7 +10,17 @@ from psycopg import sql
 from knowledge_migration.engine.database import Database
 from knowledge_migration_tests.chromium import needs_chromium
 from knowledge_migration_tests.pages.living import REVIEWER_TOKEN, TOKENS, Living, living
-from knowledge_migration_tests.pages.reviewing import change, heading, opened, press, ready, rows, signed_in, visitor
+from knowledge_migration_tests.pages.reviewing import (
+    change,
+    edit,
+    heading,
+    opened,
+    press,
+    ready,
+    rows,
+    signed_in,
+    visitor,
+)
 from knowledge_migration_tests.pages.waiting import waiting_proposals
 
 pytestmark = needs_chromium
@@ -44,7 +54,7 @@ def test_ten_proposals_are_reviewed_with_the_keyboard_alone(served: Living, brow
     assert heading(page) == "Topic 1"
 
     press(page, "a", "Topic 2")
-    page.keyboard.press("e")
+    edit(page)
     expect(page.get_by_label("Name")).to_be_focused()
     page.keyboard.press("End")
     page.keyboard.type(", corrected")
@@ -139,7 +149,7 @@ def test_a_database_that_is_away_costs_nothing_that_was_typed(
     served: Living, browser: Browser, request: pytest.FixtureRequest
 ) -> None:
     page = signed_in(visitor(browser, served), served, REVIEWER_TOKEN, "2")
-    page.keyboard.press("e")
+    edit(page)
     page.get_by_label("Description").fill("A better description.")
     admin: Database = request.getfixturevalue("server").admin
     allow(admin, served.database, False)

@@ -51,7 +51,7 @@ window.pages = {
   // A field that does not come: what is typed for it is no key for as long as somebody goes on typing.
   patience() {
     clearTimeout(this.waiting);
-    this.waiting = setTimeout(() => { this.opening = null; }, 1500);
+    this.waiting = setTimeout(() => { this.opening = null; }, 3000);
   },
 
   // Whether a letter belongs to a word that was begun in a field which has gone under the hands of who types.
@@ -59,11 +59,11 @@ window.pages = {
     const now = performance.now();
     const letter = event.key.length === 1 && !event.ctrlKey && !event.metaKey && !event.altKey;
     if (event.target.closest?.("textarea, select, input:not([type=checkbox])")) {
-      this.typing = letter || event.key === "Backspace" ? now + 1500 : null;
+      this.typing = letter || event.key === "Backspace" ? now + 3000 : null;
       return false;
     }
     if (!letter || this.typing === null || this.opening !== null || now > this.typing) return false;
-    this.typing = now + 1500;
+    this.typing = now + 3000;
     event.preventDefault();
     return true;
   },

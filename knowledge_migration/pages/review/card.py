@@ -113,8 +113,8 @@ class Card:
 
     async def _send_rejection(self, proposal_id: UUID, panel: RejectPanel, typed: Mapping[str, int]) -> None:
         problem = unsent({REASON_DRAFT: panel.typed}, typed)
-        if problem or "\x00" in panel.reason:
-            self.trouble(problem or "The reason holds a character that cannot be stored (NUL).")
+        if problem:
+            self.trouble(problem)
         elif not panel.reason:
             panel.complain("Say why, so that others understand it.")
         else:
@@ -152,9 +152,11 @@ class Card:
         self._trouble.clear()
 
     async def _decide(self, action: Action, proposal_id: UUID, **options: Any) -> None:
-        if self.desk.turn.locked():
-            return
+        pressed_on = (self._drawn, self._form, self._panel)
         async with self.desk.turn:
+            now = (self._drawn, self._form, self._panel)
+            if any(one is not other for one, other in zip(pressed_on, now, strict=True)):
+                return  # what it was meant for has gone meanwhile
             outcome = await self.desk.decide(action, proposal_id, **options)
             await self._follow(action, proposal_id, outcome)
 

@@ -209,6 +209,7 @@ class ReviewPage:
                 self._say("There is nothing of yours to undo. What everybody decided stands in the history.")
             for proposal_id, outcome in outcomes:
                 await self._came_back(proposal_id, outcome)
+        await self._count()
 
     async def _undo_one(self, proposal_id: UUID, audit_id: int) -> Outcome:
         """From the history."""
@@ -216,7 +217,8 @@ class ReviewPage:
             outcome = await self.desk.decide("undo", proposal_id, audit_id=audit_id)
             if outcome.is_done:
                 await self._came_back(proposal_id, outcome)
-            return outcome
+        await self._count()
+        return outcome
 
     async def _came_back(self, proposal_id: UUID, outcome: Outcome) -> None:
         if not outcome.is_done:
@@ -231,7 +233,6 @@ class ReviewPage:
         if item:
             self.queue.put_first(item)
         await self.open(proposal_id)
-        await self._count()
 
     async def _decided_many(self, done: list[UUID]) -> None:
         """After a bulk action: what is open may be among it."""
