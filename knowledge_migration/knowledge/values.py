@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field, StringConstraints
 
 LONGEST_TEXT = 100_000
+LONGEST_REASON = 2_000
 DEEPEST_JSON = 100
 """Answers are made by pydantic, which gives up below a depth of 255: such a row could never be read again."""
 

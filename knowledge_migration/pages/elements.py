@@ -43,6 +43,15 @@ def named(element: Named, words: str) -> Named:
     return element
 
 
+def trouble(place: ui.element, words: str) -> ui.element:
+    """Says in a place, and in nothing else there, what is wrong; returns the box, for what can be done about it."""
+    place.clear()
+    with place, ui.element("div").classes("trouble") as box:
+        ui.icon("error").props("aria-hidden=true")
+        Text("p", words)
+    return box
+
+
 def age(moment: datetime | None, now: datetime | None = None) -> str:
     """How long ago, in one unit: "3 minutes ago"."""
     if moment is None:

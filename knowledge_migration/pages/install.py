@@ -26,7 +26,7 @@ def install(app: FastAPI, service: KnowledgeService, migration: MigrationSource 
     """Serves /review and /sign-in, and /migration where there is one. Raises `RuntimeError` the second time in a process."""
     if pages_app.config.has_run_config:
         raise RuntimeError("The pages are installed already; a process serves one set of pages.")
-    places = (Place("/review", "Review"), *([Place(migration_page.PATH, "Migration")] if migration else []))
+    places = (Place(review_page.PATH, "Review"), *([Place(migration_page.PATH, "Migration")] if migration else []))
     context = Context(service, places, _assets())
     router = APIRouter()
     sign_in.install(context, router)

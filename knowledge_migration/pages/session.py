@@ -14,6 +14,7 @@ from starlette.requests import HTTPConnection
 from knowledge_migration.knowledge.api.access import Role, refuse_other_machines, role_of
 from knowledge_migration.knowledge.errors import KnowledgeError
 from knowledge_migration.knowledge.options import ServiceOptions
+from knowledge_migration.knowledge.proposals.deciders import named
 from knowledge_migration.knowledge.proposals.review import Reviewer
 
 COOKIE = "knowledge_session"
@@ -51,7 +52,8 @@ class Session:
     @property
     def actor(self) -> str:
         """The name for the audit log."""
-        return f"{self.role} on the page" if self.user_id is None else f"{self.role} on the page, user {self.user_id}"
+        by = self.reviewer()
+        return named(by.actor, by.user_id)
 
     def refuse_ended(self) -> None:
         """Raises `SessionOverError` where the session has ended while the page was open."""

@@ -15,6 +15,7 @@ from starlette.responses import HTMLResponse, PlainTextResponse, RedirectRespons
 
 from knowledge_migration.knowledge.api.access import role_of
 from knowledge_migration.knowledge.errors import UnavailableError
+from knowledge_migration.knowledge.proposals.deciders import full_name
 from knowledge_migration.knowledge.tables import users
 from knowledge_migration.pages.context import Context
 from knowledge_migration.pages.guard import SIGN_IN, is_same_site
@@ -126,4 +127,4 @@ def _user(connection: sa.Connection, named: str) -> tuple[int, str] | None:
     mine = columns.id == int(named) if by_number else sa.func.lower(columns.email) == named.replace("\x00", "").lower()
     query = sa.select(columns.id, columns.first_name, columns.last_name).where(mine).order_by(columns.id).limit(1)
     row = connection.execute(query).one_or_none()
-    return (row.id, " ".join(part for part in (row.first_name, row.last_name) if part)) if row else None
+    return (row.id, full_name(row.first_name, row.last_name)) if row else None

@@ -11,7 +11,17 @@ from knowledge_migration.knowledge.flags import Flags, Mode, State
 from knowledge_migration.knowledge.kinds import EntityType
 from knowledge_migration.knowledge.proposals.editing import AtomCorrection, TopicCorrection
 from knowledge_migration.knowledge.stages import FlagRollback
-from knowledge_migration.knowledge.values import Color, Confidence, Icon, Meta, Name, Text, Title, storable
+from knowledge_migration.knowledge.values import (
+    LONGEST_REASON,
+    Color,
+    Confidence,
+    Icon,
+    Meta,
+    Name,
+    Text,
+    Title,
+    storable,
+)
 
 T = TypeVar("T")
 
@@ -178,7 +188,7 @@ class Review(_Body):
     """Who decides, and why; both optional."""
 
     user_id: UserId | None = None
-    notes: Annotated[str, StringConstraints(max_length=2_000), AfterValidator(storable)] | None = None
+    notes: Annotated[str, StringConstraints(max_length=LONGEST_REASON), AfterValidator(storable)] | None = None
 
 
 class Correction(TopicCorrection, AtomCorrection):
@@ -283,7 +293,7 @@ class FlagsChange(_Body):
     )
 
     flags: Meta = Field(min_length=1)
-    reason: Annotated[str, StringConstraints(min_length=1, max_length=2_000), AfterValidator(storable)]
+    reason: Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_REASON), AfterValidator(storable)]
     expected_version: int | None = Field(default=None, ge=0, le=2**63 - 1, description="Refuse if somebody was faster.")
 
 
@@ -295,7 +305,7 @@ class RollbackRequest(_Body):
     )
 
     way: FlagRollback = Field(description="instant: proposals off, dual write on. partial: proposals for a tenth only.")
-    reason: Annotated[str, StringConstraints(min_length=1, max_length=2_000), AfterValidator(storable)]
+    reason: Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_REASON), AfterValidator(storable)]
     expected_version: int | None = Field(default=None, ge=0, le=2**63 - 1, description="Refuse if somebody was faster.")
 
 

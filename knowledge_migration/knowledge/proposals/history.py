@@ -14,14 +14,13 @@ import sqlalchemy as sa
 
 from knowledge_migration.knowledge.errors import InvalidError
 from knowledge_migration.knowledge.kinds import KINDS, EntityType
-from knowledge_migration.knowledge.proposals.deciders import AUTOMATIC, full_name, named
+from knowledge_migration.knowledge.proposals.deciders import AUTOMATIC, ENTRIES, full_name, named
 from knowledge_migration.knowledge.proposals.listing import Page
 from knowledge_migration.knowledge.proposals.review import DECIDABLE
-from knowledge_migration.knowledge.tables import REVIEW_ACTIONS, audit_log, users
+from knowledge_migration.knowledge.tables import audit_log, users
 
 LOOKED_BACK = 200
 
-ENTRIES = {f"{action} proposal": action for action in REVIEW_ACTIONS}
 OF_A_PROPOSAL = "^(topic|atom) proposal [0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
 OF_A_USER = r", user ([0-9]{1,18})$"
 

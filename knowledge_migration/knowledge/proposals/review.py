@@ -20,6 +20,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from knowledge_migration.knowledge.errors import ConflictError, UnknownError
 from knowledge_migration.knowledge.kinds import APPROVED, ATOM, KINDS, TOPIC, Kind
+from knowledge_migration.knowledge.proposals.deciders import ENTRIES, named
 from knowledge_migration.knowledge.proposals.editing import NO_EDIT, Edit, edit_of, proposed_again
 from knowledge_migration.knowledge.proposals.relations import (
     Related,
@@ -30,7 +31,6 @@ from knowledge_migration.knowledge.proposals.relations import (
     unrelate,
 )
 from knowledge_migration.knowledge.tables import (
-    REVIEW_ACTIONS,
     atom_links,
     audit_log,
     knowledge_extraction_runs,
@@ -308,9 +308,8 @@ def _refuse_decided(proposal: sa.RowMapping, wanted: str) -> None:
 
 def _refuse_later(connection: sa.Connection, kind: Kind, proposal_id: UUID, audit_id: int) -> None:
     entry = audit_log.c
-    decisions = [f"{action} proposal" for action in REVIEW_ACTIONS]
     later = sa.select(entry.actor).where(
-        entry.subject == subject(kind, proposal_id), entry.action.in_(decisions), entry.id > audit_id
+        entry.subject == subject(kind, proposal_id), entry.action.in_(ENTRIES), entry.id > audit_id
     )
     found = connection.execute(later.order_by(entry.id.desc()).limit(1)).one_or_none()
     if found is not None:
@@ -415,7 +414,7 @@ def _audit(
     """One entry, and its id; `values` in it are those of the proposal that were replaced with the decision, if any."""
     was, became = ({"values": values} if values else {} for values in (edit.was, edit.values))
     entry = sa.insert(audit_log).values(
-        actor=reviewer.actor if reviewer.user_id is None else f"{reviewer.actor}, user {reviewer.user_id}",
+        actor=named(reviewer.actor, reviewer.user_id),
         action=f"{action} proposal",
         subject=subject(kind, proposal["id"]),
         before={"status": proposal["status"], **(before or {}), **was},

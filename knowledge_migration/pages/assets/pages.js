@@ -22,19 +22,29 @@ window.pages = {
       return;
     }
     if (event.defaultPrevented || document.querySelector(".q-dialog__inner, .q-menu")) return;
-    const field = event.target.closest?.("textarea, select, input:not([type=checkbox])");
+    const field = this.fieldOf(event);
     const code = event.ctrlKey || event.metaKey ? `ctrl+${event.key.toLowerCase()}` : event.key.toLowerCase();
     const sends = code === "ctrl+enter" || (code === "enter" && !event.isComposing && event.target.matches?.("#reason, #merge-into"));
     const always = code === "escape" || sends;
     if (event.altKey || (field && !always) || (!always && !this.codes.has(code))) return;
     if (event.repeat && code !== "j" && code !== "k") return;
-    const shown = document.querySelector("[data-proposal]")?.dataset.proposal ?? null;
+    const shown = this.shown() ?? null;
     event.preventDefault();
     if (shown && ["r", "e", "m"].includes(code)) {
       this.opening = "";
       this.patience();
     }
     emitEvent("pages_key", { key: code, shown, typed: this.typed() });
+  },
+
+  // The proposal that stands on the page.
+  shown() {
+    return document.querySelector("[data-proposal]")?.dataset.proposal;
+  },
+
+  // The field that is typed into, if it is one.
+  fieldOf(event) {
+    return event.target.closest?.("textarea, select, input:not([type=checkbox])");
   },
 
   // What an open form is for; from its button.
@@ -58,7 +68,7 @@ window.pages = {
   goesOn(event) {
     const now = performance.now();
     const letter = event.key.length === 1 && !event.ctrlKey && !event.metaKey && !event.altKey;
-    if (event.target.closest?.("textarea, select, input:not([type=checkbox])")) {
+    if (this.fieldOf(event)) {
       this.typing = letter || event.key === "Backspace" ? now + 3000 : null;
       return false;
     }
@@ -102,7 +112,7 @@ window.pages = {
 
   // Those of the open proposal first; all of them only as far as they fit into one message, which may have 1 MB.
   drafts() {
-    const shown = document.querySelector("[data-proposal]")?.dataset.proposal;
+    const shown = this.shown();
     const all = Object.entries(sessionStorage).filter(([key]) => key.startsWith("draft:"));
     const found = {};
     let room = 300000;
@@ -138,7 +148,7 @@ addEventListener("pointerdown", () => { pages.typing = null; }, true);
 
 // The second click of a double click is not about a proposal that came between the two.
 addEventListener("click", (event) => {
-  const shown = document.querySelector("[data-proposal]")?.dataset.proposal;
+  const shown = pages.shown();
   if (event.detail < 2) pages.clicked = shown;
   if (event.detail < 2 || pages.clicked === shown || !event.target.closest?.(".decides")) return;
   event.preventDefault();

@@ -21,10 +21,9 @@ from knowledge_migration.knowledge.flags import FlagsError, StaleFlagsError
 from knowledge_migration.knowledge.going_back import WentBack
 from knowledge_migration.knowledge.service import KnowledgeService
 from knowledge_migration.knowledge.stages import FlagRollback
+from knowledge_migration.knowledge.values import LONGEST_REASON, storable
 from knowledge_migration.pages.migration.source import MigrationSource, patient
 from knowledge_migration.pages.session import Session
-
-LONGEST_REASON = 2_000
 
 Done = TypeVar("Done")
 
@@ -123,9 +122,10 @@ def checked_reason(typed: str) -> str:
         raise InvalidError(
             f"The reason has {len(reason):,} characters; the most is {LONGEST_REASON:,}. Nothing was changed."
         )
-    if "\x00" in reason or any("\ud800" <= character <= "\udfff" for character in reason):
-        raise InvalidError("The reason holds a character that cannot be stored. Nothing was changed.")
-    return reason
+    try:
+        return storable(reason)
+    except ValueError as error:
+        raise InvalidError("The reason holds a character that cannot be stored. Nothing was changed.") from error
 
 
 def _whole(number: float) -> int:

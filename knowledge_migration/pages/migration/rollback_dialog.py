@@ -10,8 +10,9 @@ from knowledge_migration.engine.overview.model import Writer
 from knowledge_migration.knowledge.errors import KnowledgeError
 from knowledge_migration.knowledge.going_back import WentBack
 from knowledge_migration.knowledge.stages import FlagRollback
+from knowledge_migration.knowledge.values import LONGEST_REASON
 from knowledge_migration.pages.elements import Text
-from knowledge_migration.pages.migration.actions import LONGEST_REASON, Actions
+from knowledge_migration.pages.migration.actions import Actions
 from knowledge_migration.pages.migration.rows import named
 
 TITLES: dict[FlagRollback, str] = {"instant": "Go back for everyone", "partial": "Go back to a tenth of the users"}

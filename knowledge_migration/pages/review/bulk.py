@@ -7,9 +7,9 @@ from nicegui import ui
 
 from knowledge_migration.knowledge.errors import KnowledgeError
 from knowledge_migration.knowledge.proposals.preview import Foreseen, preview_approvals
-from knowledge_migration.pages.elements import Text, button, named, percent
+from knowledge_migration.knowledge.values import LONGEST_REASON
+from knowledge_migration.pages.elements import Text, button, named, percent, trouble
 from knowledge_migration.pages.review.desk import Action, Desk, Outcome
-from knowledge_migration.pages.review.panels import LONGEST_REASON
 from knowledge_migration.pages.review.queue_view import QueueView
 from knowledge_migration.pages.review.words import SHOWN, STATUS, who_decided
 
@@ -56,10 +56,10 @@ class BulkBar:
             dialog.on("hide", dialog.delete)
             with ui.card().classes("bulk"):
                 Text("h2", f"{len(ids)} selected")
-                trouble = ui.element("div").props("role=alert")
+                place = ui.element("div").props("role=alert")
                 if problem:
-                    _say(trouble, problem)
-                _Confirmation(self, dialog, foreseen, trouble)
+                    trouble(place, problem)
+                _Confirmation(self, dialog, foreseen, place)
 
     async def decide(self, action: Action, ids: list[UUID], notes: str | None) -> list[tuple[UUID, Outcome]]:
         """Each in a transaction of its own; one that fails does not stop the others."""
@@ -75,10 +75,10 @@ class BulkBar:
 class _Confirmation:
     """The dialog's inside: the forecast, then the two ways, then what became of each."""
 
-    def __init__(self, bar: BulkBar, dialog: ui.dialog, foreseen: list[Foreseen], trouble: ui.element) -> None:
+    def __init__(self, bar: BulkBar, dialog: ui.dialog, foreseen: list[Foreseen], place: ui.element) -> None:
         self._bar = bar
         self._dialog = dialog
-        self._trouble = trouble
+        self._trouble = place
         self._open = [one for one in foreseen if one.effect not in ("is decided", "is gone")]
         Text("p", _summary(foreseen))
         self._list = ui.element("ul").classes("forecast")
@@ -103,7 +103,7 @@ class _Confirmation:
     async def _send(self, action: Action) -> None:
         reason = (self._reason.value or "").strip()
         if action == "reject" and not reason:
-            _say(self._trouble, "Say why, so that others understand it.")
+            trouble(self._trouble, "Say why, so that others understand it.")
             return
         self._actions.clear()
         outcomes = await self._bar.decide(action, [one.proposal_id for one in self._open], reason or None)
@@ -117,7 +117,7 @@ class _Confirmation:
             for proposal_id, outcome in failed:
                 words = who_decided(outcome.decided) if outcome.decided else outcome.words
                 Text("li", f"{labels[proposal_id]}: {words}")
-        _say(self._trouble, f"{len(outcomes) - len(failed)} done; {len(failed)} not:")
+        trouble(self._trouble, f"{len(outcomes) - len(failed)} done; {len(failed)} not:")
         again = {proposal_id for proposal_id, outcome in failed if outcome.how == "failed"}
         self._open = [one for one in self._open if one.proposal_id in again]
         self._offer("Close")
@@ -145,9 +145,3 @@ def _forecast(one: Foreseen) -> None:
         Text("span", f" ({percent(one.confidence)}) {words}" if one.confidence is not None else f" {words}")
         if one.similar_entity_id is not None and one.effect == "creates":
             Text("span", f"similar to {one.entity_type} {one.similar_entity_id}", "chip attention")
-
-
-def _say(place: ui.element, words: str) -> None:
-    place.clear()
-    with place, ui.element("div").classes("trouble"):
-        Text("p", words)

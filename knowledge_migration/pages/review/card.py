@@ -7,11 +7,12 @@ from uuid import UUID
 from nicegui import ui
 
 from knowledge_migration.knowledge.proposals.close_look import CloseLook
-from knowledge_migration.pages.elements import Text, button
+from knowledge_migration.pages.elements import Text, button, trouble
 from knowledge_migration.pages.review.desk import Action, Desk, Outcome, waits
 from knowledge_migration.pages.review.drafts import REASON_DRAFT, SEND, unsent
+from knowledge_migration.pages.review.edit_form import EditForm
 from knowledge_migration.pages.review.panels import MergePanel, RejectPanel
-from knowledge_migration.pages.review.proposal_view import EditForm, proposal_view
+from knowledge_migration.pages.review.proposal_view import proposal_view
 from knowledge_migration.pages.review.words import SHOWN, who_decided
 
 Mode = Literal["read", "edit", "reject", "merge"]
@@ -45,7 +46,7 @@ class Card:
                 self._nothing()
                 return
             if mode == "reject":
-                self._panel = RejectPanel(look, self._draft(REASON_DRAFT) or "", self.cancel)
+                self._panel = RejectPanel(look, self._drafts_of(look).get(REASON_DRAFT, ""), self.cancel)
             elif mode == "merge":
                 self._panel = MergePanel(look, self.cancel)
             elif mode == "edit":
@@ -137,10 +138,7 @@ class Card:
         self, words: str, again: Callable[[], Awaitable[None]] | None = None, *, send_again: bool = False
     ) -> None:
         """Says what is wrong, above the proposal, until the next action."""
-        self._trouble.clear()
-        with self._trouble, ui.element("div").classes("trouble"):
-            ui.icon("error").props("aria-hidden=true")
-            Text("p", words)
+        with trouble(self._trouble, words):
             if again:
                 ui.button("Try again", on_click=again).props("outline no-caps dense")
             elif send_again:
@@ -220,9 +218,6 @@ class Card:
             self._drafts |= {f"{self._form.proposal_id}:{name}": value for name, value in typed.items()}
         elif isinstance(self._panel, RejectPanel):
             self._drafts[f"{self._panel.proposal_id}:{REASON_DRAFT}"] = self._panel.reason
-
-    def _draft(self, name: str) -> str | None:
-        return self._drafts.get(f"{self.desk.current_id}:{name}")
 
     def _drafts_of(self, look: CloseLook) -> dict[str, str]:
         start = f"{look.proposal['id']}:"

@@ -8,7 +8,7 @@ from nicegui import ui
 
 from knowledge_migration.knowledge.errors import KnowledgeError
 from knowledge_migration.knowledge.proposals.history import list_decisions
-from knowledge_migration.pages.elements import Text, age, at
+from knowledge_migration.pages.elements import Text, age, at, trouble
 from knowledge_migration.pages.review.desk import Desk, Outcome
 from knowledge_migration.pages.review.words import ACTION, STATUS
 
@@ -53,7 +53,7 @@ class HistoryView:
         mine = self.desk.session.user_id if self._whose == "mine" else None
         automatic = {"people": False, "mine": False, "automatic": True}.get(self._whose)
         if self._whose == "mine" and mine is None:
-            self._say("You have not said which user you are: sign in with your number or e-mail address.")
+            trouble(self._trouble, "You have not said which user you are: sign in with your number or e-mail address.")
             self._more.set_visibility(False)
             return
         try:
@@ -61,7 +61,7 @@ class HistoryView:
                 list_decisions, PAGE, self._cursor, by_user=mine, automatic=automatic
             )
         except KnowledgeError as error:
-            self._say(str(error))
+            trouble(self._trouble, str(error))
             return
         self._cursor = page.next_cursor
         self._more.set_visibility(page.next_cursor is not None)
@@ -97,9 +97,4 @@ class HistoryView:
         outcome = await self._undo_decision(decision["proposal_id"], decision["audit_id"])
         await self.load()
         if not outcome.is_done:
-            self._say(outcome.words)
-
-    def _say(self, words: str) -> None:
-        self._trouble.clear()
-        with self._trouble, ui.element("div").classes("trouble"):
-            Text("p", words)
+            trouble(self._trouble, outcome.words)

@@ -5,11 +5,10 @@ from collections.abc import Callable
 from nicegui import ui
 
 from knowledge_migration.knowledge.proposals.close_look import CloseLook
+from knowledge_migration.knowledge.values import LONGEST_REASON
 from knowledge_migration.pages.elements import Text, button
 from knowledge_migration.pages.review.drafts import REASON_DRAFT, SEND, keep_draft
 from knowledge_migration.pages.review.words import QUICK_REASONS
-
-LONGEST_REASON = 2_000
 
 
 class RejectPanel:
@@ -22,7 +21,7 @@ class RejectPanel:
             self._reason = ui.input("Reason", value=draft).props(
                 f"outlined dense dir=auto maxlength={LONGEST_REASON} for=reason"
             )
-            self._draft = f"{look.proposal['id']}:{REASON_DRAFT}"
+            self._draft = f"{self.proposal_id}:{REASON_DRAFT}"
             self._reason.props["data-draft"] = self._draft
             self._reason.classes("wide")
             with ui.element("div").classes("quick"):

@@ -12,8 +12,6 @@ from knowledge_migration.pages.review import filters as choices
 from knowledge_migration.pages.review.desk import Counts, Desk
 from knowledge_migration.pages.review.filters import Filters, with_run, with_text
 
-KIND_ICON = {"topic": "label", "atom": "scatter_plot"}
-
 
 class FilterBar:
     """The filters; tells `changed` with the new ones."""
