@@ -24,8 +24,8 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from knowledge_migration.engine.cutover.gates import BreachAction, Gate
-from knowledge_migration.engine.errors import MigrationError
-from knowledge_migration.engine.performance.addresses import refuse_unusable
+from knowledge_migration.engine.foundation.errors import MigrationError
+from knowledge_migration.engine.validation.performance.addresses import refuse_unusable
 from knowledge_migration.knowledge.stages import Stage
 from knowledge_migration.thresholds import BAKE_MINUTES, GATES
 
@@ -171,7 +171,7 @@ class Settings(BaseSettings):
         default=24.0, gt=0, description="A verified backup older than this no longer lets the schema phase start."
     )
 
-    knowledge_migration_unrehearsed: str | None = Field(
+    knowledge_migration_skip_rehearsal_reason: str | None = Field(
         default=None,
         description="Why to go on without a rehearsal of this very plan on a clone; it goes to the audit log.",
     )

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from psycopg import sql
 
-from knowledge_migration.engine import embedded_server
-from knowledge_migration.engine.database import Connection, Database
-from knowledge_migration.engine.embedded_server import EmbeddedServer
+from knowledge_migration.engine.foundation import embedded_server
+from knowledge_migration.engine.foundation.database import Connection, Database
+from knowledge_migration.engine.foundation.embedded_server import EmbeddedServer
+from knowledge_migration.engine.foundation.sql_files import text_of
 from knowledge_migration.engine.schema import upgrade as schema
 from knowledge_migration.engine.schema.ddl import LockLimits
-from knowledge_migration.engine.statements import text_of
 
 LEGACY_TEMPLATE = "legacy_template"
 EXPANDED_TEMPLATE = "expanded_template"

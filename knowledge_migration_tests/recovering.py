@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from knowledge_migration.engine.database import Database
+from knowledge_migration.engine.foundation.database import Database
 
 PROJECT = Path(__file__).parents[1]
 
@@ -19,7 +19,7 @@ def command(database: Database, *words: str, home: Path, answer: str = "") -> "s
         "COLUMNS": "200",
     }
     return subprocess.run(
-        [sys.executable, "-m", "knowledge_migration.cli", *words],
+        [sys.executable, "-m", "knowledge_migration.commands.main", *words],
         check=False,
         env=environment,
         cwd=PROJECT,

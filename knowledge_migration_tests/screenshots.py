@@ -19,18 +19,18 @@ import httpx
 from playwright.sync_api import Browser, Page
 from rich.console import Console
 
-from knowledge_migration.commands.installation import dagster_project, installation
+from knowledge_migration.commands.setup import dagster_project, installation
 from knowledge_migration.commands.status import screen
-from knowledge_migration.demonstration.live_application import free_port, wait_until_well
-from knowledge_migration.engine import evidence
-from knowledge_migration.engine.audit import operator
-from knowledge_migration.engine.overview.look import look
-from knowledge_migration.environment import overview_rules, running_dagster_storage
+from knowledge_migration.demo.live_application import free_port, wait_until_well
+from knowledge_migration.engine.foundation import evidence
+from knowledge_migration.engine.foundation.audit import operator
+from knowledge_migration.engine.status.reader import read_status
+from knowledge_migration.installation import running_dagster_storage, status_rules
 from knowledge_migration.pages.preferences import COOKIE, Preferences
 from knowledge_migration_tests.chromium import opened_browser
 
 GROUPS = ("preparation", "schema", "dual_write", "backfill", "cutover", "cleanup")
-COMMAND = (sys.executable, "-m", "knowledge_migration.cli")
+COMMAND = (sys.executable, "-m", "knowledge_migration.commands.main")
 SETTLE_MS = 4_000
 ATTEMPTS = 240
 
@@ -165,7 +165,7 @@ def picture_of_status(page: Page, folder: Path, scratch: Path) -> None:
     console = Console(
         record=True, width=130, file=(scratch / "status.txt").open("w"), highlight=False, force_terminal=True
     )
-    console.print(screen(look(env.database, overview_rules(settings), running_dagster_storage(settings))))
+    console.print(screen(read_status(env.database, status_rules(settings), running_dagster_storage(settings))))
     target = scratch / "status.html"
     target.write_text(
         console.export_html(inline_styles=True, code_format="<pre style='font:14px/1.35 monospace'>{code}</pre>")

@@ -7,8 +7,8 @@ from typing import Any
 
 import uvicorn
 
-from knowledge_migration.demonstration.live_application import free_port
-from knowledge_migration.engine.database import Database
+from knowledge_migration.demo.live_application import free_port
+from knowledge_migration.engine.foundation.database import Database
 from knowledge_migration.knowledge.api.app import KEEP_ALIVE_SECONDS, create_app
 from knowledge_migration.knowledge.extraction.local import LocalExtractor
 from knowledge_migration.knowledge.options import ServiceOptions

@@ -5,7 +5,7 @@ import shlex
 from pathlib import Path
 
 from knowledge_migration.commands import recovery
-from knowledge_migration.engine.database import Database
+from knowledge_migration.engine.foundation.database import Database
 from knowledge_migration.engine.recovery.ledger import examine_ledger
 from knowledge_migration_tests.engine.backfill.backfilling import backfill, broken_rules, count, fill
 from knowledge_migration_tests.knowledge.proposals.reviewing import approve, propose

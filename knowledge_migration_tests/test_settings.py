@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from knowledge_migration.engine import embedded_server
-from knowledge_migration.engine.database import Database, UnreachableError
-from knowledge_migration.engine.errors import MigrationError
+from knowledge_migration.engine.foundation import embedded_server
+from knowledge_migration.engine.foundation.database import Database, UnreachableError
+from knowledge_migration.engine.foundation.errors import MigrationError
 from knowledge_migration.settings import Settings, SettingsError, load_settings
 
 SECRET = "s3cr3t"

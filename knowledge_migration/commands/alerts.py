@@ -2,8 +2,8 @@
 
 import typer
 
-from knowledge_migration.commands.installation import console, installation
-from knowledge_migration.engine.errors import MigrationError, PreconditionError
+from knowledge_migration.commands.setup import console, installation
+from knowledge_migration.engine.foundation.errors import MigrationError, PreconditionError
 
 app = typer.Typer(help="The channels that people are told through.", no_args_is_help=True)
 

@@ -5,8 +5,8 @@ from uuid import UUID
 
 import typer
 
-from knowledge_migration.commands.installation import DryRun, Reason, Yes, console, installation
-from knowledge_migration.engine.errors import PreconditionError
+from knowledge_migration.commands.setup import DryRun, Reason, Yes, console, installation
+from knowledge_migration.engine.foundation.errors import PreconditionError
 
 app = typer.Typer(
     help="Phase 5: retire the old paths, archive old extractions, look after indexes.", no_args_is_help=True
@@ -65,9 +65,9 @@ def retire(
 
       knowledge-migration cleanup retire --reason "the old client is gone" --override "agreed with operations"
     """
-    from knowledge_migration.defs.resources import fence_patience, lock_limits
+    from knowledge_migration.defs.resources import fence_timeouts, lock_limits
     from knowledge_migration.engine.cleanup import retirement
-    from knowledge_migration.environment import initial_flags
+    from knowledge_migration.installation import initial_flags
 
     settings, env = installation()
     found = retirement.readiness(env.database, live_seconds=settings.writer_live_seconds, without=tuple(without or ()))
@@ -82,7 +82,7 @@ def retire(
     done = retirement.retire(
         env.database,
         initial_flags(settings),
-        fence_patience(settings),
+        fence_timeouts(settings),
         lock_limits(settings),
         reason=reason,
         override=override,
@@ -104,7 +104,7 @@ def reopen(reason: Reason, yes: Yes = False, dry_run: DryRun = False) -> None:
     """
     from knowledge_migration.defs.resources import lock_limits
     from knowledge_migration.engine.cleanup import completeness, retirement
-    from knowledge_migration.environment import initial_flags
+    from knowledge_migration.installation import initial_flags
 
     settings, env = installation()
     with env.database.connect("cleanup status") as connection:
@@ -183,9 +183,9 @@ def indexes(
 
       knowledge-migration cleanup indexes --recreate ix_messages_old --reason "the report needs it"
     """
+    from knowledge_migration.commands.migrate import rows_table
     from knowledge_migration.defs.resources import lock_limits
     from knowledge_migration.engine.cleanup import indexes as engine
-    from knowledge_migration.terminal import rows_table
 
     settings, env = installation()
     if (drop or recreate) and not reason:

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from knowledge_migration.commands.installation import console, dagster_project, installation
+from knowledge_migration.commands.setup import console, dagster_project, installation
 
 app = typer.Typer(
     help="Every checkbox of the strategy: what holds, what is not shown, what a person must say.", no_args_is_help=True
@@ -25,7 +25,7 @@ def list_criteria(
 
     from knowledge_migration.defs.criteria import looking
     from knowledge_migration.defs.resources import Migration
-    from knowledge_migration.engine.criteria.evaluation import evaluate
+    from knowledge_migration.engine.validation.criteria.evaluation import evaluate
 
     dagster_project()
     with console.status("judging"), dg.DagsterInstance.get() as instance, looking(Migration(), instance) as facts:
@@ -52,7 +52,7 @@ def confirm(
 
     Example: knowledge-migration criteria confirm feedback --reason "asked the five reviewers"
     """
-    from knowledge_migration.engine.criteria.evaluation import confirm as keep
+    from knowledge_migration.engine.validation.criteria.evaluation import confirm as keep
 
     _, env = installation()
     keep(env.database, name, words=reason, withdrawn=withdraw)

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from knowledge_migration.commands.installation import console, dagster_project, installation
+from knowledge_migration.commands.setup import console, dagster_project, installation
 from knowledge_migration.knowledge.stages import STAGES
 
 app = typer.Typer(help="Phase 4: the stage that stands, the gates, what the next stage needs.", no_args_is_help=True)
@@ -52,7 +52,7 @@ def status(
 
     from knowledge_migration.defs.cutover import JOB, stage_readiness
     from knowledge_migration.defs.resources import Migration
-    from knowledge_migration.engine.cutover.position import position
+    from knowledge_migration.engine.cutover.state import position
 
     dagster_project()
     _, env = installation()

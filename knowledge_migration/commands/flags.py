@@ -6,8 +6,8 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from knowledge_migration.commands.installation import DryRun, Reason, console, installation
-from knowledge_migration.engine.errors import PreconditionError
+from knowledge_migration.commands.setup import DryRun, Reason, console, installation
+from knowledge_migration.engine.foundation.errors import PreconditionError
 
 app = typer.Typer(
     help="The feature flags: every process of the service obeys a change within a second.", no_args_is_help=True
@@ -21,7 +21,7 @@ def show() -> None:
     Example: knowledge-migration flags show
     """
     from knowledge_migration.engine.dual_write.fence import live_writers
-    from knowledge_migration.environment import initial_flags
+    from knowledge_migration.installation import initial_flags
     from knowledge_migration.knowledge.flags import Flags, read_flags
 
     settings, env = installation()
@@ -68,8 +68,8 @@ def set_(
 
       knowledge-migration flags set enabled=false --reason "back to direct writes"
     """
-    from knowledge_migration.engine import audit
-    from knowledge_migration.environment import initial_flags
+    from knowledge_migration.engine.foundation import audit
+    from knowledge_migration.installation import initial_flags
     from knowledge_migration.knowledge.flags import FlagsError, changed, read_flags, set_flags
 
     settings, env = installation()

@@ -5,9 +5,9 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from knowledge_migration.commands.installation import DryRun, console, installation
-from knowledge_migration.engine.errors import VerificationError
-from knowledge_migration.engine.functional.scenarios import SCENARIOS
+from knowledge_migration.commands.setup import DryRun, console, installation
+from knowledge_migration.engine.foundation.errors import VerificationError
+from knowledge_migration.engine.validation.functional import SCENARIOS
 
 COLOURS = {"pass": "green", "fail": "red", "not shown": "yellow"}
 
@@ -20,7 +20,7 @@ def functional(dry_run: DryRun = False) -> None:
     Example: FUNCTIONAL_VALIDATION_ALLOWED=true knowledge-migration functional
     """
     from knowledge_migration.defs.resources import require_functional_validation_allowed, service_address
-    from knowledge_migration.engine.functional.scenarios import validate
+    from knowledge_migration.engine.validation.functional import validate
 
     settings, env = installation()
     address = service_address(settings)
@@ -58,9 +58,9 @@ def load_test(
 
     Example: LOAD_TEST_ALLOWED=true knowledge-migration load-test --concurrency 50 --requests 50
     """
+    from knowledge_migration.commands.migrate import counting
     from knowledge_migration.defs.resources import require_load_test_allowed, service_address
-    from knowledge_migration.engine.functional.load import MESSAGES_EACH, run_load_test
-    from knowledge_migration.terminal import counting
+    from knowledge_migration.engine.validation.load import MESSAGES_EACH, run_load_test
 
     settings, env = installation()
     address = service_address(settings)

@@ -12,11 +12,11 @@ from uuid import UUID
 
 import typer
 
-from knowledge_migration.commands.installation import DryRun, Reason, Yes, console, installation
-from knowledge_migration.engine.errors import PreconditionError, VerificationError
+from knowledge_migration.commands.setup import DryRun, Reason, Yes, console, installation
+from knowledge_migration.engine.foundation.errors import PreconditionError, VerificationError
 
 if TYPE_CHECKING:
-    from knowledge_migration.knowledge.proposals.wrong_approvals import Approval
+    from knowledge_migration.knowledge.proposals.approval_recovery import Approval
 
 app = typer.Typer(
     help="After an accident: each command shows what is broken and mends it, audited.", no_args_is_help=True
@@ -36,7 +36,7 @@ def flags(reason: Reason, yes: Yes = False, dry_run: DryRun = False) -> None:
 
     Example: knowledge-migration recover flags --reason "row deleted by hand" --dry-run
     """
-    from knowledge_migration.engine import audit
+    from knowledge_migration.engine.foundation import audit
     from knowledge_migration.knowledge.flag_recovery import examine_flags, restore_flags
     from knowledge_migration.knowledge.flags import FlagsError
 
@@ -84,7 +84,7 @@ def backfill_status() -> None:
     """
     from rich.table import Table
 
-    from knowledge_migration.engine.recovery.backfill_status import backfill_status as read_status
+    from knowledge_migration.engine.status.backfill import backfill_status as read_status
 
     _, env = installation()
     with env.database.connect("backfill status") as connection:
@@ -123,8 +123,8 @@ def ledger(reason: OptionalReason = None, yes: Yes = False, dry_run: DryRun = Fa
 
       knowledge-migration recover ledger --reason "ledger restored from yesterday"
     """
+    from knowledge_migration.commands.migrate import rows_table
     from knowledge_migration.engine.recovery.ledger import MEANING, RESTORED, examine_ledger, recover_ledger
-    from knowledge_migration.terminal import rows_table
 
     _, env = installation()
     with env.database.connect("ledger recovery", settings={"statement_timeout": "0"}) as connection:
@@ -179,16 +179,16 @@ def duplicates(reason: OptionalReason = None, yes: Yes = False, dry_run: DryRun 
 
       knowledge-migration recover duplicates --reason "the extraction was run twice"
     """
-    from knowledge_migration.engine import audit
-    from knowledge_migration.knowledge.proposals import double_claims, duplicate_proposals
+    from knowledge_migration.commands.migrate import rows_table
+    from knowledge_migration.engine.foundation import audit
+    from knowledge_migration.knowledge.proposals import duplicate_proposals, link_conflicts
     from knowledge_migration.knowledge.proposals.review import Reviewer
-    from knowledge_migration.terminal import rows_table
 
     _, env = installation()
     with env.database.begin() as transaction:
         groups = duplicate_proposals.duplicate_groups(transaction)
-        claims = double_claims.double_claims(transaction)
-        shared = double_claims.shared_origins(transaction)
+        claims = link_conflicts.link_conflicts(transaction)
+        shared = link_conflicts.shared_origins(transaction)
     if not (groups or claims or shared):
         console.print("No pending proposal is a duplicate of another, and no two approved ones claim the same row.")
         return
@@ -222,9 +222,9 @@ def duplicates(reason: OptionalReason = None, yes: Yes = False, dry_run: DryRun 
     reviewer = Reviewer(f"{audit.operator()} (recover duplicates)", None, reason)
     counts: Counter[str] = Counter()
     with env.database.engine() as engine:
-        for one, words in double_claims.resolve_origins(engine, shared, reviewer):
+        for one, words in link_conflicts.resolve_origins(engine, shared, reviewer):
             console.print(f"{one.proposal_id}: {words}")
-        for proposal_id, words in double_claims.resolve_claims(engine, claims, reviewer):
+        for proposal_id, words in link_conflicts.resolve_claims(engine, claims, reviewer):
             console.print(f"{proposal_id}: {words}")
         for resolved in duplicate_proposals.resolve(engine, groups, reviewer):
             counts[resolved.action] += 1
@@ -259,15 +259,15 @@ def approvals(
 
       knowledge-migration recover approvals --run 6f1c… --reason "the model was misled"
     """
-    from knowledge_migration.engine import audit
-    from knowledge_migration.knowledge.proposals.review import Reviewer
-    from knowledge_migration.knowledge.proposals.wrong_approvals import (
+    from knowledge_migration.commands.migrate import rows_table
+    from knowledge_migration.engine.foundation import audit
+    from knowledge_migration.knowledge.proposals.approval_recovery import (
         TAKEN_BACK,
         WrongApprovals,
         find_approvals,
         undo_approvals,
     )
-    from knowledge_migration.terminal import rows_table
+    from knowledge_migration.knowledge.proposals.review import Reviewer
 
     if run is None and since is None:
         raise typer.BadParameter("say which: --run ID, or --since TIME", param_hint="--run")

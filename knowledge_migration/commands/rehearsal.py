@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from knowledge_migration.commands.installation import console, installation
-from knowledge_migration.engine.errors import VerificationError
+from knowledge_migration.commands.setup import console, installation
+from knowledge_migration.engine.foundation.errors import VerificationError
 
 if TYPE_CHECKING:
     from knowledge_migration.engine.rehearsal.drill import Drill

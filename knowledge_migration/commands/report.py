@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from knowledge_migration.commands.installation import console, installation
-from knowledge_migration.environment import overview_rules, running_dagster_storage
+from knowledge_migration.commands.setup import console, installation
+from knowledge_migration.installation import running_dagster_storage, status_rules
 
 PLOTTED_DAYS = 30
 
@@ -22,16 +22,16 @@ def report(
     Example: knowledge-migration report --output report.html
     """
     from knowledge_migration.defs.resources import criteria_rules, service_address
-    from knowledge_migration.engine import audit
-    from knowledge_migration.engine.criteria.facts import Facts
-    from knowledge_migration.engine.overview.look import look
-    from knowledge_migration.engine.report.contents import check_records, gather
-    from knowledge_migration.engine.report.page import write
+    from knowledge_migration.engine.foundation import audit
+    from knowledge_migration.engine.observability.report import check_records, gather
+    from knowledge_migration.engine.observability.report_page import write
+    from knowledge_migration.engine.status.reader import read_status
+    from knowledge_migration.engine.validation.criteria.facts import Facts
 
     settings, env = installation()
     storage = running_dagster_storage(settings)
     with console.status("gathering"), env.database.connect("report", settings={"statement_timeout": "0"}) as connection:
-        overview = look(env.database, overview_rules(settings), storage)
+        overview = read_status(env.database, status_rules(settings), storage)
         facts = Facts(
             database=env.database,
             connection=connection,

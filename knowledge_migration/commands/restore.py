@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from knowledge_migration.commands.installation import DryRun, Reason, Yes, console, installation
+from knowledge_migration.commands.setup import DryRun, Reason, Yes, console, installation
 
 RestoreMissing = Annotated[
     bool,
@@ -31,7 +31,7 @@ def rollback_full_command(
       knowledge-migration rollback full --reason "postponed" --yes
     """
     from knowledge_migration.defs.resources import full_rollback_options
-    from knowledge_migration.engine.restore.full_rollback import plan_full_rollback, rollback_full
+    from knowledge_migration.engine.rollback.full import plan_full_rollback, rollback_full
 
     _, env = installation()
     options = full_rollback_options(env, restore_missing=restore_missing)
@@ -80,7 +80,7 @@ def restore_command(
 
       knowledge-migration restore --reason "disk damage" --confirm tasktracker
     """
-    from knowledge_migration.engine.restore.whole import plan_whole_restore, restore_whole
+    from knowledge_migration.engine.rollback.database_restore import plan_whole_restore, restore_whole
 
     settings, env = installation()
     plan = plan_whole_restore(env.database)
@@ -119,7 +119,7 @@ def restore_command(
 @contextmanager
 def comparing(tables: Mapping[str, int]) -> Iterator[Callable[[str, int], None]]:
     """A bar over the rows of the backup while they are compared; a second comparison goes over them again."""
-    from knowledge_migration.terminal import counting
+    from knowledge_migration.commands.migrate import counting
 
     with counting(console, "comparing with the backup", sum(tables.values())) as advance:
         yield lambda _, rows: advance(rows)

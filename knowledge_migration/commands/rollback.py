@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from knowledge_migration.commands.installation import DryRun, Reason, Yes, console, installation
+from knowledge_migration.commands.setup import DryRun, Reason, Yes, console, installation
 from knowledge_migration.knowledge.stages import FlagRollback
 
 app = typer.Typer(help="The ways back; each prints its plan first.", no_args_is_help=True)
@@ -35,10 +35,10 @@ def partial(reason: Reason, dry_run: DryRun = False, yes: Yes = False) -> None:
 
 
 def _by_flags(way: FlagRollback, reason: str, *, dry_run: bool) -> None:
-    from knowledge_migration.defs.resources import fence_patience
-    from knowledge_migration.engine.cutover.rollback import plan_rollback, roll_back
-    from knowledge_migration.environment import initial_flags
-    from knowledge_migration.terminal import counting
+    from knowledge_migration.commands.migrate import counting
+    from knowledge_migration.defs.resources import fence_timeouts
+    from knowledge_migration.engine.rollback.flags import plan_rollback, roll_back
+    from knowledge_migration.installation import initial_flags
 
     settings, env = installation()
     initial, threshold = initial_flags(settings), settings.knowledge_direct_threshold
@@ -65,11 +65,11 @@ def _by_flags(way: FlagRollback, reason: str, *, dry_run: bool) -> None:
         done = roll_back(
             env.database,
             initial,
-            fence_patience(settings),
+            fence_timeouts(settings),
             way,
             reason=reason,
             threshold=threshold,
-            on_obeyed=obeyed,
+            on_acknowledged=obeyed,
             on_settled=lambda *_: advance(1),
         )
     console.print(f"The flags have version {done.after.version} now: {done.after.state}.")
@@ -86,8 +86,8 @@ def rollback_backfill_command(reason: Reason, yes: Yes = False, dry_run: DryRun 
 
     Example: knowledge-migration rollback backfill --reason "wrong batch" --dry-run
     """
-    from knowledge_migration.engine.backfill.rollback import backfill_extent, rollback_backfill
-    from knowledge_migration.terminal import counting
+    from knowledge_migration.commands.migrate import counting
+    from knowledge_migration.engine.rollback.backfill import backfill_extent, rollback_backfill
 
     _, env = installation()
     with env.database.connect("backfill rollback") as connection:
@@ -115,10 +115,10 @@ def rollback_dual_write_command(reason: Reason, yes: Yes = False, dry_run: DryRu
 
     Example: knowledge-migration rollback dual-write --reason "too slow" --dry-run
     """
-    from knowledge_migration.defs.resources import backfill_limits, fence_patience
-    from knowledge_migration.engine.dual_write.rollback import dual_write_extent, rollback_dual_write
-    from knowledge_migration.environment import initial_flags
-    from knowledge_migration.terminal import counting
+    from knowledge_migration.commands.migrate import counting
+    from knowledge_migration.defs.resources import backfill_limits, fence_timeouts
+    from knowledge_migration.engine.rollback.dual_write import dual_write_extent, rollback_dual_write
+    from knowledge_migration.installation import initial_flags
 
     settings, env = installation()
     with env.database.connect("dual write rollback") as connection:
@@ -137,7 +137,7 @@ def rollback_dual_write_command(reason: Reason, yes: Yes = False, dry_run: DryRu
         undone = rollback_dual_write(
             env.database,
             initial_flags(settings),
-            fence_patience(settings),
+            fence_timeouts(settings),
             reason=reason,
             limits=backfill_limits(settings),
             on_rows=lambda _, rows: advance(rows),
@@ -164,7 +164,7 @@ def rollback_schema_command(
     Example: knowledge-migration rollback schema --reason "postponed" --export proposals.jsonl
     """
     from knowledge_migration.defs.resources import lock_limits
-    from knowledge_migration.engine.schema.rollback import proposals_without_copy, rollback_schema
+    from knowledge_migration.engine.rollback.schema import proposals_without_copy, rollback_schema
     from knowledge_migration.engine.schema.upgrade import current_revision, downgrade
 
     settings, env = installation()

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from knowledge_migration.commands.installation import DryRun, console, installation
-from knowledge_migration.engine.errors import PreconditionError
+from knowledge_migration.commands.setup import DryRun, console, installation
+from knowledge_migration.engine.foundation.errors import PreconditionError
 
 proposals_app = typer.Typer(help="The review queue.", no_args_is_help=True)
 dual_write_app = typer.Typer(help="Phase 2: what could not be written beside a direct write.", no_args_is_help=True)
@@ -36,7 +36,7 @@ def serve(
     import uvicorn
 
     from knowledge_migration.engine.backfill.control import Limits
-    from knowledge_migration.environment import extractor, overview_rules, running_dagster_storage, service_options
+    from knowledge_migration.installation import extractor, running_dagster_storage, service_options, status_rules
     from knowledge_migration.knowledge.api.access import is_loopback
     from knowledge_migration.knowledge.api.app import KEEP_ALIVE_SECONDS, create_app
     from knowledge_migration.knowledge.service import KnowledgeService
@@ -58,9 +58,7 @@ def serve(
     service = KnowledgeService(options, extractor(settings))
     app = create_app(service)
     limits = Limits(settings.migration_batch_size, settings.migration_rate_limit_per_second)
-    migration = MigrationSource(
-        env.database, overview_rules(settings), lambda: running_dagster_storage(settings), limits
-    )
+    migration = MigrationSource(env.database, status_rules(settings), lambda: running_dagster_storage(settings), limits)
     install(app, service, migration)
     gc.collect()
     gc.freeze()  # what is there now stays: going through all of it again took 0.2 s, in which nobody was answered
@@ -83,7 +81,7 @@ def auto_approve(
 
     Example: knowledge-migration proposals auto-approve --dry-run
     """
-    from knowledge_migration.environment import initial_flags
+    from knowledge_migration.installation import initial_flags
     from knowledge_migration.knowledge.flags import read_flags
     from knowledge_migration.knowledge.proposals.auto_approval import approve_all_eligible, eligible
 

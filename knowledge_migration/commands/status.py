@@ -13,10 +13,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from knowledge_migration.commands.installation import console, installation
-from knowledge_migration.engine.overview.look import look
-from knowledge_migration.engine.overview.model import Overview, Phase
-from knowledge_migration.environment import overview_rules, running_dagster_storage
+from knowledge_migration.commands.setup import console, installation
+from knowledge_migration.engine.status.model import Phase, StatusSnapshot
+from knowledge_migration.engine.status.reader import read_status
+from knowledge_migration.installation import running_dagster_storage, status_rules
 
 BAR_WIDTH = 24
 SHOWN = 12
@@ -43,10 +43,10 @@ def status(
       knowledge-migration status --json
     """
     settings, env = installation()
-    rules = overview_rules(settings)
+    rules = status_rules(settings)
 
-    def now() -> Overview:
-        return look(env.database, rules, running_dagster_storage(settings))
+    def now() -> StatusSnapshot:
+        return read_status(env.database, rules, running_dagster_storage(settings))
 
     if as_json:
         print(json.dumps(now().as_json(), indent=2, ensure_ascii=False))
@@ -56,7 +56,7 @@ def status(
         console.print(screen(now()))
 
 
-def _watch(now: Callable[[], Overview]) -> None:
+def _watch(now: Callable[[], StatusSnapshot]) -> None:
     with Live(console=console, screen=console.is_terminal, auto_refresh=False) as live:
         try:
             while True:
@@ -66,7 +66,7 @@ def _watch(now: Callable[[], Overview]) -> None:
             return
 
 
-def screen(found: Overview) -> RenderableType:
+def screen(found: StatusSnapshot) -> RenderableType:
     """Everything on one screen."""
     parts: list[RenderableType] = [
         Text.assemble((f"{found.database}  ", "bold"), (f"{found.at:%Y-%m-%d %H:%M:%S} UTC", "dim")),
@@ -79,7 +79,7 @@ def screen(found: Overview) -> RenderableType:
     return Group(*parts)
 
 
-def _phases(found: Overview) -> Table:
+def _phases(found: StatusSnapshot) -> Table:
     table = Table.grid(padding=(0, 2))
     for phase in found.phases:
         table.add_row(
@@ -101,7 +101,7 @@ def _told(phase: Phase) -> str:
     return phase.words + (f", {span(phase.eta_seconds)} to go" if phase.eta_seconds else "")
 
 
-def _flags(found: Overview) -> Text:
+def _flags(found: StatusSnapshot) -> Text:
     flags = found.flags
     if flags is None:
         return Text("\nflags: nobody has set them yet", style="dim")
@@ -113,7 +113,7 @@ def _flags(found: Overview) -> Text:
     return words
 
 
-def _gates(found: Overview) -> Table:
+def _gates(found: StatusSnapshot) -> Table:
     title = f"gates at {found.stage}" + (f", for {found.next_stage}" if found.next_stage else "")
     table = Table(title=title, title_justify="left", box=None, padding=(0, 2), show_edge=False)
     for column in ("metric", "verdict", "value", "limit", "sample", "age"):
@@ -130,7 +130,7 @@ def _gates(found: Overview) -> Table:
     return table
 
 
-def _standing(found: Overview) -> Table:
+def _standing(found: StatusSnapshot) -> Table:
     """Queue, writers, checks, and what was proven, one line each."""
     table = Table.grid(padding=(0, 2))
     table.add_row()
@@ -150,7 +150,7 @@ def _standing(found: Overview) -> Table:
     return table
 
 
-def _checks(found: Overview) -> Text:
+def _checks(found: StatusSnapshot) -> Text:
     if found.checks is None:
         return Text("cannot be seen", "yellow")
     if not found.checks:
@@ -167,7 +167,7 @@ def _checks(found: Overview) -> Text:
     )  # fmt: skip
 
 
-def _attention(found: Overview) -> Text:
+def _attention(found: StatusSnapshot) -> Text:
     if not found.attention:
         return Text("\nNothing needs attention.", style="green")
     shown = [Text.assemble(("\n! ", "bold red"), words) for words in found.attention[:SHOWN]]

@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
-from knowledge_migration.commands.installation import console, installation
-from knowledge_migration.engine.errors import VerificationError
+from knowledge_migration.commands.setup import console, installation
+from knowledge_migration.engine.foundation.errors import VerificationError
 
 
 def traffic(
@@ -38,9 +38,9 @@ def traffic(
 
       knowledge-migration traffic --url http://127.0.0.1:8000 --report traffic.json
     """
-    from knowledge_migration.traffic.measurements import Measurements
-    from knowledge_migration.traffic.report import TrafficReport
-    from knowledge_migration.traffic.run import TrafficOptions, run_traffic
+    from knowledge_migration.demo.traffic.measurements import Measurements
+    from knowledge_migration.demo.traffic.report import TrafficReport
+    from knowledge_migration.demo.traffic.run import TrafficOptions, run_traffic
 
     settings, env = installation()
     token = settings.knowledge_api_admin_token or settings.knowledge_api_reviewer_token

@@ -15,10 +15,10 @@ import dagster as dg
 import psycopg
 
 from knowledge_migration.defs.resources import Migration
-from knowledge_migration.engine.alerts import Kind, Told, shortened
-from knowledge_migration.engine.database import Connection
-from knowledge_migration.engine.errors import MigrationError
-from knowledge_migration.engine.statements import text_of
+from knowledge_migration.engine.foundation.database import Connection
+from knowledge_migration.engine.foundation.errors import MigrationError
+from knowledge_migration.engine.foundation.sql_files import text_of
+from knowledge_migration.engine.observability.alerts import Kind, Told, shortened
 
 UNCONFIGURED = "No channel is configured: KNOWLEDGE_MIGRATION_ALERT_URLS names none."
 RUNNING = dg.DefaultSensorStatus.RUNNING
@@ -136,12 +136,12 @@ def alert_on_decisions(context: dg.SensorEvaluationContext, migration: Migration
     try:
         with _looking(migration) as connection:
             if told is None:
-                newest = connection.execute(text_of("reports/audit_last_id")).fetchone()
+                newest = connection.execute(text_of("observability/audit_last_id")).fetchone()
                 assert newest is not None  # an aggregate
                 return dg.SensorResult(skip_reason=FROM_NOW_ON, cursor=Told(newest["id"]).cursor)
             settled = _settled_decision(connection, told.after)
             wanted = {"after": told.after, "told": sorted(told.beyond), "most": DECISIONS_AT_ONCE}
-            rows = connection.execute(text_of("reports/decisions_since"), wanted).fetchall()
+            rows = connection.execute(text_of("observability/decisions_since"), wanted).fetchall()
     except (MigrationError, psycopg.Error) as error:
         return dg.SensorResult(skip_reason=f"The audit log cannot be read: {error}", cursor=context.cursor)
     reached, missed = True, ""
@@ -160,7 +160,9 @@ def alert_on_decisions(context: dg.SensorEvaluationContext, migration: Migration
 
 def _settled_decision(connection: Connection, after: int) -> int:
     """Read before the decisions, so that whatever commits in between is no part of it."""
-    row = connection.execute(text_of("reports/audit_settled_id"), {"seconds": DECISION_SETTLES_SECONDS}).fetchone()
+    row = connection.execute(
+        text_of("observability/audit_settled_id"), {"seconds": DECISION_SETTLES_SECONDS}
+    ).fetchone()
     return max(after, row["id"]) if row else after
 
 
@@ -173,7 +175,7 @@ def alert_on_failure_rate(context: dg.SensorEvaluationContext, migration: Migrat
         now = migration.now()
         with _looking(migration) as connection:
             since = {"since": now - FAILURE_RATE_WINDOW}
-            row = connection.execute(text_of("metrics/extraction_failures"), since).fetchone()
+            row = connection.execute(text_of("observability/extraction_failures"), since).fetchone()
     except (MigrationError, psycopg.Error) as error:
         return dg.SensorResult(skip_reason=f"The extractions cannot be counted: {error}", cursor=context.cursor)
     assert row is not None  # an aggregate

@@ -4,12 +4,12 @@ from collections.abc import Callable, Iterator
 
 import dagster as dg
 
-from knowledge_migration import progress
 from knowledge_migration.defs import reporting
 from knowledge_migration.defs.resources import Migration
-from knowledge_migration.engine import rules
 from knowledge_migration.engine.backfill import completion, phase, runner
-from knowledge_migration.engine.entities import ATOM, ENTITIES, TOPIC, Entity
+from knowledge_migration.engine.foundation import progress
+from knowledge_migration.engine.foundation.entities import ATOM, ENTITIES, TOPIC, EntityKind
+from knowledge_migration.engine.validation import rules
 
 GROUP = "phase_3_backfill"
 LOG_EVERY_ROWS = 5_000
@@ -31,7 +31,7 @@ def backfill_plan(context: dg.AssetExecutionContext, config: PlanConfig, migrati
     Reads only. With `dry_run: true` it tries a sample of batches, takes each back, and forecasts speed, duration and WAL.
     """
     settings = migration.settings
-    with reporting.failing_clearly():
+    with reporting.as_dagster_failure():
         migration.require_rehearsed("phase 3", context.run.run_id)
         made = phase.plan_backfill(
             migration.database,
@@ -69,7 +69,7 @@ def backfill_plan(context: dg.AssetExecutionContext, config: PlanConfig, migrati
     )
 
 
-def _backfill_of(entity: Entity) -> dg.AssetsDefinition:
+def _backfill_of(entity: EntityKind) -> dg.AssetsDefinition:
     name = f"{entity.name}_backfill"
     checks = ("partition_is_fully_linked", "partition_values_are_equal")
 
@@ -89,7 +89,7 @@ def _backfill_of(entity: Entity) -> dg.AssetsDefinition:
         ),
     )
     def backfill(context: dg.AssetExecutionContext, migration: Migration) -> dg.MaterializeResult:
-        with reporting.failing_clearly(), migration.database.connect("backfill checks") as connection:
+        with reporting.as_dagster_failure(), migration.database.connect("backfill checks") as connection:
             part = phase.planned_partition(connection, entity.name, context.partition_key)
             result = runner.backfill_partition(
                 migration.database,
@@ -127,7 +127,7 @@ def backfill_completion(context: dg.AssetExecutionContext, migration: Migration)
 
     Marks the migration's run completed only when a count says zero. Undo: job `rollback_backfill`.
     """
-    with reporting.failing_clearly():
+    with reporting.as_dagster_failure():
         done = completion.complete(
             migration.database,
             migration.backfill_limits,
@@ -168,7 +168,7 @@ def _progress_logger(log: Callable[[str], None], work: str) -> runner.OnProgress
 def integrity_checks(context: dg.AssetCheckExecutionContext, migration: Migration) -> Iterator[dg.AssetCheckResult]:
     """Every integrity rule over the whole tables (strategy §5.3, §9.1). Reads only."""
     sample = migration.settings.knowledge_migration_rules_sample
-    with reporting.failing_clearly(), migration.database.connect("integrity checks") as connection:
+    with reporting.as_dagster_failure(), migration.database.connect("integrity checks") as connection:
         selected = {key.name for key in context.selected_asset_check_keys}
         for rule in (rule for rule in rules.RULES if rule.name in selected):
             outcome = rules.evaluate(connection, rule, sample=sample)

@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import dagster as dg
 
-from knowledge_migration import progress
 from knowledge_migration.defs import reporting
 from knowledge_migration.defs.resources import Migration
 from knowledge_migration.engine.cleanup import archive, indexes, outcomes, retirement
+from knowledge_migration.engine.foundation import progress
 
 GROUP = "phase_5_cleanup"
 
@@ -30,11 +30,11 @@ def legacy_path_retirement(
     obeys and older transactions have ended; each lock is bounded. Undo: `knowledge-migration cleanup reopen`.
     """
     settings = migration.settings
-    with reporting.failing_clearly():
+    with reporting.as_dagster_failure():
         done = retirement.retire(
             migration.database,
             migration.initial_flags,
-            migration.fence_patience,
+            migration.fence_timeouts,
             migration.lock_limits,
             reason=config.reason,
             override=config.override,
@@ -59,7 +59,7 @@ def legacy_path_retirement(
 @dg.asset_check(asset=legacy_path_retirement, blocking=True)
 def full_cutover_is_stable(migration: Migration) -> dg.AssetCheckResult:
     """Full cutover has been stable for two weeks without a rollback since, or somebody overrode it."""
-    with reporting.failing_clearly(), migration.database.connect("cleanup checks") as connection:
+    with reporting.as_dagster_failure(), migration.database.connect("cleanup checks") as connection:
         outcome = outcomes.stability_outcome(migration.database, connection)
     return reporting.check_result(outcome, asset="legacy_path_retirement")
 
@@ -67,7 +67,7 @@ def full_cutover_is_stable(migration: Migration) -> dg.AssetCheckResult:
 @dg.asset_check(asset=legacy_path_retirement, blocking=True)
 def old_paths_are_retired(migration: Migration) -> dg.AssetCheckResult:
     """Direct writes and dual write are locked, and every live process of the service knows it."""
-    with reporting.failing_clearly(), migration.database.connect("cleanup checks") as connection:
+    with reporting.as_dagster_failure(), migration.database.connect("cleanup checks") as connection:
         live_seconds = migration.settings.writer_live_seconds
         outcome = outcomes.retired_outcome(migration.database, connection, live_seconds=live_seconds)
     return reporting.check_result(outcome, asset="legacy_path_retirement")
@@ -76,7 +76,7 @@ def old_paths_are_retired(migration: Migration) -> dg.AssetCheckResult:
 @dg.asset_check(asset=legacy_path_retirement, blocking=True)
 def every_row_must_come_from_a_proposal(migration: Migration) -> dg.AssetCheckResult:
     """The database itself refuses a topic or atom without a proposal."""
-    with reporting.failing_clearly(), migration.database.connect("cleanup checks") as connection:
+    with reporting.as_dagster_failure(), migration.database.connect("cleanup checks") as connection:
         outcome = outcomes.completeness_outcome(connection)
     return reporting.check_result(outcome, asset="legacy_path_retirement")
 
@@ -98,7 +98,7 @@ def extraction_archive(
     In bounded batches; no topic or atom is touched. Archived proposals can no longer be seen or undone through the API.
     Undo, run by run: `knowledge-migration cleanup archive --restore RUN`.
     """
-    with reporting.failing_clearly():
+    with reporting.as_dagster_failure():
         done = archive.archive_extractions(
             migration.database,
             reason=config.reason,
@@ -134,7 +134,7 @@ def _archive_logger(log: Callable[[str], None]) -> archive.OnBatch:
 @dg.asset_check(asset=extraction_archive, blocking=True)
 def nothing_linked_was_archived(migration: Migration) -> dg.AssetCheckResult:
     """No row came from an archived proposal, each run is in one place, and none was lost on the way."""
-    with reporting.failing_clearly(), migration.database.connect("archive check") as connection:
+    with reporting.as_dagster_failure(), migration.database.connect("archive check") as connection:
         outcome = archive.archive_outcome(connection, sample=migration.settings.knowledge_migration_rules_sample)
     return reporting.check_result(outcome, asset="extraction_archive")
 
@@ -155,7 +155,7 @@ def index_maintenance(
     Never one that is unique, backs a constraint or is declared by the application. Each definition is in the audit log.
     Undo: `knowledge-migration cleanup indexes --recreate NAME`.
     """
-    with reporting.failing_clearly():
+    with reporting.as_dagster_failure():
         done = indexes.maintain_indexes(
             migration.database,
             migration.lock_limits,
@@ -181,7 +181,7 @@ def index_maintenance(
 @dg.asset_check(asset=index_maintenance, blocking=True)
 def every_index_is_valid(migration: Migration) -> dg.AssetCheckResult:
     """Every index of the application and of the proposal workflow is valid, and ours are all there."""
-    with reporting.failing_clearly(), migration.database.connect("index check") as connection:
+    with reporting.as_dagster_failure(), migration.database.connect("index check") as connection:
         outcome = indexes.validity_outcome(connection, sample=migration.settings.knowledge_migration_rules_sample)
     return reporting.check_result(outcome, asset="index_maintenance")
 

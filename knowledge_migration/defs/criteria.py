@@ -9,11 +9,11 @@ import dagster as dg
 from knowledge_migration.defs import reporting
 from knowledge_migration.defs.recorded_checks import recorded_checks
 from knowledge_migration.defs.resources import Migration, criteria_rules, service_address
-from knowledge_migration.engine import plots
-from knowledge_migration.engine.criteria.checklist import SECTIONS
-from knowledge_migration.engine.criteria.evaluation import evaluate, record
-from knowledge_migration.engine.criteria.facts import Facts
-from knowledge_migration.engine.criteria.model import Judged, Verdict
+from knowledge_migration.engine.observability import plots
+from knowledge_migration.engine.validation.criteria.checklist import SECTIONS
+from knowledge_migration.engine.validation.criteria.evaluation import evaluate, record
+from knowledge_migration.engine.validation.criteria.facts import Facts
+from knowledge_migration.engine.validation.criteria.model import Judged, Verdict
 
 CHECKS_ASKED: tuple[dg.AssetCheckKey, ...] = (
     dg.AssetCheckKey(dg.AssetKey("proposal_schema"), "extraction_still_works"),
@@ -64,7 +64,7 @@ def success_criteria(context: dg.AssetExecutionContext, migration: Migration) ->
     Reads, and asks the live service if KNOWLEDGE_SERVICE_URL names one. `knowledge-migration criteria confirm` takes the
     word of a person. Nothing passes for lack of data.
     """
-    with reporting.failing_clearly(), looking(migration, context.instance) as facts:
+    with reporting.as_dagster_failure(), looking(migration, context.instance) as facts:
         judged = evaluate(facts)
         record(facts.connection, judged, dagster_run_id=context.run.run_id)
     counts = {verdict: sum(one.judgement.verdict == verdict for one in judged) for verdict in get_args(Verdict)}
@@ -97,7 +97,7 @@ def _result(section: str, judged: list[Judged]) -> dg.AssetCheckResult:
 
 
 job = dg.define_asset_job(
-    "judge_criteria",
+    "validation_criteria",
     selection=dg.AssetSelection.assets(success_criteria),
     description="Every checkbox of the strategy, judged as things stand now. Reads only.",
 )

@@ -7,12 +7,12 @@ import dagster as dg
 from knowledge_migration.defs import backfill, dual_write, reporting, schema
 from knowledge_migration.defs.recorded_checks import recorded_checks
 from knowledge_migration.defs.resources import Migration
-from knowledge_migration.engine import plots, rules
 from knowledge_migration.engine.cutover.evaluation import Evaluation, evaluate, history, needed_for
-from knowledge_migration.engine.cutover.position import position
 from knowledge_migration.engine.cutover.promotion import promote
 from knowledge_migration.engine.cutover.readiness import Readiness, readiness
-from knowledge_migration.engine.dual_write import consistency
+from knowledge_migration.engine.cutover.state import position
+from knowledge_migration.engine.observability import plots
+from knowledge_migration.engine.validation import dual_write_rules, rules
 from knowledge_migration.knowledge.stages import STAGES, Stage
 from knowledge_migration.thresholds import GATES
 
@@ -28,7 +28,7 @@ INTEGRITY_CHECKS: tuple[dg.AssetCheckKey, ...] = (
         for rule in rules.RULES
         if rule.severity == "error"
     ),
-    *(dg.AssetCheckKey(dg.AssetKey("dual_write_mode"), name) for name in consistency.DESCRIPTIONS),
+    *(dg.AssetCheckKey(dg.AssetKey("dual_write_mode"), name) for name in dual_write_rules.DESCRIPTIONS),
     dg.AssetCheckKey(dg.AssetKey("dual_write_mode"), "every_live_writer_dual_writes"),
     dg.AssetCheckKey(dg.AssetKey("proposal_schema"), "schema_matches_the_declaration"),
 )
@@ -52,7 +52,7 @@ def cutover_gates(context: dg.AssetExecutionContext, migration: Migration) -> dg
     """
     stage: Stage = next(one for one in STAGES if one == context.partition_key)
     now = migration.now()
-    with reporting.failing_clearly():
+    with reporting.as_dagster_failure():
         judged = evaluate(
             migration.database,
             migration.cutover_rules.gates,
@@ -114,7 +114,7 @@ def cutover_stage(
     `knowledge-migration rollback instant`, which needs no Dagster.
     """
     stage: Stage = next(one for one in STAGES if one == context.partition_key)
-    with reporting.failing_clearly():
+    with reporting.as_dagster_failure():
         ready = stage_readiness(migration, context.instance, stage, dagster_run_id=context.run.run_id)
         context.add_output_metadata(
             {
@@ -126,7 +126,7 @@ def cutover_stage(
         done = promote(
             migration.database,
             migration.initial_flags,
-            migration.fence_patience,
+            migration.fence_timeouts,
             ready,
             reason=config.reason,
             override_reason=config.override_reason,

@@ -6,7 +6,9 @@ import dagster as dg
 
 from knowledge_migration.defs import reporting
 from knowledge_migration.defs.resources import Migration
-from knowledge_migration.engine.dual_write import consistency, fence, probe, switch
+from knowledge_migration.engine.dual_write import fence, switch
+from knowledge_migration.engine.validation import dual_write_probe as probe
+from knowledge_migration.engine.validation import dual_write_rules
 
 GROUP = "phase_2_dual_write"
 
@@ -18,7 +20,7 @@ def feature_flag_store(context: dg.AssetExecutionContext, migration: Migration) 
     Changes nothing that is set already. Every process of the service obeys a change within a second, without a restart.
     Change them with `knowledge-migration flags set`. Undo: job `rollback_schema`.
     """
-    with reporting.failing_clearly():
+    with reporting.as_dagster_failure():
         flags = switch.store_flags(migration.database, migration.initial_flags, dagster_run_id=context.run.run_id)
     return dg.MaterializeResult(
         metadata={"version": flags.version, "state": flags.state, "flags": reporting.rows_table([flags.values])}
@@ -32,11 +34,11 @@ def dual_write_mode(context: dg.AssetExecutionContext, migration: Migration) -> 
     Waits until every live process of the service reports it and every transaction older than the switch has ended; if
     somebody is missing it says who, and the flags stay set. Undo: job `rollback_dual_write` (target < 1 min for 10k).
     """
-    with reporting.failing_clearly():
+    with reporting.as_dagster_failure():
         flags, proven = switch.switch_on(
             migration.database,
             migration.initial_flags,
-            migration.fence_patience,
+            migration.fence_timeouts,
             reason="phase 2: dual write",
             dagster_run_id=context.run.run_id,
         )
@@ -57,7 +59,7 @@ def dual_write_probe(migration: Migration) -> dg.MaterializeResult:
 
     Needs KNOWLEDGE_SERVICE_URL. Writes one message of its own and what is extracted from it, and deletes all of that.
     """
-    with reporting.failing_clearly():
+    with reporting.as_dagster_failure():
         found = probe.probe(migration.database, migration.service_address, expect=("dual_write",))
     return dg.MaterializeResult(metadata=reporting.plain(vars(found)))
 
@@ -67,15 +69,15 @@ def dual_write_probe(migration: Migration) -> dg.MaterializeResult:
     can_subset=True,
     specs=[
         dg.AssetCheckSpec(name, asset="dual_write_mode", blocking=True, description=words)
-        for name, words in consistency.DESCRIPTIONS.items()
+        for name, words in dual_write_rules.DESCRIPTIONS.items()
     ],
 )
 def dual_write_checks(context: dg.AssetCheckExecutionContext, migration: Migration) -> Iterator[dg.AssetCheckResult]:
     """Everything written since the fence has its proposal, value for value. Reads only."""
     sample = migration.settings.knowledge_migration_rules_sample
     selected = {key.name for key in context.selected_asset_check_keys}
-    with reporting.failing_clearly(), migration.database.connect("dual write checks") as connection:
-        for outcome in consistency.outcomes(migration.database, connection, sample=sample):
+    with reporting.as_dagster_failure(), migration.database.connect("dual write checks") as connection:
+        for outcome in dual_write_rules.outcomes(migration.database, connection, sample=sample):
             if outcome.name in selected:
                 yield reporting.check_result(outcome, asset="dual_write_mode")
 
@@ -83,7 +85,7 @@ def dual_write_checks(context: dg.AssetCheckExecutionContext, migration: Migrati
 @dg.asset_check(asset=dual_write_mode, blocking=True)
 def every_live_writer_dual_writes(migration: Migration) -> dg.AssetCheckResult:
     """Every live process of the service writes no knowledge without a proposal, and there is one."""
-    with reporting.failing_clearly(), migration.database.connect("writers check") as connection:
+    with reporting.as_dagster_failure(), migration.database.connect("writers check") as connection:
         outcome = fence.writers_outcome(connection, migration.settings.writer_live_seconds)
     return reporting.check_result(outcome, asset="dual_write_mode")
 
@@ -91,18 +93,18 @@ def every_live_writer_dual_writes(migration: Migration) -> dg.AssetCheckResult:
 @dg.asset_check(asset=dual_write_mode, blocking=True)
 def dual_write_is_not_slow(migration: Migration) -> dg.AssetCheckResult:
     """An extraction in dual write is hardly slower than in direct mode, measured in turn; all of it is taken back."""
-    from knowledge_migration.engine.dual_write import overhead
+    from knowledge_migration.engine.validation import dual_write_overhead
 
     settings = migration.settings
-    with reporting.failing_clearly():
-        measured = overhead.measure_within(
+    with reporting.as_dagster_failure():
+        measured = dual_write_overhead.measure_within(
             migration.database,
             migration.extractor,
             migration.service_options,
             pairs=settings.dual_write_measured_pairs,
             limit_percent=settings.dual_write_max_slowdown_percent,
         )
-    outcome = overhead.overhead_outcome(measured, settings.dual_write_max_slowdown_percent)
+    outcome = dual_write_overhead.overhead_outcome(measured, settings.dual_write_max_slowdown_percent)
     return reporting.check_result(outcome, asset="dual_write_mode")
 
 
@@ -116,7 +118,7 @@ def extraction_still_works(migration: Migration) -> dg.AssetCheckResult:
             severity=dg.AssetCheckSeverity.WARN,
             description="Not asked: KNOWLEDGE_SERVICE_URL does not say where the service answers.",
         )
-    with reporting.failing_clearly():
+    with reporting.as_dagster_failure():
         health = probe.health(migration.service_address)
         found = probe.probe(migration.database, migration.service_address, expect=("direct", "dual_write", "proposal"))
     return dg.AssetCheckResult(

@@ -2,15 +2,15 @@
 
 import dagster as dg
 
-from knowledge_migration import progress
 from knowledge_migration.defs import reporting
 from knowledge_migration.defs.resources import (
     Migration,
     require_functional_validation_allowed,
     require_load_test_allowed,
 )
-from knowledge_migration.engine import plots
-from knowledge_migration.engine.functional import load, scenarios
+from knowledge_migration.engine.foundation import progress
+from knowledge_migration.engine.observability import plots
+from knowledge_migration.engine.validation import functional, load
 
 SEVERITY = {
     "pass": dg.AssetCheckSeverity.ERROR,
@@ -24,7 +24,7 @@ SEVERITY = {
     deps=["cutover_stage"],
     check_specs=[
         dg.AssetCheckSpec(name, asset="functional_validation", description=words)
-        for name, words in scenarios.SCENARIOS.items()
+        for name, words in functional.SCENARIOS.items()
     ],
     kinds={"postgres"},
 )
@@ -35,9 +35,9 @@ def functional_validation(context: dg.AssetExecutionContext, migration: Migratio
     row of anybody else. Refused unless FUNCTIONAL_VALIDATION_ALLOWED=true, for users may see these rows for seconds.
     """
     settings = migration.settings
-    with reporting.failing_clearly():
+    with reporting.as_dagster_failure():
         require_functional_validation_allowed(settings)
-        done = scenarios.validate(migration.database, migration.service_address, dagster_run_id=context.run.run_id)
+        done = functional.validate(migration.database, migration.service_address, dagster_run_id=context.run.run_id)
     return dg.MaterializeResult(
         metadata={
             "scenarios": reporting.rows_table([one.as_row() for one in done.scenarios]),
@@ -84,7 +84,7 @@ def load_test(context: dg.AssetExecutionContext, config: LoadConfig, migration: 
     def told(answered: int) -> None:
         progress.tell(progress.Report("load test", "extractions", answered, config.requests, "requests"))
 
-    with reporting.failing_clearly():
+    with reporting.as_dagster_failure():
         require_load_test_allowed(settings)
         done = load.run_load_test(
             migration.database,
@@ -113,7 +113,7 @@ JOBS = [
         description="The four scenarios of the strategy on the running service; writes marked rows and removes them.",
     ),
     dg.define_asset_job(
-        "load_the_service",
+        "validation_load",
         selection=dg.AssetSelection.assets(load_test),
         description="Fifty extractions at once on the running service; writes marked rows and removes them.",
     ),

@@ -8,8 +8,8 @@ import psycopg
 
 from knowledge_migration.defs import reporting
 from knowledge_migration.defs.resources import Migration
-from knowledge_migration.engine import plots
-from knowledge_migration.engine.errors import MigrationError
+from knowledge_migration.engine.foundation.errors import MigrationError
+from knowledge_migration.engine.observability import plots
 from knowledge_migration.engine.observability.queries import QUERIES
 from knowledge_migration.engine.observability.sampling import Sampling, metric_history, sample
 
@@ -30,7 +30,7 @@ def migration_metrics(migration: Migration) -> dg.MaterializeResult:
     Reads the user's tables and keeps one sample of each metric in `migration.metric`. The schedule
     `metrics_every_five_minutes` does that without a run; this draws it.
     """
-    with reporting.failing_clearly():
+    with reporting.as_dagster_failure():
         found = _sample(migration, with_tables=True)
         with migration.database.connect("metrics") as connection:
             history = metric_history(connection, found.at - PLOTTED)
@@ -64,7 +64,7 @@ def _sample(migration: Migration, *, with_tables: bool = False) -> Sampling:
 
 
 job = dg.define_asset_job(
-    "draw_metrics",
+    "metrics_snapshot",
     selection=dg.AssetSelection.assets(migration_metrics),
     description="The dashboard queries now, with plots of the last two weeks. Reads only, but for our own samples.",
 )

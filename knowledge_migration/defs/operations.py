@@ -6,14 +6,14 @@ import dagster as dg
 
 from knowledge_migration.defs import backfill, cutover, preparation, reporting, schema
 from knowledge_migration.defs.resources import Migration
-from knowledge_migration.engine.preparation.fingerprint_comparison import comparison_outcome
-from knowledge_migration.engine.value_verification import verification_outcome, verify
+from knowledge_migration.engine.validation.fingerprint_comparison import comparison_outcome
+from knowledge_migration.engine.validation.value_verification import verification_outcome, verify
 
 
 @dg.asset_check(asset="legacy_fingerprint")
 def legacy_rows_equal_the_fingerprint(migration: Migration) -> dg.AssetCheckResult:
     """Every key range of the legacy tables is as fingerprinted. Warns only: users may have written since."""
-    with reporting.failing_clearly(), migration.database.connect("fingerprint check") as connection:
+    with reporting.as_dagster_failure(), migration.database.connect("fingerprint check") as connection:
         outcome = comparison_outcome(connection, sample=migration.settings.knowledge_migration_rules_sample)
     return reporting.check_result(outcome, asset="legacy_fingerprint", warns=True)
 
@@ -33,7 +33,7 @@ def value_verification(
     Reads only. A difference is read again after a delay before it counts.
     """
     settings = migration.settings
-    with reporting.failing_clearly():
+    with reporting.as_dagster_failure():
         done = verify(
             migration.database,
             whole=config.whole,
@@ -54,7 +54,7 @@ def value_verification(
 @dg.asset_check(asset=value_verification, blocking=True)
 def no_value_differs(migration: Migration) -> dg.AssetCheckResult:
     """The latest value verification is fresh and found no row that differs from its proposal."""
-    with reporting.failing_clearly(), migration.database.connect("verification check") as connection:
+    with reporting.as_dagster_failure(), migration.database.connect("verification check") as connection:
         outcome = verification_outcome(
             connection,
             max_age_hours=migration.settings.verification_max_age_hours,

@@ -6,11 +6,12 @@ import dagster as dg
 
 from knowledge_migration.defs import backfill, dual_write, reporting, schema
 from knowledge_migration.defs.resources import Migration
-from knowledge_migration.engine import evidence, plots
-from knowledge_migration.engine.performance import comparison
+from knowledge_migration.engine.foundation import evidence
+from knowledge_migration.engine.observability import plots
+from knowledge_migration.engine.validation.performance import comparison
 
 if TYPE_CHECKING:
-    from knowledge_migration.engine.performance.validation import PerformanceValidation
+    from knowledge_migration.engine.validation.performance.limits import PerformanceValidation
 
 GROUP = "operations"
 LIMITS = "queries_keep_to_their_limits"
@@ -38,25 +39,25 @@ def performance_validation(context: dg.AssetExecutionContext, migration: Migrati
     Reads only, in a session that can do nothing else; some seconds, or minutes where an index is missing. Each statement is
     executed once more to see its plan. The limits are those of the gates `slow_…_lists` and `slow_run_histories`.
     """
-    from knowledge_migration.engine.performance import validation
+    from knowledge_migration.engine.validation.performance import limits
 
     settings = migration.settings
-    with reporting.failing_clearly():
-        measured = validation.validate(
+    with reporting.as_dagster_failure():
+        measured = limits.validate(
             migration.database,
             settings.gates,
             samples=settings.performance_samples,
             large_rows=settings.performance_large_table_rows,
         )
         with migration.database.connect("performance validation") as connection:
-            evidence.record(connection, validation.KIND, measured.to_evidence(), dagster_run_id=context.run.run_id)
+            evidence.record(connection, limits.KIND, measured.to_evidence(), dagster_run_id=context.run.run_id)
     table = reporting.rows_table([verdict.as_row() for verdict in measured.verdicts])
-    scans = validation.scans_outcome(measured, settings.performance_large_table_rows)
+    scans = limits.scans_outcome(measured, settings.performance_large_table_rows)
     return dg.MaterializeResult(
         metadata={"queries": table, "proposals": measured.proposals, **_plans(measured)},
         check_results=[
             reporting.check_result(
-                validation.limits_outcome(measured), asset="performance_validation", shows={"queries": table}
+                limits.limits_outcome(measured), asset="performance_validation", shows={"queries": table}
             ),
             reporting.check_result(scans, asset="performance_validation", warns=True),
         ],
@@ -94,7 +95,7 @@ def performance_comparison(context: dg.AssetExecutionContext, migration: Migrati
     settings = migration.settings
     phase = PHASE_OF_JOB.get(context.run.job_name, GROUP)
     (slowdown,) = (gate for gate in settings.gates if gate.metric == "extraction_slowdown")
-    with reporting.failing_clearly(), migration.database.connect("performance comparison") as connection:
+    with reporting.as_dagster_failure(), migration.database.connect("performance comparison") as connection:
         if evidence.latest(connection, "performance_baseline") is None:
             return _not_compared()
         compared = comparison.compare_within(

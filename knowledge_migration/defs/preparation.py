@@ -9,11 +9,13 @@ import dagster as dg
 
 from knowledge_migration.defs import reporting
 from knowledge_migration.defs.resources import Migration
-from knowledge_migration.engine import evidence, plots
 from knowledge_migration.engine.backfill.phase import blocking_findings_outcome
-from knowledge_migration.engine.preparation import baseline, data_quality, preflight
+from knowledge_migration.engine.foundation import evidence
+from knowledge_migration.engine.observability import plots
+from knowledge_migration.engine.preparation import baseline, preflight
 from knowledge_migration.engine.preparation.legacy_snapshot import backup_outcome, take_legacy_snapshot
 from knowledge_migration.engine.schema import upgrade as schema
+from knowledge_migration.engine.validation import data_quality
 
 GROUP = "phase_0_preparation"
 
@@ -38,7 +40,7 @@ legacy_database = dg.AssetSpec(
 )
 def preflight_checks(context: dg.AssetCheckExecutionContext, migration: Migration) -> Iterator[dg.AssetCheckResult]:
     """Version, rights, extensions, schema, long transactions, disk, names: reads the catalog only."""
-    with reporting.failing_clearly(), migration.preflight() as looked_at:
+    with reporting.as_dagster_failure(), migration.preflight() as looked_at:
         for key in sorted(context.selected_asset_check_keys, key=lambda key: list(preflight.CHECKS).index(key.name)):
             yield reporting.check_result(preflight.CHECKS[key.name](looked_at), asset="legacy_database")
 
@@ -50,7 +52,7 @@ def evidence_store(context: dg.AssetExecutionContext, migration: Migration) -> d
     Creates objects in a schema of its own and touches nothing else. Undo: `knowledge-migration rollback schema --all`
     drops it.
     """
-    with reporting.failing_clearly():
+    with reporting.as_dagster_failure():
         change = schema.prepare_evidence(migration.database, migration.lock_limits)
     return dg.MaterializeResult(
         metadata={
@@ -98,7 +100,7 @@ def evidence_store(context: dg.AssetExecutionContext, migration: Migration) -> d
 )
 def legacy_snapshot(context: dg.AssetExecutionContext, migration: Migration) -> Iterator[dg.MaterializeResult]:
     """Inventory, fingerprint and backup of one moment: they only mean something together."""
-    with reporting.failing_clearly():
+    with reporting.as_dagster_failure():
         taken = take_legacy_snapshot(
             migration.database,
             directory=migration.environment.backups,
@@ -139,7 +141,7 @@ def legacy_snapshot(context: dg.AssetExecutionContext, migration: Migration) -> 
 @dg.asset_check(asset="verified_backup", blocking=True)
 def backup_file_is_unaltered(migration: Migration) -> dg.AssetCheckResult:
     """The file of the latest verified backup is there, and its checksum is the one that was verified."""
-    with reporting.failing_clearly(), migration.database.connect("backup check") as connection:
+    with reporting.as_dagster_failure(), migration.database.connect("backup check") as connection:
         return reporting.check_result(backup_outcome(connection), asset="verified_backup")
 
 
@@ -150,7 +152,7 @@ def data_quality_report(context: dg.AssetExecutionContext, migration: Migration)
     Reads only, under one snapshot.
     """
     settings = migration.settings
-    with reporting.failing_clearly(), migration.database.connect("data quality") as connection:
+    with reporting.as_dagster_failure(), migration.database.connect("data quality") as connection:
         report = data_quality.report(
             connection,
             sample=settings.knowledge_migration_rules_sample,
@@ -188,7 +190,7 @@ def data_quality_report(context: dg.AssetExecutionContext, migration: Migration)
 @dg.asset_check(asset=data_quality_report, blocking=True)
 def no_finding_blocks_the_backfill(migration: Migration) -> dg.AssetCheckResult:
     """No finding of the latest data quality report forbids the backfill."""
-    with reporting.failing_clearly(), migration.database.connect("data quality") as connection:
+    with reporting.as_dagster_failure(), migration.database.connect("data quality") as connection:
         outcome = blocking_findings_outcome(connection)
     return reporting.check_result(outcome, asset="data_quality_report")
 
@@ -200,7 +202,7 @@ def performance_baseline(context: dg.AssetExecutionContext, migration: Migration
     Reads only; the addresses are asked for with GET. After each phase `performance_comparison` measures the same again.
     """
     samples = migration.settings.baseline_samples
-    with reporting.failing_clearly(), migration.database.connect("performance baseline") as connection:
+    with reporting.as_dagster_failure(), migration.database.connect("performance baseline") as connection:
         measured = baseline.measure(connection, samples=samples, progress=context.log.info)
         pages = migration.measured_pages()
         slowest = max(latency.p95_ms for latency in measured.latencies)

@@ -4,7 +4,7 @@ import dagster as dg
 
 from knowledge_migration.defs import reporting
 from knowledge_migration.defs.resources import Migration
-from knowledge_migration.engine.outcome import CheckOutcome
+from knowledge_migration.engine.foundation.check_outcome import CheckOutcome
 from knowledge_migration.quality.documents import ABSENT
 from knowledge_migration.quality.model import SuiteOutcome
 from knowledge_migration.quality.suites import BLUEPRINTS
@@ -50,7 +50,7 @@ def check_name(suite: str) -> str:
 )
 def quality_validation(context: dg.AssetExecutionContext, migration: Migration) -> dg.MaterializeResult:
     """One validation: the outcome of each suite is the check that is named after it."""
-    with reporting.failing_clearly():
+    with reporting.as_dagster_failure():
         validation = validate(
             migration.database,
             migration.quality_options,

@@ -4,7 +4,7 @@ import dagster as dg
 
 from knowledge_migration.defs import reporting
 from knowledge_migration.defs.resources import Migration
-from knowledge_migration.engine import plots
+from knowledge_migration.engine.observability import plots
 from knowledge_migration.engine.rehearsal.drill import Drill, drill_outcome, record, run_drill
 from knowledge_migration.engine.rehearsal.rehearsal import rehearse
 
@@ -21,9 +21,9 @@ def staging_rehearsal(context: dg.AssetExecutionContext, migration: Migration) -
     """The whole migration and every way back on a clone of this database, made from the verified backup and dropped again.
 
     Production is only read. Times each phase and forecasts production; binds the plan (SQL, code, settings), and the later
-    phases refuse another one. KNOWLEDGE_MIGRATION_UNREHEARSED leaves it out, with a reason, audited.
+    phases refuse another one. KNOWLEDGE_MIGRATION_SKIP_REHEARSAL_REASON leaves it out, with a reason, audited.
     """
-    reason = migration.settings.knowledge_migration_unrehearsed
+    reason = migration.settings.knowledge_migration_skip_rehearsal_reason
     if reason:
         return dg.MaterializeResult(
             metadata={"left_out": reason},
@@ -32,12 +32,12 @@ def staging_rehearsal(context: dg.AssetExecutionContext, migration: Migration) -
                     check_name=REHEARSED,
                     passed=False,
                     severity=dg.AssetCheckSeverity.WARN,
-                    description=f"Nothing was rehearsed. KNOWLEDGE_MIGRATION_UNREHEARSED says: {reason}",
+                    description=f"Nothing was rehearsed. KNOWLEDGE_MIGRATION_SKIP_REHEARSAL_REASON says: {reason}",
                 )
             ],
         )
     settings = migration.settings
-    with reporting.failing_clearly():
+    with reporting.as_dagster_failure():
         done = rehearse(
             migration.database,
             migration.drill_options,
@@ -73,7 +73,7 @@ def rollback_drill(context: dg.AssetExecutionContext, migration: Migration) -> d
 
     Production is only read. A promotion of the cutover needs one of the last days; take a fresh backup before.
     """
-    with reporting.failing_clearly():
+    with reporting.as_dagster_failure():
         drill = run_drill(migration.database, migration.drill_options, tell=reporting.teller(context.log.info, "drill"))
         record(migration.database, drill, plan_hash=migration.plan.hash, dagster_run_id=context.run.run_id)
     return dg.MaterializeResult(metadata=_drilled(drill))
@@ -82,7 +82,7 @@ def rollback_drill(context: dg.AssetExecutionContext, migration: Migration) -> d
 @dg.asset_check(asset=rollback_drill, blocking=True)
 def every_way_back_is_equal_and_in_time(migration: Migration) -> dg.AssetCheckResult:
     """The latest drill is fresh, left the legacy tables equal by every way, and each way kept to its time."""
-    with reporting.failing_clearly(), migration.database.connect("drill check") as connection:
+    with reporting.as_dagster_failure(), migration.database.connect("drill check") as connection:
         outcome = drill_outcome(connection, migration.settings.drill_max_age_days)
     return reporting.check_result(outcome, asset="rollback_drill")
 

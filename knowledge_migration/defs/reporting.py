@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from knowledge_migration import progress
-from knowledge_migration.engine.errors import BlockedError, BusyError, MigrationError
-from knowledge_migration.engine.outcome import CheckOutcome
+from knowledge_migration.engine.foundation import progress
+from knowledge_migration.engine.foundation.check_outcome import CheckOutcome
+from knowledge_migration.engine.foundation.errors import BlockedError, BusyError, MigrationError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -97,7 +97,7 @@ def teller(log: Callable[[str], None], work: str) -> Callable[[str], None]:
 
 
 @contextmanager
-def failing_clearly() -> Iterator[None]:
+def as_dagster_failure() -> Iterator[None]:
     """Turns an error that the engine raises on purpose into a failure that says what to do next."""
     try:
         yield

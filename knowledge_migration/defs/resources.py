@@ -7,25 +7,25 @@ from functools import cached_property
 
 import dagster as dg
 
-from knowledge_migration.engine.alerts import Alerts
 from knowledge_migration.engine.backfill.control import Limits
-from knowledge_migration.engine.criteria.facts import CriteriaRules
-from knowledge_migration.engine.cutover.guard import GuardRules
 from knowledge_migration.engine.cutover.readiness import CutoverRules
-from knowledge_migration.engine.database import Database
-from knowledge_migration.engine.dual_write.fence import FencePatience
-from knowledge_migration.engine.dual_write.probe import ServiceAddress
-from knowledge_migration.engine.errors import PreconditionError
-from knowledge_migration.engine.functional.scenarios import require_allowed
-from knowledge_migration.engine.performance.pages import PageLatency, measure_pages
+from knowledge_migration.engine.dual_write.fence import FenceTimeouts
+from knowledge_migration.engine.foundation.database import Database
+from knowledge_migration.engine.foundation.errors import PreconditionError
+from knowledge_migration.engine.observability.alerts import Alerts
 from knowledge_migration.engine.preparation.preflight import PreflightContext
-from knowledge_migration.engine.rehearsal.course import CourseOptions
 from knowledge_migration.engine.rehearsal.drill import DrillOptions
 from knowledge_migration.engine.rehearsal.plan import Plan, present_plan
 from knowledge_migration.engine.rehearsal.rehearsal import require_rehearsed
-from knowledge_migration.engine.restore.full_rollback import FullRollbackOptions
+from knowledge_migration.engine.rehearsal.staging_run import StagingRunOptions
+from knowledge_migration.engine.rollback.full import FullRollbackOptions
+from knowledge_migration.engine.rollback.guard import GuardRules
 from knowledge_migration.engine.schema.ddl import LockLimits
-from knowledge_migration.environment import Environment, environment, extractor, initial_flags, service_options
+from knowledge_migration.engine.validation.criteria.facts import CriteriaRules
+from knowledge_migration.engine.validation.dual_write_probe import ServiceAddress
+from knowledge_migration.engine.validation.functional import require_allowed
+from knowledge_migration.engine.validation.performance.pages import PageLatency, measure_pages
+from knowledge_migration.installation import Environment, environment, extractor, initial_flags, service_options
 from knowledge_migration.knowledge.extraction.model import Extractor
 from knowledge_migration.knowledge.flags import Flags
 from knowledge_migration.knowledge.options import ServiceOptions
@@ -89,9 +89,9 @@ class Migration(dg.ConfigurableResource):
         return service_address(self.settings)
 
     @property
-    def fence_patience(self) -> FencePatience:
+    def fence_timeouts(self) -> FenceTimeouts:
         """How long the fence of dual write may wait."""
-        return fence_patience(self.settings)
+        return fence_timeouts(self.settings)
 
     @property
     def alerts(self) -> Alerts:
@@ -114,7 +114,7 @@ class Migration(dg.ConfigurableResource):
             self.database,
             self.plan,
             phase,
-            unrehearsed_reason=self.settings.knowledge_migration_unrehearsed,
+            skip_rehearsal_reason=self.settings.knowledge_migration_skip_rehearsal_reason,
             dagster_run_id=dagster_run_id,
         )
 
@@ -174,9 +174,9 @@ def lock_limits(settings: Settings) -> LockLimits:
     )
 
 
-def fence_patience(settings: Settings) -> FencePatience:
-    """The patience that the settings name."""
-    return FencePatience(seconds=settings.dual_write_fence_seconds, live_seconds=settings.writer_live_seconds)
+def fence_timeouts(settings: Settings) -> FenceTimeouts:
+    """The timeouts that the settings name."""
+    return FenceTimeouts(seconds=settings.dual_write_fence_seconds, live_seconds=settings.writer_live_seconds)
 
 
 def service_address(settings: Settings) -> ServiceAddress:
@@ -252,7 +252,7 @@ def drill_options(env: Environment) -> DrillOptions:
         scratch=env.scratch,
         extractor=LocalExtractor(),
         tools_dir=env.settings.knowledge_migration_pg_bin,
-        course=CourseOptions(env.settings.migration_batch_size, lock_limits(env.settings)),
+        course=StagingRunOptions(env.settings.migration_batch_size, lock_limits(env.settings)),
     )
 
 
@@ -263,7 +263,7 @@ def full_rollback_options(env: Environment, *, restore_missing: bool) -> FullRol
         directory=env.exports,
         scratch=env.scratch,
         tools_dir=env.settings.knowledge_migration_pg_bin,
-        patience=fence_patience(env.settings),
+        timeouts=fence_timeouts(env.settings),
         lock_limits=lock_limits(env.settings),
         limits=backfill_limits(env.settings),
         restore_missing=restore_missing,

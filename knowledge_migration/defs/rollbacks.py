@@ -4,11 +4,11 @@ import dagster as dg
 
 from knowledge_migration.defs import reporting
 from knowledge_migration.defs.resources import Migration
-from knowledge_migration.engine.backfill import rollback
-from knowledge_migration.engine.cutover.rollback import roll_back
-from knowledge_migration.engine.dual_write.rollback import rollback_dual_write
-from knowledge_migration.engine.restore.full_rollback import rollback_full
-from knowledge_migration.engine.schema.rollback import rollback_schema
+from knowledge_migration.engine.rollback import backfill as backfill_rollback
+from knowledge_migration.engine.rollback.dual_write import rollback_dual_write
+from knowledge_migration.engine.rollback.flags import roll_back
+from knowledge_migration.engine.rollback.full import rollback_full
+from knowledge_migration.engine.rollback.schema import rollback_schema
 from knowledge_migration.knowledge.stages import FlagRollback
 
 
@@ -27,11 +27,11 @@ class SchemaRollbackConfig(RollbackConfig):
 def _by_flags(way: FlagRollback, words: str) -> dg.JobDefinition:
     @dg.op(name=f"set_flags_{way}", description=words)
     def change(context: dg.OpExecutionContext, config: RollbackConfig, migration: Migration) -> None:
-        with reporting.failing_clearly():
+        with reporting.as_dagster_failure():
             done = roll_back(
                 migration.database,
                 migration.initial_flags,
-                migration.fence_patience,
+                migration.fence_timeouts,
                 way,
                 reason=config.reason,
                 threshold=migration.settings.knowledge_direct_threshold,
@@ -41,7 +41,7 @@ def _by_flags(way: FlagRollback, words: str) -> dg.JobDefinition:
             {
                 "flag_version": done.after.version,
                 "state": done.after.state,
-                "seconds_until_all_obeyed": done.obeyed_seconds,
+                "seconds_until_all_obeyed": done.acknowledged_seconds,
                 "live_processes": len(done.processes),
                 "replayed": done.settled.replayed,
                 "parked": done.settled.parked,
@@ -58,11 +58,11 @@ def _by_flags(way: FlagRollback, words: str) -> dg.JobDefinition:
 @dg.op
 def remove_dual_write(context: dg.OpExecutionContext, config: RollbackConfig, migration: Migration) -> None:
     """Switches dual write off and removes its shadows."""
-    with reporting.failing_clearly():
+    with reporting.as_dagster_failure():
         undone = rollback_dual_write(
             migration.database,
             migration.initial_flags,
-            migration.fence_patience,
+            migration.fence_timeouts,
             reason=config.reason,
             limits=migration.backfill_limits,
             dagster_run_id=context.run_id,
@@ -73,8 +73,10 @@ def remove_dual_write(context: dg.OpExecutionContext, config: RollbackConfig, mi
 @dg.op
 def remove_backfill(context: dg.OpExecutionContext, config: RollbackConfig, migration: Migration) -> None:
     """Unlinks and deletes what the backfill made, in batches."""
-    with reporting.failing_clearly():
-        undone = rollback.rollback_backfill(migration.database, reason=config.reason, dagster_run_id=context.run_id)
+    with reporting.as_dagster_failure():
+        undone = backfill_rollback.rollback_backfill(
+            migration.database, reason=config.reason, dagster_run_id=context.run_id
+        )
     context.add_output_metadata(
         {"unlinked": undone.unlinked_rows, "deleted": undone.deleted_proposals, "seconds": undone.seconds}
     )
@@ -85,7 +87,7 @@ def remove_schema(context: dg.OpExecutionContext, config: SchemaRollbackConfig, 
     """Takes the schema back to the evidence store."""
     from pathlib import Path
 
-    with reporting.failing_clearly():
+    with reporting.as_dagster_failure():
         undone = rollback_schema(
             migration.database,
             migration.lock_limits,
@@ -105,7 +107,7 @@ class FullRollbackConfig(RollbackConfig):
 @dg.op
 def take_everything_back(context: dg.OpExecutionContext, config: FullRollbackConfig, migration: Migration) -> None:
     """Flags, dual write, backfill, schema; then the legacy tables are held against the backup and repaired."""
-    with reporting.failing_clearly():
+    with reporting.as_dagster_failure():
         done = rollback_full(
             migration.database,
             migration.full_rollback_options(restore_missing=config.restore_missing),

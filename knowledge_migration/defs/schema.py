@@ -2,10 +2,10 @@
 
 import dagster as dg
 
-from knowledge_migration import progress
 from knowledge_migration.defs import reporting
 from knowledge_migration.defs.preparation import preflight_checks
 from knowledge_migration.defs.resources import Migration
+from knowledge_migration.engine.foundation import progress
 from knowledge_migration.engine.schema import phase as schema_phase
 from knowledge_migration.engine.schema.ddl import StepResult
 from knowledge_migration.engine.schema.steps import STEPS
@@ -25,7 +25,7 @@ def proposal_schema(context: dg.AssetExecutionContext, migration: Migration) -> 
     Step by step, each lock bounded to 100 ms and tried again; indexes are built concurrently, references validated
     afterwards. Can be run again after a crash at any point. Undo: job `rollback_schema` (target < 5 min).
     """
-    with reporting.failing_clearly(), migration.preflight() as preconditions:
+    with reporting.as_dagster_failure(), migration.preflight() as preconditions:
         migration.require_rehearsed("phase 1", context.run.run_id)
         phase = schema_phase.run_schema_phase(
             preconditions,
@@ -56,7 +56,7 @@ def _told(context: dg.AssetExecutionContext, result: StepResult) -> None:
 @dg.asset_check(asset=proposal_schema, blocking=True)
 def schema_matches_the_declaration(migration: Migration) -> dg.AssetCheckResult:
     """Every table, column, index (valid) and constraint (validated) is as declared."""
-    with reporting.failing_clearly():
+    with reporting.as_dagster_failure():
         outcome = schema_phase.schema_outcome(migration.database, migration.settings.knowledge_migration_rules_sample)
     return reporting.check_result(outcome, asset="proposal_schema")
 
@@ -64,7 +64,7 @@ def schema_matches_the_declaration(migration: Migration) -> dg.AssetCheckResult:
 @dg.asset_check(asset=proposal_schema, blocking=True)
 def no_reader_stalled(migration: Migration) -> dg.AssetCheckResult:
     """No reader of the live tables stalled beyond the limit while the schema changed."""
-    with reporting.failing_clearly(), migration.database.connect("stall check") as connection:
+    with reporting.as_dagster_failure(), migration.database.connect("stall check") as connection:
         outcome = schema_phase.stall_outcome(connection, migration.settings.reader_stall_limit_ms)
     return reporting.check_result(outcome, asset="proposal_schema")
 

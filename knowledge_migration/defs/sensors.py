@@ -15,9 +15,9 @@ from knowledge_migration.defs import backfill, cutover
 from knowledge_migration.defs.resources import Migration
 from knowledge_migration.engine.backfill.stragglers import stragglers
 from knowledge_migration.engine.cutover.evaluation import Evaluation, needed_for
-from knowledge_migration.engine.cutover.guard import guard
-from knowledge_migration.engine.cutover.position import position
-from knowledge_migration.engine.errors import MigrationError
+from knowledge_migration.engine.cutover.state import position
+from knowledge_migration.engine.foundation.errors import MigrationError
+from knowledge_migration.engine.rollback.guard import guard
 from knowledge_migration.knowledge.flags import read_flags
 from knowledge_migration.knowledge.stages import Stage
 

@@ -15,7 +15,7 @@ from knowledge_migration.knowledge.flags import Flags
 from knowledge_migration.knowledge.kinds import ATOM, TOPIC, Kind
 from knowledge_migration.knowledge.options import ServiceOptions
 from knowledge_migration.knowledge.tables import atom_links, atoms, topic_atoms, topics
-from knowledge_migration.knowledge.writing.by_hand import create_with_origin, record_origin
+from knowledge_migration.knowledge.writing.manual_edits import create_with_origin, record_origin
 from knowledge_migration.knowledge.writing.modes import confirmed
 from knowledge_migration.knowledge.writing.shadow import in_shadow
 
@@ -75,7 +75,7 @@ def create_entity(
         in_shadow(
             connection,
             lambda: record_origin(connection, kind, made, process, flags.version),
-            lambda: {"by_hand": kind.name, "id": made},
+            lambda: {"manual_edit": kind.name, "id": made},
             run_id=None,
             timeout_ms=options.shadow_timeout_ms,
             process=process,

@@ -26,9 +26,9 @@ from knowledge_migration.knowledge.errors import ExtractionFailedError, Knowledg
 from knowledge_migration.knowledge.exporter import look
 from knowledge_migration.knowledge.extraction.model import Extraction, ExtractionError, Extractor, Message
 from knowledge_migration.knowledge.faults import Faults
+from knowledge_migration.knowledge.flag_rollback import FlagRollbackResult, flip
 from knowledge_migration.knowledge.flag_watcher import FlagWatcher
 from knowledge_migration.knowledge.flags import Flags, Mode, route
-from knowledge_migration.knowledge.going_back import WentBack, flip
 from knowledge_migration.knowledge.measurements import (
     EXTRACTION,
     Measurements,
@@ -131,7 +131,7 @@ class KnowledgeService:
                 raise UnavailableError("All connections to the database are in use. Try again in a moment.") from error
             except sa.exc.DBAPIError as error:
                 if attempt + 1 == ATTEMPTS or not isinstance(error.orig, COLLISIONS):
-                    raise _told_clearly(error) from error
+                    raise _translated(error) from error
                 await asyncio.sleep(0.05 * 2**attempt)
         raise AssertionError("the last attempt returns or raises")
 
@@ -281,9 +281,9 @@ class KnowledgeService:
                 flag_runs(connection, self.finder, run_ids)
         return bool(run_ids)
 
-    async def go_back(
+    async def roll_back_flags(
         self, way: FlagRollback, *, actor: str, reason: str, expected_version: int | None = None
-    ) -> WentBack:
+    ) -> FlagRollbackResult:
         """Goes back by flags (strategy §8.2): `instant` switches proposals off, `partial` leaves a tenth of the users.
 
         Every process obeys within a second; what `instant` strands is replayed or parked in the background, whatever
@@ -295,15 +295,15 @@ class KnowledgeService:
         )
         if after.enabled:
             await self.watcher.reload()
-            return WentBack(before, after, 0)
+            return FlagRollbackResult(before, after, 0)
         try:
             await self.watcher.reload()
             waiting = await self.in_transaction(stranded, self.options.direct_threshold)
         except UnavailableError:
-            return WentBack(before, after, None)
+            return FlagRollbackResult(before, after, None)
         finally:
             self.settle_later(actor, reason)
-        return WentBack(before, after, waiting.total)
+        return FlagRollbackResult(before, after, waiting.total)
 
     def settle_later(self, actor: str, reason: str) -> None:
         """Replays or parks, in the background, what switching proposals off has stranded; the next way back would, too."""
@@ -375,7 +375,7 @@ def _checked(extraction: Any, message_ids: Sequence[int]) -> Extraction:
     return extraction
 
 
-def _told_clearly(error: sa.exc.DBAPIError) -> Exception:
+def _translated(error: sa.exc.DBAPIError) -> Exception:
     """What a caller can be told; a fault of ours stays as it is."""
     cause = error.orig
     if error.connection_invalidated or isinstance(cause, psycopg.OperationalError | psycopg.InterfaceError):

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 from psycopg import sql
 
-from knowledge_migration.engine.database import Database
-from knowledge_migration.engine.errors import MigrationError, PreconditionError
-from knowledge_migration.engine.statements import statement
+from knowledge_migration.engine.foundation.database import Database
+from knowledge_migration.engine.foundation.errors import MigrationError, PreconditionError
+from knowledge_migration.engine.foundation.sql_files import statement
 from knowledge_migration.quality.counted_rows import PLAIN, counted, counted_rows
 from knowledge_migration.quality.model import Expectation, ExpectationOutcome, Suite, SuiteOutcome
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from psycopg import sql
 
-from knowledge_migration.engine.statements import statement
+from knowledge_migration.engine.foundation.sql_files import statement
 
 PLAIN = "unexpected_rows_expectation"
 

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from psycopg import sql
 from sqlalchemy.dialects import postgresql
 
-from knowledge_migration.engine.statements import statement, text_of
+from knowledge_migration.engine.foundation.sql_files import statement, text_of
 from knowledge_migration.quality.model import Expectation, Severity
 
 RESTORE_TYPE = "alter the column back, or run the schema phase again: it names what differs from the declaration"

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from knowledge_migration.engine import audit, evidence
-from knowledge_migration.engine.database import Connection, Database
-from knowledge_migration.engine.errors import PreconditionError
-from knowledge_migration.engine.preparation.snapshot import exported_snapshot
-from knowledge_migration.engine.statements import text_of
+from knowledge_migration.engine.foundation import audit, evidence
+from knowledge_migration.engine.foundation.database import Connection, Database
+from knowledge_migration.engine.foundation.errors import PreconditionError
+from knowledge_migration.engine.foundation.snapshot import exported_snapshot
+from knowledge_migration.engine.foundation.sql_files import text_of
 from knowledge_migration.quality import documents
 from knowledge_migration.quality.adapter import Options, as_expectations, session
 from knowledge_migration.quality.model import Suite, SuiteOutcome

@@ -12,7 +12,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from knowledge_migration.engine.errors import PreconditionError
+from knowledge_migration.engine.foundation.errors import PreconditionError
 from knowledge_migration.quality.model import SEVERITIES, Expectation, Suite
 
 REMEDY = "see the suite's file"

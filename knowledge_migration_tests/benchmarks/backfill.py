@@ -19,18 +19,18 @@ from psycopg.types.json import Jsonb
 from rich.console import Console
 from rich.table import Table
 
-from knowledge_migration.demonstration.json_lines import JsonLinesFolder
-from knowledge_migration.demonstration.loader import build_legacy_schema, load
-from knowledge_migration.demonstration.python_documentation import PythonDocumentation
-from knowledge_migration.engine import embedded_server
+from knowledge_migration.demo.json_lines import JsonLinesFolder
+from knowledge_migration.demo.loader import build_legacy_schema, load
+from knowledge_migration.demo.python_documentation import PythonDocumentation
 from knowledge_migration.engine.backfill.batch import proposal_columns
 from knowledge_migration.engine.backfill.control import Limits
 from knowledge_migration.engine.backfill.plan import make_plan
 from knowledge_migration.engine.backfill.run import open_run
 from knowledge_migration.engine.backfill.runner import backfill_partition
-from knowledge_migration.engine.database import Connection, Database
-from knowledge_migration.engine.embedded_server import EmbeddedServer
-from knowledge_migration.engine.entities import ATOM
+from knowledge_migration.engine.foundation import embedded_server
+from knowledge_migration.engine.foundation.database import Connection, Database
+from knowledge_migration.engine.foundation.embedded_server import EmbeddedServer
+from knowledge_migration.engine.foundation.entities import ATOM
 from knowledge_migration.engine.schema import upgrade as schema
 from knowledge_migration.engine.schema.ddl import LockLimits
 from knowledge_migration_tests.conftest import SHARED_DATA

@@ -7,8 +7,8 @@ as it is after a dual write of weeks: it stands on the first page of the run his
 lies behind it in the order of age.
 """
 
-from knowledge_migration.demonstration.loader import build_legacy_schema
-from knowledge_migration.engine.database import Database
+from knowledge_migration.demo.loader import build_legacy_schema
+from knowledge_migration.engine.foundation.database import Database
 from knowledge_migration.engine.schema import upgrade as schema
 from knowledge_migration.engine.schema.ddl import LockLimits
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from knowledge_migration.engine import embedded_server
-from knowledge_migration.engine.performance.validation import PerformanceValidation, validate
+from knowledge_migration.engine.foundation import embedded_server
+from knowledge_migration.engine.validation.performance.limits import PerformanceValidation, validate
 from knowledge_migration.settings import Settings
 from knowledge_migration.thresholds import GATES
 from knowledge_migration_tests.benchmarks.million import million_proposals

@@ -16,11 +16,11 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from knowledge_migration.engine import embedded_server
-from knowledge_migration.engine.database import Database
+from knowledge_migration.engine.foundation import embedded_server
+from knowledge_migration.engine.foundation.database import Database
+from knowledge_migration.engine.foundation.sql_files import text_of
 from knowledge_migration.engine.schema import upgrade as schema
 from knowledge_migration.engine.schema.ddl import LockLimits
-from knowledge_migration.engine.statements import text_of
 from knowledge_migration.pages.preferences import COOKIE, Preferences
 from knowledge_migration_tests.benchmarks.million import million_proposals
 from knowledge_migration_tests.chromium import opened_browser

@@ -16,17 +16,17 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from knowledge_migration.demonstration.live_application import free_port, running_process, wait_until_well
-from knowledge_migration.engine import embedded_server
+from knowledge_migration.demo.live_application import free_port, running_process, wait_until_well
 from knowledge_migration.engine.backfill.control import Limits
 from knowledge_migration.engine.backfill.plan import make_plan
-from knowledge_migration.engine.backfill.rollback import rollback_backfill
 from knowledge_migration.engine.backfill.run import open_run
 from knowledge_migration.engine.backfill.runner import backfill_partition
-from knowledge_migration.engine.cutover.rollback import roll_back
-from knowledge_migration.engine.database import Database
-from knowledge_migration.engine.dual_write.fence import FencePatience
-from knowledge_migration.engine.embedded_server import EmbeddedServer
+from knowledge_migration.engine.dual_write.fence import FenceTimeouts
+from knowledge_migration.engine.foundation import embedded_server
+from knowledge_migration.engine.foundation.database import Database
+from knowledge_migration.engine.foundation.embedded_server import EmbeddedServer
+from knowledge_migration.engine.rollback.backfill import rollback_backfill
+from knowledge_migration.engine.rollback.flags import roll_back
 from knowledge_migration.knowledge.flags import Flags, set_flags
 from knowledge_migration.knowledge.stages import STAGE_FLAGS
 from knowledge_migration_tests.benchmarks.backfill import SHARED_DATA, fresh, prepare
@@ -84,9 +84,9 @@ def one_flip(database: Database) -> float:
     with database.begin() as transaction:
         set_flags(transaction, STAGE_FLAGS["full_cutover"], initial=Flags(), actor="bench", reason="bench")
     time.sleep(PAUSE_SECONDS)
-    done = roll_back(database, Flags(), FencePatience(seconds=30), "instant", reason="bench")
+    done = roll_back(database, Flags(), FenceTimeouts(seconds=30), "instant", reason="bench")
     assert len(done.processes) == PROCESSES
-    return done.obeyed_seconds
+    return done.acknowledged_seconds
 
 
 def backfill_atoms(database: Database, parts: int) -> None:

@@ -15,18 +15,18 @@ from pathlib import Path
 
 import httpx
 
-from knowledge_migration.demonstration.json_lines import JsonLinesFolder
-from knowledge_migration.demonstration.loader import build_legacy_schema, load
-from knowledge_migration.demonstration.python_documentation import PythonDocumentation
-from knowledge_migration.engine import embedded_server
-from knowledge_migration.engine.database import Database
+from knowledge_migration.demo.json_lines import JsonLinesFolder
+from knowledge_migration.demo.loader import build_legacy_schema, load
+from knowledge_migration.demo.python_documentation import PythonDocumentation
+from knowledge_migration.demo.traffic.measurements import percentile
+from knowledge_migration.engine.foundation import embedded_server
+from knowledge_migration.engine.foundation.database import Database
 from knowledge_migration.engine.schema import upgrade as schema
 from knowledge_migration.engine.schema.ddl import LockLimits
 from knowledge_migration.knowledge.extraction.local import LocalExtractor
 from knowledge_migration.knowledge.flags import Flags
 from knowledge_migration.knowledge.options import ServiceOptions
 from knowledge_migration.knowledge.service import KnowledgeService
-from knowledge_migration.traffic.measurements import percentile
 from knowledge_migration_tests.conftest import SHARED_DATA
 from knowledge_migration_tests.serving import serving
 

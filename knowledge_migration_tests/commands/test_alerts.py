@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from knowledge_migration.cli import app
-from knowledge_migration.engine.database import Database
-from knowledge_migration.engine.errors import MigrationError, PreconditionError
+from knowledge_migration.commands.main import app
+from knowledge_migration.engine.foundation.database import Database
+from knowledge_migration.engine.foundation.errors import MigrationError, PreconditionError
 from knowledge_migration.settings import SettingsError, current_settings, load_settings
 from knowledge_migration_tests.channel import channel, titles
 

@@ -7,8 +7,8 @@ import pytest
 from typer.testing import CliRunner
 
 from knowledge_migration.commands.cleanup import app
-from knowledge_migration.engine.database import Connection, Database
-from knowledge_migration.engine.errors import PreconditionError
+from knowledge_migration.engine.foundation.database import Connection, Database
+from knowledge_migration.engine.foundation.errors import PreconditionError
 from knowledge_migration.settings import current_settings
 from knowledge_migration_tests.engine.backfill.backfilling import count
 from knowledge_migration_tests.engine.cleanup.conftest import FULL, change

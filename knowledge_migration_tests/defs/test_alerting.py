@@ -8,17 +8,17 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from knowledge_migration.commands.phase_runs import QUIET
 from knowledge_migration.definitions import build_defs
 from knowledge_migration.defs.resources import Migration
-from knowledge_migration.engine import audit
-from knowledge_migration.engine.cutover.rollback import roll_back
-from knowledge_migration.engine.database import Connection, Database
-from knowledge_migration.engine.dual_write.fence import FencePatience
+from knowledge_migration.engine.dual_write.fence import FenceTimeouts
+from knowledge_migration.engine.foundation import audit
+from knowledge_migration.engine.foundation.database import Connection, Database
+from knowledge_migration.engine.rollback.flags import roll_back
 from knowledge_migration.knowledge.flags import Flags
-from knowledge_migration.migrate import QUIET
 from knowledge_migration.settings import current_settings
 from knowledge_migration_tests.channel import channel, titles
-from knowledge_migration_tests.engine.cutover.standing import set_, stand_at
+from knowledge_migration_tests.engine.cutover.stages_reached import set_, stand_at
 
 
 @pytest.fixture
@@ -74,10 +74,10 @@ def test_ways_back_and_overrides_are_told_once_each_from_now_on(
     expanded: Database, rows: Connection, hook: list[dict[str, Any]], instance: dg.DagsterInstance
 ) -> None:
     stand_at(expanded, "gradual_rollout")
-    roll_back(expanded, Flags(), FencePatience(seconds=5), "partial", reason="of the past")
+    roll_back(expanded, Flags(), FenceTimeouts(seconds=5), "partial", reason="of the past")
     cursor = tick(instance, "alert_on_decisions").cursor
     set_(expanded, cutover_percentage=50)
-    roll_back(expanded, Flags(), FencePatience(seconds=5), "instant", reason="errors", actor="rollback guard")
+    roll_back(expanded, Flags(), FenceTimeouts(seconds=5), "instant", reason="errors", actor="rollback guard")
     found = tick(instance, "alert_on_decisions", cursor)
     assert titles(hook) == ["Rollback instant"]
     assert "rollback guard" in hook[0]["message"]

@@ -9,7 +9,7 @@ import pytest
 
 from knowledge_migration.defs import cleanup
 from knowledge_migration.defs.resources import Migration
-from knowledge_migration.engine.database import Connection, Database
+from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.settings import current_settings
 from knowledge_migration_tests.engine.backfill.backfilling import count
 from knowledge_migration_tests.engine.cleanup.conftest import FULL, change

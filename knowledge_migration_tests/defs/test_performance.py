@@ -7,12 +7,12 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from knowledge_migration.commands.phase_runs import QUIET, migrate
 from knowledge_migration.definitions import build_defs
-from knowledge_migration.engine import evidence
-from knowledge_migration.engine.database import Connection, Database
-from knowledge_migration.migrate import QUIET, migrate
+from knowledge_migration.engine.foundation import evidence
+from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.settings import current_settings
-from knowledge_migration_tests.defs.test_migrate import SOME_ROWS
+from knowledge_migration_tests.commands.test_migrate import SOME_ROWS
 
 CHECKS = {
     "queries_keep_to_their_limits": True,
@@ -32,7 +32,7 @@ def named(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         "BASELINE_SAMPLES": "20",
         "PERFORMANCE_SAMPLES": "20",
         "KNOWLEDGE_MIGRATION_NO_LIVE_WRITERS": "true",
-        "KNOWLEDGE_MIGRATION_UNREHEARSED": "it has tests of its own",
+        "KNOWLEDGE_MIGRATION_SKIP_REHEARSAL_REASON": "it has tests of its own",
         "CUTOVER_GATES": '{"extraction_slowdown": {"threshold": 1000}}',
     }.items():
         monkeypatch.setenv(name, value)

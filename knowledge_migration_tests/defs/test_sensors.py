@@ -9,16 +9,16 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from knowledge_migration.commands.phase_runs import QUIET
 from knowledge_migration.definitions import build_defs
 from knowledge_migration.defs.cutover import INTEGRITY_CHECKS
 from knowledge_migration.defs.resources import Migration
-from knowledge_migration.engine.cutover.position import position
-from knowledge_migration.engine.database import Connection, Database
-from knowledge_migration.migrate import QUIET
+from knowledge_migration.engine.cutover.state import position
+from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.settings import current_settings
 from knowledge_migration_tests.engine.backfill.backfilling import count
 from knowledge_migration_tests.engine.cutover.ready import UNHURRIED, made_ready, seen_well
-from knowledge_migration_tests.engine.cutover.standing import alive, later, measured, set_, stand_at
+from knowledge_migration_tests.engine.cutover.stages_reached import alive, later, measured, set_, stand_at
 from knowledge_migration_tests.engine.cutover.test_promotion import obeying
 
 

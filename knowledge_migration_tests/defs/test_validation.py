@@ -6,13 +6,13 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from knowledge_migration.commands.phase_runs import QUIET
 from knowledge_migration.definitions import build_defs, defs
 from knowledge_migration.defs.criteria import check_name
 from knowledge_migration.defs.recorded_checks import recorded_checks
-from knowledge_migration.engine import evidence
-from knowledge_migration.engine.criteria.checklist import SECTIONS
-from knowledge_migration.engine.database import Connection, Database
-from knowledge_migration.migrate import QUIET
+from knowledge_migration.engine.foundation import evidence
+from knowledge_migration.engine.foundation.database import Connection, Database
+from knowledge_migration.engine.validation.criteria.checklist import SECTIONS
 from knowledge_migration.settings import current_settings
 from knowledge_migration_tests.engine.backfill.backfilling import backfill, fill
 
@@ -62,7 +62,7 @@ def test_the_whole_can_be_asked_for(named: Connection) -> None:
 
 
 def test_the_criteria_are_judged_kept_and_pass_only_where_all_of_a_section_hold(named: Connection) -> None:
-    result = run("judge_criteria")
+    result = run("validation_criteria")
     assert result.success
     found = {check.check_name: check for check in result.get_asset_check_evaluations()}
     assert set(found) == {check_name(section) for section in SECTIONS}
@@ -70,7 +70,7 @@ def test_the_criteria_are_judged_kept_and_pass_only_where_all_of_a_section_hold(
     functional = found["functional_criteria_hold"]
     assert (functional.passed, functional.severity) == (False, dg.AssetCheckSeverity.WARN)
     named.execute("UPDATE atoms SET migrated_from_proposal_id = NULL, migration_timestamp = NULL WHERE id = 3")
-    broken = {check.check_name: check for check in run("judge_criteria").get_asset_check_evaluations()}
+    broken = {check.check_name: check for check in run("validation_criteria").get_asset_check_evaluations()}
     assert broken["backfill_criteria_hold"].severity == dg.AssetCheckSeverity.ERROR
     kept = evidence.latest(named, "success_criteria")
     assert kept

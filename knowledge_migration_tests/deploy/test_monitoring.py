@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from knowledge_migration.engine.database import Database
+from knowledge_migration.engine.foundation.database import Database
 from knowledge_migration.knowledge import metrics
 from knowledge_migration.knowledge.exporter import look
 from knowledge_migration.knowledge.flags import Flags

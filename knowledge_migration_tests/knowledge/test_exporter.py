@@ -5,8 +5,8 @@ import asyncio
 import pytest
 import sqlalchemy as sa
 
-from knowledge_migration.engine import evidence
-from knowledge_migration.engine.database import Connection, Database
+from knowledge_migration.engine.foundation import evidence
+from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.knowledge import exporter
 from knowledge_migration.knowledge.exporter import Look, MigrationCollector, look
 from knowledge_migration.knowledge.flags import Flags

@@ -13,18 +13,18 @@ import pytest
 import sqlalchemy as sa
 from psycopg.types.json import Jsonb
 
-from knowledge_migration.demonstration.live_application import free_port, wait_until_well
-from knowledge_migration.engine.database import Connection, Database
+from knowledge_migration.demo.live_application import free_port, wait_until_well
+from knowledge_migration.engine.foundation.database import Connection, Database
+from knowledge_migration.engine.rollback.schema import rollback_schema
 from knowledge_migration.engine.schema.ddl import LockLimits
-from knowledge_migration.engine.schema.rollback import rollback_schema
 from knowledge_migration.engine.schema.upgrade import upgrade
 from knowledge_migration.knowledge.flag_recovery import examine_flags, restore_flags
 from knowledge_migration.knowledge.flags import Flags, FlagsError, history, present_flags, read_flags, set_flags
 from knowledge_migration.knowledge.writing.modes import confirmed
+from knowledge_migration_tests.commands.test_cli import COMMAND
 from knowledge_migration_tests.engine.backfill.backfilling import count, until
 from knowledge_migration_tests.knowledge.test_routing import change
 from knowledge_migration_tests.recovering import PROJECT, recover
-from knowledge_migration_tests.test_cli import COMMAND
 
 MESSAGES = """
 UPDATE messages SET content = 'Decision: `part-' || id % 25 || '` keeps its audit log in PostgreSQL.'

@@ -14,7 +14,7 @@ import pytest
 import sqlalchemy as sa
 from psycopg.types.json import Jsonb
 
-from knowledge_migration.engine.database import Connection, Database
+from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.knowledge.flags import (
     BUCKETS,
     SHADOWING_STATES,

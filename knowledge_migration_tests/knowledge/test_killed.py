@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from knowledge_migration.engine.database import Connection, Database
+from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.knowledge.flags import Flags
 from knowledge_migration.knowledge.writing.runs import fail_abandoned_runs
 from knowledge_migration_tests.engine.backfill.backfilling import count, gone, until

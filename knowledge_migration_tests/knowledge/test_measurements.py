@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from knowledge_migration.engine.database import Connection, Database
+from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.knowledge.extraction.model import Extraction, ExtractionError
 from knowledge_migration.knowledge.flags import Flags
 from knowledge_migration.knowledge.measurements import BUCKET_SECONDS, Measured, Measurements, outcome_of_status

@@ -8,14 +8,9 @@ import pytest
 import sqlalchemy as sa
 from psycopg.rows import tuple_row
 
-from knowledge_migration.engine import rules
-from knowledge_migration.engine.database import Connection, Database
-from knowledge_migration.knowledge.errors import (
-    ExtractionFailedError,
-    KnowledgeError,
-    QueueFullError,
-    UnknownError,
-)
+from knowledge_migration.engine.foundation.database import Connection, Database
+from knowledge_migration.engine.validation import rules
+from knowledge_migration.knowledge.errors import ExtractionFailedError, KnowledgeError, QueueFullError, UnknownError
 from knowledge_migration.knowledge.extraction.model import Extraction, ExtractionError
 from knowledge_migration.knowledge.flags import Flags, set_flags
 from knowledge_migration.knowledge.options import ServiceOptions

@@ -11,8 +11,8 @@ import pytest
 import sqlalchemy as sa
 from psycopg.rows import tuple_row
 
-from knowledge_migration.engine import rules
-from knowledge_migration.engine.database import Connection, Database
+from knowledge_migration.engine.foundation.database import Connection, Database
+from knowledge_migration.engine.validation import rules
 from knowledge_migration.knowledge.duplicates.finder import DuplicateFinder
 from knowledge_migration.knowledge.errors import ConflictError, InvalidError, UnknownError
 from knowledge_migration.knowledge.extraction.model import Extraction

@@ -6,7 +6,7 @@ import threading
 import pytest
 import sqlalchemy as sa
 
-from knowledge_migration.engine.database import Connection, Database
+from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.knowledge.flags import (
     BUCKETS,
     Flags,

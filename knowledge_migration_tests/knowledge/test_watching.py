@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from knowledge_migration.engine.database import Connection, Database
+from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.knowledge.flag_watcher import FlagWatcher
 from knowledge_migration.knowledge.flags import Flags, set_flags
 from knowledge_migration.knowledge.options import ServiceOptions

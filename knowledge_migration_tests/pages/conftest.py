@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser
 
-from knowledge_migration.engine.database import Database
-from knowledge_migration.engine.embedded_server import EmbeddedServer
+from knowledge_migration.engine.foundation.database import Database
+from knowledge_migration.engine.foundation.embedded_server import EmbeddedServer
 from knowledge_migration_tests.chromium import opened_browser
 from knowledge_migration_tests.conftest import EXPANDED_TEMPLATE, clone, drop
 

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from knowledge_migration.demonstration.live_application import free_port, wait_until_well
-from knowledge_migration.engine.database import Database
+from knowledge_migration.demo.live_application import free_port, wait_until_well
+from knowledge_migration.engine.foundation.database import Database
 
 REVIEWER_TOKEN = "reviewer-token-of-the-tests"
 ADMIN_TOKEN = "admin-token-of-the-tests"
@@ -39,7 +39,7 @@ class Living:
             "KNOWLEDGE_MIGRATION_HOME": str(self.home),
             "KNOWLEDGE_REVIEW_QUEUE_LIMIT": "1000000",
         }
-        command = [sys.executable, "-m", "knowledge_migration.cli", "serve", "--port", str(self.port)]
+        command = [sys.executable, "-m", "knowledge_migration.commands.main", "serve", "--port", str(self.port)]
         with log.open("ab") as file:
             self.process = subprocess.Popen(
                 command, stdout=file, stderr=file, env={**os.environ, **settings, **self.environment}, cwd=self.home

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from knowledge_migration.engine.database import Database
+from knowledge_migration.engine.foundation.database import Database
 from knowledge_migration.pages.preferences import COOKIE, Preferences
 from knowledge_migration_tests.pages.living import Living
 

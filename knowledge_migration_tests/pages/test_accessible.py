@@ -6,7 +6,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
-from knowledge_migration.engine.database import Database
+from knowledge_migration.engine.foundation.database import Database
 from knowledge_migration_tests.chromium import needs_chromium
 from knowledge_migration_tests.pages.living import Living, living
 from knowledge_migration_tests.pages.reviewing import change, press, signed_in, visitor

@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from knowledge_migration.engine.database import Database
+from knowledge_migration.engine.foundation.database import Database
 from knowledge_migration_tests.pages.living import ADMIN_TOKEN, REVIEWER_TOKEN, TOKENS, Living, living
 from knowledge_migration_tests.serving import PEOPLE_AND_MESSAGES
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from knowledge_migration.engine.criteria.facts import Facts
-from knowledge_migration.engine.criteria.judges import review_page
-from knowledge_migration.engine.database import Database
-from knowledge_migration.engine.dual_write.probe import ServiceAddress
-from knowledge_migration_tests.engine.criteria.test_criteria import RULES
+from knowledge_migration.engine.foundation.database import Database
+from knowledge_migration.engine.validation.criteria.facts import Facts
+from knowledge_migration.engine.validation.criteria.judges import review_page
+from knowledge_migration.engine.validation.dual_write_probe import ServiceAddress
+from knowledge_migration_tests.engine.validation.test_criteria import RULES
 from knowledge_migration_tests.pages.living import REVIEWER_TOKEN, TOKENS, Living, living
 
 

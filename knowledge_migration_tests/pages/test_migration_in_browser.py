@@ -11,7 +11,7 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from knowledge_migration.engine.database import Database
+from knowledge_migration.engine.foundation.database import Database
 from knowledge_migration_tests.chromium import needs_chromium
 from knowledge_migration_tests.pages.living import ADMIN_TOKEN, REVIEWER_TOKEN, TOKENS, Living, living
 from knowledge_migration_tests.pages.reviewing import change, rows, signed_in, visitor

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from knowledge_migration.engine.database import Database
+from knowledge_migration.engine.foundation.database import Database
 from knowledge_migration.pages.review.edit_form import LONGEST_TYPED
 from knowledge_migration_tests.chromium import needs_chromium
 from knowledge_migration_tests.pages.living import REVIEWER_TOKEN, TOKENS, Living, living

@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 from psycopg import sql
 
-from knowledge_migration.engine.database import Database
+from knowledge_migration.engine.foundation.database import Database
 from knowledge_migration_tests.chromium import needs_chromium
 from knowledge_migration_tests.pages.living import REVIEWER_TOKEN, TOKENS, Living, living
 from knowledge_migration_tests.pages.reviewing import (

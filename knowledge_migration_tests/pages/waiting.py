@@ -1,6 +1,6 @@
 """Proposals that wait for review, as extractions would have left them, with content of every kind."""
 
-from knowledge_migration.engine.database import Database
+from knowledge_migration.engine.foundation.database import Database
 from knowledge_migration_tests.serving import PEOPLE_AND_MESSAGES
 
 RUN = "00000000-0000-7000-8000-00000000000a"

@@ -11,14 +11,14 @@ from sqlalchemy.engine import make_url
 
 from knowledge_migration.definitions import build_defs
 from knowledge_migration.defs.quality import quality_job
-from knowledge_migration.demonstration.json_lines import JsonLinesFolder
-from knowledge_migration.demonstration.loader import load
-from knowledge_migration.engine import evidence
+from knowledge_migration.demo.json_lines import JsonLinesFolder
+from knowledge_migration.demo.loader import load
 from knowledge_migration.engine.backfill import completion, plan, runner
 from knowledge_migration.engine.backfill.control import Limits
-from knowledge_migration.engine.database import Database
-from knowledge_migration.engine.embedded_server import EmbeddedServer
-from knowledge_migration.engine.errors import PreconditionError
+from knowledge_migration.engine.foundation import evidence
+from knowledge_migration.engine.foundation.database import Database
+from knowledge_migration.engine.foundation.embedded_server import EmbeddedServer
+from knowledge_migration.engine.foundation.errors import PreconditionError
 from knowledge_migration.engine.schema import upgrade as schema
 from knowledge_migration.engine.schema.ddl import LockLimits
 from knowledge_migration.quality.adapter import UnansweredError

@@ -14,9 +14,9 @@ import psycopg
 from psycopg import sql
 
 from knowledge_migration.engine.backfill.plan import Partition
-from knowledge_migration.engine.database import Connection
-from knowledge_migration.engine.entities import BY_NAME, Entity
-from knowledge_migration.engine.statements import statement, text_of
+from knowledge_migration.engine.foundation.database import Connection
+from knowledge_migration.engine.foundation.entities import BY_NAME, EntityKind
+from knowledge_migration.engine.foundation.sql_files import statement, text_of
 
 Locked = Literal["skip", "wait"]
 
@@ -59,7 +59,7 @@ class BatchContext:
     dagster_run_id: str | None = None
 
     @property
-    def entity(self) -> Entity:
+    def entity(self) -> EntityKind:
         """The description of the table."""
         return BY_NAME[self.partition.entity]
 
@@ -77,7 +77,7 @@ class BatchContext:
 
 
 @cache
-def batch_statement(entity: Entity, locked: Locked, *, refresh: bool) -> bytes:
+def batch_statement(entity: EntityKind, locked: Locked, *, refresh: bool) -> bytes:
     """`backfill/batch.sql` for one table; with `refresh` a proposal that is there already is brought up to date."""
     columns = proposal_columns(entity)
     composed = statement(
@@ -95,7 +95,7 @@ def batch_statement(entity: Entity, locked: Locked, *, refresh: bool) -> bytes:
     return composed.as_bytes(None)
 
 
-def taken_columns(entity: Entity) -> sql.Composable:
+def taken_columns(entity: EntityKind) -> sql.Composable:
     """The columns of a row that a batch reads, one by one: the table may have others, of any name."""
     names = ("id", *entity.copied, *(("confidence",) if entity.has_confidence else ()))
     return sql.SQL(", ").join(sql.Identifier("source", name) for name in names)
@@ -112,7 +112,7 @@ def pending_rows() -> sql.Composed:
     return statement("backfill/pending")
 
 
-def proposal_columns(entity: Entity) -> list[tuple[str, sql.Composable]]:
+def proposal_columns(entity: EntityKind) -> list[tuple[str, sql.Composable]]:
     """The proposal's columns that come from the row `source`, each with the expression of its value."""
     casts = dict(entity.casts)
     copied: list[tuple[str, sql.Composable]] = [

@@ -16,13 +16,13 @@ from knowledge_migration.engine.backfill.runner import (
     OnProgress,
     PartitionResult,
     backfill_partition,
-    told_clearly,
+    translate_db_errors,
 )
-from knowledge_migration.engine.database import Connection, Database
-from knowledge_migration.engine.entities import ENTITIES, Entity
-from knowledge_migration.engine.errors import MigrationError
-from knowledge_migration.engine.exclusive import exclusive
-from knowledge_migration.engine.statements import statement, text_of
+from knowledge_migration.engine.foundation.advisory_lock import advisory_lock
+from knowledge_migration.engine.foundation.database import Connection, Database
+from knowledge_migration.engine.foundation.entities import ENTITIES, EntityKind
+from knowledge_migration.engine.foundation.errors import MigrationError
+from knowledge_migration.engine.foundation.sql_files import statement, text_of
 
 SWEEP_KEY = "sweep"
 # Counting and ANALYZE may take their time: a limit of the role is meant for the application's statements.
@@ -58,9 +58,9 @@ def complete(
     """
     swept: list[PartitionResult] = []
     with (
-        told_clearly(database, "the completion of the backfill"),
+        translate_db_errors(database, "the completion of the backfill"),
         database.connect("backfill completion", settings=SESSION) as connection,
-        exclusive(connection, WORK, shared=True),
+        advisory_lock(connection, WORK, shared=True),
     ):
         require_phase_1(connection)
         pending = _pending(connection)
@@ -89,7 +89,7 @@ def _pending(connection: Connection) -> list[Partition]:
     return [part for entity in ENTITIES if (part := _unlinked_range(connection, entity))]
 
 
-def _unlinked_range(connection: Connection, entity: Entity) -> Partition | None:
+def _unlinked_range(connection: Connection, entity: EntityKind) -> Partition | None:
     """The range from the first unlinked row to the present end of the table; None when nothing is unlinked."""
     table = f"public.{entity.table}"
     bounds = connection.execute(statement("backfill/id_bounds", table=table)).fetchone()

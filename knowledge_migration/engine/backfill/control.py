@@ -5,10 +5,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from knowledge_migration.engine import audit
-from knowledge_migration.engine.database import Connection
-from knowledge_migration.engine.errors import PreconditionError
-from knowledge_migration.engine.statements import text_of
+from knowledge_migration.engine.foundation import audit
+from knowledge_migration.engine.foundation.database import Connection
+from knowledge_migration.engine.foundation.errors import PreconditionError
+from knowledge_migration.engine.foundation.sql_files import text_of
 
 CLOCK_TICK_SECONDS = 1e-6
 LARGEST_BATCH = 50_000

@@ -18,10 +18,10 @@ from knowledge_migration.engine.backfill.control import Limits
 from knowledge_migration.engine.backfill.plan import EntityPlan, Partition
 from knowledge_migration.engine.backfill.run import open_run, require_phase_1
 from knowledge_migration.engine.backfill.side_effects import refuse_side_effects
-from knowledge_migration.engine.database import Connection, Database
-from knowledge_migration.engine.entities import BY_NAME, ENTITIES
-from knowledge_migration.engine.errors import MigrationError
-from knowledge_migration.engine.statements import statement
+from knowledge_migration.engine.foundation.database import Connection, Database
+from knowledge_migration.engine.foundation.entities import BY_NAME, ENTITIES
+from knowledge_migration.engine.foundation.errors import MigrationError
+from knowledge_migration.engine.foundation.sql_files import statement
 
 FAILURES_PER_BATCH = 10
 

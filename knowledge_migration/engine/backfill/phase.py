@@ -2,17 +2,18 @@
 
 from dataclasses import asdict, dataclass
 
-from knowledge_migration.engine import evidence, rules
 from knowledge_migration.engine.backfill.control import Limits
 from knowledge_migration.engine.backfill.dry_run import Forecast, dry_run
 from knowledge_migration.engine.backfill.plan import EntityPlan, Partition, make_plan
 from knowledge_migration.engine.backfill.runner import PartitionResult
-from knowledge_migration.engine.database import Connection, Database
 from knowledge_migration.engine.dual_write.fence import require_fence
-from knowledge_migration.engine.entities import ENTITIES, EntityName
-from knowledge_migration.engine.errors import PreconditionError
-from knowledge_migration.engine.outcome import CheckOutcome
+from knowledge_migration.engine.foundation import evidence
+from knowledge_migration.engine.foundation.check_outcome import CheckOutcome
+from knowledge_migration.engine.foundation.database import Connection, Database
+from knowledge_migration.engine.foundation.entities import ENTITIES, EntityName
+from knowledge_migration.engine.foundation.errors import PreconditionError
 from knowledge_migration.engine.schema.catalog import proposal_differences
+from knowledge_migration.engine.validation import rules
 
 EVIDENCE = "backfill_plan"
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from knowledge_migration.engine.backfill.run import require_phase_1
-from knowledge_migration.engine.database import Connection
-from knowledge_migration.engine.entities import ENTITIES, Entity, EntityName
-from knowledge_migration.engine.statements import statement
+from knowledge_migration.engine.foundation.database import Connection
+from knowledge_migration.engine.foundation.entities import ENTITIES, EntityKind, EntityName
+from knowledge_migration.engine.foundation.sql_files import statement
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def make_plan(connection: Connection, *, width_ids: int, max_partitions: int) ->
     return {entity.name: _plan(connection, entity, width_ids, max_partitions) for entity in ENTITIES}
 
 
-def _plan(connection: Connection, entity: Entity, width_ids: int, max_partitions: int) -> EntityPlan:
+def _plan(connection: Connection, entity: EntityKind, width_ids: int, max_partitions: int) -> EntityPlan:
     bounds = connection.execute(statement("backfill/id_bounds", table=f"public.{entity.table}")).fetchone()
     assert bounds is not None
     if bounds["last_id"] is None:

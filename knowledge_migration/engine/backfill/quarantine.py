@@ -7,11 +7,11 @@ says so), `accept` to leave it without a proposal; every decision is audited.
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from knowledge_migration.engine import audit
-from knowledge_migration.engine.database import Connection
-from knowledge_migration.engine.entities import EntityName
-from knowledge_migration.engine.errors import MigrationError
-from knowledge_migration.engine.statements import text_of
+from knowledge_migration.engine.foundation import audit
+from knowledge_migration.engine.foundation.database import Connection
+from knowledge_migration.engine.foundation.entities import EntityName
+from knowledge_migration.engine.foundation.errors import MigrationError
+from knowledge_migration.engine.foundation.sql_files import text_of
 
 Decision = Literal["retry", "clamp", "accept"]
 

@@ -2,9 +2,9 @@
 
 from uuid import UUID
 
-from knowledge_migration.engine.database import Connection
-from knowledge_migration.engine.errors import PreconditionError
-from knowledge_migration.engine.statements import text_of
+from knowledge_migration.engine.foundation.database import Connection
+from knowledge_migration.engine.foundation.errors import PreconditionError
+from knowledge_migration.engine.foundation.sql_files import text_of
 
 
 def open_run(connection: Connection, *, reopen: bool = False) -> UUID:

@@ -27,11 +27,11 @@ from knowledge_migration.engine.backfill.control import Limits, Throttle
 from knowledge_migration.engine.backfill.plan import Partition
 from knowledge_migration.engine.backfill.run import open_run, require_phase_1
 from knowledge_migration.engine.backfill.side_effects import refuse_side_effects
-from knowledge_migration.engine.database import Connection, Database
-from knowledge_migration.engine.entities import BY_NAME
-from knowledge_migration.engine.errors import BlockedError, MigrationError
-from knowledge_migration.engine.exclusive import exclusive
-from knowledge_migration.engine.statements import statement, text_of
+from knowledge_migration.engine.foundation.advisory_lock import advisory_lock
+from knowledge_migration.engine.foundation.database import Connection, Database
+from knowledge_migration.engine.foundation.entities import BY_NAME
+from knowledge_migration.engine.foundation.errors import BlockedError, MigrationError
+from knowledge_migration.engine.foundation.sql_files import statement, text_of
 
 WORK = "backfill"
 
@@ -100,10 +100,10 @@ def backfill_partition(
     lost or the server refuses. What is committed stays; run it again to go on.
     """
     with (
-        told_clearly(database, f"the backfill of {partition.entity} {partition.key}"),
+        translate_db_errors(database, f"the backfill of {partition.entity} {partition.key}"),
         database.connect(f"backfill {partition.entity}", settings=_session(limits)) as connection,
-        exclusive(connection, WORK, shared=True),
-        exclusive(connection, work_of(partition)),
+        advisory_lock(connection, WORK, shared=True),
+        advisory_lock(connection, work_of(partition)),
     ):
         require_phase_1(connection)
         rows = pending_count(connection, partition)
@@ -114,7 +114,7 @@ def backfill_partition(
 
 
 @contextmanager
-def told_clearly(database: Database, work: str, *, again: str = "the backfill") -> Iterator[None]:
+def translate_db_errors(database: Database, work: str, *, again: str = "the backfill") -> Iterator[None]:
     """Says of an error of the server what `work` was going on, what stays, and what to run `again`."""
     try:
         yield
@@ -249,7 +249,7 @@ class _Walk:
         return BatchResult(rows, 0, through, 0.0)
 
     def _smaller(self, attempt: int, error: psycopg.Error) -> None:
-        """After a lock or a timeout: a smaller batch and a growing pause, or the end of patience."""
+        """After a lock or a timeout: a smaller batch and a growing pause, or the end of timeouts."""
         self.result = replace(self.result, retries=self.result.retries + 1)
         if attempt + 1 >= self.limits.retry_attempts:
             raise BlockedError(self._blocked(error)) from error

@@ -8,10 +8,10 @@ from psycopg import sql
 
 from knowledge_migration.engine.backfill.batch import DATA_ERRORS, TRANSIENT_ERRORS, pending_rows
 from knowledge_migration.engine.backfill.plan import Partition
-from knowledge_migration.engine.database import Connection
-from knowledge_migration.engine.entities import BY_NAME
-from knowledge_migration.engine.errors import PreconditionError
-from knowledge_migration.engine.statements import statement, text_of
+from knowledge_migration.engine.foundation.database import Connection
+from knowledge_migration.engine.foundation.entities import BY_NAME
+from knowledge_migration.engine.foundation.errors import PreconditionError
+from knowledge_migration.engine.foundation.sql_files import statement, text_of
 
 
 def refuse_side_effects(connection: Connection, partition: Partition) -> None:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from knowledge_migration.engine.backfill.phase import planned
 from knowledge_migration.engine.backfill.run import run_status
-from knowledge_migration.engine.database import Connection
-from knowledge_migration.engine.entities import ENTITIES
-from knowledge_migration.engine.statements import statement
+from knowledge_migration.engine.foundation.database import Connection
+from knowledge_migration.engine.foundation.entities import ENTITIES
+from knowledge_migration.engine.foundation.sql_files import statement
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,10 @@ from knowledge_migration.engine.backup.archive_contents import Contents
 from knowledge_migration.engine.backup.files import PartialFile
 from knowledge_migration.engine.backup.pg_tools import PgTools
 from knowledge_migration.engine.backup.scratch import Origin, origin_of
-from knowledge_migration.engine.database import Connection, Database
-from knowledge_migration.engine.errors import VerificationError
-from knowledge_migration.engine.preparation.fingerprint import Fingerprint
-from knowledge_migration.engine.preparation.snapshot import Snapshot
+from knowledge_migration.engine.foundation.database import Connection, Database
+from knowledge_migration.engine.foundation.errors import VerificationError
+from knowledge_migration.engine.foundation.fingerprint import Fingerprint
+from knowledge_migration.engine.foundation.snapshot import Snapshot
 
 Clock = Callable[[], datetime]
 Progress = Callable[[str], None]

@@ -19,8 +19,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from knowledge_migration.engine.errors import MigrationError, VerificationError
-from knowledge_migration.engine.whole_file import sync_directory
+from knowledge_migration.engine.foundation.atomic_file import sync_directory
+from knowledge_migration.engine.foundation.errors import MigrationError, VerificationError
 
 PARTIAL_SUFFIX = ".dump.partial"
 

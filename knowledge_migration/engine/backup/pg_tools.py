@@ -16,8 +16,8 @@ from pathlib import Path
 from psycopg import pq
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from knowledge_migration.engine.database import Database
-from knowledge_migration.engine.errors import PreconditionError
+from knowledge_migration.engine.foundation.database import Database
+from knowledge_migration.engine.foundation.errors import PreconditionError
 
 VERSION_PATTERN = re.compile(r"\(.*?\) (\d+)(\.\d+)?")
 VERSION_TIMEOUT_SECONDS = 20

@@ -15,9 +15,9 @@ from knowledge_migration.engine.backup import tool_failures
 from knowledge_migration.engine.backup.dump import Clock, PartialBackup, Progress, contents_of, silent, utc_now
 from knowledge_migration.engine.backup.restoring import restore_rows
 from knowledge_migration.engine.backup.scratch import Scratch, scratch_database
-from knowledge_migration.engine.database import Database
-from knowledge_migration.engine.errors import VerificationError
-from knowledge_migration.engine.preparation import fingerprint as fingerprints
+from knowledge_migration.engine.foundation import fingerprint as fingerprints
+from knowledge_migration.engine.foundation.database import Database
+from knowledge_migration.engine.foundation.errors import VerificationError
 
 MANIFEST_FORMAT = 1
 SHOWN_DIFFERENCES = 5

@@ -11,7 +11,7 @@ from pathlib import Path
 from knowledge_migration.engine.backup import pg_tools
 from knowledge_migration.engine.backup.archive_contents import Contents
 from knowledge_migration.engine.backup.pg_tools import Outcome, PgTools
-from knowledge_migration.engine.database import Database
+from knowledge_migration.engine.foundation.database import Database
 
 RESTORE_JOBS = 2
 

@@ -12,17 +12,17 @@ from dataclasses import dataclass
 import psycopg
 from psycopg import errors, sql
 
-from knowledge_migration.engine.database import Connection, Database, UnreachableError
-from knowledge_migration.engine.errors import MigrationError, PreconditionError
-from knowledge_migration.engine.statements import statement
+from knowledge_migration.engine.foundation.database import Connection, Database, UnreachableError
+from knowledge_migration.engine.foundation.errors import MigrationError, PreconditionError
+from knowledge_migration.engine.foundation.sql_files import statement
 
 NAME_PREFIX = "knowledge_migration_verify_"
 # what is compared with it, or restored into it, may take hours
 UNHURRIED = {"idle_session_timeout": "0", "idle_in_transaction_session_timeout": "0", "statement_timeout": "0"}
 CREATE_BY_PROVIDER = {
-    "c": "reports/scratch_create_libc",
-    "i": "reports/scratch_create_icu",
-    "b": "reports/scratch_create_builtin",
+    "c": "backup/scratch_create_libc",
+    "i": "backup/scratch_create_icu",
+    "b": "backup/scratch_create_builtin",
 }
 
 
@@ -71,7 +71,7 @@ class Scratch:
 
 def origin_of(connection: Connection) -> Origin:
     """What the database of this connection is like."""
-    row = connection.execute(statement("reports/backup_source")).fetchone()
+    row = connection.execute(statement("backup/backup_source")).fetchone()
     assert row is not None  # the current database is in pg_database
     return Origin(database=connection.info.dbname, server_version_num=connection.info.server_version, **row)
 
@@ -99,11 +99,11 @@ def scratch_database(
 
 def drop_leftovers(admin: Connection, progress: Callable[[str], None], purpose: Purpose = PROOF) -> list[str]:
     """Drops the scratch databases of killed runs; returns their names. A living run's is never touched."""
-    leftovers = admin.execute(statement("reports/scratch_leftovers"), {"prefix": purpose.prefix}).fetchall()
+    leftovers = admin.execute(statement("backup/scratch_leftovers"), {"prefix": purpose.prefix}).fetchall()
     dropped = []
     for name in [row["name"] for row in leftovers]:
         try:
-            admin.execute(statement("reports/scratch_drop_leftover", scratch=sql.Identifier(name)))
+            admin.execute(statement("backup/scratch_drop_leftover", scratch=sql.Identifier(name)))
         except (errors.ObjectInUse, errors.InsufficientPrivilege):
             continue
         progress(f"dropped {name}, the scratch database of a run that was killed")
@@ -122,7 +122,7 @@ def _refuse_older(server: Database, admin: Connection, origin: Origin) -> None:
 
 
 def _create(server: Database, admin: Connection, origin: Origin, purpose: Purpose) -> str:
-    named = admin.execute(statement("reports/scratch_name"), {"prefix": purpose.prefix}).fetchone()
+    named = admin.execute(statement("backup/scratch_name"), {"prefix": purpose.prefix}).fetchone()
     assert named is not None  # a SELECT without FROM has one row
     name: str = named["name"]
     try:
@@ -153,6 +153,6 @@ def _drop(server: Database, name: str, progress: Callable[[str], None]) -> None:
     """Never raises over the error that ended the proof; what stays behind is dropped at the next start."""
     try:
         with server.connect("scratch") as admin:
-            admin.execute(statement("reports/scratch_drop", scratch=sql.Identifier(name)))
+            admin.execute(statement("backup/scratch_drop", scratch=sql.Identifier(name)))
     except (psycopg.Error, UnreachableError) as error:
         progress(f"could not drop scratch database {name} ({error}); the next backup does")

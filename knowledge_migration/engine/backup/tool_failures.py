@@ -10,7 +10,12 @@ from pathlib import Path
 
 from knowledge_migration.engine.backup.pg_tools import Outcome, PgTools
 from knowledge_migration.engine.backup.scratch import Origin
-from knowledge_migration.engine.errors import BlockedError, MigrationError, PreconditionError, VerificationError
+from knowledge_migration.engine.foundation.errors import (
+    BlockedError,
+    MigrationError,
+    PreconditionError,
+    VerificationError,
+)
 
 OUT_OF_SPACE = re.compile(r"No space left on device|File too large|Disk quota exceeded")
 CORRUPTED = re.compile(

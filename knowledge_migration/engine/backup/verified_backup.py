@@ -8,21 +8,13 @@ what a killed run left, in the folder and on the scratch server, is removed then
 
 from pathlib import Path
 
-from knowledge_migration.engine.backup.dump import (
-    Clock,
-    PartialBackup,
-    Progress,
-    dump,
-    silent,
-    tools_for,
-    utc_now,
-)
+from knowledge_migration.engine.backup.dump import Clock, PartialBackup, Progress, dump, silent, tools_for, utc_now
 from knowledge_migration.engine.backup.files import verify_file
 from knowledge_migration.engine.backup.proof import Backup, prove
-from knowledge_migration.engine.database import Database
-from knowledge_migration.engine.preparation import fingerprint as fingerprints
-from knowledge_migration.engine.preparation import inventory
-from knowledge_migration.engine.preparation.snapshot import exported_snapshot
+from knowledge_migration.engine.foundation import fingerprint as fingerprints
+from knowledge_migration.engine.foundation import inventory
+from knowledge_migration.engine.foundation.database import Database
+from knowledge_migration.engine.foundation.snapshot import exported_snapshot
 
 __all__ = ["Backup", "PartialBackup", "dump", "prove", "tools_for", "verified_backup", "verify_file"]
 

@@ -19,17 +19,17 @@ from uuid import UUID
 
 from psycopg import sql
 
-from knowledge_migration.engine import audit
 from knowledge_migration.engine.backfill.runner import WORK as BACKFILL_WORK
-from knowledge_migration.engine.database import Connection, Database
-from knowledge_migration.engine.entities import ENTITIES
-from knowledge_migration.engine.errors import BlockedError, PreconditionError, VerificationError
-from knowledge_migration.engine.exclusive import exclusive
-from knowledge_migration.engine.outcome import CheckOutcome
-from knowledge_migration.engine.rules import count_and_sample
+from knowledge_migration.engine.foundation import audit
+from knowledge_migration.engine.foundation.advisory_lock import advisory_lock
+from knowledge_migration.engine.foundation.check_outcome import CheckOutcome
+from knowledge_migration.engine.foundation.database import Connection, Database
+from knowledge_migration.engine.foundation.entities import ENTITIES
+from knowledge_migration.engine.foundation.errors import BlockedError, PreconditionError, VerificationError
+from knowledge_migration.engine.foundation.sql_files import statement, text_of
 from knowledge_migration.engine.schema.ddl import RETRIED, LockLimits
 from knowledge_migration.engine.schema.upgrade import exists
-from knowledge_migration.engine.statements import statement, text_of
+from knowledge_migration.engine.validation.rules import count_and_sample
 
 WORK = "archiving extractions"
 SUBJECT = "extraction archive"
@@ -157,7 +157,7 @@ def _session(database: Database) -> Iterator[Connection]:
     with database.connect("cleanup archive", settings=SESSION) as connection:
         if not exists(connection, TABLE):
             raise PreconditionError(f"{TABLE} does not exist. Run phase 1 (job phase_1_schema) first.")
-        with exclusive(connection, WORK), exclusive(connection, BACKFILL_WORK, shared=True):
+        with advisory_lock(connection, WORK), advisory_lock(connection, BACKFILL_WORK, shared=True):
             yield connection
 
 

@@ -12,13 +12,13 @@ from typing import Any, Literal
 
 import psycopg
 
-from knowledge_migration.engine import audit
-from knowledge_migration.engine.database import Connection
-from knowledge_migration.engine.entities import ENTITIES, Entity
-from knowledge_migration.engine.errors import PreconditionError
-from knowledge_migration.engine.rules import count_and_sample
+from knowledge_migration.engine.foundation import audit
+from knowledge_migration.engine.foundation.database import Connection
+from knowledge_migration.engine.foundation.entities import ENTITIES, EntityKind
+from knowledge_migration.engine.foundation.errors import PreconditionError
+from knowledge_migration.engine.foundation.sql_files import statement, text_of
 from knowledge_migration.engine.schema.ddl import LockLimits, run_locked
-from knowledge_migration.engine.statements import statement, text_of
+from knowledge_migration.engine.validation.rules import count_and_sample
 from knowledge_migration.knowledge.flags import FLAG_NAME
 from knowledge_migration.knowledge.tables import ORIGIN_CONSTRAINTS
 
@@ -32,7 +32,7 @@ SAMPLE = 20
 class Unlinked:
     """The rows of one table that name no proposal: how many, and the first of them."""
 
-    entity: Entity
+    entity: EntityKind
     count: int
     sample: tuple[dict[str, Any], ...]
 
@@ -58,14 +58,14 @@ def states(connection: Connection) -> dict[str, State]:
     return found
 
 
-def unlinked(connection: Connection, entity: Entity, *, sample: int = SAMPLE) -> Unlinked:
+def unlinked(connection: Connection, entity: EntityKind, *, sample: int = SAMPLE) -> Unlinked:
     """The rows of a table without a proposal. One scan."""
     query = statement("cleanup/rows_without_proposal", table=f"public.{entity.table}", label=entity.label)
     count, rows = count_and_sample(connection, query, {"entity": entity.name}, sample)
     return Unlinked(entity, count, rows)
 
 
-def require_complete(connection: Connection, entities: Sequence[Entity] = ENTITIES) -> None:
+def require_complete(connection: Connection, entities: Sequence[EntityKind] = ENTITIES) -> None:
     """Raises `PreconditionError` naming the rows without a proposal and what to do about them."""
     found = [rows for entity in entities if (rows := unlinked(connection, entity)).count]
     if found:
@@ -76,7 +76,7 @@ def require_complete(connection: Connection, entities: Sequence[Entity] = ENTITI
 
 def enforce(
     connection: Connection,
-    entity: Entity,
+    entity: EntityKind,
     limits: LockLimits,
     *,
     reason: str,
@@ -117,7 +117,7 @@ def enforce(
 
 def release(
     connection: Connection,
-    entity: Entity,
+    entity: EntityKind,
     limits: LockLimits,
     *,
     reason: str,

@@ -14,13 +14,13 @@ from typing import Any
 
 from psycopg import sql
 
-from knowledge_migration.engine import audit
-from knowledge_migration.engine.database import Connection, Database
-from knowledge_migration.engine.errors import PreconditionError
-from knowledge_migration.engine.exclusive import exclusive
-from knowledge_migration.engine.outcome import CheckOutcome
+from knowledge_migration.engine.foundation import audit
+from knowledge_migration.engine.foundation.advisory_lock import advisory_lock
+from knowledge_migration.engine.foundation.check_outcome import CheckOutcome
+from knowledge_migration.engine.foundation.database import Connection, Database
+from knowledge_migration.engine.foundation.errors import PreconditionError
+from knowledge_migration.engine.foundation.sql_files import statement, text_of
 from knowledge_migration.engine.schema.ddl import LockLimits, build_concurrently, run_concurrently
-from knowledge_migration.engine.statements import statement, text_of
 from knowledge_migration.knowledge import tables
 
 WORK = "maintaining indexes"
@@ -167,7 +167,7 @@ def maintain_indexes(
     `BlockedError` naming who is in the way, `BusyError` beside another operator; what is dropped stays dropped.
     """
     audited = {"reason": reason, "actor": actor, "dagster_run_id": dagster_run_id}
-    with database.connect("cleanup indexes", settings=SESSION) as connection, exclusive(connection, WORK):
+    with database.connect("cleanup indexes", settings=SESSION) as connection, advisory_lock(connection, WORK):
         there = {index.index: index for index in _read(connection)}
         wanted = list(dict.fromkeys(drop))
         _refuse(connection, wanted, there)
@@ -194,7 +194,7 @@ def recreate_index(
 
     Raises `PreconditionError` for one that was not dropped here, `BlockedError` naming what the build waits for.
     """
-    with database.connect("cleanup indexes", settings=SESSION) as connection, exclusive(connection, WORK):
+    with database.connect("cleanup indexes", settings=SESSION) as connection, advisory_lock(connection, WORK):
         there = {index.index: index for index in _read(connection)}
         if name in there and there[name].is_valid:
             return False

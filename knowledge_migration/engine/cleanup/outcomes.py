@@ -5,15 +5,15 @@ would write. Each is asked of the database as it is now. Reads only.
 from datetime import datetime
 from typing import Any
 
-from knowledge_migration.engine import evidence
 from knowledge_migration.engine.cleanup import completeness
 from knowledge_migration.engine.cleanup.retirement import EVIDENCE, overridden_since
 from knowledge_migration.engine.cleanup.stability import stability
-from knowledge_migration.engine.database import Connection, Database
 from knowledge_migration.engine.dual_write.fence import live_writers
-from knowledge_migration.engine.errors import PreconditionError
-from knowledge_migration.engine.evidence import Evidence
-from knowledge_migration.engine.outcome import CheckOutcome
+from knowledge_migration.engine.foundation import evidence
+from knowledge_migration.engine.foundation.check_outcome import CheckOutcome
+from knowledge_migration.engine.foundation.database import Connection, Database
+from knowledge_migration.engine.foundation.errors import PreconditionError
+from knowledge_migration.engine.foundation.evidence import Evidence
 from knowledge_migration.knowledge.flags import FlagsError, read_flags
 from knowledge_migration.knowledge.tables import ORIGIN_CONSTRAINTS
 

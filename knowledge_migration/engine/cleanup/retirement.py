@@ -14,17 +14,17 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from knowledge_migration.engine import audit, evidence
 from knowledge_migration.engine.cleanup import completeness
 from knowledge_migration.engine.cleanup.stability import STABLE_DAYS, Stability, stability
-from knowledge_migration.engine.database import Connection, Database
-from knowledge_migration.engine.dual_write.fence import FencePatience, drain, live_writers, wait_for_obedience
-from knowledge_migration.engine.entities import ENTITIES, Entity
-from knowledge_migration.engine.errors import MigrationError, PreconditionError
-from knowledge_migration.engine.exclusive import exclusive
+from knowledge_migration.engine.dual_write.fence import FenceTimeouts, drain, live_writers, wait_until_acknowledged
+from knowledge_migration.engine.foundation import audit, evidence
+from knowledge_migration.engine.foundation.advisory_lock import advisory_lock
+from knowledge_migration.engine.foundation.database import Connection, Database
+from knowledge_migration.engine.foundation.entities import ENTITIES, EntityKind
+from knowledge_migration.engine.foundation.errors import MigrationError, PreconditionError
+from knowledge_migration.engine.foundation.sql_files import text_of
 from knowledge_migration.engine.schema.catalog import proposal_differences
 from knowledge_migration.engine.schema.ddl import LockLimits
-from knowledge_migration.engine.statements import text_of
 from knowledge_migration.knowledge.flags import Flags, FlagsError, read_flags, set_flags
 from knowledge_migration.knowledge.tables import audit_log
 
@@ -98,7 +98,7 @@ def readiness(
 def retire(
     database: Database,
     initial: Flags,
-    patience: FencePatience,
+    timeouts: FenceTimeouts,
     limits: LockLimits,
     *,
     reason: str,
@@ -119,7 +119,7 @@ def retire(
     started = time.perf_counter()
     _require_schema(database)
     audited: dict[str, Any] = {"reason": reason, "actor": actor, "dagster_run_id": dagster_run_id}
-    with database.connect("cleanup", settings=SESSION) as connection, exclusive(connection, WORK):
+    with database.connect("cleanup", settings=SESSION) as connection, advisory_lock(connection, WORK):
         stable = stability(database, required_days=required_days, now=now)
         entities = _enforced(without)
         due = [entity for entity in entities if completeness.states(connection)[entity.table] != "validated"]
@@ -128,7 +128,7 @@ def retire(
             _refuse_early(stable, override)
             completeness.require_complete(connection, entities)
         flags = _lock(database, initial, stable, override=override, **audited)
-        writers = _obeyed(connection, flags, patience, need_one=not no_live_writers) if due or not locked else ()
+        writers = _obeyed(connection, flags, timeouts, need_one=not no_live_writers) if due or not locked else ()
         constraints: dict[str, completeness.State | None] = {entity.table: None for entity in ENTITIES}
         for entity in entities:
             constraints[entity.table] = completeness.enforce(connection, entity, limits, **audited)
@@ -161,7 +161,7 @@ def reopen(
     """
     _require_schema(database)
     audited: dict[str, Any] = {"reason": reason, "actor": actor, "dagster_run_id": dagster_run_id}
-    with database.connect("cleanup", settings=SESSION) as connection, exclusive(connection, WORK):
+    with database.connect("cleanup", settings=SESSION) as connection, advisory_lock(connection, WORK):
         released = tuple(
             entity.table for entity in ENTITIES if completeness.release(connection, entity, limits, **audited)
         )
@@ -200,7 +200,7 @@ def _require_schema(database: Database) -> None:
         )
 
 
-def _enforced(without: Sequence[str]) -> tuple[Entity, ...]:
+def _enforced(without: Sequence[str]) -> tuple[EntityKind, ...]:
     unknown = sorted(set(without) - {entity.table for entity in ENTITIES})
     if unknown:
         raise MigrationError(f"There is no table {', '.join(unknown)} to leave out; there are topics and atoms.")
@@ -253,7 +253,7 @@ def _lock(
         raise PreconditionError(f"{error} Nothing was changed.") from error
 
 
-def _obeyed(connection: Connection, flags: Flags, patience: FencePatience, *, need_one: bool) -> tuple[str, ...]:
-    live = wait_for_obedience(connection, flags, patience, need_one=need_one)
-    drain(connection, patience)
+def _obeyed(connection: Connection, flags: Flags, timeouts: FenceTimeouts, *, need_one: bool) -> tuple[str, ...]:
+    live = wait_until_acknowledged(connection, flags, timeouts, need_one=need_one)
+    drain(connection, timeouts)
     return tuple(row["process"] for row in live)

@@ -12,9 +12,9 @@ from typing import Any
 import sqlalchemy as sa
 from pydantic import ValidationError
 
-from knowledge_migration.engine.database import Database
-from knowledge_migration.engine.errors import PreconditionError
-from knowledge_migration.engine.statements import text_of
+from knowledge_migration.engine.foundation.database import Database
+from knowledge_migration.engine.foundation.errors import PreconditionError
+from knowledge_migration.engine.foundation.sql_files import text_of
 from knowledge_migration.knowledge.flags import FLAG_NAME, Flags, FlagsError, read_flags
 
 STABLE_DAYS = 14.0

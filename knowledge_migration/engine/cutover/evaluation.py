@@ -15,10 +15,10 @@ from psycopg.types.json import Jsonb
 
 from knowledge_migration.engine.cutover.gates import Gate
 from knowledge_migration.engine.cutover.metrics import Measurement, Window, measure
-from knowledge_migration.engine.cutover.position import Position, State
+from knowledge_migration.engine.cutover.state import CutoverState, State
 from knowledge_migration.engine.cutover.statistics import Verdict, judge
-from knowledge_migration.engine.database import Connection, Database
-from knowledge_migration.engine.statements import text_of
+from knowledge_migration.engine.foundation.database import Connection, Database
+from knowledge_migration.engine.foundation.sql_files import text_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -81,7 +81,7 @@ class Evaluation:
 def evaluate(
     database: Database,
     gates: Iterable[Gate],
-    position: Position,
+    position: CutoverState,
     *,
     now: datetime,
     spacing_seconds: float,
@@ -102,7 +102,7 @@ def _evaluate(
     database: Database,
     connection: Connection,
     name: str,
-    position: Position,
+    position: CutoverState,
     begin: datetime,
     now: datetime,
     spacing_seconds: float,
@@ -119,7 +119,7 @@ def _evaluate(
 
 
 def _disturbed_until(connection: Connection, now: datetime) -> datetime | None:
-    row = connection.execute(text_of("metrics/gate_disturbed"), {"now": now}).fetchone()
+    row = connection.execute(text_of("cutover/gate_disturbed"), {"now": now}).fetchone()
     until: datetime | None = row["until"] if row else None
     return until
 
@@ -143,7 +143,7 @@ def _record(
     interval = measurement.interval
     bounds = {"low": interval.low, "high": interval.high} if interval else {}
     connection.execute(
-        text_of("metrics/gate_record"),
+        text_of("cutover/gate_record"),
         {
             "at": now,
             "stage": name,
@@ -163,7 +163,7 @@ def _passed_in_a_row(connection: Connection, gate: Gate, name: str, since: datet
     """Passes since the last other verdict, those closer together than the spacing counted once."""
     wanted = {"stage": name, "metric": gate.metric, "since": since}
     passed, last = 0, None
-    for row in connection.execute(text_of("metrics/gate_latest"), wanted):
+    for row in connection.execute(text_of("cutover/gate_latest"), wanted):
         if row["verdict"] != "pass":
             break
         if last is None or (last - row["at"]).total_seconds() >= spacing_seconds:
@@ -182,5 +182,5 @@ def history(connection: Connection, since: datetime) -> "pd.DataFrame":
 
     columns = ["at", "stage", "metric", "verdict", "value", "threshold", "sample_size"]
     return pd.DataFrame(
-        connection.execute(text_of("metrics/gate_history"), {"since": since}).fetchall(), columns=columns
+        connection.execute(text_of("cutover/gate_history"), {"since": since}).fetchall(), columns=columns
     )

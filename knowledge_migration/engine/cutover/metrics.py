@@ -16,9 +16,9 @@ import sqlalchemy as sa
 from knowledge_migration.engine.backfill.phase import planned
 from knowledge_migration.engine.cutover.gates import Gate, MetricName
 from knowledge_migration.engine.cutover.statistics import Interval, LogSums, proportion, ratio, ratio_of_means
-from knowledge_migration.engine.database import Connection, Database
-from knowledge_migration.engine.errors import PreconditionError
-from knowledge_migration.engine.statements import text_of
+from knowledge_migration.engine.foundation.database import Connection, Database
+from knowledge_migration.engine.foundation.errors import PreconditionError
+from knowledge_migration.engine.foundation.sql_files import text_of
 from knowledge_migration.knowledge.measurements import BUCKET_SECONDS, EXTRACTION, KEPT
 from knowledge_migration.knowledge.proposals.listing import Wanted, list_proposals, list_runs
 
@@ -64,7 +64,7 @@ def measure(gate: Gate, window: Window) -> Measurement:
 
 
 def _one(window: Window, name: str, **more: Any) -> dict[str, Any]:
-    row = window.connection.execute(text_of(f"metrics/gate_{name}"), {**window.parameters, **more}).fetchone()
+    row = window.connection.execute(text_of(f"cutover/gate_{name}"), {**window.parameters, **more}).fetchone()
     assert row is not None  # aggregates without GROUP BY
     return row
 
@@ -83,7 +83,7 @@ def _api_error_rate(_: Gate, window: Window) -> Measurement:
 
 
 def _extractions(window: Window) -> dict[str, dict[str, Any]]:
-    rows = window.connection.execute(text_of("metrics/gate_extractions"), window.parameters)
+    rows = window.connection.execute(text_of("cutover/gate_extractions"), window.parameters)
     return {row["mode"]: row for row in rows}
 
 
@@ -182,7 +182,7 @@ def _review_seconds(_: Gate, window: Window) -> Measurement:
 
 
 def _proposals_per_message(_: Gate, window: Window) -> Measurement:
-    rows = window.connection.execute(text_of("metrics/gate_proposals_per_message"), window.parameters)
+    rows = window.connection.execute(text_of("cutover/gate_proposals_per_message"), window.parameters)
     arms = {row["mode"]: (row["sample"], row["mean"], row["variance"]) for row in rows}
     if not {"proposal", "dual_write"} <= arms.keys():
         return Measurement(None, 0)

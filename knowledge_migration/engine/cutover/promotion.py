@@ -9,13 +9,13 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from knowledge_migration.engine import audit, evidence
-from knowledge_migration.engine.cutover.position import position
 from knowledge_migration.engine.cutover.readiness import Readiness
-from knowledge_migration.engine.database import Database
-from knowledge_migration.engine.dual_write.fence import FencePatience, wait_for_obedience
-from knowledge_migration.engine.errors import PreconditionError
-from knowledge_migration.engine.exclusive import exclusive
+from knowledge_migration.engine.cutover.state import position
+from knowledge_migration.engine.dual_write.fence import FenceTimeouts, wait_until_acknowledged
+from knowledge_migration.engine.foundation import audit, evidence
+from knowledge_migration.engine.foundation.advisory_lock import advisory_lock
+from knowledge_migration.engine.foundation.database import Database
+from knowledge_migration.engine.foundation.errors import PreconditionError
 from knowledge_migration.knowledge.flags import Flags, FlagsError, set_flags
 from knowledge_migration.knowledge.stages import STAGE_FLAGS, Stage
 
@@ -47,7 +47,7 @@ class Promotion:
 def promote(
     database: Database,
     initial: Flags,
-    patience: FencePatience,
+    timeouts: FenceTimeouts,
     ready: Readiness,
     *,
     reason: str,
@@ -68,7 +68,7 @@ def promote(
         changes["admin_user_ids"] = admin_user_ids
     if ready.stage == "full_cutover":
         changes["dual_write"] = not ready.window_closed
-    with database.connect(WORK) as connection, exclusive(connection, WORK):
+    with database.connect(WORK) as connection, advisory_lock(connection, WORK):
         before, who = ready.position.flags, actor or audit.operator()
         words = reason if override_reason is None else f"{reason}; overridden because {override_reason}"
         try:
@@ -95,7 +95,7 @@ def promote(
                     )
         except FlagsError as error:
             raise PreconditionError(f"{error} Nothing was promoted; look at the stage again.") from error
-        live = wait_for_obedience(connection, after, patience)
+        live = wait_until_acknowledged(connection, after, timeouts)
         seconds = time.perf_counter() - started
         _refuse_if_gone_back(database, after)
         processes = tuple(row["process"] for row in live)

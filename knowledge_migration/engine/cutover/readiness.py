@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from knowledge_migration.engine import evidence
 from knowledge_migration.engine.backfill.run import run_status
 from knowledge_migration.engine.backup.verified_backup import verify_file
 from knowledge_migration.engine.cutover.evaluation import Evaluation, evaluate, needed_for
 from knowledge_migration.engine.cutover.gates import Gate
-from knowledge_migration.engine.cutover.position import Position, position
-from knowledge_migration.engine.database import Connection, Database
+from knowledge_migration.engine.cutover.state import CutoverState, position
 from knowledge_migration.engine.dual_write.fence import live_writers, proven_fence
-from knowledge_migration.engine.errors import MigrationError
+from knowledge_migration.engine.foundation import evidence
+from knowledge_migration.engine.foundation.database import Connection, Database
+from knowledge_migration.engine.foundation.errors import MigrationError
 from knowledge_migration.engine.rehearsal.drill import drill_outcome
 from knowledge_migration.knowledge.flags import SHADOWING_STATES
 from knowledge_migration.knowledge.stages import Stage
@@ -80,7 +80,7 @@ class Readiness:
     """Every requirement of one stage at one moment, with the verdicts that were taken for it."""
 
     stage: Stage
-    position: Position
+    position: CutoverState
     requirements: tuple[Requirement, ...]
     evaluations: tuple[Evaluation, ...] = ()
     window_closed: bool = False
@@ -141,14 +141,14 @@ def _asked(name: str, ask: Callable[[], Requirement]) -> Requirement:
         return Requirement(name, False, str(error))
 
 
-def _in_order(standing: Position, stage: Stage) -> Requirement:
+def _in_order(standing: CutoverState, stage: Stage) -> Requirement:
     holds = stage in (standing.next_stage, standing.state)
     words = f"the flags stand at {standing.state} since {standing.since:%Y-%m-%d %H:%M:%S} UTC."
     first = standing.next_stage or "dual write (phase 2)"
     return Requirement("stages in order", holds, words, f"Next is {first}, not {stage}.", essential=True)
 
 
-def _baked(standing: Position, rules: CutoverRules, stage: Stage, now: datetime) -> Requirement:
+def _baked(standing: CutoverState, rules: CutoverRules, stage: Stage, now: datetime) -> Requirement:
     needed = timedelta(minutes=0 if standing.state == stage else rules.bake_minutes[stage])
     stood = now - standing.since
     words = f"{standing.state} has stood for {_span(stood)} of {_span(needed)}."

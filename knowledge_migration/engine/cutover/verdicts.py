@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from knowledge_migration.engine.database import Connection
-from knowledge_migration.engine.statements import text_of
+from knowledge_migration.engine.foundation.database import Connection
+from knowledge_migration.engine.foundation.sql_files import text_of
 from knowledge_migration.knowledge.stages import STAGES
 
 STATES = ("dual_write", *STAGES)
@@ -28,5 +28,5 @@ def last_verdicts(connection: Connection, metrics: Sequence[str], states: Sequen
     asked = {"metrics": list(metrics), "states": list(states)}
     return [
         LastVerdict(row["metric"], row["at"], row["stage"], row["verdict"], row["value"], row["sample_size"] or 0)
-        for row in connection.execute(text_of("metrics/gate_last"), asked)
+        for row in connection.execute(text_of("cutover/gate_last"), asked)
     ]

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from knowledge_migration.engine import audit, evidence
-from knowledge_migration.engine.database import Connection, Database
-from knowledge_migration.engine.errors import BlockedError, PreconditionError
-from knowledge_migration.engine.outcome import CheckOutcome
-from knowledge_migration.engine.statements import text_of
+from knowledge_migration.engine.foundation import audit, evidence
+from knowledge_migration.engine.foundation.check_outcome import CheckOutcome
+from knowledge_migration.engine.foundation.database import Connection, Database
+from knowledge_migration.engine.foundation.errors import BlockedError, PreconditionError
+from knowledge_migration.engine.foundation.sql_files import text_of
 from knowledge_migration.knowledge.flags import SHADOWING_STATES, Flags, FlagsError, changes_since, read_flags
 
 EVIDENCE = "dual_write_fence"
@@ -25,7 +25,7 @@ Rows = list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
-class FencePatience:
+class FenceTimeouts:
     """How long to wait, and how recently a process must have reported to count as live."""
 
     seconds: float = 120.0
@@ -45,44 +45,46 @@ class Fence:
     seconds: float
 
 
-def wait_for_obedience(connection: Connection, flags: Flags, patience: FencePatience, *, need_one: bool = True) -> Rows:
+def wait_until_acknowledged(
+    connection: Connection, flags: Flags, timeouts: FenceTimeouts, *, need_one: bool = True
+) -> Rows:
     """Waits until every live process of the service has seen these flags; returns those processes.
 
     Raises `BlockedError` naming who has not, or that none lives if one is needed.
     """
-    until = patience.clock() + patience.seconds
+    until = timeouts.clock() + timeouts.seconds
     while True:
-        live = live_writers(connection, patience.live_seconds)
+        live = live_writers(connection, timeouts.live_seconds)
         missing = [row for row in live if row["flag_version"] < flags.version]
         if not missing and (live or not need_one):
             return live
-        if patience.clock() >= until:
-            raise BlockedError(_who_is_missing(missing, flags, patience))
-        patience.sleep(patience.poll_seconds)
+        if timeouts.clock() >= until:
+            raise BlockedError(_who_is_missing(missing, flags, timeouts))
+        timeouts.sleep(timeouts.poll_seconds)
 
 
-def drain(connection: Connection, patience: FencePatience) -> None:
+def drain(connection: Connection, timeouts: FenceTimeouts) -> None:
     """Waits until every transaction that is open now has ended; raises `BlockedError` naming those that have not."""
-    until = patience.clock() + patience.seconds
+    until = timeouts.clock() + timeouts.seconds
     older = _open_transactions(connection)
     while left := older.keys() & _open_transactions(connection).keys():
-        if patience.clock() >= until:
+        if timeouts.clock() >= until:
             who = "; ".join(_session(older[key]) for key in sorted(left, key=str))
             raise BlockedError(
-                f"Transactions that began before the flags changed are still open after {patience.seconds:g} s: {who}. "
+                f"Transactions that began before the flags changed are still open after {timeouts.seconds:g} s: {who}. "
                 "What they write may follow the old flags. End them, or wait, then run this again; the flags stay set."
             )
-        patience.sleep(patience.poll_seconds)
+        timeouts.sleep(timeouts.poll_seconds)
 
 
-def prove(database: Database, flags: Flags, patience: FencePatience, *, dagster_run_id: str | None = None) -> Fence:
+def prove(database: Database, flags: Flags, timeouts: FenceTimeouts, *, dagster_run_id: str | None = None) -> Fence:
     """Waits for processes and transactions, then records the fence; the flags are set already."""
-    started = patience.clock()
+    started = timeouts.clock()
     with database.connect("dual write fence") as connection:
-        live = wait_for_obedience(connection, flags, patience)
-        drain(connection, patience)
+        live = wait_until_acknowledged(connection, flags, timeouts)
+        drain(connection, timeouts)
         writers = tuple(row["process"] for row in live)
-        seconds = patience.clock() - started
+        seconds = timeouts.clock() - started
         content = {"flag_version": flags.version, "writers": list(writers), "seconds": round(seconds, 3)}
         evidence.record(connection, EVIDENCE, content, dagster_run_id=dagster_run_id)
         return _recorded(connection)
@@ -166,15 +168,15 @@ def _open_transactions(connection: Connection) -> dict[tuple[Any, ...], dict[str
     return {(row["pid"], row["application"] if row["pid"] is None else "", row["since"]): row for row in rows}
 
 
-def _who_is_missing(missing: Rows, flags: Flags, patience: FencePatience) -> str:
+def _who_is_missing(missing: Rows, flags: Flags, timeouts: FenceTimeouts) -> str:
     if not missing:
         return (
-            f"No process of the knowledge service has reported within {patience.live_seconds:g} s, so nobody can be seen to "
+            f"No process of the knowledge service has reported within {timeouts.live_seconds:g} s, so nobody can be seen to "
             "obey. Start the service (knowledge-migration serve) and run this again; the flags stay set. If no process "
             "writes at all, set KNOWLEDGE_MIGRATION_NO_LIVE_WRITERS=true and go on with the backfill."
         )
     return (
-        f"These processes have not seen version {flags.version} of the flags within {patience.seconds:g} s: "
+        f"These processes have not seen version {flags.version} of the flags within {timeouts.seconds:g} s: "
         f"{_listed(missing)}. Restart or stop them and run this again; the flags stay set."
     )
 

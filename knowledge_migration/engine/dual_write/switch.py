@@ -1,9 +1,9 @@
 """Switches dual write on, through the audited function, and proves the fence (strategy §4.3)."""
 
-from knowledge_migration.engine import audit
-from knowledge_migration.engine.database import Database
-from knowledge_migration.engine.dual_write.fence import Fence, FencePatience, live_writers, prove
-from knowledge_migration.engine.errors import PreconditionError
+from knowledge_migration.engine.dual_write.fence import Fence, FenceTimeouts, live_writers, prove
+from knowledge_migration.engine.foundation import audit
+from knowledge_migration.engine.foundation.database import Database
+from knowledge_migration.engine.foundation.errors import PreconditionError
 from knowledge_migration.engine.schema.catalog import proposal_differences
 from knowledge_migration.knowledge.flags import Flags, FlagsError, read_flags, set_flags
 
@@ -14,7 +14,7 @@ def store_flags(database: Database, initial: Flags, *, dagster_run_id: str | Non
 
 
 def switch_on(
-    database: Database, initial: Flags, patience: FencePatience, *, reason: str, dagster_run_id: str | None = None
+    database: Database, initial: Flags, timeouts: FenceTimeouts, *, reason: str, dagster_run_id: str | None = None
 ) -> tuple[Flags, Fence]:
     """Sets dual write (idempotent), waits until everybody obeys, and records the fence.
 
@@ -28,14 +28,14 @@ def switch_on(
             f"{differences[0].found}). Run phase 1 (job phase_1_schema) first."
         )
     with database.connect("dual write") as connection:
-        if not live_writers(connection, patience.live_seconds):
+        if not live_writers(connection, timeouts.live_seconds):
             raise PreconditionError(
                 "No process of the knowledge service reports, so nobody would obey. Start it (knowledge-migration serve) and "
                 "run this again. If no process writes topics or atoms at all, leave this phase out and set "
                 "KNOWLEDGE_MIGRATION_NO_LIVE_WRITERS=true for the backfill. Nothing was changed."
             )
     flags = _set(database, {"dual_write": True}, initial, reason, dagster_run_id)
-    return flags, prove(database, flags, patience, dagster_run_id=dagster_run_id)
+    return flags, prove(database, flags, timeouts, dagster_run_id=dagster_run_id)
 
 
 def switch_off(database: Database, initial: Flags, *, reason: str, dagster_run_id: str | None = None) -> Flags:

@@ -1,1 +1,1 @@
-"""The metrics of the migration: the strategy's dashboard queries, and what they said over time."""
+"""Alerts, metric samples, plots and the report."""

@@ -7,8 +7,8 @@ Windows hold what users' extractions made; the backfill's proposals are left out
 from dataclasses import dataclass
 from typing import Any
 
-from knowledge_migration.engine.database import Connection
-from knowledge_migration.engine.statements import statement, text_of
+from knowledge_migration.engine.foundation.database import Connection
+from knowledge_migration.engine.foundation.sql_files import statement, text_of
 
 DAY_SECONDS = 86_400.0
 
@@ -26,8 +26,8 @@ class DashboardQuery:
         """Its rows; `threshold` is that of automatic approval."""
         parameters = {"window_seconds": self.window_seconds, "threshold": threshold}
         if self.window_seconds is None:
-            return connection.execute(text_of(f"metrics/dashboard_{self.name}")).fetchall()
-        query = statement(f"metrics/dashboard_{self.name}", since=statement("metrics/proposals_since"))
+            return connection.execute(text_of(f"observability/dashboard_{self.name}")).fetchall()
+        query = statement(f"observability/dashboard_{self.name}", since=statement("observability/proposals_since"))
         return connection.execute(query, parameters).fetchall()
 
 

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from knowledge_migration.engine.backfill.run import require_phase_1
 from knowledge_migration.engine.cutover.verdicts import STATES, last_verdicts
-from knowledge_migration.engine.database import Connection, Database
-from knowledge_migration.engine.entities import ENTITIES
-from knowledge_migration.engine.errors import PreconditionError
+from knowledge_migration.engine.foundation.database import Connection, Database
+from knowledge_migration.engine.foundation.entities import ENTITIES
+from knowledge_migration.engine.foundation.errors import PreconditionError
+from knowledge_migration.engine.foundation.sql_files import text_of
 from knowledge_migration.engine.observability.queries import QUERIES
-from knowledge_migration.engine.overview.phases import linked_rows
 from knowledge_migration.engine.schema.upgrade import exists
-from knowledge_migration.engine.statements import text_of
+from knowledge_migration.engine.status.phases import linked_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,7 +54,7 @@ def sample(
             raise PreconditionError("The table migration.metric is not there: run phase 1 (job phase_1_schema) again.")
         with connection.transaction():
             connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            moment = connection.execute(text_of("reports/moment")).fetchone()
+            moment = connection.execute(text_of("foundation/moment")).fetchone()
             assert moment is not None
             tables = {
                 query.name: query.ask(connection, threshold=threshold)
@@ -64,13 +64,13 @@ def sample(
             gates = tuple(_gates(connection, metrics))
         samples = (*_of_tables(tables), *_progress(connection), *gates)
         _keep(connection, moment["moment"], samples)
-        connection.execute(text_of("metrics/metric_forget"), {"days": kept_days})
+        connection.execute(text_of("observability/metric_forget"), {"days": kept_days})
     return Sampling(moment["moment"], samples, tables)
 
 
 def latest_metrics(connection: Connection) -> dict[tuple[str, str], tuple[float, datetime]]:
     """The samples of the latest moment by metric and label."""
-    rows = connection.execute(text_of("metrics/metric_latest"))
+    rows = connection.execute(text_of("observability/metric_latest"))
     return {(row["metric"], row["label"]): (row["value"], row["measured_at"]) for row in rows}
 
 
@@ -78,7 +78,7 @@ def metric_history(connection: Connection, since: datetime) -> "pd.DataFrame":
     """Every sample since a moment: metric, label, measured_at, value."""
     import pandas as pd
 
-    rows = connection.execute(text_of("metrics/metric_history"), {"since": since}).fetchall()
+    rows = connection.execute(text_of("observability/metric_history"), {"since": since}).fetchall()
     return pd.DataFrame(rows, columns=["metric", "label", "measured_at", "value"])
 
 
@@ -107,7 +107,7 @@ def _gates(connection: Connection, metrics: list[str]) -> Iterator[Sample]:
 
 def _keep(connection: Connection, at: datetime, samples: tuple[Sample, ...]) -> None:
     connection.execute(
-        text_of("metrics/metric_insert"),
+        text_of("observability/metric_insert"),
         {
             "at": at,
             "metrics": [one.metric for one in samples],

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import psycopg
 
-from knowledge_migration.engine.database import Connection
-from knowledge_migration.engine.errors import VerificationError
-from knowledge_migration.engine.performance.percentiles import percentiles_ms
-from knowledge_migration.engine.statements import text_of
+from knowledge_migration.engine.foundation.database import Connection
+from knowledge_migration.engine.foundation.errors import VerificationError
+from knowledge_migration.engine.foundation.percentiles import percentiles_ms
+from knowledge_migration.engine.foundation.sql_files import text_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -109,7 +109,7 @@ def measure(
     """
     with connection.transaction():
         timeout = {"timeout": f"{STATEMENT_TIMEOUT_SECONDS}s"}
-        connection.execute(text_of("metrics/endpoint_statement_timeout"), timeout)
+        connection.execute(text_of("performance/endpoint_statement_timeout"), timeout)
         drawn: Drawn = {table: _draw(connection, table, samples) for table in ("topics", "atoms")}
         for turn in range(warmup):
             _take_turns(connection, drawn, turn, clock)
@@ -147,7 +147,7 @@ def _take_turns(connection: Connection, drawn: Drawn, turn: int, clock: Clock) -
 
 def _bounded(connection: Connection, name: str, parameters: dict[str, Any]) -> list[dict[str, Any]]:
     try:
-        return connection.execute(text_of(f"metrics/endpoint_{name}"), parameters).fetchall()
+        return connection.execute(text_of(f"performance/endpoint_{name}"), parameters).fetchall()
     except psycopg.errors.QueryCanceled as error:
         raise VerificationError(
             f"The query endpoint_{name}.sql was cancelled after {STATEMENT_TIMEOUT_SECONDS} s or by hand: no baseline. "

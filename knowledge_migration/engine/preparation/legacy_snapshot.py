@@ -9,17 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from knowledge_migration.engine import evidence
 from knowledge_migration.engine.backup import verified_backup as backup
 from knowledge_migration.engine.backup.verified_backup import Backup
-from knowledge_migration.engine.database import Connection, Database
-from knowledge_migration.engine.errors import MigrationError
-from knowledge_migration.engine.outcome import CheckOutcome
-from knowledge_migration.engine.preparation import fingerprint as fingerprints
-from knowledge_migration.engine.preparation import inventory
-from knowledge_migration.engine.preparation.fingerprint import Fingerprint
-from knowledge_migration.engine.preparation.inventory import Inventory
-from knowledge_migration.engine.preparation.snapshot import exported_snapshot
+from knowledge_migration.engine.foundation import evidence, inventory
+from knowledge_migration.engine.foundation import fingerprint as fingerprints
+from knowledge_migration.engine.foundation.check_outcome import CheckOutcome
+from knowledge_migration.engine.foundation.database import Connection, Database
+from knowledge_migration.engine.foundation.errors import MigrationError
+from knowledge_migration.engine.foundation.fingerprint import Fingerprint
+from knowledge_migration.engine.foundation.inventory import Inventory
+from knowledge_migration.engine.foundation.snapshot import exported_snapshot
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from knowledge_migration.engine.database import Connection, Database
-from knowledge_migration.engine.errors import PreconditionError
-from knowledge_migration.engine.outcome import CheckOutcome
+from knowledge_migration.engine.foundation.check_outcome import CheckOutcome
+from knowledge_migration.engine.foundation.database import Connection, Database
+from knowledge_migration.engine.foundation.errors import PreconditionError
+from knowledge_migration.engine.foundation.sql_files import text_of
 from knowledge_migration.engine.schema.catalog import legacy_differences
 from knowledge_migration.engine.schema.upgrade import current_revision, foreign_objects
-from knowledge_migration.engine.statements import text_of
 
 OLDEST_SERVER = 140_000
 BYTES_PER_GIB = 2**30
@@ -54,7 +54,7 @@ def _server_version(context: PreflightContext) -> CheckOutcome:
 def _rights(context: PreflightContext) -> CheckOutcome:
     """The role may do all that the migration does, the proof of the backup included."""
     rows = context.connection.execute(
-        text_of("reports/preflight_rights"), {"scratch_is_elsewhere": context.scratch_is_elsewhere}
+        text_of("preparation/preflight_rights"), {"scratch_is_elsewhere": context.scratch_is_elsewhere}
     ).fetchall()
     return _outcome(
         "rights_are_sufficient",
@@ -66,7 +66,7 @@ def _rights(context: PreflightContext) -> CheckOutcome:
 
 def _extensions(context: PreflightContext) -> CheckOutcome:
     """The extensions that the legacy schema uses are installed."""
-    rows = context.connection.execute(text_of("reports/preflight_extensions")).fetchall()
+    rows = context.connection.execute(text_of("preparation/preflight_extensions")).fetchall()
     return _outcome(
         "extensions_are_installed",
         "The extensions that the legacy schema uses are installed.",
@@ -92,7 +92,7 @@ def _legacy_schema(context: PreflightContext) -> CheckOutcome:
 def _long_transactions(context: PreflightContext) -> CheckOutcome:
     """No transaction is so old that schema changes and index builds would wait for it."""
     rows = context.connection.execute(
-        text_of("reports/preflight_transactions"), {"age_seconds": context.long_transaction_seconds}
+        text_of("preparation/preflight_transactions"), {"age_seconds": context.long_transaction_seconds}
     ).fetchall()
     return _outcome(
         "no_transaction_is_long",
@@ -105,7 +105,7 @@ def _long_transactions(context: PreflightContext) -> CheckOutcome:
 
 def _disk(context: PreflightContext) -> CheckOutcome:
     """There is room for the backup."""
-    row = context.connection.execute(text_of("reports/preflight_size")).fetchone()
+    row = context.connection.execute(text_of("preparation/preflight_size")).fetchone()
     assert row is not None
     free = context.free_bytes(context.backup_directory)
     needed = int(row["bytes"])

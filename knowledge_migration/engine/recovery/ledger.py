@@ -16,18 +16,19 @@ from uuid import UUID
 
 from psycopg import sql
 
-from knowledge_migration.engine import audit, evidence, rules
 from knowledge_migration.engine.backfill.completion import SESSION, SWEEP_KEY
 from knowledge_migration.engine.backfill.phase import EVIDENCE, planned
 from knowledge_migration.engine.backfill.plan import Partition
 from knowledge_migration.engine.backfill.run import open_run, require_phase_1, run_id
 from knowledge_migration.engine.backfill.runner import WORK
-from knowledge_migration.engine.database import Connection, Database
-from knowledge_migration.engine.entities import ENTITIES, Entity, EntityName
-from knowledge_migration.engine.errors import VerificationError
-from knowledge_migration.engine.exclusive import exclusive
-from knowledge_migration.engine.recovery.backfill_status import BackfillStatus, backfill_status
-from knowledge_migration.engine.statements import statement, text_of
+from knowledge_migration.engine.foundation import audit, evidence
+from knowledge_migration.engine.foundation.advisory_lock import advisory_lock
+from knowledge_migration.engine.foundation.database import Connection, Database
+from knowledge_migration.engine.foundation.entities import ENTITIES, EntityKind, EntityName
+from knowledge_migration.engine.foundation.errors import VerificationError
+from knowledge_migration.engine.foundation.sql_files import statement, text_of
+from knowledge_migration.engine.status.backfill import BackfillStatus, backfill_status
+from knowledge_migration.engine.validation import rules
 
 SAME_MOMENT = timedelta(seconds=0.5)
 """An entry's own times tell its transaction's to some microseconds; half a second is for a process that was held up."""
@@ -178,7 +179,7 @@ def recover_ledger(
     Raises `BusyError` while a backfill or its rollback runs, `VerificationError` where the database was restored from a
     dump: a mended ledger would tell the checks that they can judge what they cannot.
     """
-    with database.connect("ledger recovery", settings=SESSION) as connection, exclusive(connection, WORK):
+    with database.connect("ledger recovery", settings=SESSION) as connection, advisory_lock(connection, WORK):
         report = examine_ledger(connection)
         if report.restored:
             raise VerificationError(RESTORED)
@@ -221,7 +222,7 @@ def _true_status(connection: Connection, status: BackfillStatus, run: UUID) -> s
     return "completed" if status.completed_at and not status.waiting else "running"
 
 
-def _has_proposals(connection: Connection, entity: Entity, run: UUID) -> bool:
+def _has_proposals(connection: Connection, entity: EntityKind, run: UUID) -> bool:
     query = statement("rollback/backfill_remaining", proposals=f"public.{entity.proposals}")
     row = connection.execute(query, {"run": run}).fetchone()
     return row is not None and row["rows"] > 0
@@ -234,12 +235,12 @@ def _restored(connection: Connection, run: UUID) -> bool:
     return bool(row["restored"])
 
 
-def _written(entity: Entity) -> sql.Composed:
+def _written(entity: EntityKind) -> sql.Composed:
     names = {"table": f"public.{entity.table}", "proposals": f"public.{entity.proposals}"}
     return statement("recovery/ledger_written", entity=sql.Literal(entity.name), **names)
 
 
-def _differences(connection: Connection, entity: Entity, run: UUID) -> Iterator[Difference]:
+def _differences(connection: Connection, entity: EntityKind, run: UUID) -> Iterator[Difference]:
     parameters = {"entity": entity.name, "run": run}
     parts = {"written": _written(entity), "entries": statement("recovery/ledger_entries")}
     found = (
@@ -281,7 +282,7 @@ def _nearest(entry: Entry, batches: Sequence[Batch], moments: Sequence[datetime]
     return min(found, key=lambda one: abs(moments[one] - entry.moment), default=None)
 
 
-def _partitions(connection: Connection, entity: Entity) -> Sequence[Partition]:
+def _partitions(connection: Connection, entity: EntityKind) -> Sequence[Partition]:
     if evidence.latest(connection, EVIDENCE) is None:
         return ()
     return planned(connection)[entity.name].partitions

@@ -12,19 +12,26 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from knowledge_migration.engine import evidence, rules
-from knowledge_migration.engine.backfill.rollback import rollback_backfill
-from knowledge_migration.engine.cutover.rollback import roll_back
-from knowledge_migration.engine.database import Connection, Database
-from knowledge_migration.engine.dual_write.rollback import rollback_dual_write
-from knowledge_migration.engine.entities import ENTITIES
-from knowledge_migration.engine.outcome import CheckOutcome
-from knowledge_migration.engine.preparation import fingerprint
-from knowledge_migration.engine.rehearsal.course import REASON, Course, CourseOptions, Tell, Timed, made_legacy
-from knowledge_migration.engine.restore.backup_beside import restored_backup
-from knowledge_migration.engine.restore.full_rollback import FullRollbackOptions, rollback_full
-from knowledge_migration.engine.schema.rollback import rollback_schema
-from knowledge_migration.engine.statements import statement
+from knowledge_migration.engine.foundation import evidence, fingerprint
+from knowledge_migration.engine.foundation.check_outcome import CheckOutcome
+from knowledge_migration.engine.foundation.database import Connection, Database
+from knowledge_migration.engine.foundation.entities import ENTITIES
+from knowledge_migration.engine.foundation.sql_files import statement
+from knowledge_migration.engine.rehearsal.staging_run import (
+    REASON,
+    StagingRun,
+    StagingRunOptions,
+    Tell,
+    Timed,
+    made_legacy,
+)
+from knowledge_migration.engine.rollback.backfill import rollback_backfill
+from knowledge_migration.engine.rollback.dual_write import rollback_dual_write
+from knowledge_migration.engine.rollback.flags import roll_back
+from knowledge_migration.engine.rollback.full import FullRollbackOptions, rollback_full
+from knowledge_migration.engine.rollback.repair.backup_copy import restored_backup
+from knowledge_migration.engine.rollback.schema import rollback_schema
+from knowledge_migration.engine.validation import rules
 from knowledge_migration.knowledge.extraction.model import Extractor
 from knowledge_migration.knowledge.flags import Flags
 
@@ -95,7 +102,7 @@ class DrillOptions:
     scratch: Database
     extractor: Extractor
     tools_dir: Path | None = None
-    course: CourseOptions = field(default_factory=CourseOptions)
+    course: StagingRunOptions = field(default_factory=StagingRunOptions)
 
 
 def run_drill(
@@ -116,7 +123,7 @@ def run_drill(
         with clone.connect("drill") as connection:
             made_legacy(clone, options.course, connection)
         with live_service(clone, options.extractor) as service:
-            work = _Drilling(clone, Course(clone, service, options.course, tell), options, content, tell)
+            work = _Drilling(clone, StagingRun(clone, service, options.course, tell), options, content, tell)
             work.all(WAYS if paths is None else paths)
     return Drill(tuple(work.results), tuple(work.course.timed), restored.seconds, time.perf_counter() - started)
 
@@ -163,7 +170,7 @@ class _Drilling:
     """The ways one after the other on one clone. It has state, so it is a class."""
 
     clone: Database
-    course: Course
+    course: StagingRun
     options: DrillOptions
     backup: dict[str, Any]
     tell: Tell
@@ -178,7 +185,9 @@ class _Drilling:
 
     def migrate_again(self) -> None:
         """For a way that begins with everything in place; these phases are not timed twice."""
-        again = Course(self.clone, self.course.service, self.options.course, self.tell, extracted=self.course.extracted)
+        again = StagingRun(
+            self.clone, self.course.service, self.options.course, self.tell, extracted=self.course.extracted
+        )
         again.whole()
 
     def timed(self, name: str, target_seconds: float, work: Callable[[], tuple[int, float | None]]) -> None:
@@ -231,8 +240,8 @@ def _stranded(clone: Database) -> tuple[str, ...]:
 
 def _partial(work: _Drilling, name: str) -> None:
     def back() -> tuple[int, float]:
-        done = roll_back(work.clone, Flags(), work.options.course.patience, "partial", reason=REASON)
-        return 0, done.obeyed_seconds
+        done = roll_back(work.clone, Flags(), work.options.course.timeouts, "partial", reason=REASON)
+        return 0, done.acknowledged_seconds
 
     work.timed(name, 120.0, back)
 
@@ -242,13 +251,13 @@ def _instant(work: _Drilling, name: str) -> None:
     waiting = _set_aside(work)
 
     def back() -> tuple[int, float]:
-        done = roll_back(work.clone, Flags(), work.options.course.patience, "instant", reason=REASON)
-        return 0, done.obeyed_seconds
+        done = roll_back(work.clone, Flags(), work.options.course.timeouts, "instant", reason=REASON)
+        return 0, done.acknowledged_seconds
 
     work.timed(name, 60.0, back)
     _bring_back(work, waiting)
     started = time.perf_counter()
-    done = roll_back(work.clone, Flags(), work.options.course.patience, "instant", reason=REASON)
+    done = roll_back(work.clone, Flags(), work.options.course.timeouts, "instant", reason=REASON)
     settled = sum(done.settled.replayed.values()) + sum(done.settled.parked.values())
     broken = _stranded(work.clone)
     wanted = sum(len(ids) for ids in waiting.values())
@@ -259,7 +268,7 @@ def _instant(work: _Drilling, name: str) -> None:
 
 def _dual_write(work: _Drilling, name: str) -> None:
     def back() -> tuple[int, None]:
-        done = rollback_dual_write(work.clone, Flags(), work.options.course.patience, reason=REASON)
+        done = rollback_dual_write(work.clone, Flags(), work.options.course.timeouts, reason=REASON)
         return sum(done.deleted_proposals.values()), None
 
     work.timed(name, 60.0, back)
@@ -298,7 +307,7 @@ def _full(work: _Drilling, name: str) -> None:
                 directory=Path(folder),
                 scratch=work.options.scratch,
                 tools_dir=work.options.tools_dir,
-                patience=work.options.course.patience,
+                timeouts=work.options.course.timeouts,
                 lock_limits=work.options.course.lock_limits,
                 limits=work.options.course.limits,
             )

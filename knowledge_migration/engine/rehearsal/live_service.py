@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from knowledge_migration.engine.database import Database
-from knowledge_migration.engine.errors import MigrationError
+from knowledge_migration.engine.foundation.database import Database
+from knowledge_migration.engine.foundation.errors import MigrationError
 from knowledge_migration.knowledge.errors import KnowledgeError
 from knowledge_migration.knowledge.extraction.model import Extractor
 from knowledge_migration.knowledge.options import ServiceOptions

@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 
-from knowledge_migration.engine.statements import sql_root
+from knowledge_migration.engine.foundation.sql_files import sql_root
 
 PACKAGES = ("engine", "knowledge")
 DIGITS = 16

@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from knowledge_migration.engine import audit, evidence
-from knowledge_migration.engine.database import Connection, Database
-from knowledge_migration.engine.errors import PreconditionError
+from knowledge_migration.engine.foundation import audit, evidence
+from knowledge_migration.engine.foundation.database import Connection, Database
+from knowledge_migration.engine.foundation.errors import PreconditionError
 from knowledge_migration.engine.rehearsal import drill as drills
-from knowledge_migration.engine.rehearsal.course import Tell, Timed
 from knowledge_migration.engine.rehearsal.drill import Drill, DrillOptions, run_drill
 from knowledge_migration.engine.rehearsal.plan import Plan
+from knowledge_migration.engine.rehearsal.staging_run import Tell, Timed
 
 EVIDENCE = "staging_rehearsal"
 NAMED = 8
@@ -84,7 +84,7 @@ def _forecast(timed: Timed, rows_per_second: float) -> Forecast:
 
 
 def require_rehearsed(
-    database: Database, plan: Plan, phase: str, *, unrehearsed_reason: str | None, dagster_run_id: str | None = None
+    database: Database, plan: Plan, phase: str, *, skip_rehearsal_reason: str | None, dagster_run_id: str | None = None
 ) -> None:
     """Raises `PreconditionError` unless exactly this plan was rehearsed, and went well; with a reason it is audited instead.
 
@@ -95,16 +95,16 @@ def require_rehearsed(
         missing = _missing(connection, plan)
         if missing is None:
             return
-        if not unrehearsed_reason:
+        if not skip_rehearsal_reason:
             raise PreconditionError(
                 f"{missing} Rehearse (asset staging_rehearsal, or knowledge-migration rehearse) before {phase}. To go on "
-                "without, give the reason in KNOWLEDGE_MIGRATION_UNREHEARSED; it goes to the audit log."
+                "without, give the reason in KNOWLEDGE_MIGRATION_SKIP_REHEARSAL_REASON; it goes to the audit log."
             )
         audit.record(
             connection,
             "override rehearsal",
             phase,
-            reason=unrehearsed_reason,
+            reason=skip_rehearsal_reason,
             after={"missing": missing, "plan_hash": plan.hash},
             dagster_run_id=dagster_run_id,
         )

@@ -14,9 +14,9 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
-from knowledge_migration.engine.database import Database
+from knowledge_migration.engine.foundation.database import Database
+from knowledge_migration.engine.foundation.sql_files import text_of
 from knowledge_migration.engine.schema.steps import REFERENCES
-from knowledge_migration.engine.statements import text_of
 from knowledge_migration.knowledge import tables
 
 _DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]
@@ -234,7 +234,7 @@ def _reference_words(reference: tuple[str, str] | None) -> str:
 def _states(engine: sa.Engine, names: Iterable[str]) -> States:
     """Of every index, check and reference of these tables whether it is valid, by table and name."""
     with engine.connect() as connection:
-        rows = connection.exec_driver_sql(text_of("reports/catalog_validity"), {"tables": list(names)})
+        rows = connection.exec_driver_sql(text_of("schema/catalog_validity"), {"tables": list(names)})
         return {(row.table, row.name): row.state for row in rows}
 
 

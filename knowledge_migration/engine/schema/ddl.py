@@ -17,10 +17,10 @@ from typing import Any, Literal
 import psycopg
 from psycopg import sql
 
-from knowledge_migration.engine.database import Connection
-from knowledge_migration.engine.errors import BlockedError, MigrationError
+from knowledge_migration.engine.foundation.database import Connection
+from knowledge_migration.engine.foundation.errors import BlockedError, MigrationError
+from knowledge_migration.engine.foundation.sql_files import statement, text_of
 from knowledge_migration.engine.schema.steps import Direction, LockLevel, Step
-from knowledge_migration.engine.statements import statement, text_of
 
 State = Literal["missing", "invalid", "present"]
 Outcome = Literal["done", "already_done"]
@@ -114,7 +114,7 @@ def object_state(connection: Connection, step: Step) -> State:
     """What the catalog says of the object that the step makes."""
     kind = "constraint" if step.kind == "validation" else step.kind
     parameters = {"kind": kind, "name": step.name, "relation": step.relation or step.name}
-    row = connection.execute(statement("reports/object_state"), parameters).fetchone()
+    row = connection.execute(statement("schema/object_state"), parameters).fetchone()
     assert row is not None
     state: State = row["state"]
     return state
@@ -234,7 +234,7 @@ def _holders(
     if not modes:
         return []
     parameters = {"tables": [f"public.{table}" for table in tables], "modes": list(modes), "age_seconds": age_seconds}
-    return connection.execute(text_of("reports/lock_holders"), parameters).fetchall()
+    return connection.execute(text_of("schema/lock_holders"), parameters).fetchall()
 
 
 def _who(holders: Sequence[dict[str, Any]]) -> str:
@@ -275,7 +275,7 @@ def _change_index(connection: Connection, step: Step, direction: Direction, limi
 
 
 def _cancelled(connection: Connection, name: str, cap_seconds: float, reason: str) -> str:
-    rows = connection.execute(text_of("reports/preflight_transactions"), {"age_seconds": 0.0}).fetchall()
+    rows = connection.execute(text_of("preparation/preflight_transactions"), {"age_seconds": 0.0}).fetchall()
     open_now = "; ".join(f"{_session(row)} {_since(row)}, {row['state']}: {row['query']}" for row in rows)
     return (
         f"Index {name} was neither built nor dropped: {reason} (it may take {cap_seconds:g} s; a build's limit is "

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from knowledge_migration.engine import audit, evidence
 from knowledge_migration.engine.backup.verified_backup import verify_file
-from knowledge_migration.engine.database import Connection, Database
-from knowledge_migration.engine.outcome import CheckOutcome
+from knowledge_migration.engine.foundation import audit, evidence
+from knowledge_migration.engine.foundation.check_outcome import CheckOutcome
+from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.preparation.preflight import PreflightContext, require_preflight
 from knowledge_migration.engine.schema import upgrade as schema
 from knowledge_migration.engine.schema.catalog import proposal_differences

@@ -15,8 +15,8 @@ from typing import Any
 
 from psycopg import sql
 
-from knowledge_migration.engine.database import Connection, Database
-from knowledge_migration.engine.statements import statement
+from knowledge_migration.engine.foundation.database import Connection, Database
+from knowledge_migration.engine.foundation.sql_files import statement
 
 PAUSE_SECONDS = 0.005
 KEPT_FROM_SECONDS = 0.005
@@ -90,8 +90,8 @@ def probing(database: Database, tables: Sequence[str]) -> Iterator[StallProbe]:
     """
     probe = StallProbe(tuple(tables))
     over = threading.Event()
-    queries = [statement("metrics/probe_read", table=f"public.{table}") for table in tables]
-    control = [statement("metrics/probe_control")]
+    queries = [statement("schema/stall_probe_read", table=f"public.{table}") for table in tables]
+    control = [statement("schema/stall_probe_control")]
     threads = [
         threading.Thread(target=_read, args=(database, queries, probe.reads, probe.failures, over)),
         threading.Thread(target=_read, args=(database, control, probe.controls, probe.failures, over)),

@@ -12,9 +12,10 @@ from typing import Any
 
 import psycopg
 
-from knowledge_migration.engine.database import Connection, Database
-from knowledge_migration.engine.errors import MigrationError, PreconditionError
-from knowledge_migration.engine.exclusive import exclusive
+from knowledge_migration.engine.foundation.advisory_lock import advisory_lock
+from knowledge_migration.engine.foundation.database import Connection, Database
+from knowledge_migration.engine.foundation.errors import MigrationError, PreconditionError
+from knowledge_migration.engine.foundation.sql_files import text_of
 from knowledge_migration.engine.schema.ddl import LockLimits, StepResult, run_step
 from knowledge_migration.engine.schema.steps import (
     EVIDENCE_REVISION,
@@ -24,7 +25,6 @@ from knowledge_migration.engine.schema.steps import (
     Direction,
     steps_of,
 )
-from knowledge_migration.engine.statements import text_of
 
 VERSION_TABLE = "alembic_version"
 VERSION_TABLE_SCHEMA = "migration"
@@ -66,7 +66,7 @@ def current_revision(connection: Connection) -> str | None:
     """The revision that this database records; None before the first."""
     if not exists(connection, "migration.alembic_version"):
         return None
-    row = connection.execute(text_of("reports/schema_revision")).fetchone()
+    row = connection.execute(text_of("schema/schema_revision")).fetchone()
     return str(row["revision"]) if row else None
 
 
@@ -87,7 +87,7 @@ def steps_through(revision: str | None) -> frozenset[str]:
 def foreign_objects(connection: Connection) -> list[dict[str, Any]]:
     """Objects that have a name of ours, but that this migration has not made."""
     made = made_objects(connection)
-    return connection.execute(text_of("reports/preflight_names"), {"made": sorted(made)}).fetchall()
+    return connection.execute(text_of("preparation/preflight_names"), {"made": sorted(made)}).fetchall()
 
 
 def prepare_evidence(database: Database, limits: LockLimits, on_step: OnStep | None = None) -> SchemaChange:
@@ -103,7 +103,7 @@ def upgrade(
     Raises `BlockedError` (a lock could not be had), `BusyError` (another operator) or `PreconditionError` (somebody
     else's object has a name of ours); what is applied stays valid.
     """
-    with database.connect("schema", settings=SESSION) as connection, exclusive(connection, WORK):
+    with database.connect("schema", settings=SESSION) as connection, advisory_lock(connection, WORK):
         walk = _Walk(connection, limits, on_step)
         walk.refuse_foreign_objects(to)
         if not walk.has_own_schema:
@@ -122,7 +122,7 @@ def downgrade(
 
     Says nothing about what the tables hold: `engine.schema.rollback` asks that first.
     """
-    with database.connect("schema", settings=SESSION) as connection, exclusive(connection, WORK):
+    with database.connect("schema", settings=SESSION) as connection, advisory_lock(connection, WORK):
         walk = _Walk(connection, limits, on_step)
         if not walk.has_own_schema:
             if walk.position == 0:

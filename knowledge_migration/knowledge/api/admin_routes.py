@@ -52,12 +52,12 @@ async def reload_config(service: Service) -> FlagsNow:
 
 
 @rollback_router.post("", responses=responses(409, 422))
-async def go_back(service: Service, who: Admin, wanted: RollbackRequest) -> RollbackResult:
+async def roll_back_flags(service: Service, who: Admin, wanted: RollbackRequest) -> RollbackResult:
     """Goes back by flags, for every process within a second: `instant` switches proposals off, `partial` leaves a tenth.
 
     What is stranded by `instant` is replayed or parked in the background.
     """
-    done = await service.go_back(
+    done = await service.roll_back_flags(
         wanted.way, actor=who.name, reason=wanted.reason, expected_version=wanted.expected_version
     )
     return RollbackResult(before=done.before, after=done.after, state=done.after.state, stranded=done.stranded)

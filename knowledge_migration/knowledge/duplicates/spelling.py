@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable, Mapping
 import sqlalchemy as sa
 
 from knowledge_migration.knowledge.duplicates import trigram_search
-from knowledge_migration.knowledge.duplicates.held_names import HeldNames
 from knowledge_migration.knowledge.duplicates.model import Names, Similar
+from knowledge_migration.knowledge.duplicates.name_cache import NameCache
 from knowledge_migration.knowledge.duplicates.names import Spelling
 from knowledge_migration.knowledge.duplicates.options import DuplicateOptions
 
@@ -21,7 +21,7 @@ class SpellingSearch:
         self._score_from = score_from
         self._options = options
         self._clock = clock
-        self._held = HeldNames(names, options, clock)
+        self._held = NameCache(names, options, clock)
         self._indexed: tuple[float, bool] | None = None
 
     def refresh(self, connection: sa.Connection) -> None:

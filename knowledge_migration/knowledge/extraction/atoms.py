@@ -9,13 +9,7 @@ from dataclasses import dataclass, replace
 
 from knowledge_migration.knowledge.extraction.cues import Strength
 from knowledge_migration.knowledge.extraction.model import AtomType, ExtractedAtom, ExtractedTopic, LinkType
-from knowledge_migration.knowledge.extraction.roles import (
-    Role,
-    is_hedged,
-    role_of,
-    without_label,
-    without_opening,
-)
+from knowledge_migration.knowledge.extraction.roles import Role, is_hedged, role_of, without_label, without_opening
 from knowledge_migration.knowledge.extraction.sentences import Sentence
 from knowledge_migration.knowledge.extraction.topics import MOST_CONFIDENCE, shortened
 

@@ -8,8 +8,8 @@ from knowledge_migration.knowledge.extraction.model import Extraction
 from knowledge_migration.knowledge.kinds import ATOM, KINDS, TOPIC, Kind
 from knowledge_migration.knowledge.tables import knowledge_extraction_runs as runs
 from knowledge_migration.knowledge.tables import shadow_failure, users
-from knowledge_migration.knowledge.writing.by_hand import record_origin
 from knowledge_migration.knowledge.writing.direct import DirectResult
+from knowledge_migration.knowledge.writing.manual_edits import record_origin
 from knowledge_migration.knowledge.writing.proposing import write_proposals
 from knowledge_migration.knowledge.writing.runs import RunOrigin, open_run
 
@@ -31,8 +31,8 @@ def repair_next(connection: sa.Connection) -> bool:
     if row is None:
         return False
     content = row["content"]
-    if "by_hand" in content:
-        kind = KINDS[content["by_hand"]]
+    if "manual_edit" in content:
+        kind = KINDS[content["manual_edit"]]
         if _unlinked(connection, kind, [content["id"]]):
             record_origin(connection, kind, content["id"], row["process"])
     else:

@@ -17,7 +17,7 @@ window.pages = {
     const typed = event.key === "Enter" ? "\n" : event.key.length === 1 ? event.key : "";
     if (this.opening !== null && typed && !event.ctrlKey && !event.metaKey && !event.altKey) {
       this.opening += typed;
-      this.patience();
+      this.timeouts();
       event.preventDefault();
       return;
     }
@@ -32,7 +32,7 @@ window.pages = {
     event.preventDefault();
     if (shown && ["r", "e", "m"].includes(code)) {
       this.opening = "";
-      this.patience();
+      this.timeouts();
     }
     emitEvent("pages_key", { key: code, shown, typed: this.typed() });
   },
@@ -59,7 +59,7 @@ window.pages = {
   },
 
   // A field that does not come: what is typed for it is no key for as long as somebody goes on typing.
-  patience() {
+  timeouts() {
     clearTimeout(this.waiting);
     this.waiting = setTimeout(() => { this.opening = null; }, 3000);
   },

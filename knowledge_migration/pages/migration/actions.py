@@ -10,15 +10,15 @@ import psycopg
 import sqlalchemy as sa
 
 from knowledge_migration.engine.backfill.control import Control, set_control
-from knowledge_migration.engine.cutover.rollback import RollbackPlan, plan_rollback
-from knowledge_migration.engine.database import NOT_SO_FAR, UnreachableError
-from knowledge_migration.engine.errors import MigrationError
-from knowledge_migration.engine.overview.audit_trail import Page, page_of
-from knowledge_migration.engine.overview.look import SESSION
+from knowledge_migration.engine.foundation.database import NOT_SO_FAR, UnreachableError
+from knowledge_migration.engine.foundation.errors import MigrationError
+from knowledge_migration.engine.rollback.flags import RollbackPlan, plan_rollback
+from knowledge_migration.engine.status.audit_trail import Page, page_of
+from knowledge_migration.engine.status.reader import SESSION
 from knowledge_migration.knowledge.api.access import ForbiddenError
 from knowledge_migration.knowledge.errors import ConflictError, InvalidError, KnowledgeError, UnavailableError
+from knowledge_migration.knowledge.flag_rollback import FlagRollbackResult
 from knowledge_migration.knowledge.flags import FlagsError, StaleFlagsError
-from knowledge_migration.knowledge.going_back import WentBack
 from knowledge_migration.knowledge.service import KnowledgeService
 from knowledge_migration.knowledge.stages import FlagRollback
 from knowledge_migration.knowledge.values import LONGEST_REASON, storable
@@ -67,7 +67,7 @@ class Actions:
                 )
 
         try:
-            return await _told_clearly(asyncio.to_thread(change))
+            return await _translated(asyncio.to_thread(change))
         finally:
             self.done()
 
@@ -79,7 +79,7 @@ class Actions:
             with patient(self.source.database).connect("audit trail", settings=SESSION) as connection:
                 return page_of(connection, older_than, with_decisions=with_decisions)
 
-        return await _told_clearly(asyncio.to_thread(read))
+        return await _translated(asyncio.to_thread(read))
 
     async def plan(self, way: FlagRollback) -> RollbackPlan:
         """What going back would change, whom it reaches, what it would strand. Reads only."""
@@ -95,15 +95,17 @@ class Actions:
                 threshold=options.direct_threshold,
             )
 
-        return await _told_clearly(asyncio.to_thread(read))
+        return await _translated(asyncio.to_thread(read))
 
-    async def go_back(self, way: FlagRollback, *, reason: str, expected_version: int) -> WentBack:
+    async def roll_back_flags(self, way: FlagRollback, *, reason: str, expected_version: int) -> FlagRollbackResult:
         """Goes back by flags, if they are still of the version that was shown."""
         self._require_admin()
         why = checked_reason(reason)
-        work = self.service.go_back(way, actor=self.session.actor, reason=why, expected_version=expected_version)
+        work = self.service.roll_back_flags(
+            way, actor=self.session.actor, reason=why, expected_version=expected_version
+        )
         try:
-            return await _told_clearly(work)
+            return await _translated(work)
         finally:
             self.done()
 
@@ -134,7 +136,7 @@ def _whole(number: float) -> int:
     return int(number)
 
 
-async def _told_clearly(work: Awaitable[Done]) -> Done:
+async def _translated(work: Awaitable[Done]) -> Done:
     """Every error that a person can do something about, in words and of one kind."""
     try:
         return await work

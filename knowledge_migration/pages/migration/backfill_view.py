@@ -3,7 +3,7 @@
 from nicegui import ui
 
 from knowledge_migration.engine.backfill.control import LARGEST_BATCH, Limits
-from knowledge_migration.engine.overview.quick_look import ControlState
+from knowledge_migration.engine.status.controls import ControlState
 from knowledge_migration.knowledge.errors import KnowledgeError
 from knowledge_migration.pages.elements import Text
 from knowledge_migration.pages.migration.actions import Actions

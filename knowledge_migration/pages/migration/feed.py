@@ -16,7 +16,7 @@ from typing import Generic, TypeVar
 import psycopg
 import sqlalchemy as sa
 
-from knowledge_migration.engine.errors import MigrationError
+from knowledge_migration.engine.foundation.errors import MigrationError
 
 PAUSE_SECONDS = 1.0
 PAUSES_PER_LOOK = 5

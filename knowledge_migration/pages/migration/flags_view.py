@@ -7,7 +7,7 @@ from datetime import datetime
 
 from nicegui import ui
 
-from knowledge_migration.engine.overview.model import FlagState
+from knowledge_migration.engine.status.model import FlagState
 from knowledge_migration.pages.elements import Text
 from knowledge_migration.pages.migration.parts import Ago
 from knowledge_migration.pages.migration.rows import named

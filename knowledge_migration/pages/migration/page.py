@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from fastapi import Request
 from nicegui import APIRouter, Client, ui
 
-from knowledge_migration.engine.overview.model import Overview
-from knowledge_migration.engine.overview.quick_look import QuickLook
+from knowledge_migration.engine.status.controls import ControlSnapshot
+from knowledge_migration.engine.status.model import StatusSnapshot
 from knowledge_migration.pages.context import Context
 from knowledge_migration.pages.frame import frame, session_of_page
 from knowledge_migration.pages.migration.actions import Actions
@@ -26,8 +26,8 @@ FIRST_LOOK_SECONDS = 1.5
 class Feeds:
     """What is shared by all pages of a process: the whole look, and the quick one, which an action is seen in at once."""
 
-    whole: Feed[Overview]
-    quick: Feed[QuickLook]
+    whole: Feed[StatusSnapshot]
+    quick: Feed[ControlSnapshot]
 
     def look_at_once(self) -> None:
         """After something was changed."""
@@ -37,7 +37,7 @@ class Feeds:
 
 def feeds_of(source: MigrationSource) -> Feeds:
     """Feeds that nobody watches yet."""
-    return Feeds(Feed(source.look), Feed(source.quick_look))
+    return Feeds(Feed(source.look), Feed(source.read_controls))
 
 
 def install(context: Context, source: MigrationSource, router: APIRouter) -> None:

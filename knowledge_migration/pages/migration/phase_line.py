@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from nicegui import ui
 
-from knowledge_migration.engine.overview.model import Phase
+from knowledge_migration.engine.status.model import Phase
 from knowledge_migration.pages.elements import Text, span
 
 SHAPES = {"done": "✓", "under way": "◐", "not begun": "○"}

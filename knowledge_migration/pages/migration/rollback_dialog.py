@@ -5,10 +5,10 @@ from collections.abc import Sequence
 
 from nicegui import ui
 
-from knowledge_migration.engine.cutover.rollback import RollbackPlan
-from knowledge_migration.engine.overview.model import Writer
+from knowledge_migration.engine.rollback.flags import RollbackPlan
+from knowledge_migration.engine.status.model import Writer
 from knowledge_migration.knowledge.errors import KnowledgeError
-from knowledge_migration.knowledge.going_back import WentBack
+from knowledge_migration.knowledge.flag_rollback import FlagRollbackResult
 from knowledge_migration.knowledge.stages import FlagRollback
 from knowledge_migration.knowledge.values import LONGEST_REASON
 from knowledge_migration.pages.elements import Text
@@ -29,7 +29,7 @@ class RollbackDialog:
     def __init__(self, actions: Actions, way: FlagRollback) -> None:
         self._actions, self._way = actions, way
         self._plan: RollbackPlan | None = None
-        self._done: WentBack | None = None
+        self._done: FlagRollbackResult | None = None
         key = f"rollback-{way}"
         with (
             ui.dialog().props(f"aria-labelledby={key}-title") as self._dialog,
@@ -123,14 +123,16 @@ class RollbackDialog:
         self._confirm.disable()
         try:
             version = self._plan.before.version
-            done = await self._actions.go_back(self._way, reason=self._why.value or "", expected_version=version)
+            done = await self._actions.roll_back_flags(
+                self._way, reason=self._why.value or "", expected_version=version
+            )
         except KnowledgeError as error:
             self._fail(str(error))
             self._confirm.enable()
             return
         self._show_result(done)
 
-    def _show_result(self, done: WentBack) -> None:
+    def _show_result(self, done: FlagRollbackResult) -> None:
         self._done = done
         self._problem.set_visibility(False)
         self._why.value = ""
@@ -166,7 +168,7 @@ def _changes(plan: RollbackPlan) -> None:
                     Text("td", json.dumps(after))
 
 
-def _stranded(done: WentBack) -> str:
+def _stranded(done: FlagRollbackResult) -> str:
     if done.stranded is None:
         return "What was stranded could not be counted; it is replayed or parked in the background."
     if not done.stranded:

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from datetime import timedelta
 
-from knowledge_migration.engine.overview.model import Check, GateState, Overview, Proof, Writer
-from knowledge_migration.engine.overview.quick_look import QuickLook
+from knowledge_migration.engine.status.controls import ControlSnapshot
+from knowledge_migration.engine.status.model import Check, GateState, Proof, StatusSnapshot, Writer
 from knowledge_migration.pages.migration.parts import Badge, Cell
 
 Row = tuple[Cell, ...]
@@ -17,7 +17,7 @@ CHECKS = ("Check", "Result", "When", "Words")
 PROOFS = ("Proof", "State", "Made", "Words", "May be as old as")
 
 
-def gates(found: Overview) -> list[Row]:
+def gates(found: StatusSnapshot) -> list[Row]:
     """Each gate in the present state."""
     return [_gate(gate) for gate in found.gates]
 
@@ -29,12 +29,12 @@ def _gate(gate: GateState) -> Row:
     return (named(gate.metric), verdict, value, gate.limit, f"{gate.sample:,} of {gate.needed:,}", judged)
 
 
-def queue(found: Overview) -> list[Row]:
+def queue(found: StatusSnapshot) -> list[Row]:
     """Each table of proposals."""
     return [(one.table, f"{one.pending:,}", one.oldest or "nothing waits") for one in found.queues]
 
 
-def processes(found: QuickLook) -> list[Row]:
+def processes(found: ControlSnapshot) -> list[Row]:
     """Each live process, and whether it has seen the newest flags."""
     version = found.flags.version if found.flags else None
     return [
@@ -49,7 +49,7 @@ def _obedience(writer: Writer, version: int | None) -> Cell:
     return Badge(f"still version {writer.flag_version}", "warning")
 
 
-def checks(found: Overview) -> list[Row]:
+def checks(found: StatusSnapshot) -> list[Row]:
     """The failed ones first, then what broke off, then warnings."""
     ordered = sorted(found.checks or (), key=lambda check: (_rank(check), check.asset, check.name))
     return [(f"{check.asset}.{check.name}", _result(check), check.at, check.words) for check in ordered]
@@ -71,7 +71,7 @@ def _result(check: Check) -> Badge:
     return results[_rank(check)]
 
 
-def checks_summary(found: Overview) -> str:
+def checks_summary(found: StatusSnapshot) -> str:
     """How many passed, failed, warned, broke off; or why nothing can be seen."""
     if found.checks is None:
         return found.checks_unseen or "The checks on record cannot be seen."
@@ -84,18 +84,18 @@ def checks_summary(found: Overview) -> str:
     return f"{passed:,} passed, {failed:,} failed, {warned:,} warned, {unended:,} not ended."
 
 
-def proofs(found: Overview) -> list[Row]:
+def proofs(found: StatusSnapshot) -> list[Row]:
     """Backup, rehearsal, drill and the validations."""
     return list(_proofs(found))
 
 
-def _proofs(found: Overview) -> Iterator[Row]:
+def _proofs(found: StatusSnapshot) -> Iterator[Row]:
     for one in found.proofs:
         limit = "no limit" if one.max_age_hours is None else _hours(one.max_age_hours)
         yield (one.name, _standing(one, found), one.at, one.words if one.at else "", limit)
 
 
-def _standing(proof: Proof, found: Overview) -> Badge:
+def _standing(proof: Proof, found: StatusSnapshot) -> Badge:
     if proof.at is None:
         return Badge("never made")
     if not proof.well:

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from sqlalchemy.engine import make_url
 
 from knowledge_migration.engine.backfill.control import Limits
-from knowledge_migration.engine.database import Database
-from knowledge_migration.engine.overview.look import OverviewRules, look
-from knowledge_migration.engine.overview.model import Overview
-from knowledge_migration.engine.overview.quick_look import QuickLook, quick_look
+from knowledge_migration.engine.foundation.database import Database
+from knowledge_migration.engine.status.controls import ControlSnapshot, read_controls
+from knowledge_migration.engine.status.model import StatusSnapshot
+from knowledge_migration.engine.status.reader import StatusRules, read_status
 
 PATIENCE = {
     "connect_timeout": "5",
@@ -26,18 +26,18 @@ class MigrationSource:
     """`storage` says where Dagster's tables are, None where it does not run; `limits` what a backfill obeys by the settings."""
 
     database: Database
-    rules: OverviewRules
+    rules: StatusRules
     storage: Callable[[], Database | None]
     limits: Limits = field(default_factory=Limits)
 
-    def look(self, _before: Overview | None = None) -> Overview:
+    def look(self, _before: StatusSnapshot | None = None) -> StatusSnapshot:
         """The whole state. Raises what the database says."""
         storage = self.storage()
-        return look(patient(self.database), self.rules, patient(storage) if storage else None)
+        return read_status(patient(self.database), self.rules, patient(storage) if storage else None)
 
-    def quick_look(self, before: QuickLook | None = None) -> QuickLook:
+    def read_controls(self, before: ControlSnapshot | None = None) -> ControlSnapshot:
         """What an admin's action changes."""
-        return quick_look(patient(self.database), self.rules.live_seconds, before)
+        return read_controls(patient(self.database), self.rules.live_seconds, before)
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from typing import Any
 
 from nicegui import ui
 
-from knowledge_migration.engine.overview.audit_trail import Entry, Page
-from knowledge_migration.engine.overview.quick_look import Trail
+from knowledge_migration.engine.status.audit_trail import Entry, Page
+from knowledge_migration.engine.status.controls import Trail
 from knowledge_migration.knowledge.errors import KnowledgeError
 from knowledge_migration.pages.elements import Text
 from knowledge_migration.pages.migration.parts import Ago

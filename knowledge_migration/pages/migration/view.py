@@ -4,9 +4,9 @@ from collections.abc import Mapping
 
 from nicegui import ui
 
-from knowledge_migration.engine.overview.audit_trail import Page
-from knowledge_migration.engine.overview.model import Overview
-from knowledge_migration.engine.overview.quick_look import QuickLook
+from knowledge_migration.engine.status.audit_trail import Page
+from knowledge_migration.engine.status.controls import ControlSnapshot
+from knowledge_migration.engine.status.model import StatusSnapshot
 from knowledge_migration.pages.elements import Text
 from knowledge_migration.pages.migration import rows
 from knowledge_migration.pages.migration.actions import Actions
@@ -27,8 +27,8 @@ class MigrationView:
     def __init__(self, actions: Actions, source: MigrationSource) -> None:
         self._actions, self._source = actions, source
         self._client = ui.context.client
-        self._whole: Overview | None = None
-        self._quick: QuickLook | None = None
+        self._whole: StatusSnapshot | None = None
+        self._quick: ControlSnapshot | None = None
         with ui.element("div").classes("migration"):
             self._build()
 
@@ -77,7 +77,7 @@ class MigrationView:
                 self._dialogs.append(dialog)
                 ui.button(f"{title}…", on_click=dialog.open).props(f"no-caps outline color=negative id=open-{way}")
 
-    def show_whole(self, seen: Seen[Overview]) -> None:
+    def show_whole(self, seen: Seen[StatusSnapshot]) -> None:
         """After a whole look, also one that failed."""
         self._freshness.show("Phases, gates, queue, checks and proofs", seen)
         found = seen.found
@@ -96,7 +96,7 @@ class MigrationView:
         self._proofs.show(rows.proofs(found), _unreadable(why, "proofs"))
         self._show_flags()
 
-    def show_quick(self, seen: Seen[QuickLook]) -> None:
+    def show_quick(self, seen: Seen[ControlSnapshot]) -> None:
         """After a quick look, also one that failed."""
         self._freshness.show("Flags, processes, controls and audit trail", seen)
         found = seen.found
@@ -148,7 +148,7 @@ def _counted(things: int) -> str:
     return f"{things} thing{'' if things == 1 else 's'} need{'s' if things == 1 else ''} attention" if things else ""
 
 
-def _queue_words(found: Overview) -> str:
+def _queue_words(found: StatusSnapshot) -> str:
     if not found.queues:
         return ""
     pending = sum(queue.pending for queue in found.queues)

@@ -9,9 +9,9 @@ from knowledge_migration.knowledge.errors import KnowledgeError
 from knowledge_migration.knowledge.proposals.preview import Foreseen, preview_approvals
 from knowledge_migration.knowledge.values import LONGEST_REASON
 from knowledge_migration.pages.elements import Text, button, named, percent, trouble
-from knowledge_migration.pages.review.desk import Action, Desk, Outcome
+from knowledge_migration.pages.review.labels import SHOWN, STATUS, who_decided
 from knowledge_migration.pages.review.queue_view import QueueView
-from knowledge_migration.pages.review.words import SHOWN, STATUS, who_decided
+from knowledge_migration.pages.review.review_session import Action, Outcome, ReviewSession
 
 MOST = 200
 Done = Callable[[list[UUID]], Awaitable[None]]
@@ -20,8 +20,8 @@ Done = Callable[[list[UUID]], Awaitable[None]]
 class BulkBar:
     """Stands above the list while something is selected."""
 
-    def __init__(self, desk: Desk, queue: QueueView, done: Done) -> None:
-        self.desk = desk
+    def __init__(self, review: ReviewSession, queue: QueueView, done: Done) -> None:
+        self.review = review
         self.queue = queue
         self._done = done
         self._bar = queue.selection
@@ -37,8 +37,8 @@ class BulkBar:
         with self._bar:
             Text("span", f"{count} selected")
             button("Approve or reject", SHOWN["b"], on_click=self.preview)
-            if count < len(self.desk.items):
-                everything = f"Select all {len(self.desk.items)} in the list"
+            if count < len(self.review.items):
+                everything = f"Select all {len(self.review.items)} in the list"
                 ui.button(everything, on_click=self.queue.select_all).props("flat dense no-caps")
             ui.button("Clear", on_click=self.queue.clear_selection).props("flat dense no-caps")
 
@@ -49,7 +49,7 @@ class BulkBar:
             return
         problem, foreseen = None, []
         try:
-            foreseen = await self.desk.service.in_transaction(preview_approvals, ids)
+            foreseen = await self.review.service.in_transaction(preview_approvals, ids)
         except KnowledgeError as error:
             problem = str(error)
         with self._place, named(ui.dialog(value=True).props("persistent"), "Decide about what is selected") as dialog:
@@ -63,9 +63,9 @@ class BulkBar:
 
     async def decide(self, action: Action, ids: list[UUID], notes: str | None) -> list[tuple[UUID, Outcome]]:
         """Each in a transaction of its own; one that fails does not stop the others."""
-        outcomes = [(one, await self.desk.decide(action, one, notes=notes)) for one in ids]
+        outcomes = [(one, await self.review.decide(action, one, notes=notes)) for one in ids]
         for one in (one for one, outcome in outcomes if outcome.how == "decided before"):
-            self.desk.forget(one)
+            self.review.forget(one)
             self.queue.remove(one)
         await self._done([one for one, outcome in outcomes if outcome.is_done])
         self.show()

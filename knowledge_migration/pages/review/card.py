@@ -6,14 +6,14 @@ from uuid import UUID
 
 from nicegui import ui
 
-from knowledge_migration.knowledge.proposals.close_look import CloseLook
+from knowledge_migration.knowledge.proposals.proposal_detail import ProposalDetail
 from knowledge_migration.pages.elements import Text, button, trouble
-from knowledge_migration.pages.review.desk import Action, Desk, Outcome, waits
 from knowledge_migration.pages.review.drafts import REASON_DRAFT, SEND, unsent
 from knowledge_migration.pages.review.edit_form import EditForm
+from knowledge_migration.pages.review.labels import SHOWN, who_decided
 from knowledge_migration.pages.review.panels import MergePanel, RejectPanel
 from knowledge_migration.pages.review.proposal_view import proposal_view
-from knowledge_migration.pages.review.words import SHOWN, who_decided
+from knowledge_migration.pages.review.review_session import Action, Outcome, ReviewSession, waits
 
 Mode = Literal["read", "edit", "reject", "merge"]
 Left = Callable[[UUID, Outcome], Awaitable[None]]
@@ -22,12 +22,12 @@ Left = Callable[[UUID, Outcome], Awaitable[None]]
 class Card:
     """One proposal at a time; tells `left` which one was decided or skipped, and how."""
 
-    def __init__(self, desk: Desk, left: Left) -> None:
-        self.desk = desk
+    def __init__(self, review: ReviewSession, left: Left) -> None:
+        self.review = review
         self._left = left
         self.mode: Mode = "read"
         self._drafts: dict[str, str] = {}
-        self._drawn: CloseLook | None = None
+        self._drawn: ProposalDetail | None = None
         self._form: EditForm | None = None
         self._panel: RejectPanel | MergePanel | None = None
         self._trouble = ui.element("div").props("role=alert").classes("trouble-place")
@@ -39,8 +39,8 @@ class Card:
         self.mode = mode
         self._form = self._panel = None
         self._box.clear()
-        look = self._drawn = self.desk.current
-        self._box.props["data-proposal"] = str(self.desk.current_id) if look else ""
+        look = self._drawn = self.review.current
+        self._box.props["data-proposal"] = str(self.review.current_id) if look else ""
         with self._box:
             if look is None:
                 self._nothing()
@@ -53,7 +53,7 @@ class Card:
                 self._form = EditForm(look, self._drafts_of(look))
                 self._edit_actions()
             with ui.element("div").classes("proposal"):
-                proposal_view(look, self.desk.thresholds)
+                proposal_view(look, self.review.thresholds)
             if mode == "read":
                 self._actions(look)
 
@@ -63,15 +63,15 @@ class Card:
             self.cancel()
         elif code in ("ctrl+enter", "enter") and self.mode != "read":
             await self._send(typed)
-        elif self.mode == "read" and shown and shown == str(self.desk.current_id):
-            return await self._act(code, self.desk.current_id)
+        elif self.mode == "read" and shown and shown == str(self.review.current_id):
+            return await self._act(code, self.review.current_id)
         else:
             return False
         return True
 
     async def _act(self, code: str, proposal_id: UUID | None) -> bool:
-        look = self.desk.current
-        if look is None or proposal_id is None or proposal_id != self.desk.current_id:
+        look = self.review.current
+        if look is None or proposal_id is None or proposal_id != self.review.current_id:
             return False
         can_decide = waits(look)
         if code == "a" and can_decide:
@@ -80,7 +80,7 @@ class Card:
             modes: dict[str, Mode] = {"e": "edit", "r": "reject", "m": "merge"}
             self.draw(modes[code])
         elif code == "s":
-            await self._left(proposal_id, self.desk.skip(proposal_id))
+            await self._left(proposal_id, self.review.skip(proposal_id))
         else:
             return False
         return True
@@ -129,8 +129,8 @@ class Card:
     def bring_back(self, drafts: dict[str, str]) -> None:
         """What was typed before the page was loaded again; what concerns the open proposal is opened again."""
         self._drafts |= drafts
-        if self.mode == "read" and self.desk.current and waits(self.desk.current):
-            mine = self._drafts_of(self.desk.current)
+        if self.mode == "read" and self.review.current and waits(self.review.current):
+            mine = self._drafts_of(self.review.current)
             if mine:
                 self.draw("reject" if REASON_DRAFT in mine else "edit")
 
@@ -151,11 +151,11 @@ class Card:
 
     async def _decide(self, action: Action, proposal_id: UUID, **options: Any) -> None:
         pressed_on = (self._drawn, self._form, self._panel)
-        async with self.desk.turn:
+        async with self.review.turn:
             now = (self._drawn, self._form, self._panel)
             if any(one is not other for one, other in zip(pressed_on, now, strict=True)):
                 return  # what it was meant for has gone meanwhile
-            outcome = await self.desk.decide(action, proposal_id, **options)
+            outcome = await self.review.decide(action, proposal_id, **options)
             await self._follow(action, proposal_id, outcome)
 
     async def _follow(self, action: Action, proposal_id: UUID, outcome: Outcome) -> None:
@@ -164,17 +164,17 @@ class Card:
             if self._drawn and self._drawn.proposal["id"] == proposal_id:
                 self._form = self._panel = None
             self._forget_drafts(proposal_id)
-            self.desk.remember(proposal_id)
+            self.review.remember(proposal_id)
             await self._left(proposal_id, outcome)
         elif outcome.how == "decided before" and outcome.decided:
             self.trouble(f"Somebody was faster. {who_decided(outcome.decided)} Nothing of yours was changed.")
-            self.desk.forget(proposal_id)
-            await self.desk.look_again()
+            self.review.forget(proposal_id)
+            await self.review.look_again()
             self.draw(self.mode)
         else:
             self.trouble(outcome.words, send_again=self.mode != "read")
 
-    def _actions(self, look: CloseLook) -> None:
+    def _actions(self, look: ProposalDetail) -> None:
         proposal_id = look.proposal["id"]
 
         def press(code: str) -> Callable[[], Awaitable[Any]]:
@@ -202,10 +202,10 @@ class Card:
     def _nothing(self) -> None:
         with ui.element("div").classes("empty"):
             ui.icon("task_alt", size="3rem").props("aria-hidden=true")
-            if self.desk.items:
+            if self.review.items:
                 Text("h2", "Everything here was skipped").props("id=proposal-heading")
                 Text("p", "What you skipped is still in the list. Open one, or load the page again to begin anew.")
-            elif self.desk.filters.are_set:
+            elif self.review.filters.are_set:
                 Text("h2", "Nothing matches these filters").props("id=proposal-heading")
                 ui.link("Show everything that waits", "/review")
             else:
@@ -219,7 +219,7 @@ class Card:
         elif isinstance(self._panel, RejectPanel):
             self._drafts[f"{self._panel.proposal_id}:{REASON_DRAFT}"] = self._panel.reason
 
-    def _drafts_of(self, look: CloseLook) -> dict[str, str]:
+    def _drafts_of(self, look: ProposalDetail) -> dict[str, str]:
         start = f"{look.proposal['id']}:"
         return {key.removeprefix(start): value for key, value in self._drafts.items() if key.startswith(start)}
 

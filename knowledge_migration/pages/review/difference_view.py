@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from nicegui import ui
 
-from knowledge_migration.knowledge.proposals.close_look import CloseLook, SimilarRow
 from knowledge_migration.knowledge.proposals.differences import FieldDifference, Part
+from knowledge_migration.knowledge.proposals.proposal_detail import ProposalDetail, SimilarRow
 from knowledge_migration.pages.elements import Text, age, percent
 
 TAGS = {"same": "span", "removed": "del", "added": "ins"}
@@ -13,7 +13,7 @@ MOST_PARTS = 400
 """A text with more changes than that is another text: shown whole, one after the other."""
 
 
-def difference_view(look: CloseLook) -> None:
+def difference_view(look: ProposalDetail) -> None:
     """Nothing where the proposal resembles nothing."""
     if look.similar is None:
         if look.why:

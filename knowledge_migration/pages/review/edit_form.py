@@ -6,7 +6,7 @@ from typing import Any
 
 from nicegui import ui
 
-from knowledge_migration.knowledge.proposals.close_look import CloseLook
+from knowledge_migration.knowledge.proposals.proposal_detail import ProposalDetail
 from knowledge_migration.knowledge.tables import ATOM_TYPES
 from knowledge_migration.knowledge.values import LONGEST_TEXT
 from knowledge_migration.pages.elements import Text
@@ -21,7 +21,7 @@ LONGEST_TYPED = LONGEST_TEXT + LONGEST_TEXT // 2
 class EditForm:
     """The values in fields; what was typed stays until it is approved or put aside."""
 
-    def __init__(self, look: CloseLook, draft: dict[str, Any] | None) -> None:
+    def __init__(self, look: ProposalDetail, draft: dict[str, Any] | None) -> None:
         self._look = look
         self.proposal_id = look.proposal["id"]
         self._fields: dict[str, ui.input | ui.textarea | ui.select] = {}

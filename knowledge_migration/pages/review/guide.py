@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from nicegui import ui
 
-from knowledge_migration.knowledge.proposals.close_look import Thresholds
+from knowledge_migration.knowledge.proposals.proposal_detail import Thresholds
 from knowledge_migration.pages.elements import Text, button, key, named
-from knowledge_migration.pages.review.words import KEYS, about_confidence
+from knowledge_migration.pages.review.labels import KEYS, about_confidence
 
 
 @dataclass(frozen=True)

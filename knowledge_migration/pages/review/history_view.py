@@ -9,8 +9,8 @@ from nicegui import ui
 from knowledge_migration.knowledge.errors import KnowledgeError
 from knowledge_migration.knowledge.proposals.history import list_decisions
 from knowledge_migration.pages.elements import Text, age, at, trouble
-from knowledge_migration.pages.review.desk import Desk, Outcome
-from knowledge_migration.pages.review.words import ACTION, STATUS
+from knowledge_migration.pages.review.labels import ACTION, STATUS
+from knowledge_migration.pages.review.review_session import Outcome, ReviewSession
 
 PAGE = 50
 WHOSE = {"": "Everybody's", "mine": "Mine", "people": "By people", "automatic": "Automatic"}
@@ -21,11 +21,11 @@ class HistoryView:
 
     def __init__(
         self,
-        desk: Desk,
+        review: ReviewSession,
         undo: Callable[[UUID, int], Awaitable[Outcome]],
         opened: Callable[[UUID], Awaitable[None]],
     ) -> None:
-        self.desk = desk
+        self.review = review
         self._undo_decision = undo
         self._opened = opened
         self._cursor: str | None = None
@@ -50,14 +50,14 @@ class HistoryView:
 
     async def _load_more(self) -> None:
         self._trouble.clear()
-        mine = self.desk.session.user_id if self._whose == "mine" else None
+        mine = self.review.session.user_id if self._whose == "mine" else None
         automatic = {"people": False, "mine": False, "automatic": True}.get(self._whose)
         if self._whose == "mine" and mine is None:
             trouble(self._trouble, "You have not said which user you are: sign in with your number or e-mail address.")
             self._more.set_visibility(False)
             return
         try:
-            page = await self.desk.service.in_transaction(
+            page = await self.review.service.in_transaction(
                 list_decisions, PAGE, self._cursor, by_user=mine, automatic=automatic
             )
         except KnowledgeError as error:

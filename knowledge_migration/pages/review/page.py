@@ -15,12 +15,12 @@ from knowledge_migration.pages.frame import frame, remember, session_of_page
 from knowledge_migration.pages.preferences import Preferences
 from knowledge_migration.pages.review.bulk import BulkBar
 from knowledge_migration.pages.review.card import Card
-from knowledge_migration.pages.review.desk import Desk, Outcome, waits
 from knowledge_migration.pages.review.filters import Filters, read_filters
 from knowledge_migration.pages.review.guide import Tour, explain
 from knowledge_migration.pages.review.history_view import HistoryView
+from knowledge_migration.pages.review.labels import KEYS, SHOWN, who_decided
 from knowledge_migration.pages.review.queue_view import FilterBar, QueueView
-from knowledge_migration.pages.review.words import KEYS, SHOWN, who_decided
+from knowledge_migration.pages.review.review_session import Outcome, ReviewSession, waits
 
 log = logging.getLogger(__name__)
 
@@ -35,8 +35,8 @@ def install(context: Context, router: APIRouter) -> None:
 
     @ui.page(PATH, title="Review", api_router=router, language="en-US", response_timeout=20)
     async def review_page(request: Request) -> None:
-        desk = Desk(context.service, session_of_page(request), read_filters(request.query_params))
-        page = ReviewPage(desk)
+        review = ReviewSession(context.service, session_of_page(request), read_filters(request.query_params))
+        page = ReviewPage(review)
         with frame(context, request, PATH, tools=page.tools) as preferences:
             page.build(preferences)
         await page.begin(request.query_params.get("proposal", ""))
@@ -45,8 +45,8 @@ def install(context: Context, router: APIRouter) -> None:
 class ReviewPage:
     """The elements of one reviewer's page, and what happens when something is pressed."""
 
-    def __init__(self, desk: Desk) -> None:
-        self.desk = desk
+    def __init__(self, review: ReviewSession) -> None:
+        self.review = review
         self._looks = 0
 
     def tools(self) -> None:
@@ -66,16 +66,16 @@ class ReviewPage:
             ui.tab("queue", label="Queue", icon="inbox")
             ui.tab("history", label="History", icon="history").props(f"aria-keyshortcuts={SHOWN['h']}")
         with ui.tab_panels(self._tabs, value="queue", animated=False, keep_alive=True).classes("panels"):
-            with ui.tab_panel("queue").classes("desk"):
+            with ui.tab_panel("queue").classes("review-grid"):
                 with ui.element("div").classes("side").props("id=queue"):
-                    self.filters = FilterBar(self.desk.filters, self._filter)
-                    self.queue = QueueView(self.desk, self.open, self._more)
-                    self.bulk = BulkBar(self.desk, self.queue, self._decided_many)
+                    self.filters = FilterBar(self.review.filters, self._filter)
+                    self.queue = QueueView(self.review, self.open, self._more)
+                    self.bulk = BulkBar(self.review, self.queue, self._decided_many)
                 with ui.element("div").classes("main-side"):
                     self._said = Text("p", "", "said").props("role=status aria-live=polite")
-                    self.card = Card(self.desk, self._left)
+                    self.card = Card(self.review, self._left)
             with ui.tab_panel("history"):
-                self.history = HistoryView(self.desk, self._undo_one, self._open_from_history)
+                self.history = HistoryView(self.review, self._undo_one, self._open_from_history)
         self._tabs.on_value_change(self._tab_changed)
         self._place = ui.element("div")
         self.tour = Tour(self._tour_seen)
@@ -88,10 +88,10 @@ class ReviewPage:
         background_tasks.create(self._connected(), name="review page is connected")
 
     async def open(self, proposal_id: UUID) -> None:
-        """Puts a proposal on the desk and shows it."""
+        """Puts a proposal on the screen and shows it."""
         self.card.clear_trouble()
         try:
-            await self.desk.open(proposal_id)
+            await self.review.open(proposal_id)
         except KnowledgeError as error:
             self.card.trouble(str(error))
             return
@@ -107,7 +107,7 @@ class ReviewPage:
             self._listen()
             await self._count()
             await self._ahead()
-            if not self.preferences.tour_seen and self.desk.current:
+            if not self.preferences.tour_seen and self.review.current:
                 self._show_tour()
 
     async def _bring_back(self) -> None:
@@ -121,31 +121,31 @@ class ReviewPage:
 
     def _show_open(self) -> None:
         self.card.draw()
-        self.queue.mark(self.desk.current_id)
+        self.queue.mark(self.review.current_id)
         self._show_address()
         background_tasks.create(self._ahead(), name="the next proposal is fetched")
 
     def _show_address(self) -> None:
-        query = self.desk.filters.query
-        here = f"proposal={self.desk.current_id}" if self.desk.current_id else ""
+        query = self.review.filters.query
+        here = f"proposal={self.review.current_id}" if self.review.current_id else ""
         whole = "&".join(part for part in (query, here) if part)
         self._run(f'pages.address("{PATH}?{whole}")' if whole else f'pages.address("{PATH}")')
 
     # the list
 
     async def _filter(self, filters: Filters) -> None:
-        self.desk.filters = filters
+        self.review.filters = filters
         await self._reload(None)
         self._show_address()
         await self._count()
 
     async def _reload(self, wanted: UUID | None) -> None:
         try:
-            await self.desk.load()
-            self.desk.current = None
-            first = wanted or (self.desk.items[0]["id"] if self.desk.items else None)
+            await self.review.load()
+            self.review.current = None
+            first = wanted or (self.review.items[0]["id"] if self.review.items else None)
             if first:
-                await self.desk.open(first)
+                await self.review.open(first)
             self.card.clear_trouble()
         except KnowledgeError as error:
             self.card.trouble(str(error), self._retry)
@@ -153,18 +153,18 @@ class ReviewPage:
         self.card.draw()
 
     async def _retry(self) -> None:
-        await self._reload(self.desk.current_id)
+        await self._reload(self.review.current_id)
         await self._count()
 
     async def _more(self) -> None:
         try:
-            self.queue.add(await self.desk.load_more())
+            self.queue.add(await self.review.load_more())
         except KnowledgeError as error:
             self.card.trouble(str(error), self._more)
 
     async def _count(self) -> None:
         try:
-            self.queue.show_counts(await self.desk.count())
+            self.queue.show_counts(await self.review.count())
         except KnowledgeError as error:
             log.debug("The queue could not be counted: %s", error)
             self.queue.counts.set_text("The queue cannot be counted at the moment.")
@@ -172,8 +172,8 @@ class ReviewPage:
     async def _ahead(self) -> None:
         """The next proposal, and the next rows where few are left."""
         try:
-            await self.desk.look_ahead()
-            new = await self.desk.keep_full()
+            await self.review.look_ahead()
+            new = await self.review.keep_full()
         except KnowledgeError as error:
             log.debug("Nothing could be fetched ahead: %s", error)
             return
@@ -185,23 +185,23 @@ class ReviewPage:
 
     async def _left(self, proposal_id: UUID, outcome: Outcome) -> None:
         """After a decision or a skip: the next one, at once."""
-        if proposal_id in self.desk.skipped:
+        if proposal_id in self.review.skipped:
             self.queue.mark_skipped(proposal_id)
             self._say(outcome.words)
         else:
             self.queue.remove(proposal_id)
-            self.queue.show_counts(self.desk.counts)
+            self.queue.show_counts(self.review.counts)
             self._say(f"{outcome.words} Undo: {SHOWN['u']}")
         if outcome.following:
             await self.open(outcome.following)
         else:
-            self.desk.current = None
+            self.review.current = None
             self._show_open()
 
     async def _undo(self) -> None:
-        async with self.desk.turn:
+        async with self.review.turn:
             try:
-                outcomes = await self.desk.undo_last()
+                outcomes = await self.review.undo_last()
             except KnowledgeError as error:
                 self.card.trouble(str(error), self._undo)
                 return
@@ -213,8 +213,8 @@ class ReviewPage:
 
     async def _undo_one(self, proposal_id: UUID, audit_id: int) -> Outcome:
         """From the history."""
-        async with self.desk.turn:
-            outcome = await self.desk.decide("undo", proposal_id, audit_id=audit_id)
+        async with self.review.turn:
+            outcome = await self.review.decide("undo", proposal_id, audit_id=audit_id)
             if outcome.is_done:
                 await self._came_back(proposal_id, outcome)
         await self._count()
@@ -226,7 +226,7 @@ class ReviewPage:
             return
         self._say(outcome.words)
         try:
-            item = await self.desk.put_first(proposal_id)
+            item = await self.review.put_first(proposal_id)
         except KnowledgeError as error:
             self.card.trouble(str(error))
             return
@@ -237,21 +237,21 @@ class ReviewPage:
     async def _decided_many(self, done: list[UUID]) -> None:
         """After a bulk action: what is open may be among it."""
         if done:
-            self.desk.remember(*done)
+            self.review.remember(*done)
             self._say(f"{len(done)} decided. Undo: {SHOWN['u']}")
         for proposal_id in done:
             self.queue.remove(proposal_id)
         try:
-            left = self.desk.current is None or await self.desk.was_decided()
+            left = self.review.current is None or await self.review.was_decided()
         except KnowledgeError as error:
             self.card.trouble(str(error))
             return
         if left:
-            following = self.desk.after(None)
+            following = self.review.after(None)
             if following:
                 await self.open(following)
             else:
-                self.desk.current = None
+                self.review.current = None
                 self._show_open()
         await self._count()
 
@@ -262,17 +262,21 @@ class ReviewPage:
     async def _look(self) -> None:
         """Whether somebody else has decided about the open proposal meanwhile, and how many wait."""
         self._looks += 1
-        look = self.desk.current
+        look = self.review.current
         try:
-            if look is not None and waits(look) and await self.desk.was_decided():
-                await self.desk.look_again()
-                if self.desk.current_id == look.proposal["id"] and self.desk.current and self.desk.current.decided:
+            if look is not None and waits(look) and await self.review.was_decided():
+                await self.review.look_again()
+                if (
+                    self.review.current_id == look.proposal["id"]
+                    and self.review.current
+                    and self.review.current.decided
+                ):
                     self.card.trouble(
-                        f"Somebody was faster. {who_decided(self.desk.current.decided)} What you typed is kept."
+                        f"Somebody was faster. {who_decided(self.review.current.decided)} What you typed is kept."
                     )
                     self.queue.remove(look.proposal["id"])
                     self.card.draw(self.card.mode)
-            if look is None and not self.desk.items:
+            if look is None and not self.review.items:
                 await self._reload(None)
             if self._looks % COUNT_EVERY == 0:
                 await self._count()
@@ -297,7 +301,7 @@ class ReviewPage:
             "b": self.bulk.preview,
         }
         others: dict[str, Callable[[], object]] = {
-            "x": lambda: self.queue.toggle(self.desk.current_id),
+            "x": lambda: self.queue.toggle(self.review.current_id),
             "/": lambda: self._run('pages.focus("search")'),
             "h": self._turn,
             "t": self._show_tour,
@@ -309,7 +313,7 @@ class ReviewPage:
             others[code]()
 
     async def _step(self, step: int) -> None:
-        following = self.desk.neighbour(self.desk.current_id, step)
+        following = self.review.neighbour(self.review.current_id, step)
         if following:
             await self.open(following)
 
@@ -326,7 +330,7 @@ class ReviewPage:
 
     def _explain(self) -> None:
         with self._place:
-            explain(self.desk.thresholds, self.preferences.keys, self._use_keys)
+            explain(self.review.thresholds, self.preferences.keys, self._use_keys)
 
     def _use_keys(self, wanted: bool) -> None:
         self.preferences.keys = wanted

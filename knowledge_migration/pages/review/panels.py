@@ -4,17 +4,17 @@ from collections.abc import Callable
 
 from nicegui import ui
 
-from knowledge_migration.knowledge.proposals.close_look import CloseLook
+from knowledge_migration.knowledge.proposals.proposal_detail import ProposalDetail
 from knowledge_migration.knowledge.values import LONGEST_REASON
 from knowledge_migration.pages.elements import Text, button
 from knowledge_migration.pages.review.drafts import REASON_DRAFT, SEND, keep_draft
-from knowledge_migration.pages.review.words import QUICK_REASONS
+from knowledge_migration.pages.review.labels import QUICK_REASONS
 
 
 class RejectPanel:
     """Asks why; Enter rejects."""
 
-    def __init__(self, look: CloseLook, draft: str, cancel: Callable[[], None]) -> None:
+    def __init__(self, look: ProposalDetail, draft: str, cancel: Callable[[], None]) -> None:
         self.proposal_id = look.proposal["id"]
         with ui.element("section").props('aria-label="Reject"').classes("panel"):
             Text("h2", "Reject: why?")
@@ -59,7 +59,7 @@ class RejectPanel:
 class MergePanel:
     """Asks which existing row is meant; the similar one is already there. Enter merges."""
 
-    def __init__(self, look: CloseLook, cancel: Callable[[], None]) -> None:
+    def __init__(self, look: ProposalDetail, cancel: Callable[[], None]) -> None:
         name = look.kind.name
         similar = look.similar
         with ui.element("section").props('aria-label="Merge"').classes("panel"):

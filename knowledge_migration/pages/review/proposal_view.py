@@ -5,17 +5,17 @@ from typing import Any
 
 from nicegui import ui
 
-from knowledge_migration.knowledge.proposals.close_look import CloseLook, Thresholds
+from knowledge_migration.knowledge.proposals.proposal_detail import ProposalDetail, Thresholds
 from knowledge_migration.pages.elements import Text, age, at, named, percent
 from knowledge_migration.pages.review.difference_view import difference_view
-from knowledge_migration.pages.review.words import STATUS, band, who_decided
+from knowledge_migration.pages.review.labels import STATUS, band, who_decided
 
 SHOWN_MESSAGES = 3
 LONG = 2_000
 """Characters of a text that is not shown at its full height."""
 
 
-def proposal_view(look: CloseLook, thresholds: Thresholds) -> None:
+def proposal_view(look: ProposalDetail, thresholds: Thresholds) -> None:
     """All of one proposal."""
     proposal = look.proposal
     with ui.element("header").classes("proposal-head"):
@@ -38,7 +38,7 @@ def proposal_view(look: CloseLook, thresholds: Thresholds) -> None:
     _origin(look)
 
 
-def decided_banner(look: CloseLook) -> None:
+def decided_banner(look: ProposalDetail) -> None:
     """Who decided what; a robot and a dashed frame where nobody did."""
     assert look.decided is not None
     automatic = look.decided.automatic
@@ -65,7 +65,7 @@ def _confidence(confidence: float | None, thresholds: Thresholds) -> None:
         ui.tooltip(sentence)
 
 
-def _values(look: CloseLook) -> None:
+def _values(look: ProposalDetail) -> None:
     with ui.element("section").props('aria-label="Proposed values" id=values'), ui.element("dl").classes("values"):
         for name in look.kind.values:
             value = look.proposal[name]
@@ -98,13 +98,13 @@ def _is_colour(value: str) -> bool:
     return len(value) == 7 and value[0] == "#" and all(digit in "0123456789abcdefABCDEF" for digit in value[1:])
 
 
-def _reasoning(look: CloseLook) -> None:
+def _reasoning(look: ProposalDetail) -> None:
     with ui.element("section").props('aria-labelledby="reasoning-heading"').classes("box"):
         Text("h3", "Why the extractor proposes it").props("id=reasoning-heading")
         _reading("p", look.proposal["reasoning"] or "It gave no reason.")
 
 
-def _topics(look: CloseLook) -> None:
+def _topics(look: ProposalDetail) -> None:
     if look.kind.name != "atom":
         return
     with ui.element("section").props('aria-labelledby="topics-heading"').classes("box"):
@@ -119,7 +119,7 @@ def _topics(look: CloseLook) -> None:
                     Text("span", f" · {state}", "muted")
 
 
-def _messages(look: CloseLook) -> None:
+def _messages(look: ProposalDetail) -> None:
     with ui.element("section").props('aria-labelledby="messages-heading" id=messages').classes("box"):
         counted = {0: "no message that still exists", 1: "one message"}
         whose = counted.get(look.message_total, f"{look.message_total:,} messages")
@@ -143,7 +143,7 @@ def _quotes(messages: tuple[Any, ...]) -> None:
             Text("figcaption", f"{message.author or 'somebody'}, {at(message.sent_at)}", "muted")
 
 
-def _origin(look: CloseLook) -> None:
+def _origin(look: ProposalDetail) -> None:
     run, proposal = look.run, look.proposal
     facts = [f"run {run.id}", f"extractor {run.extractor}" if run.extractor else "", run.mode or ""]
     with ui.element("p").classes("muted origin"):

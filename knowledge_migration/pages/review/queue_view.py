@@ -9,8 +9,8 @@ from nicegui import ui
 
 from knowledge_migration.pages.elements import Text, named, percent
 from knowledge_migration.pages.review import filters as choices
-from knowledge_migration.pages.review.desk import Counts, Desk
 from knowledge_migration.pages.review.filters import Filters, with_run, with_text
+from knowledge_migration.pages.review.review_session import Counts, ReviewSession
 
 
 class FilterBar:
@@ -80,9 +80,12 @@ class QueueView:
     """The rows; which one is open, which are selected."""
 
     def __init__(
-        self, desk: Desk, opened: Callable[[UUID], Awaitable[None]], more: Callable[[], Awaitable[None]]
+        self,
+        review: ReviewSession,
+        opened: Callable[[UUID], Awaitable[None]],
+        more: Callable[[], Awaitable[None]],
     ) -> None:
-        self.desk = desk
+        self.review = review
         self.selected: dict[UUID, ui.checkbox] = {}
         self._opened = opened
         self._rows: dict[UUID, ui.element] = {}
@@ -99,19 +102,19 @@ class QueueView:
         """All rows anew."""
         self._list.clear()
         self._rows, self._boxes = {}, {}
-        kept = {item["id"] for item in self.desk.items} & set(self.selected)
+        kept = {item["id"] for item in self.review.items} & set(self.selected)
         self.selected = {}
-        self.add(self.desk.items)
+        self.add(self.review.items)
         for proposal_id in kept:
             self.toggle(proposal_id)
-        self.mark(self.desk.current_id)
+        self.mark(self.review.current_id)
 
     def add(self, items: list[dict[str, Any]]) -> None:
         """Rows at the end."""
         with self._list:
             for item in items:
                 self._row(item)
-        self._more.set_visibility(self.desk.has_more)
+        self._more.set_visibility(self.review.has_more)
 
     def put_first(self, item: dict[str, Any]) -> None:
         """A row at the beginning, of what came back."""
@@ -182,7 +185,7 @@ class QueueView:
                 Text("span", label, "row-label")
                 with ui.element("span").classes("row-facts"):
                     Text("span", f"{item['type']} atom" if item["entity_type"] == "atom" else "topic", "chip")
-                    is_low = item["confidence"] is not None and item["confidence"] < self.desk.thresholds.direct
+                    is_low = item["confidence"] is not None and item["confidence"] < self.review.thresholds.direct
                     Text(
                         "span",
                         f"{percent(item['confidence'])}{', low' if is_low else ''}",

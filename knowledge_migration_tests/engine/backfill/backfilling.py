@@ -6,10 +6,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from knowledge_migration.engine import rules
 from knowledge_migration.engine.backfill import completion, plan, runner
 from knowledge_migration.engine.backfill.control import Limits
-from knowledge_migration.engine.database import Connection, Database
+from knowledge_migration.engine.foundation.database import Connection, Database
+from knowledge_migration.engine.validation import rules
 
 ROWS = """
 INSERT INTO topics (name, description, icon, color, created_at)

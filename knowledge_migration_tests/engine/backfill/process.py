@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 from knowledge_migration.engine.backfill import completion, plan, runner
 from knowledge_migration.engine.backfill.control import Limits
-from knowledge_migration.engine.database import Database
+from knowledge_migration.engine.foundation.database import Database
 from knowledge_migration_tests.engine.backfill.backfilling import backfill
 
 WHOLE = {

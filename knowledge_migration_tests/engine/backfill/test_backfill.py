@@ -5,8 +5,9 @@ from uuid import UUID, uuid3
 
 import pytest
 
-from knowledge_migration.engine.backfill import completion, rollback, run, runner
-from knowledge_migration.engine.database import Connection, Database
+from knowledge_migration.engine.backfill import completion, run, runner
+from knowledge_migration.engine.foundation.database import Connection, Database
+from knowledge_migration.engine.rollback import backfill as backfill_rollback
 from knowledge_migration_tests.engine.backfill.backfilling import (
     QUICK,
     backfill,
@@ -110,7 +111,7 @@ def test_dual_written_rows_are_not_touched(expanded: Database) -> None:
         before = connection.execute("SELECT * FROM topic_proposals").fetchall()
         backfill(expanded)
         assert count(connection, "SELECT count(*) FROM topic_proposals") == 60
-        rollback.rollback_backfill(expanded, reason="a test")
+        backfill_rollback.rollback_backfill(expanded, reason="a test")
         assert connection.execute("SELECT * FROM topic_proposals").fetchall() == before
         assert count(connection, "SELECT count(*) FROM topics WHERE migrated_from_proposal_id IS NOT NULL") == 1
 

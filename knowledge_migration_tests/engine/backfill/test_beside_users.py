@@ -9,7 +9,7 @@ from knowledge_migration.engine.backfill.control import Limits
 from knowledge_migration.engine.backfill.plan import Partition
 from knowledge_migration.engine.backfill.run import open_run
 from knowledge_migration.engine.backfill.runner import PartitionResult, backfill_partition
-from knowledge_migration.engine.database import Connection, Database
+from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration_tests.engine.backfill.backfilling import (
     at_the_same_time,
     backfill,

@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from knowledge_migration.engine import embedded_server
 from knowledge_migration.engine.backfill.control import set_control
 from knowledge_migration.engine.backfill.quarantine import quarantined
 from knowledge_migration.engine.backfill.runner import backfill_partition
-from knowledge_migration.engine.database import Connection, Database
-from knowledge_migration.engine.embedded_server import EmbeddedServer
-from knowledge_migration.engine.errors import BusyError, MigrationError
+from knowledge_migration.engine.foundation import embedded_server
+from knowledge_migration.engine.foundation.database import Connection, Database
+from knowledge_migration.engine.foundation.embedded_server import EmbeddedServer
+from knowledge_migration.engine.foundation.errors import BusyError, MigrationError
+from knowledge_migration.engine.foundation.sql_files import text_of
 from knowledge_migration.engine.schema import upgrade as schema
 from knowledge_migration.engine.schema.ddl import LockLimits
-from knowledge_migration.engine.statements import text_of
 from knowledge_migration_tests.conftest import clone
 from knowledge_migration_tests.engine.backfill.backfilling import (
     QUICK,

@@ -4,10 +4,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from knowledge_migration.engine.backfill import completion, plan, rollback, run, runner
-from knowledge_migration.engine.database import Connection, Database
-from knowledge_migration.engine.errors import BlockedError, BusyError, MigrationError, PreconditionError
-from knowledge_migration.engine.exclusive import exclusive
+from knowledge_migration.engine.backfill import completion, plan, run, runner
+from knowledge_migration.engine.foundation.advisory_lock import advisory_lock
+from knowledge_migration.engine.foundation.database import Connection, Database
+from knowledge_migration.engine.foundation.errors import BlockedError, BusyError, MigrationError, PreconditionError
+from knowledge_migration.engine.rollback import backfill as backfill_rollback
 from knowledge_migration_tests.engine.backfill.backfilling import QUICK, backfill, broken_rules, count, fill
 
 
@@ -80,7 +81,7 @@ def test_no_rollback_begins_while_it_runs(expanded: Database, session: Connectio
 
     def roll_back(_: object) -> None:
         with pytest.raises(BusyError) as error:
-            rollback.rollback_backfill(expanded, reason="a test")
+            backfill_rollback.rollback_backfill(expanded, reason="a test")
         refused.append(str(error.value))
 
     completion.complete(expanded, QUICK, on_progress=roll_back)
@@ -89,7 +90,7 @@ def test_no_rollback_begins_while_it_runs(expanded: Database, session: Connectio
 
 
 def test_two_completions_do_not_sweep_one_table_at_once(expanded: Database, session: Connection) -> None:
-    with exclusive(session, "backfill of topic sweep"), pytest.raises(BusyError, match="pid"):
+    with advisory_lock(session, "backfill of topic sweep"), pytest.raises(BusyError, match="pid"):
         completion.complete(expanded, QUICK)
 
 

@@ -7,7 +7,7 @@ import pytest
 from knowledge_migration.engine.backfill.control import Control, Limits, Throttle, read_control, set_control
 from knowledge_migration.engine.backfill.plan import Partition
 from knowledge_migration.engine.backfill.runner import Progress, backfill_partition
-from knowledge_migration.engine.database import Connection, Database
+from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration_tests.engine.backfill.backfilling import fill
 
 TOPICS = Partition("topic", "000000000001-000000000100", 0, 100)

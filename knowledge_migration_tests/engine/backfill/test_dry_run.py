@@ -7,8 +7,8 @@ import pytest
 from knowledge_migration.engine.backfill.dry_run import dry_run
 from knowledge_migration.engine.backfill.plan import EntityPlan, make_plan
 from knowledge_migration.engine.backfill.quarantine import quarantined
-from knowledge_migration.engine.database import Connection, Database
-from knowledge_migration.engine.errors import MigrationError, PreconditionError
+from knowledge_migration.engine.foundation.database import Connection, Database
+from knowledge_migration.engine.foundation.errors import MigrationError, PreconditionError
 from knowledge_migration_tests.engine.backfill.backfilling import QUICK, backfill, fill
 
 NO_PLAN = {name: EntityPlan(name, 1, 0, 0, 0, ()) for name in ("topic", "atom")}

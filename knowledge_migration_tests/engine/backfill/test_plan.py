@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from knowledge_migration.engine import evidence
 from knowledge_migration.engine.backfill import phase, runner
 from knowledge_migration.engine.backfill.plan import EntityPlan, make_plan, partition_width, partitions_of
-from knowledge_migration.engine.database import Connection, Database
-from knowledge_migration.engine.errors import PreconditionError
+from knowledge_migration.engine.foundation import evidence
+from knowledge_migration.engine.foundation.database import Connection, Database
+from knowledge_migration.engine.foundation.errors import PreconditionError
 from knowledge_migration_tests.engine.backfill.backfilling import QUICK, broken_rules, count
 
 IDS = st.integers(min_value=-(10**6), max_value=10**12)

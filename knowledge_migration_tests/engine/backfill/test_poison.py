@@ -8,8 +8,8 @@ from knowledge_migration.engine.backfill import completion
 from knowledge_migration.engine.backfill.plan import Partition
 from knowledge_migration.engine.backfill.quarantine import decide, quarantined
 from knowledge_migration.engine.backfill.runner import backfill_partition
-from knowledge_migration.engine.database import Connection, Database
-from knowledge_migration.engine.errors import MigrationError
+from knowledge_migration.engine.foundation.database import Connection, Database
+from knowledge_migration.engine.foundation.errors import MigrationError
 from knowledge_migration_tests.engine.backfill.backfilling import (
     QUICK,
     backfill,

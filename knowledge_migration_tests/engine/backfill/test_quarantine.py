@@ -3,8 +3,8 @@
 import pytest
 
 from knowledge_migration.engine.backfill.quarantine import decide, quarantined
-from knowledge_migration.engine.database import Connection, Database
-from knowledge_migration.engine.errors import MigrationError
+from knowledge_migration.engine.foundation.database import Connection, Database
+from knowledge_migration.engine.foundation.errors import MigrationError
 from knowledge_migration_tests.engine.backfill.backfilling import backfill, broken_rules, count, fill
 
 POISON = {

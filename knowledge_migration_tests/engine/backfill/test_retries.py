@@ -10,8 +10,8 @@ from knowledge_migration.engine.backfill.control import Limits
 from knowledge_migration.engine.backfill.plan import Partition
 from knowledge_migration.engine.backfill.quarantine import quarantined
 from knowledge_migration.engine.backfill.runner import backfill_partition
-from knowledge_migration.engine.database import Connection, Database
-from knowledge_migration.engine.errors import BlockedError, MigrationError, PreconditionError
+from knowledge_migration.engine.foundation.database import Connection, Database
+from knowledge_migration.engine.foundation.errors import BlockedError, MigrationError, PreconditionError
 from knowledge_migration_tests.engine.backfill.backfilling import QUICK, backfill, broken_rules, count, fill
 
 TOPICS = Partition("topic", "000000000001-000000000100", 0, 100)

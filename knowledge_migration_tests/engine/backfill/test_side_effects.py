@@ -8,8 +8,8 @@ from knowledge_migration.engine.backfill import completion
 from knowledge_migration.engine.backfill.dry_run import dry_run
 from knowledge_migration.engine.backfill.plan import Partition, make_plan
 from knowledge_migration.engine.backfill.runner import backfill_partition
-from knowledge_migration.engine.database import Connection, Database
-from knowledge_migration.engine.errors import PreconditionError
+from knowledge_migration.engine.foundation.database import Connection, Database
+from knowledge_migration.engine.foundation.errors import PreconditionError
 from knowledge_migration_tests.engine.backfill.backfilling import (
     QUICK,
     backfill,

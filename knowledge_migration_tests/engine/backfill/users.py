@@ -4,7 +4,7 @@ import threading
 
 import psycopg
 
-from knowledge_migration.engine.database import Connection, Database, UnreachableError
+from knowledge_migration.engine.foundation.database import Connection, Database, UnreachableError
 from knowledge_migration_tests.engine.backfill.backfilling import ATOMS_FILLED
 
 

@@ -1,6 +1,6 @@
 """A handful of rows in the legacy tables, with the values that comparisons get wrong: NULL, '', 0.0, white space in json."""
 
-from knowledge_migration.engine.database import Connection
+from knowledge_migration.engine.foundation.database import Connection
 
 ROWS = """
 INSERT INTO users (id, first_name, email, is_active, is_bot) VALUES (1, 'Ada', 'ada@example.org', true, false);

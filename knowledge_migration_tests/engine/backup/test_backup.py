@@ -16,12 +16,12 @@ from knowledge_migration.engine.backup.dump import PartialBackup
 from knowledge_migration.engine.backup.pg_tools import PgTools
 from knowledge_migration.engine.backup.scratch import NAME_PREFIX, scratch_database
 from knowledge_migration.engine.backup.verified_backup import dump, prove, verified_backup, verify_file
-from knowledge_migration.engine.database import Connection, Database
-from knowledge_migration.engine.embedded_server import EmbeddedServer
-from knowledge_migration.engine.errors import MigrationError, PreconditionError, VerificationError
-from knowledge_migration.engine.preparation import fingerprint, inventory
-from knowledge_migration.engine.preparation.snapshot import exported_snapshot
-from knowledge_migration.engine.statements import text_of
+from knowledge_migration.engine.foundation import fingerprint, inventory
+from knowledge_migration.engine.foundation.database import Connection, Database
+from knowledge_migration.engine.foundation.embedded_server import EmbeddedServer
+from knowledge_migration.engine.foundation.errors import MigrationError, PreconditionError, VerificationError
+from knowledge_migration.engine.foundation.snapshot import exported_snapshot
+from knowledge_migration.engine.foundation.sql_files import text_of
 from knowledge_migration_tests.engine.backup.legacy_rows import fill
 
 A_LONG_DEAD_NAME = f"{NAME_PREFIX}5000000012345678"

@@ -17,9 +17,9 @@ import pytest
 
 from knowledge_migration.engine.backup import dump as backup_dump
 from knowledge_migration.engine.backup.verified_backup import verified_backup
-from knowledge_migration.engine.database import Connection, Database
-from knowledge_migration.engine.embedded_server import EmbeddedServer
-from knowledge_migration.engine.errors import BlockedError, MigrationError
+from knowledge_migration.engine.foundation.database import Connection, Database
+from knowledge_migration.engine.foundation.embedded_server import EmbeddedServer
+from knowledge_migration.engine.foundation.errors import BlockedError, MigrationError
 from knowledge_migration_tests.engine.backup.legacy_rows import fill
 
 WHOLE_BACKUP = """

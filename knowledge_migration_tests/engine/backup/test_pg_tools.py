@@ -6,8 +6,8 @@ import pytest
 
 from knowledge_migration.engine.backup import pg_tools
 from knowledge_migration.engine.backup.pg_tools import PgTools, address_argument, environment
-from knowledge_migration.engine.database import Database
-from knowledge_migration.engine.errors import PreconditionError
+from knowledge_migration.engine.foundation.database import Database
+from knowledge_migration.engine.foundation.errors import PreconditionError
 
 
 def a_folder_with_tools(folder: Path, version: str) -> Path:

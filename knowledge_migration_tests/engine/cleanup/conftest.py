@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 
 from knowledge_migration.engine.cleanup import retirement
-from knowledge_migration.engine.database import Connection, Database
-from knowledge_migration.engine.dual_write.fence import FencePatience
+from knowledge_migration.engine.dual_write.fence import FenceTimeouts
+from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.schema.ddl import LockLimits
 from knowledge_migration.knowledge.flags import Flags, set_flags
 from knowledge_migration.knowledge.stages import STAGE_FLAGS
 from knowledge_migration_tests.serving import PEOPLE_AND_MESSAGES
 
-PATIENT = FencePatience(seconds=20.0)
-BRIEF = FencePatience(seconds=0.5)
+PATIENT = FenceTimeouts(seconds=20.0)
+BRIEF = FenceTimeouts(seconds=0.5)
 QUICK = LockLimits(attempts=3, retry_max_seconds=0.05, blocker_age_seconds=0.0)
 FULL = {**STAGE_FLAGS["full_cutover"], "dual_write": True}
 
@@ -34,8 +34,8 @@ def in_days(days: float) -> datetime:
 def retire(database: Database, **given: Any) -> retirement.Retirement:
     """A retirement three weeks from now, without a live process."""
     wanted = {"reason": "a test", "now": in_days(21), "no_live_writers": True, **given}
-    patience, limits = wanted.pop("patience", PATIENT), wanted.pop("limits", LockLimits())
-    return retirement.retire(database, Flags(), patience, limits, **wanted)
+    timeouts, limits = wanted.pop("timeouts", PATIENT), wanted.pop("limits", LockLimits())
+    return retirement.retire(database, Flags(), timeouts, limits, **wanted)
 
 
 def reopen(database: Database, **given: Any) -> retirement.Reopening:

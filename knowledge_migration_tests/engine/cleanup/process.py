@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from knowledge_migration.engine.cleanup import archive, completeness, indexes, retirement
-from knowledge_migration.engine.database import Database
+from knowledge_migration.engine.foundation.database import Database
 from knowledge_migration.engine.schema.ddl import LockLimits
 from knowledge_migration_tests.engine.cleanup.conftest import in_days, reopen, retire
 
@@ -82,7 +82,7 @@ def main() -> None:
     """Does the work, stopping between its steps."""
     database, work = Database(sys.argv[1]), sys.argv[2]
     stopping(completeness, "run_locked", lambda *args: f"{args[3]} {args[2][0]}")
-    stopping(retirement, "wait_for_obedience", lambda *args, **kwargs: "obedience")
+    stopping(retirement, "wait_until_acknowledged", lambda *args, **kwargs: "obedience")
     stopping(retirement, "set_flags", lambda *args, **kwargs: "flags")
     if work == "retire":
         retire(database)

@@ -7,9 +7,9 @@ import pytest
 
 from knowledge_migration.engine.cleanup import archive
 from knowledge_migration.engine.cleanup.archive import Archived, Extent
-from knowledge_migration.engine.database import Connection, Database
-from knowledge_migration.engine.errors import BlockedError, BusyError, PreconditionError
-from knowledge_migration.engine.exclusive import exclusive
+from knowledge_migration.engine.foundation.advisory_lock import advisory_lock
+from knowledge_migration.engine.foundation.database import Connection, Database
+from knowledge_migration.engine.foundation.errors import BlockedError, BusyError, PreconditionError
 from knowledge_migration_tests.engine.backfill.backfilling import at_the_same_time, count, gone, until
 from knowledge_migration_tests.engine.cleanup.conftest import QUICK, in_days
 from knowledge_migration_tests.engine.cleanup.process import process
@@ -310,7 +310,7 @@ def test_killed_within_a_batch_the_batch_is_where_it_was(full: Database, rows: C
 def test_two_operators_at_once_are_told_of_each_other(full: Database) -> None:
     with (
         full.connect("another operator") as other,
-        exclusive(other, archive.WORK),
+        advisory_lock(other, archive.WORK),
         pytest.raises(BusyError, match="another operator"),
     ):
         move(full)
@@ -319,7 +319,7 @@ def test_two_operators_at_once_are_told_of_each_other(full: Database) -> None:
 def test_no_rollback_counts_proposals_meanwhile(full: Database) -> None:
     with (
         full.connect("a rollback") as other,
-        exclusive(other, archive.BACKFILL_WORK),
+        advisory_lock(other, archive.BACKFILL_WORK),
         pytest.raises(BusyError, match="a rollback"),
     ):
         move(full)

@@ -7,16 +7,16 @@ import psycopg
 import pytest
 
 from knowledge_migration.engine.backfill import completion, quarantine
-from knowledge_migration.engine.backfill.rollback import rollback_backfill
 from knowledge_migration.engine.cleanup import completeness
 from knowledge_migration.engine.cleanup.completeness import enforce, states
-from knowledge_migration.engine.database import Connection, Database
-from knowledge_migration.engine.entities import ATOM, TOPIC
-from knowledge_migration.engine.errors import PreconditionError
+from knowledge_migration.engine.foundation.database import Connection, Database
+from knowledge_migration.engine.foundation.entities import ATOM, TOPIC
+from knowledge_migration.engine.foundation.errors import PreconditionError
+from knowledge_migration.engine.rollback.backfill import rollback_backfill
+from knowledge_migration.engine.rollback.schema import rollback_schema
 from knowledge_migration.engine.schema import upgrade as schema
 from knowledge_migration.engine.schema.catalog import proposal_differences
 from knowledge_migration.engine.schema.ddl import LockLimits
-from knowledge_migration.engine.schema.rollback import rollback_schema
 from knowledge_migration.knowledge.writing.repair import repair_next
 from knowledge_migration_tests.engine.backfill.backfilling import (
     QUICK,
@@ -167,7 +167,8 @@ def test_a_failed_shadow_whose_row_has_its_proposal_by_now_is_still_repaired(
     filled: Database, rows: Connection
 ) -> None:
     rows.execute(
-        "INSERT INTO migration.shadow_failure (process, reason, content) VALUES ('p', 'r', '{\"by_hand\": \"topic\", \"id\": 1}')"
+        "INSERT INTO migration.shadow_failure (process, reason, content) "
+        """VALUES ('p', 'r', '{"manual_edit": "topic", "id": 1}')"""
     )
     retire(filled)
     before = legacy_values(rows), count(rows, "SELECT count(*) FROM topic_proposals")

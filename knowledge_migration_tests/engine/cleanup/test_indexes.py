@@ -7,9 +7,9 @@ import pytest
 
 from knowledge_migration.engine.cleanup import indexes
 from knowledge_migration.engine.cleanup.indexes import Maintenance, report_indexes
-from knowledge_migration.engine.database import Connection, Database
-from knowledge_migration.engine.errors import BlockedError, BusyError, PreconditionError
-from knowledge_migration.engine.exclusive import exclusive
+from knowledge_migration.engine.foundation.advisory_lock import advisory_lock
+from knowledge_migration.engine.foundation.database import Connection, Database
+from knowledge_migration.engine.foundation.errors import BlockedError, BusyError, PreconditionError
 from knowledge_migration.engine.schema.ddl import LockLimits
 from knowledge_migration_tests.engine.backfill.backfilling import at_the_same_time, count, until
 from knowledge_migration_tests.engine.cleanup.conftest import QUICK
@@ -196,7 +196,7 @@ def test_a_drop_that_was_killed_is_completed_by_a_second(full: Database, rows: C
 def test_two_operators_at_once_are_told_of_each_other(full: Database) -> None:
     with (
         full.connect("another operator") as other,
-        exclusive(other, indexes.WORK),
+        advisory_lock(other, indexes.WORK),
         pytest.raises(BusyError, match="another operator"),
     ):
         maintain(full)

@@ -2,10 +2,10 @@
 
 import pytest
 
-from knowledge_migration.engine import audit
 from knowledge_migration.engine.cleanup import outcomes
-from knowledge_migration.engine.database import Connection, Database
-from knowledge_migration.engine.errors import PreconditionError
+from knowledge_migration.engine.foundation import audit
+from knowledge_migration.engine.foundation.database import Connection, Database
+from knowledge_migration.engine.foundation.errors import PreconditionError
 from knowledge_migration_tests.engine.cleanup.conftest import FULL, change, in_days, reopen, retire
 
 

@@ -5,19 +5,12 @@ from typing import Any
 import pytest
 
 from knowledge_migration.engine.cleanup import retirement
-from knowledge_migration.engine.database import Connection, Database
-from knowledge_migration.engine.errors import BlockedError, BusyError, MigrationError, PreconditionError
-from knowledge_migration.engine.exclusive import exclusive
+from knowledge_migration.engine.foundation.advisory_lock import advisory_lock
+from knowledge_migration.engine.foundation.database import Connection, Database
+from knowledge_migration.engine.foundation.errors import BlockedError, BusyError, MigrationError, PreconditionError
 from knowledge_migration.knowledge.flags import Flags, FlagsError, read_flags
 from knowledge_migration_tests.engine.backfill.backfilling import at_the_same_time, gone, until
-from knowledge_migration_tests.engine.cleanup.conftest import (
-    BRIEF,
-    QUICK,
-    change,
-    in_days,
-    reopen,
-    retire,
-)
+from knowledge_migration_tests.engine.cleanup.conftest import BRIEF, QUICK, change, in_days, reopen, retire
 from knowledge_migration_tests.engine.cleanup.process import process
 from knowledge_migration_tests.serving import serving
 
@@ -103,7 +96,7 @@ def test_a_second_time_changes_nothing(full: Database, rows: Connection) -> None
 
 
 def test_two_operators_at_once_are_told_of_each_other(full: Database) -> None:
-    with full.connect("another operator") as other, exclusive(other, retirement.WORK):
+    with full.connect("another operator") as other, advisory_lock(other, retirement.WORK):
         with pytest.raises(BusyError, match="another operator"):
             retire(full)
         with pytest.raises(BusyError, match="another operator"):
@@ -131,7 +124,7 @@ def test_a_process_that_does_not_obey_is_named_and_the_database_refuses_nothing_
 ) -> None:
     rows.execute(BEAT)
     with pytest.raises(BlockedError, match=r"old \(mode full, flag version 0"):
-        retire(full, patience=BRIEF)
+        retire(full, timeouts=BRIEF)
     assert (flags_of(full).legacy_paths_retired, constraints(rows)) == (True, {})
     rows.execute("DELETE FROM migration.writer_heartbeat")
     retire(full, now=in_days(0))
@@ -140,7 +133,7 @@ def test_a_process_that_does_not_obey_is_named_and_the_database_refuses_nothing_
 
 def test_without_a_live_process_somebody_has_to_say_so(full: Database) -> None:
     with pytest.raises(BlockedError, match="knowledge-migration serve"):
-        retire(full, patience=BRIEF, no_live_writers=False)
+        retire(full, timeouts=BRIEF, no_live_writers=False)
     assert retire(full, no_live_writers=True).writers == ()
 
 

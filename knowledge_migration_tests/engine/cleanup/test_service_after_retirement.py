@@ -7,7 +7,7 @@ import httpx
 import psycopg
 import pytest
 
-from knowledge_migration.engine.database import Connection, Database
+from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration_tests.engine.backfill.backfilling import broken_rules, count
 from knowledge_migration_tests.engine.cleanup.conftest import change, reopen, retire
 from knowledge_migration_tests.serving import serving

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from knowledge_migration.engine import audit
 from knowledge_migration.engine.cleanup.stability import Stability, stability
-from knowledge_migration.engine.database import Connection, Database
+from knowledge_migration.engine.foundation import audit
+from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration_tests.engine.cleanup.conftest import FULL, change, in_days
 
 

@@ -10,12 +10,12 @@ from typing import Any
 from knowledge_migration.engine.backfill import phase
 from knowledge_migration.engine.cutover.evaluation import evaluate
 from knowledge_migration.engine.cutover.gates import Gate
-from knowledge_migration.engine.cutover.position import position
 from knowledge_migration.engine.cutover.readiness import CheckRecord, CutoverRules
-from knowledge_migration.engine.database import Connection, Database
+from knowledge_migration.engine.cutover.state import position
+from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.thresholds import GATES
 from knowledge_migration_tests.engine.backfill.backfilling import QUICK, backfill, fill
-from knowledge_migration_tests.engine.cutover.standing import alive, kept, measured, stand_at
+from knowledge_migration_tests.engine.cutover.stages_reached import alive, kept, measured, stand_at
 
 BAKED = {"internal_beta": 60.0, "gradual_rollout": 60.0, "full_cutover": 60.0}
 UNHURRIED = {"slow_proposal_lists": 10.0, "slow_run_histories": 10.0, "slow_similarity_lists": 10.0}

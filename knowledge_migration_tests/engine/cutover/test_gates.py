@@ -6,11 +6,20 @@ import pytest
 
 from knowledge_migration.engine.cutover.evaluation import Evaluation, evaluate
 from knowledge_migration.engine.cutover.gates import Gate
-from knowledge_migration.engine.cutover.position import position
-from knowledge_migration.engine.database import Connection, Database
+from knowledge_migration.engine.cutover.state import position
+from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.thresholds import GATES
 from knowledge_migration_tests.engine.backfill.backfilling import backfill, fill
-from knowledge_migration_tests.engine.cutover.standing import HOUR, gate, later, measured, now, set_, stand_at, verdicts
+from knowledge_migration_tests.engine.cutover.stages_reached import (
+    HOUR,
+    gate,
+    later,
+    measured,
+    now,
+    set_,
+    stand_at,
+    verdicts,
+)
 
 A_MINUTE = timedelta(minutes=1)
 SOON = timedelta(seconds=10)  # after the flags have settled

@@ -7,10 +7,10 @@ import httpx
 import pytest
 
 from knowledge_migration.engine.cutover.evaluation import Evaluation, evaluate
-from knowledge_migration.engine.cutover.position import position
-from knowledge_migration.engine.database import Connection, Database
+from knowledge_migration.engine.cutover.state import position
+from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.knowledge.extraction.model import Extraction
-from knowledge_migration_tests.engine.cutover.standing import gate, later, set_, stand_at
+from knowledge_migration_tests.engine.cutover.stages_reached import gate, later, set_, stand_at
 from knowledge_migration_tests.knowledge.conftest import Told, atom, topic
 from knowledge_migration_tests.serving import serving
 

@@ -4,12 +4,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from knowledge_migration.engine.database import Connection, Database
-from knowledge_migration.engine.dual_write.fence import FencePatience
+from knowledge_migration.engine.dual_write.fence import FenceTimeouts
+from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration_tests.serving import PEOPLE_AND_MESSAGES, serving
 
-BRIEF = FencePatience(seconds=0.5)
-PATIENT = FencePatience(seconds=20.0)
+BRIEF = FenceTimeouts(seconds=0.5)
+PATIENT = FenceTimeouts(seconds=20.0)
 
 
 @pytest.fixture

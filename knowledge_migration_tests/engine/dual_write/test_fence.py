@@ -2,9 +2,9 @@
 
 import pytest
 
-from knowledge_migration.engine.database import Connection, Database
 from knowledge_migration.engine.dual_write import fence, switch
-from knowledge_migration.engine.errors import BlockedError, PreconditionError
+from knowledge_migration.engine.foundation.database import Connection, Database
+from knowledge_migration.engine.foundation.errors import BlockedError, PreconditionError
 from knowledge_migration.knowledge.flags import Flags
 from knowledge_migration_tests.engine.backfill.backfilling import at_the_same_time, count, until
 from knowledge_migration_tests.engine.dual_write.conftest import BRIEF, PATIENT
@@ -63,9 +63,9 @@ def test_a_transaction_that_never_ends_is_named(peopled: Database, rows: Connect
     with peopled.connect("a sleeping writer") as writer:
         writer.execute("BEGIN")
         writer.execute("SELECT 1")
-        patience = fence.FencePatience(seconds=3.0)
+        timeouts = fence.FenceTimeouts(seconds=3.0)
         with pytest.raises(BlockedError, match=f"pid {writer.info.backend_pid} .*a sleeping writer"):
-            switch.switch_on(peopled, Flags(), patience, reason="a test")
+            switch.switch_on(peopled, Flags(), timeouts, reason="a test")
 
 
 def test_a_fence_falls_when_dual_write_was_off_in_between(peopled: Database, service: str) -> None:

@@ -9,8 +9,8 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from knowledge_migration.engine.backfill.run import open_run
-from knowledge_migration.engine.database import Connection, Database
-from knowledge_migration.engine.errors import PreconditionError
+from knowledge_migration.engine.foundation.database import Connection, Database
+from knowledge_migration.engine.foundation.errors import PreconditionError
 from knowledge_migration.engine.observability.queries import QUERIES
 from knowledge_migration.engine.observability.sampling import latest_metrics, metric_history, sample
 from knowledge_migration_tests.engine.backfill.backfilling import backfill, fill

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from knowledge_migration.engine.database import Connection, Database
-from knowledge_migration.engine.errors import VerificationError
-from knowledge_migration.engine.plots import latency_percentiles
+from knowledge_migration.engine.foundation.database import Connection, Database
+from knowledge_migration.engine.foundation.errors import VerificationError
+from knowledge_migration.engine.foundation.sql_files import text_of
+from knowledge_migration.engine.observability.plots import latency_percentiles
 from knowledge_migration.engine.preparation import baseline as module
 from knowledge_migration.engine.preparation.baseline import (
     ENDPOINT_QUERIES,
@@ -20,7 +21,6 @@ from knowledge_migration.engine.preparation.baseline import (
     QueryLatency,
     measure,
 )
-from knowledge_migration.engine.statements import text_of
 
 QUERIES = [query.name for query in ENDPOINT_QUERIES]
 
@@ -47,13 +47,13 @@ def seeded(connection: Connection) -> Connection:
 
 def drawn(connection: Connection, table: str, samples: int) -> list[int]:
     """The ids drawn of a table."""
-    rows = connection.execute(text_of(f"metrics/endpoint_draw_{table}"), {"samples": samples}).fetchall()
+    rows = connection.execute(text_of(f"performance/endpoint_draw_{table}"), {"samples": samples}).fetchall()
     return [row["id"] for row in rows]
 
 
 def asked(connection: Connection, query: str, **parameters: Any) -> list[dict[str, Any]]:
     """The rows of an endpoint query."""
-    return connection.execute(text_of(f"metrics/endpoint_{query}"), parameters).fetchall()
+    return connection.execute(text_of(f"performance/endpoint_{query}"), parameters).fetchall()
 
 
 def ticking(*steps: float) -> Iterator[float]:

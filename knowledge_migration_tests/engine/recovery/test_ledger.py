@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from knowledge_migration.engine import evidence
 from knowledge_migration.engine.backfill import plan
 from knowledge_migration.engine.backfill.phase import EVIDENCE
-from knowledge_migration.engine.backfill.rollback import rollback_backfill
 from knowledge_migration.engine.backfill.runner import WORK
-from knowledge_migration.engine.database import Connection, Database
-from knowledge_migration.engine.embedded_server import EmbeddedServer
-from knowledge_migration.engine.errors import BusyError, VerificationError
-from knowledge_migration.engine.exclusive import exclusive
+from knowledge_migration.engine.foundation import evidence
+from knowledge_migration.engine.foundation.advisory_lock import advisory_lock
+from knowledge_migration.engine.foundation.database import Connection, Database
+from knowledge_migration.engine.foundation.embedded_server import EmbeddedServer
+from knowledge_migration.engine.foundation.errors import BusyError, VerificationError
 from knowledge_migration.engine.recovery import ledger
 from knowledge_migration.engine.recovery.ledger import examine_ledger, recover_ledger
+from knowledge_migration.engine.rollback.backfill import rollback_backfill
 from knowledge_migration_tests.conftest import EXPANDED_TEMPLATE, clone, drop
 from knowledge_migration_tests.engine.backfill.backfilling import (
     backfill,
@@ -320,10 +320,10 @@ def test_killed_in_the_middle_a_second_run_mends_the_rest(
 
 
 def test_before_the_backfill_there_is_nothing_to_mend(expanded: Database) -> None:
-    with expanded.connect("test") as connection, exclusive(connection, "something else"):
+    with expanded.connect("test") as connection, advisory_lock(connection, "something else"):
         report = examine_ledger(connection)
     assert (report.whole, report.true_run_status) == (True, None)
-    with expanded.connect("test") as connection, exclusive(connection, WORK), pytest.raises(BusyError):
+    with expanded.connect("test") as connection, advisory_lock(connection, WORK), pytest.raises(BusyError):
         recover_ledger(expanded, reason="a test")
 
 

@@ -7,11 +7,10 @@ from typing import Any
 
 import pytest
 
-from knowledge_migration.engine import evidence
-from knowledge_migration.engine.database import Connection, Database
-from knowledge_migration.engine.embedded_server import EmbeddedServer
-from knowledge_migration.engine.errors import PreconditionError
-from knowledge_migration.engine.preparation import fingerprint
+from knowledge_migration.engine.foundation import evidence, fingerprint
+from knowledge_migration.engine.foundation.database import Connection, Database
+from knowledge_migration.engine.foundation.embedded_server import EmbeddedServer
+from knowledge_migration.engine.foundation.errors import PreconditionError
 from knowledge_migration.engine.preparation.legacy_snapshot import take_legacy_snapshot
 from knowledge_migration.engine.rehearsal.drill import WAYS, DrillOptions, drill_outcome, record, run_drill
 from knowledge_migration.engine.rehearsal.plan import Plan, present_plan
@@ -21,7 +20,7 @@ from knowledge_migration.engine.schema.ddl import LockLimits
 from knowledge_migration.engine.schema.steps import EVIDENCE_REVISION
 from knowledge_migration.knowledge.extraction.local import LocalExtractor
 from knowledge_migration_tests.engine.backfill.backfilling import backfill, count, fill
-from knowledge_migration_tests.engine.cutover.standing import stand_at
+from knowledge_migration_tests.engine.cutover.stages_reached import stand_at
 from knowledge_migration_tests.serving import PEOPLE_AND_MESSAGES
 
 CLONES = "SELECT count(*) FROM pg_database WHERE datname LIKE 'knowledge_migration_%'"
@@ -151,11 +150,11 @@ def test_a_rehearsal_binds_its_plan_and_forecasts_production(
     assert backfilled.seconds_per_thousand
     hashes = rows.execute("SELECT kind, plan_hash FROM migration.evidence WHERE plan_hash IS NOT NULL ORDER BY kind")
     assert [tuple(row.values()) for row in hashes] == [("rollback_drill", plan.hash), ("staging_rehearsal", plan.hash)]
-    require_rehearsed(backed_up, plan, "phase 1", unrehearsed_reason=None)
+    require_rehearsed(backed_up, plan, "phase 1", skip_rehearsal_reason=None)
     other = present_plan({"migration_batch_size": 200})
     with pytest.raises(PreconditionError, match="what differs: setting migration_batch_size"):
-        require_rehearsed(backed_up, other, "phase 1", unrehearsed_reason=None)
-    require_rehearsed(backed_up, other, "phase 1", unrehearsed_reason="tried elsewhere")
+        require_rehearsed(backed_up, other, "phase 1", skip_rehearsal_reason=None)
+    require_rehearsed(backed_up, other, "phase 1", skip_rehearsal_reason="tried elsewhere")
     (entry,) = rows.execute(
         "SELECT subject, reason FROM migration.audit_log WHERE action = 'override rehearsal'"
     ).fetchall()
@@ -168,10 +167,10 @@ def test_a_rehearsal_that_went_wrong_is_no_rehearsal_and_without_a_backup_there_
     plan = Plan({"a": "1"})
     content = {"plan": dict(plan.parts), "well": False, "paths": [{"path": "schema", "well": False}]}
     with pytest.raises(PreconditionError, match="Nothing was rehearsed"):
-        require_rehearsed(backed_up, plan, "phase 1", unrehearsed_reason=None)
+        require_rehearsed(backed_up, plan, "phase 1", skip_rehearsal_reason=None)
     evidence.record(rows, "staging_rehearsal", content)
     with pytest.raises(PreconditionError, match="did not go well: schema"):
-        require_rehearsed(backed_up, plan, "phase 1", unrehearsed_reason=None)
+        require_rehearsed(backed_up, plan, "phase 1", skip_rehearsal_reason=None)
 
 
 def test_the_hash_follows_every_part_and_no_order() -> None:
@@ -187,4 +186,4 @@ def test_the_hash_follows_every_part_and_no_order() -> None:
 def test_without_a_backup_a_reason_does_not_help(database: Database) -> None:
     schema.upgrade(database, LockLimits(), to=EVIDENCE_REVISION)
     with pytest.raises(PreconditionError, match="verified_backup first"):
-        require_rehearsed(database, Plan({"a": "1"}), "phase 1", unrehearsed_reason="in a hurry")
+        require_rehearsed(database, Plan({"a": "1"}), "phase 1", skip_rehearsal_reason="in a hurry")

@@ -3,7 +3,7 @@
 import psycopg
 import pytest
 
-from knowledge_migration.engine.database import Connection, Database
+from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.schema import upgrade as schema
 from knowledge_migration.engine.schema.catalog import Difference, legacy_differences, proposal_differences
 from knowledge_migration.engine.schema.ddl import LockLimits

@@ -17,16 +17,16 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from knowledge_migration.engine import audit
-from knowledge_migration.engine.database import Connection, Database
-from knowledge_migration.engine.embedded_server import EmbeddedServer
-from knowledge_migration.engine.errors import BlockedError, BusyError, MigrationError, PreconditionError
+from knowledge_migration.engine.foundation import audit
+from knowledge_migration.engine.foundation.database import Connection, Database
+from knowledge_migration.engine.foundation.embedded_server import EmbeddedServer
+from knowledge_migration.engine.foundation.errors import BlockedError, BusyError, MigrationError, PreconditionError
+from knowledge_migration.engine.foundation.sql_files import sql_root
 from knowledge_migration.engine.schema import upgrade as schema
 from knowledge_migration.engine.schema.catalog import legacy_differences, proposal_differences
 from knowledge_migration.engine.schema.ddl import LockLimits, object_state
 from knowledge_migration.engine.schema.stall_probe import probing
 from knowledge_migration.engine.schema.steps import EVIDENCE_REVISION, LINK_COLUMN, STEPS, TARGET_REVISION, Step
-from knowledge_migration.engine.statements import sql_root
 from knowledge_migration.knowledge import tables
 from knowledge_migration_tests.conftest import clone, drop
 

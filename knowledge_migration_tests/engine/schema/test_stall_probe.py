@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from knowledge_migration.engine.database import Connection, Database
+from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.schema.stall_probe import Readings, StallProbe, probing
 
 

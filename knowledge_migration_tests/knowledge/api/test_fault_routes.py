@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from knowledge_migration.engine.database import Connection, Database
+from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.knowledge import metrics
 from knowledge_migration.knowledge.faults import Faults, InjectedFaultError
 from knowledge_migration.knowledge.flags import Flags

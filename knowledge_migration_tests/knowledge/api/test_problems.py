@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 
-from knowledge_migration.engine.database import Database
-from knowledge_migration.engine.embedded_server import EmbeddedServer
+from knowledge_migration.engine.foundation.database import Database
+from knowledge_migration.engine.foundation.embedded_server import EmbeddedServer
 from knowledge_migration.knowledge.extraction.model import Extraction
 from knowledge_migration.knowledge.flags import Flags
 from knowledge_migration.knowledge.options import ServiceOptions

@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from knowledge_migration.engine.database import Database
+from knowledge_migration.engine.foundation.database import Database
 from knowledge_migration.knowledge.extraction.model import Extraction
 from knowledge_migration_tests.knowledge.conftest import Told, atom, topic
 from knowledge_migration_tests.serving import serving

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 import sqlalchemy as sa
 
-from knowledge_migration.engine.database import Database
+from knowledge_migration.engine.foundation.database import Database
 
 
 @pytest.fixture

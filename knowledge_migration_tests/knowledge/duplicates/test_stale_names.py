@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import sqlalchemy as sa
 
-from knowledge_migration.engine.database import Database
+from knowledge_migration.engine.foundation.database import Database
 from knowledge_migration.knowledge.duplicates.finder import DuplicateFinder
 from knowledge_migration.knowledge.duplicates.model import Similar, TopicCandidate
 from knowledge_migration.knowledge.duplicates.options import DuplicateOptions

@@ -10,8 +10,8 @@ from uuid import UUID
 import sqlalchemy as sa
 from psycopg.rows import dict_row, tuple_row
 
-from knowledge_migration.engine import rules
-from knowledge_migration.engine.database import Connection, Database
+from knowledge_migration.engine.foundation.database import Connection, Database
+from knowledge_migration.engine.validation import rules
 from knowledge_migration.knowledge.extraction.model import Extraction
 from knowledge_migration.knowledge.proposals import review
 from knowledge_migration.knowledge.proposals.review import Decision, Reviewer

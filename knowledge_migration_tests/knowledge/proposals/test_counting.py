@@ -9,8 +9,8 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from knowledge_migration.engine.database import Connection, Database
-from knowledge_migration.engine.embedded_server import EmbeddedServer
+from knowledge_migration.engine.foundation.database import Connection, Database
+from knowledge_migration.engine.foundation.embedded_server import EmbeddedServer
 from knowledge_migration.knowledge.proposals.counting import count_proposals
 from knowledge_migration.knowledge.proposals.listing import Wanted, list_proposals
 from knowledge_migration_tests.conftest import EXPANDED_TEMPLATE, clone, drop

@@ -7,20 +7,20 @@ from uuid import UUID
 
 import pytest
 
-from knowledge_migration.engine.database import Connection, Database
+from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.schema.catalog import proposal_differences
 from knowledge_migration.engine.schema.ddl import LockLimits
 from knowledge_migration.engine.schema.upgrade import upgrade
 from knowledge_migration.knowledge.errors import ConflictError
 from knowledge_migration.knowledge.extraction.model import Extraction
 from knowledge_migration.knowledge.proposals import review
-from knowledge_migration.knowledge.proposals.double_claims import (
-    double_claims,
+from knowledge_migration.knowledge.proposals.duplicate_proposals import duplicate_groups, resolve
+from knowledge_migration.knowledge.proposals.link_conflicts import (
+    link_conflicts,
     resolve_claims,
     resolve_origins,
     shared_origins,
 )
-from knowledge_migration.knowledge.proposals.duplicate_proposals import duplicate_groups, resolve
 from knowledge_migration.knowledge.proposals.review import Reviewer
 from knowledge_migration_tests.engine.backfill.backfilling import backfill, count
 from knowledge_migration_tests.knowledge.conftest import atom, topic
@@ -266,7 +266,7 @@ def test_the_command_lists_asks_and_does_it(peopled: Database, rows: Connection,
 def mended(database: Database) -> list[str]:
     """Mends both kinds of double claims; what became of each."""
     with database.begin() as transaction:
-        claims, shared = double_claims(transaction), shared_origins(transaction)
+        claims, shared = link_conflicts(transaction), shared_origins(transaction)
     with database.engine() as engine:
         return [words for _, words in resolve_claims(engine, claims, WHO)] + [
             words for _, words in resolve_origins(engine, shared, WHO)

@@ -8,19 +8,19 @@ from uuid import UUID
 
 import pytest
 
-from knowledge_migration.engine.database import Connection, Database
+from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.knowledge.errors import ConflictError, InvalidError
 from knowledge_migration.knowledge.extraction.model import Extraction
 from knowledge_migration.knowledge.flags import Flags
 from knowledge_migration.knowledge.kinds import KINDS
 from knowledge_migration.knowledge.proposals import review
+from knowledge_migration.knowledge.proposals.approval_recovery import WrongApprovals, find_approvals, undo_approvals
 from knowledge_migration.knowledge.proposals.auto_approval import eligible
-from knowledge_migration.knowledge.proposals.double_claims import double_claims
 from knowledge_migration.knowledge.proposals.duplicate_proposals import duplicate_groups, resolve
 from knowledge_migration.knowledge.proposals.editing import CORRECTIONS
+from knowledge_migration.knowledge.proposals.link_conflicts import link_conflicts
 from knowledge_migration.knowledge.proposals.review import Decision, Reviewer
 from knowledge_migration.knowledge.proposals.stranded import settle
-from knowledge_migration.knowledge.proposals.wrong_approvals import WrongApprovals, find_approvals, undo_approvals
 from knowledge_migration_tests.knowledge.conftest import atom, topic
 from knowledge_migration_tests.knowledge.proposals.reviewing import (
     ME,
@@ -313,7 +313,7 @@ def test_a_flagged_topic_that_is_renamed_makes_a_row_of_its_own_and_stands_for_t
     assert approve(peopled, proposed["restore"], proposed["backups"]) == [1, 2]
     assert filed(rows) == [("Backups of disks", "restore")]
     with peopled.begin() as transaction:
-        assert double_claims(transaction) == []
+        assert link_conflicts(transaction) == []
     assert broken_rules(rows) == []
     assert undo(peopled, proposed["restore"]).status == "withdrawn"
     assert undo(peopled, proposed["backups"]).status == "withdrawn"

@@ -6,7 +6,7 @@ from uuid import UUID
 import pytest
 import sqlalchemy as sa
 
-from knowledge_migration.engine.database import Connection, Database
+from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.knowledge.errors import InvalidError
 from knowledge_migration.knowledge.extraction.model import Extraction
 from knowledge_migration.knowledge.proposals import review

@@ -13,7 +13,7 @@ from uuid import UUID
 import pytest
 import sqlalchemy as sa
 
-from knowledge_migration.engine.database import Connection, Database
+from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.knowledge.entities import change_entity, delete_atom
 from knowledge_migration.knowledge.errors import ConflictError, KnowledgeError, UnknownError
 from knowledge_migration.knowledge.extraction.model import Extraction

@@ -13,8 +13,8 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from knowledge_migration.engine.database import Connection, Database
-from knowledge_migration.engine.embedded_server import EmbeddedServer
+from knowledge_migration.engine.foundation.database import Connection, Database
+from knowledge_migration.engine.foundation.embedded_server import EmbeddedServer
 from knowledge_migration.knowledge.errors import InvalidError, UnknownError
 from knowledge_migration.knowledge.proposals import listing, review
 from knowledge_migration.knowledge.proposals.listing import Page, Wanted

@@ -5,7 +5,7 @@ from uuid import UUID, uuid4
 import pytest
 import sqlalchemy as sa
 
-from knowledge_migration.engine.database import Connection
+from knowledge_migration.engine.foundation.database import Connection
 from knowledge_migration.knowledge.proposals.preview import preview_approvals
 from knowledge_migration.knowledge.proposals.review import Reviewer, approve
 

@@ -5,14 +5,14 @@ from uuid import UUID
 
 import pytest
 
-from knowledge_migration.engine.database import Connection, Database
+from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.knowledge.errors import ConflictError
 from knowledge_migration.knowledge.extraction.model import Extraction
 from knowledge_migration.knowledge.kinds import ATOM, TOPIC, Kind
 from knowledge_migration.knowledge.proposals import review
 from knowledge_migration.knowledge.proposals.review import Decision
-from knowledge_migration.knowledge.writing.by_hand import record_origin
 from knowledge_migration.knowledge.writing.direct import write_direct
+from knowledge_migration.knowledge.writing.manual_edits import record_origin
 from knowledge_migration.knowledge.writing.proposing import write_proposals
 from knowledge_migration.knowledge.writing.runs import open_run
 from knowledge_migration_tests.engine.backfill.backfilling import backfill

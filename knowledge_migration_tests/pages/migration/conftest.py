@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from knowledge_migration.engine.database import Database
+from knowledge_migration.engine.foundation.database import Database
 from knowledge_migration.pages.migration.source import MigrationSource
-from knowledge_migration_tests.engine.overview.test_look import RULES as LOOK_RULES
+from knowledge_migration_tests.engine.status.test_reader import RULES as LOOK_RULES
 from knowledge_migration_tests.knowledge.conftest import make_service, peopled, rows
 
 __all__ = ["make_service", "peopled", "rows"]

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from knowledge_migration.engine.database import Connection, Database
-from knowledge_migration.engine.embedded_server import EmbeddedServer
+from knowledge_migration.engine.foundation.database import Connection, Database
+from knowledge_migration.engine.foundation.embedded_server import EmbeddedServer
 from knowledge_migration.knowledge.api.access import ForbiddenError
 from knowledge_migration.knowledge.errors import ConflictError, InvalidError, KnowledgeError, UnavailableError
 from knowledge_migration.knowledge.extraction.model import Extraction
@@ -17,7 +17,7 @@ from knowledge_migration.pages.migration.actions import Actions
 from knowledge_migration.pages.migration.source import MigrationSource
 from knowledge_migration.pages.session import Session, SessionOverError
 from knowledge_migration_tests.engine.backfill.backfilling import count
-from knowledge_migration_tests.engine.cutover.standing import stand_at
+from knowledge_migration_tests.engine.cutover.stages_reached import stand_at
 from knowledge_migration_tests.knowledge.api.test_problems import away
 from knowledge_migration_tests.knowledge.conftest import ServiceMaker, Told, topic
 from knowledge_migration_tests.knowledge.test_watching import becomes
@@ -93,7 +93,7 @@ def test_a_reviewer_and_an_ended_session_change_nothing(
     deeds: tuple[Work, ...] = (
         lambda actions: actions.control_backfill(paused=True),
         lambda actions: actions.plan("instant"),
-        lambda actions: actions.go_back("instant", reason="x", expected_version=1),
+        lambda actions: actions.roll_back_flags("instant", reason="x", expected_version=1),
     )
     for deed in deeds:
         with pytest.raises(refusal):
@@ -135,7 +135,7 @@ def test_instant_is_obeyed_and_audited_and_what_it_strands_is_settled(
 
     async def work(actions: Actions) -> None:
         await actions.service.extract([1], 1)
-        done = await actions.go_back("instant", reason=" errors ", expected_version=1)
+        done = await actions.roll_back_flags("instant", reason=" errors ", expected_version=1)
         assert (done.before.version, done.after.version, done.after.state, done.stranded) == (1, 2, "dual_write", 2)
         assert actions.service.watcher.flags.version == 2
         waiting = "SELECT count(*) FROM topic_proposals WHERE status = 'pending'"
@@ -158,7 +158,7 @@ def test_a_way_back_whose_stranded_proposals_cannot_be_counted_is_no_failure(
     rows.execute("DROP TABLE atom_proposals CASCADE")
 
     async def work(actions: Actions) -> None:
-        done = await actions.go_back("instant", reason="errors", expected_version=1)
+        done = await actions.roll_back_flags("instant", reason="errors", expected_version=1)
         assert (done.after.version, done.after.enabled, done.stranded) == (2, False, None)
 
     doing(work)
@@ -168,7 +168,7 @@ def test_partial_leaves_a_tenth_and_strands_nothing(doing: Doing, peopled: Datab
     stand_at(peopled, "gradual_rollout")
 
     async def work(actions: Actions) -> None:
-        done = await actions.go_back("partial", reason="slow", expected_version=1)
+        done = await actions.roll_back_flags("partial", reason="slow", expected_version=1)
         assert (done.after.cutover_percentage, done.after.enabled, done.stranded) == (10, True, 0)
 
     doing(work)
@@ -183,7 +183,7 @@ def test_a_version_that_somebody_has_changed_since_is_refused_and_changes_nothin
         plan = await actions.plan("instant")
         await asyncio.to_thread(stand_at, peopled, "full_cutover")
         with pytest.raises(ConflictError, match="version 2, not 1: somebody changed them"):
-            await actions.go_back("instant", reason="x", expected_version=plan.before.version)
+            await actions.roll_back_flags("instant", reason="x", expected_version=plan.before.version)
 
     doing(work)
     assert count(rows, "SELECT count(*) FROM migration.audit_log WHERE action LIKE 'rollback %'") == 0
@@ -196,7 +196,7 @@ def test_a_reason_is_needed_and_must_be_storable(
 ) -> None:
     stand_at(peopled, "gradual_rollout")
     with pytest.raises(InvalidError, match="Nothing was changed"):
-        doing(lambda actions: actions.go_back("instant", reason=reason, expected_version=1))
+        doing(lambda actions: actions.roll_back_flags("instant", reason=reason, expected_version=1))
     assert count(rows, "SELECT count(*) FROM feature_flags WHERE enabled") == 1
 
 
@@ -205,7 +205,7 @@ def test_partial_of_proposals_that_are_off_is_refused_in_words(doing: Doing, peo
     with pytest.raises(InvalidError, match="off already"):
         doing(lambda actions: actions.plan("partial"))
     with pytest.raises(InvalidError, match="off already"):
-        doing(lambda actions: actions.go_back("partial", reason="x", expected_version=1))
+        doing(lambda actions: actions.roll_back_flags("partial", reason="x", expected_version=1))
 
 
 def test_with_the_database_away_every_deed_says_so(doing: Doing, peopled: Database, server: EmbeddedServer) -> None:
@@ -216,7 +216,7 @@ def test_with_the_database_away_every_deed_says_so(doing: Doing, peopled: Databa
             for deed in (
                 actions.control_backfill(paused=True),
                 actions.plan("instant"),
-                actions.go_back("instant", reason="x", expected_version=1),
+                actions.roll_back_flags("instant", reason="x", expected_version=1),
             ):
                 with pytest.raises(UnavailableError):
                     await deed
@@ -232,7 +232,7 @@ def test_before_phase_1_every_deed_says_so(database: Database) -> None:
             for deed in (
                 actions.control_backfill(paused=True),
                 actions.plan("instant"),
-                actions.go_back("instant", reason="x", expected_version=0),
+                actions.roll_back_flags("instant", reason="x", expected_version=0),
                 actions.older_entries(9, with_decisions=True),
             ):
                 with pytest.raises(UnavailableError, match="phase 1"):

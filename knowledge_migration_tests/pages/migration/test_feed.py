@@ -5,8 +5,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from knowledge_migration.engine.database import Database
-from knowledge_migration.engine.embedded_server import EmbeddedServer
+from knowledge_migration.engine.foundation.database import Database
+from knowledge_migration.engine.foundation.embedded_server import EmbeddedServer
 from knowledge_migration.pages.migration.feed import Feed, Seen
 from knowledge_migration_tests.knowledge.api.test_problems import away
 from knowledge_migration_tests.knowledge.test_watching import becomes, change
@@ -162,7 +162,7 @@ def test_while_the_database_is_away_what_was_seen_stays_with_why_and_since_when_
     server: EmbeddedServer, peopled: Database
 ) -> None:
     change(peopled, dual_write=True)
-    feed = Feed(source_of(peopled).quick_look, pause_seconds=0.02)
+    feed = Feed(source_of(peopled).read_controls, pause_seconds=0.02)
 
     async def work(told: Seens) -> None:
         await becomes(lambda: bool(told))

@@ -3,13 +3,13 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from knowledge_migration.engine.overview.model import Check, FlagState, GateState, Overview, Proof, Writer
-from knowledge_migration.engine.overview.quick_look import QuickLook
+from knowledge_migration.engine.status.controls import ControlSnapshot
+from knowledge_migration.engine.status.model import Check, FlagState, GateState, Proof, StatusSnapshot, Writer
 from knowledge_migration.pages.migration import rows
 from knowledge_migration.pages.migration.parts import Badge
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
-NOTHING = Overview(
+NOTHING = StatusSnapshot(
     at=NOW, database="", phases=(), flags=None, stage=None, stage_since=None, next_stage=None, gates=(), queues=(),
     queue_limit=3, writers=(), checks=None, proofs=(), attention=(), checks_unseen="Dagster does not run here.",
 )  # fmt: skip
@@ -76,7 +76,7 @@ def test_a_gate_shows_value_limit_sample_and_when_or_what_it_was_earlier() -> No
 def test_a_process_that_has_not_seen_the_newest_flags_is_marked() -> None:
     flags = FlagState("dual_write", 7, {}, NOW, "a test", "a test")
     writers = (Writer("new", "dual_write", 7, 0.5), Writer("old", "off", 6, 2.0))
-    found = QuickLook(NOW, flags, writers, None, None, ())
+    found = ControlSnapshot(NOW, flags, writers, None, None, ())
     assert [(row[0], row[2], row[3]) for row in rows.processes(found)] == [
         ("new", Badge("version 7", "good"), NOW - timedelta(seconds=0.5)),
         ("old", Badge("still version 6", "warning"), NOW - timedelta(seconds=2)),

@@ -1,0 +1,248 @@
+"""Phases 0 to 4 one after the other, each as Dagster runs recorded in the instance; stops at the first that fails.
+
+What the database says is done is not done again: a second call changes nothing and says what there is. Needs no daemon;
+the same phases can be materialized one by one in the UI.
+"""
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import dagster as dg
+
+from knowledge_migration.definitions import build_defs
+from knowledge_migration.defs.backfill import PARTITIONS
+from knowledge_migration.engine.backfill.phase import planned
+from knowledge_migration.engine.foundation.database import Database
+from knowledge_migration.engine.foundation.entities import ENTITIES
+from knowledge_migration.engine.foundation.errors import MigrationError
+from knowledge_migration.engine.status.phases_done import Status, status
+from knowledge_migration.settings import current_settings
+
+WAITS = "waits for you: knowledge-migration cutover status says what each stage needs; cutover_job promotes"
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+
+@dataclass(frozen=True)
+class Check:
+    """One evaluated check of a run."""
+
+    asset: str
+    name: str
+    passed: bool
+    blocking: bool
+    words: str
+
+
+@dataclass(frozen=True)
+class PhaseSummary:
+    """What became of one phase: `done` in words, rows moved or read, seconds, the checks, and the errors of failed steps."""
+
+    phase: str
+    done: str
+    rows: int | None
+    seconds: float
+    checks: tuple[Check, ...] = ()
+    errors: tuple[str, ...] = ()
+    run_ids: tuple[str, ...] = ()
+    skipped: bool = False
+
+    @property
+    def failed_checks(self) -> tuple[Check, ...]:
+        """The checks that did not pass and are no mere warnings."""
+        return tuple(check for check in self.checks if not check.passed and check.blocking)
+
+    @property
+    def succeeded(self) -> bool:
+        """True when every run of the phase succeeded."""
+        return not self.errors and not self.failed_checks
+
+
+@dataclass
+class Runs:
+    """Runs jobs of the code location in this process and gathers what they say."""
+
+    instance: dg.DagsterInstance
+    definitions: dg.Definitions = field(default_factory=build_defs)
+    events: list[Any] = field(default_factory=list)
+    run_ids: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+
+    def run(
+        self,
+        job: str,
+        *,
+        partition: str | None = None,
+        ops: dict[str, Any] | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> bool:
+        """Whether the run succeeded; what it said is kept."""
+        config: dict[str, Any] = {**QUIET, "ops": ops} if ops else dict(QUIET)
+        result = self.definitions.resolve_job_def(job).execute_in_process(
+            instance=self.instance,
+            partition_key=partition,
+            run_config=config,
+            raise_on_error=False,
+            tags={"knowledge_migration/started_by": "knowledge-migration migrate", **(tags or {})},
+        )
+        self.events += result.all_events
+        self.run_ids.append(result.run_id)
+        self.errors += [_error_of(event) for event in result.all_events if event.is_step_failure]
+        return result.success
+
+    def attempt(self, job: str, *, partition: str | None = None, tags: Mapping[str, str] | None = None) -> bool:
+        """A run that may be refused, and tried again later; only what a successful one said is kept."""
+        events, errors = list(self.events), list(self.errors)
+        succeeded = self.run(job, partition=partition, tags=tags)
+        if not succeeded:
+            self.events, self.errors = events, errors
+        return succeeded
+
+    def metadata(self, asset: str, key: str) -> Any:
+        """The sum of a number over the materializations of an asset in these runs."""
+        values = [
+            event.step_materialization_data.materialization.metadata[key].value
+            for event in self.events
+            if event.is_step_materialization
+            and event.asset_key == dg.AssetKey(asset)
+            and key in event.step_materialization_data.materialization.metadata
+        ]
+        return sum(values)
+
+    @property
+    def checks(self) -> tuple[Check, ...]:
+        evaluations = [
+            event.event_specific_data for event in self.events if event.event_type_value == "ASSET_CHECK_EVALUATION"
+        ]
+        return tuple(
+            Check(
+                asset=evaluation.asset_key.to_user_string(),
+                name=evaluation.check_name,
+                passed=evaluation.passed,
+                blocking=evaluation.severity == dg.AssetCheckSeverity.ERROR,
+                words=evaluation.description or "",
+            )
+            for evaluation in evaluations
+        )
+
+
+def serve_probes_at(url: str) -> None:
+    """Tells this process where the service answers, before any phase asks."""
+    os.environ["KNOWLEDGE_SERVICE_URL"] = url
+    current_settings.cache_clear()
+
+
+def migrated(database: Database) -> bool:
+    """Whether there is nothing left to do, the cutover included."""
+    return all(vars(_status(database)).values())
+
+
+def _status(database: Database) -> Status:
+    settings = current_settings()
+    with database.connect("status") as connection:
+        return status(
+            database,
+            connection,
+            backup_max_age_hours=settings.backup_max_age_hours,
+            no_live_writers=settings.knowledge_migration_no_live_writers,
+            skip_rehearsal=settings.knowledge_migration_skip_rehearsal_reason is not None,
+        )
+
+
+Work = Callable[[Runs, Database], tuple[str, int]]
+
+
+def migrate(
+    database: Database,
+    instance: dg.DagsterInstance,
+    *,
+    on_phase: Callable[[str], None],
+    cutover: Work | None = None,
+) -> Iterator[PhaseSummary]:
+    """Runs what is not done yet and yields a summary per phase; ends after the first phase that fails.
+
+    Phase 4 bakes for days, so it is not done here unless `cutover` does it, as the demonstration's does in a minute.
+    """
+    before = _status(database)
+    phases: list[tuple[str, str | None, Work]] = [
+        ("0 preparation", before.preparation, _preparation),
+        ("1 schema", before.schema, _schema),
+        ("2 dual write", before.dual_write, _dual_write),
+        ("3 backfill", before.backfill, _backfill),
+        ("4 cutover", before.cutover if cutover else before.cutover or WAITS, cutover or _waits),
+    ]
+    for name, already, work in phases:
+        if already:
+            done = already if already == WAITS or "left out" in already else f"already done: {already}"
+            yield PhaseSummary(name, done, None, 0.0, skipped=True)
+            continue
+        on_phase(name)
+        summary = _timed(name, instance, database, work)
+        yield summary
+        if not summary.succeeded:
+            return
+
+
+def _timed(name: str, instance: dg.DagsterInstance, database: Database, work: Work) -> PhaseSummary:
+    runs = Runs(instance)
+    started = time.perf_counter()
+    try:
+        done, rows = work(runs, database)
+    except MigrationError as error:
+        done, rows = "stopped", 0
+        runs.errors.append(f"{type(error).__name__}: {error}")
+    return PhaseSummary(
+        name, done, rows, time.perf_counter() - started, runs.checks, tuple(runs.errors), tuple(runs.run_ids)
+    )
+
+
+def _waits(_: Runs, __: Database) -> tuple[str, int]:
+    return WAITS, 0
+
+
+def _preparation(runs: Runs, _: Database) -> tuple[str, int]:
+    runs.run("phase_0_preparation")
+    done = "inventory, fingerprint, verified backup, data quality, baseline, rehearsal on a clone"
+    return done, runs.metadata("data_inventory", "rows")
+
+
+def _schema(runs: Runs, _: Database) -> tuple[str, int]:
+    runs.run("phase_1_schema")
+    return "proposal tables, links, indexes, references", 0
+
+
+def _dual_write(runs: Runs, _: Database) -> tuple[str, int]:
+    runs.run("phase_2_dual_write")
+    return "every extraction writes its proposals too, proven and probed", 0
+
+
+def _backfill(runs: Runs, database: Database) -> tuple[str, int]:
+    """Plan, every partition, completion; stops at the first run that fails."""
+    done = "topics and atoms linked to their proposals"
+    if not runs.run("phase_3_plan", ops={"backfill_plan": {"config": {"dry_run": True}}}):
+        return "stopped at the plan", 0
+    with database.connect("plan") as connection:
+        plans = planned(connection)
+    for entity in ENTITIES:
+        runs.instance.add_dynamic_partitions(
+            str(PARTITIONS[entity.name].name), [part.key for part in plans[entity.name].partitions]
+        )
+        for part in plans[entity.name].partitions:
+            if not runs.run(f"phase_3_{entity.name}_backfill", partition=part.key):
+                return f"stopped at {entity.table} {part.key}", _linked(runs)
+    runs.run("phase_3_completion")
+    return done, _linked(runs)
+
+
+def _linked(runs: Runs) -> int:
+    partitions = sum(runs.metadata(f"{entity.name}_backfill", "linked_rows") for entity in ENTITIES)
+    return int(partitions + runs.metadata("backfill_completion", "swept_rows"))
+
+
+def _error_of(event: Any) -> str:
+    data = event.step_failure_data
+    if data.user_failure_data and data.user_failure_data.description:
+        return f"{event.step_key}: {data.user_failure_data.description}"
+    return f"{event.step_key}: {data.error.message.strip() if data.error else 'failed'}"

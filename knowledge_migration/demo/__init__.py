@@ -1,0 +1,1 @@
+"""The knowledge base of `make migrate`, its live application and its traffic."""

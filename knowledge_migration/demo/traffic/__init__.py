@@ -1,0 +1,1 @@
+"""The users of the demonstration: their requests, their journal, its verification."""

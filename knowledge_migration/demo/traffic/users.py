@@ -1,0 +1,205 @@
+"""What users do: read, extract, create, edit, delete. A seeded mix; only rows of their own are ever edited or deleted."""
+
+import random
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+
+from knowledge_migration.demo.traffic.journal import Journal, Kind
+
+API = "/api/v1"
+ATOM_TYPES = ("problem", "solution", "decision", "question", "insight", "pattern", "requirement")
+
+WORDS = ("a", "live", "application", "keeps", "its", "data", "while", "its", "schema", "moves")
+
+PROBES = "probe-"
+"""How topics begin that the migration's own probe writes and takes back a moment later."""
+
+INJECTED = "Injected fault"
+"""How the detail of the problem begins that a fault on purpose is answered with."""
+
+WEIGHTS = {
+    "list_topics": 12,
+    "list_atoms": 12,
+    "read_topic": 14,
+    "atoms_of_topic": 10,
+    "extract": 20,
+    "create_topic": 5,
+    "create_atom": 8,
+    "edit_topic": 5,
+    "edit_atom": 8,
+    "delete_atom": 6,
+}
+"""How often each is done, in shares of their sum: mostly reads, and a good share of extractions."""
+
+
+def weights(extract_share: float | None = None) -> dict[str, float]:
+    """The weights, with extractions a given share of everything where one is given (0 to 1)."""
+    if extract_share is None:
+        return dict(WEIGHTS)
+    others = sum(weight for operation, weight in WEIGHTS.items() if operation != "extract")
+    scaled = {operation: weight * (1 - extract_share) / others for operation, weight in WEIGHTS.items()}
+    return {**scaled, "extract": extract_share}
+
+
+class RefusedError(Exception):
+    """The review queue is full (429): an answer, no failure; `seconds` says when to come back."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__("the review queue is full")
+        self.seconds = seconds
+
+
+class FailedError(Exception):
+    """An answer that a user must not get, or none at all."""
+
+
+class InjectedError(Exception):
+    """A failure that the service was told to produce; nobody is to blame, and nothing may be written."""
+
+
+@dataclass
+class Users:
+    """All users of one run of the traffic, with what they remember; deterministic for a seed but for the order of answers."""
+
+    client: httpx.AsyncClient
+    journal: Journal
+    message_ids: list[int]
+    user_ids: list[int]
+    seed: int
+    weights: dict[str, float] = field(default_factory=weights)
+    known_topics: list[int] = field(default_factory=list)
+    cursors: dict[str, str | None] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.random = random.Random(self.seed)
+        self.numbers = 0
+
+    def next_operation(self) -> str:
+        """What is done next."""
+        return self.random.choices(list(self.weights), list(self.weights.values()))[0]
+
+    async def do(self, operation: str) -> None:
+        """Does it; raises `RefusedError`, or `FailedError` with words."""
+        actions: dict[str, Callable[[], Awaitable[None]]] = {
+            "list_topics": lambda: self._list("topics"),
+            "list_atoms": lambda: self._list("atoms"),
+            "read_topic": lambda: self._topic(""),
+            "atoms_of_topic": lambda: self._topic("/atoms"),
+            "extract": self._extract,
+            "create_topic": self._create_topic,
+            "create_atom": self._create_atom,
+            "edit_topic": lambda: self._edit("topic"),
+            "edit_atom": lambda: self._edit("atom"),
+            "delete_atom": self._delete_atom,
+        }
+        await actions[operation]()
+
+    async def _ask(self, method: str, path: str, *expected: int, body: dict[str, Any] | None = None) -> Any:
+        try:
+            answer = await self.client.request(method, path, json=body)
+        except httpx.HTTPError as error:
+            raise FailedError(f"{method} {path}: {type(error).__name__} {error}") from error
+        if answer.status_code == 429:
+            raise RefusedError(float(answer.headers.get("Retry-After", "1")))
+        if answer.status_code == 500 and _detail(answer).startswith(INJECTED):
+            raise InjectedError
+        if answer.status_code not in expected:
+            raise FailedError(f"{method} {path}: {answer.status_code} {answer.text[:300]}")
+        return answer.json() if answer.content else None
+
+    async def _list(self, what: str) -> None:
+        cursor = self.cursors.get(what)
+        page = await self._ask("GET", f"{API}/{what}?limit=25" + (f"&cursor={cursor}" if cursor else ""), 200)
+        self.cursors[what] = page["next_cursor"]
+        if what == "topics":
+            lasting = [item["id"] for item in page["items"] if not item["name"].startswith(PROBES)]
+            self.known_topics = (self.known_topics + lasting)[-500:]
+
+    async def _topic(self, suffix: str) -> None:
+        if not self.known_topics:
+            return await self._list("topics")
+        topic_id = self.random.choice(self.known_topics)
+        await self._ask("GET", f"{API}/topics/{topic_id}{suffix}", 200)
+        return None
+
+    async def _extract(self) -> None:
+        count = self.random.randint(1, 4)
+        body = {
+            "message_ids": self.random.sample(self.message_ids, min(count, len(self.message_ids))),
+            "user_id": self.random.choice(self.user_ids),
+        }
+        self.journal.extracted(await self._ask("POST", f"{API}/knowledge/extract", 200, body=body))
+
+    async def _create_topic(self) -> None:
+        values = {"name": self._name("topic"), "description": self._text(), "icon": "FolderIcon", "color": "#64748B"}
+        made = await self._ask("POST", f"{API}/topics", 201, body=values)
+        self.journal.written("topic", made["id"], values)
+
+    async def _create_atom(self) -> None:
+        values = {
+            "type": self.random.choice(ATOM_TYPES),
+            "title": self._name("atom"),
+            "content": self._text(),
+            "confidence": self.random.choice([None, 0.0, 0.73, 1.0]),
+            "user_approved": self.random.random() < 0.5,
+            "meta": self.random.choice([None, {"by": "traffic", "list": [1, 2.5, None]}]),
+        }
+        topics = self.random.sample(self.known_topics, min(2, len(self.known_topics)))
+        made = await self._ask("POST", f"{API}/atoms", 201, body={**values, "topic_ids": topics})
+        self.journal.written("atom", made["id"], values)
+
+    async def _edit(self, kind: Kind) -> None:
+        row_id = self._one_of_ours(kind)
+        if row_id is None:
+            return await (self._create_topic() if kind == "topic" else self._create_atom())
+        values = {"description": self._text()} if kind == "topic" else {"content": self._text(), "confidence": 0.5}
+        with self._busy(kind, row_id):
+            await self._ask("PATCH", f"{API}/{kind}s/{row_id}", 200, body=values)
+            self.journal.written(kind, row_id, values)
+        return None
+
+    async def _delete_atom(self) -> None:
+        row_id = self._one_of_ours("atom")
+        if row_id is None:
+            return await self._create_atom()
+        with self._busy("atom", row_id):
+            await self._ask("DELETE", f"{API}/atoms/{row_id}", 204)
+            self.journal.written("atom", row_id, None)
+        return None
+
+    def _one_of_ours(self, kind: Kind) -> int | None:
+        free = self.journal.free(kind)
+        return self.random.choice(free) if free else None
+
+    @contextmanager
+    def _busy(self, kind: Kind, row_id: int) -> Iterator[None]:
+        """Nobody else touches the row meanwhile; without an answer its state is uncertain from then on."""
+        entry = self.journal.rows[kind, row_id]
+        entry.busy = True
+        try:
+            yield
+        except BaseException:
+            entry.uncertain = True
+            raise
+        finally:
+            entry.busy = False
+
+    def _name(self, kind: str) -> str:
+        self.numbers += 1
+        return f"traffic {kind} {self.seed:x}-{self.numbers}-{self.random.getrandbits(40):x}"
+
+    def _text(self) -> str:
+        return " ".join(self.random.choices(WORDS, k=12))
+
+
+def _detail(answer: httpx.Response) -> str:
+    """What a problem document says; nothing where the answer is none."""
+    try:
+        problem = answer.json()
+    except ValueError:
+        return ""
+    return str(problem.get("detail", "")) if isinstance(problem, dict) else ""

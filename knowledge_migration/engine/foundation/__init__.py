@@ -1,0 +1,1 @@
+"""What every part of the engine stands on; it imports nothing else of the engine."""

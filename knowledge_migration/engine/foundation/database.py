@@ -1,0 +1,153 @@
+"""How the migration reaches the user's database: psycopg for the work, SQLAlchemy for Alembic and reflection.
+
+Every session names itself (`application_name`), keeps the time zone UTC, and ends when it idles in a transaction.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import psycopg
+import sqlalchemy as sa
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.rows import DictRow, dict_row
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.pool import NullPool
+
+from knowledge_migration.engine.foundation.errors import MigrationError
+from knowledge_migration.engine.foundation.sql_files import text_of
+
+Connection = psycopg.Connection[DictRow]
+
+NOT_SO_FAR = (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn, psycopg.errors.InvalidSchemaName)
+"""What PostgreSQL says of a database in which an earlier phase has not been run."""
+
+IDLE_IN_TRANSACTION_TIMEOUT_MINUTES = 10
+SECRETS = ("password", "sslpassword")
+
+
+class UnreachableError(MigrationError):
+    """The database did not accept a connection."""
+
+
+@dataclass(frozen=True)
+class Database:
+    """The address of one PostgreSQL database, and the ways in. It may hold a password, so it is not in the repr."""
+
+    url: str = field(repr=False)
+
+    @property
+    def _parsed(self) -> URL:
+        return make_url(self.url)
+
+    @property
+    def name(self) -> str:
+        """The database's name."""
+        return self._parsed.database or ""
+
+    @property
+    def conninfo(self) -> str:
+        """The address as libpq reads it (psycopg, pg_dump); it may hold a password, so it is never logged.
+
+        In keywords and values: a URL that SQLAlchemy writes has blanks and plus signs that libpq does not read.
+        """
+        driver = self._parsed.set(drivername="postgresql+psycopg")
+        _, parameters = driver.get_dialect()().create_connect_args(driver)
+        return make_conninfo("", **parameters)
+
+    @property
+    def display(self) -> str:
+        """The address without its passwords, for messages."""
+        parsed = self._parsed.set(drivername="postgresql")
+        hidden = {name: "***" for name in SECRETS if name in parsed.query}
+        return parsed.update_query_dict(hidden).render_as_string(hide_password=True)
+
+    def connect_arguments(self, purpose: str, settings: Mapping[str, str]) -> dict[str, Any]:
+        """What psycopg needs to connect for others (it may hold a password), with these server settings."""
+        return {
+            **conninfo_to_dict(self.conninfo),
+            "application_name": f"knowledge_migration {purpose}"[:63],
+            "options": self._session_options(settings),
+        }
+
+    def sibling(self, name: str) -> "Database":
+        """Another database on the same server."""
+        return Database(self._parsed.set(database=name).render_as_string(hide_password=False))
+
+    def now(self) -> datetime:
+        """The time of day on the server, which is the clock of everything that is recorded there."""
+        with self.connect("clock") as connection:
+            row = connection.execute(text_of("foundation/moment")).fetchone()
+        assert row is not None  # a SELECT without FROM
+        moment: datetime = row["moment"]
+        return moment
+
+    @contextmanager
+    def connect(self, purpose: str = "engine", *, settings: Mapping[str, str] | None = None) -> Iterator[Connection]:
+        """A session of our own with these server settings; in autocommit, so that each transaction is written out.
+
+        Statements are never prepared: a generic plan would not know a batch's size and might read the whole table.
+
+        Raises `UnreachableError` with the address when the server does not accept it.
+        """
+        try:
+            connection = psycopg.connect(
+                self.conninfo,
+                autocommit=True,
+                prepare_threshold=None,
+                row_factory=dict_row,
+                application_name=f"knowledge_migration {purpose}"[:63],
+                options=self._session_options(settings or {}),
+            )
+        except psycopg.OperationalError as error:
+            raise UnreachableError(
+                f"Cannot connect to {self.display}: {str(error).strip()}. "
+                "Check that the server runs and KNOWLEDGE_MIGRATION_DATABASE_URL names it."
+            ) from error
+        try:
+            yield connection
+        finally:
+            connection.close()
+
+    @contextmanager
+    def engine(self, *, settings: Mapping[str, str] | None = None) -> Iterator[sa.Engine]:
+        """A SQLAlchemy engine in autocommit, for Alembic and for reflection."""
+        engine = sa.create_engine(
+            self._parsed.set(drivername="postgresql+psycopg"),
+            poolclass=NullPool,
+            isolation_level="AUTOCOMMIT",
+            connect_args={
+                "application_name": "knowledge_migration schema",
+                "options": self._session_options(settings or {}),
+            },
+        )
+        try:
+            yield engine
+        finally:
+            engine.dispose()
+
+    @contextmanager
+    def begin(self) -> Iterator[sa.Connection]:
+        """A transaction in SQLAlchemy, for the functions of `knowledge`; committed when the block ends well.
+
+        Raises `UnreachableError` when the server does not accept it.
+        """
+        with self.engine() as engine:
+            try:
+                connection = engine.execution_options(isolation_level="READ COMMITTED").connect()
+            except sa.exc.OperationalError as error:
+                raise UnreachableError(f"Cannot connect to {self.display}: {str(error.orig).strip()}.") from error
+            with connection, connection.begin():
+                yield connection
+
+    def _session_options(self, settings: Mapping[str, str]) -> str:
+        """The address's own options (a role, a search_path), then ours."""
+        all_settings = {
+            "timezone": "UTC",
+            "idle_in_transaction_session_timeout": f"{IDLE_IN_TRANSACTION_TIMEOUT_MINUTES}min",
+            **settings,
+        }
+        given = self._parsed.normalized_query.get("options", ())
+        return " ".join([*given, *(f"-c {name}={value}" for name, value in all_settings.items())])

@@ -1,1 +1,0 @@
-"""The whole state of a migration at one look: quick at any size, and honest about what is an estimate."""

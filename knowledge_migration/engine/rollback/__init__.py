@@ -1,0 +1,1 @@
+"""Every rollback: flags, dual write, backfill, schema, full, restore; layered above the phases."""

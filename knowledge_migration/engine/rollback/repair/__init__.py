@@ -1,0 +1,1 @@
+"""Row-by-row comparison with the backup and the repair of differences."""

@@ -1,0 +1,149 @@
+"""The latest verified backup, restored beside the live database, so that both can be read at once.
+
+The file is checked to be the one that was proven, then restored into a scratch database that is dropped at the end. The
+live side is one snapshot: while it is open, vacuum waits for it.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from knowledge_migration.engine.backup import tool_failures
+from knowledge_migration.engine.backup.dump import contents_of, tools_of
+from knowledge_migration.engine.backup.files import verify_file
+from knowledge_migration.engine.backup.pg_tools import Outcome
+from knowledge_migration.engine.backup.restoring import restore_rows
+from knowledge_migration.engine.backup.scratch import Purpose, origin_of, scratch_database
+from knowledge_migration.engine.foundation import evidence, inventory
+from knowledge_migration.engine.foundation.database import Connection, Database
+from knowledge_migration.engine.foundation.errors import MigrationError, PreconditionError
+from knowledge_migration.engine.foundation.inventory import Inventory
+from knowledge_migration.engine.foundation.snapshot import exported_snapshot
+from knowledge_migration.engine.foundation.sql_files import statement
+from knowledge_migration.engine.rollback.repair import compared_tables
+from knowledge_migration.engine.rollback.repair.compared_tables import ComparedTable
+
+Progress = Callable[[str], None]
+
+COMPARISON = Purpose(
+    "knowledge_migration_compare_",
+    "the scratch database that the backup is compared in",
+    "set KNOWLEDGE_MIGRATION_SCRATCH_URL to a server where it may",
+)
+
+
+@dataclass(frozen=True)
+class LatestBackup:
+    """The backup that is held against the database: its file and the moment it shows."""
+
+    path: Path
+    taken_at: datetime
+    tables: Mapping[str, int]
+
+    @property
+    def rows(self) -> int:
+        """The rows of all its compared tables."""
+        return sum(self.tables.values())
+
+
+@dataclass(frozen=True)
+class RestoredBackup:
+    """The backup as a database; it is gone when the block that made it ends."""
+
+    backup: LatestBackup
+    database: Database
+    connection: Connection
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Sides:
+    """The two sides of a comparison, each in a transaction in which texts are exact, and the tables of both."""
+
+    live: Connection
+    restored: Connection
+    backup: LatestBackup
+    inventory: Inventory
+    tables: tuple[ComparedTable, ...]
+
+
+def latest_backup(connection: Connection) -> LatestBackup:
+    """The latest verified backup. Raises `PreconditionError` when there is none; its file is not looked at."""
+    content = evidence.require(connection, "verified_backup", made_by="asset verified_backup").content
+    return LatestBackup(Path(content["path"]), datetime.fromisoformat(content["taken_at"]), dict(content["tables"]))
+
+
+def proven_backup(connection: Connection) -> LatestBackup:
+    """The latest verified backup, its file unaltered; raises `VerificationError` when it is not."""
+    found = latest_backup(connection)
+    verify_file(found.path)
+    return found
+
+
+@contextmanager
+def restored_backup(
+    database: Database, *, scratch: Database, tools_dir: Path | None = None, progress: Progress
+) -> Iterator[RestoredBackup]:
+    """Restores the latest verified backup into a scratch database on the server of `scratch`; drops it at the end.
+
+    Raises `PreconditionError` without a backup or without the right to make a database, `VerificationError` when the
+    file was altered, `MigrationError` when it cannot be restored there; the live database is only read.
+    """
+    started = time.perf_counter()
+    with database.connect("restore") as connection:
+        backup, origin, tools = proven_backup(connection), origin_of(connection), tools_of(connection, tools_dir)
+    with scratch_database(scratch, origin, progress, COMPARISON) as target:
+        progress(f"restoring {backup.path.name} into {target.database.name}")
+        contents = contents_of(backup.path, tools, origin)
+
+        def wait() -> None:
+            progress(f"pg_restore: {time.perf_counter() - started:.0f} s so far")
+
+        outcome = restore_rows(backup.path, contents, target.database, tools, on_wait=wait)
+        refuse_failure(outcome, backup.path, target.database)
+        yield RestoredBackup(backup, target.database, target.connection, time.perf_counter() - started)
+
+
+@contextmanager
+def both_sides(
+    database: Database, restored: RestoredBackup, *, read_inventory: Callable[[Connection], Inventory] = inventory.read
+) -> Iterator[Sides]:
+    """Opens one moment of both sides, with the tables of the backup, parents first.
+
+    Raises `VerificationError` when the application's tables have changed since the backup.
+    """
+    with exported_snapshot(database) as snapshot, restored.connection.transaction():
+        yield sides_of(snapshot.connection, restored, read_inventory(restored.connection))
+
+
+def sides_of(live: Connection, restored: RestoredBackup, tables: Inventory) -> Sides:
+    """The two sides over the given tables; a transaction is open on both connections, and lasts as long as this does."""
+    for connection in (live, restored.connection):
+        connection.execute(statement("restore/exact_texts"))
+    compared = compared_tables.described(restored.connection, tables.tables)
+    compared_tables.refuse_changed_columns(live, compared)
+    return Sides(live, restored.connection, restored.backup, tables, tuple(compared))
+
+
+def refuse_failure(outcome: Outcome, dump: Path, target: Database) -> None:
+    """Raises `MigrationError` with what pg_restore said when it failed; the backup's file stays."""
+    if outcome.returncode == 0:
+        return
+    said = tool_failures.said(outcome)
+    if tool_failures.OUT_OF_SPACE.search(outcome.stderr):
+        raise MigrationError(
+            f"The server has no room to restore {dump.name} into {target.display}: {said}. Nothing was changed. Free space "
+            "there and run this again."
+        )
+    if "permission denied" in outcome.stderr or "must be" in outcome.stderr:
+        raise PreconditionError(
+            f"This user lacks a right that restoring {dump.name} into {target.display} needs: {said}. Nothing was changed. "
+            "Run this as a user who has it (extensions such as pgvector need a superuser, or the provider's role)."
+        )
+    raise MigrationError(
+        f"pg_restore of {dump.name} into {target.display} ended with {outcome.returncode}: {said}. Nothing was changed; the "
+        "backup's file stays. Correct what it names and run this again."
+    )

@@ -1,0 +1,1 @@
+"""Everything that verifies the migration at any time; layered above the phases."""

@@ -1,0 +1,1 @@
+"""The success criteria of the strategy and their evidence."""

@@ -1,0 +1,1 @@
+"""Query and page performance against limits and the baseline."""

@@ -1,0 +1,89 @@
+"""What holds a row against its proposal, column by column: which columns, which rows may be judged, and when nothing can be told.
+
+A row is judged while nobody has written it since it was linked; its version (xmin) says so. Where a restore has lost the
+versions, a difference can no longer be told from an edit that forgot `updated_at`, and that is an error, not bad data.
+"""
+
+from collections.abc import Iterable, Mapping
+
+from psycopg import sql
+
+from knowledge_migration.engine.backfill.batch import proposal_columns, taken_columns
+from knowledge_migration.engine.foundation.database import Connection
+from knowledge_migration.engine.foundation.entities import EntityKind
+from knowledge_migration.engine.foundation.errors import VerificationError
+from knowledge_migration.engine.foundation.sql_files import statement
+
+Names = dict[str, str | sql.Composable]
+
+
+def tables(entity: EntityKind) -> dict[str, str]:
+    """The names of both tables."""
+    return {"table": f"public.{entity.table}", "proposals": f"public.{entity.proposals}"}
+
+
+def names(entity: EntityKind) -> Names:
+    """Everything that a statement over pairs of row and proposal may name."""
+    compared = [
+        (name, value)
+        for name, value in proposal_columns(entity)
+        if name in entity.copied or (name == "confidence" and entity.has_confidence)
+    ]
+    differs = [
+        sql.SQL("proposal.{} IS DISTINCT FROM {}").format(sql.Identifier(name), value) for name, value in compared
+    ]
+    return {
+        **tables(entity),
+        "table_name": sql.Literal(entity.table),
+        "taken": taken_columns(entity),
+        "judged": statement("validation/judged_by_version"),
+        "label": entity.label,
+        "similar": f"similar_{entity.name}_id",
+        "differs": sql.SQL(" OR ").join(differs),
+        "differing": sql.SQL(", ").join(
+            sql.SQL("CASE WHEN {} THEN {} END").format(differ, sql.Literal(name))
+            for differ, (name, _) in zip(differs, compared, strict=True)
+        ),
+    }
+
+
+def parameters(connection: Connection, entity: EntityKind) -> dict[str, object]:
+    """The parameters of such a statement: the entity, and whether row versions still say who wrote a row."""
+    given: dict[str, object] = {"entity": entity.name}
+    row = connection.execute(statement("validation/row_versions_kept", **tables(entity)), given).fetchone()
+    return {**given, "versions_kept": row is not None and row["kept"]}
+
+
+def extent(connection: Connection, entity: EntityKind, given: Mapping[str, object]) -> dict[str, object]:
+    """How many pairs there are and how many can be judged; raises `VerificationError` when none can although rows are linked."""
+    judged = statement("validation/judged_by_version")
+    row = connection.execute(
+        statement("validation/value_comparison_extent", judged=judged, **tables(entity)), given
+    ).fetchone()
+    assert row is not None
+    refuse_blindness(entity, row["linked"], row["compared"], row["written_since_unstamped"])
+    return {**row, "versions_kept": given["versions_kept"]}
+
+
+def refuse_blindness(entity: EntityKind, linked: int, compared: int, written_since_unstamped: int) -> None:
+    """Raises `VerificationError` when no pair can be judged because somebody has written all rows since."""
+    if written_since_unstamped and not compared:
+        raise VerificationError(
+            f"None of the {linked} linked rows of {entity.table} can be compared with its proposal: somebody has "
+            f"written all of them since, {written_since_unstamped} without a new updated_at. Roll the backfill "
+            "back and run it again: each proposal is then made of the row as it is."
+        )
+
+
+def refuse_what_cannot_be_told(
+    entity: EntityKind, given: Mapping[str, object], count: int, ids: Iterable[object]
+) -> None:
+    """Raises `VerificationError` when rows differ and a restore has lost what tells a wrong copy from an edit."""
+    if count and not given["versions_kept"]:
+        first = ", ".join(str(one) for one in ids)
+        raise VerificationError(
+            f"{count} rows of {entity.table} differ from their proposal without a new updated_at (first: {first}), "
+            "and whether a user edited them or the copy was wrong cannot be told: the database was restored from a dump, "
+            "which loses the mark of the transaction that wrote a row. Ask this of the database that was migrated, or "
+            "roll the backfill back and run it again."
+        )

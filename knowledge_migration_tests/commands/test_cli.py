@@ -1,0 +1,185 @@
+"""The command as an operator types it: real processes, exit codes, and sentences that say what to do."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from knowledge_migration.demo.live_application import free_port, wait_until_well
+from knowledge_migration.engine.foundation.database import Database
+from knowledge_migration.knowledge.flags import Flags, set_flags
+from knowledge_migration_tests.engine.backfill.backfilling import backfill, count, fill
+from knowledge_migration_tests.serving import PEOPLE_AND_MESSAGES
+
+PROJECT = Path(__file__).parents[2]
+COMMAND = Path(sys.executable).with_name("knowledge-migration")
+README = (PROJECT / "README.md").read_text()
+
+
+def run(*words: str, home: Path, url: str | None = None, directory: Path = PROJECT) -> subprocess.CompletedProcess[str]:
+    """Runs one command on a database."""
+    environment = {**os.environ, "KNOWLEDGE_MIGRATION_HOME": str(home), "COLUMNS": "200"}
+    environment.pop("DAGSTER_HOME", None)
+    if url:
+        environment["KNOWLEDGE_MIGRATION_DATABASE_URL"] = url
+    return subprocess.run(
+        [str(COMMAND), *words], check=False, env=environment, cwd=directory, capture_output=True, text=True, input=""
+    )
+
+
+def commands_of_the_readme() -> list[str]:
+    return re.findall(r"^\.venv/bin/knowledge-migration ([^#\n]+)", README, flags=re.MULTILINE)
+
+
+ELSEWHERE = (
+    "serve", "traffic", "cutover status", "drill", "rehearse", "alerts test", "rollback full", "criteria list", "functional",
+    "load-test",
+)  # fmt: skip
+"""They need a service, a backup, a channel or the storage of Dagster, and have tests of their own for what they do."""
+
+
+def test_every_command_of_the_readme_runs(expanded: Database, tmp_path: Path) -> None:
+    fill(expanded)
+    with expanded.begin() as transaction:
+        set_flags(transaction, {"enabled": True}, initial=Flags(), actor="a test", reason="a test")
+    commands = [command for command in commands_of_the_readme() if not command.startswith(ELSEWHERE)]
+    assert len(commands) >= 12
+    for command in commands:
+        words = [str(tmp_path / "report.html") if word == "report.html" else word for word in shlex.split(command)]
+        done = run(*words, home=tmp_path, url=expanded.url)
+        assert done.returncode == 0, (command, done.stderr)
+
+
+def test_the_service_and_the_traffic_of_the_readme_run(expanded: Database, tmp_path: Path) -> None:
+    with expanded.connect("test") as connection:
+        connection.execute(PEOPLE_AND_MESSAGES)
+    serve, traffic = (
+        next(shlex.split(one) for one in commands_of_the_readme() if one.startswith(word))
+        for word in ("serve", "traffic")
+    )
+    port = str(free_port())
+    words = [port if word == "8000" else word for word in serve]
+    environment = {
+        **os.environ,
+        "KNOWLEDGE_MIGRATION_HOME": str(tmp_path),
+        "KNOWLEDGE_MIGRATION_DATABASE_URL": expanded.url,
+    }
+    service = subprocess.Popen([str(COMMAND), *words], env=environment, cwd=PROJECT)
+    try:
+        wait_until_well(f"http://127.0.0.1:{port}")
+        done = run(*traffic, "--url", f"http://127.0.0.1:{port}", home=tmp_path, url=expanded.url)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "0 failed" in done.stdout
+        assert "0 lost" in done.stdout
+    finally:
+        service.terminate()
+        assert service.wait(60) in (0, -15)
+
+
+def test_an_open_address_without_a_token_is_refused(expanded: Database, tmp_path: Path) -> None:
+    done = run("serve", "--host", "0.0.0.0", home=tmp_path, url=expanded.url)
+    assert done.returncode == 1
+    assert "KNOWLEDGE_API_ADMIN_TOKEN" in done.stderr
+
+
+def test_flags_are_set_shown_and_remembered(expanded: Database, tmp_path: Path) -> None:
+    def flags(*words: str) -> subprocess.CompletedProcess[str]:
+        return run("flags", *words, home=tmp_path, url=expanded.url)
+
+    assert "Nobody has set them yet" in flags("show").stdout
+    assert flags("set", "dual_write=true").returncode == 2  # a reason is required
+    assert "Would set" in flags("set", "dual_write=true", "--reason", "try", "--dry-run").stdout
+    assert "version 1, state dual_write" in flags("set", "dual_write=true", "--reason", "go").stdout
+    refused = flags("set", "cutover_percentage=500", "--reason", "go")
+    assert (refused.returncode, "less than or equal to 100" in refused.stderr) == (1, True)
+    stale = flags("set", "enabled=true", "--reason", "go", "--expected-version", "0")
+    assert (stale.returncode, "somebody changed them" in stale.stderr) == (1, True)
+    told = flags("history").stdout
+    assert "dual_write=true" in told
+    assert "go" in told
+    assert "try" not in told
+
+
+def test_every_make_target_of_the_readme_exists() -> None:
+    targets = set(re.findall(r"^([a-z]+):", (PROJECT / "Makefile").read_text(), flags=re.MULTILINE))
+    named = set(re.findall(r"\bmake ([a-z]+)\b", README)) - {"and"}
+
+    assert {"migrate", "test", "demo"} <= named
+    assert named <= targets
+
+
+def test_every_variable_of_the_readme_is_a_setting() -> None:
+    from knowledge_migration.settings import Settings
+
+    named = set(re.findall(r"\b((?:KNOWLEDGE|MIGRATION|DDL|BACKUP)_[A-Z_]+)\b", README))
+    assert named <= {name.upper() for name in Settings.model_fields}
+
+
+def test_help_shows_examples(tmp_path: Path) -> None:
+    for words in (["migrate"], ["backfill", "control"], ["rollback", "backfill"], ["quarantine", "decide"]):
+        done = run(*words, "--help", home=tmp_path)
+        assert done.returncode == 0
+        assert "Example" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "next_step"),
+    [
+        (["quarantine", "list"], "run phase 0 and 1 first"),
+        (["backfill", "control", "--pause"], "run phase 0 and 1 first"),
+        (["backfill", "dry-run"], "Run phase 1 (job phase_1_schema) first"),
+    ],
+)
+def test_a_command_before_its_phase_says_which_to_run(
+    words: list[str], next_step: str, database: Database, tmp_path: Path
+) -> None:
+    with database.connect("test") as connection:
+        connection.execute("INSERT INTO topics (name, description) VALUES ('a', '')")
+    done = run(*words, home=tmp_path, url=database.url)
+    assert done.returncode == 1
+    assert next_step in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_unreachable_database_is_named_without_its_password(tmp_path: Path) -> None:
+    url = "postgresql://nobody:secret@127.0.0.1:1/x"
+    done = run("quarantine", "list", home=tmp_path, url=url)
+    assert done.returncode == 1
+    assert "Cannot connect to postgresql://nobody:***@127.0.0.1:1/x" in done.stderr
+    assert "secret" not in done.stderr + done.stdout
+
+
+def test_outside_the_project_the_command_says_where_to_run_it(tmp_path: Path) -> None:
+    done = run("migrate", home=tmp_path, directory=tmp_path, url="postgresql://u@127.0.0.1:1/x")
+    assert done.returncode == 1
+    assert "no dagster.yaml" in done.stderr
+
+
+def test_a_rollback_without_a_yes_changes_nothing(expanded: Database, tmp_path: Path) -> None:
+    fill(expanded)
+    backfill(expanded)
+    done = run("rollback", "backfill", "--reason", "a test", home=tmp_path, url=expanded.url)
+    assert done.returncode == 1
+    with expanded.connect("test") as connection:
+        assert count(connection, "SELECT count(*) FROM atom_proposals") == 400
+
+
+def test_a_rollback_needs_a_reason(expanded: Database, tmp_path: Path) -> None:
+    done = run("rollback", "backfill", "--yes", home=tmp_path, url=expanded.url)
+    assert done.returncode == 2
+    assert "--reason" in done.stderr
+
+
+def test_both_rollbacks_take_everything_back(expanded: Database, tmp_path: Path) -> None:
+    fill(expanded)
+    backfill(expanded)
+    for words in (["backfill"], ["schema", "--all"]):
+        done = run("rollback", *words, "--reason", "a test", "--yes", home=tmp_path, url=expanded.url)
+        assert done.returncode == 0, done.stderr
+    with expanded.connect("test") as connection:
+        assert count(connection, "SELECT count(*) FROM pg_namespace WHERE nspname = 'migration'") == 0
+        assert count(connection, "SELECT count(*) FROM atoms") == 400

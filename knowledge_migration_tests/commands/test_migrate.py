@@ -1,0 +1,304 @@
+"""The main job on a database that a user names: what it does, what it refuses, and what a second call finds."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from psycopg import sql
+
+from knowledge_migration.commands.phase_runs import QUIET, PhaseSummary, migrate
+from knowledge_migration.definitions import build_defs
+from knowledge_migration.demo.json_lines import JsonLinesFolder
+from knowledge_migration.demo.loader import load
+from knowledge_migration.engine.backfill import quarantine
+from knowledge_migration.engine.foundation import fingerprint
+from knowledge_migration.engine.foundation.database import Connection, Database
+from knowledge_migration.settings import current_settings
+from knowledge_migration_tests.conftest import SHARED_DATA
+from knowledge_migration_tests.serving import PEOPLE_AND_MESSAGES, serving
+
+SOME_ROWS = """
+INSERT INTO users (id, first_name, is_active, is_bot) VALUES (1, 'a user', true, false);
+INSERT INTO topics (name, description, icon) SELECT 'topic ' || n, 'about ' || n, 'FolderIcon' FROM generate_series(1, 30) n;
+INSERT INTO atoms (type, title, content, confidence, user_approved, meta)
+SELECT 'insight', 'atom ' || n, 'content ' || n, CASE WHEN n % 3 = 0 THEN NULL ELSE 0.8 END, false, '{"n": 1}'
+FROM generate_series(1, 250) n;
+INSERT INTO topic_atoms (topic_id, atom_id) SELECT 1 + n % 30, n FROM generate_series(1, 250) n;
+"""
+
+
+NOT_ASKED = [
+    "rehearsed_ways_back_are_equal_and_in_time",  # a setting says why not
+    "extraction_still_works",  # no setting says where a service answers
+]
+
+
+@pytest.fixture
+def named(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
+    """The settings name the test's database; nothing is limited in rate."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("KNOWLEDGE_MIGRATION_DATABASE_URL", database.url)
+    monkeypatch.setenv("KNOWLEDGE_MIGRATION_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("MIGRATION_RATE_LIMIT_PER_SECOND", "0")
+    monkeypatch.setenv("MIGRATION_PARTITION_IDS", "100")
+    monkeypatch.setenv("BASELINE_SAMPLES", "20")
+    monkeypatch.setenv("CUTOVER_GATES", '{"extraction_slowdown": {"threshold": 1000}}')  # speed is tested elsewhere
+    monkeypatch.setenv("KNOWLEDGE_MIGRATION_NO_LIVE_WRITERS", "true")
+    monkeypatch.setenv("KNOWLEDGE_MIGRATION_SKIP_REHEARSAL_REASON", "it has tests of its own")
+    current_settings.cache_clear()
+    yield database
+    current_settings.cache_clear()
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    """A Dagster instance of the test's own."""
+    with dg.DagsterInstance.ephemeral() as made:
+        yield made
+
+
+def run(database: Database, instance: dg.DagsterInstance) -> list[PhaseSummary]:
+    """The phases but the cutover, which bakes for days on a database of one's own."""
+    summaries = list(migrate(database, instance, on_phase=lambda _: None))
+    if all(summary.succeeded for summary in summaries):
+        waiting = summaries.pop()
+        assert (waiting.phase, waiting.skipped, waiting.done[:13]) == ("4 cutover", True, "waits for you")
+    return summaries
+
+
+def digest(connection: Connection) -> dict[str, str]:
+    """A checksum of every row of every table of the database."""
+    tables = connection.execute("SELECT relid::regclass::text AS name FROM pg_stat_user_tables").fetchall()
+    contents = "SELECT coalesce(md5(string_agg(t::text, '|' ORDER BY t::text)), 'empty') AS digest FROM {} AS t"
+    found = {}
+    for table in tables:
+        row = connection.execute(sql.SQL(contents).format(sql.SQL(table["name"]))).fetchone()
+        assert row
+        found[table["name"]] = str(row["digest"])
+    return found
+
+
+def count(connection: Connection, query: str) -> int:
+    row = connection.execute(query).fetchone()
+    assert row
+    return int(next(iter(row.values())))
+
+
+def test_all_phases_run_and_every_row_gets_its_proposal(
+    named: Database, connection: Connection, instance: dg.DagsterInstance
+) -> None:
+    connection.execute(SOME_ROWS)
+    before = fingerprint.take(connection)
+    summaries = run(named, instance)
+    assert [(summary.phase, summary.succeeded, summary.errors) for summary in summaries] == [
+        ("0 preparation", True, ()),
+        ("1 schema", True, ()),
+        ("2 dual write", True, ()),
+        ("3 backfill", True, ()),
+    ]
+    assert summaries[2].done == "left out: KNOWLEDGE_MIGRATION_NO_LIVE_WRITERS is set"
+    assert [check.name for summary in summaries for check in summary.checks if not check.passed] == NOT_ASKED
+    assert (
+        count(connection, "SELECT count(*) FROM atoms JOIN atom_proposals p ON p.id = migrated_from_proposal_id") == 250
+    )
+    assert fingerprint.differences(before, fingerprint.take(connection, like=before)) == []
+
+
+def test_the_runs_are_recorded_with_partitions_and_checks(
+    named: Database, connection: Connection, instance: dg.DagsterInstance
+) -> None:
+    connection.execute(SOME_ROWS)
+    run(named, instance)
+    assert len(instance.get_materialized_partitions(dg.AssetKey("atom_backfill"))) == 3
+    assert instance.get_latest_materialization_event(dg.AssetKey("backfill_completion"))
+
+
+def test_a_second_call_says_what_is_done_and_changes_nothing(
+    named: Database, connection: Connection, instance: dg.DagsterInstance
+) -> None:
+    connection.execute(SOME_ROWS)
+    run(named, instance)
+    before, runs = digest(connection), len(instance.get_runs())
+    again = run(named, instance)
+    assert all(summary.skipped and summary.done.startswith(("already done", "left out")) for summary in again)
+    assert (digest(connection), len(instance.get_runs())) == (before, runs)
+
+
+def test_a_database_that_is_not_the_legacy_schema_is_refused_and_nothing_is_written(
+    named: Database, connection: Connection, instance: dg.DagsterInstance
+) -> None:
+    connection.execute("ALTER TABLE topics DROP COLUMN description")
+    (summary,) = run(named, instance)
+    assert not summary.succeeded
+    failed = next(check for check in summary.checks if check.name == "legacy_schema_is_as_expected")
+    assert not failed.passed
+    assert count(connection, "SELECT count(*) FROM pg_namespace WHERE nspname = 'migration'") == 0
+
+
+def test_an_empty_database_is_refused_and_nothing_is_created_in_it(
+    named: Database, connection: Connection, instance: dg.DagsterInstance
+) -> None:
+    connection.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+    (summary,) = run(named, instance)
+    assert not summary.succeeded
+    assert count(connection, "SELECT count(*) FROM pg_stat_user_tables") == 0
+
+
+def test_phase_1_alone_is_refused_without_a_verified_backup(
+    named: Database, connection: Connection, instance: dg.DagsterInstance
+) -> None:
+    connection.execute(SOME_ROWS)
+    result = (
+        build_defs()
+        .resolve_job_def("phase_1_schema")
+        .execute_in_process(instance=instance, raise_on_error=False, run_config=QUIET)
+    )
+    assert not result.success
+    (failure,) = [event for event in result.all_events if event.is_step_failure]
+    assert "Materialize asset verified_backup first" in str(failure.step_failure_data.user_failure_data)
+    assert count(connection, "SELECT count(*) FROM pg_class WHERE relname = 'topic_proposals'") == 0
+
+
+def test_an_altered_backup_file_keeps_the_schema_phase_from_starting(
+    named: Database, connection: Connection, instance: dg.DagsterInstance
+) -> None:
+    connection.execute(SOME_ROWS)
+    job = build_defs().resolve_job_def("phase_0_preparation")
+    assert job.execute_in_process(instance=instance, run_config=QUIET).success
+    (dump,) = (current_settings().home / "backups").glob("*.dump")
+    dump.write_bytes(dump.read_bytes() + b"x")
+    result = (
+        build_defs()
+        .resolve_job_def("phase_1_schema")
+        .execute_in_process(instance=instance, raise_on_error=False, run_config=QUIET)
+    )
+    assert not result.success
+    assert count(connection, "SELECT count(*) FROM pg_class WHERE relname = 'topic_proposals'") == 0
+
+
+def test_a_finding_that_blocks_keeps_phase_0_open_until_it_is_repaired(
+    named: Database, connection: Connection, instance: dg.DagsterInstance
+) -> None:
+    connection.execute(SOME_ROWS)
+    connection.execute("ALTER TABLE topic_atoms DROP CONSTRAINT topic_atoms_topic_id_fkey")
+    connection.execute("INSERT INTO topic_atoms (topic_id, atom_id) VALUES (9999, 1)")
+    for _ in range(2):
+        (summary,) = run(named, instance)
+        assert [check.name for check in summary.failed_checks] == ["no_finding_blocks_the_backfill"]
+    connection.execute("DELETE FROM topic_atoms WHERE topic_id = 9999")
+    assert [summary.succeeded for summary in run(named, instance)] == [True, True, True, True]
+
+
+def test_a_row_in_quarantine_fails_the_rules_until_somebody_decides(
+    named: Database, connection: Connection, instance: dg.DagsterInstance
+) -> None:
+    connection.execute(SOME_ROWS)
+    connection.execute("UPDATE atoms SET confidence = 1.5 WHERE id = 7")
+    last = run(named, instance)[-1]
+    assert {check.name for check in last.failed_checks} == {"every_atom_has_a_proposal", "quarantine_is_decided"}
+    quarantine.decide(connection, "atom", [7], "clamp", note="percent instead of share")
+    assert run(named, instance)[-1].succeeded
+    assert count(connection, "SELECT count(*) FROM atoms WHERE migrated_from_proposal_id IS NULL") == 0
+    assert count(connection, "SELECT count(*) FROM atoms WHERE id = 7 AND confidence = 1.5") == 1
+
+
+def test_the_rollback_jobs_take_everything_back(
+    named: Database, connection: Connection, instance: dg.DagsterInstance
+) -> None:
+    connection.execute(SOME_ROWS)
+    before = fingerprint.take(connection)
+    run(named, instance)
+    for job, op in (("rollback_backfill", "remove_backfill"), ("rollback_schema", "remove_schema")):
+        config = {**QUIET, "ops": {op: {"config": {"reason": "a test"}}}}
+        assert build_defs().resolve_job_def(job).execute_in_process(instance=instance, run_config=config).success
+    assert count(connection, "SELECT count(*) FROM pg_class WHERE relname LIKE '%proposal%'") == 0
+    assert fingerprint.differences(before, fingerprint.take(connection, like=before)) == []
+    actions = connection.execute("SELECT action, reason FROM migration.audit_log ORDER BY id").fetchall()
+    assert {("rollback backfill", "a test"), ("rollback schema", "a test")} <= {
+        (row["action"], row["reason"]) for row in actions
+    }
+
+
+def test_after_a_rollback_the_migration_can_be_run_again(
+    named: Database, connection: Connection, instance: dg.DagsterInstance
+) -> None:
+    connection.execute(SOME_ROWS)
+    run(named, instance)
+    config = {**QUIET, "ops": {"remove_backfill": {"config": {"reason": "a test"}}}}
+    build_defs().resolve_job_def("rollback_backfill").execute_in_process(instance=instance, run_config=config)
+    summaries = run(named, instance)
+    assert [summary.skipped for summary in summaries] == [True, True, True, False]
+    assert summaries[-1].succeeded
+
+
+def test_the_validation_job_passes_after_the_migration_and_fails_when_a_rule_is_broken(
+    named: Database, connection: Connection, instance: dg.DagsterInstance
+) -> None:
+    connection.execute(SOME_ROWS)
+    run(named, instance)
+
+    def validate() -> set[str]:
+        result = (
+            build_defs()
+            .resolve_job_def("validation")
+            .execute_in_process(instance=instance, raise_on_error=False, run_config=QUIET)
+        )
+        evaluations = [
+            event.event_specific_data
+            for event in result.all_events
+            if event.event_type_value == "ASSET_CHECK_EVALUATION"
+        ]
+        assert len(evaluations) > 25
+        return {evaluation.check_name for evaluation in evaluations if not evaluation.passed}
+
+    assert validate() == set()
+    connection.execute("UPDATE atoms SET migrated_from_proposal_id = NULL, migration_timestamp = NULL WHERE id = 3")
+    assert validate() == {"every_atom_has_a_proposal", "no_approved_atom_proposal_is_orphaned"}
+
+
+@pytest.mark.skipif(not SHARED_DATA.is_dir(), reason="the real knowledge base is not on this machine")
+def test_the_small_real_knowledge_base_migrates_whole(
+    named: Database, connection: Connection, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MIGRATION_PARTITION_IDS", "50000")
+    current_settings.cache_clear()
+    load(named, JsonLinesFolder(SHARED_DATA / "small"))
+    summaries = run(named, instance)
+    assert [summary.succeeded for summary in summaries] == [True, True, True, True]
+    assert summaries[-1].rows == 1826 + 11771
+
+
+def test_dual_write_is_switched_on_proven_and_probed_before_the_backfill(
+    named: Database, connection: Connection, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection.execute(SOME_ROWS)
+    connection.execute("DELETE FROM users")
+    connection.execute(PEOPLE_AND_MESSAGES.replace("generate_series(1, 20)", "generate_series(2, 22)"))
+    monkeypatch.setenv("KNOWLEDGE_MIGRATION_NO_LIVE_WRITERS", "false")
+    monkeypatch.setenv("DUAL_WRITE_MEASURED_PAIRS", "10")
+    monkeypatch.setenv("DUAL_WRITE_MAX_SLOWDOWN_PERCENT", "1000")  # speed is not what this test is about
+    with serving(named) as url:
+        monkeypatch.setenv("KNOWLEDGE_SERVICE_URL", url)
+        current_settings.cache_clear()
+        summaries = run(named, instance)
+        assert [(summary.phase, summary.errors) for summary in summaries] == [
+            ("0 preparation", ()),
+            ("1 schema", ()),
+            ("2 dual write", ()),
+            ("3 backfill", ()),
+        ]
+        assert [check.name for summary in summaries for check in summary.checks if not check.passed] == NOT_ASKED[:1]
+        assert all(summary.skipped for summary in run(named, instance))
+
+
+def test_without_a_service_the_migration_stops_before_dual_write_and_switches_nothing(
+    named: Database, connection: Connection, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection.execute(SOME_ROWS)
+    monkeypatch.setenv("KNOWLEDGE_MIGRATION_NO_LIVE_WRITERS", "false")
+    current_settings.cache_clear()
+    summaries = run(named, instance)
+    assert [summary.succeeded for summary in summaries] == [True, True, False]
+    assert "knowledge-migration serve" in summaries[2].errors[0]
+    assert count(connection, "SELECT count(*) FROM feature_flags WHERE (config ->> 'dual_write')::boolean") == 0

@@ -1,1 +1,0 @@
-"""The demonstration's knowledge bases and their loader."""

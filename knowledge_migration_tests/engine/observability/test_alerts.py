@@ -1,0 +1,93 @@
+"""Alerts reach real channels; one that fails or hangs stops nobody else and leaves nothing behind; no secret is told."""
+
+import logging
+import sys
+
+import psutil
+import pytest
+
+from knowledge_migration.engine.observability import alert_delivery
+from knowledge_migration.engine.observability.alerts import Alerts, Told, Undelivered, shortened
+from knowledge_migration_tests.channel import channel, titles
+
+
+def deliveries() -> list[psutil.Process]:
+    """The processes that bring a message somewhere now."""
+    return [child for child in psutil.Process().children(recursive=True) if alert_delivery.__file__ in child.cmdline()]
+
+
+def test_every_channel_gets_the_message_and_a_bad_one_stops_no_other() -> None:
+    with channel() as (good, got), channel(500) as (bad, tried):
+        failures = Alerts((bad, "unheard://x", good)).send("A title", "words", kind="failure")
+    assert [(one["title"], one["message"], one["type"]) for one in got] == [("A title", "words", "failure")]
+    assert [one.reason for one in failures] == ["it did not take the message", "its address cannot be used"]
+    assert len(tried) == 2
+
+
+def test_a_channel_that_refuses_once_is_asked_once_more() -> None:
+    with channel(503, 200) as (url, got):
+        assert Alerts((url,)).send("A title", "words") == []
+    assert titles(got) == ["A title", "A title"]
+
+
+def test_channels_that_hang_hold_nobody_up_and_leave_no_process() -> None:
+    with channel(drip=True) as (first, _), channel(drip=True) as (second, _), channel() as (good, got):
+        failures = Alerts((first, second, good), seconds=8).send("A title", "words")
+        assert [one.reason for one in failures] == ["no answer in time", "no answer in time"]
+        assert titles(got) == ["A title"]
+        assert deliveries() == []
+
+
+def test_nothing_is_raised_where_no_process_can_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    alerts = Alerts(("json://127.0.0.1:1",))
+    failures = alerts.send("A title", "words")
+    assert [one.reason for one in failures] == ["its process did not start (FileNotFoundError)"]
+    assert alerts.reached_nobody(failures)
+
+
+def test_without_a_channel_the_log_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    assert not Alerts().configured
+    assert Alerts().send("A title", "words") == []
+    assert "'A title' went nowhere: KNOWLEDGE_MIGRATION_ALERT_URLS names no channel" in caplog.text
+
+
+@pytest.mark.parametrize("address", ["json://a-secret@{}", "unheard://a-secret@{}", "user:a-secret@{}", "a-secret"])
+def test_no_secret_of_an_address_is_told(
+    address: str, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    caplog.set_level(logging.NOTSET + 1)
+    logging.getLogger("apprise").setLevel(1)
+    with channel(500) as (url, _):
+        alerts = Alerts((address.format(url.partition("://")[2] + "?+token=a-secret"),))
+        failures = alerts.send("A title", "words")
+    assert len(failures) == 1
+    assert alerts.unusable_places() == ([] if address.startswith("json") else [1])
+    assert "a-secret" not in caplog.text + repr(failures) + repr(alerts) + str(alerts) + "".join(capfd.readouterr())
+    assert failures[0].channel.split()[0] in ("json", "unheard", "unreadable")
+
+
+def test_the_same_channel_is_always_called_the_same_and_two_are_not() -> None:
+    urls = ("unheard://one", "unheard://two")
+    first, again = (Alerts(urls, seconds=8).send("A title", "words") for _ in range(2))
+    assert first == again
+    assert first[0] != first[1]
+    assert all(isinstance(one, Undelivered) for one in first)
+
+
+def test_the_places_of_addresses_that_cannot_be_used_are_found() -> None:
+    assert Alerts(("json://127.0.0.1:1", "unheard://secret", "")).unusable_places() == [2, 3]
+
+
+def test_what_was_told_survives_a_restart_and_nothing_appears_too_late() -> None:
+    told = Told(5).with_seen([7, 9], settled=5, full=False)
+    assert Told.read(told.cursor) == told == Told(5, frozenset({7, 9}))
+    assert told.with_seen([], settled=8, full=False) == Told(8, frozenset({9}))
+    assert told.with_seen([], settled=3, full=False) == told
+    assert Told(5).with_seen([6, 7], settled=20, full=True) == Told(7)
+    assert Told.read(None) is None
+
+
+def test_a_long_message_is_cut_and_says_so() -> None:
+    assert shortened(["a", "b", "c"], most=2) == "a\nb\nand 1 more"
+    assert len(shortened(["x" * 10_000])) == 500

@@ -1,1 +1,0 @@
-"""Tests of the performance validation and of the comparison with the baseline."""

@@ -1,1 +1,0 @@
-"""The ways back that use the verified backup."""

@@ -1,0 +1,256 @@
+"""Everything is taken back online: the legacy tables equal the backup but for the rows that users wrote since."""
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from knowledge_migration.engine.backfill.control import Limits
+from knowledge_migration.engine.dual_write.fence import FenceTimeouts
+from knowledge_migration.engine.dual_write.switch import switch_on
+from knowledge_migration.engine.foundation import evidence
+from knowledge_migration.engine.foundation.database import Connection, Database
+from knowledge_migration.engine.foundation.embedded_server import EmbeddedServer
+from knowledge_migration.engine.foundation.errors import BlockedError, PreconditionError, VerificationError
+from knowledge_migration.engine.rollback.full import (
+    EVIDENCE,
+    FullRollback,
+    FullRollbackOptions,
+    plan_full_rollback,
+    rollback_full,
+)
+from knowledge_migration.engine.schema import upgrade as schema
+from knowledge_migration.engine.schema.ddl import LockLimits
+from knowledge_migration.engine.schema.steps import TARGET_REVISION
+from knowledge_migration.knowledge.extraction.model import Extraction
+from knowledge_migration.knowledge.flags import Flags, set_flags
+from knowledge_migration_tests.engine.backfill.backfilling import backfill, count
+from knowledge_migration_tests.engine.rollback.repair.conftest import values
+from knowledge_migration_tests.engine.rollback.repair.test_repair import differing, taken
+from knowledge_migration_tests.knowledge.conftest import Told, atom, topic
+from knowledge_migration_tests.serving import serving
+
+PATIENT = FenceTimeouts(seconds=20.0)
+STEPS = ["flags", "dual write", "backfill", "schema", "rows"]
+
+
+class Users(threading.Thread):
+    """Users of the application who go on reading, editing and extracting while everything is taken back."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__()
+        self.url = url
+        self.over = threading.Event()
+        self.failures: list[str] = []
+        self.turns = 0
+
+    def run(self) -> None:
+        with httpx.Client(base_url=self.url, timeout=30) as client:
+            while not self.over.is_set():
+                self.turns += 1
+                body = {"message_ids": [1], "user_id": 1}
+                answers = (
+                    client.post("/api/v1/knowledge/extract", json=body),
+                    client.patch("/api/v1/topics/2", json={"icon": f"icon {self.turns}"}),
+                    client.get("/api/v1/topics/1/atoms"),
+                )
+                self.failures += [f"{one.request.url}: {one.status_code} {one.text}" for one in answers if one.is_error]
+
+
+@contextmanager
+def users(url: str) -> Iterator[Users]:
+    running = Users(url)
+    running.start()
+    try:
+        yield running
+    finally:
+        running.over.set()
+        running.join()
+
+
+def told() -> Told:
+    """An extractor that finds something new each time, and something too unsure to be written directly."""
+    numbers = iter(range(1_000_000))
+
+    async def answer(_: Any) -> Extraction:
+        number = next(numbers)
+        return Extraction(
+            topics=(topic(f"found {number}", 0.9), topic(f"unsure {number}", 0.4)),
+            atoms=(atom(f"atom {number}", f"found {number}", 0.8),),
+        )
+
+    return Told(answer)
+
+
+def options(server: EmbeddedServer, folder: Path, **changes: Any) -> FullRollbackOptions:
+    return FullRollbackOptions(Flags(), folder, server.admin, timeouts=PATIENT, limits=Limits(), **changes)
+
+
+def back(database: Database, server: EmbeddedServer, folder: Path, **changes: Any) -> FullRollback:
+    return rollback_full(database, options(server, folder, **changes), reason="a test")
+
+
+def migrate(database: Database, url: str) -> None:
+    """Phases 1 to 3, with an extraction in dual write before and one in proposal mode after the backfill."""
+    body = {"message_ids": [1], "user_id": 1}
+    switch_on(database, Flags(), PATIENT, reason="a test")
+    httpx.post(f"{url}/api/v1/knowledge/extract", json=body, timeout=30).raise_for_status()
+    backfill(database)
+    with database.begin() as transaction:
+        changes = {"enabled": True, "cutover_percentage": 100}
+        flags = set_flags(transaction, changes, initial=Flags(), actor="a test", reason="a test")
+    with database.connect("test") as session:
+        for _ in range(500):
+            if count(session, "SELECT min(flag_version) FROM migration.writer_heartbeat") >= flags.version:
+                break
+            threading.Event().wait(0.02)
+    httpx.post(f"{url}/api/v1/knowledge/extract", json=body, timeout=30).raise_for_status()
+
+
+@pytest.fixture
+def migrated(live: Database) -> Iterator[tuple[Database, str]]:
+    """A copy of the backed up database after phases 1 to 3, in proposal mode, with a live service."""
+    schema.upgrade(live, LockLimits())
+    with serving(live, told(), initial_flags=Flags()) as url:
+        migrate(live, url)
+        yield live, url
+
+
+def test_a_migrated_database_goes_back_while_users_write(
+    migrated: tuple[Database, str], rows: Connection, server: EmbeddedServer, tmp_path: Path
+) -> None:
+    live, url = migrated
+    rows.execute("UPDATE atoms SET content = 'altered by a bad script' WHERE id IN (1, 2, 3)")
+    plan = plan_full_rollback(live, options(server, tmp_path))
+    assert [step.name for step in plan.steps if step.needed] == STEPS
+    with users(url) as running:
+        done = back(live, server, tmp_path)
+    assert running.failures == []
+    assert [step.name for step in done.steps if not step.skipped] == STEPS
+    assert done.repair.repaired == {"atoms": 3}
+    assert done.comparison.is_equal
+    assert done.comparison.counts["added"] >= 2
+    assert values(rows, "SELECT content FROM atoms WHERE id <= 3 ORDER BY id") == [
+        ("No space left",), ("It helps",), ("Later",),
+    ]  # fmt: skip
+    assert schema.current_revision(rows) == "0001_evidence"
+    assert values(rows, "SELECT to_regclass('topic_proposals')") == [(None,)]
+
+
+def test_the_rows_that_users_wrote_are_all_that_differs(
+    migrated: tuple[Database, str], rows: Connection, server: EmbeddedServer, tmp_path: Path
+) -> None:
+    live, url = migrated
+    httpx.patch(f"{url}/api/v1/topics/2", json={"icon": "theirs"}, timeout=30).raise_for_status()
+    done = back(live, server, tmp_path)
+    assert {table.table: dict(table.counts) for table in done.comparison.tables if table.counts} == {
+        "topics": {"added": 2, "written_since": 1},
+        "atoms": {"added": 2},
+        "topic_atoms": {"added": 2},
+    }
+    assert done.comparison.sentence == (
+        "12 tables equal the backup but for these rows: 2 added in atoms, 2 added in topics, 1 written since in topics, "
+        "2 added in topic_atoms."
+    )
+
+
+def test_it_says_how_long_each_step_took_and_records_it(
+    migrated: tuple[Database, str], rows: Connection, server: EmbeddedServer, tmp_path: Path
+) -> None:
+    done = back(migrated[0], server, tmp_path)
+    recorded = evidence.require(rows, EVIDENCE, made_by="the test").content
+    assert [step["name"] for step in recorded["steps"]] == STEPS
+    assert recorded["within_bound"]
+    assert sum(step.seconds for step in done.steps) <= done.seconds < 600
+    assert json.loads(json.dumps(done.to_evidence())) == recorded
+
+
+def test_proposals_that_exist_nowhere_else_are_exported(
+    migrated: tuple[Database, str], rows: Connection, server: EmbeddedServer, tmp_path: Path
+) -> None:
+    done = back(migrated[0], server, tmp_path / "exports")
+    assert done.export_file
+    lines = [json.loads(line) for line in done.export_file.read_text().splitlines()]
+    names = {line["row"]["name"] for line in lines if line["table"] == "topic_proposals"}
+    assert {"unsure 0", "unsure 1"} <= names
+    assert count(rows, "SELECT count(*) FROM topics WHERE name = 'found 1'") == 1
+
+
+def test_a_second_one_has_nothing_left_to_do(
+    migrated: tuple[Database, str], rows: Connection, server: EmbeddedServer, tmp_path: Path
+) -> None:
+    back(migrated[0], server, tmp_path)
+    before = taken(rows)
+    again = back(migrated[0], server, tmp_path)
+    assert [step.name for step in again.steps if not step.skipped] == ["rows"]
+    assert differing(rows, before) == []
+    plan = plan_full_rollback(migrated[0], options(server, tmp_path))
+    assert [step.name for step in plan.steps if step.needed] == ["rows"]
+
+
+def test_straight_after_phase_1_there_is_only_the_schema_to_take_back(
+    live: Database, rows: Connection, server: EmbeddedServer, tmp_path: Path
+) -> None:
+    before = taken(rows)
+    schema.upgrade(live, LockLimits())
+    done = back(live, server, tmp_path)
+    assert [step.name for step in done.steps if step.skipped] == ["backfill"]
+    assert differing(rows, before) == []
+    assert done.comparison.sentence == "All 25 rows of 12 tables equal the backup."
+
+
+EVERYTHING = """
+SELECT (SELECT count(*) FROM migration.audit_log), (SELECT count(*) FROM topic_proposals), version FROM feature_flags
+"""
+MISPLACED = """
+UPDATE migration.evidence SET content = content || '{"path": "/nowhere.dump"}' WHERE kind = 'verified_backup'
+"""
+
+
+def test_the_plan_changes_nothing(
+    migrated: tuple[Database, str], rows: Connection, server: EmbeddedServer, tmp_path: Path
+) -> None:
+    before = (values(rows, EVERYTHING), taken(rows).digest)
+    plan_full_rollback(migrated[0], options(server, tmp_path))
+    assert (values(rows, EVERYTHING), taken(rows).digest) == before
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_a_sound_backup_nothing_is_begun(
+    live: Database, rows: Connection, server: EmbeddedServer, tmp_path: Path
+) -> None:
+    schema.upgrade(live, LockLimits())
+    rows.execute(
+        "UPDATE migration.evidence SET content = content || '{\"path\": \"/nowhere.dump\"}' WHERE kind = 'verified_backup'"
+    )
+    with pytest.raises(VerificationError, match=r"/nowhere\.json is missing"):
+        back(live, server, tmp_path)
+    rows.execute("DELETE FROM migration.evidence WHERE kind = 'verified_backup'")
+    with pytest.raises(PreconditionError, match="no verified backup"):
+        plan_full_rollback(live, options(server, tmp_path))
+    assert values(rows, "SELECT count(*) FROM migration.audit_log") == [(0,)]
+    assert schema.current_revision(rows) == TARGET_REVISION
+
+
+def test_stopped_half_way_by_a_user_it_goes_on_later(
+    migrated: tuple[Database, str], rows: Connection, server: EmbeddedServer, tmp_path: Path
+) -> None:
+    live, _ = migrated
+    impatient = options(server, tmp_path, lock_limits=LockLimits(lock_timeout_ms=50, attempts=3, retry_max_seconds=0.1))
+    with live.connect("user") as user:
+
+        def hold(step: Any) -> None:
+            if step.name == "backfill":
+                user.execute("BEGIN; SELECT FROM topics LIMIT 1; LOCK TABLE topics IN ACCESS SHARE MODE")
+
+        with pytest.raises(BlockedError):
+            rollback_full(live, impatient, reason="a test", on_step=hold)
+        user.execute("ROLLBACK")
+    done = back(live, server, tmp_path)
+    assert done.comparison.is_equal
+    assert schema.current_revision(rows) == "0001_evidence"

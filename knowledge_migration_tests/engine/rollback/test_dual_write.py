@@ -1,0 +1,110 @@
+"""The way back from phase 2: dual write off, its shadows away, everything else as it was."""
+
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from knowledge_migration.engine.backfill.control import Limits
+from knowledge_migration.engine.dual_write import switch
+from knowledge_migration.engine.foundation.database import Connection, Database
+from knowledge_migration.engine.foundation.errors import BlockedError, PreconditionError
+from knowledge_migration.engine.rollback.dual_write import dual_write_extent, rollback_dual_write
+from knowledge_migration.knowledge.flags import Flags, read_flags, set_flags
+from knowledge_migration_tests.engine.backfill.backfilling import backfill, broken_rules, count, legacy_values
+from knowledge_migration_tests.engine.dual_write.conftest import BRIEF, PATIENT
+
+QUICK = Limits(lock_timeout_ms=100, retry_attempts=3, sleep=lambda _: None)
+SHADOWS = "SELECT count(*) FROM {} WHERE review_action = 'dual_write'"
+
+
+@pytest.fixture
+def written(peopled: Database, service: str) -> Iterator[httpx.Client]:
+    """After extractions in dual write; a client of the service."""
+    switch.switch_on(peopled, Flags(), PATIENT, reason="a test")
+    with httpx.Client(base_url=f"{service}/api/v1", timeout=60) as client:
+        for first in range(1, 90, 3):
+            body = {"message_ids": [first, first + 1, first + 2], "user_id": 1}
+            assert client.post("/knowledge/extract", json=body).status_code == 200
+        client.post("/topics", json={"name": "by hand", "description": ""}).raise_for_status()
+        yield client
+
+
+def back(database: Database, timeouts: object = PATIENT, limits: Limits = QUICK) -> object:
+    return rollback_dual_write(database, Flags(), timeouts, reason="a test", limits=limits, batch_size=7)  # type: ignore[arg-type]
+
+
+def test_legacy_rows_stay_and_lose_their_links_only(peopled: Database, rows: Connection, written: httpx.Client) -> None:
+    before, runs = legacy_values(rows), count(rows, "SELECT count(*) FROM knowledge_extraction_runs")
+    extent = dual_write_extent(rows)
+    undone = rollback_dual_write(peopled, Flags(), PATIENT, reason="a test", limits=QUICK, batch_size=7)
+    assert legacy_values(rows) == before
+    assert undone.deleted_proposals == extent.shadows
+    assert undone.kept_pending == extent.pending
+    for table in ("topics", "atoms"):
+        assert count(rows, f"SELECT count(*) FROM {table} WHERE migrated_from_proposal_id IS NOT NULL") == 0  # noqa: S608
+    assert count(rows, SHADOWS.format("topic_proposals")) == count(rows, SHADOWS.format("atom_proposals")) == 0
+    assert count(rows, "SELECT count(*) FROM knowledge_extraction_runs") == runs
+    with peopled.begin() as transaction:
+        flags = read_flags(transaction)
+    assert flags is not None
+    assert flags.state == "off"
+    body = {"message_ids": [100], "user_id": 1}
+    assert written.post("/knowledge/extract", json=body).json()["mode"] == "direct"
+
+
+def test_what_waits_or_was_decided_by_a_reviewer_stays(
+    peopled: Database, rows: Connection, written: httpx.Client
+) -> None:
+    pending = written.get("/knowledge/proposals?limit=200").json()["items"]
+    assert len(pending) > 1
+    approved = pending[0]["id"]
+    written.post(f"/knowledge/proposals/{approved}/approve", json={"user_id": 1}).raise_for_status()
+    back(peopled)
+    left = written.get("/knowledge/proposals?limit=200").json()["items"]
+    assert {item["id"] for item in left} == {item["id"] for item in pending} - {approved}
+    proposal = written.get(f"/knowledge/proposals/{approved}").json()
+    assert proposal["status"] == "approved"
+    assert proposal["entity_id"] is not None
+
+
+def test_backfilled_proposals_stay(peopled: Database, rows: Connection, written: httpx.Client) -> None:
+    rows.execute("INSERT INTO topics (name, description) VALUES ('from before', '')")
+    backfill(peopled)
+    before = count(rows, "SELECT count(*) FROM topic_proposals WHERE review_action = 'auto_approve_migration'")
+    back(peopled)
+    assert before == 1
+    assert count(rows, "SELECT count(*) FROM topic_proposals WHERE review_action = 'auto_approve_migration'") == 1
+    backfill(peopled)
+    assert broken_rules(rows) == {}
+
+
+def test_a_second_rollback_does_nothing(peopled: Database, rows: Connection, written: httpx.Client) -> None:
+    back(peopled)
+    undone = rollback_dual_write(peopled, Flags(), PATIENT, reason="a test", limits=QUICK)
+    assert sum(undone.deleted_proposals.values()) == 0
+
+
+def test_a_row_that_is_never_let_go_is_told_and_dual_write_is_off(
+    peopled: Database, rows: Connection, written: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("knowledge_migration.engine.rollback.dual_write.drain", lambda *_: None)
+    with peopled.connect("a user") as user:
+        user.execute("BEGIN")
+        user.execute("SELECT FROM topics ORDER BY id LIMIT 1 FOR UPDATE")
+        with pytest.raises(BlockedError, match="rows of it"):
+            back(peopled)
+        assert count(rows, "SELECT count(*) FROM topics WHERE migrated_from_proposal_id IS NOT NULL") == 1
+        user.execute("ROLLBACK")
+    back(peopled)
+    assert count(rows, "SELECT count(*) FROM topics WHERE migrated_from_proposal_id IS NOT NULL") == 0
+
+
+def test_nothing_is_taken_back_while_proposals_are_enabled(
+    peopled: Database, rows: Connection, written: httpx.Client
+) -> None:
+    with peopled.begin() as transaction:
+        set_flags(transaction, {"enabled": True}, initial=Flags(), actor="test", reason="cutover")
+    with pytest.raises(PreconditionError, match="Proposals are enabled"):
+        back(peopled, BRIEF)
+    assert count(rows, SHADOWS.format("topic_proposals")) > 0

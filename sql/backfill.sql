@@ -1,0 +1,236 @@
+-- name: analyze
+-- Fresh statistics right after the backfill, not two weeks later. SHARE UPDATE EXCLUSIVE: reads and writes go on.
+ANALYZE public.topics, public.atoms, public.topic_proposals, public.atom_proposals, public.knowledge_extraction_runs
+
+-- name: batch
+-- One backfill batch, one statement, one transaction: locks the next rows without a proposal, inserts their proposals,
+-- links them and writes the ledger (strategy §5; POSTGRES rules 10, 11, 13-15).
+-- Walks the primary key of {table} from %(after)s; FOR NO KEY UPDATE, so that foreign key checks of users go on, and so
+-- that the values copied are those of the row that is linked. The id follows from the row: a second proposal cannot
+-- exist. One that lost its link makes a plain insert fail; the batch is then run again with an ON CONFLICT clause that
+-- refreshes it (always having that clause cost a tenth of the speed).
+WITH locked AS MATERIALIZED (
+    SELECT {taken}, migration.origin_proposal_id({table_name}, source.id) AS proposal_id
+    FROM {table} AS source
+    WHERE {pending}
+    ORDER BY source.id
+    LIMIT %(batch_size)s
+    FOR NO KEY UPDATE OF source {skip_locked}
+), inserted AS (
+    INSERT INTO {proposals} (
+        id, extraction_run_id, {columns}, status, reasoning, review_action, review_notes, reviewed_at, created_at
+    )
+    SELECT
+        source.proposal_id, %(run)s, {values}, 'approved',
+        'Migrated from existing production data', 'auto_approve_migration',
+        'Backfilled during migration to proposal system'
+            || CASE WHEN source.quarantine_policy = 'clamp_confidence'
+               THEN '; confidence clamped to 0..1 by decision of an operator' ELSE '' END,
+        now(), now()
+    FROM (
+        SELECT locked.*, held.policy AS quarantine_policy
+        FROM locked
+        LEFT JOIN migration.quarantine AS held ON held.entity = %(entity)s AND held.row_id = locked.id
+    ) AS source
+    {on_conflict}
+    RETURNING id
+), linked AS (
+    UPDATE {table} AS target
+    SET migrated_from_proposal_id = locked.proposal_id, migration_timestamp = now()
+    FROM locked
+    WHERE target.id = locked.id
+    RETURNING target.id
+), resolved AS (
+    UPDATE migration.quarantine AS held
+    SET state = 'resolved'
+    FROM linked
+    WHERE held.entity = %(entity)s AND held.row_id = linked.id AND held.state = 'retry'
+)
+INSERT INTO migration.backfill_batch (
+    entity, partition_key, extraction_run_id, after_id, through_id, linked_rows, seconds, dagster_run_id
+)
+SELECT
+    %(entity)s, %(partition)s, %(run)s, %(after)s, max(id), count(*),
+    extract(epoch FROM clock_timestamp() - now()), %(dagster_run_id)s
+FROM linked
+HAVING count(*) > 0
+RETURNING linked_rows, through_id
+
+-- name: batch_end
+-- The last id that a batch would take; without locks. Walks the primary key.
+SELECT max(taken.id) AS last_id
+FROM (
+    SELECT source.id FROM {table} AS source
+    WHERE {pending}
+    ORDER BY source.id
+    LIMIT %(batch_size)s
+) AS taken
+
+-- name: close_run
+-- Marks the migration's run completed; only called when nothing is left to link.
+UPDATE public.knowledge_extraction_runs
+SET status = 'completed', completed_at = clock_timestamp()
+WHERE id = migration.origin_proposal_id('knowledge_extraction_runs', 0) AND status <> 'completed'
+
+-- name: control
+-- What the operator has set for a running backfill; NULL: as the settings say.
+SELECT paused, batch_size, rate_limit_per_second FROM migration.backfill_control
+
+-- name: flush
+-- Waits until everything this session has committed is on disk. A commit that wrote nothing never waits, whatever
+-- synchronous_commit says, so this writes a message to the WAL that nobody reads. Locks nothing.
+SELECT pg_logical_emit_message(true, 'knowledge_migration', 'partition done')
+
+-- name: id_bounds
+-- The ids of a table: first, last. Two index look-ups.
+SELECT min(id) AS first_id, max(id) AS last_id FROM {table}
+
+-- name: next_row
+-- The next single row that a batch would take, locked: to tell exactly which row it is that cannot become a proposal.
+SELECT source.id
+FROM {table} AS source
+WHERE {pending}
+ORDER BY source.id
+LIMIT 1
+FOR NO KEY UPDATE OF source {skip_locked}
+
+-- name: open_run
+-- The one extraction run of the whole migration: its id is fixed, so a second start finds it and goes on with it.
+INSERT INTO public.knowledge_extraction_runs (id, status, message_ids, message_count, settings, started_at)
+VALUES (
+    migration.origin_proposal_id('knowledge_extraction_runs', 0), 'running', '[]', 0,
+    jsonb_build_object('migration', true, 'mode', 'backfill', 'backfill_timestamp', now()), now()
+)
+ON CONFLICT (id) DO UPDATE SET status = 'running', completed_at = NULL, error_message = NULL
+WHERE knowledge_extraction_runs.status <> 'running' AND %(reopen)s
+
+-- name: other_columns
+-- The columns of a table that the migration must leave as they are. Reads the catalog.
+SELECT attribute.attname AS name
+FROM pg_attribute AS attribute
+WHERE attribute.attrelid = %(table)s::regclass
+  AND attribute.attnum > 0
+  AND NOT attribute.attisdropped
+  AND attribute.attname NOT IN ('migrated_from_proposal_id', 'migration_timestamp')
+ORDER BY attribute.attnum
+
+-- name: pending
+-- Which rows of an id range wait for their proposal: unlinked, and not set aside. Part of the statements that take or
+-- count them, so that all mean the same rows. NOT IN is a hashed lookup here: row_id is never NULL; the range keeps it small
+-- where much is set aside (relies on quarantine_by_state).
+source.id > %(after)s
+AND source.id <= %(through)s
+AND source.migrated_from_proposal_id IS NULL
+AND source.id NOT IN (
+    SELECT held.row_id FROM migration.quarantine AS held
+    WHERE held.entity = %(entity)s
+      AND held.state IN ('open', 'accepted')
+      AND held.row_id > %(after)s
+      AND held.row_id <= %(through)s
+)
+
+-- name: pressure
+-- What asks the backfill to wait: the lag of the slowest replica in seconds.
+SELECT coalesce((SELECT max(extract(epoch FROM replay_lag)) FROM pg_stat_replication), 0)::double precision AS replica_lag_seconds
+
+-- name: proposed_topic_ids
+-- The topics of an atom as its proposal names them: their ids as numbers, in order. Relies on idx_topic_atoms_atom.
+(
+    SELECT coalesce(jsonb_agg(related.topic_id ORDER BY related.topic_id), '[]'::jsonb)
+    FROM public.topic_atoms AS related
+    WHERE related.atom_id = source.id
+)
+
+-- name: quarantine_decide
+-- Records an operator's decision on rows that were set aside; a row that has its proposal already is not touched.
+UPDATE migration.quarantine
+SET state = %(state)s, policy = %(policy)s, decided_at = clock_timestamp(), decided_by = %(actor)s, note = %(note)s
+WHERE entity = %(entity)s AND row_id = ANY (%(row_ids)s) AND state <> 'resolved'
+RETURNING row_id
+
+-- name: quarantine_list
+-- Rows set aside, oldest first; all of a state, or all.
+SELECT entity, row_id, state, policy, sqlstate, reason, found_at, decided_by, decided_at, note
+FROM migration.quarantine
+WHERE %(state)s::text IS NULL OR state = %(state)s
+ORDER BY entity, row_id
+
+-- name: quarantine_row
+-- Sets a row aside with the reason; a row that failed again after a decision is open again.
+INSERT INTO migration.quarantine (entity, row_id, sqlstate, reason)
+VALUES (%(entity)s, %(row_id)s, %(sqlstate)s, %(reason)s)
+ON CONFLICT (entity, row_id) DO UPDATE
+SET state = 'open', sqlstate = excluded.sqlstate, reason = excluded.reason, found_at = clock_timestamp()
+
+-- name: rows_in_range
+-- Rows of an id range, and how many of them have their proposal. Reads the range by primary key.
+SELECT count(*) AS rows, count(migrated_from_proposal_id) AS linked
+FROM {table}
+WHERE id > %(after)s AND id <= %(through)s
+
+-- name: run
+-- The migration's extraction run, if it was begun.
+SELECT id, status, started_at, completed_at
+FROM public.knowledge_extraction_runs
+WHERE id = migration.origin_proposal_id('knowledge_extraction_runs', 0)
+
+-- name: set_control
+-- Changes what a running backfill obeys within a second. A field that is NULL here stays as it is.
+UPDATE migration.backfill_control
+SET paused = coalesce(%(paused)s, paused),
+    batch_size = coalesce(%(batch_size)s, batch_size),
+    rate_limit_per_second = coalesce(%(rate_limit_per_second)s, rate_limit_per_second),
+    changed_at = clock_timestamp(),
+    changed_by = %(actor)s
+RETURNING paused, batch_size, rate_limit_per_second
+
+-- name: stated_confidence
+-- The confidence as the source states it: NULL stays NULL, 0.0 stays 0.0. Out of range it breaks the proposal's check and
+-- the row is quarantined, unless an operator decided to clamp it; NaN then becomes unknown, not certainty.
+CASE
+    WHEN source.quarantine_policy IS DISTINCT FROM 'clamp_confidence' THEN source.confidence
+    WHEN source.confidence = 'NaN' THEN NULL
+    ELSE greatest(0, least(1, source.confidence))
+END
+
+-- name: stragglers
+-- Rows above the backfill's bound that have been without a proposal for some minutes and are in no quarantine: an old writer
+-- left them so. Walks the primary key from the bound.
+SELECT count(*) AS rows, coalesce(max(source.id), 0) AS last_id
+FROM {table} AS source
+LEFT JOIN migration.quarantine AS held ON held.entity = %(entity)s AND held.row_id = source.id
+WHERE source.id > %(above)s AND source.migrated_from_proposal_id IS NULL AND held.row_id IS NULL
+  AND coalesce(source.created_at, '-infinity') < clock_timestamp() - make_interval(secs => %(seconds)s)
+
+-- name: touch_one_row
+-- Writes the migration's column of the next row, to see what else that changes; run in a transaction that is rolled back.
+-- FOR NO KEY UPDATE on that one row, past what users hold.
+WITH before AS MATERIALIZED (
+    SELECT source.id, ARRAY[{values}]::text[] AS values
+    FROM {table} AS source
+    WHERE {pending}
+    ORDER BY source.id
+    LIMIT 1
+    FOR NO KEY UPDATE OF source SKIP LOCKED
+)
+UPDATE {table} AS source
+SET migration_timestamp = now()
+FROM before
+WHERE source.id = before.id
+RETURNING before.values AS before, ARRAY[{values}]::text[] AS after
+
+-- name: unlinked
+-- How many rows of an id range still wait for their proposal (quarantined ones do not). Reads the range by primary key.
+SELECT count(*) AS rows, min(source.id) AS first_id
+FROM {table} AS source
+WHERE {pending}
+
+-- name: update_triggers
+-- The user's triggers that run before a row of a table is updated. Reads the catalog.
+SELECT trigger.tgname AS name
+FROM pg_trigger AS trigger
+WHERE trigger.tgrelid = %(table)s::regclass
+  AND NOT trigger.tgisinternal
+  AND trigger.tgenabled <> 'D'
+  AND trigger.tgtype & 2 > 0 AND trigger.tgtype & 16 > 0
+ORDER BY trigger.tgname

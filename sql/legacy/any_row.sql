@@ -1,2 +1,0 @@
--- Whether a table holds anything.
-SELECT 1 AS one FROM {table} LIMIT 1

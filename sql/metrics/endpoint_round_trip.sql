@@ -1,2 +1,0 @@
--- Asks for nothing: a round trip to the server, on that day.
-SELECT 1

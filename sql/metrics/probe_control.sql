@@ -1,2 +1,0 @@
--- Reads no table: as slow as the machine is, whatever the locks are.
-SELECT 1

@@ -1,0 +1,141 @@
+-- name: preflight_extensions
+-- Extensions that the legacy schema needs and this database has not. Reads the catalog only.
+SELECT needed.name AS extension,
+       coalesce((SELECT default_version FROM pg_available_extensions WHERE name = needed.name), 'not on this server') AS available
+FROM unnest(ARRAY['vector']) AS needed (name)
+WHERE NOT EXISTS (SELECT FROM pg_extension WHERE extname = needed.name)
+
+-- name: preflight_names
+-- Objects that have a name of ours but are not of our making: `made` lists what is. A schema `migration` is foreign when
+-- it holds anything and we have not begun it. Reads the catalog only.
+SELECT found.object, found.kind
+FROM (
+    SELECT 'public.' || class.relname AS object, class.relkind::text AS kind, 'public.' || class.relname AS made_with
+    FROM pg_class AS class
+    WHERE class.relnamespace = to_regnamespace('public')
+      AND class.relname IN (
+          'knowledge_extraction_runs', 'topic_proposals', 'atom_proposals', 'feature_flags',
+          'knowledge_extraction_archive',
+          'idx_topics_migration', 'idx_atoms_migration', 'idx_topic_atoms_atom'
+      )
+    UNION ALL
+    SELECT 'public.' || class.relname || '.' || attribute.attname, 'column',
+           'public.' || class.relname || '.migrated_from_proposal_id'
+    FROM pg_attribute AS attribute
+    JOIN pg_class AS class ON class.oid = attribute.attrelid
+    WHERE attribute.attrelid IN (to_regclass('public.topics'), to_regclass('public.atoms'))
+      AND attribute.attname IN ('migrated_from_proposal_id', 'migration_timestamp')
+      AND NOT attribute.attisdropped
+    UNION ALL
+    SELECT 'migration.' || class.relname, class.relkind::text, 'migration.evidence'
+    FROM pg_class AS class
+    WHERE class.relnamespace = to_regnamespace('migration')
+      AND class.relkind IN ('r', 'v', 'm', 'p', 'f')
+      AND to_regclass('migration.schema_object') IS NULL
+) AS found
+WHERE found.made_with <> ALL (%(made)s::text[])
+ORDER BY found.object
+
+-- name: preflight_rights
+-- What the role lacks, each with the statement that gives it. Reads the catalog only. The backup is of the whole database,
+-- so every table and sequence must be readable.
+-- Ownership is lent by membership, not by ALTER ... OWNER TO: that would take the tables from the application's role.
+WITH membership AS (
+    SELECT CASE
+        WHEN current_setting('server_version_num')::integer >= 160000 THEN 'GRANT %%1$I TO %%2$I WITH INHERIT TRUE'
+        WHEN rolinherit THEN 'GRANT %%1$I TO %%2$I'
+        ELSE 'GRANT %%1$I TO %%2$I; ALTER ROLE %%2$I INHERIT'
+    END AS words
+    FROM pg_roles
+    WHERE rolname = current_user
+)
+SELECT 'the rights of the owner of ' || needed.name AS missing,
+       format(membership.words, pg_get_userbyid(needed.owner), current_user) AS remedy
+FROM membership CROSS JOIN (
+    SELECT 'public.' || relname AS name, relowner AS owner
+    FROM pg_class
+    WHERE relnamespace = to_regnamespace('public') AND relname IN ('topics', 'atoms', 'topic_atoms')
+    UNION ALL
+    SELECT 'schema migration', (SELECT nspowner FROM pg_namespace WHERE nspname = 'migration')
+) AS needed
+WHERE NOT pg_has_role(current_user, needed.owner, 'USAGE')
+UNION ALL
+SELECT 'REFERENCES on public.users', format('GRANT REFERENCES ON public.users TO %%I', current_user)
+FROM pg_class AS users
+WHERE users.relnamespace = to_regnamespace('public') AND users.relname = 'users'
+  AND NOT has_table_privilege(current_user, users.oid, 'REFERENCES')
+UNION ALL
+SELECT 'USAGE on schema ' || namespace.nspname, format('GRANT USAGE ON SCHEMA %%I TO %%I', namespace.nspname, current_user)
+FROM pg_namespace AS namespace
+WHERE namespace.nspname !~ '^pg_' AND namespace.nspname <> 'information_schema'
+  AND NOT has_schema_privilege(current_user, namespace.oid, 'USAGE')
+  AND EXISTS (SELECT FROM pg_class WHERE relnamespace = namespace.oid AND relkind IN ('r', 'p', 'S'))
+UNION ALL
+SELECT 'SELECT on ' || found.name, format('GRANT SELECT ON %%s TO %%I', found.name, current_user)
+FROM (
+    SELECT format('%%I.%%I', namespace.nspname, class.relname) AS name,
+           CASE class.relkind
+               WHEN 'S' THEN has_sequence_privilege(current_user, class.oid, 'SELECT')
+               ELSE has_table_privilege(current_user, class.oid, 'SELECT')
+           END AS readable
+    FROM pg_class AS class
+    JOIN pg_namespace AS namespace ON namespace.oid = class.relnamespace
+    WHERE class.relkind IN ('r', 'p', 'S')
+      AND namespace.nspname !~ '^pg_' AND namespace.nspname <> 'information_schema'
+) AS found
+WHERE NOT found.readable
+UNION ALL
+SELECT 'sight of every row of ' || class.oid::regclass || ' (it has row security)',
+       format('ALTER ROLE %%I BYPASSRLS', current_user)
+FROM pg_class AS class
+WHERE class.relrowsecurity AND row_security_active(class.oid)
+UNION ALL
+SELECT 'CREATE on schema public', format('GRANT CREATE ON SCHEMA public TO %%I', current_user)
+WHERE NOT has_schema_privilege(current_user, 'public', 'CREATE')
+UNION ALL
+SELECT 'CREATE on the database', format('GRANT CREATE ON DATABASE %%I TO %%I', current_database(), current_user)
+WHERE to_regnamespace('migration') IS NULL
+  AND NOT has_database_privilege(current_user, current_database(), 'CREATE')
+UNION ALL
+SELECT 'sight of the transactions of other users', format(membership.words, 'pg_read_all_stats', current_user)
+FROM membership
+WHERE NOT pg_has_role(current_user, 'pg_read_all_stats', 'USAGE')
+UNION ALL
+SELECT 'CREATEDB, to prove the backup in a scratch database (or set KNOWLEDGE_MIGRATION_SCRATCH_URL)',
+       format('ALTER ROLE %%I CREATEDB', current_user)
+FROM pg_roles
+WHERE rolname = current_user AND NOT rolcreatedb AND NOT rolsuper AND NOT %(scratch_is_elsewhere)s
+UNION ALL
+SELECT 'CREATE EXTENSION ' || available.name || ' (the proof restores it into a scratch database; it is not a trusted extension)',
+       'connect as a superuser, or set KNOWLEDGE_MIGRATION_SCRATCH_URL to a server where the role may'
+FROM pg_extension AS installed
+JOIN pg_available_extension_versions AS available
+  ON available.name = installed.extname AND available.version = installed.extversion
+JOIN pg_roles AS role ON role.rolname = current_user
+WHERE NOT available.trusted AND NOT role.rolsuper AND NOT %(scratch_is_elsewhere)s
+
+-- name: preflight_size
+-- Bytes of the database on disk: the upper bound of its dump.
+SELECT pg_database_size(current_database()) AS bytes
+
+-- name: preflight_transactions
+-- Transactions of this database older than the age, and prepared ones. A session of another user whose transactions this
+-- role may not see is told too: what cannot be seen is not known to be short. Reads pg_stat_activity, pg_prepared_xacts.
+SELECT pid, usename AS "user", application_name AS application,
+       coalesce(state, CASE WHEN query = '<insufficient privilege>' THEN 'state not visible' ELSE backend_type END) AS state,
+       extract(epoch FROM clock_timestamp() - xact_start)::double precision AS transaction_seconds,
+       left(regexp_replace(query, '\s+', ' ', 'g'), 200) AS query
+FROM pg_stat_activity
+WHERE datname = current_database()
+  AND pid <> pg_backend_pid()
+  AND (
+      xact_start < clock_timestamp() - make_interval(secs => %(age_seconds)s)
+      OR (xact_start IS NULL AND query = '<insufficient privilege>')
+  )
+UNION ALL
+SELECT NULL, owner, 'prepared transaction ' || quote_literal(gid), 'prepared',
+       extract(epoch FROM clock_timestamp() - prepared)::double precision,
+       'COMMIT PREPARED or ROLLBACK PREPARED ends it'
+FROM pg_prepared_xacts
+WHERE database = current_database()
+ORDER BY transaction_seconds DESC NULLS LAST

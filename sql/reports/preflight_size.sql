@@ -1,2 +1,0 @@
--- Bytes of the database on disk: the upper bound of its dump.
-SELECT pg_database_size(current_database()) AS bytes

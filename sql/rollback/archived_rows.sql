@@ -1,2 +1,0 @@
--- How many archived extractions there are; they exist nowhere else. One scan.
-SELECT count(*) AS rows FROM {table}

@@ -1,2 +1,0 @@
--- Every row of a table as JSON.
-SELECT to_jsonb(exported) AS row FROM {table} AS exported

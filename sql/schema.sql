@@ -1,0 +1,98 @@
+-- name: catalog_validity
+-- Every index, check and foreign key of these tables: valid, invalid (a broken concurrent build), or not validated.
+-- Reads the catalog only.
+SELECT needed.name AS table, class.relname AS name,
+       CASE WHEN index.indisvalid AND index.indisready AND index.indislive THEN 'valid' ELSE 'invalid' END AS state
+FROM unnest(%(tables)s::text[]) AS needed (name)
+JOIN pg_index AS index ON index.indrelid = to_regclass('public.' || needed.name)
+JOIN pg_class AS class ON class.oid = index.indexrelid
+UNION ALL
+SELECT needed.name, constraint_.conname, CASE WHEN constraint_.convalidated THEN 'valid' ELSE 'not validated' END
+FROM unnest(%(tables)s::text[]) AS needed (name)
+JOIN pg_constraint AS constraint_ ON constraint_.conrelid = to_regclass('public.' || needed.name)
+WHERE constraint_.contype IN ('f', 'c')
+
+-- name: lock_holders
+-- Who holds a lock on one of the tables in a mode that conflicts, in a transaction older than the age: sessions, and
+-- prepared transactions (they have no pid). Of another user's session only a role with pg_read_all_stats sees age, state
+-- and query; asked for age 0, such a session is told as well. Reads pg_locks, pg_stat_activity and pg_prepared_xacts.
+SELECT DISTINCT ON (held.virtualtransaction)
+    held.pid,
+    coalesce(activity.usename, prepared.owner) AS "user",
+    coalesce(
+        activity.application_name, 'prepared transaction ' || quote_literal(prepared.gid), 'a prepared transaction'
+    ) AS application,
+    CASE WHEN held.pid IS NULL THEN 'prepared' ELSE coalesce(activity.state, 'state not visible') END AS state,
+    extract(epoch FROM clock_timestamp() - began.at)::double precision AS transaction_seconds,
+    relation.relname AS table,
+    held.mode,
+    CASE
+        WHEN held.pid IS NULL THEN 'COMMIT PREPARED or ROLLBACK PREPARED ends it'
+        ELSE left(regexp_replace(activity.query, '\s+', ' ', 'g'), 200)
+    END AS query
+FROM pg_locks AS held
+JOIN pg_class AS relation ON relation.oid = held.relation
+LEFT JOIN pg_stat_activity AS activity ON activity.pid = held.pid
+LEFT JOIN pg_locks AS identity
+    ON held.pid IS NULL AND identity.pid IS NULL AND identity.locktype = 'transactionid'
+   AND identity.virtualtransaction = held.virtualtransaction
+LEFT JOIN pg_prepared_xacts AS prepared ON prepared.transaction = identity.transactionid
+CROSS JOIN LATERAL (SELECT coalesce(activity.xact_start, prepared.prepared) AS at) AS began
+WHERE held.granted
+  AND held.locktype = 'relation'
+  AND held.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+  AND relation.oid IN (SELECT to_regclass(needed.name) FROM unnest(%(tables)s::text[]) AS needed (name))
+  AND held.mode = ANY (%(modes)s)
+  AND held.pid IS DISTINCT FROM pg_backend_pid()
+  AND (
+      began.at < clock_timestamp() - make_interval(secs => %(age_seconds)s)
+      OR (began.at IS NULL AND %(age_seconds)s = 0)
+  )
+ORDER BY held.virtualtransaction, held.mode
+
+-- name: object_gone
+-- Forgets an object, in the transaction that removes it. A table of our own: no lock matters.
+DELETE FROM migration.schema_object WHERE name = %(name)s
+
+-- name: object_made
+-- Remembers that an object is of our making, in the transaction that makes it. A table of our own: no lock matters.
+INSERT INTO migration.schema_object (name) VALUES (%(name)s) ON CONFLICT DO NOTHING
+
+-- name: object_state
+-- What the catalog says of one object of ours: 'missing', 'invalid' (an index whose build broke off, a constraint that is
+-- not validated) or 'present'. Reads the catalog only.
+SELECT coalesce(
+    CASE %(kind)s::text
+        WHEN 'table' THEN (SELECT 'present' WHERE to_regclass(%(name)s) IS NOT NULL)
+        WHEN 'function' THEN (SELECT 'present' WHERE to_regproc(%(name)s) IS NOT NULL)
+        WHEN 'column' THEN (
+            SELECT 'present' FROM pg_attribute
+            WHERE attrelid = to_regclass(%(relation)s) AND attname = %(name)s AND NOT attisdropped
+        )
+        WHEN 'index' THEN (
+            SELECT CASE WHEN indisvalid AND indisready AND indislive THEN 'present' ELSE 'invalid' END
+            FROM pg_index WHERE indexrelid = to_regclass(%(name)s)
+        )
+        WHEN 'constraint' THEN (
+            SELECT CASE WHEN convalidated THEN 'present' ELSE 'invalid' END
+            FROM pg_constraint WHERE conrelid = to_regclass(%(relation)s) AND conname = %(name)s
+        )
+    END,
+    'missing'
+) AS state
+
+-- name: objects_made
+-- The objects of our making. Reads a small table of our own.
+SELECT name FROM migration.schema_object
+
+-- name: schema_revision
+-- The revision that our own version table records. Only asked when that table exists.
+SELECT version_num AS revision FROM migration.alembic_version
+
+-- name: stall_probe_control
+-- Reads no table: as slow as the machine is, whatever the locks are.
+SELECT 1
+
+-- name: stall_probe_read
+-- Reads one row of a live table as the application would: stands in the queue behind a waiting ACCESS EXCLUSIVE.
+SELECT 1 FROM {table} LIMIT 1

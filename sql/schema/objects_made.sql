@@ -1,2 +1,0 @@
--- The objects of our making. Reads a small table of our own.
-SELECT name FROM migration.schema_object

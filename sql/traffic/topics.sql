@@ -1,2 +1,0 @@
--- Which of these exist. Uses the primary key.
-SELECT id FROM public.topics WHERE id = ANY (%(ids)s)

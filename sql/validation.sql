@@ -1,0 +1,403 @@
+-- name: criteria_backfill_time
+-- What the backfill linked and set aside, how long its batches worked, and how long it took from its beginning to its end.
+SELECT
+    sum(ledger.linked_rows)::bigint AS linked, sum(ledger.quarantined_rows)::bigint AS quarantined,
+    sum(ledger.seconds) AS working_seconds,
+    (SELECT extract(epoch FROM run.completed_at - run.started_at) FROM public.knowledge_extraction_runs AS run
+     WHERE run.id = migration.origin_proposal_id('knowledge_extraction_runs', 0)) AS elapsed_seconds
+FROM migration.backfill_batch AS ledger
+
+-- name: criteria_confirmations
+-- The latest word of a person about each criterion.
+SELECT DISTINCT ON (kept.content ->> 'criterion') kept.content ->> 'criterion' AS criterion, kept.recorded_at, kept.content
+FROM migration.evidence AS kept
+WHERE kept.kind = 'confirmation'
+ORDER BY kept.content ->> 'criterion', kept.id DESC
+
+-- name: criteria_dual_written
+-- Completed extractions in dual write: what they proposed, what of it became knowledge at once, and what direct mode would have
+-- dropped because the model was not sure. Through idx_knowledge_runs_created and the index of the proposals' run.
+SELECT
+    count(DISTINCT run.id) AS extractions, count(proposed.id) AS proposals,
+    count(proposed.id) FILTER (WHERE proposed.linked) AS with_knowledge,
+    count(proposed.id) FILTER (WHERE proposed.confidence < %(threshold)s) AS unsure
+FROM public.knowledge_extraction_runs AS run
+LEFT JOIN LATERAL (
+    SELECT topic.id, topic.confidence,
+           EXISTS (SELECT FROM public.topics AS made WHERE made.migrated_from_proposal_id = topic.id) AS linked
+    FROM public.topic_proposals AS topic WHERE topic.extraction_run_id = run.id
+    UNION ALL
+    SELECT atom.id, atom.confidence,
+           EXISTS (SELECT FROM public.atoms AS made WHERE made.migrated_from_proposal_id = atom.id)
+    FROM public.atom_proposals AS atom WHERE atom.extraction_run_id = run.id
+) AS proposed ON true
+WHERE run.id IN (
+    SELECT latest.id FROM public.knowledge_extraction_runs AS latest
+    WHERE latest.status = 'completed' AND latest.settings ->> 'mode' = 'dual_write'
+    ORDER BY latest.created_at DESC LIMIT 1000
+)
+
+-- name: criteria_requests
+-- What the service counted in the last days: requests, those that failed through no fault of the caller, those without a connection.
+SELECT
+    coalesce(sum(measured.requests), 0)::bigint AS requests, coalesce(sum(measured.errors), 0)::bigint AS errors,
+    coalesce(sum(measured.pool_timeouts), 0)::bigint AS pool_timeouts
+FROM migration.service_measurement AS measured
+WHERE measured.at > now() - make_interval(days => %(days)s)
+
+-- name: criteria_rows_up_to
+-- How many rows a table still has of those up to an id.
+SELECT count(*) AS rows FROM {table} AS source WHERE source.id <= %(last)s
+
+-- name: functional_insert_proposal
+-- A pending proposal of the validation's own, in the run of its own message.
+INSERT INTO public.topic_proposals (id, extraction_run_id, name, description, confidence, status, reasoning)
+VALUES (%(id)s, %(run)s, %(name)s, 'Made by a functional validation, which removes it again.', %(confidence)s, 'pending',
+        'A functional validation of the running service')
+
+-- name: functional_pending_topic
+-- A pending topic proposal of one run whose name holds the validation's own word.
+SELECT id FROM public.topic_proposals
+WHERE extraction_run_id = %(run)s AND status = 'pending' AND name ILIKE %(name)s
+ORDER BY id LIMIT 1
+
+-- name: functional_pool_timeouts
+-- Requests that got no connection since a moment, as the processes of the service counted them.
+SELECT coalesce(sum(measured.pool_timeouts), 0)::bigint AS pool_timeouts
+FROM migration.service_measurement AS measured
+WHERE measured.at >= %(since)s
+
+-- name: functional_topics_of
+-- The topics that a proposal is the origin of.
+SELECT id FROM public.topics WHERE migrated_from_proposal_id = %(proposal)s ORDER BY id
+
+-- name: in_range
+-- Restricts a rule that returns row ids to one range of them; the planner pushes the range down to the primary key.
+SELECT ranged.* FROM ({rule}) AS ranged WHERE ranged.id > %(after)s AND ranged.id <= %(through)s
+
+-- name: judged_by_version
+-- Whether a pair `source`, `proposal` must be equal: nobody has written the row since it was linked. Its version is then
+-- that of a batch, or that of a proposal written with it; any later UPDATE changes it, also one that forgets updated_at.
+-- Where a restore has lost the versions, only updated_at can excuse a difference.
+CASE WHEN %(versions_kept)s
+    THEN source.row_version = proposal.xmin
+         OR source.row_version IN (SELECT ledger.xmin FROM migration.backfill_batch AS ledger WHERE ledger.entity = %(entity)s)
+    ELSE coalesce(source.updated_at <= source.migration_timestamp, true)
+END
+
+-- name: latest_messages
+-- Texts of the latest messages, for a measurement that writes nothing that stays. Walks the primary key backwards.
+SELECT content FROM public.messages WHERE content <> '' ORDER BY id DESC LIMIT %(messages)s
+
+-- name: probe_cleanup_01_message_topic
+-- The probe's message belongs to no topic any more.
+UPDATE public.messages SET topic_id = NULL WHERE id = ANY (%(message_ids)s)
+
+-- name: probe_cleanup_02_relations
+-- Relations of the probe's own atoms.
+DELETE FROM public.topic_atoms WHERE atom_id = ANY (%(atom_ids)s)
+
+-- name: probe_cleanup_03_links
+-- Links between the probe's own atoms.
+DELETE FROM public.atom_links WHERE from_atom_id = ANY (%(atom_ids)s) AND to_atom_id = ANY (%(atom_ids)s)
+
+-- name: probe_cleanup_04_atoms
+-- The atoms that the probe's extraction made.
+DELETE FROM public.atoms WHERE id = ANY (%(atom_ids)s)
+
+-- name: probe_cleanup_05_topics
+-- The topics that the probe's extraction made; one that a user refers to by now stops this.
+DELETE FROM public.topics WHERE id = ANY (%(topic_ids)s)
+
+-- name: probe_cleanup_06_message
+-- The probe's own message.
+DELETE FROM public.messages WHERE id = ANY (%(message_ids)s)
+
+-- name: probe_cleanup_07_atom_proposals
+-- The proposals of the probe's run.
+DELETE FROM public.atom_proposals WHERE extraction_run_id = ANY (%(run_ids)s)
+
+-- name: probe_cleanup_08_topic_proposals
+-- The proposals of the probe's run.
+DELETE FROM public.topic_proposals WHERE extraction_run_id = ANY (%(run_ids)s)
+
+-- name: probe_cleanup_09_run
+-- The probe's run.
+DELETE FROM public.knowledge_extraction_runs WHERE id = ANY (%(run_ids)s)
+
+-- name: probe_message
+-- One message of the probe's own, by an existing author in an existing source. Takes KEY SHARE on one row of each.
+INSERT INTO public.messages (external_message_id, content, sent_at, source_id, author_id, analyzed)
+SELECT %(name)s, %(content)s, now() AT TIME ZONE 'UTC', source.id, author.id, false
+FROM (SELECT id FROM public.sources ORDER BY id LIMIT 1) AS source,
+     (SELECT id FROM public.users ORDER BY id LIMIT 1) AS author
+RETURNING id, author_id
+
+-- name: probe_proposals
+-- The proposals of one run with the row that each names as its own, and whether the two have equal values.
+SELECT 'topic' AS entity, proposal.id AS proposal_id, proposal.status, proposal.entity_id, row.id AS linked_id,
+       (proposal.name, proposal.description, proposal.icon, proposal.color)
+           IS NOT DISTINCT FROM (row.name, row.description, row.icon, row.color) AS equal
+FROM public.topic_proposals AS proposal
+LEFT JOIN public.topics AS row ON row.migrated_from_proposal_id = proposal.id
+WHERE proposal.extraction_run_id = %(run)s
+UNION ALL
+SELECT 'atom', proposal.id, proposal.status, proposal.entity_id, row.id,
+       (proposal.type, proposal.title, proposal.content, proposal.meta, proposal.confidence)
+           IS NOT DISTINCT FROM (row.type, row.title, row.content, row.meta::jsonb, row.confidence)
+FROM public.atom_proposals AS proposal
+LEFT JOIN public.atoms AS row ON row.migrated_from_proposal_id = proposal.id
+WHERE proposal.extraction_run_id = %(run)s
+
+-- name: probe_rows
+-- Topics and atoms of these ids that the probe's extraction made: created since it began. What existed before is not its own.
+SELECT 'topic' AS entity, id FROM public.topics WHERE id = ANY (%(topic_ids)s) AND created_at >= %(since)s
+UNION ALL
+SELECT 'atom', id FROM public.atoms WHERE id = ANY (%(atom_ids)s) AND created_at >= %(since)s
+
+-- name: probe_run
+-- The run of the probe's extraction, found by its message. Uses idx_knowledge_runs_created.
+SELECT id FROM public.knowledge_extraction_runs
+WHERE created_at >= %(since)s AND message_ids = to_jsonb(%(message_ids)s::bigint[])
+
+-- name: row_versions_kept
+-- Whether row versions (xmin) still say which transaction wrote a row. No two batches of the ledger and the migration's run
+-- were written by one transaction, and a batch marks its proposals, as any transaction marks the pair it links: a dump and
+-- restore breaks the one or the other. Pairs are asked first, for the first row answers; and proposals are counted, for
+-- EXISTS takes a nested loop, which took 22 s for 300,000 proposals and 3,000 entries where none matched.
+SELECT (
+    SELECT count(*) = count(DISTINCT written.version)
+    FROM (
+        SELECT ledger.xmin::text AS version FROM migration.backfill_batch AS ledger
+        UNION ALL
+        SELECT run.xmin::text FROM public.knowledge_extraction_runs AS run
+        WHERE run.id = migration.origin_proposal_id('knowledge_extraction_runs', 0)
+    ) AS written
+) AND (
+    NOT EXISTS (SELECT FROM migration.backfill_batch AS ledger WHERE ledger.entity = %(entity)s)
+    OR EXISTS (
+        SELECT FROM {table} AS source
+        JOIN {proposals} AS proposal ON proposal.id = source.migrated_from_proposal_id AND proposal.xmin = source.xmin
+    )
+    OR (
+        SELECT count(*) > 0 FROM {proposals} AS proposal
+        WHERE proposal.xmin IN (SELECT ledger.xmin FROM migration.backfill_batch AS ledger WHERE ledger.entity = %(entity)s)
+    )
+) AS kept
+
+-- name: synthetic_atoms
+-- The atoms that came into being through the proposals of these runs, locked, and why one has to stay: NULL where nobody has touched
+-- it. What existed before is the origin of none of them. Uses the indexes on the proposals' run and on the link.
+SELECT
+    row.id,
+    CASE
+        WHEN proposal.review_action IN ('approve', 'reject', 'merge', 'undo') AND proposal.review_notes IS DISTINCT FROM %(name)s
+            THEN 'a person has decided about its proposal'
+        WHEN row.updated_at IS DISTINCT FROM row.created_at
+            OR (row.type, row.title, row.content, row.meta::jsonb, row.confidence)
+                IS DISTINCT FROM (proposal.type, proposal.title, proposal.content, proposal.meta, proposal.confidence)
+            THEN 'somebody has changed it'
+        WHEN EXISTS (
+            SELECT FROM public.atom_proposals AS other
+            WHERE other.similar_atom_id = row.id AND other.extraction_run_id <> ALL (%(run_ids)s)
+        ) THEN 'a proposal is compared with it'
+        WHEN EXISTS (
+            SELECT FROM public.topic_atoms AS filed WHERE filed.atom_id = row.id AND coalesce(filed.note, '') NOT LIKE 'Extracted%%'
+        ) THEN 'somebody has filed it under a topic'
+    END AS kept_because
+FROM public.atoms AS row
+JOIN public.atom_proposals AS proposal ON proposal.id = row.migrated_from_proposal_id
+WHERE proposal.extraction_run_id = ANY (%(run_ids)s)
+ORDER BY row.id
+FOR UPDATE OF row
+
+-- name: synthetic_forget
+-- Forgets a mark: what it speaks of is removed in this transaction.
+DELETE FROM migration.evidence WHERE kind = 'marked_messages' AND id = %(mark)s
+
+-- name: synthetic_insert
+-- Messages of our own with these texts, by an existing author in an existing source; analysed already, so that no worker of the
+-- application takes them up. Takes KEY SHARE on one row of each.
+INSERT INTO public.messages (external_message_id, content, sent_at, source_id, author_id, analyzed)
+SELECT %(name)s || '-' || text.number, text.content, now() AT TIME ZONE 'UTC', source.id, author.id, true
+FROM unnest(%(contents)s::text[]) WITH ORDINALITY AS text (content, number),
+     (SELECT id FROM public.sources ORDER BY id LIMIT 1) AS source,
+     (SELECT id FROM public.users ORDER BY id LIMIT 1) AS author
+RETURNING id
+
+-- name: synthetic_left_proposals
+-- What is left of the proposals of these runs.
+SELECT proposal.id FROM {proposals} AS proposal WHERE proposal.extraction_run_id = ANY (%(run_ids)s) ORDER BY proposal.id
+
+-- name: synthetic_lock_runs
+-- Locks the extractions of our messages; a reviewer of their proposals locks the run first, too, and waits.
+SELECT id FROM public.knowledge_extraction_runs WHERE id = ANY (%(run_ids)s) ORDER BY id FOR UPDATE
+
+-- name: synthetic_marks
+-- What is marked as ours and not removed yet, oldest first. Relies on evidence_by_kind.
+SELECT id, recorded_at, content FROM migration.evidence WHERE kind = 'marked_messages' ORDER BY id
+
+-- name: synthetic_remove_atom_links
+-- The links between atoms of ours; one to somebody else's atom stays, and keeps the atom.
+DELETE FROM public.atom_links WHERE from_atom_id = ANY (%(atom_ids)s) AND to_atom_id = ANY (%(atom_ids)s)
+
+-- name: synthetic_remove_atom_relations
+-- The relations of one atom of ours, made with it.
+DELETE FROM public.topic_atoms WHERE atom_id = %(id)s
+
+-- name: synthetic_remove_messages
+-- Our own messages; nobody else's.
+DELETE FROM public.messages WHERE id = ANY (%(message_ids)s)
+
+-- name: synthetic_remove_proposals
+-- The proposals of these runs, but for those whose row had to stay, and those that a person has decided about.
+DELETE FROM {proposals} AS proposal
+WHERE proposal.extraction_run_id = ANY (%(run_ids)s)
+  AND NOT EXISTS (SELECT FROM {table} AS row WHERE row.migrated_from_proposal_id = proposal.id)
+  AND NOT (
+      coalesce(proposal.review_action, '') IN ('approve', 'reject', 'merge', 'undo')
+      AND proposal.review_notes IS DISTINCT FROM %(name)s
+  )
+
+-- name: synthetic_remove_row
+-- One row of ours; a row of somebody else's that refers to it stops this.
+DELETE FROM {table} WHERE id = %(id)s
+
+-- name: synthetic_remove_runs
+-- These runs, but for those that still have a proposal.
+DELETE FROM public.knowledge_extraction_runs AS run
+WHERE run.id = ANY (%(run_ids)s)
+  AND NOT EXISTS (SELECT FROM public.topic_proposals AS topic WHERE topic.extraction_run_id = run.id)
+  AND NOT EXISTS (SELECT FROM public.atom_proposals AS atom WHERE atom.extraction_run_id = run.id)
+
+-- name: synthetic_runs
+-- The extractions of our own messages, and which of them still run. Uses idx_knowledge_runs_created.
+SELECT run.id, run.status
+FROM public.knowledge_extraction_runs AS run
+WHERE run.created_at >= %(since)s - interval '1 minute' AND run.message_count > 0
+  AND run.message_ids <@ to_jsonb(%(message_ids)s::bigint[])
+ORDER BY run.created_at, run.id
+
+-- name: synthetic_texts
+-- Texts of the application's own latest messages, as realistic a load as there is.
+SELECT content FROM public.messages WHERE length(content) BETWEEN 20 AND 4000 ORDER BY id DESC LIMIT %(limit)s
+
+-- name: synthetic_topics
+-- The topics that came into being through the proposals of these runs, locked, and why one has to stay: NULL where nobody has
+-- touched it. An atom or a message that somebody filed under it stops its deletion by itself; a proposed atom only names it.
+SELECT
+    row.id,
+    CASE
+        WHEN proposal.review_action IN ('approve', 'reject', 'merge', 'undo') AND proposal.review_notes IS DISTINCT FROM %(name)s
+            THEN 'a person has decided about its proposal'
+        WHEN row.updated_at IS DISTINCT FROM row.created_at
+            OR (row.name, row.description, row.icon, row.color)
+                IS DISTINCT FROM (proposal.name, proposal.description, proposal.icon, proposal.color)
+            THEN 'somebody has changed it'
+        WHEN EXISTS (
+            SELECT FROM public.topic_proposals AS other
+            WHERE other.similar_topic_id = row.id AND other.extraction_run_id <> ALL (%(run_ids)s)
+        ) THEN 'a proposal is compared with it'
+        WHEN EXISTS (
+            SELECT FROM public.atom_proposals AS other
+            WHERE other.created_at >= %(since)s - interval '1 minute' AND other.extraction_run_id <> ALL (%(run_ids)s)
+              AND other.proposed_topic_ids @> to_jsonb(row.id)
+        ) THEN 'a proposed atom is for it'
+    END AS kept_because
+FROM public.topics AS row
+JOIN public.topic_proposals AS proposal ON proposal.id = row.migrated_from_proposal_id
+WHERE proposal.extraction_run_id = ANY (%(run_ids)s)
+ORDER BY row.id
+FOR UPDATE OF row
+
+-- name: synthetic_users
+-- Some users, for one whose extractions are proposals.
+SELECT id FROM public.users ORDER BY id LIMIT 10000
+
+-- name: value_comparison_extent
+-- How many pairs the value comparison can judge, how many rows a user has edited since they were linked, and how many were
+-- written since without a new updated_at.
+SELECT
+    count(*) AS linked,
+    count(*) FILTER (WHERE extent.judged) AS compared,
+    count(*) FILTER (WHERE NOT extent.judged AND extent.stamped) AS edited_since,
+    count(*) FILTER (WHERE NOT extent.judged AND NOT extent.stamped) AS written_since_unstamped
+FROM (
+    SELECT ({judged}) AS judged, coalesce(source.updated_at > source.migration_timestamp, false) AS stamped
+    FROM (
+        SELECT source.migrated_from_proposal_id, source.migration_timestamp, source.updated_at, source.xmin AS row_version
+        FROM {table} AS source
+    ) AS source
+    JOIN {proposals} AS proposal ON proposal.id = source.migrated_from_proposal_id
+) AS extent
+
+-- name: verification_all_rows
+-- Every row of the table.
+{table} AS source
+
+-- name: verification_changed_ranges
+-- The key ranges in which a row, or the proposal it is linked to, was written by a transaction that had not ended at an earlier
+-- horizon. Reads both tables once, without their long values and without comparing anything.
+SELECT DISTINCT source.id >> %(shift)s AS key_range
+FROM {table} AS source
+WHERE source.migrated_from_proposal_id IS NOT NULL
+  AND (
+      age(source.xmin) <= age(%(horizon)s::text::xid8::xid)
+      OR source.migrated_from_proposal_id IN (
+          SELECT proposal.id FROM {proposals} AS proposal WHERE age(proposal.xmin) <= age(%(horizon)s::text::xid8::xid)
+      )
+  )
+ORDER BY key_range
+
+-- name: verification_compared_ranges
+-- Every linked pair of these rows, value by value, NULL for NULL, summed up by key range: how many there
+-- are, how many can be judged (nobody has written the row since it was linked), and the rows that differ. What a user has
+-- edited since is not even looked at. One join.
+SELECT
+    compared.key_range,
+    count(*) AS linked,
+    count(*) FILTER (WHERE compared.judged) AS compared,
+    count(*) FILTER (WHERE NOT compared.judged AND NOT compared.stamped) AS written_since_unstamped,
+    coalesce(array_agg(compared.id) FILTER (WHERE compared.differs), ARRAY[]::bigint[]) AS differing
+FROM (
+    SELECT
+        source.id::bigint AS id, source.id >> %(shift)s AS key_range, ({judged}) AS judged,
+        coalesce(source.updated_at > source.migration_timestamp, false) AS stamped,
+        CASE WHEN ({judged}) THEN ({differs}) ELSE false END AS differs
+    FROM (
+        SELECT {taken}, source.migrated_from_proposal_id, source.migration_timestamp, source.updated_at,
+               source.xmin AS row_version, held.policy AS quarantine_policy
+        FROM {rows}
+        LEFT JOIN migration.quarantine AS held ON held.entity = %(entity)s AND held.row_id = source.id
+    ) AS source
+    JOIN {proposals} AS proposal ON proposal.id = source.migrated_from_proposal_id
+) AS compared
+GROUP BY compared.key_range
+ORDER BY compared.key_range
+
+-- name: verification_countable
+-- Whether row versions can be held against an earlier horizon: it is not ahead of this cluster's transactions, and not so far
+-- behind them that the 32 bits of a row's version have begun to mean another one.
+SELECT pg_snapshot_xmax(pg_current_snapshot())::text::numeric - %(horizon)s::text::numeric BETWEEN 0 AND 1000000000 AS countable
+
+-- name: verification_moment
+-- Where this moment stands among the transactions of this cluster: every transaction below the horizon has ended and is seen.
+-- Cluster and database say whose numbers these are; a restore elsewhere begins to count anew.
+SELECT
+    pg_snapshot_xmin(pg_current_snapshot())::text AS horizon,
+    (SELECT control.system_identifier::text FROM pg_control_system() AS control) AS cluster,
+    (SELECT own.oid::text FROM pg_database AS own WHERE own.datname = current_database()) AS database_oid
+
+-- name: verification_ranges
+-- How many key ranges the ids of a table span, from both ends of its primary key.
+SELECT coalesce((max(source.id) >> %(shift)s) - (min(source.id) >> %(shift)s) + 1, 0) AS ranges FROM {table} AS source
+
+-- name: verification_rows_by_id
+-- Some rows, each read through the primary key.
+unnest(%(ids)s::bigint[]) AS wanted (id)
+JOIN {table} AS source ON source.id = wanted.id
+
+-- name: verification_rows_in_ranges
+-- The rows of some key ranges, each read through the primary key.
+unnest(%(ranges)s::bigint[]) AS wanted (key_range)
+JOIN {table} AS source ON source.id >= wanted.key_range << %(shift)s AND source.id < (wanted.key_range + 1) << %(shift)s

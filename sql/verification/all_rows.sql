@@ -1,2 +1,0 @@
--- Every row of the table.
-{table} AS source
