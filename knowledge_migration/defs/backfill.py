@@ -100,7 +100,7 @@ def _backfill_of(entity: EntityKind) -> dg.AssetsDefinition:
                 on_wait=lambda reason: context.log.info(f"waiting: {reason}"),
             )
             sample = migration.settings.knowledge_migration_rules_sample
-            outcomes = phase.partition_outcomes(connection, result, sample=sample)
+            outcomes = rules.partition_outcomes(connection, result, sample=sample)
         return dg.MaterializeResult(
             metadata={
                 "linked_rows": result.linked_rows,

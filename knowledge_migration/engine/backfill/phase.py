@@ -1,11 +1,10 @@
-"""Phase 3 as a whole: the plan as evidence, and what a partition must be when it is called done."""
+"""Phase 3 as a whole: the plan as evidence."""
 
 from dataclasses import asdict, dataclass
 
 from knowledge_migration.engine.backfill.control import Limits
 from knowledge_migration.engine.backfill.dry_run import Forecast, dry_run
 from knowledge_migration.engine.backfill.plan import EntityPlan, Partition, make_plan
-from knowledge_migration.engine.backfill.runner import PartitionResult
 from knowledge_migration.engine.dual_write.fence import require_fence
 from knowledge_migration.engine.foundation import evidence
 from knowledge_migration.engine.foundation.check_outcome import CheckOutcome
@@ -13,7 +12,6 @@ from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.entities import ENTITIES, EntityName
 from knowledge_migration.engine.foundation.errors import PreconditionError
 from knowledge_migration.engine.schema.catalog import proposal_differences
-from knowledge_migration.engine.validation import rules
 
 EVIDENCE = "backfill_plan"
 
@@ -94,22 +92,4 @@ def planned_partition(connection: Connection, entity: EntityName, key: str) -> P
             return partition
     raise PreconditionError(
         f"The latest plan has no {entity} partition {key}. Materialize backfill_plan, then the partitions it lists."
-    )
-
-
-def partition_outcomes(
-    connection: Connection, result: PartitionResult, *, sample: int
-) -> tuple[CheckOutcome, CheckOutcome]:
-    """Whether a partition is done: nothing left unlinked in it, and the values of its pairs equal."""
-    entity = result.partition.entity
-    left = CheckOutcome(
-        name="partition_is_fully_linked",
-        count=result.remaining,
-        sample=(asdict(result.partition),) if result.remaining else (),
-        description=f"Every row of {entity} partition {result.partition.key} has its proposal or is in quarantine.",
-        remedy="Run the partition again: it takes what is left.",
-    )
-    values = next(rule for rule in rules.RULES if rule.compares_values and rule.entity and rule.entity.name == entity)
-    return left, rules.evaluate_range(
-        connection, values, after_id=result.partition.after_id, through_id=result.partition.through_id, sample=sample
     )

@@ -13,12 +13,12 @@ from typing import Any, Literal
 import psycopg
 
 from knowledge_migration.engine.foundation import audit
+from knowledge_migration.engine.foundation.check_outcome import count_and_sample
 from knowledge_migration.engine.foundation.database import Connection
 from knowledge_migration.engine.foundation.entities import ENTITIES, EntityKind
 from knowledge_migration.engine.foundation.errors import PreconditionError
 from knowledge_migration.engine.foundation.sql_files import statement, text_of
 from knowledge_migration.engine.schema.ddl import LockLimits, run_locked
-from knowledge_migration.engine.validation.rules import count_and_sample
 from knowledge_migration.knowledge.flags import FLAG_NAME
 from knowledge_migration.knowledge.tables import ORIGIN_CONSTRAINTS
 

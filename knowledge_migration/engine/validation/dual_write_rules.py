@@ -3,7 +3,7 @@
 from psycopg import sql
 
 from knowledge_migration.engine.dual_write.fence import proven_fence
-from knowledge_migration.engine.foundation.check_outcome import CheckOutcome
+from knowledge_migration.engine.foundation.check_outcome import CheckOutcome, count_and_sample
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.entities import ENTITIES
 from knowledge_migration.engine.foundation.sql_files import statement, text_of
@@ -74,5 +74,5 @@ def _outcome(
     remedy: str,
     sample: int,
 ) -> CheckOutcome:
-    count, rows = rules.count_and_sample(connection, query, parameters, sample)
+    count, rows = count_and_sample(connection, query, parameters, sample)
     return CheckOutcome(name, count, rows, DESCRIPTIONS[name], remedy)

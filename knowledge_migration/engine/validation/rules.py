@@ -6,12 +6,13 @@ error, never a pass and never bad data.
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Literal
 
 from psycopg import sql
 
-from knowledge_migration.engine.foundation.check_outcome import CheckOutcome
+from knowledge_migration.engine.backfill.runner import PartitionResult
+from knowledge_migration.engine.foundation.check_outcome import CheckOutcome, count_and_sample
 from knowledge_migration.engine.foundation.database import Connection
 from knowledge_migration.engine.foundation.entities import ENTITIES, EntityKind
 from knowledge_migration.engine.foundation.sql_files import statement
@@ -186,15 +187,24 @@ def evaluate_range(connection: Connection, rule: Rule, *, after_id: int, through
     return CheckOutcome("partition_values_are_equal", count, rows, description, rule.remedy)
 
 
-def count_and_sample(
-    connection: Connection, query: sql.Composable, parameters: dict[str, object], sample: int
-) -> tuple[int, tuple[dict[str, object], ...]]:
-    """The exact number of rows that `query` returns and the first of them, from one execution."""
-    wrapped = statement("foundation/count_and_sample", rule=query)
-    rows = connection.execute(wrapped, {**parameters, "sample": sample}).fetchall()
-    total = int(rows[0]["offending_rows"]) if rows else 0
-    shown = rows[:sample]
-    return total, tuple({key: value for key, value in row.items() if key != "offending_rows"} for row in shown)
+def partition_outcomes(
+    connection: Connection, result: PartitionResult, *, sample: int
+) -> tuple[CheckOutcome, CheckOutcome]:
+    """Whether a partition is complete: no row in it is unlinked, and the values of its pairs are equal."""
+    partition = result.partition
+    unlinked = CheckOutcome(
+        name="partition_is_fully_linked",
+        count=result.remaining,
+        sample=(asdict(partition),) if result.remaining else (),
+        description=f"Every row of {partition.entity} partition {partition.key} has its proposal or is in quarantine.",
+        remedy="Run the partition again: it processes the remaining rows.",
+    )
+    values = next(
+        rule for rule in RULES if rule.compares_values and rule.entity and rule.entity.name == partition.entity
+    )
+    return unlinked, evaluate_range(
+        connection, values, after_id=partition.after_id, through_id=partition.through_id, sample=sample
+    )
 
 
 def _parameters(connection: Connection, rule: Rule) -> dict[str, object]:
