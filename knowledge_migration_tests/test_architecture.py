@@ -21,7 +21,7 @@ FORBIDDEN = {
     ),
     "defs": PAGES,
     "quality": PAGES,
-    "traffic": PAGES,
+    "demo/traffic": PAGES,
 }
 SQL_VERBS = ("SELECT ", "INSERT ", "UPDATE ", "DELETE ", "ALTER ", "CREATE ", "DROP ", "GRANT ", "TRUNCATE ", "WITH ")
 

@@ -72,7 +72,10 @@ def test_the_wheel_carries_every_file_and_reads_it_from_inside(tmp_path: Path) -
     assert {f"knowledge_migration/sql/{name}.sql" for name in files()} <= inside
     assert "knowledge_migration/engine/schema/revisions/versions/0001_evidence.py" in inside
     assert not any(name.startswith(("sql/", "knowledge_migration_tests/")) for name in inside)
-    program = "from knowledge_migration.engine.foundation import sql_files as s; s.text_of('schema/object_made'); print(s.sql_root())"
+    program = (
+        "from knowledge_migration.engine.foundation import sql_files; "
+        "sql_files.text_of('schema/object_made'); print(sql_files.sql_root())"
+    )
     told = subprocess.run(
         [sys.executable, "-c", program],
         cwd=tmp_path, env={"PYTHONPATH": os.fspath(tmp_path / "installed")}, check=True, capture_output=True, text=True,
