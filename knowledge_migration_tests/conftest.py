@@ -20,6 +20,13 @@ LEGACY_TEMPLATE = "legacy_template"
 EXPANDED_TEMPLATE = "expanded_template"
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
+# No test simulates a crash of the machine. The operating system keeps what a killed server has written.
+WITHOUT_DISK_SYNC = (
+    "ALTER SYSTEM SET fsync = off",
+    "ALTER SYSTEM SET full_page_writes = off",
+    "SELECT pg_reload_conf()",
+)
+
 _numbers = itertools.count(1)
 
 
@@ -27,6 +34,9 @@ def _start(version: int) -> Iterator[EmbeddedServer]:
     with tempfile.TemporaryDirectory(prefix=f"km{version}_", ignore_cleanup_errors=True) as folder:
         Path(folder).chmod(0o755)
         server = embedded_server.start(Path(folder) / "data", version=version, cleanup="delete")
+        with server.admin.connect("tests") as connection:
+            for statement in WITHOUT_DISK_SYNC:
+                connection.execute(statement)
         template = server.ensure_database(LEGACY_TEMPLATE)
         with template.connect("test template") as connection:
             connection.execute(text_of("legacy/schema"))
@@ -51,7 +61,7 @@ def server_16() -> Iterator[EmbeddedServer]:
 
 @pytest.fixture(params=[18, 16], ids=["pg18", "pg16"])
 def any_server(request: pytest.FixtureRequest) -> EmbeddedServer:
-    """Each supported embedded version in turn."""
+    """The server of each supported version."""
     return request.getfixturevalue("server" if request.param == 18 else "server_16")
 
 
