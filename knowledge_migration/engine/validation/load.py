@@ -20,8 +20,8 @@ from knowledge_migration.engine.foundation import evidence
 from knowledge_migration.engine.foundation.check_outcome import CheckOutcome
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.errors import PreconditionError
-from knowledge_migration.engine.foundation.percentiles import percentiles_ms
 from knowledge_migration.engine.foundation.sql_files import text_of
+from knowledge_migration.engine.foundation.timing import percentiles_ms
 from knowledge_migration.engine.validation.dual_write_probe import ServiceAddress, health
 from knowledge_migration.engine.validation.functional import LIVE_SECONDS
 from knowledge_migration.engine.validation.synthetic_messages import Removed, marked_messages, require_this_database

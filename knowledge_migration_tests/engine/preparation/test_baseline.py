@@ -139,7 +139,7 @@ def test_a_query_that_meets_the_timeout_is_no_baseline(
     monkeypatch.setattr(module, "STATEMENT_TIMEOUT_SECONDS", 0.2)
     with database.connect("blocker") as blocker, blocker.transaction():
         blocker.execute("LOCK TABLE atoms IN ACCESS EXCLUSIVE MODE")
-        with pytest.raises(VerificationError, match=r"endpoint_draw_atoms\.sql was cancelled"):
+        with pytest.raises(VerificationError, match=r"endpoint_draw_atoms was cancelled"):
             measure(seeded, samples=20)
     assert measure(seeded, samples=20).latencies
 

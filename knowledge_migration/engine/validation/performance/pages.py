@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 
 from knowledge_migration.engine.foundation.errors import MigrationError, PreconditionError
-from knowledge_migration.engine.foundation.percentiles import percentiles_ms
+from knowledge_migration.engine.foundation.timing import percentiles_ms
 from knowledge_migration.engine.validation.performance.addresses import shown
 
 REQUEST_SECONDS = 10.0
