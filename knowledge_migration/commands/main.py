@@ -242,15 +242,15 @@ def quarantine_decide(
     from typing import get_args
 
     from knowledge_migration.engine.backfill.quarantine import Decision, decide
-    from knowledge_migration.engine.foundation.entities import BY_NAME
+    from knowledge_migration.knowledge.entity_kinds import KIND_BY_NAME
 
-    if entity not in BY_NAME:
+    if entity not in KIND_BY_NAME:
         raise typer.BadParameter(f"{entity} is neither topic nor atom")
     if decision not in get_args(Decision):
         raise typer.BadParameter(f"{decision} is none of {', '.join(get_args(Decision))}")
     _, env = installation()
     with env.database.connect("quarantine") as connection:
-        decide(connection, BY_NAME[entity].name, row_ids, decision, note=note)  # type: ignore[arg-type]
+        decide(connection, KIND_BY_NAME[entity].name, row_ids, decision, note=note)  # type: ignore[arg-type]
     console.print(f"Decided for {len(row_ids)} {entity}(s): {decision}. Complete the backfill again to act on it.")
 
 

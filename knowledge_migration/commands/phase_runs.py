@@ -16,9 +16,9 @@ from knowledge_migration.definitions import build_defs
 from knowledge_migration.defs.backfill import PARTITIONS
 from knowledge_migration.engine.backfill.phase import planned
 from knowledge_migration.engine.foundation.database import Database
-from knowledge_migration.engine.foundation.entities import ENTITIES
 from knowledge_migration.engine.foundation.errors import MigrationError
 from knowledge_migration.engine.status.phases_done import Status, status
+from knowledge_migration.knowledge.entity_kinds import KINDS
 from knowledge_migration.settings import current_settings
 
 WAITS = "waits for you: knowledge-migration cutover status says what each stage needs; cutover_job promotes"
@@ -225,19 +225,19 @@ def _backfill(runs: Runs, database: Database) -> tuple[str, int]:
         return "stopped at the plan", 0
     with database.connect("plan") as connection:
         plans = planned(connection)
-    for entity in ENTITIES:
+    for kind in KINDS:
         runs.instance.add_dynamic_partitions(
-            str(PARTITIONS[entity.name].name), [part.key for part in plans[entity.name].partitions]
+            str(PARTITIONS[kind.name].name), [part.key for part in plans[kind.name].partitions]
         )
-        for part in plans[entity.name].partitions:
-            if not runs.run(f"phase_3_{entity.name}_backfill", partition=part.key):
-                return f"stopped at {entity.table} {part.key}", _linked(runs)
+        for part in plans[kind.name].partitions:
+            if not runs.run(f"phase_3_{kind.name}_backfill", partition=part.key):
+                return f"stopped at {kind.table} {part.key}", _linked(runs)
     runs.run("phase_3_completion")
     return done, _linked(runs)
 
 
 def _linked(runs: Runs) -> int:
-    partitions = sum(runs.metadata(f"{entity.name}_backfill", "linked_rows") for entity in ENTITIES)
+    partitions = sum(runs.metadata(f"{kind.name}_backfill", "linked_rows") for kind in KINDS)
     return int(partitions + runs.metadata("backfill_completion", "swept_rows"))
 
 

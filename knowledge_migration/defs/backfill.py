@@ -8,13 +8,13 @@ from knowledge_migration.defs import reporting
 from knowledge_migration.defs.resources import Migration
 from knowledge_migration.engine.backfill import completion, phase, runner
 from knowledge_migration.engine.foundation import progress
-from knowledge_migration.engine.foundation.entities import ATOM, ENTITIES, TOPIC, EntityKind
 from knowledge_migration.engine.validation import rules
+from knowledge_migration.knowledge.entity_kinds import ATOM, KINDS, TOPIC, EntityKind
 
 GROUP = "phase_3_backfill"
 LOG_EVERY_ROWS = 5_000
 
-PARTITIONS = {entity.name: dg.DynamicPartitionsDefinition(name=f"{entity.name}_id_ranges") for entity in ENTITIES}
+PARTITIONS = {kind.name: dg.DynamicPartitionsDefinition(name=f"{kind.name}_id_ranges") for kind in KINDS}
 
 
 class PlanConfig(dg.Config):
@@ -43,11 +43,9 @@ def backfill_plan(context: dg.AssetExecutionContext, config: PlanConfig, migrati
             writer_live_seconds=settings.writer_live_seconds,
             dagster_run_id=context.run.run_id,
         )
-    for entity in ENTITIES:
-        plan = made.plans[entity.name]
-        context.instance.add_dynamic_partitions(
-            str(PARTITIONS[entity.name].name), [part.key for part in plan.partitions]
-        )
+    for kind in KINDS:
+        plan = made.plans[kind.name]
+        context.instance.add_dynamic_partitions(str(PARTITIONS[kind.name].name), [part.key for part in plan.partitions])
     summary = [
         {
             "table": f"{name}s",
@@ -69,20 +67,20 @@ def backfill_plan(context: dg.AssetExecutionContext, config: PlanConfig, migrati
     )
 
 
-def _backfill_of(entity: EntityKind) -> dg.AssetsDefinition:
-    name = f"{entity.name}_backfill"
+def _backfill_of(kind: EntityKind) -> dg.AssetsDefinition:
+    name = f"{kind.name}_backfill"
     checks = ("partition_is_fully_linked", "partition_values_are_equal")
 
     @dg.asset(
         name=name,
         group_name=GROUP,
-        partitions_def=PARTITIONS[entity.name],
+        partitions_def=PARTITIONS[kind.name],
         deps=[backfill_plan],
         check_specs=[dg.AssetCheckSpec(check, asset=name, blocking=True) for check in checks],
         pool="backfill",
         kinds={"postgres"},
         description=(
-            f"The rows of `{entity.table}` in one id range, each with its approved proposal in `{entity.proposals}`. Batches "
+            f"The rows of `{kind.table}` in one id range, each with its approved proposal in `{kind.proposal_table}`. Batches "
             "of bounded size and rate; `knowledge-migration backfill control` changes both or pauses while it runs. Only "
             "the two link columns of a row are written. Run again after anything: it takes what is left. Undo: job "
             "`rollback_backfill` (target < 10 min for 10k rows)."
@@ -90,13 +88,13 @@ def _backfill_of(entity: EntityKind) -> dg.AssetsDefinition:
     )
     def backfill(context: dg.AssetExecutionContext, migration: Migration) -> dg.MaterializeResult:
         with reporting.as_dagster_failure(), migration.database.connect("backfill checks") as connection:
-            part = phase.planned_partition(connection, entity.name, context.partition_key)
+            part = phase.planned_partition(connection, kind.name, context.partition_key)
             result = runner.backfill_partition(
                 migration.database,
                 part,
                 migration.backfill_limits,
                 dagster_run_id=context.run.run_id,
-                on_progress=_progress_logger(context.log.info, entity.table),
+                on_progress=_progress_logger(context.log.info, kind.table),
                 on_wait=lambda reason: context.log.info(f"waiting: {reason}"),
             )
             sample = migration.settings.knowledge_migration_rules_sample
@@ -188,11 +186,11 @@ plan_job = dg.define_asset_job(
 )
 partition_jobs = [
     dg.define_asset_job(
-        f"phase_3_{entity.name}_backfill",
-        selection=dg.AssetSelection.assets(f"{entity.name}_backfill"),
-        description=f"One id range of {entity.table}. Undo: rollback_backfill.",
+        f"phase_3_{kind.name}_backfill",
+        selection=dg.AssetSelection.assets(f"{kind.name}_backfill"),
+        description=f"One id range of {kind.table}. Undo: rollback_backfill.",
     )
-    for entity in ENTITIES
+    for kind in KINDS
 ]
 completion_job = dg.define_asset_job(
     "phase_3_completion",

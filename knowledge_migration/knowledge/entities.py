@@ -10,29 +10,21 @@ from typing import Any
 import psycopg
 import sqlalchemy as sa
 
+from knowledge_migration.knowledge.entity_kinds import TOPIC, EntityKind
 from knowledge_migration.knowledge.errors import ConflictError, UnknownError
 from knowledge_migration.knowledge.flags import Flags
-from knowledge_migration.knowledge.kinds import ATOM, TOPIC, Kind
 from knowledge_migration.knowledge.options import ServiceOptions
-from knowledge_migration.knowledge.tables import atom_links, atoms, topic_atoms, topics
+from knowledge_migration.knowledge.tables import atom_links, atoms, topic_atoms
 from knowledge_migration.knowledge.writing.manual_edits import create_with_origin, record_origin
 from knowledge_migration.knowledge.writing.modes import confirmed
 from knowledge_migration.knowledge.writing.shadow import in_shadow
 
-LEGACY = {TOPIC.name: topics, ATOM.name: atoms}
-SHOWN = {
-    TOPIC.name: ("id", "name", "description", "icon", "color", "created_at", "updated_at"),
-    ATOM.name: (
-        "id", "type", "title", "content", "confidence", "user_approved", "meta", "created_at", "updated_at",
-    ),
-}  # fmt: skip
-
 
 def list_entities(
-    connection: sa.Connection, kind: Kind, limit: int, after_id: int = 0, topic_id: int | None = None
+    connection: sa.Connection, kind: EntityKind, limit: int, after_id: int = 0, topic_id: int | None = None
 ) -> list[dict[str, Any]]:
     """Rows by ascending id, above `after_id`; of one topic if asked. Raises `UnknownError` for a topic that is not there."""
-    table = LEGACY[kind.name]
+    table = kind.entities
     query = _shown(kind).where(table.c.id > after_id).order_by(table.c.id).limit(limit)
     if topic_id is not None:
         one_entity(connection, TOPIC, topic_id)
@@ -40,9 +32,9 @@ def list_entities(
     return [dict(row) for row in connection.execute(query).mappings()]
 
 
-def one_entity(connection: sa.Connection, kind: Kind, entity_id: int) -> dict[str, Any]:
+def one_entity(connection: sa.Connection, kind: EntityKind, entity_id: int) -> dict[str, Any]:
     """One row; raises `UnknownError`."""
-    row = connection.execute(_shown(kind).where(LEGACY[kind.name].c.id == entity_id)).mappings().one_or_none()
+    row = connection.execute(_shown(kind).where(kind.entities.c.id == entity_id)).mappings().one_or_none()
     if row is None:
         raise UnknownError(f"There is no {kind.name} {entity_id}.")
     return dict(row)
@@ -50,7 +42,7 @@ def one_entity(connection: sa.Connection, kind: Kind, entity_id: int) -> dict[st
 
 def create_entity(
     connection: sa.Connection,
-    kind: Kind,
+    kind: EntityKind,
     values: Mapping[str, Any],
     *,
     flags: Flags,
@@ -60,7 +52,7 @@ def create_entity(
 ) -> dict[str, Any]:
     """Writes a new row; raises `ConflictError` for a topic name that exists, `UnknownError` for a topic that does not."""
     flags = confirmed(connection, flags)
-    table = LEGACY[kind.name]
+    table = kind.entities
     try:
         if flags.legacy_paths_retired:
             made = create_with_origin(connection, kind, values, process, flags.version, topic_ids)
@@ -83,9 +75,11 @@ def create_entity(
     return one_entity(connection, kind, made)
 
 
-def change_entity(connection: sa.Connection, kind: Kind, entity_id: int, values: Mapping[str, Any]) -> dict[str, Any]:
+def change_entity(
+    connection: sa.Connection, kind: EntityKind, entity_id: int, values: Mapping[str, Any]
+) -> dict[str, Any]:
     """Changes some values of a row; raises `UnknownError`, or `ConflictError` for a topic name that exists."""
-    table = LEGACY[kind.name]
+    table = kind.entities
     if values:
         change = sa.update(table).where(table.c.id == entity_id).values(**values, updated_at=sa.func.now())
         try:
@@ -106,8 +100,8 @@ def delete_atom(connection: sa.Connection, atom_id: int) -> None:
     connection.execute(sa.delete(atoms).where(atoms.c.id == atom_id))
 
 
-def _shown(kind: Kind) -> sa.Select[Any]:
-    return sa.select(*(LEGACY[kind.name].c[name] for name in SHOWN[kind.name]))
+def _shown(kind: EntityKind) -> sa.Select[Any]:
+    return sa.select(*(kind.entities.c[name] for name in kind.shown))
 
 
 def _refused(error: sa.exc.IntegrityError, values: Mapping[str, Any]) -> Exception:

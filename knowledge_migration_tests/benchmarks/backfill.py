@@ -30,9 +30,9 @@ from knowledge_migration.engine.backfill.runner import backfill_partition
 from knowledge_migration.engine.foundation import embedded_server
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.embedded_server import EmbeddedServer
-from knowledge_migration.engine.foundation.entities import ATOM
 from knowledge_migration.engine.schema import upgrade as schema
 from knowledge_migration.engine.schema.ddl import LockLimits
+from knowledge_migration.knowledge.entity_kinds import ATOM
 from knowledge_migration_tests.conftest import SHARED_DATA
 
 COPIES_OF_DEMONSTRATION = 30

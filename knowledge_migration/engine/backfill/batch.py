@@ -15,8 +15,8 @@ from psycopg import sql
 
 from knowledge_migration.engine.backfill.plan import Partition
 from knowledge_migration.engine.foundation.database import Connection
-from knowledge_migration.engine.foundation.entities import BY_NAME, EntityKind
 from knowledge_migration.engine.foundation.sql_files import statement, text_of
+from knowledge_migration.knowledge.entity_kinds import KIND_BY_NAME, EntityKind
 
 Locked = Literal["skip", "wait"]
 
@@ -59,9 +59,9 @@ class BatchContext:
     dagster_run_id: str | None = None
 
     @property
-    def entity(self) -> EntityKind:
+    def kind(self) -> EntityKind:
         """The description of the table."""
-        return BY_NAME[self.partition.entity]
+        return KIND_BY_NAME[self.partition.entity]
 
     def parameters(self, after_id: int, batch_size: int) -> dict[str, object]:
         """The named parameters of the batch statement."""
@@ -77,15 +77,15 @@ class BatchContext:
 
 
 @cache
-def batch_statement(entity: EntityKind, locked: Locked, *, refresh: bool) -> bytes:
+def batch_statement(kind: EntityKind, locked: Locked, *, refresh: bool) -> bytes:
     """`backfill/batch.sql` for one table; with `refresh` a proposal that is there already is brought up to date."""
-    columns = proposal_columns(entity)
+    columns = proposal_columns(kind)
     composed = statement(
         "backfill/batch",
-        table=f"public.{entity.table}",
-        proposals=f"public.{entity.proposals}",
-        table_name=sql.Literal(entity.table),
-        taken=taken_columns(entity),
+        table=f"public.{kind.table}",
+        proposals=f"public.{kind.proposal_table}",
+        table_name=sql.Literal(kind.table),
+        taken=taken_columns(kind),
         columns=sql.SQL(", ").join(sql.Identifier(name) for name, _ in columns),
         values=sql.SQL(", ").join(value for _, value in columns),
         pending=pending_rows(),
@@ -95,9 +95,9 @@ def batch_statement(entity: EntityKind, locked: Locked, *, refresh: bool) -> byt
     return composed.as_bytes(None)
 
 
-def taken_columns(entity: EntityKind) -> sql.Composable:
+def taken_columns(kind: EntityKind) -> sql.Composable:
     """The columns of a row that a batch reads, one by one: the table may have others, of any name."""
-    names = ("id", *entity.copied, *(("confidence",) if entity.has_confidence else ()))
+    names = ("id", *kind.values)
     return sql.SQL(", ").join(sql.Identifier("source", name) for name in names)
 
 
@@ -112,13 +112,13 @@ def pending_rows() -> sql.Composed:
     return statement("backfill/pending")
 
 
-def proposal_columns(entity: EntityKind) -> list[tuple[str, sql.Composable]]:
+def proposal_columns(kind: EntityKind) -> list[tuple[str, sql.Composable]]:
     """The proposal's columns that come from the row `source`, each with the expression of its value."""
-    casts = dict(entity.casts)
+    casts = kind.casts
     copied: list[tuple[str, sql.Composable]] = [
-        (name, sql.SQL("source.{}{}").format(sql.Identifier(name), _cast(casts.get(name)))) for name in entity.copied
+        (name, sql.SQL("source.{}{}").format(sql.Identifier(name), _cast(casts.get(name)))) for name in kind.copied
     ]
-    if not entity.has_confidence:
+    if not kind.has_confidence:
         return [*copied, ("confidence", sql.SQL("NULL::double precision"))]
     return [
         *copied,
@@ -143,9 +143,9 @@ def run_batch(connection: Connection, context: BatchContext, after_id: int, batc
     """
     parameters = context.parameters(after_id, batch_size)
     try:
-        row = connection.execute(batch_statement(context.entity, context.locked, refresh=False), parameters).fetchone()
+        row = connection.execute(batch_statement(context.kind, context.locked, refresh=False), parameters).fetchone()
     except psycopg.errors.UniqueViolation:
-        row = connection.execute(batch_statement(context.entity, context.locked, refresh=True), parameters).fetchone()
+        row = connection.execute(batch_statement(context.kind, context.locked, refresh=True), parameters).fetchone()
     return (row["linked_rows"], row["through_id"]) if row else (0, None)
 
 
@@ -154,7 +154,7 @@ def run_single_row(connection: Connection, context: BatchContext, after_id: int)
     parameters = context.parameters(after_id, 1)
     find = statement(
         "backfill/next_row",
-        table=f"public.{context.entity.table}",
+        table=f"public.{context.kind.table}",
         pending=pending_rows(),
         skip_locked=skipping(context.locked),
     )
@@ -165,7 +165,7 @@ def run_single_row(connection: Connection, context: BatchContext, after_id: int)
         only_this = {**parameters, "after": row["id"] - 1, "through": row["id"]}
         try:
             with connection.transaction():
-                linked = connection.execute(batch_statement(context.entity, context.locked, refresh=True), only_this)
+                linked = connection.execute(batch_statement(context.kind, context.locked, refresh=True), only_this)
         except DATA_ERRORS as error:
             _quarantine(connection, context, row["id"], error)
             return BatchResult(0, 1, row["id"], 0.0)

@@ -20,9 +20,9 @@ from knowledge_migration.engine.backfill.runner import (
 )
 from knowledge_migration.engine.foundation.advisory_lock import advisory_lock
 from knowledge_migration.engine.foundation.database import Connection, Database
-from knowledge_migration.engine.foundation.entities import ENTITIES, EntityKind
 from knowledge_migration.engine.foundation.errors import MigrationError
 from knowledge_migration.engine.foundation.sql_files import statement, text_of
+from knowledge_migration.knowledge.entity_kinds import KINDS, EntityKind
 
 SWEEP_KEY = "sweep"
 # Counting and ANALYZE may take their time: a limit of the role is meant for the application's statements.
@@ -86,20 +86,20 @@ def _closed(connection: Connection, swept: list[PartitionResult], *, passes: int
 
 
 def _pending(connection: Connection) -> list[Partition]:
-    return [part for entity in ENTITIES if (part := _unlinked_range(connection, entity))]
+    return [part for kind in KINDS if (part := _unlinked_range(connection, kind))]
 
 
-def _unlinked_range(connection: Connection, entity: EntityKind) -> Partition | None:
+def _unlinked_range(connection: Connection, kind: EntityKind) -> Partition | None:
     """The range from the first unlinked row to the present end of the table; None when nothing is unlinked."""
-    table = f"public.{entity.table}"
+    table = f"public.{kind.table}"
     bounds = connection.execute(statement("backfill/id_bounds", table=table)).fetchone()
     if not bounds or bounds["last_id"] is None:
         return None
-    parameters = {"entity": entity.name, "after": bounds["first_id"] - 1, "through": bounds["last_id"]}
+    parameters = {"entity": kind.name, "after": bounds["first_id"] - 1, "through": bounds["last_id"]}
     row = connection.execute(statement("backfill/unlinked", table=table, pending=pending_rows()), parameters).fetchone()
     if not row or not row["rows"]:
         return None
-    return Partition(entity.name, SWEEP_KEY, row["first_id"] - 1, bounds["last_id"])
+    return Partition(kind.name, SWEEP_KEY, row["first_id"] - 1, bounds["last_id"])
 
 
 def _still_appearing(left: list[Partition], passes: int) -> str:

@@ -19,9 +19,9 @@ from knowledge_migration.engine.backfill.plan import EntityPlan, Partition
 from knowledge_migration.engine.backfill.run import open_run, require_phase_1
 from knowledge_migration.engine.backfill.side_effects import refuse_side_effects
 from knowledge_migration.engine.foundation.database import Connection, Database
-from knowledge_migration.engine.foundation.entities import BY_NAME, ENTITIES
 from knowledge_migration.engine.foundation.errors import MigrationError
 from knowledge_migration.engine.foundation.sql_files import statement
+from knowledge_migration.knowledge.entity_kinds import KIND_BY_NAME, KINDS
 
 FAILURES_PER_BATCH = 10
 
@@ -64,7 +64,7 @@ def dry_run(
     """
     with database.connect("backfill dry run", settings={"enable_seqscan": "off", "jit": "off"}) as connection:
         require_phase_1(connection)
-        return tuple(_sample(connection, plans[entity.name], limits, sample_batches) for entity in ENTITIES)
+        return tuple(_sample(connection, plans[kind.name], limits, sample_batches) for kind in KINDS)
 
 
 def _sample(connection: Connection, plan: EntityPlan, limits: Limits, batches: int) -> Forecast:
@@ -78,7 +78,7 @@ def _sample(connection: Connection, plan: EntityPlan, limits: Limits, batches: i
             tried.append(_try(connection, part, after, size))
             size = max(1, size // 2) if tried[-1].failure else size
             after = tried[-1].through_id
-    _refuse_failures_only(BY_NAME[plan.entity].table, tried)
+    _refuse_failures_only(KIND_BY_NAME[plan.entity].table, tried)
     return _forecast(plan, limits, tried)
 
 
@@ -105,7 +105,7 @@ def _try(connection: Connection, part: Partition, after: int, batch_size: int) -
         try:
             with connection.transaction():
                 row = connection.execute(
-                    batch_statement(context.entity, "skip", refresh=True), context.parameters(after, batch_size)
+                    batch_statement(context.kind, "skip", refresh=True), context.parameters(after, batch_size)
                 ).fetchone()
         except DATA_ERRORS as error:
             return _Tried(0, _end(connection, context, after, batch_size), 0.0, 0.0, failure=reason_of(error))
@@ -115,7 +115,7 @@ def _try(connection: Connection, part: Partition, after: int, batch_size: int) -
 
 
 def _end(connection: Connection, context: BatchContext, after: int, batch_size: int) -> int:
-    find = statement("backfill/batch_end", table=f"public.{context.entity.table}", pending=pending_rows())
+    find = statement("backfill/batch_end", table=f"public.{context.kind.table}", pending=pending_rows())
     row = connection.execute(find, context.parameters(after, batch_size)).fetchone()
     return int(row["last_id"]) if row and row["last_id"] is not None else context.partition.through_id
 
@@ -134,7 +134,7 @@ def _forecast(plan: EntityPlan, limits: Limits, tried: list[_Tried]) -> Forecast
     allowed = limits.batch_size * limits.rate_limit_per_second
     limited = min(speed, allowed) if allowed else speed
     return Forecast(
-        table=BY_NAME[plan.entity].table,
+        table=KIND_BY_NAME[plan.entity].table,
         rows_to_do=to_do,
         sampled_rows=rows,
         failing_batches=sum(bool(batch.failure) for batch in tried),

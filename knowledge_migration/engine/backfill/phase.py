@@ -9,9 +9,9 @@ from knowledge_migration.engine.dual_write.fence import require_fence
 from knowledge_migration.engine.foundation import evidence
 from knowledge_migration.engine.foundation.check_outcome import CheckOutcome
 from knowledge_migration.engine.foundation.database import Connection, Database
-from knowledge_migration.engine.foundation.entities import ENTITIES, EntityName
 from knowledge_migration.engine.foundation.errors import PreconditionError
 from knowledge_migration.engine.schema.catalog import proposal_differences
+from knowledge_migration.knowledge.entity_kinds import KINDS, EntityName
 
 EVIDENCE = "backfill_plan"
 
@@ -82,7 +82,7 @@ def blocking_findings_outcome(connection: Connection) -> CheckOutcome:
 def planned(connection: Connection) -> dict[str, EntityPlan]:
     """The latest plan; raises `PreconditionError` when there is none."""
     content = evidence.require(connection, EVIDENCE, made_by="asset backfill_plan").content
-    return {entity.name: EntityPlan.from_evidence(entity.name, content[entity.name]) for entity in ENTITIES}
+    return {kind.name: EntityPlan.from_evidence(kind.name, content[kind.name]) for kind in KINDS}
 
 
 def planned_partition(connection: Connection, entity: EntityName, key: str) -> Partition:

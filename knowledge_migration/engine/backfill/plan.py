@@ -9,8 +9,8 @@ from typing import Any
 
 from knowledge_migration.engine.backfill.run import require_phase_1
 from knowledge_migration.engine.foundation.database import Connection
-from knowledge_migration.engine.foundation.entities import ENTITIES, EntityKind, EntityName
 from knowledge_migration.engine.foundation.sql_files import statement
+from knowledge_migration.knowledge.entity_kinds import KINDS, EntityKind, EntityName
 
 
 @dataclass(frozen=True)
@@ -54,22 +54,22 @@ class EntityPlan:
 def make_plan(connection: Connection, *, width_ids: int, max_partitions: int) -> dict[str, EntityPlan]:
     """The plan of both tables as they are now; reads only. Raises `PreconditionError` before phase 1."""
     require_phase_1(connection)
-    return {entity.name: _plan(connection, entity, width_ids, max_partitions) for entity in ENTITIES}
+    return {kind.name: _plan(connection, kind, width_ids, max_partitions) for kind in KINDS}
 
 
-def _plan(connection: Connection, entity: EntityKind, width_ids: int, max_partitions: int) -> EntityPlan:
-    bounds = connection.execute(statement("backfill/id_bounds", table=f"public.{entity.table}")).fetchone()
+def _plan(connection: Connection, kind: EntityKind, width_ids: int, max_partitions: int) -> EntityPlan:
+    bounds = connection.execute(statement("backfill/id_bounds", table=f"public.{kind.table}")).fetchone()
     assert bounds is not None
     if bounds["last_id"] is None:
-        return EntityPlan(entity.name, width_ids, 0, 0, 0, ())
+        return EntityPlan(kind.name, width_ids, 0, 0, 0, ())
     first, last = bounds["first_id"], bounds["last_id"]
     width = partition_width(first, last, width_ids=width_ids, max_partitions=max_partitions)
     counted = connection.execute(
-        statement("backfill/rows_in_range", table=f"public.{entity.table}"), {"after": first - 1, "through": last}
+        statement("backfill/rows_in_range", table=f"public.{kind.table}"), {"after": first - 1, "through": last}
     ).fetchone()
     assert counted is not None
-    partitions = partitions_of(entity.name, first, last, width)
-    return EntityPlan(entity.name, width, last, counted["rows"], counted["linked"], partitions)
+    partitions = partitions_of(kind.name, first, last, width)
+    return EntityPlan(kind.name, width, last, counted["rows"], counted["linked"], partitions)
 
 
 def partition_width(first: int, last: int, *, width_ids: int, max_partitions: int) -> int:

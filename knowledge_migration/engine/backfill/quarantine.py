@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 from knowledge_migration.engine.foundation import audit
 from knowledge_migration.engine.foundation.database import Connection
-from knowledge_migration.engine.foundation.entities import EntityName
 from knowledge_migration.engine.foundation.errors import MigrationError
 from knowledge_migration.engine.foundation.sql_files import text_of
+from knowledge_migration.knowledge.entity_kinds import EntityName
 
 Decision = Literal["retry", "clamp", "accept"]
 

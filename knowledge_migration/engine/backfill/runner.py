@@ -29,9 +29,9 @@ from knowledge_migration.engine.backfill.run import open_run, require_phase_1
 from knowledge_migration.engine.backfill.side_effects import refuse_side_effects
 from knowledge_migration.engine.foundation.advisory_lock import advisory_lock
 from knowledge_migration.engine.foundation.database import Connection, Database
-from knowledge_migration.engine.foundation.entities import BY_NAME
 from knowledge_migration.engine.foundation.errors import BlockedError, MigrationError
 from knowledge_migration.engine.foundation.sql_files import statement, text_of
+from knowledge_migration.knowledge.entity_kinds import KIND_BY_NAME
 
 WORK = "backfill"
 
@@ -133,7 +133,9 @@ def translate_db_errors(database: Database, work: str, *, again: str = "the back
 
 def pending_count(connection: Connection, partition: Partition) -> int:
     """Rows of the partition that wait for their proposal; quarantined ones do not. Counting may take its time."""
-    count = statement("backfill/unlinked", table=f"public.{BY_NAME[partition.entity].table}", pending=pending_rows())
+    count = statement(
+        "backfill/unlinked", table=f"public.{KIND_BY_NAME[partition.entity].table}", pending=pending_rows()
+    )
     with connection.transaction():
         connection.execute("SET LOCAL statement_timeout = 0")
         row = connection.execute(
@@ -265,7 +267,7 @@ class _Walk:
             else "A user's transaction holds rows of it: end that transaction or wait"
         )
         return (
-            f"A batch of {self.context.entity.table} (ids above {partition.after_id} up to {partition.through_id}) "
+            f"A batch of {self.context.kind.table} (ids above {partition.after_id} up to {partition.through_id}) "
             f"was stopped {self.limits.retry_attempts} times, last by {error.sqlstate} {reason_of(error)}. {cause}, then "
             "run it again. What is committed stays."
         )

@@ -9,9 +9,9 @@ from psycopg import sql
 from knowledge_migration.engine.backfill.batch import DATA_ERRORS, TRANSIENT_ERRORS, pending_rows
 from knowledge_migration.engine.backfill.plan import Partition
 from knowledge_migration.engine.foundation.database import Connection
-from knowledge_migration.engine.foundation.entities import BY_NAME
 from knowledge_migration.engine.foundation.errors import PreconditionError
 from knowledge_migration.engine.foundation.sql_files import statement, text_of
+from knowledge_migration.knowledge.entity_kinds import KIND_BY_NAME
 
 
 def refuse_side_effects(connection: Connection, partition: Partition) -> None:
@@ -19,7 +19,7 @@ def refuse_side_effects(connection: Connection, partition: Partition) -> None:
 
     Where that row cannot be written at all, there is nothing to see; the batch will say why.
     """
-    table = f"public.{BY_NAME[partition.entity].table}"
+    table = f"public.{KIND_BY_NAME[partition.entity].table}"
     try:
         changed = _changed_columns(connection, table, partition)
     except (*DATA_ERRORS, *TRANSIENT_ERRORS):

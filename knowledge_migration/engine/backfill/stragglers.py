@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from knowledge_migration.engine.backfill.phase import planned
 from knowledge_migration.engine.backfill.run import run_status
 from knowledge_migration.engine.foundation.database import Connection
-from knowledge_migration.engine.foundation.entities import ENTITIES
 from knowledge_migration.engine.foundation.sql_files import statement
+from knowledge_migration.knowledge.entity_kinds import KINDS
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,9 @@ def stragglers(connection: Connection, *, minutes: float) -> Stragglers | None:
     if run_status(connection) != "completed":
         return None
     plans, rows, last_ids = planned(connection), {}, {}
-    for entity in ENTITIES:
-        wanted = {"entity": entity.name, "above": plans[entity.name].upper_id, "seconds": minutes * 60}
-        found = connection.execute(statement("backfill/stragglers", table=f"public.{entity.table}"), wanted).fetchone()
+    for kind in KINDS:
+        wanted = {"entity": kind.name, "above": plans[kind.name].upper_id, "seconds": minutes * 60}
+        found = connection.execute(statement("backfill/stragglers", table=f"public.{kind.table}"), wanted).fetchone()
         assert found is not None  # an aggregate
-        rows[entity.table], last_ids[entity.table] = found["rows"], found["last_id"]
+        rows[kind.table], last_ids[kind.table] = found["rows"], found["last_id"]
     return Stragglers(rows, last_ids)

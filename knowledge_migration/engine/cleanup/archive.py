@@ -24,11 +24,11 @@ from knowledge_migration.engine.foundation import audit
 from knowledge_migration.engine.foundation.advisory_lock import advisory_lock
 from knowledge_migration.engine.foundation.check_outcome import CheckOutcome, count_and_sample
 from knowledge_migration.engine.foundation.database import Connection, Database
-from knowledge_migration.engine.foundation.entities import ENTITIES
 from knowledge_migration.engine.foundation.errors import BlockedError, PreconditionError, VerificationError
 from knowledge_migration.engine.foundation.sql_files import statement, text_of
 from knowledge_migration.engine.schema.ddl import RETRIED, LockLimits
 from knowledge_migration.engine.schema.upgrade import exists
+from knowledge_migration.knowledge.entity_kinds import KINDS
 
 WORK = "archiving extractions"
 SUBJECT = "extraction archive"
@@ -113,11 +113,11 @@ def restore_archived(
         if held is None:
             raise PreconditionError(f"Run {run_id} is not in the archive. {TABLE} holds the ids of those that are.")
         connection.execute(text_of("cleanup/archive_restore_run"), run)
-        for entity in ENTITIES:
-            names = {"proposals": f"public.{entity.proposals}", "table": f"public.{entity.table}"}
-            similar = sql.Literal(f"similar_{entity.name}_id")
+        for kind in KINDS:
+            names = {"proposals": f"public.{kind.proposal_table}", "table": f"public.{kind.table}"}
+            similar = sql.Literal(kind.similar.name)
             restore = statement(
-                "cleanup/archive_restore_proposals", **names, archived=entity.proposals, similar=similar
+                "cleanup/archive_restore_proposals", **names, archived=kind.proposal_table, similar=similar
             )
             connection.execute(restore, run)
         connection.execute(text_of("cleanup/archive_restore_json_nulls"), run)
@@ -243,11 +243,11 @@ class _Walk:
         copied = self.connection.execute(copy, {"runs": held, "referred": self.referred}).fetchall()
         ids = {"runs": [row["id"] for row in copied]}
         counted: Counter[str] = Counter(runs=len(copied))
-        for entity in ENTITIES:
-            remove = statement("cleanup/archive_remove_proposals", proposals=f"public.{entity.proposals}")
+        for kind in KINDS:
+            remove = statement("cleanup/archive_remove_proposals", proposals=f"public.{kind.proposal_table}")
             removed = self.connection.execute(remove, ids).rowcount
-            counted[entity.proposals] = sum(row[entity.proposals] for row in copied)
-            _same(entity.proposals, counted[entity.proposals], removed)
+            counted[kind.proposal_table] = sum(row[kind.proposal_table] for row in copied)
+            _same(kind.proposal_table, counted[kind.proposal_table], removed)
         _same(
             "knowledge_extraction_runs",
             len(copied),

@@ -15,10 +15,10 @@ import psycopg
 from knowledge_migration.engine.foundation import audit
 from knowledge_migration.engine.foundation.check_outcome import count_and_sample
 from knowledge_migration.engine.foundation.database import Connection
-from knowledge_migration.engine.foundation.entities import ENTITIES, EntityKind
 from knowledge_migration.engine.foundation.errors import PreconditionError
 from knowledge_migration.engine.foundation.sql_files import statement, text_of
 from knowledge_migration.engine.schema.ddl import LockLimits, run_locked
+from knowledge_migration.knowledge.entity_kinds import KINDS, EntityKind
 from knowledge_migration.knowledge.flags import FLAG_NAME
 from knowledge_migration.knowledge.tables import ORIGIN_CONSTRAINTS
 
@@ -32,7 +32,7 @@ SAMPLE = 20
 class Unlinked:
     """The rows of one table that name no proposal: how many, and the first of them."""
 
-    entity: EntityKind
+    kind: EntityKind
     count: int
     sample: tuple[dict[str, Any], ...]
 
@@ -41,7 +41,7 @@ class Unlinked:
         """Which rows, and what to do about them."""
         ids = ", ".join(_named(row) for row in self.sample)
         more = f" and {self.count - len(self.sample)} more" if self.count > len(self.sample) else ""
-        return f"{self.count} rows of {self.entity.table} have no proposal: {ids}{more}."
+        return f"{self.count} rows of {self.kind.table} have no proposal: {ids}{more}."
 
 
 def states(connection: Connection) -> dict[str, State]:
@@ -58,16 +58,16 @@ def states(connection: Connection) -> dict[str, State]:
     return found
 
 
-def unlinked(connection: Connection, entity: EntityKind, *, sample: int = SAMPLE) -> Unlinked:
+def unlinked(connection: Connection, kind: EntityKind, *, sample: int = SAMPLE) -> Unlinked:
     """The rows of a table without a proposal. One scan."""
-    query = statement("cleanup/rows_without_proposal", table=f"public.{entity.table}", label=entity.label)
-    count, rows = count_and_sample(connection, query, {"entity": entity.name}, sample)
-    return Unlinked(entity, count, rows)
+    query = statement("cleanup/rows_without_proposal", table=f"public.{kind.table}", label=kind.label)
+    count, rows = count_and_sample(connection, query, {"entity": kind.name}, sample)
+    return Unlinked(kind, count, rows)
 
 
-def require_complete(connection: Connection, entities: Sequence[EntityKind] = ENTITIES) -> None:
+def require_complete(connection: Connection, entities: Sequence[EntityKind] = KINDS) -> None:
     """Raises `PreconditionError` naming the rows without a proposal and what to do about them."""
-    found = [rows for entity in entities if (rows := unlinked(connection, entity)).count]
+    found = [rows for kind in entities if (rows := unlinked(connection, kind)).count]
     if found:
         raise PreconditionError(
             f"{' '.join(rows.sentence for rows in found)} {_remedy(found)} The database does not refuse such rows yet."
@@ -76,7 +76,7 @@ def require_complete(connection: Connection, entities: Sequence[EntityKind] = EN
 
 def enforce(
     connection: Connection,
-    entity: EntityKind,
+    kind: EntityKind,
     limits: LockLimits,
     *,
     reason: str,
@@ -88,36 +88,36 @@ def enforce(
     Raises `PreconditionError` naming rows without a proposal (the constraint is not there then) or when the old paths are
     open, `BlockedError` naming who holds the table.
     """
-    before = states(connection)[entity.table]
-    names = {"table": f"public.{entity.table}", "constraint": ORIGIN_CONSTRAINTS[entity.table]}
+    before = states(connection)[kind.table]
+    names = {"table": f"public.{kind.table}", "constraint": ORIGIN_CONSTRAINTS[kind.table]}
     audited: dict[str, Any] = {"reason": reason, "actor": actor, "dagster_run_id": dagster_run_id}
-    what = f"The rule that every row of {entity.table} names its proposal"
+    what = f"The rule that every row of {kind.table} names its proposal"
 
     def add() -> None:
         _require_retired(connection)
         connection.execute(statement("cleanup/origin_required", **names))
-        audit.record(connection, "require proposals", entity.table, after={"validated": False}, **audited)
+        audit.record(connection, "require proposals", kind.table, after={"validated": False}, **audited)
 
     def validate() -> None:
         connection.execute(statement("cleanup/origin_validated", **names))
-        audit.record(connection, "require proposals", entity.table, after={"validated": True}, **audited)
+        audit.record(connection, "require proposals", kind.table, after={"validated": True}, **audited)
 
     if before == "missing":
-        require_complete(connection, (entity,))
-        run_locked(connection, add, (entity.table,), "access_exclusive", limits, what)
+        require_complete(connection, (kind,))
+        run_locked(connection, add, (kind.table,), "access_exclusive", limits, what)
     if before != "validated":
         try:
-            run_locked(connection, validate, (entity.table,), "share_update_exclusive", limits, what)
+            run_locked(connection, validate, (kind.table,), "share_update_exclusive", limits, what)
         except psycopg.errors.CheckViolation:
-            release(connection, entity, limits, **audited)
-            require_complete(connection, (entity,))
+            release(connection, kind, limits, **audited)
+            require_complete(connection, (kind,))
             raise
     return before
 
 
 def release(
     connection: Connection,
-    entity: EntityKind,
+    kind: EntityKind,
     limits: LockLimits,
     *,
     reason: str,
@@ -125,23 +125,23 @@ def release(
     dagster_run_id: str | None = None,
 ) -> bool:
     """Drops the constraint of one table; False when it was not there."""
-    if states(connection)[entity.table] == "missing":
+    if states(connection)[kind.table] == "missing":
         return False
-    names = {"table": f"public.{entity.table}", "constraint": ORIGIN_CONSTRAINTS[entity.table]}
+    names = {"table": f"public.{kind.table}", "constraint": ORIGIN_CONSTRAINTS[kind.table]}
 
     def drop() -> None:
         connection.execute(statement("cleanup/origin_optional", **names))
         audit.record(
             connection,
             "no longer require proposals",
-            entity.table,
+            kind.table,
             reason=reason,
             actor=actor,
             dagster_run_id=dagster_run_id,
         )
 
-    what = f"Dropping the rule that every row of {entity.table} names its proposal"
-    run_locked(connection, drop, (entity.table,), "access_exclusive", limits, what)
+    what = f"Dropping the rule that every row of {kind.table} names its proposal"
+    run_locked(connection, drop, (kind.table,), "access_exclusive", limits, what)
     return True
 
 
@@ -169,7 +169,7 @@ def _named(row: dict[str, Any]) -> str:
 
 
 def _remedy(found: Sequence[Unlinked]) -> str:
-    tables = " and ".join(rows.entity.table for rows in found)
+    tables = " and ".join(rows.kind.table for rows in found)
     return (
         "Repair failed shadows (knowledge-migration dual-write repair) and complete the backfill again (asset "
         "backfill_completion). Rows in quarantine, accepted ones too, need another decision first (knowledge-migration "

@@ -20,11 +20,11 @@ from knowledge_migration.engine.dual_write.fence import FenceTimeouts, drain, li
 from knowledge_migration.engine.foundation import audit, evidence
 from knowledge_migration.engine.foundation.advisory_lock import advisory_lock
 from knowledge_migration.engine.foundation.database import Connection, Database
-from knowledge_migration.engine.foundation.entities import ENTITIES, EntityKind
 from knowledge_migration.engine.foundation.errors import MigrationError, PreconditionError
 from knowledge_migration.engine.foundation.sql_files import text_of
 from knowledge_migration.engine.schema.catalog import proposal_differences
 from knowledge_migration.engine.schema.ddl import LockLimits
+from knowledge_migration.knowledge.entity_kinds import KINDS, EntityKind
 from knowledge_migration.knowledge.flags import Flags, FlagsError, read_flags, set_flags
 from knowledge_migration.knowledge.tables import audit_log
 
@@ -90,7 +90,7 @@ def readiness(
             stable,
             stable.flags is not None and stable.flags.legacy_paths_retired,
             completeness.states(connection),
-            tuple(completeness.unlinked(connection, entity) for entity in _enforced(without)),
+            tuple(completeness.unlinked(connection, kind) for kind in _enforced(without)),
             tuple(row["process"] for row in live_writers(connection, live_seconds)),
         )
 
@@ -122,16 +122,16 @@ def retire(
     with database.connect("cleanup", settings=SESSION) as connection, advisory_lock(connection, WORK):
         stable = stability(database, required_days=required_days, now=now)
         entities = _enforced(without)
-        due = [entity for entity in entities if completeness.states(connection)[entity.table] != "validated"]
+        due = [kind for kind in entities if completeness.states(connection)[kind.table] != "validated"]
         locked = stable.flags is not None and stable.flags.legacy_paths_retired
         if not locked:
             _refuse_early(stable, override)
             completeness.require_complete(connection, entities)
         flags = _lock(database, initial, stable, override=override, **audited)
         writers = _obeyed(connection, flags, timeouts, need_one=not no_live_writers) if due or not locked else ()
-        constraints: dict[str, completeness.State | None] = {entity.table: None for entity in ENTITIES}
-        for entity in entities:
-            constraints[entity.table] = completeness.enforce(connection, entity, limits, **audited)
+        constraints: dict[str, completeness.State | None] = {kind.table: None for kind in KINDS}
+        for kind in entities:
+            constraints[kind.table] = completeness.enforce(connection, kind, limits, **audited)
         done = {"flag_version": flags.version, "writers": list(writers), "constraints": constraints}
         overridden = overridden_since(connection, stable.since)
         with connection.transaction():
@@ -162,9 +162,7 @@ def reopen(
     _require_schema(database)
     audited: dict[str, Any] = {"reason": reason, "actor": actor, "dagster_run_id": dagster_run_id}
     with database.connect("cleanup", settings=SESSION) as connection, advisory_lock(connection, WORK):
-        released = tuple(
-            entity.table for entity in ENTITIES if completeness.release(connection, entity, limits, **audited)
-        )
+        released = tuple(kind.table for kind in KINDS if completeness.release(connection, kind, limits, **audited))
         try:
             with database.begin() as transaction:
                 now = read_flags(transaction)
@@ -201,10 +199,10 @@ def _require_schema(database: Database) -> None:
 
 
 def _enforced(without: Sequence[str]) -> tuple[EntityKind, ...]:
-    unknown = sorted(set(without) - {entity.table for entity in ENTITIES})
+    unknown = sorted(set(without) - {kind.table for kind in KINDS})
     if unknown:
         raise MigrationError(f"There is no table {', '.join(unknown)} to leave out; there are topics and atoms.")
-    return tuple(entity for entity in ENTITIES if entity.table not in without)
+    return tuple(kind for kind in KINDS if kind.table not in without)
 
 
 def _refuse_early(stable: Stability, override: str | None) -> None:

@@ -12,11 +12,11 @@ from psycopg import sql
 from psycopg.rows import DictRow
 
 from knowledge_migration.engine.foundation.database import Connection
-from knowledge_migration.engine.foundation.entities import ENTITIES
 from knowledge_migration.engine.foundation.sql_files import statement
 from knowledge_migration.engine.foundation.user_tables import LINK_COLUMNS, Column, label
+from knowledge_migration.knowledge.entity_kinds import KINDS
 
-ENTITY_TABLES = {entity.table for entity in ENTITIES}
+ENTITY_TABLES = {kind.table for kind in KINDS}
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,10 @@ from psycopg import sql
 from psycopg.rows import DictRow
 
 from knowledge_migration.engine.foundation.database import Connection
-from knowledge_migration.engine.foundation.entities import ENTITIES
 from knowledge_migration.engine.foundation.errors import PreconditionError
 from knowledge_migration.engine.foundation.sql_files import statement
 from knowledge_migration.engine.foundation.user_tables import OWN_SCHEMA, OWN_TABLES, Column, label, reading
+from knowledge_migration.knowledge.entity_kinds import KINDS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -112,7 +112,7 @@ def read(connection: Connection, roots: Sequence[str] | None = None) -> Inventor
 
 
 def _closure(connection: Connection, roots: Sequence[str] | None) -> list[DictRow]:
-    entities = [entity.table for entity in ENTITIES]
+    entities = [kind.table for kind in KINDS]
     found = connection.execute(
         statement("foundation/inventory_tables"),
         {"roots": list(roots or entities), "own_schema": OWN_SCHEMA, "own_tables": list(OWN_TABLES)},

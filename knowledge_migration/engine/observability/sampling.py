@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 from knowledge_migration.engine.backfill.run import require_phase_1
 from knowledge_migration.engine.cutover.verdicts import STATES, last_verdicts
 from knowledge_migration.engine.foundation.database import Connection, Database
-from knowledge_migration.engine.foundation.entities import ENTITIES
 from knowledge_migration.engine.foundation.errors import PreconditionError
 from knowledge_migration.engine.foundation.sql_files import text_of
 from knowledge_migration.engine.observability.queries import QUERIES
 from knowledge_migration.engine.schema.upgrade import exists
 from knowledge_migration.engine.status.phases import linked_rows
+from knowledge_migration.knowledge.entity_kinds import KINDS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -93,10 +93,10 @@ def _of_tables(tables: dict[str, list[dict[str, Any]]]) -> Iterator[Sample]:
 
 def _progress(connection: Connection) -> Iterator[Sample]:
     """Rows with their proposal and all rows, per table; estimated where counting takes too long."""
-    for entity in ENTITIES:
-        found = linked_rows(connection, entity)
-        yield Sample("progress.linked", entity.table, found.linked)
-        yield Sample("progress.rows", entity.table, found.total)
+    for kind in KINDS:
+        found = linked_rows(connection, kind)
+        yield Sample("progress.linked", kind.table, found.linked)
+        yield Sample("progress.rows", kind.table, found.total)
 
 
 def _gates(connection: Connection, metrics: list[str]) -> Iterator[Sample]:

@@ -24,11 +24,11 @@ from knowledge_migration.engine.backfill.runner import WORK
 from knowledge_migration.engine.foundation import audit, evidence
 from knowledge_migration.engine.foundation.advisory_lock import advisory_lock
 from knowledge_migration.engine.foundation.database import Connection, Database
-from knowledge_migration.engine.foundation.entities import ENTITIES, EntityKind, EntityName
 from knowledge_migration.engine.foundation.errors import VerificationError
 from knowledge_migration.engine.foundation.sql_files import statement, text_of
 from knowledge_migration.engine.status.backfill import BackfillStatus, backfill_status
 from knowledge_migration.engine.validation import rules
+from knowledge_migration.knowledge.entity_kinds import KINDS, EntityKind, EntityName
 
 SAME_MOMENT = timedelta(seconds=0.5)
 """An entry's own times tell its transaction's to some microseconds; half a second is for a process that was held up."""
@@ -165,7 +165,7 @@ def examine_ledger(connection: Connection) -> LedgerReport:
     run = run_id(connection)
     with connection.transaction():
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        differences = tuple(one for entity in ENTITIES for one in _differences(connection, entity, run))
+        differences = tuple(one for kind in KINDS for one in _differences(connection, kind, run))
         restored = bool(differences) and _restored(connection, run)
         status = backfill_status(connection)
         return LedgerReport(differences, status.run, _true_status(connection, status, run), restored)
@@ -194,16 +194,16 @@ def recover_ledger(
 def judgements(connection: Connection) -> Iterator[str]:
     """What each comparison of values says: that it holds, what breaks it, or that and why it cannot judge."""
     for rule in rules.RULES:
-        if rule.compares_values and rule.entity:
+        if rule.compares_values and rule.kind:
             try:
                 outcome = rules.evaluate(connection, rule, sample=5)
             except VerificationError as error:
-                yield f"{rule.entity.table} cannot be judged: {error}"
+                yield f"{rule.kind.table} cannot be judged: {error}"
                 continue
             numbers = outcome.numbers
             left_out = int(numbers["linked"]) - int(numbers["compared"])
             yield (
-                f"{outcome.sentence} {numbers['compared']:,} pairs of {rule.entity.table} compared, "
+                f"{outcome.sentence} {numbers['compared']:,} pairs of {rule.kind.table} compared, "
                 f"{left_out:,} left out because somebody has written to the row since."
             )
 
@@ -218,37 +218,37 @@ RESTORED = (
 def _true_status(connection: Connection, status: BackfillStatus, run: UUID) -> str | None:
     """What the migration's run has to say; one that waits for its completion stays running, a lost one was begun."""
     if status.run is None:
-        return "running" if any(_has_proposals(connection, entity, run) for entity in ENTITIES) else None
+        return "running" if any(_has_proposals(connection, kind, run) for kind in KINDS) else None
     return "completed" if status.completed_at and not status.waiting else "running"
 
 
-def _has_proposals(connection: Connection, entity: EntityKind, run: UUID) -> bool:
-    query = statement("rollback/backfill_remaining", proposals=f"public.{entity.proposals}")
+def _has_proposals(connection: Connection, kind: EntityKind, run: UUID) -> bool:
+    query = statement("rollback/backfill_remaining", proposals=f"public.{kind.proposal_table}")
     row = connection.execute(query, {"run": run}).fetchone()
     return row is not None and row["rows"] > 0
 
 
 def _restored(connection: Connection, run: UUID) -> bool:
-    written = sql.SQL("\nUNION ALL\n").join(_written(entity) for entity in ENTITIES)
+    written = sql.SQL("\nUNION ALL\n").join(_written(kind) for kind in KINDS)
     row = connection.execute(statement("recovery/ledger_restored", written=written), {"run": run}).fetchone()
     assert row is not None
     return bool(row["restored"])
 
 
-def _written(entity: EntityKind) -> sql.Composed:
-    names = {"table": f"public.{entity.table}", "proposals": f"public.{entity.proposals}"}
-    return statement("recovery/ledger_written", entity=sql.Literal(entity.name), **names)
+def _written(kind: EntityKind) -> sql.Composed:
+    names = {"table": f"public.{kind.table}", "proposals": f"public.{kind.proposal_table}"}
+    return statement("recovery/ledger_written", entity=sql.Literal(kind.name), **names)
 
 
-def _differences(connection: Connection, entity: EntityKind, run: UUID) -> Iterator[Difference]:
-    parameters = {"entity": entity.name, "run": run}
-    parts = {"written": _written(entity), "entries": statement("recovery/ledger_entries")}
+def _differences(connection: Connection, kind: EntityKind, run: UUID) -> Iterator[Difference]:
+    parameters = {"entity": kind.name, "run": run}
+    parts = {"written": _written(kind), "entries": statement("recovery/ledger_entries")}
     found = (
         connection.execute(statement(f"recovery/{name}", **parts), parameters)
         for name in ("ledger_batches", "ledger_suspects")
     )
     batches, entries = [Batch(**row) for row in next(found)], [Entry(**row) for row in next(found)]
-    return _compared(entity.name, batches, entries, _partitions(connection, entity), run)
+    return _compared(kind.name, batches, entries, _partitions(connection, kind), run)
 
 
 def _compared(
@@ -282,10 +282,10 @@ def _nearest(entry: Entry, batches: Sequence[Batch], moments: Sequence[datetime]
     return min(found, key=lambda one: abs(moments[one] - entry.moment), default=None)
 
 
-def _partitions(connection: Connection, entity: EntityKind) -> Sequence[Partition]:
+def _partitions(connection: Connection, kind: EntityKind) -> Sequence[Partition]:
     if evidence.latest(connection, EVIDENCE) is None:
         return ()
-    return planned(connection)[entity.name].partitions
+    return planned(connection)[kind.name].partitions
 
 
 def _key_of(row_id: int, partitions: Sequence[Partition]) -> str:

@@ -15,7 +15,6 @@ from uuid import UUID
 from knowledge_migration.engine.foundation import evidence, fingerprint
 from knowledge_migration.engine.foundation.check_outcome import CheckOutcome
 from knowledge_migration.engine.foundation.database import Connection, Database
-from knowledge_migration.engine.foundation.entities import ENTITIES
 from knowledge_migration.engine.foundation.sql_files import statement
 from knowledge_migration.engine.rehearsal.staging_run import (
     REASON,
@@ -32,6 +31,7 @@ from knowledge_migration.engine.rollback.full import FullRollbackOptions, rollba
 from knowledge_migration.engine.rollback.repair.backup_copy import restored_backup
 from knowledge_migration.engine.rollback.schema import rollback_schema
 from knowledge_migration.engine.validation import rules
+from knowledge_migration.knowledge.entity_kinds import KINDS
 from knowledge_migration.knowledge.extraction.model import Extractor
 from knowledge_migration.knowledge.flags import Flags
 
@@ -217,11 +217,13 @@ def _set_aside(work: _Drilling) -> dict[str, list[UUID]]:
     """Parks what waits in proposal mode; the ids, per table."""
     with work.clone.connect("drill") as connection:
         return {
-            entity.proposals: [
+            kind.proposal_table: [
                 row["id"]
-                for row in connection.execute(statement("rehearsal/set_aside", proposals=f"public.{entity.proposals}"))
+                for row in connection.execute(
+                    statement("rehearsal/set_aside", proposals=f"public.{kind.proposal_table}")
+                )
             ]
-            for entity in ENTITIES
+            for kind in KINDS
         }
 
 

@@ -20,9 +20,9 @@ from knowledge_migration.engine.cleanup.completeness import refuse_while_enforce
 from knowledge_migration.engine.foundation import audit
 from knowledge_migration.engine.foundation.advisory_lock import advisory_lock
 from knowledge_migration.engine.foundation.database import Connection, Database
-from knowledge_migration.engine.foundation.entities import ENTITIES, EntityKind
 from knowledge_migration.engine.foundation.errors import BlockedError, VerificationError
 from knowledge_migration.engine.foundation.sql_files import statement, text_of
+from knowledge_migration.knowledge.entity_kinds import KINDS, EntityKind
 
 OnRows = Callable[[str, int], None]
 T = TypeVar("T")
@@ -45,9 +45,9 @@ class BackfillRollback:
 def backfill_extent(connection: Connection) -> dict[str, int]:
     """How many proposals of the migration's run there are, per table: what a rollback would delete."""
     if run_status(connection) is None:
-        return {entity.proposals: 0 for entity in ENTITIES}
+        return {kind.proposal_table: 0 for kind in KINDS}
     run = run_id(connection)
-    return {entity.proposals: _remaining(connection, entity, run) for entity in ENTITIES}
+    return {kind.proposal_table: _remaining(connection, kind, run) for kind in KINDS}
 
 
 def rollback_backfill(
@@ -79,12 +79,12 @@ def rollback_backfill(
         audited: dict[str, Any] = {"reason": reason, "actor": actor, "dagster_run_id": dagster_run_id, "before": extent}
         audit.record(connection, "rollback backfill begun", "phase 3", **audited)
         _analyze(connection)
-        walks = [_Walk(connection, entity, run_id(connection), batch_size, limits, on_rows) for entity in ENTITIES]
+        walks = [_Walk(connection, kind, run_id(connection), batch_size, limits, on_rows) for kind in KINDS]
         for walk in walks:
             walk.whole()
         _finish(connection, run_id(connection), audited)
-    unlinked = {walk.entity.table: walk.unlinked for walk in walks}
-    deleted = {walk.entity.proposals: walk.deleted for walk in walks}
+    unlinked = {walk.kind.table: walk.unlinked for walk in walks}
+    deleted = {walk.kind.proposal_table: walk.deleted for walk in walks}
     return BackfillRollback(unlinked, deleted, time.perf_counter() - started)
 
 
@@ -110,7 +110,7 @@ class _Walk:
     """The way back over one table; it has state (the size of a batch, what is done), so it is a class."""
 
     connection: Connection
-    entity: EntityKind
+    kind: EntityKind
     run: UUID
     size: int
     limits: Limits
@@ -120,7 +120,7 @@ class _Walk:
     names: dict[str, str] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.names = {"table": f"public.{self.entity.table}", "proposals": f"public.{self.entity.proposals}"}
+        self.names = {"table": f"public.{self.kind.table}", "proposals": f"public.{self.kind.proposal_table}"}
 
     def whole(self) -> None:
         """Passes over the table until no row names a proposal of the run, then the proposals that lost their row."""
@@ -154,7 +154,7 @@ class _Walk:
         self.unlinked += row["unlinked_rows"]
         self.deleted += row["deleted_rows"]
         if self.on_rows and row["through_id"] is not None:
-            self.on_rows(self.entity.table, row["unlinked_rows"])
+            self.on_rows(self.kind.table, row["unlinked_rows"])
         through: int | None = row["through_id"]
         return through
 
@@ -178,15 +178,15 @@ class _Walk:
             if attempt + 1 < self.limits.retry_attempts:
                 self.limits.sleep(min(0.1 * 2**attempt, 5.0))
         raise BlockedError(
-            f"The rollback of {self.entity.table} was stopped {self.limits.retry_attempts} times, last by "
+            f"The rollback of {self.kind.table} was stopped {self.limits.retry_attempts} times, last by "
             f"{cause.sqlstate} {reason_of(cause)}. A user's transaction holds rows of it: end that transaction or wait, "
             "then run the rollback again; what is taken back stays so."
         ) from cause
 
 
-def _remaining(connection: Connection, entity: EntityKind, run: UUID) -> int:
+def _remaining(connection: Connection, kind: EntityKind, run: UUID) -> int:
     counted = connection.execute(
-        statement("rollback/backfill_remaining", proposals=f"public.{entity.proposals}"), {"run": run}
+        statement("rollback/backfill_remaining", proposals=f"public.{kind.proposal_table}"), {"run": run}
     ).fetchone()
     assert counted is not None
     return int(counted["rows"])
@@ -194,7 +194,7 @@ def _remaining(connection: Connection, entity: EntityKind, run: UUID) -> int:
 
 def _finish(connection: Connection, run: UUID, audited: dict[str, Any]) -> None:
     """Removes the run and its ledger, with the audit entry, once nothing refers to it."""
-    left = {entity.proposals: count for entity in ENTITIES if (count := _remaining(connection, entity, run))}
+    left = {kind.proposal_table: count for kind in KINDS if (count := _remaining(connection, kind, run))}
     if left:
         raise VerificationError(
             f"Proposals of the backfill remain after its rollback: {left}. Run the rollback again; if they stay, "

@@ -19,9 +19,9 @@ from knowledge_migration.engine.dual_write.switch import switch_off
 from knowledge_migration.engine.foundation import audit
 from knowledge_migration.engine.foundation.advisory_lock import advisory_lock
 from knowledge_migration.engine.foundation.database import Connection, Database
-from knowledge_migration.engine.foundation.entities import ENTITIES, EntityKind
 from knowledge_migration.engine.foundation.errors import BlockedError
 from knowledge_migration.engine.foundation.sql_files import statement
+from knowledge_migration.knowledge.entity_kinds import KINDS, EntityKind
 from knowledge_migration.knowledge.flags import Flags
 
 BEFORE_ALL = UUID(int=0)
@@ -50,11 +50,11 @@ class DualWriteRollback:
 def dual_write_extent(connection: Connection) -> DualWriteExtent:
     """What a rollback would delete and keep. Reads only."""
     shadows, pending = {}, {}
-    for entity in ENTITIES:
-        query = statement("rollback/dual_write_extent", proposals=f"public.{entity.proposals}")
+    for kind in KINDS:
+        query = statement("rollback/dual_write_extent", proposals=f"public.{kind.proposal_table}")
         row = connection.execute(query).fetchone()
         assert row is not None
-        shadows[entity.proposals], pending[entity.proposals] = row["shadows"], row["pending"]
+        shadows[kind.proposal_table], pending[kind.proposal_table] = row["shadows"], row["pending"]
     return DualWriteExtent(shadows, pending)
 
 
@@ -87,37 +87,37 @@ def rollback_dual_write(
         extent = dual_write_extent(connection)
         audited: dict[str, Any] = {"reason": reason, "dagster_run_id": dagster_run_id, "before": vars(extent)}
         audit.record(connection, "rollback dual write begun", "phase 2", **audited)
-        taken = {entity: _take_back(connection, entity, batch_size, limits, on_rows) for entity in ENTITIES}
+        taken = {kind: _take_back(connection, kind, batch_size, limits, on_rows) for kind in KINDS}
         left = dual_write_extent(connection)
         audit.record(connection, "rollback dual write", "phase 2", after=vars(left), **audited)
     return DualWriteRollback(
-        {entity.table: unlinked for entity, (unlinked, _) in taken.items()},
-        {entity.proposals: deleted for entity, (_, deleted) in taken.items()},
+        {kind.table: unlinked for kind, (unlinked, _) in taken.items()},
+        {kind.proposal_table: deleted for kind, (_, deleted) in taken.items()},
         left.pending,
         time.perf_counter() - started,
     )
 
 
 def _take_back(
-    connection: Connection, entity: EntityKind, batch_size: int, limits: Limits, on_rows: OnRows | None
+    connection: Connection, kind: EntityKind, batch_size: int, limits: Limits, on_rows: OnRows | None
 ) -> tuple[int, int]:
     """Passes over the shadows of one table: first without those that a user holds, then waiting for them one by one."""
     unlinked = deleted = 0
     for size, locked in ((batch_size, "skip"), (1, "wait")):
         after: UUID | None = BEFORE_ALL
         while after is not None:
-            row = _patiently(connection, entity, {"after": after, "batch_size": size}, locked, limits)  # type: ignore[arg-type]
+            row = _patiently(connection, kind, {"after": after, "batch_size": size}, locked, limits)  # type: ignore[arg-type]
             unlinked, deleted, after = unlinked + row["unlinked_rows"], deleted + row["deleted_rows"], row["through_id"]
             if on_rows and row["deleted_rows"]:
-                on_rows(entity.proposals, row["deleted_rows"])
+                on_rows(kind.proposal_table, row["deleted_rows"])
     return unlinked, deleted
 
 
 def _patiently(
-    connection: Connection, entity: EntityKind, parameters: dict[str, Any], locked: Locked, limits: Limits
+    connection: Connection, kind: EntityKind, parameters: dict[str, Any], locked: Locked, limits: Limits
 ) -> dict[str, Any]:
     """One batch; tried again with growing pauses while a lock or a timeout is in the way."""
-    names = {"table": f"public.{entity.table}", "proposals": f"public.{entity.proposals}"}
+    names = {"table": f"public.{kind.table}", "proposals": f"public.{kind.proposal_table}"}
     query = statement("rollback/dual_write_batch", **names, skip_locked=skipping(locked))
     for attempt in range(limits.retry_attempts):
         try:
@@ -128,7 +128,7 @@ def _patiently(
             cause = error
         limits.sleep(min(0.1 * 2**attempt, 5.0))
     raise BlockedError(
-        f"The rollback of dual write was stopped {limits.retry_attempts} times at {entity.table}, last by "
+        f"The rollback of dual write was stopped {limits.retry_attempts} times at {kind.table}, last by "
         f"{cause.sqlstate}. A user's transaction holds rows of it: end that transaction or wait, then run the rollback "
         "again; dual write is off, and what is taken back stays so."
     ) from cause

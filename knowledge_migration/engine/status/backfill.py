@@ -13,8 +13,8 @@ from knowledge_migration.engine.backfill.run import require_phase_1
 from knowledge_migration.engine.backfill.runner import WORK
 from knowledge_migration.engine.foundation import evidence
 from knowledge_migration.engine.foundation.database import Connection
-from knowledge_migration.engine.foundation.entities import ENTITIES, EntityKind
 from knowledge_migration.engine.foundation.sql_files import statement, text_of
+from knowledge_migration.knowledge.entity_kinds import KINDS, EntityKind
 
 
 @dataclass(frozen=True)
@@ -93,23 +93,23 @@ def backfill_status(connection: Connection) -> BackfillStatus:
         started_at=run["started_at"] if run else None,
         completed_at=run["completed_at"] if run else None,
         paused=read_control(connection).paused,
-        tables=tuple(_table(connection, entity, plans.get(entity.name)) for entity in ENTITIES),
+        tables=tuple(_table(connection, kind, plans.get(kind.name)) for kind in KINDS),
         runners=tuple(
             Runner(row["pid"], row["application"], row["since"], rolls_back=not row["shared"]) for row in runners
         ),
     )
 
 
-def _table(connection: Connection, entity: EntityKind, plan: EntityPlan | None) -> TableStatus:
+def _table(connection: Connection, kind: EntityKind, plan: EntityPlan | None) -> TableStatus:
     starts = [part.after_id + 1 for part in plan.partitions] if plan else []
     through = plan.partitions[-1].through_id if plan and plan.partitions else 0
-    query = statement("recovery/backfill_progress", table=f"public.{entity.table}")
-    row = connection.execute(query, {"entity": entity.name, "starts": starts or [1], "through": through}).fetchone()
+    query = statement("recovery/backfill_progress", table=f"public.{kind.table}")
+    row = connection.execute(query, {"entity": kind.name, "starts": starts or [1], "through": through}).fetchone()
     assert row is not None
     ranges_waiting = row.pop("ranges_waiting")
     number = len(plan.partitions) if plan else None
     return TableStatus(
-        table=entity.table,
+        table=kind.table,
         **row,
         partitions=number,
         partitions_done=None if number is None else number - (ranges_waiting if number else 0),

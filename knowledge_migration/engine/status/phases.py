@@ -11,9 +11,9 @@ from knowledge_migration.engine.backfill.runner import WORK
 from knowledge_migration.engine.cleanup.stability import Stability
 from knowledge_migration.engine.cutover.state import CutoverState
 from knowledge_migration.engine.foundation.database import Connection
-from knowledge_migration.engine.foundation.entities import ENTITIES, EntityKind
 from knowledge_migration.engine.foundation.sql_files import statement, text_of
 from knowledge_migration.engine.status.model import Phase
+from knowledge_migration.knowledge.entity_kinds import KINDS, EntityKind
 from knowledge_migration.knowledge.stages import STAGES, Stage
 
 COUNTING_MS = "200"
@@ -35,26 +35,26 @@ class Linked:
         return self.linked + self.unlinked
 
 
-def linked_rows(connection: Connection, entity: EntityKind) -> Linked:
+def linked_rows(connection: Connection, kind: EntityKind) -> Linked:
     """Counts within a fraction of a second, or estimates."""
-    table = f"public.{entity.table}"
+    table = f"public.{kind.table}"
     try:
         with connection.transaction():
             connection.execute(text_of("performance/endpoint_statement_timeout"), {"timeout": COUNTING_MS})
             row = connection.execute(statement("status/table_exact", table=table)).fetchone()
         exact = True
     except psycopg.errors.QueryCanceled:
-        parameters = {"table": table, "entity": entity.name}
+        parameters = {"table": table, "entity": kind.name}
         row = connection.execute(text_of("status/table_estimated"), parameters).fetchone()
         exact = False
     assert row is not None
-    return Linked(entity.table, row["linked"], row["unlinked"], exact)
+    return Linked(kind.table, row["linked"], row["unlinked"], exact)
 
 
 def backfill_phase(connection: Connection) -> Phase:
     """Phase 3: rows linked of all rows, and while a runner is alive and not paused, when it will be through at its pace."""
     run = run_status(connection)
-    tables = [linked_rows(connection, entity) for entity in ENTITIES]
+    tables = [linked_rows(connection, kind) for kind in KINDS]
     linked, total = sum(table.linked for table in tables), sum(table.total for table in tables)
     told = " and ".join(
         f"{'' if table.exact else 'about '}{table.linked:,} of {table.total:,} {table.table}" for table in tables

@@ -8,11 +8,11 @@ from knowledge_migration.engine.cutover.state import position
 from knowledge_migration.engine.dual_write.fence import proven_fence
 from knowledge_migration.engine.foundation import evidence
 from knowledge_migration.engine.foundation.database import Connection, Database
-from knowledge_migration.engine.foundation.entities import ENTITIES
 from knowledge_migration.engine.foundation.errors import PreconditionError
 from knowledge_migration.engine.foundation.sql_files import statement
 from knowledge_migration.engine.schema.steps import TARGET_REVISION
 from knowledge_migration.engine.schema.upgrade import current_revision
+from knowledge_migration.knowledge.entity_kinds import KINDS
 
 PREPARATION_EVIDENCE = ("legacy_fingerprint", "verified_backup", "data_quality", "performance_baseline")
 
@@ -94,13 +94,11 @@ def _backfill(connection: Connection) -> str | None:
     if run_status(connection) != "completed":
         return None
     counts = []
-    for entity in ENTITIES:
-        row = connection.execute(
-            statement("status/linked_rows", table=f"public.{entity.table}"), {"entity": entity.name}
-        )
+    for kind in KINDS:
+        row = connection.execute(statement("status/linked_rows", table=f"public.{kind.table}"), {"entity": kind.name})
         found = row.fetchone()
         assert found is not None
         if found["unlinked"]:
             return None
-        counts.append(f"{found['linked']:,} {entity.table}")
+        counts.append(f"{found['linked']:,} {kind.table}")
     return f"{' and '.join(counts)} linked to their proposals"

@@ -18,7 +18,6 @@ from knowledge_migration.engine.cutover.verdicts import last_verdicts
 from knowledge_migration.engine.dual_write.fence import live_writers
 from knowledge_migration.engine.foundation import evidence
 from knowledge_migration.engine.foundation.database import Connection, Database
-from knowledge_migration.engine.foundation.entities import ENTITIES
 from knowledge_migration.engine.foundation.errors import MigrationError
 from knowledge_migration.engine.foundation.sql_files import statement, text_of
 from knowledge_migration.engine.status.model import (
@@ -35,6 +34,7 @@ from knowledge_migration.engine.status.phases import backfill_phase, cleanup_pha
 from knowledge_migration.engine.status.phases_done import dual_write_done, preparation_done, schema_done
 from knowledge_migration.engine.status.reading import Reading
 from knowledge_migration.engine.status.recorded_checks import recorded_checks
+from knowledge_migration.knowledge.entity_kinds import KINDS
 from knowledge_migration.knowledge.flags import SHADOWING_STATES, history, read_flags
 from knowledge_migration.knowledge.stages import Stage
 
@@ -183,10 +183,10 @@ def _gates(
 
 
 def _queues(connection: Connection) -> Iterator[Queue]:
-    for entity in ENTITIES:
-        row = connection.execute(statement("status/queue", proposals=f"public.{entity.proposals}")).fetchone()
+    for kind in KINDS:
+        row = connection.execute(statement("status/queue", proposals=f"public.{kind.proposal_table}")).fetchone()
         assert row is not None
-        yield Queue(entity.proposals, row["pending"], row["oldest"])
+        yield Queue(kind.proposal_table, row["pending"], row["oldest"])
 
 
 def writers_now(connection: Connection, live_seconds: float) -> tuple[Writer, ...]:

@@ -14,7 +14,6 @@ from psycopg import IsolationLevel
 from psycopg.rows import DictRow
 
 from knowledge_migration.engine.foundation.database import Connection
-from knowledge_migration.engine.foundation.entities import ENTITIES
 from knowledge_migration.engine.foundation.sql_files import statement, text_of
 from knowledge_migration.engine.validation.data_quality_findings import (
     ATOM_TYPES,
@@ -25,6 +24,7 @@ from knowledge_migration.engine.validation.data_quality_findings import (
     Finding,
 )
 from knowledge_migration.engine.validation.near_duplicates import near_duplicates
+from knowledge_migration.knowledge.entity_kinds import KINDS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -117,7 +117,7 @@ def _rows(connection: Connection, finding: Finding, sample: int, progress: Progr
 
 def _limits() -> dict[str, Any]:
     """What the application and the proposals allow, as the parameters of the SQL files."""
-    widths = {f"{entity.name}_{column}_width": width for entity in ENTITIES for column, width in entity.widths}
+    widths = {f"{kind.name}_{column}_width": width for kind in KINDS for column, width in kind.widths.items()}
     known = {"atom_types": list(ATOM_TYPES), "link_types": list(LINK_TYPES)}
     return {**widths, **known, "embedding_dimensions": EMBEDDING_DIMENSIONS}
 

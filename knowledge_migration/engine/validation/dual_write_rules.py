@@ -5,19 +5,19 @@ from psycopg import sql
 from knowledge_migration.engine.dual_write.fence import proven_fence
 from knowledge_migration.engine.foundation.check_outcome import CheckOutcome, count_and_sample
 from knowledge_migration.engine.foundation.database import Connection, Database
-from knowledge_migration.engine.foundation.entities import ENTITIES
 from knowledge_migration.engine.foundation.sql_files import statement, text_of
 from knowledge_migration.engine.validation import rules
+from knowledge_migration.knowledge.entity_kinds import KINDS
 
 REPAIR = "knowledge-migration dual-write repair makes the proposals of failed shadows; look at their reasons first."
 
 
 DESCRIPTIONS: dict[str, str] = {
     **{
-        f"every_new_{entity.name}_has_a_proposal": (
-            f"Every row of {entity.table} created since dual write was proven has its proposal."
+        f"every_new_{kind.name}_has_a_proposal": (
+            f"Every row of {kind.table} created since dual write was proven has its proposal."
         )
-        for entity in ENTITIES
+        for kind in KINDS
     },
     "extractions_have_their_proposals": (
         "Every extraction since dual write was proven has as many proposals as it recorded."
@@ -34,13 +34,13 @@ def outcomes(database: Database, connection: Connection, *, sample: int) -> list
     found = [
         _outcome(
             connection,
-            f"every_new_{entity.name}_has_a_proposal",
-            statement("checks/entities_since_have_proposals", table=f"public.{entity.table}", label=entity.label),
+            f"every_new_{kind.name}_has_a_proposal",
+            statement("checks/entities_since_have_proposals", table=f"public.{kind.table}", label=kind.label),
             since,
             f"A writer works without dual write, or a shadow failed. {REPAIR}",
             sample,
         )
-        for entity in ENTITIES
+        for kind in KINDS
     ]
     found.append(
         _outcome(

@@ -14,9 +14,9 @@ from psycopg import sql
 from knowledge_migration.engine.backfill.runner import PartitionResult
 from knowledge_migration.engine.foundation.check_outcome import CheckOutcome, count_and_sample
 from knowledge_migration.engine.foundation.database import Connection
-from knowledge_migration.engine.foundation.entities import ENTITIES, EntityKind
 from knowledge_migration.engine.foundation.sql_files import statement
 from knowledge_migration.engine.validation import value_comparison
+from knowledge_migration.knowledge.entity_kinds import KINDS, EntityKind
 
 Severity = Literal["error", "warn"]
 
@@ -29,14 +29,14 @@ class Rule:
     file: str
     description: str
     remedy: str
-    entity: EntityKind | None = None
+    kind: EntityKind | None = None
     severity: Severity = "error"
     compares_values: bool = False
 
     @property
     def query(self) -> sql.Composed:
         """The rule's statement."""
-        names = value_comparison.names(self.entity) if self.entity else {}
+        names = value_comparison.names(self.kind) if self.kind else {}
         return statement(f"checks/{self.file}", **names)
 
 
@@ -116,20 +116,20 @@ _PER_ENTITY: tuple[_Wording, ...] = (
 )
 
 
-def _of(entity: EntityKind, wording: _Wording) -> Rule:
-    words = {"one": entity.name, "table": entity.table, "proposals": entity.proposals}
+def _of(kind: EntityKind, wording: _Wording) -> Rule:
+    words = {"one": kind.name, "table": kind.table, "proposals": kind.proposal_table}
     return Rule(
         name=wording.name.format(**words),
         file=wording.file,
         description=wording.description.format(**words),
         remedy=wording.remedy,
-        entity=entity,
+        kind=kind,
         compares_values=wording.compares_values,
     )
 
 
 RULES: tuple[Rule, ...] = (
-    *(_of(entity, wording) for wording in _PER_ENTITY for entity in ENTITIES),
+    *(_of(kind, wording) for wording in _PER_ENTITY for kind in KINDS),
     Rule(
         "proposed_topics_match_relations",
         "proposed_topics_match_relations",
@@ -168,9 +168,7 @@ def evaluate(
     """
     started = clock()
     parameters = _parameters(connection, rule)
-    numbers = (
-        value_comparison.extent(connection, rule.entity, parameters) if rule.compares_values and rule.entity else {}
-    )
+    numbers = value_comparison.extent(connection, rule.kind, parameters) if rule.compares_values and rule.kind else {}
     count, rows = count_and_sample(connection, rule.query, parameters, sample)
     _refuse_what_cannot_be_told(rule, parameters, count, rows)
     numbers["seconds"] = round(clock() - started, 3)
@@ -199,24 +197,20 @@ def partition_outcomes(
         description=f"Every row of {partition.entity} partition {partition.key} has its proposal or is in quarantine.",
         remedy="Run the partition again: it processes the remaining rows.",
     )
-    values = next(
-        rule for rule in RULES if rule.compares_values and rule.entity and rule.entity.name == partition.entity
-    )
+    values = next(rule for rule in RULES if rule.compares_values and rule.kind and rule.kind.name == partition.entity)
     return unlinked, evaluate_range(
         connection, values, after_id=partition.after_id, through_id=partition.through_id, sample=sample
     )
 
 
 def _parameters(connection: Connection, rule: Rule) -> dict[str, object]:
-    if not rule.entity:
+    if not rule.kind:
         return {}
-    return (
-        value_comparison.parameters(connection, rule.entity) if rule.compares_values else {"entity": rule.entity.name}
-    )
+    return value_comparison.parameters(connection, rule.kind) if rule.compares_values else {"entity": rule.kind.name}
 
 
 def _refuse_what_cannot_be_told(
     rule: Rule, parameters: dict[str, object], count: int, rows: tuple[dict[str, object], ...]
 ) -> None:
-    if rule.compares_values and rule.entity:
-        value_comparison.refuse_what_cannot_be_told(rule.entity, parameters, count, [row["id"] for row in rows])
+    if rule.compares_values and rule.kind:
+        value_comparison.refuse_what_cannot_be_told(rule.kind, parameters, count, [row["id"] for row in rows])

@@ -20,9 +20,9 @@ from knowledge_migration.engine.dual_write.fence import live_writers
 from knowledge_migration.engine.foundation import evidence
 from knowledge_migration.engine.foundation.advisory_lock import advisory_lock
 from knowledge_migration.engine.foundation.database import Connection
-from knowledge_migration.engine.foundation.entities import ENTITIES, EntityKind
 from knowledge_migration.engine.foundation.errors import MigrationError, PreconditionError
 from knowledge_migration.engine.foundation.sql_files import statement, text_of
+from knowledge_migration.knowledge.entity_kinds import KINDS, EntityKind
 
 KIND = "marked_messages"
 WORK = "validation with rows of its own"
@@ -99,22 +99,22 @@ def remove(connection: Connection, mark: Mark, *, sleep: Callable[[float], None]
     with connection.transaction():
         connection.execute(text_of("validation/synthetic_lock_runs"), given)
         count = connection.execute(text_of("validation/synthetic_remove_messages"), given).rowcount
-        for entity in reversed(ENTITIES):
-            rows = connection.execute(text_of(f"validation/synthetic_{entity.table}"), given).fetchall()
+        for kind in reversed(KINDS):
+            rows = connection.execute(text_of(f"validation/synthetic_{kind.table}"), given).fetchall()
             free = [row["id"] for row in rows if row["kept_because"] is None]
-            if entity.name == "atom":
+            if kind.name == "atom":
                 connection.execute(text_of("validation/synthetic_remove_atom_links"), {"atom_ids": free})
-            kept += [f"{entity.name} {row['id']} stays: {row['kept_because']}." for row in rows if row["kept_because"]]
-            blockers = [_remove_row(connection, entity, one) for one in free]
+            kept += [f"{kind.name} {row['id']} stays: {row['kept_because']}." for row in rows if row["kept_because"]]
+            blockers = [_remove_row(connection, kind, one) for one in free]
             kept += [blocker for blocker in blockers if blocker]
             count += blockers.count(None)
-        for entity in ENTITIES:
-            names = {"table": f"public.{entity.table}", "proposals": f"public.{entity.proposals}"}
+        for kind in KINDS:
+            names = {"table": f"public.{kind.table}", "proposals": f"public.{kind.proposal_table}"}
             count += connection.execute(statement("validation/synthetic_remove_proposals", **names), given).rowcount
             left = connection.execute(
                 statement("validation/synthetic_left_proposals", proposals=names["proposals"]), given
             ).fetchall()
-            kept += [f"{entity.name} proposal {row['id']} stays with what became of it." for row in left]
+            kept += [f"{kind.name} proposal {row['id']} stays with what became of it." for row in left]
         count += connection.execute(text_of("validation/synthetic_remove_runs"), given).rowcount
         connection.execute(text_of("validation/synthetic_forget"), {"mark": mark.id})
     return Removed(count, tuple(kept))
@@ -136,17 +136,17 @@ def _ended_runs(connection: Connection, parameters: dict[str, Any], sleep: Calla
         waited += PAUSE_SECONDS
 
 
-def _remove_row(connection: Connection, entity: EntityKind, row_id: int) -> str | None:
+def _remove_row(connection: Connection, kind: EntityKind, row_id: int) -> str | None:
     """Removes one row with its relations; None if it went, else who refers to it."""
     try:
         with connection.transaction():
-            if entity.name == "atom":
+            if kind.name == "atom":
                 connection.execute(text_of("validation/synthetic_remove_atom_relations"), {"id": row_id})
             connection.execute(
-                statement("validation/synthetic_remove_row", table=f"public.{entity.table}"), {"id": row_id}
+                statement("validation/synthetic_remove_row", table=f"public.{kind.table}"), {"id": row_id}
             )
     except psycopg.errors.ForeignKeyViolation as error:
-        return f"{entity.name} {row_id} stays: {error.diag.message_detail}"
+        return f"{kind.name} {row_id} stays: {error.diag.message_detail}"
     return None
 
 

@@ -10,35 +10,31 @@ from psycopg import sql
 
 from knowledge_migration.engine.backfill.batch import proposal_columns, taken_columns
 from knowledge_migration.engine.foundation.database import Connection
-from knowledge_migration.engine.foundation.entities import EntityKind
 from knowledge_migration.engine.foundation.errors import VerificationError
 from knowledge_migration.engine.foundation.sql_files import statement
+from knowledge_migration.knowledge.entity_kinds import EntityKind
 
 Names = dict[str, str | sql.Composable]
 
 
-def tables(entity: EntityKind) -> dict[str, str]:
+def tables(kind: EntityKind) -> dict[str, str]:
     """The names of both tables."""
-    return {"table": f"public.{entity.table}", "proposals": f"public.{entity.proposals}"}
+    return {"table": f"public.{kind.table}", "proposals": f"public.{kind.proposal_table}"}
 
 
-def names(entity: EntityKind) -> Names:
+def names(kind: EntityKind) -> Names:
     """Everything that a statement over pairs of row and proposal may name."""
-    compared = [
-        (name, value)
-        for name, value in proposal_columns(entity)
-        if name in entity.copied or (name == "confidence" and entity.has_confidence)
-    ]
+    compared = [(name, value) for name, value in proposal_columns(kind) if name in kind.values]
     differs = [
         sql.SQL("proposal.{} IS DISTINCT FROM {}").format(sql.Identifier(name), value) for name, value in compared
     ]
     return {
-        **tables(entity),
-        "table_name": sql.Literal(entity.table),
-        "taken": taken_columns(entity),
+        **tables(kind),
+        "table_name": sql.Literal(kind.table),
+        "taken": taken_columns(kind),
         "judged": statement("validation/judged_by_version"),
-        "label": entity.label,
-        "similar": f"similar_{entity.name}_id",
+        "label": kind.label,
+        "similar": kind.similar.name,
         "differs": sql.SQL(" OR ").join(differs),
         "differing": sql.SQL(", ").join(
             sql.SQL("CASE WHEN {} THEN {} END").format(differ, sql.Literal(name))
@@ -47,42 +43,42 @@ def names(entity: EntityKind) -> Names:
     }
 
 
-def parameters(connection: Connection, entity: EntityKind) -> dict[str, object]:
-    """The parameters of such a statement: the entity, and whether row versions still say who wrote a row."""
-    given: dict[str, object] = {"entity": entity.name}
-    row = connection.execute(statement("validation/row_versions_kept", **tables(entity)), given).fetchone()
+def parameters(connection: Connection, kind: EntityKind) -> dict[str, object]:
+    """The parameters of such a statement: the kind, and whether row versions still say who wrote a row."""
+    given: dict[str, object] = {"entity": kind.name}
+    row = connection.execute(statement("validation/row_versions_kept", **tables(kind)), given).fetchone()
     return {**given, "versions_kept": row is not None and row["kept"]}
 
 
-def extent(connection: Connection, entity: EntityKind, given: Mapping[str, object]) -> dict[str, object]:
+def extent(connection: Connection, kind: EntityKind, given: Mapping[str, object]) -> dict[str, object]:
     """How many pairs there are and how many can be judged; raises `VerificationError` when none can although rows are linked."""
     judged = statement("validation/judged_by_version")
     row = connection.execute(
-        statement("validation/value_comparison_extent", judged=judged, **tables(entity)), given
+        statement("validation/value_comparison_extent", judged=judged, **tables(kind)), given
     ).fetchone()
     assert row is not None
-    refuse_blindness(entity, row["linked"], row["compared"], row["written_since_unstamped"])
+    refuse_blindness(kind, row["linked"], row["compared"], row["written_since_unstamped"])
     return {**row, "versions_kept": given["versions_kept"]}
 
 
-def refuse_blindness(entity: EntityKind, linked: int, compared: int, written_since_unstamped: int) -> None:
+def refuse_blindness(kind: EntityKind, linked: int, compared: int, written_since_unstamped: int) -> None:
     """Raises `VerificationError` when no pair can be judged because somebody has written all rows since."""
     if written_since_unstamped and not compared:
         raise VerificationError(
-            f"None of the {linked} linked rows of {entity.table} can be compared with its proposal: somebody has "
+            f"None of the {linked} linked rows of {kind.table} can be compared with its proposal: somebody has "
             f"written all of them since, {written_since_unstamped} without a new updated_at. Roll the backfill "
             "back and run it again: each proposal is then made of the row as it is."
         )
 
 
 def refuse_what_cannot_be_told(
-    entity: EntityKind, given: Mapping[str, object], count: int, ids: Iterable[object]
+    kind: EntityKind, given: Mapping[str, object], count: int, ids: Iterable[object]
 ) -> None:
     """Raises `VerificationError` when rows differ and a restore has lost what tells a wrong copy from an edit."""
     if count and not given["versions_kept"]:
         first = ", ".join(str(one) for one in ids)
         raise VerificationError(
-            f"{count} rows of {entity.table} differ from their proposal without a new updated_at (first: {first}), "
+            f"{count} rows of {kind.table} differ from their proposal without a new updated_at (first: {first}), "
             "and whether a user edited them or the copy was wrong cannot be told: the database was restored from a dump, "
             "which loses the mark of the transaction that wrote a row. Ask this of the database that was migrated, or "
             "roll the backfill back and run it again."

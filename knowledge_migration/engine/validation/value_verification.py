@@ -19,9 +19,9 @@ from knowledge_migration.engine.backfill.run import require_phase_1
 from knowledge_migration.engine.foundation import evidence
 from knowledge_migration.engine.foundation.check_outcome import CheckOutcome
 from knowledge_migration.engine.foundation.database import Connection, Database
-from knowledge_migration.engine.foundation.entities import ENTITIES, EntityKind
 from knowledge_migration.engine.foundation.sql_files import statement, text_of
 from knowledge_migration.engine.validation import value_comparison
+from knowledge_migration.knowledge.entity_kinds import KINDS, EntityKind
 
 KIND = "value_verification"
 RANGE_SHIFT = 13
@@ -118,7 +118,7 @@ def verify(
         last = evidence.latest(connection, KIND)
         why = "it was asked for" if whole else _why_whole(connection, last, moment, began_at, whole_every_days)
         since = last.content if last and why is None else None
-        done = tuple(_table(connection, entity, since, settle_seconds, sleep) for entity in ENTITIES)
+        done = tuple(_table(connection, kind, since, settle_seconds, sleep) for kind in KINDS)
     whole_at = began_at if since is None else datetime.fromisoformat(since["whole_at"])
     finished = VerificationPass(began_at, whole_at, why, moment, done)
     with database.connect("value verification") as connection:
@@ -172,34 +172,34 @@ def _why_whole(
 
 def _table(
     connection: Connection,
-    entity: EntityKind,
+    kind: EntityKind,
     since: dict[str, Any] | None,
     settle_seconds: float,
     sleep: Callable[[float], None],
 ) -> TablePass:
     began = time.perf_counter()
-    given = {**value_comparison.parameters(connection, entity), "shift": RANGE_SHIFT}
-    ranges = _written(connection, entity, since) if since and given["versions_kept"] else None
+    given = {**value_comparison.parameters(connection, kind), "shift": RANGE_SHIFT}
+    ranges = _written(connection, kind, since) if since and given["versions_kept"] else None
     rows = (
-        _compared(connection, entity, OF_ALL, given)
+        _compared(connection, kind, OF_ALL, given)
         if ranges is None
-        else _compared(connection, entity, OF_RANGES, {**given, "ranges": ranges})
+        else _compared(connection, kind, OF_RANGES, {**given, "ranges": ranges})
     )
     linked, compared, unstamped = (
         sum(row[name] for row in rows) for name in ("linked", "compared", "written_since_unstamped")
     )
     if ranges is None:
-        value_comparison.refuse_blindness(entity, linked, compared, unstamped)
+        value_comparison.refuse_blindness(kind, linked, compared, unstamped)
     differed = [one for row in rows for one in row["differing"]]
     differing: tuple[int, ...] = ()
     if differed:
         sleep(settle_seconds)
-        again = _compared(connection, entity, OF_IDS, {**given, "ids": differed})
+        again = _compared(connection, kind, OF_IDS, {**given, "ids": differed})
         differing = tuple(sorted(one for row in again for one in row["differing"]))
-    value_comparison.refuse_what_cannot_be_told(entity, given, len(differing), differing[:20])
+    value_comparison.refuse_what_cannot_be_told(kind, given, len(differing), differing[:20])
     return TablePass(
-        entity=entity.name,
-        table=entity.table,
+        entity=kind.name,
+        table=kind.table,
         whole=ranges is None,
         ranges=len(rows),
         linked=linked,
@@ -210,21 +210,21 @@ def _table(
     )
 
 
-def _written(connection: Connection, entity: EntityKind, since: dict[str, Any]) -> list[int] | None:
+def _written(connection: Connection, kind: EntityKind, since: dict[str, Any]) -> list[int] | None:
     """The ranges to compare: written since, or differing at the last pass; None when that is most of the table."""
-    query = statement("validation/verification_changed_ranges", **value_comparison.tables(entity))
+    query = statement("validation/verification_changed_ranges", **value_comparison.tables(kind))
     found = connection.execute(query, {"shift": RANGE_SHIFT, "horizon": since["horizon"]}).fetchall()
-    ranges = {row["key_range"] for row in found} | set(since["differing_ranges"][entity.name])
+    ranges = {row["key_range"] for row in found} | set(since["differing_ranges"][kind.name])
     extent = _one(
         connection,
-        statement("validation/verification_ranges", **value_comparison.tables(entity)),
+        statement("validation/verification_ranges", **value_comparison.tables(kind)),
         {"shift": RANGE_SHIFT},
     )
     return None if len(ranges) > max(1, MOSTLY * extent["ranges"]) else sorted(ranges)
 
 
-def _compared(connection: Connection, entity: EntityKind, rows: str, given: dict[str, Any]) -> list[dict[str, Any]]:
-    names = value_comparison.names(entity)
+def _compared(connection: Connection, kind: EntityKind, rows: str, given: dict[str, Any]) -> list[dict[str, Any]]:
+    names = value_comparison.names(kind)
     return connection.execute(
         statement("validation/verification_compared_ranges", rows=statement(rows, table=names["table"]), **names), given
     ).fetchall()

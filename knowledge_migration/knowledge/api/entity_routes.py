@@ -18,8 +18,8 @@ from knowledge_migration.knowledge.api.models import (
     TopicChange,
 )
 from knowledge_migration.knowledge.api.problems import responses
+from knowledge_migration.knowledge.entity_kinds import ATOM, TOPIC, EntityKind
 from knowledge_migration.knowledge.errors import InvalidError
-from knowledge_migration.knowledge.kinds import ATOM, TOPIC, Kind
 from knowledge_migration.knowledge.service import KnowledgeService
 
 router = APIRouter(dependencies=[Depends(caller)], responses=responses(401, 403, 503))
@@ -92,7 +92,7 @@ async def delete_atom(service: Service, atom_id: EntityId) -> None:
 
 
 async def _page(
-    service: KnowledgeService, kind: Kind, limit: int, cursor: str | None, topic_id: int | None = None
+    service: KnowledgeService, kind: EntityKind, limit: int, cursor: str | None, topic_id: int | None = None
 ) -> dict[str, Any]:
     if cursor is not None and not (cursor.isascii() and cursor.isdigit() and int(cursor) < 2**63):
         raise InvalidError("The cursor is none of this list. Take next_cursor of the page before, or none.")
@@ -101,7 +101,7 @@ async def _page(
 
 
 async def _create(
-    service: KnowledgeService, kind: Kind, values: dict[str, Any], topic_ids: tuple[int, ...] = ()
+    service: KnowledgeService, kind: EntityKind, values: dict[str, Any], topic_ids: tuple[int, ...] = ()
 ) -> dict[str, Any]:
     return await service.in_transaction(
         entities.create_entity,

@@ -28,8 +28,8 @@ from knowledge_migration.knowledge.api.models import (
     Undecided,
 )
 from knowledge_migration.knowledge.api.problems import responses
+from knowledge_migration.knowledge.entity_kinds import EntityName
 from knowledge_migration.knowledge.errors import KnowledgeError
-from knowledge_migration.knowledge.kinds import EntityType
 from knowledge_migration.knowledge.proposals import history, listing, review
 from knowledge_migration.knowledge.proposals.review import Decision, Reviewer
 from knowledge_migration.knowledge.service import KnowledgeService
@@ -85,7 +85,7 @@ async def list_proposals(
     service: Service,
     limit: Limit = 50,
     cursor: Cursor = None,
-    entity_type: Annotated[list[EntityType] | None, Query(description="Both kinds if left out.")] = None,
+    entity_type: Annotated[list[EntityName] | None, Query(description="Both kinds if left out.")] = None,
     status: Annotated[list[Status] | None, Query(description="Pending ones if left out.")] = None,
     sort: Annotated[
         Literal["confidence", "created_at"], Query(description="The most confident or the newest first.")

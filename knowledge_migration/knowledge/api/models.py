@@ -6,9 +6,9 @@ from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
+from knowledge_migration.knowledge.entity_kinds import EntityName
 from knowledge_migration.knowledge.extraction.model import AtomType
 from knowledge_migration.knowledge.flags import Flags, Mode, State
-from knowledge_migration.knowledge.kinds import EntityType
 from knowledge_migration.knowledge.proposals.editing import AtomCorrection, TopicCorrection
 from knowledge_migration.knowledge.stages import FlagRollback
 from knowledge_migration.knowledge.values import (
@@ -137,7 +137,7 @@ class Proposal(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     id: UUID
-    entity_type: EntityType
+    entity_type: EntityName
     extraction_run_id: UUID
     status: str
     confidence: float | None = Field(description="0 to 1; null for a copy of a row that states none.")
@@ -230,7 +230,7 @@ class Decided(BaseModel):
     """What became of a proposal."""
 
     proposal_id: UUID
-    entity_type: EntityType
+    entity_type: EntityName
     status: str
     entity_id: int | None = Field(description="The topic or atom that it stands for now.")
     changed: bool = Field(description="False when it was so already.")
@@ -246,7 +246,7 @@ class PastDecision(BaseModel):
     action: str
     automatic: bool = Field(description="Whether nobody looked at the proposal.")
     proposal_id: UUID
-    entity_type: EntityType
+    entity_type: EntityName
     label: str | None = Field(description="The name or title that was proposed; null if the proposal is gone.")
     status_now: str | None
     before: dict[str, Any] | None

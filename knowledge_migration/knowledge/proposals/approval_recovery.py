@@ -15,8 +15,8 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
+from knowledge_migration.knowledge.entity_kinds import APPROVED, ATOM, KINDS, TOPIC, EntityKind
 from knowledge_migration.knowledge.errors import ConflictError, InvalidError, UnknownError
-from knowledge_migration.knowledge.kinds import APPROVED, ATOM, KINDS, TOPIC, Kind
 from knowledge_migration.knowledge.proposals.relations import subject
 from knowledge_migration.knowledge.proposals.review import Reviewer, locked, references, undo
 from knowledge_migration.knowledge.tables import audit_log
@@ -48,7 +48,7 @@ class WrongApprovals:
 class Approval:
     """One approval and what would become of it; `why` says why a row is kept."""
 
-    kind: Kind
+    kind: EntityKind
     proposal_id: UUID
     label: str
     action: str
@@ -71,7 +71,7 @@ class _Leaving:
     """What will be gone by then; it grows while the plan is made, so it is a class."""
 
     proposals: set[Any] = field(default_factory=set)
-    rows: dict[str, set[Any]] = field(default_factory=lambda: {name: set() for name in KINDS})
+    rows: dict[str, set[Any]] = field(default_factory=lambda: {kind.name: set() for kind in KINDS})
 
     def without(self, name: str, ids: Sequence[Any]) -> set[Any]:
         """Of those that refer, the ones that stay."""
@@ -86,7 +86,7 @@ def find_approvals(connection: sa.Connection, wanted: WrongApprovals) -> Approva
     rows = [(kind, row) for kind in (ATOM, TOPIC) for row in _approved(connection, kind, wanted)]
     leaving, planned, waiting = _Leaving(), list[Approval](), rows
     while waiting:  # what refers to a row may itself be taken back later in the same pass
-        kept = list[tuple[Kind, sa.RowMapping, str]]()
+        kept = list[tuple[EntityKind, sa.RowMapping, str]]()
         for kind, row in waiting:
             why = _why_kept(connection, kind, row, leaving)
             if why:
@@ -132,19 +132,19 @@ def _undo(connection: sa.Connection, approval: Approval, reviewer: Reviewer) -> 
     return replace(approval, fate="withdrawn" if decision.status == "withdrawn" else "returned", entity_id=own)
 
 
-def _row_of(kind: Kind, proposal: sa.RowMapping) -> sa.Select[Any]:
+def _row_of(kind: EntityKind, proposal: sa.RowMapping) -> sa.Select[Any]:
     columns = kind.entities.c
     return sa.select(columns.id.label("own"), *_present(kind)).where(
         columns.migrated_from_proposal_id == proposal["id"]
     )
 
 
-def _present(kind: Kind) -> list[sa.Label[Any]]:
+def _present(kind: EntityKind) -> list[sa.Label[Any]]:
     """The values that the row has now."""
     return [kind.entities.c[name].label(f"now_{name}") for name in kind.values]
 
 
-def _why_kept(connection: sa.Connection, kind: Kind, row: Any, leaving: _Leaving) -> str:
+def _why_kept(connection: sa.Connection, kind: EntityKind, row: Any, leaving: _Leaving) -> str:
     """Why a row has to stay, '' if it need not: a user's work in it, or what refers to it and stays."""
     if row["own"] is None:
         return ""
@@ -157,13 +157,13 @@ def _why_kept(connection: sa.Connection, kind: Kind, row: Any, leaving: _Leaving
     return f"{' and '.join(words)} {verb} to it" if words else ""
 
 
-def _approval(kind: Kind, row: sa.RowMapping, fate: Fate, why: str = "") -> Approval:
+def _approval(kind: EntityKind, row: sa.RowMapping, fate: Fate, why: str = "") -> Approval:
     return Approval(
         kind, row["id"], row[kind.label], row["review_action"], row["reviewed_at"], row["entity"], fate, why
     )
 
 
-def _approved(connection: sa.Connection, kind: Kind, wanted: WrongApprovals) -> Sequence[sa.RowMapping]:
+def _approved(connection: sa.Connection, kind: EntityKind, wanted: WrongApprovals) -> Sequence[sa.RowMapping]:
     """The approvals of one kind, the newest first, with the row that each made (`own`) or stands for (`entity`)."""
     columns = kind.proposals.c
     own, entity = kind.entities.c.id.label("own"), kind.entity_of.label("entity")
@@ -187,7 +187,7 @@ def _refused(connection: sa.Connection, wanted: WrongApprovals) -> dict[str, int
     return dict(counts)
 
 
-def _meant(kind: Kind, wanted: WrongApprovals) -> list[sa.ColumnElement[bool]]:
+def _meant(kind: EntityKind, wanted: WrongApprovals) -> list[sa.ColumnElement[bool]]:
     columns = kind.proposals.c
     conditions: list[sa.ColumnElement[bool]] = [columns.status.in_(APPROVED)]
     if wanted.run_id is not None:
@@ -203,7 +203,7 @@ def _meant(kind: Kind, wanted: WrongApprovals) -> list[sa.ColumnElement[bool]]:
     return conditions
 
 
-def _reviewed_by(kind: Kind, reviewer: str) -> sa.ColumnElement[bool]:
+def _reviewed_by(kind: EntityKind, reviewer: str) -> sa.ColumnElement[bool]:
     """Whether the last decision was this reviewer's: by the name in the audit log, or by the user's id."""
     columns, entry = kind.proposals.c, audit_log.c
     about = entry.subject == sa.literal(subject_prefix(kind)) + sa.cast(columns.id, sa.Text)
@@ -213,6 +213,6 @@ def _reviewed_by(kind: Kind, reviewer: str) -> sa.ColumnElement[bool]:
     return sa.or_(named, columns.reviewed_by_user_id == int(reviewer)) if reviewer.isdecimal() else named
 
 
-def subject_prefix(kind: Kind) -> str:
+def subject_prefix(kind: EntityKind) -> str:
     """How the audit log's subjects of this kind begin (see `relations.subject`)."""
     return subject(kind, UUID(int=0)).removesuffix(str(UUID(int=0)))

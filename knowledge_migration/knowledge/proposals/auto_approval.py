@@ -14,9 +14,9 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from knowledge_migration.knowledge.duplicates.finder import DuplicateFinder
+from knowledge_migration.knowledge.entity_kinds import KINDS, EntityKind
 from knowledge_migration.knowledge.errors import ConflictError, UnknownError
 from knowledge_migration.knowledge.flags import Flags
-from knowledge_migration.knowledge.kinds import KINDS, Kind
 from knowledge_migration.knowledge.proposals.review import Decision, Reviewer, approve, locked
 from knowledge_migration.knowledge.proposals.similarity import flag_proposals
 
@@ -42,7 +42,7 @@ def approve_eligible_of_run(
     Names go in order, so that two extractions of the same names wait for each other instead of deadlocking.
     """
     found: list[UUID] = []
-    for kind in KINDS.values():
+    for kind in KINDS:
         columns = kind.proposals.c
         of_run = _eligible(kind, flags).where(columns.extraction_run_id == run_id)
         of_run = of_run.order_by(None).order_by(columns[kind.label], columns.id)
@@ -81,12 +81,12 @@ def approve_all_eligible(engine: sa.Engine, flags: Flags, proposal_ids: Sequence
 def eligible(connection: sa.Connection, flags: Flags, limit: int) -> Sequence[UUID]:
     """Proposals that may be approved without a reviewer: topics before atoms, the most confident first."""
     found: list[UUID] = []
-    for kind in KINDS.values():
+    for kind in KINDS:
         found += connection.execute(_eligible(kind, flags).limit(limit - len(found))).scalars()
     return found
 
 
-def _eligible(kind: Kind, flags: Flags) -> sa.Select[Any]:
+def _eligible(kind: EntityKind, flags: Flags) -> sa.Select[Any]:
     columns = kind.proposals.c
     return (
         sa.select(columns.id)

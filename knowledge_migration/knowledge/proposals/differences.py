@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from sqlalchemy.dialects.postgresql import JSONB
 
-from knowledge_migration.knowledge.kinds import Kind
+from knowledge_migration.knowledge.entity_kinds import EntityKind
 
 How = Literal["same", "removed", "added"]
 Pieces = Iterator[tuple[How, str]]
@@ -45,7 +45,9 @@ class FieldDifference:
     parts: tuple[Part, ...]
 
 
-def differences(kind: Kind, proposed: Mapping[str, Any], existing: Mapping[str, Any]) -> tuple[FieldDifference, ...]:
+def differences(
+    kind: EntityKind, proposed: Mapping[str, Any], existing: Mapping[str, Any]
+) -> tuple[FieldDifference, ...]:
     """Each value that the two have in common, but for the confidence: it says nothing about what is meant."""
     return tuple(
         _difference(kind, name, proposed[name], existing[name]) for name in kind.values if name != "confidence"
@@ -62,7 +64,7 @@ def parts_of(existing: str, proposed: str) -> tuple[Part, ...]:
     return _joined(_compared(before, after))
 
 
-def _difference(kind: Kind, name: str, proposed: Any, existing: Any) -> FieldDifference:
+def _difference(kind: EntityKind, name: str, proposed: Any, existing: Any) -> FieldDifference:
     is_json = isinstance(kind.proposals.c[name].type, JSONB)
     before, after = _text(existing, is_json), _text(proposed, is_json)
     same = before == after and (existing is None) == (proposed is None)

@@ -17,8 +17,8 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from knowledge_migration.knowledge.duplicates.names import normalised
+from knowledge_migration.knowledge.entity_kinds import APPROVED, ATOM, KINDS, TOPIC, EntityKind
 from knowledge_migration.knowledge.errors import ConflictError, UnknownError
-from knowledge_migration.knowledge.kinds import APPROVED, ATOM, KINDS, TOPIC, Kind
 from knowledge_migration.knowledge.proposals.review import Reviewer, locked, merge, reject
 from knowledge_migration.knowledge.tables import topics
 
@@ -55,7 +55,7 @@ class Planned:
 class DuplicateGroup:
     """Proposals of one thing: the one that stays, and what becomes of each other that is pending."""
 
-    kind: Kind
+    kind: EntityKind
     label: str
     kept: Member
     others: tuple[Planned, ...]
@@ -113,7 +113,7 @@ def resolve(engine: sa.Engine, groups: Sequence[DuplicateGroup], reviewer: Revie
             yield resolved
 
 
-def label_of(connection: sa.Connection, kind: Kind, proposal_id: UUID) -> str:
+def label_of(connection: sa.Connection, kind: EntityKind, proposal_id: UUID) -> str:
     """The name or title of a proposal."""
     columns = kind.proposals.c
     return str(connection.execute(sa.select(columns[kind.label]).where(columns.id == proposal_id)).scalar_one())
@@ -140,7 +140,7 @@ def _resolve(connection: sa.Connection, group: DuplicateGroup, planned: Planned,
     return Resolved(mine.id, "reject")
 
 
-def _stands_for(connection: sa.Connection, kind: Kind, proposal_id: UUID) -> int | None:
+def _stands_for(connection: sa.Connection, kind: EntityKind, proposal_id: UUID) -> int | None:
     query = sa.select(kind.entity_of).select_from(kind.joined).where(kind.proposals.c.id == proposal_id)
     found: int | None = connection.execute(query).scalar_one_or_none()
     return found
@@ -163,7 +163,7 @@ def _planned(one: Member, kept: Member, candidates: set[UUID], gone: set[UUID]) 
     return Planned(one, "leave", f"{why}; approve proposal {kept.id} or reject it, then run this again")
 
 
-def _groups(connection: sa.Connection, kind: Kind) -> list[list[Member]]:
+def _groups(connection: sa.Connection, kind: EntityKind) -> list[list[Member]]:
     """The proposals of the same thing, at least one of which would be a duplicate."""
     columns = kind.proposals.c
     pending = _rows(connection, kind, columns.status == "pending")
@@ -190,7 +190,7 @@ def _groups(connection: sa.Connection, kind: Kind) -> list[list[Member]]:
     ]
 
 
-def _rows(connection: sa.Connection, kind: Kind, which: sa.ColumnElement[bool]) -> Sequence[sa.RowMapping]:
+def _rows(connection: sa.Connection, kind: EntityKind, which: sa.ColumnElement[bool]) -> Sequence[sa.RowMapping]:
     query = sa.select(kind.proposals, kind.entity_of.label("entity")).select_from(kind.joined).where(which)
     return connection.execute(query.order_by(kind.proposals.c.created_at, kind.proposals.c.id)).mappings().all()
 
@@ -200,14 +200,14 @@ def _folded(name: sa.ColumnElement[str]) -> sa.ColumnElement[str]:
     return sa.func.lower(sa.func.btrim(sa.func.regexp_replace(name, r"\s+", " ", "g")))
 
 
-def _key(kind: Kind, row: sa.RowMapping) -> Key:
+def _key(kind: EntityKind, row: sa.RowMapping) -> Key:
     """What makes two proposals the same thing."""
     if kind is TOPIC:
         return normalised(row["name"]), normalised(row["description"])
     return row["type"], normalised(row["title"]), normalised(row["content"])
 
 
-def _asks(connection: sa.Connection, kind: Kind, rows: Sequence[sa.RowMapping]) -> dict[UUID, frozenset[Ask]]:
+def _asks(connection: sa.Connection, kind: EntityKind, rows: Sequence[sa.RowMapping]) -> dict[UUID, frozenset[Ask]]:
     """What the approval of each would relate, by names, so that proposals of different runs can be compared."""
     if kind is TOPIC:
         return {row["id"]: frozenset(("message", str(one)) for one in row["message_ids"] or ()) for row in rows}
@@ -230,7 +230,7 @@ def _asks(connection: sa.Connection, kind: Kind, rows: Sequence[sa.RowMapping]) 
     }
 
 
-def _names(connection: sa.Connection, kind: Kind, ids: Sequence[UUID]) -> dict[Any, str]:
+def _names(connection: sa.Connection, kind: EntityKind, ids: Sequence[UUID]) -> dict[Any, str]:
     columns = kind.proposals.c
     query = sa.select(columns.id, columns[kind.label]).where(columns.id.in_(set(ids)))
     return {str(proposal_id): normalised(name) for proposal_id, name in connection.execute(query)}
@@ -249,7 +249,7 @@ def _dependants(connection: sa.Connection, ids: set[UUID]) -> dict[UUID, set[UUI
     """The proposals of the same runs that refer to each of these, but for rejected ones."""
     runs = [
         run
-        for kind in KINDS.values()
+        for kind in KINDS
         for run in connection.execute(
             sa.select(kind.proposals.c.extraction_run_id).where(kind.proposals.c.id.in_(ids)).distinct()
         ).scalars()

@@ -12,9 +12,9 @@ from typing import Annotated, Any
 import sqlalchemy as sa
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from knowledge_migration.knowledge.entity_kinds import EntityKind, EntityName
 from knowledge_migration.knowledge.errors import InvalidError
 from knowledge_migration.knowledge.extraction.model import AtomType
-from knowledge_migration.knowledge.kinds import EntityType, Kind
 from knowledge_migration.knowledge.proposals.relations import subject
 from knowledge_migration.knowledge.tables import audit_log
 from knowledge_migration.knowledge.values import Color, Icon, Meta, Name, Text, Title
@@ -49,7 +49,7 @@ class AtomCorrection(BaseModel):
     meta: Meta | None = Field(default=None, description="Of an atom.")
 
 
-CORRECTIONS: Mapping[EntityType, type[BaseModel]] = {"topic": TopicCorrection, "atom": AtomCorrection}
+CORRECTIONS: Mapping[EntityName, type[BaseModel]] = {"topic": TopicCorrection, "atom": AtomCorrection}
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Edit:
 NO_EDIT = Edit()
 
 
-def edit_of(kind: Kind, proposal: sa.RowMapping, changes: Mapping[str, Any]) -> Edit:
+def edit_of(kind: EntityKind, proposal: sa.RowMapping, changes: Mapping[str, Any]) -> Edit:
     """What these changes replace; raises `InvalidError` that names each value which cannot be."""
     model = CORRECTIONS[kind.name]
     unknown = sorted(map(str, changes.keys() - model.model_fields.keys()))
@@ -81,7 +81,7 @@ def edit_of(kind: Kind, proposal: sa.RowMapping, changes: Mapping[str, Any]) -> 
     return _edit(proposal, valid)
 
 
-def proposed_again(connection: sa.Connection, kind: Kind, proposal: sa.RowMapping) -> Edit:
+def proposed_again(connection: sa.Connection, kind: EntityKind, proposal: sa.RowMapping) -> Edit:
     """What brings the proposed values of an approved proposal back, as the audit entry of its approval has them.
 
     No edit where the entry is gone: the corrected values stay. Nor of a value that is not what the approval made it.
@@ -116,5 +116,5 @@ def _same(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
-def _a(kind: Kind) -> str:
+def _a(kind: EntityKind) -> str:
     return f"{'an' if kind.name[0] in 'aeiou' else 'a'} {kind.name}"

@@ -4,13 +4,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from knowledge_migration.knowledge.duplicates.names import normalised
-from knowledge_migration.knowledge.kinds import TOPIC, Kind
+from knowledge_migration.knowledge.entity_kinds import TOPIC, EntityKind
 
 LOST = {"rejected": "was rejected", "withdrawn": "was approved and then withdrawn", "gone": "does not exist any more"}
 
 
 def why_similar(
-    kind: Kind, similarity_type: str | None, score: float | None, labels: tuple[str, str], differing: Sequence[str]
+    kind: EntityKind,
+    similarity_type: str | None,
+    score: float | None,
+    labels: tuple[str, str],
+    differing: Sequence[str],
 ) -> str:
     """One sentence: how the existing row was found (see `duplicates.finder`), and in which of its values it differs now.
 
@@ -21,7 +25,7 @@ def why_similar(
 
 
 def doubts_about_values(
-    kind: Kind, proposal: Mapping[str, Any], *, is_similar: bool, direct: float, auto_approve: float
+    kind: EntityKind, proposal: Mapping[str, Any], *, is_similar: bool, direct: float, auto_approve: float
 ) -> list[str]:
     """What its own values give reason to doubt."""
     doubts, confidence = [], proposal["confidence"]
@@ -72,13 +76,13 @@ def _held_back(proposal: Mapping[str, Any], auto_approve: float) -> str:
     return ""
 
 
-def _exact(kind: Kind, score: float, proposed: str, existing: str) -> str:
+def _exact(kind: EntityKind, score: float, proposed: str, existing: str) -> str:
     if proposed != existing:
         return f"When it was compared, there was a {kind.name} of exactly this {kind.label}, which has another one now"
     return f"{_a(kind)} of exactly this {kind.label} exists"
 
 
-def _spelling(kind: Kind, score: float, proposed: str, existing: str) -> str:
+def _spelling(kind: EntityKind, score: float, proposed: str, existing: str) -> str:
     if normalised(proposed) == normalised(existing):
         return (
             f"{_a(kind)} of this {kind.label} exists, but for upper and lower case or blanks ({percent(score)} alike)"
@@ -89,14 +93,14 @@ def _spelling(kind: Kind, score: float, proposed: str, existing: str) -> str:
     )
 
 
-def _meaning(kind: Kind, score: float, proposed: str, existing: str) -> str:
+def _meaning(kind: EntityKind, score: float, proposed: str, existing: str) -> str:
     return (
         f"{_a(kind)} exists whose text means nearly the same: {percent(score)} alike, "
         "by the angle between the embeddings of the two (cosine)"
     )
 
 
-def _chosen(kind: Kind, score: float, proposed: str, existing: str) -> str:
+def _chosen(kind: EntityKind, score: float, proposed: str, existing: str) -> str:
     return f"A reviewer said that this {kind.name} is meant"
 
 
@@ -107,5 +111,5 @@ def _differing(names: Sequence[str]) -> str:
     return f"{words} differ{'' if len(names) > 1 else 's'}"
 
 
-def _a(kind: Kind) -> str:
+def _a(kind: EntityKind) -> str:
     return "A topic" if kind is TOPIC else "An atom"

@@ -12,8 +12,8 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
+from knowledge_migration.knowledge.entity_kinds import KIND_BY_NAME, KINDS, EntityName
 from knowledge_migration.knowledge.errors import InvalidError
-from knowledge_migration.knowledge.kinds import KINDS, EntityType
 from knowledge_migration.knowledge.proposals.deciders import AUTOMATIC, ENTRIES, full_name, named
 from knowledge_migration.knowledge.proposals.listing import Page
 from knowledge_migration.knowledge.proposals.review import DECIDABLE
@@ -105,7 +105,7 @@ def _items(connection: sa.Connection, rows: Sequence[sa.RowMapping]) -> list[dic
 
 
 def _item(
-    row: sa.RowMapping, names: dict[int, str], proposals: dict[tuple[EntityType, UUID], sa.RowMapping]
+    row: sa.RowMapping, names: dict[int, str], proposals: dict[tuple[EntityName, UUID], sa.RowMapping]
 ) -> dict[str, Any]:
     kind, proposal_id = _about(row)
     proposal, action = proposals.get((kind, proposal_id)), ENTRIES[row["action"]]
@@ -127,10 +127,10 @@ def _item(
     }
 
 
-def _about(row: sa.RowMapping) -> tuple[EntityType, UUID]:
+def _about(row: sa.RowMapping) -> tuple[EntityName, UUID]:
     """The proposal that an entry speaks of (see `relations.subject`)."""
     kind, _, proposal_id = row["subject"].partition(" proposal ")
-    return KINDS[kind].name, UUID(proposal_id)
+    return KIND_BY_NAME[kind].name, UUID(proposal_id)
 
 
 def _stands(proposal: sa.RowMapping) -> bool:
@@ -147,15 +147,15 @@ def _names(connection: sa.Connection, user_ids: Iterable[int]) -> dict[int, str]
 
 
 def _proposals(
-    connection: sa.Connection, wanted: Iterable[tuple[EntityType, UUID]]
-) -> dict[tuple[EntityType, UUID], sa.RowMapping]:
+    connection: sa.Connection, wanted: Iterable[tuple[EntityName, UUID]]
+) -> dict[tuple[EntityName, UUID], sa.RowMapping]:
     pairs = set(wanted)
-    found: dict[tuple[EntityType, UUID], sa.RowMapping] = {}
-    for name, kind in KINDS.items():
-        ids = [proposal_id for of_kind, proposal_id in pairs if of_kind == name]
+    found: dict[tuple[EntityName, UUID], sa.RowMapping] = {}
+    for kind in KINDS:
+        ids = [proposal_id for of_kind, proposal_id in pairs if of_kind == kind.name]
         columns = kind.proposals.c
         query = sa.select(columns.id, columns[kind.label].label("label"), columns.status, columns.confidence)
         if ids:
             rows = connection.execute(query.where(columns.id.in_(ids))).mappings()
-            found |= {(name, row["id"]): row for row in rows}
+            found |= {(kind.name, row["id"]): row for row in rows}
     return found

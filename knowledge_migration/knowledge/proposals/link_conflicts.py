@@ -12,8 +12,8 @@ from uuid import UUID, uuid3
 
 import sqlalchemy as sa
 
+from knowledge_migration.knowledge.entity_kinds import APPROVED, KINDS, EntityKind
 from knowledge_migration.knowledge.errors import ConflictError, UnknownError
-from knowledge_migration.knowledge.kinds import APPROVED, KINDS, Kind
 from knowledge_migration.knowledge.proposals.review import Reviewer, locked, merge, undo
 from knowledge_migration.knowledge.tables import audit_log
 
@@ -24,7 +24,7 @@ ORIGINS = UUID(bytes=b"knowledge/origin")
 class LinkConflict:
     """An approved proposal that says it made a row which names another proposal as its origin."""
 
-    kind: Kind
+    kind: EntityKind
     entity_id: int
     origin_id: UUID
     proposal_id: UUID
@@ -34,7 +34,7 @@ class LinkConflict:
 class SharedOrigin:
     """Rows that name one proposal as their origin; `made` is the one that it made, None where that cannot be told."""
 
-    kind: Kind
+    kind: EntityKind
     proposal_id: UUID
     made: int | None
     others: tuple[int, ...]
@@ -42,12 +42,12 @@ class SharedOrigin:
 
 def link_conflicts(connection: sa.Connection) -> list[LinkConflict]:
     """Every approved proposal whose row belongs to another. Reads only."""
-    return [claim for kind in KINDS.values() for claim in _claims(connection, kind)]
+    return [claim for kind in KINDS for claim in _claims(connection, kind)]
 
 
 def shared_origins(connection: sa.Connection) -> list[SharedOrigin]:
     """Every proposal that is the origin of several rows. Reads only; one scan a table."""
-    return [shared for kind in KINDS.values() for shared in _shared(connection, kind)]
+    return [shared for kind in KINDS for shared in _shared(connection, kind)]
 
 
 def resolve_claims(engine: sa.Engine, claims: Sequence[LinkConflict], reviewer: Reviewer) -> Iterator[tuple[UUID, str]]:
@@ -85,7 +85,7 @@ def resolve_origins(
         yield one, f"link corrected of {', '.join(map(str, corrected))}" if corrected else "left: changed meanwhile"
 
 
-def _claims(connection: sa.Connection, kind: Kind, only: UUID | None = None) -> list[LinkConflict]:
+def _claims(connection: sa.Connection, kind: EntityKind, only: UUID | None = None) -> list[LinkConflict]:
     claiming, claimed, own = (
         kind.proposals.alias("claiming").c,
         kind.entities.alias("claimed").c,
@@ -111,7 +111,7 @@ def _claims(connection: sa.Connection, kind: Kind, only: UUID | None = None) -> 
     return [LinkConflict(kind, *row) for row in connection.execute(query)]
 
 
-def _shared(connection: sa.Connection, kind: Kind) -> list[SharedOrigin]:
+def _shared(connection: sa.Connection, kind: EntityKind) -> list[SharedOrigin]:
     rows, proposals = kind.entities.c, kind.proposals.c
     ids = sa.func.array_agg(sa.dialects.postgresql.aggregate_order_by(rows.id, rows.id))
     query = (
@@ -130,7 +130,7 @@ def _shared(connection: sa.Connection, kind: Kind) -> list[SharedOrigin]:
     return found
 
 
-def origin_proposal_id(kind: Kind, row_id: int) -> UUID:
+def origin_proposal_id(kind: EntityKind, row_id: int) -> UUID:
     """The id that the backfill gives to the proposal of a row (see migration.origin_proposal_id)."""
     return uuid3(ORIGINS, f"{kind.entities.name}/{row_id}")
 
@@ -159,7 +159,7 @@ def _correct(connection: sa.Connection, shared: SharedOrigin, reviewer: Reviewer
     return list(row_ids)
 
 
-def _proposal_that_made(connection: sa.Connection, kind: Kind, row_id: int) -> sa.RowMapping | None:
+def _proposal_that_made(connection: sa.Connection, kind: EntityKind, row_id: int) -> sa.RowMapping | None:
     """The one approved proposal that says it made this row, if no row names it."""
     columns, rows = kind.proposals.c, kind.entities.c
     query = sa.select(columns.id, sa.func.coalesce(columns.reviewed_at, columns.created_at).label("made_at")).where(

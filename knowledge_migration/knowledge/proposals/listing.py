@@ -15,8 +15,8 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
+from knowledge_migration.knowledge.entity_kinds import KIND_BY_NAME, KINDS, EntityKind, EntityName
 from knowledge_migration.knowledge.errors import InvalidError, UnknownError
-from knowledge_migration.knowledge.kinds import KINDS, EntityType, Kind
 from knowledge_migration.knowledge.tables import knowledge_extraction_runs as runs
 from knowledge_migration.knowledge.values import storable
 
@@ -33,7 +33,7 @@ class Wanted:
     is whether it was flagged as similar to a row that exists.
     """
 
-    kinds: tuple[EntityType, ...] = ("topic", "atom")
+    kinds: tuple[EntityName, ...] = ("topic", "atom")
     statuses: tuple[str, ...] = ("pending",)
     sort: Sort = "confidence"
     min_confidence: float | None = None
@@ -61,7 +61,7 @@ def list_proposals(connection: sa.Connection, wanted: Wanted, limit: int, cursor
     """
     after = _read_cursor(cursor, wanted.sort) if cursor else None
     found = [
-        list(_rows(connection, KINDS[kind], status, wanted, limit + 1, after))
+        list(_rows(connection, KIND_BY_NAME[kind], status, wanted, limit + 1, after))
         for kind in wanted.kinds
         for status in wanted.statuses
     ]
@@ -72,7 +72,7 @@ def list_proposals(connection: sa.Connection, wanted: Wanted, limit: int, cursor
 
 def one_proposal(connection: sa.Connection, proposal_id: UUID) -> dict[str, Any]:
     """One proposal with the row that it stands for; raises `UnknownError`."""
-    for kind in KINDS.values():
+    for kind in KINDS:
         query = _selected(kind).where(kind.proposals.c.id == proposal_id)
         row = connection.execute(query).mappings().one_or_none()
         if row:
@@ -107,17 +107,17 @@ def _runs() -> sa.Select[Any]:
         .where(kind.proposals.c.extraction_run_id == runs.c.id)
         .scalar_subquery()
         .label(f"{kind.name}_proposal_count")
-        for kind in KINDS.values()
+        for kind in KINDS
     ]
     return sa.select(runs, *counts)
 
 
-def _selected(kind: Kind) -> sa.Select[Any]:
+def _selected(kind: EntityKind) -> sa.Select[Any]:
     return sa.select(kind.proposals, kind.entity_of.label("stands_for")).select_from(kind.joined)
 
 
 def _rows(
-    connection: sa.Connection, kind: Kind, status: str, wanted: Wanted, limit: int, after: tuple[Any, UUID] | None
+    connection: sa.Connection, kind: EntityKind, status: str, wanted: Wanted, limit: int, after: tuple[Any, UUID] | None
 ) -> list[dict[str, Any]]:
     columns = kind.proposals.c
     query = _selected(kind).where(columns.status == status, *conditions(kind, wanted))
@@ -131,7 +131,7 @@ def _rows(
     return found
 
 
-def conditions(kind: Kind, wanted: Wanted) -> list[sa.ColumnElement[bool]]:
+def conditions(kind: EntityKind, wanted: Wanted) -> list[sa.ColumnElement[bool]]:
     """What is wanted of the proposals of one kind, but for their status."""
     columns = kind.proposals.c
     found: list[sa.ColumnElement[bool]] = []
@@ -155,7 +155,7 @@ def conditions(kind: Kind, wanted: Wanted) -> list[sa.ColumnElement[bool]]:
     return found
 
 
-def _holds(kind: Kind, text: str) -> sa.ColumnElement[bool]:
+def _holds(kind: EntityKind, text: str) -> sa.ColumnElement[bool]:
     """Whether one of its two texts contains this one, in any case; no stored text holds what PostgreSQL cannot store."""
     try:
         storable(text)
@@ -177,7 +177,7 @@ def _beyond(
     return [sa.and_(column == value, key > last), column < value]
 
 
-def _item(kind: Kind, row: sa.RowMapping) -> dict[str, Any]:
+def _item(kind: EntityKind, row: sa.RowMapping) -> dict[str, Any]:
     values = dict(row)
     similar = values.pop(kind.similar.name)
     return {**values, "entity_type": kind.name, "similar_entity_id": similar, "entity_id": values.pop("stands_for")}

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from knowledge_migration.knowledge.kinds import KINDS, TOPIC, EntityType, Kind
+from knowledge_migration.knowledge.entity_kinds import KINDS, TOPIC, EntityKind, EntityName
 from knowledge_migration.knowledge.proposals.review import DECIDABLE
 
 Effect = Literal["creates", "stands for", "joins", "is decided", "is gone"]
@@ -18,7 +18,7 @@ class Foreseen:
     """What an approval would do to one proposal: create a row, stand for row `entity_id`, or join one of the same selection."""
 
     proposal_id: UUID
-    entity_type: EntityType | None
+    entity_type: EntityName | None
     label: str | None
     confidence: float | None
     effect: Effect
@@ -30,13 +30,13 @@ class Foreseen:
 def preview_approvals(connection: sa.Connection, proposal_ids: Sequence[UUID]) -> list[Foreseen]:
     """One for each id, in their order."""
     found: dict[UUID, Foreseen] = {}
-    for kind in KINDS.values():
+    for kind in KINDS:
         found |= _of_kind(connection, kind, proposal_ids)
     gone = [Foreseen(one, None, None, None, "is gone") for one in proposal_ids if one not in found]
     return [found[one] for one in proposal_ids if one in found] + gone
 
 
-def _of_kind(connection: sa.Connection, kind: Kind, proposal_ids: Sequence[UUID]) -> dict[UUID, Foreseen]:
+def _of_kind(connection: sa.Connection, kind: EntityKind, proposal_ids: Sequence[UUID]) -> dict[UUID, Foreseen]:
     columns = kind.proposals.c
     rows = {
         row["id"]: row
@@ -69,12 +69,12 @@ def _of_kind(connection: sa.Connection, kind: Kind, proposal_ids: Sequence[UUID]
     return found
 
 
-def _identity(kind: Kind, row: sa.RowMapping) -> tuple[Any, ...]:
+def _identity(kind: EntityKind, row: sa.RowMapping) -> tuple[Any, ...]:
     """What makes two rows one: a topic's name; an atom's type, title and content."""
     return (row["name"],) if kind is TOPIC else (row["type"], row["title"], row["content"])
 
 
-def _existing(connection: sa.Connection, kind: Kind, rows: Sequence[sa.RowMapping]) -> dict[tuple[Any, ...], int]:
+def _existing(connection: sa.Connection, kind: EntityKind, rows: Sequence[sa.RowMapping]) -> dict[tuple[Any, ...], int]:
     columns = kind.entities.c
     compared = (columns.name,) if kind is TOPIC else (columns.type, columns.title, columns.content)
     labels = {row[kind.label] for row in rows}

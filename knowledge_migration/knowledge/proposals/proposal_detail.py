@@ -12,7 +12,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from knowledge_migration.knowledge.kinds import APPROVED, KINDS, TOPIC, Kind
+from knowledge_migration.knowledge.entity_kinds import APPROVED, KIND_BY_NAME, TOPIC, EntityKind
 from knowledge_migration.knowledge.proposals.deciders import AUTOMATIC, full_name
 from knowledge_migration.knowledge.proposals.differences import FieldDifference, differences
 from knowledge_migration.knowledge.proposals.explaining import (
@@ -106,7 +106,7 @@ class ProposalDetail:
     """One proposal and all that belongs to it; `message_total` counts those that still exist."""
 
     proposal: dict[str, Any]
-    kind: Kind
+    kind: EntityKind
     run: RunSeen
     messages: tuple[SourceMessage, ...]
     message_total: int
@@ -123,7 +123,7 @@ class ProposalDetail:
 def proposal_detail(connection: sa.Connection, proposal_id: UUID, thresholds: Thresholds = STRATEGY) -> ProposalDetail:
     """Everything about one proposal; raises `UnknownError`. What is doubtful is only said while it can be decided about."""
     proposal = one_proposal(connection, proposal_id)
-    kind = KINDS[proposal["entity_type"]]
+    kind = KIND_BY_NAME[proposal["entity_type"]]
     beside = _beside(connection, kind, proposal)
     own_ids = _own_message_ids(kind, proposal)
     message_ids = own_ids or _ids(beside["run_message_ids"])
@@ -158,7 +158,7 @@ def proposal_detail(connection: sa.Connection, proposal_id: UUID, thresholds: Th
     )
 
 
-def _beside(connection: sa.Connection, kind: Kind, proposal: Mapping[str, Any]) -> sa.RowMapping:
+def _beside(connection: sa.Connection, kind: EntityKind, proposal: Mapping[str, Any]) -> sa.RowMapping:
     """Its run, the row that it is similar to, the row that it stands for, its reviewer: all by their keys."""
     similar, entity = kind.entities.alias("similar"), kind.entities.alias("entity")
     shown = ("id", *kind.values, "created_at", "updated_at")
@@ -200,7 +200,7 @@ def _run(beside: sa.RowMapping) -> RunSeen:
     )
 
 
-def _own_message_ids(kind: Kind, proposal: Mapping[str, Any]) -> list[int]:
+def _own_message_ids(kind: EntityKind, proposal: Mapping[str, Any]) -> list[int]:
     """The messages that it names itself: a topic in a column of its own, an atom in its meta (`direct.atom_values`)."""
     if kind is TOPIC:
         return _ids(proposal["message_ids"])
@@ -267,13 +267,13 @@ def _uuid(text: str) -> UUID | None:
         return None
 
 
-def _row(kind: Kind, beside: sa.RowMapping, which: Literal["similar", "entity"]) -> dict[str, Any] | None:
+def _row(kind: EntityKind, beside: sa.RowMapping, which: Literal["similar", "entity"]) -> dict[str, Any] | None:
     if beside[f"{which}_id"] is None:
         return None
     return {name: beside[f"{which}_{name}"] for name in ("id", *kind.values)}
 
 
-def _similar(kind: Kind, proposal: Mapping[str, Any], beside: sa.RowMapping) -> SimilarRow | None:
+def _similar(kind: EntityKind, proposal: Mapping[str, Any], beside: sa.RowMapping) -> SimilarRow | None:
     values = _row(kind, beside, "similar")
     if values is None:
         return None
@@ -294,7 +294,7 @@ def _similar_gone(proposal: Mapping[str, Any], beside: sa.RowMapping) -> bool:
     return named and beside["similar_id"] is None
 
 
-def _why(kind: Kind, proposal: Mapping[str, Any], similar: SimilarRow | None, gone: bool) -> str:
+def _why(kind: EntityKind, proposal: Mapping[str, Any], similar: SimilarRow | None, gone: bool) -> str:
     if gone:
         return f"The {kind.name} that it was similar to has been deleted since."
     if similar is None:

@@ -15,7 +15,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
-from knowledge_migration.knowledge.kinds import ATOM, KINDS, TOPIC, Kind
+from knowledge_migration.knowledge.entity_kinds import ATOM, KINDS, TOPIC, EntityKind
 from knowledge_migration.knowledge.tables import atom_links, audit_log, messages, topic_atoms, topics
 from knowledge_migration.knowledge.writing.direct import give_topics, relation_note
 
@@ -88,7 +88,7 @@ def standing_topics(connection: sa.Connection, references: Sequence[int | str]) 
     return list(dict.fromkeys(found))
 
 
-def unrelate(connection: sa.Connection, kind: Kind, run_id: UUID, entity_id: int) -> Related:
+def unrelate(connection: sa.Connection, kind: EntityKind, run_id: UUID, entity_id: int) -> Related:
     """Takes back what decisions about this run have related to a row and nothing that stands asks for any more.
 
     Called when the proposal that stood for the row does so no longer.
@@ -106,7 +106,7 @@ def unrelate(connection: sa.Connection, kind: Kind, run_id: UUID, entity_id: int
     return taken
 
 
-def subject(kind: Kind, proposal_id: UUID) -> str:
+def subject(kind: EntityKind, proposal_id: UUID) -> str:
     """What audit entries call a proposal."""
     return f"{kind.name} proposal {proposal_id}"
 
@@ -115,7 +115,7 @@ def _made(connection: sa.Connection, run_id: UUID) -> Related:
     """What decisions about the proposals of a run have made and not taken back."""
     subjects = [
         subject(kind, proposal_id)
-        for kind in KINDS.values()
+        for kind in KINDS
         for proposal_id in connection.execute(
             sa.select(kind.proposals.c.id).where(kind.proposals.c.extraction_run_id == run_id)
         ).scalars()
@@ -134,7 +134,7 @@ def _pairs(entry: dict[str, Any] | None, name: str) -> list[Pair]:
     return [(first, second) for first, second in (entry or {}).get(name, ())]
 
 
-def _standing_for(connection: sa.Connection, kind: Kind, entity_ids: Collection[int]) -> Sequence[sa.RowMapping]:
+def _standing_for(connection: sa.Connection, kind: EntityKind, entity_ids: Collection[int]) -> Sequence[sa.RowMapping]:
     """The proposals that stand for one of these rows, as `entity`."""
     if not entity_ids:
         return ()

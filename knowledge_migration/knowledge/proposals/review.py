@@ -18,8 +18,8 @@ import psycopg
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
+from knowledge_migration.knowledge.entity_kinds import APPROVED, ATOM, KINDS, TOPIC, EntityKind
 from knowledge_migration.knowledge.errors import ConflictError, UnknownError
-from knowledge_migration.knowledge.kinds import APPROVED, ATOM, KINDS, TOPIC, Kind
 from knowledge_migration.knowledge.proposals.deciders import ENTRIES, named
 from knowledge_migration.knowledge.proposals.editing import NO_EDIT, Edit, edit_of, proposed_again
 from knowledge_migration.knowledge.proposals.relations import (
@@ -58,7 +58,7 @@ class Decision:
     """What became of a proposal; `changed` is False when it was so already. `audit_id` is the decision's entry in the log."""
 
     proposal_id: UUID
-    kind: Kind
+    kind: EntityKind
     status: str
     entity_id: int | None
     changed: bool
@@ -179,7 +179,7 @@ def undo(connection: sa.Connection, proposal_id: UUID, reviewer: Reviewer, *, au
 
 
 def _undo_approval(
-    connection: sa.Connection, kind: Kind, proposal: sa.RowMapping, reviewer: Reviewer, entity_id: int
+    connection: sa.Connection, kind: EntityKind, proposal: sa.RowMapping, reviewer: Reviewer, entity_id: int
 ) -> Decision:
     if _was_there_before(proposal) or _others_refer(connection, kind, proposal, entity_id):
         return _restore(connection, kind, proposal, reviewer, entity_id)
@@ -198,7 +198,7 @@ def _was_there_before(proposal: sa.RowMapping) -> bool:
 
 
 def _restore(
-    connection: sa.Connection, kind: Kind, proposal: sa.RowMapping, reviewer: Reviewer, entity_id: int
+    connection: sa.Connection, kind: EntityKind, proposal: sa.RowMapping, reviewer: Reviewer, entity_id: int
 ) -> Decision:
     """Gives the row the proposal's values back; the link and the state stay."""
     columns = [kind.entities.c[name] for name in kind.values]
@@ -235,14 +235,14 @@ def _restore(
     return Decision(proposal["id"], kind, proposal["status"], entity_id, bool(differing))
 
 
-def _others_refer(connection: sa.Connection, kind: Kind, proposal: sa.RowMapping, entity_id: int) -> bool:
+def _others_refer(connection: sa.Connection, kind: EntityKind, proposal: sa.RowMapping, entity_id: int) -> bool:
     """Whether anything but the approval's own relations refers to the row."""
     found = references(connection, kind, proposal, entity_id).values()
     return any(connection.execute(sa.select(sa.exists(query))).scalar_one() for query in found)
 
 
 def references(
-    connection: sa.Connection, kind: Kind, proposal: sa.RowMapping, entity_id: int
+    connection: sa.Connection, kind: EntityKind, proposal: sa.RowMapping, entity_id: int
 ) -> dict[str, sa.Select[tuple[Any]]]:
     """What refers to the row of an approval beyond the approval's own relations: a query of ids for each kind of thing."""
     others = kind.proposals.c
@@ -268,7 +268,7 @@ def references(
     }
 
 
-def _withdraw(connection: sa.Connection, kind: Kind, proposal: sa.RowMapping, entity_id: int) -> None:
+def _withdraw(connection: sa.Connection, kind: EntityKind, proposal: sa.RowMapping, entity_id: int) -> None:
     if kind is TOPIC:
         unassigned = sa.update(messages).where(messages.c.topic_id == entity_id)
         connection.execute(unassigned.values(topic_id=None, updated_at=sa.func.now()))
@@ -278,13 +278,13 @@ def _withdraw(connection: sa.Connection, kind: Kind, proposal: sa.RowMapping, en
     connection.execute(sa.delete(kind.entities).where(kind.entities.c.id == entity_id))
 
 
-def locked(connection: sa.Connection, proposal_id: UUID, reviewer: Reviewer) -> tuple[Kind, sa.RowMapping]:
+def locked(connection: sa.Connection, proposal_id: UUID, reviewer: Reviewer) -> tuple[EntityKind, sa.RowMapping]:
     """The proposal, with its run and itself locked; raises `UnknownError` when there is none of that id, or no such user."""
     if reviewer.user_id is not None:
         known = connection.execute(sa.select(users.c.id).where(users.c.id == reviewer.user_id)).one_or_none()
         if known is None:
             raise UnknownError(f"There is no user {reviewer.user_id} who could have reviewed this.")
-    for kind in KINDS.values():
+    for kind in KINDS:
         columns = kind.proposals.c
         run = sa.select(columns.extraction_run_id).where(columns.id == proposal_id)
         run_id = connection.execute(run).scalar_one_or_none()
@@ -306,7 +306,7 @@ def _refuse_decided(proposal: sa.RowMapping, wanted: str) -> None:
         )
 
 
-def _refuse_later(connection: sa.Connection, kind: Kind, proposal_id: UUID, audit_id: int) -> None:
+def _refuse_later(connection: sa.Connection, kind: EntityKind, proposal_id: UUID, audit_id: int) -> None:
     entry = audit_log.c
     later = sa.select(entry.actor).where(
         entry.subject == subject(kind, proposal_id), entry.action.in_(ENTRIES), entry.id > audit_id
@@ -318,19 +318,19 @@ def _refuse_later(connection: sa.Connection, kind: Kind, proposal_id: UUID, audi
         )
 
 
-def _as_it_is(connection: sa.Connection, kind: Kind, proposal: sa.RowMapping) -> Decision:
+def _as_it_is(connection: sa.Connection, kind: EntityKind, proposal: sa.RowMapping) -> Decision:
     entity = sa.select(kind.entity_of).select_from(kind.joined).where(kind.proposals.c.id == proposal["id"])
     return Decision(proposal["id"], kind, proposal["status"], connection.execute(entity).scalar_one(), False)
 
 
-def _own_entity(connection: sa.Connection, kind: Kind, proposal_id: UUID) -> int | None:
+def _own_entity(connection: sa.Connection, kind: EntityKind, proposal_id: UUID) -> int | None:
     columns = kind.entities.c
     own = sa.select(columns.id).where(columns.migrated_from_proposal_id == proposal_id).with_for_update()
     return connection.execute(own).scalar_one_or_none()
 
 
 def _make(
-    connection: sa.Connection, kind: Kind, proposal_id: UUID, values: dict[str, Any], *, by_a_person: bool
+    connection: sa.Connection, kind: EntityKind, proposal_id: UUID, values: dict[str, Any], *, by_a_person: bool
 ) -> tuple[int, bool]:
     """The row of a proposal of these values, and whether it is new."""
     origin = {"migrated_from_proposal_id": proposal_id, "migration_timestamp": sa.func.now()}
@@ -376,13 +376,13 @@ def _make_atom(connection: sa.Connection, values: dict[str, Any]) -> tuple[int, 
     return made, True
 
 
-def _relate(connection: sa.Connection, kind: Kind, proposal: sa.RowMapping, entity_id: int) -> Related:
+def _relate(connection: sa.Connection, kind: EntityKind, proposal: sa.RowMapping, entity_id: int) -> Related:
     return (relate_topic if kind is TOPIC else relate_atom)(connection, proposal, entity_id)
 
 
 def _decide(
     connection: sa.Connection,
-    kind: Kind,
+    kind: EntityKind,
     proposal: sa.RowMapping,
     reviewer: Reviewer,
     action: str,
@@ -403,7 +403,7 @@ def _decide(
 
 def _audit(
     connection: sa.Connection,
-    kind: Kind,
+    kind: EntityKind,
     proposal: sa.RowMapping,
     reviewer: Reviewer,
     action: str,

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from knowledge_migration.knowledge.duplicates.finder import DuplicateFinder
 from knowledge_migration.knowledge.duplicates.model import AtomCandidate, Similar, TopicCandidate
-from knowledge_migration.knowledge.kinds import KINDS, TOPIC, Kind
+from knowledge_migration.knowledge.entity_kinds import KINDS, TOPIC, EntityKind
 from knowledge_migration.knowledge.tables import knowledge_extraction_runs as runs
 from knowledge_migration.knowledge.writing.runs import SIMILARITY_DUE
 
@@ -33,20 +33,18 @@ def flag_runs(connection: sa.Connection, finder: DuplicateFinder, run_ids: Seque
     """
     wanted = sa.select(runs.c.id).where(runs.c.id.in_(sorted(run_ids))).order_by(runs.c.id)
     connection.execute(wanted.with_for_update(key_share=True))
-    flagged = sum(
-        _flag(connection, finder, kind, kind.proposals.c.extraction_run_id.in_(run_ids)) for kind in KINDS.values()
-    )
+    flagged = sum(_flag(connection, finder, kind, kind.proposals.c.extraction_run_id.in_(run_ids)) for kind in KINDS)
     without = runs.c.settings.delete_path([SIMILARITY_DUE])
     connection.execute(sa.update(runs).where(runs.c.id.in_(sorted(run_ids))).values(settings=without))
     return flagged
 
 
-def flag_proposals(connection: sa.Connection, finder: DuplicateFinder, kind: Kind, ids: Sequence[UUID]) -> int:
+def flag_proposals(connection: sa.Connection, finder: DuplicateFinder, kind: EntityKind, ids: Sequence[UUID]) -> int:
     """Flags these, if they are pending and not flagged yet; returns how many were similar."""
     return _flag(connection, finder, kind, kind.proposals.c.id.in_(ids)) if ids else 0
 
 
-def _flag(connection: sa.Connection, finder: DuplicateFinder, kind: Kind, which: sa.ColumnElement[bool]) -> int:
+def _flag(connection: sa.Connection, finder: DuplicateFinder, kind: EntityKind, which: sa.ColumnElement[bool]) -> int:
     columns = kind.proposals.c
     unflagged = sa.and_(columns.status == "pending", columns.similarity_type.is_(None))
     rows = connection.execute(
@@ -76,7 +74,7 @@ def _flag(connection: sa.Connection, finder: DuplicateFinder, kind: Kind, which:
 
 
 def _similar(
-    connection: sa.Connection, finder: DuplicateFinder, kind: Kind, named: Sequence[tuple[str, str]]
+    connection: sa.Connection, finder: DuplicateFinder, kind: EntityKind, named: Sequence[tuple[str, str]]
 ) -> list[Similar | None]:
     if not named:
         return []

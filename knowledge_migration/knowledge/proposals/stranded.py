@@ -16,23 +16,23 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
+from knowledge_migration.knowledge.entity_kinds import ATOM, KINDS, EntityKind, EntityName
 from knowledge_migration.knowledge.errors import ConflictError, UnknownError
 from knowledge_migration.knowledge.flags import read_flags
-from knowledge_migration.knowledge.kinds import ATOM, KINDS, EntityType, Kind
 from knowledge_migration.knowledge.proposals.relations import standing_topics
 from knowledge_migration.knowledge.proposals.review import Reviewer, approve, locked, park
 from knowledge_migration.knowledge.tables import knowledge_extraction_runs as runs
 
 Outcome = Literal["replayed", "parked"]
-OnSettled = Callable[[EntityType, Outcome], None]
+OnSettled = Callable[[EntityName, Outcome], None]
 
 
 @dataclass(frozen=True)
 class Stranded:
     """How many pending proposals of proposal mode there are, and how many of them reach direct mode's threshold."""
 
-    waiting: dict[EntityType, int]
-    replayable: dict[EntityType, int]
+    waiting: dict[EntityName, int]
+    replayable: dict[EntityName, int]
 
     @property
     def total(self) -> int:
@@ -44,20 +44,20 @@ class Stranded:
 class Settled:
     """What became of them, per kind of outcome; `enabled_again` if that ended because proposals are on."""
 
-    replayed: dict[EntityType, int]
-    parked: dict[EntityType, int]
+    replayed: dict[EntityName, int]
+    parked: dict[EntityName, int]
     enabled_again: bool = False
 
 
 def stranded(connection: sa.Connection, threshold: float) -> Stranded:
     """What switching proposals off would strand, or has stranded. Reads only."""
-    waiting: dict[EntityType, int] = {}
-    replayable: dict[EntityType, int] = {}
-    for name, kind in KINDS.items():
+    waiting: dict[EntityName, int] = {}
+    replayable: dict[EntityName, int] = {}
+    for kind in KINDS:
         reaching = sa.func.count().filter(_reaches(kind, threshold)).label("replayable")
         counted = sa.select(sa.func.count().label("waiting"), reaching).select_from(kind.proposals)
         row = connection.execute(_stranded(counted, kind)).one()
-        waiting[name], replayable[name] = row.waiting, row.replayable
+        waiting[kind.name], replayable[kind.name] = row.waiting, row.replayable
     return Stranded(waiting, replayable)
 
 
@@ -67,8 +67,8 @@ def settle(
     """Replays or parks every stranded proposal, topics first; stops where proposals are on again."""
     transactions = engine.execution_options(isolation_level="READ COMMITTED")
     reviewer = Reviewer(actor, notes=reason)
-    counts: Counter[tuple[EntityType, Outcome]] = Counter()
-    for name, kind in KINDS.items():
+    counts: Counter[tuple[EntityName, Outcome]] = Counter()
+    for kind in KINDS:
         for proposal_id in _ids(transactions, kind):
             with transactions.begin() as connection:
                 flags = read_flags(connection)
@@ -76,9 +76,9 @@ def settle(
                     return _settled(counts, enabled_again=True)
                 outcome = _settle_one(connection, proposal_id, threshold, reviewer)
             if outcome:
-                counts[name, outcome] += 1
+                counts[kind.name, outcome] += 1
                 if on_settled:
-                    on_settled(name, outcome)
+                    on_settled(kind.name, outcome)
     return _settled(counts)
 
 
@@ -97,24 +97,26 @@ def _settle_one(connection: sa.Connection, proposal_id: UUID, threshold: float, 
         return None
 
 
-def _direct_mode_would_write(connection: sa.Connection, kind: Kind, proposal: sa.RowMapping, threshold: float) -> bool:
+def _direct_mode_would_write(
+    connection: sa.Connection, kind: EntityKind, proposal: sa.RowMapping, threshold: float
+) -> bool:
     if proposal["confidence"] < threshold or proposal["review_action"] == "undo":
         return False
     return kind is not ATOM or bool(standing_topics(connection, proposal["proposed_topic_ids"] or ()))
 
 
-def _reaches(kind: Kind, threshold: float) -> sa.ColumnElement[bool]:
+def _reaches(kind: EntityKind, threshold: float) -> sa.ColumnElement[bool]:
     columns = kind.proposals.c
     return sa.and_(columns.confidence >= threshold, columns.review_action.is_distinct_from("undo"))
 
 
-def _stranded(query: Any, kind: Kind) -> Any:
+def _stranded(query: Any, kind: EntityKind) -> Any:
     """Pending ones of runs in proposal mode; those of dual write wait for review as ever."""
     query = query.join(runs, runs.c.id == kind.proposals.c.extraction_run_id)
     return query.where(kind.proposals.c.status == "pending", runs.c.settings["mode"].astext == "proposal")
 
 
-def _ids(engine: sa.Engine, kind: Kind) -> Sequence[UUID]:
+def _ids(engine: sa.Engine, kind: EntityKind) -> Sequence[UUID]:
     columns = kind.proposals.c
     query = _stranded(sa.select(columns.id).select_from(kind.proposals), kind)
     with engine.begin() as connection:
@@ -122,6 +124,6 @@ def _ids(engine: sa.Engine, kind: Kind) -> Sequence[UUID]:
     return found
 
 
-def _settled(counts: Counter[tuple[EntityType, Outcome]], *, enabled_again: bool = False) -> Settled:
-    replayed, parked = ({name: counts[name, outcome] for name in KINDS} for outcome in ("replayed", "parked"))
+def _settled(counts: Counter[tuple[EntityName, Outcome]], *, enabled_again: bool = False) -> Settled:
+    replayed, parked = ({kind.name: counts[kind.name, outcome] for kind in KINDS} for outcome in ("replayed", "parked"))
     return Settled(replayed, parked, enabled_again)

@@ -11,13 +11,15 @@ from uuid import UUID, uuid4
 
 import sqlalchemy as sa
 
-from knowledge_migration.knowledge.kinds import ATOM, Kind
+from knowledge_migration.knowledge.entity_kinds import ATOM, EntityKind
 from knowledge_migration.knowledge.tables import topic_atoms
 from knowledge_migration.knowledge.writing.proposing import link
 from knowledge_migration.knowledge.writing.runs import RunOrigin, complete_run, open_run
 
 
-def record_origin(connection: sa.Connection, kind: Kind, row_id: int, process: str, flag_version: int = 0) -> UUID:
+def record_origin(
+    connection: sa.Connection, kind: EntityKind, row_id: int, process: str, flag_version: int = 0
+) -> UUID:
     """Makes the approved proposal of an existing row and links the two, in the caller's transaction."""
     origin = RunOrigin("dual_write", process, flag_version, "by hand", (), None)
     run_id = open_run(connection, origin)
@@ -36,7 +38,7 @@ def record_origin(connection: sa.Connection, kind: Kind, row_id: int, process: s
 
 def create_with_origin(
     connection: sa.Connection,
-    kind: Kind,
+    kind: EntityKind,
     values: Mapping[str, Any],
     process: str,
     flag_version: int,
@@ -64,7 +66,7 @@ _TOPIC_IDS = ATOM.proposals.c.proposed_topic_ids.type
 
 
 def _copy(
-    kind: Kind,
+    kind: EntityKind,
     source: sa.FromClause,
     proposal_id: UUID,
     run_id: UUID,

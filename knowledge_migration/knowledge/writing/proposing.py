@@ -18,8 +18,8 @@ from uuid import UUID, uuid4
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 
+from knowledge_migration.knowledge.entity_kinds import ATOM, TOPIC, EntityKind, EntityName
 from knowledge_migration.knowledge.extraction.model import Extraction
-from knowledge_migration.knowledge.kinds import ATOM, TOPIC, EntityType, Kind
 from knowledge_migration.knowledge.writing.direct import (
     NOTHING_WRITTEN,
     DirectResult,
@@ -40,7 +40,7 @@ class Proposed:
     run_id: UUID
     topic_proposal_ids: tuple[UUID, ...]
     atom_proposal_ids: tuple[UUID, ...]
-    statuses: Counter[tuple[EntityType, str]]
+    statuses: Counter[tuple[EntityName, str]]
     seconds: float
 
     @property
@@ -62,7 +62,7 @@ def write_proposals(
     atom_uuids = [uuid4() for _ in extraction.atoms]
     topics = _topic_rows(extraction, direct, topic_uuids)
     atoms = _atom_rows(extraction, direct, atom_uuids, _topic_references(connection, extraction, direct, topic_uuids))
-    statuses = Counter[tuple[EntityType, str]](
+    statuses = Counter[tuple[EntityName, str]](
         [("topic", row["status"]) for row in topics] + [("atom", row["status"]) for row in atoms]
     )
     counts = {**direct.counts, "topic_proposals": len(topics), "atom_proposals": len(atoms)}
@@ -134,7 +134,7 @@ def _outcome(written: bool) -> dict[str, Any]:
     return {"status": status, "review_action": action}
 
 
-def link(connection: sa.Connection, kind: Kind, row_id: int, proposal_id: UUID) -> None:
+def link(connection: sa.Connection, kind: EntityKind, row_id: int, proposal_id: UUID) -> None:
     """Names the proposal that a row came from."""
     connection.execute(
         sa.update(kind.entities)
@@ -143,7 +143,7 @@ def link(connection: sa.Connection, kind: Kind, row_id: int, proposal_id: UUID) 
     )
 
 
-def _insertion(kind: Kind, *columns: str) -> tuple[sa.CTE, sa.CTE]:
+def _insertion(kind: EntityKind, *columns: str) -> tuple[sa.CTE, sa.CTE]:
     """The rows of one kind from JSON into its table, and the links of what was created to them."""
     names = ("id", *kind.values, "reasoning", "status", "review_action", "entity_id", *columns)
     names = tuple(dict.fromkeys((*names, "confidence")))

@@ -4,8 +4,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from knowledge_migration.knowledge.entity_kinds import ATOM, KIND_BY_NAME, TOPIC, EntityKind
 from knowledge_migration.knowledge.extraction.model import Extraction
-from knowledge_migration.knowledge.kinds import ATOM, KINDS, TOPIC, Kind
 from knowledge_migration.knowledge.tables import knowledge_extraction_runs as runs
 from knowledge_migration.knowledge.tables import shadow_failure, users
 from knowledge_migration.knowledge.writing.direct import DirectResult
@@ -32,7 +32,7 @@ def repair_next(connection: sa.Connection) -> bool:
         return False
     content = row["content"]
     if "manual_edit" in content:
-        kind = KINDS[content["manual_edit"]]
+        kind = KIND_BY_NAME[content["manual_edit"]]
         if _unlinked(connection, kind, [content["id"]]):
             record_origin(connection, kind, content["id"], row["process"])
     else:
@@ -78,7 +78,7 @@ def _still_there(connection: sa.Connection, content: dict[str, Any]) -> DirectRe
     )
 
 
-def _unlinked(connection: sa.Connection, kind: Kind, ids: list[int]) -> set[int]:
+def _unlinked(connection: sa.Connection, kind: EntityKind, ids: list[int]) -> set[int]:
     columns = kind.entities.c
     query = sa.select(columns.id).where(columns.id.in_(ids), columns.migrated_from_proposal_id.is_(None))
     return set(connection.execute(query.with_for_update(key_share=True)).scalars())

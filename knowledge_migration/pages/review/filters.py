@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from urllib.parse import urlencode
 from uuid import UUID
 
-from knowledge_migration.knowledge.kinds import KINDS, EntityType
+from knowledge_migration.knowledge.entity_kinds import KINDS, EntityName
 from knowledge_migration.knowledge.proposals.listing import Wanted
 
 KIND_CHOICES = {"": "Topics and atoms", "topic": "Topics", "atom": "Atoms"}
@@ -54,7 +54,7 @@ class Filters:
 
     def wanted(self, now: datetime | None = None) -> Wanted:
         """As the list takes it. A run that is no id matches nothing: `ValueError`."""
-        kinds: tuple[EntityType, ...] = tuple(kind for kind in KINDS if self.kind in ("", kind))
+        kinds: tuple[EntityName, ...] = tuple(kind.name for kind in KINDS if self.kind in ("", kind.name))
         low, _, high = self.confidence.partition("-")
         older, _, days = self.age.partition("-")
         moment = (now or datetime.now(UTC)) - timedelta(days=int(days)) if days else None

@@ -13,8 +13,8 @@ from typing import Any, Literal
 from uuid import UUID
 
 from knowledge_migration.knowledge import metrics
+from knowledge_migration.knowledge.entity_kinds import EntityName
 from knowledge_migration.knowledge.errors import InvalidError, KnowledgeError
-from knowledge_migration.knowledge.kinds import EntityType
 from knowledge_migration.knowledge.proposals import listing, review
 from knowledge_migration.knowledge.proposals.counting import count_proposals
 from knowledge_migration.knowledge.proposals.history import last_decision_of
@@ -34,7 +34,7 @@ RUNNING_LOW = 8
 """Proposals left in the list when the next ones are fetched."""
 
 Action = Literal["approve", "reject", "merge", "undo"]
-Counts = dict[EntityType, int | None]
+Counts = dict[EntityName, int | None]
 
 
 @dataclass(frozen=True)

@@ -172,7 +172,7 @@ def test_a_reader_in_the_way_is_named_and_a_second_run_completes_it(full: Databa
         reader.execute("BEGIN")
         reader.execute("SELECT count(*) FROM atoms")
         with pytest.raises(BlockedError, match=f"pid {reader.info.backend_pid} .*a long reader"):
-            retirement.completeness.enforce(rows, retirement.ENTITIES[1], QUICK, reason="a test")
+            retirement.completeness.enforce(rows, retirement.KINDS[1], QUICK, reason="a test")
         reader.execute("COMMIT")
     assert constraints(rows) == {}
     retire(full)
@@ -254,7 +254,7 @@ def test_who_opens_the_paths_just_before_the_rule_is_added_stops_it(full: Databa
             full.connect("adding") as adding,
             at_the_same_time(
                 lambda: retirement.completeness.enforce(
-                    adding, retirement.ENTITIES[0], retirement.LockLimits(lock_timeout_ms=1000), reason="a test"
+                    adding, retirement.KINDS[0], retirement.LockLimits(lock_timeout_ms=1000), reason="a test"
                 )
             ) as future,
         ):

@@ -30,7 +30,7 @@ WITH made AS (
 UPDATE topics SET migrated_from_proposal_id = made.id, migration_timestamp = now() FROM made WHERE topics.id = %(id)s
 """
 
-RULES: dict[str, rules.Rule] = {rule.entity.name: rule for rule in rules.RULES if rule.compares_values and rule.entity}
+RULES: dict[str, rules.Rule] = {rule.kind.name: rule for rule in rules.RULES if rule.compares_values and rule.kind}
 
 
 @pytest.fixture(scope="module")

@@ -9,10 +9,10 @@ from uuid import UUID
 import pytest
 
 from knowledge_migration.engine.foundation.database import Connection, Database
+from knowledge_migration.knowledge.entity_kinds import KINDS
 from knowledge_migration.knowledge.errors import ConflictError, InvalidError
 from knowledge_migration.knowledge.extraction.model import Extraction
 from knowledge_migration.knowledge.flags import Flags
-from knowledge_migration.knowledge.kinds import KINDS
 from knowledge_migration.knowledge.proposals import review
 from knowledge_migration.knowledge.proposals.approval_recovery import WrongApprovals, find_approvals, undo_approvals
 from knowledge_migration.knowledge.proposals.auto_approval import eligible
@@ -558,5 +558,5 @@ def test_an_edit_that_was_taken_back_is_neither_approved_nor_replayed_by_itself(
 
 
 def test_every_value_of_a_proposal_but_its_confidence_can_be_corrected() -> None:
-    for name, kind in KINDS.items():
-        assert set(CORRECTIONS[name].model_fields) == set(kind.values) - {"confidence"}
+    for kind in KINDS:
+        assert set(CORRECTIONS[kind.name].model_fields) == set(kind.values) - {"confidence"}

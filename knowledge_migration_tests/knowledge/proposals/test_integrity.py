@@ -15,9 +15,9 @@ import sqlalchemy as sa
 
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.knowledge.entities import change_entity, delete_atom
+from knowledge_migration.knowledge.entity_kinds import APPROVED, ATOM, KINDS, TOPIC, EntityKind
 from knowledge_migration.knowledge.errors import ConflictError, KnowledgeError, UnknownError
 from knowledge_migration.knowledge.extraction.model import Extraction
-from knowledge_migration.knowledge.kinds import APPROVED, ATOM, KINDS, TOPIC, Kind
 from knowledge_migration.knowledge.proposals import review
 from knowledge_migration.knowledge.proposals.review import Decision
 from knowledge_migration_tests.engine.backfill.backfilling import backfill
@@ -50,7 +50,7 @@ class History:
     draw: random.Random
     most_runs: int
     keys: list[UUID] = field(default_factory=list)
-    proposed: dict[UUID, tuple[Kind, dict[str, Any]]] = field(default_factory=dict)
+    proposed: dict[UUID, tuple[EntityKind, dict[str, Any]]] = field(default_factory=dict)
     deleted_atoms: set[int] = field(default_factory=set)
     by_users: set[tuple[int, int]] = field(default_factory=set)
     runs: int = 0
@@ -165,18 +165,18 @@ class History:
             return str(refusal)
 
 
-def values_of(connection: sa.Connection, *but: str) -> dict[UUID, tuple[Kind, dict[str, Any]]]:
+def values_of(connection: sa.Connection, *but: str) -> dict[UUID, tuple[EntityKind, dict[str, Any]]]:
     """What every proposal says now, but for those of these states."""
     return {
         row["id"]: (kind, {name: row[name] for name in kind.values})
-        for kind in KINDS.values()
+        for kind in KINDS
         for row in connection.execute(sa.select(kind.proposals)).mappings()
         if row["status"] not in but
     }
 
 
-def standing(connection: sa.Connection, kind: Kind) -> dict[UUID, sa.RowMapping]:
-    """Every proposal with the row that it stands for, as `entity`; computed apart from `Kind.entity_of`."""
+def standing(connection: sa.Connection, kind: EntityKind) -> dict[UUID, sa.RowMapping]:
+    """Every proposal with the row that it stands for, as `entity`; computed apart from `EntityKind.entity_of`."""
     one = kind.name
     query = (
         f"SELECT p.*, CASE WHEN status IN ('approved', 'auto_approved') THEN coalesce((SELECT id FROM {one}s "  # noqa: S608
@@ -260,7 +260,7 @@ def assert_relations(history: History, told: list[str]) -> None:
 
 def assert_each_stands_for_one(history: History, told: list[str]) -> None:
     with history.connection.begin():
-        for kind in KINDS.values():
+        for kind in KINDS:
             existing = set(history.connection.exec_driver_sql(f"SELECT id FROM {kind.name}s").scalars())  # noqa: S608
             found = standing(history.connection, kind)
             query = sa.select(kind.proposals.c.id, kind.entity_of).select_from(kind.joined)

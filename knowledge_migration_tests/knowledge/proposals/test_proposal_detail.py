@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from knowledge_migration.engine.foundation.database import Connection, Database
+from knowledge_migration.knowledge.entity_kinds import ATOM, TOPIC
 from knowledge_migration.knowledge.errors import UnknownError
 from knowledge_migration.knowledge.extraction.model import Extraction
-from knowledge_migration.knowledge.kinds import ATOM, TOPIC
 from knowledge_migration.knowledge.proposals import review
 from knowledge_migration.knowledge.proposals.differences import LONGEST_COMPARED, Part, differences, parts_of
 from knowledge_migration.knowledge.proposals.listing import one_proposal

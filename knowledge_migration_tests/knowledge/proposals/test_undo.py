@@ -6,9 +6,9 @@ from uuid import UUID
 import pytest
 
 from knowledge_migration.engine.foundation.database import Connection, Database
+from knowledge_migration.knowledge.entity_kinds import ATOM, TOPIC, EntityKind
 from knowledge_migration.knowledge.errors import ConflictError
 from knowledge_migration.knowledge.extraction.model import Extraction
-from knowledge_migration.knowledge.kinds import ATOM, TOPIC, Kind
 from knowledge_migration.knowledge.proposals import review
 from knowledge_migration.knowledge.proposals.review import Decision
 from knowledge_migration.knowledge.writing.direct import write_direct
@@ -359,7 +359,7 @@ def test_a_backfilled_row_that_a_user_deleted_stays_deleted(peopled: Database, r
 
 @pytest.mark.parametrize("kind", [TOPIC, ATOM], ids=["topic", "atom"])
 def test_a_row_that_a_user_wrote_by_hand_is_restored_and_never_deleted(
-    peopled: Database, rows: Connection, kind: Kind
+    peopled: Database, rows: Connection, kind: EntityKind
 ) -> None:
     rows.execute(TARGETS)
     with peopled.begin() as transaction:
