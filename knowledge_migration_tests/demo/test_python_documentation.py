@@ -266,7 +266,7 @@ def test_another_process_reads_the_same_rows_with_nothing_but_the_standard_libra
     documentation: PythonDocumentation,
 ) -> None:
     program = dedent(f"""
-        from knowledge_migration.demonstration.python_documentation import PythonDocumentation
+        from knowledge_migration.demo.python_documentation import PythonDocumentation
         documentation = PythonDocumentation()
         print(ascii([documentation.rows(table) for table in {TABLES}]))
     """)

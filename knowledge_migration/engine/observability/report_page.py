@@ -19,7 +19,7 @@ def render(contents: Contents) -> str:
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"picture": _picture, "cell": _cell}
-    text = files("knowledge_migration.engine.report").joinpath(TEMPLATE).read_text(encoding="utf-8")
+    text = files("knowledge_migration.engine.observability").joinpath(TEMPLATE).read_text(encoding="utf-8")
     return environment.from_string(text).render(contents=contents, overview=contents.overview)
 
 

@@ -36,7 +36,7 @@ class Finding:
     @property
     def statement(self) -> str:
         """The name of its SQL file, as `statements` loads it."""
-        return f"reports/quality_{self.sql or self.name}"
+        return f"data_quality/{self.sql or self.name}"
 
 
 NEAR_DUPLICATE_TOPIC_NAMES = Finding(

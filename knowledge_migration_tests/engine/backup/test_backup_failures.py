@@ -27,7 +27,7 @@ import signal
 import sys
 from pathlib import Path
 from knowledge_migration.engine.backup.verified_backup import verified_backup
-from knowledge_migration.engine.database import Database
+from knowledge_migration.engine.foundation.database import Database
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell has its children ignore it
 url, admin, folder = sys.argv[1:]

@@ -176,10 +176,10 @@ def test_a_rehearsal_that_went_wrong_is_no_rehearsal_and_without_a_backup_there_
 def test_the_hash_follows_every_part_and_no_order() -> None:
     one, again = present_plan({"a": 1, "b": 2}), present_plan({"b": 2, "a": 1})
     assert one.hash == again.hash
-    assert {"sql/backfill/batch.sql", "engine/backfill/batch.py", "knowledge/flags.py", "version"} <= one.parts.keys()
-    changed = Plan({**one.parts, "sql/backfill/batch.sql": "another"})
+    assert {"sql/backfill.sql", "engine/backfill/batch.py", "knowledge/flags.py", "version"} <= one.parts.keys()
+    changed = Plan({**one.parts, "sql/backfill.sql": "another"})
     assert changed.hash != one.hash
-    assert changed.differing(one.parts) == ["sql/backfill/batch.sql"]
+    assert changed.differing(one.parts) == ["sql/backfill.sql"]
     assert set(WAYS) == {"partial", "instant", "dual write", "backfill", "schema", "full"}
 
 

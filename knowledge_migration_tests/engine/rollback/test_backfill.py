@@ -42,8 +42,8 @@ WHERE id % 10 = 0
 
 CHILD = """
 import sys
-from knowledge_migration.engine.backfill.rollback import rollback_backfill
-from knowledge_migration.engine.database import Database
+from knowledge_migration.engine.rollback.backfill import rollback_backfill
+from knowledge_migration.engine.foundation.database import Database
 
 def tell(table, rows):
     print(table, rows, flush=True)

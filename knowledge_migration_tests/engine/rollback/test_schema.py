@@ -37,9 +37,9 @@ PENDING = uuid.UUID(int=11)
 
 CHILD = """
 import sys
-from knowledge_migration.engine.database import Database
+from knowledge_migration.engine.foundation.database import Database
 from knowledge_migration.engine.schema.ddl import LockLimits
-from knowledge_migration.engine.schema.rollback import rollback_schema
+from knowledge_migration.engine.rollback.schema import rollback_schema
 
 def tell(result):
     print(result.step.object, flush=True)

@@ -41,7 +41,7 @@ OTHER_SCHEMA_SESSIONS: LiteralString = (
 CHILD = """
 import os, signal, sys
 from knowledge_migration.engine.schema import upgrade as schema
-from knowledge_migration.engine.database import Database
+from knowledge_migration.engine.foundation.database import Database
 from knowledge_migration.engine.schema.ddl import LockLimits
 
 def until(url, last):

@@ -264,9 +264,9 @@ def extract(url: str, message_ids: tuple[int, ...]) -> str:
 
 KILLED = """
 import os, signal, sys
-from knowledge_migration.engine.database import Database
-from knowledge_migration.engine.dual_write.probe import ServiceAddress
-from knowledge_migration.engine.functional import scenarios
+from knowledge_migration.engine.foundation.database import Database
+from knowledge_migration.engine.validation.dual_write_probe import ServiceAddress
+from knowledge_migration.engine.validation import functional
 whole = functional._Trial.a_manual_approval_creates_the_entity
 def killed(self):
     whole(self)

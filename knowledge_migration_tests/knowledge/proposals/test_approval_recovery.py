@@ -253,8 +253,8 @@ def test_two_at_once_take_everything_back_once(peopled: Database, rows: Connecti
 
 KILLED = """
 import sys
-from knowledge_migration.engine.database import Database
-from knowledge_migration_tests.knowledge.proposals.test_wrong_approvals import ALWAYS, WHO
+from knowledge_migration.engine.foundation.database import Database
+from knowledge_migration_tests.knowledge.proposals.test_approval_recovery import ALWAYS, WHO
 from knowledge_migration.knowledge.proposals.approval_recovery import find_approvals, undo_approvals
 database = Database(sys.argv[1])
 with database.begin() as transaction:

@@ -292,8 +292,8 @@ def test_a_table_that_the_application_changed_since_is_not_restored_over(
 CHILD = """
 import sys
 from pathlib import Path
-from knowledge_migration.engine.database import Database
-from knowledge_migration.engine.restore import whole
+from knowledge_migration.engine.foundation.database import Database
+from knowledge_migration.engine.rollback import database_restore
 
 url, folder, where = sys.argv[1:]
 
@@ -301,7 +301,7 @@ def stop(*_, **__):
     print("here", flush=True)
     sys.stdin.readline()
 
-def before(name, module=whole):
+def before(name, module=database_restore):
     real = getattr(module, name)
     def stopping(*words, **options):
         stop()

@@ -240,9 +240,9 @@ CHILD = """
 import sys
 from pathlib import Path
 from knowledge_migration.engine.backfill.control import Limits
-from knowledge_migration.engine.database import Database
-from knowledge_migration.engine.restore.backup_beside import COMPARISON
-from knowledge_migration.engine.restore.repair import RepairOptions, repair_from_backup
+from knowledge_migration.engine.foundation.database import Database
+from knowledge_migration.engine.rollback.repair.backup_copy import COMPARISON
+from knowledge_migration.engine.rollback.repair.repair import RepairOptions, repair_from_backup
 
 def tell(table, count):
     print(count, flush=True)
