@@ -1,7 +1,6 @@
-"""Who may call what: bearer tokens of two roles, or, where no token is set, this machine only.
+"""Access control: bearer tokens of two roles (reviewer, admin), compared in constant time.
 
-A reviewer decides about proposals and uses the application's routes; an admin changes the flags too. Tokens are compared
-in constant time. Without tokens a request must come from a loopback address, for a loopback name, and not from a page of
+Without a configured token, a request must come from a loopback address, name a loopback host, and not come from a page of
 another site in a browser of this machine.
 """
 
@@ -22,22 +21,22 @@ Role = Literal["reviewer", "admin"]
 
 
 class NoTokenError(KnowledgeError):
-    """The request shows no valid token."""
+    """The request has no valid token."""
 
     status = 401
-    title = "A token is needed"
+    title = "A token is required"
 
 
 class ForbiddenError(KnowledgeError):
-    """The request shows a token that does not allow this."""
+    """The token of the request does not permit this."""
 
     status = 403
-    title = "Not allowed"
+    title = "Not permitted"
 
 
 @dataclass(frozen=True)
 class Caller:
-    """Who calls: a role, and its name for the audit log."""
+    """The role of the caller, and its name in the audit log."""
 
     role: Role
     name: str
@@ -55,21 +54,21 @@ def caller(request: Request, credentials: Credentials) -> Caller:
         return Caller("admin", "local API")
     role = role_of(options, credentials.credentials if credentials else "")
     if role is None:
-        raise NoTokenError("Send the header Authorization: Bearer … with the token of a reviewer or an admin.")
+        raise NoTokenError("Send the header Authorization: Bearer TOKEN with the token of a reviewer or an admin.")
     return Caller(role, f"{role} API token")
 
 
-def role_of(options: ServiceOptions, shown: str) -> Role | None:
-    """The role whose token this is, None if it is no token; compared in constant time."""
-    known: tuple[tuple[Role, str | None], ...] = (("admin", options.admin_token), ("reviewer", options.reviewer_token))
-    found = [role for role, token in known if token and hmac.compare_digest(shown.encode(), token.encode())]
-    return found[0] if found else None
+def role_of(options: ServiceOptions, token: str) -> Role | None:
+    """The role of a token, None if it is not valid; compared in constant time."""
+    tokens: tuple[tuple[Role, str | None], ...] = (("admin", options.admin_token), ("reviewer", options.reviewer_token))
+    roles = [role for role, known in tokens if known and hmac.compare_digest(token.encode(), known.encode())]
+    return roles[0] if roles else None
 
 
 def admin(who: Annotated[Caller, Depends(caller)]) -> Caller:
-    """An admin; raises `ForbiddenError` for anybody else."""
+    """The caller, an admin; raises `ForbiddenError` for a reviewer."""
     if who.role != "admin":
-        raise ForbiddenError("This needs the token of an admin.")
+        raise ForbiddenError("This requires the token of an admin.")
     return who
 
 
@@ -78,7 +77,7 @@ Admin = Annotated[Caller, Depends(admin)]
 
 
 def is_loopback(host: str) -> bool:
-    """Whether an address or name means this machine only."""
+    """Whether an address or name is a loopback address."""
     if host == "localhost":
         return True
     try:
@@ -88,7 +87,7 @@ def is_loopback(host: str) -> bool:
 
 
 def _hostname(url: str) -> str:
-    """The name in a URL; empty where there is none, or where it is no URL."""
+    """The host name in a URL; empty if there is none or the URL is malformed."""
     try:
         return urlsplit(url).hostname or ""
     except ValueError:
@@ -96,12 +95,12 @@ def _hostname(url: str) -> str:
 
 
 def refuse_other_machines(request: HTTPConnection) -> None:
-    """Raises `ForbiddenError` unless a request comes from this machine, for this machine, and from none of its other pages."""
+    """Raises `ForbiddenError` unless the client address, the Host header and the Origin header are loopback."""
     host, origin = request.headers.get("host"), request.headers.get("origin")
-    named = [_hostname(f"//{host}")] if host is not None else []
-    named += [_hostname(origin)] if origin is not None else []
-    here = request.client is not None and is_loopback(request.client.host)
-    if not here or not all(is_loopback(name) for name in named):
+    names = [_hostname(f"//{host}")] if host is not None else []
+    names += [_hostname(origin)] if origin is not None else []
+    is_local = request.client is not None and is_loopback(request.client.host)
+    if not is_local or not all(is_loopback(name) for name in names):
         raise ForbiddenError(
-            "No token is set, so only this machine is served. Set KNOWLEDGE_API_ADMIN_TOKEN to open it."
+            "No token is set, so only this machine is served. Set KNOWLEDGE_API_ADMIN_TOKEN to serve other machines."
         )

@@ -1,4 +1,4 @@
-"""The flags, health and metrics (strategy §7.3, §4.2)."""
+"""Feature flags, rollback by flags, health and metrics (strategy §7.3, §4.2)."""
 
 from fastapi import APIRouter, Depends, Response
 from fastapi.responses import PlainTextResponse
@@ -25,13 +25,13 @@ status_router = APIRouter(tags=["operation"])
 
 @config_router.get("")
 async def read_config(service: Service) -> FlagsNow:
-    """The flags that this process obeys."""
+    """The flags that this process has applied."""
     return _now(service)
 
 
 @config_router.post("", responses=responses(409, 422))
 async def change_config(service: Service, who: Admin, change: FlagsChange) -> FlagsNow:
-    """Changes flags for every process of the service, within a second, with an audit entry."""
+    """Changes flags for every process of the service within a second, and records the change in the audit log."""
     after: Flags = await service.in_transaction(
         set_flags,
         change.flags,
@@ -46,7 +46,7 @@ async def change_config(service: Service, who: Admin, change: FlagsChange) -> Fl
 
 @config_router.post("/reload")
 async def reload_config(service: Service) -> FlagsNow:
-    """Reads the flags from the database now. Not needed in the ordinary way: every change is seen within a second."""
+    """Reads the flags from the database now. Normally not needed: a process applies every change within a second."""
     await service.watcher.reload()
     return _now(service)
 

@@ -1,4 +1,4 @@
-"""The application: `create_app(service)` is what a server runs, or a backend mounts."""
+"""`create_app(service)`: the FastAPI application, for a server to run or a backend to mount."""
 
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -12,36 +12,36 @@ from knowledge_migration.knowledge.measurements import outcome_of_status
 from knowledge_migration.knowledge.service import KnowledgeService
 
 DESCRIPTION = """
-Knowledge extracted from messages, and the proposals that it goes through before it is knowledge.
+The service extracts knowledge from messages. In proposal mode, reviewers approve it before it is used.
 
-* **extraction** finds topics and atoms in messages; feature flags decide whether they are written at once, as proposals, or both.
-* **proposals** and **review** are for the people who decide: approve, reject, merge, undo. Doing something twice changes nothing.
-* **topics** and **atoms** are the knowledge itself.
+* **extraction** finds topics and atoms in messages; feature flags select how they are written: directly, as proposals, or both.
+* **proposals** and **review** are for reviewers: approve, reject, merge, undo. Every request is idempotent.
+* **topics** and **atoms** are the approved knowledge.
 
-Send `Authorization: Bearer TOKEN`. Where no token is set, only this machine is served. Every error is a problem
-document (RFC 9457) that says what to do.
+Send `Authorization: Bearer TOKEN`. If no token is set, only this machine is served. Every error is a problem
+document (RFC 9457) that states how to proceed.
 """
 KEEP_ALIVE_SECONDS = 75
-"""For the server that runs it: longer than clients (httpx 5 s) and load balancers (60 s) keep an idle connection.
+"""Longer than clients (httpx 5 s) and load balancers (60 s) keep an idle connection.
 
-A server that closes first does so now and then in the very moment in which a request comes in, which then fails.
+A server that closes an idle connection first sometimes does so while a request arrives; that request then fails.
 """
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 OPERATION_ROUTES = ("/health", "/metrics", "none")
-"""What monitoring asks, and what does not exist, says nothing about users."""
+"""Requests of monitoring and to unknown paths are not requests of users."""
 TAGS = [
-    {"name": "extraction", "description": "From messages to knowledge, and the record of it."},
-    {"name": "proposals", "description": "What waits for review, and what became of it."},
-    {"name": "review", "description": "Decisions of reviewers. Each is audited, and can be taken back."},
-    {"name": "topics", "description": "Subjects."},
+    {"name": "extraction", "description": "Extraction from messages, and extraction runs."},
+    {"name": "proposals", "description": "Proposals and their status."},
+    {"name": "review", "description": "Decisions of reviewers. Each is recorded in the audit log and can be undone."},
+    {"name": "topics", "description": "Subjects of knowledge."},
     {"name": "atoms", "description": "Pieces of knowledge."},
-    {"name": "admin", "description": "The feature flags; needs the token of an admin."},
-    {"name": "operation", "description": "For monitoring."},
+    {"name": "admin", "description": "Feature flags; requires the token of an admin."},
+    {"name": "operation", "description": "Health and metrics."},
 ]
 
 
 def create_app(service: KnowledgeService) -> FastAPI:
-    """The application on one service; it starts and stops the service with itself."""
+    """The application of one service; its lifespan starts and stops the service."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -81,7 +81,7 @@ CallNext = Callable[[Request], Awaitable[Response]]
 
 def _measuring(service: KnowledgeService) -> Callable[[Request, CallNext], Awaitable[Response]]:
     async def measured(request: Request, call_next: CallNext) -> Response:
-        """Counts each request by its route, never by its path: paths are endless, and so are invented methods."""
+        """Counts each request by route and known method, because the number of paths and methods is unbounded."""
         started, status = time.perf_counter(), 500
         method = request.method if request.method in METHODS else "other"
         try:

@@ -1,4 +1,4 @@
-"""What every route gets: the service of this process."""
+"""Parameters that routes share: the service of this process, and paging."""
 
 from typing import Annotated
 
@@ -8,11 +8,11 @@ from knowledge_migration.knowledge.service import KnowledgeService
 
 
 def service_of(request: Request) -> KnowledgeService:
-    """The service that the application was made with."""
+    """The service of the application."""
     service: KnowledgeService = request.app.state.service
     return service
 
 
 Service = Annotated[KnowledgeService, Depends(service_of)]
-Limit = Annotated[int, Query(ge=1, le=200, description="Items on a page.")]
-Cursor = Annotated[str | None, Query(max_length=500, description="`next_cursor` of the page before.")]
+Limit = Annotated[int, Query(ge=1, le=200, description="Number of items per page.")]
+Cursor = Annotated[str | None, Query(max_length=500, description="`next_cursor` of the previous page.")]

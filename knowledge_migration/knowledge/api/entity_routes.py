@@ -1,4 +1,4 @@
-"""The application's own routes: topics and atoms, as before."""
+"""The legacy routes of topics and atoms."""
 
 from typing import Annotated, Any
 
@@ -35,7 +35,7 @@ async def list_topics(service: Service, limit: Limit = 50, cursor: Cursor = None
 
 @router.post("/topics", tags=["topics"], status_code=201, responses=responses(409, 422))
 async def create_topic(service: Service, topic: NewTopic) -> Topic:
-    """Creates a topic; 409 if the name exists."""
+    """Creates a topic; status 409 if the name exists."""
     return Topic(**await _create(service, TOPIC, topic.model_dump()))
 
 
@@ -47,9 +47,8 @@ async def read_topic(service: Service, topic_id: EntityId) -> Topic:
 
 @router.patch("/topics/{topic_id}", tags=["topics"], responses=responses(404, 409, 422))
 async def change_topic(service: Service, topic_id: EntityId, change: TopicChange) -> Topic:
-    """Changes some values of a topic; 409 if the name exists."""
-    values = change.model_dump(exclude_unset=True)
-    return Topic(**await service.in_transaction(entities.change_entity, TOPIC, topic_id, values))
+    """Changes values of a topic; status 409 if the name exists."""
+    return Topic(**await _change(service, TOPIC, topic_id, change))
 
 
 @router.get("/topics/{topic_id}/atoms", tags=["topics"], responses=responses(404, 422))
@@ -80,9 +79,8 @@ async def read_atom(service: Service, atom_id: EntityId) -> Atom:
 
 @router.patch("/atoms/{atom_id}", tags=["atoms"], responses=responses(404, 422))
 async def change_atom(service: Service, atom_id: EntityId, change: AtomChange) -> Atom:
-    """Changes some values of an atom."""
-    values = change.model_dump(exclude_unset=True)
-    return Atom(**await service.in_transaction(entities.change_entity, ATOM, atom_id, values))
+    """Changes values of an atom."""
+    return Atom(**await _change(service, ATOM, atom_id, change))
 
 
 @router.delete("/atoms/{atom_id}", tags=["atoms"], status_code=204, responses=responses(404, 422))
@@ -95,9 +93,16 @@ async def _page(
     service: KnowledgeService, kind: EntityKind, limit: int, cursor: str | None, topic_id: int | None = None
 ) -> dict[str, Any]:
     if cursor is not None and not (cursor.isascii() and cursor.isdigit() and int(cursor) < 2**63):
-        raise InvalidError("The cursor is none of this list. Take next_cursor of the page before, or none.")
+        raise InvalidError("The cursor is not valid. Send next_cursor of the previous page, or no cursor.")
     rows = await service.in_transaction(entities.list_entities, kind, limit + 1, int(cursor or 0), topic_id)
     return {"items": rows[:limit], "next_cursor": str(rows[limit - 1]["id"]) if len(rows) > limit else None}
+
+
+async def _change(
+    service: KnowledgeService, kind: EntityKind, entity_id: int, change: TopicChange | AtomChange
+) -> dict[str, Any]:
+    values = change.model_dump(exclude_unset=True)
+    return await service.in_transaction(entities.change_entity, kind, entity_id, values)
 
 
 async def _create(

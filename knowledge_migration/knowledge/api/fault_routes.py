@@ -1,4 +1,4 @@
-"""Faults on purpose: there only where the service was started to have them, and in no description of the API."""
+"""Fault injection: available only if the service was started with it, and not part of the OpenAPI document."""
 
 from typing import Annotated
 
@@ -14,7 +14,7 @@ router = APIRouter(prefix="/admin/faults", include_in_schema=False, dependencies
 
 
 class FaultRequest(BaseModel):
-    """Which share of the extractions of a mode fails, for how many seconds."""
+    """The mode, the share of its extractions that fail (0 to 1), and the duration in seconds."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
@@ -24,11 +24,11 @@ class FaultRequest(BaseModel):
 
 
 class FaultNow(BaseModel):
-    """The fault that is in force, if any."""
+    """The active fault, if any."""
 
     mode: Mode | None = None
     share: float | None = None
-    seconds: float | None = Field(default=None, description="How much longer.")
+    seconds: float | None = Field(default=None, description="Seconds until it ends.")
 
 
 def _now(service: KnowledgeService) -> FaultNow:
@@ -38,19 +38,19 @@ def _now(service: KnowledgeService) -> FaultNow:
 
 @router.post("")
 async def begin_fault(service: Service, wanted: FaultRequest) -> FaultNow:
-    """Begins a fault, in this process; one that is in force ends."""
+    """Begins a fault in this process; it replaces the active fault."""
     service.faults.begin(wanted.mode, wanted.share, wanted.seconds)
     return _now(service)
 
 
 @router.get("")
 async def read_fault(service: Service) -> FaultNow:
-    """The fault of this process."""
+    """The active fault of this process."""
     return _now(service)
 
 
 @router.delete("", status_code=204)
 async def end_fault(service: Service) -> Response:
-    """Ends the fault of this process."""
+    """Ends the active fault of this process."""
     service.faults.end()
     return Response(status_code=204)

@@ -1,4 +1,4 @@
-"""What the API takes and gives. Texts cannot hold NUL, which PostgreSQL cannot store; numbers fit its columns."""
+"""Request and response models. Texts cannot contain NUL, which PostgreSQL cannot store; numbers fit its columns."""
 
 from datetime import datetime
 from typing import Annotated, Any, Generic, Literal, TypeVar
@@ -28,6 +28,12 @@ T = TypeVar("T")
 Id = Annotated[int, Field(ge=1, le=2**63 - 1)]
 UserId = Annotated[int, Field(ge=1, le=2**63 - 1, description="A user of the application.", examples=[1])]
 SearchText = Annotated[str, StringConstraints(max_length=200), AfterValidator(storable)]
+Notes = Annotated[str, StringConstraints(max_length=LONGEST_REASON), AfterValidator(storable)]
+Reason = Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_REASON), AfterValidator(storable)]
+
+
+def _examples(example: dict[str, Any]) -> ConfigDict:
+    return ConfigDict(json_schema_extra={"examples": [example]})
 
 
 class _Body(BaseModel):
@@ -35,7 +41,7 @@ class _Body(BaseModel):
 
 
 class ItemList(BaseModel, Generic[T]):
-    """One page; `next_cursor` begins the next one and is null at the end."""
+    """One page; `next_cursor` requests the next page and is null on the last one."""
 
     items: list[T]
     next_cursor: str | None = None
@@ -53,22 +59,22 @@ class Topic(BaseModel):
     updated_at: datetime | None
 
 
-class NewTopic(_Body):
-    """A topic to create; its name must be free."""
-
-    name: Name
-    description: Text
-    icon: Icon | None = "FolderIcon"
-    color: Color | None = "#64748B"
-
-
 class TopicChange(_Body):
-    """What to change; what is left out stays."""
+    """The values to change; omitted values stay."""
 
     name: Name = Field(default="")
     description: Text = Field(default="")
     icon: Icon | None = None
     color: Color | None = None
+
+
+class NewTopic(TopicChange):
+    """A topic to create; no other topic may have its name."""
+
+    name: Name
+    description: Text
+    icon: Icon | None = "FolderIcon"
+    color: Color | None = "#64748B"
 
 
 class Atom(BaseModel):
@@ -85,20 +91,8 @@ class Atom(BaseModel):
     updated_at: datetime | None
 
 
-class NewAtom(_Body):
-    """An atom to create, under these topics."""
-
-    type: AtomType
-    title: Title
-    content: Text
-    confidence: Confidence | None = None
-    user_approved: bool = False
-    meta: Meta | None = None
-    topic_ids: list[Id] = Field(default_factory=list, max_length=100)
-
-
 class AtomChange(_Body):
-    """What to change; what is left out stays."""
+    """The values to change; omitted values stay."""
 
     type: AtomType = Field(default="insight")
     title: Title = Field(default="")
@@ -108,31 +102,38 @@ class AtomChange(_Body):
     meta: Meta | None = None
 
 
-class ExtractionRequest(_Body):
-    """Which messages to extract knowledge from, and for whom."""
+class NewAtom(AtomChange):
+    """An atom to create, and its topics."""
 
-    model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"message_ids": [1, 2, 3], "user_id": 1}]}
-    )
+    type: AtomType
+    title: Title
+    content: Text
+    topic_ids: list[Id] = Field(default_factory=list, max_length=100)
+
+
+class ExtractionRequest(_Body):
+    """The messages to extract knowledge from, and the user."""
+
+    model_config = _examples({"message_ids": [1, 2, 3], "user_id": 1})
 
     message_ids: list[Id] = Field(min_length=1, max_length=500)
     user_id: UserId | None = None
 
 
 class ExtractionResult(BaseModel):
-    """What an extraction wrote: rows in direct mode and dual write, proposals in dual write and proposal mode."""
+    """The rows and proposals that an extraction wrote: rows in direct mode, proposals in proposal mode, both in dual write."""
 
     run_id: UUID | None = Field(description="Null only before the migration's phase 1.")
     mode: Mode
-    topic_ids: list[int] = Field(description="Topics that stand now, existing ones that were matched included.")
+    topic_ids: list[int] = Field(description="Created topics and matched existing topics.")
     atom_ids: list[int]
     topic_proposal_ids: list[UUID]
     atom_proposal_ids: list[UUID]
-    auto_approved: int = Field(description="How many proposals were approved at once.")
+    auto_approved: int = Field(description="Number of proposals that were approved at once.")
 
 
 class Proposal(BaseModel):
-    """A proposed topic or atom, and what became of it."""
+    """A proposed topic or atom, and its status."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -140,10 +141,10 @@ class Proposal(BaseModel):
     entity_type: EntityName
     extraction_run_id: UUID
     status: str
-    confidence: float | None = Field(description="0 to 1; null for a copy of a row that states none.")
+    confidence: float | None = Field(description="0 to 1; null for a copy of a row without a confidence.")
     reasoning: str | None
-    entity_id: int | None = Field(description="The topic or atom that it stands for, if any.")
-    similar_entity_id: int | None = Field(description="The existing one it is similar to.")
+    entity_id: int | None = Field(description="The topic or atom of this proposal, if any.")
+    similar_entity_id: int | None = Field(description="The existing topic or atom that this proposal is similar to.")
     similarity_score: float | None
     similarity_type: str | None = Field(description="exact, spelling or meaning.")
     review_action: str | None
@@ -161,13 +162,13 @@ class Proposal(BaseModel):
     content: str | None = None
     meta: Any = None
     proposed_topic_ids: list[int | str] | None = Field(
-        default=None, description="A number is a topic, a text the id of a topic proposal."
+        default=None, description="A number is the id of a topic; a string is the id of a topic proposal."
     )
     proposed_links: list[dict[str, str]] | None = None
 
 
 class Run(BaseModel):
-    """One extraction: when, in which mode, of what, with what result."""
+    """One extraction: its time, mode, messages and result."""
 
     id: UUID
     status: str
@@ -185,28 +186,23 @@ class Run(BaseModel):
 
 
 class Review(_Body):
-    """Who decides, and why; both optional."""
+    """The reviewer and the reason; both optional."""
 
     user_id: UserId | None = None
-    notes: Annotated[str, StringConstraints(max_length=LONGEST_REASON), AfterValidator(storable)] | None = None
+    notes: Notes | None = None
 
 
 class Correction(TopicCorrection, AtomCorrection):
-    """What to correct of a proposal; what is left out stays.
+    """The corrected values of a proposal; omitted values stay.
 
-    Of a topic name, description, icon and color, of an atom type, title, content and meta; 422 for what the other has.
+    A topic has name, description, icon and color; an atom has type, title, content and meta. Other fields are refused (422).
     """
 
 
 class ApprovalReview(Review):
-    """Who approves, why, and what is corrected with it; all optional."""
+    """The reviewer, the reason and corrections; all optional."""
 
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={
-            "examples": [{"user_id": 1, "changes": {"name": "Backups", "description": "How we do them"}}]
-        },
-    )
+    model_config = _examples({"user_id": 1, "changes": {"name": "Backups", "description": "How we do them"}})
 
     changes: Correction | None = Field(
         default=None, description="Values that replace the proposed ones, in the same transaction."
@@ -214,7 +210,7 @@ class ApprovalReview(Review):
 
 
 class MergeReview(Review):
-    """Into which existing topic or atom a proposal is merged."""
+    """The existing topic or atom that a proposal is merged into."""
 
     into_entity_id: Id
 
@@ -227,38 +223,36 @@ class BulkReview(Review):
 
 
 class Decided(BaseModel):
-    """What became of a proposal."""
+    """The status of a proposal after a decision."""
 
     proposal_id: UUID
     entity_type: EntityName
     status: str
-    entity_id: int | None = Field(description="The topic or atom that it stands for now.")
-    changed: bool = Field(description="False when it was so already.")
+    entity_id: int | None = Field(description="The topic or atom of the proposal now.")
+    changed: bool = Field(description="False if the proposal already had this status.")
 
 
 class PastDecision(BaseModel):
-    """A decision about a proposal, as the audit log has it, and where the proposal stands now."""
+    """A decision about a proposal from the audit log, and the current status of the proposal."""
 
     audit_id: int
     at: datetime
     actor: str
-    who: str = Field(description="The name of the user who decided, else the actor.")
+    who: str = Field(description="The name of the user who decided; the actor if unknown.")
     action: str
-    automatic: bool = Field(description="Whether nobody looked at the proposal.")
+    automatic: bool = Field(description="Whether no person decided.")
     proposal_id: UUID
     entity_type: EntityName
-    label: str | None = Field(description="The name or title that was proposed; null if the proposal is gone.")
+    label: str | None = Field(description="The proposed name or title; null if the proposal was deleted.")
     status_now: str | None
     before: dict[str, Any] | None
     after: dict[str, Any] | None
     reason: str | None
-    can_undo: bool = Field(
-        description="Whether it is the last decision about the proposal, and one that undo takes back."
-    )
+    can_undo: bool = Field(description="Whether this is the last decision about the proposal and can be undone.")
 
 
 class Undecided(BaseModel):
-    """Why one proposal of many was not decided about."""
+    """The reason why one proposal was not decided."""
 
     proposal_id: UUID
     status: int
@@ -266,38 +260,38 @@ class Undecided(BaseModel):
 
 
 class BulkResult(BaseModel):
-    """What became of each; one that fails does not stop the others."""
+    """The result for each proposal; a failure does not stop the others."""
 
     decided: list[Decided]
     undecided: list[Undecided]
 
 
 class FlagsNow(BaseModel):
-    """The flags that this process obeys."""
+    """The flags that this process has applied."""
 
     flags: Flags
     state: State
-    problem: str | None = Field(description="Why they may not be the newest, if so.")
+    problem: str | None = Field(description="The reason why the flags may be out of date, if any.")
 
 
-class FlagsChange(_Body):
-    """Which flags to change, by the strategy's names, and why."""
+class _Change(_Body):
+    reason: Reason
+    expected_version: int | None = Field(
+        default=None, ge=0, le=2**63 - 1, description="The change is refused if the flags have another version."
+    )
 
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={
-            "examples": [
-                {"flags": {"knowledge_proposals_cutover_percentage": 50}, "reason": "second day of the rollout"}
-            ]
-        },
+
+class FlagsChange(_Change):
+    """The flags to change, by the strategy's names, and the reason."""
+
+    model_config = _examples(
+        {"flags": {"knowledge_proposals_cutover_percentage": 50}, "reason": "second day of the rollout"}
     )
 
     flags: Meta = Field(min_length=1)
-    reason: Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_REASON), AfterValidator(storable)]
-    expected_version: int | None = Field(default=None, ge=0, le=2**63 - 1, description="Refuse if somebody was faster.")
 
 
-class RollbackRequest(_Body):
+class RollbackRequest(_Change):
     """Which way back, and why."""
 
     model_config = ConfigDict(
@@ -305,8 +299,6 @@ class RollbackRequest(_Body):
     )
 
     way: FlagRollback = Field(description="instant: proposals off, dual write on. partial: proposals for a tenth only.")
-    reason: Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_REASON), AfterValidator(storable)]
-    expected_version: int | None = Field(default=None, ge=0, le=2**63 - 1, description="Refuse if somebody was faster.")
 
 
 class RollbackResult(BaseModel):
@@ -319,7 +311,7 @@ class RollbackResult(BaseModel):
 
 
 class Health(BaseModel):
-    """Whether the service can work, and where the migration stands."""
+    """The state of the service and of the migration."""
 
     status: Literal["ok", "degraded"]
     database: Literal["reachable", "unreachable"]
@@ -327,7 +319,7 @@ class Health(BaseModel):
     flag_version: int
     state: State
     flags_problem: str | None
-    schema_revision: str | None = Field(description="Of the migration; null before it began.")
-    backfill: str | None = Field(description="Status of the backfill's run; null before it began.")
+    schema_revision: str | None = Field(description="Revision of the migration's schema; null before it began.")
+    backfill: str | None = Field(description="Status of the backfill run; null before it began.")
     pending_proposals: int | None
     open_shadow_failures: int | None

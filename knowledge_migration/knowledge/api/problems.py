@@ -1,4 +1,4 @@
-"""Every error as a problem document (RFC 9457); what is not meant for a caller is logged and not told."""
+"""Every error as a problem document (RFC 9457); details of unexpected errors are logged and not sent."""
 
 import logging
 from http import HTTPStatus
@@ -20,17 +20,19 @@ MEDIA_TYPE = "application/problem+json"
 
 
 class Problem(BaseModel):
-    """What went wrong (RFC 9457)."""
+    """A problem document (RFC 9457)."""
 
-    type: str = Field(default="about:blank", description="Always about:blank: the status says the kind.")
+    type: str = Field(default="about:blank", description="Always about:blank: the status states the kind.")
     title: str = Field(description="The kind of problem.", examples=["Not found"])
     status: int = Field(description="The HTTP status.", examples=[404])
-    detail: str = Field(description="What happened and what to do.", examples=["There is no topic 7."])
-    errors: list[dict[str, Any]] | None = Field(default=None, description="Where the request is not valid, and why.")
+    detail: str = Field(description="What happened and how to proceed.", examples=["There is no topic 7."])
+    errors: list[dict[str, Any]] | None = Field(
+        default=None, description="The invalid parts of the request, with reasons."
+    )
 
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The problems that a route may answer with, for its documentation."""
+    """The problem responses of a route, for its documentation."""
     return {
         status: {
             "model": Problem,
@@ -42,8 +44,8 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def install(app: FastAPI) -> None:
-    """Makes the application answer every error with a problem document."""
-    app.add_exception_handler(KnowledgeError, _on_purpose)
+    """Registers the handlers that turn every error into a problem document."""
+    app.add_exception_handler(KnowledgeError, _refused)
     app.add_exception_handler(FlagsError, _flags)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
@@ -55,7 +57,7 @@ def _answer(status: int, title: str, detail: str, headers: dict[str, str] | None
     return JSONResponse(problem, status, headers=headers, media_type=MEDIA_TYPE)
 
 
-async def _on_purpose(_: Request, error: Exception) -> JSONResponse:
+async def _refused(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, KnowledgeError)
     headers: dict[str, str] = {}
     if isinstance(error, QueueFullError):
@@ -67,24 +69,22 @@ async def _on_purpose(_: Request, error: Exception) -> JSONResponse:
 
 async def _flags(_: Request, error: Exception) -> JSONResponse:
     if isinstance(error, StaleFlagsError):
-        return _answer(409, "The flags were changed by somebody else", str(error))
+        return _answer(409, "Another user has changed the flags", str(error))
     return _answer(InvalidError.status, InvalidError.title, str(error))
 
 
 async def _invalid(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     where = [{"where": ".".join(map(str, item["loc"])), "why": item["msg"]} for item in error.errors()]
-    words = "; ".join(f"{item['where']}: {item['why']}" for item in where[:5])
-    return _answer(InvalidError.status, InvalidError.title, words, errors=where)
+    detail = "; ".join(f"{item['where']}: {item['why']}" for item in where[:5])
+    return _answer(InvalidError.status, InvalidError.title, detail, errors=where)
 
 
 async def _http(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
-    if error.status_code == HTTPStatus.BAD_REQUEST:  # FastAPI answers 422 to JSON that is cut off, but 400 to this
-        words = (
-            "The body cannot be read as JSON: it is not UTF-8, nested too deep, or holds a number of endless digits."
-        )
-        return _answer(InvalidError.status, InvalidError.title, words)
+    if error.status_code == HTTPStatus.BAD_REQUEST:  # FastAPI answers 422 to truncated JSON, but 400 to this
+        detail = "The body is not valid JSON: it is not UTF-8, is nested too deeply, or contains a number with too many digits."
+        return _answer(InvalidError.status, InvalidError.title, detail)
     return _answer(
         error.status_code, HTTPStatus(error.status_code).phrase, str(error.detail), dict(error.headers or {})
     )
@@ -92,5 +92,5 @@ async def _http(_: Request, error: Exception) -> JSONResponse:
 
 async def _fault(request: Request, error: Exception) -> JSONResponse:
     log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    words = "The service failed. Its log says why. What was asked for may have been done: look before you ask again."
-    return _answer(500, "A fault of the service", words)
+    detail = "The service failed; see its log. The request may have taken effect: check the state before you repeat it."
+    return _answer(500, "Internal error", detail)
