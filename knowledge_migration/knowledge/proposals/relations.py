@@ -7,7 +7,7 @@ Taken back is what decisions about proposals of the run have made, as the audit 
 stands asks for. What was there before them, or was written by hand since, stays.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -17,7 +17,6 @@ from sqlalchemy.dialects.postgresql import insert
 
 from knowledge_migration.knowledge.entity_kinds import ATOM, KINDS, TOPIC, EntityKind
 from knowledge_migration.knowledge.tables import atom_links, audit_log, messages, topic_atoms, topics
-from knowledge_migration.knowledge.writing.direct import give_topics, relation_note
 
 Pair = tuple[int, int]
 
@@ -34,6 +33,25 @@ class Related:
     def as_json(self) -> dict[str, Any]:
         """For the audit entry."""
         return {name: [list(pair) for pair in pairs] for name, pairs in vars(self).items()}
+
+
+def relation_note(confidence: float | None) -> str:
+    """What a relation of an extracted atom says about itself."""
+    return "Extracted" if confidence is None else f"Extracted with confidence {confidence:.2f}"
+
+
+def give_topics(connection: sa.Connection, topic_of: Mapping[int, int]) -> None:
+    """Sets the topic of messages that have none; in the order of their ids, so that two of these wait for each other."""
+    if not topic_of:
+        return
+    wanted = sa.values(sa.column("message_id", sa.BigInteger), sa.column("topic_id", sa.Integer), name="wanted").data(
+        sorted(topic_of.items())
+    )
+    connection.execute(
+        sa.update(messages)
+        .where(messages.c.id == wanted.c.message_id, messages.c.topic_id.is_(None))
+        .values(topic_id=wanted.c.topic_id, updated_at=sa.func.now())
+    )
 
 
 def relate_topic(connection: sa.Connection, proposal: sa.RowMapping, topic_id: int) -> Related:

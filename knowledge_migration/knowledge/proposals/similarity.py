@@ -14,8 +14,8 @@ from knowledge_migration.knowledge.duplicates.finder import DuplicateFinder
 from knowledge_migration.knowledge.duplicates.model import AtomCandidate, Similar, TopicCandidate
 from knowledge_migration.knowledge.entity_kinds import KINDS, TOPIC, EntityKind
 from knowledge_migration.knowledge.tables import knowledge_extraction_runs as runs
-from knowledge_migration.knowledge.writing.runs import SIMILARITY_DUE
 
+SIMILARITY_DUE = "similarity_due"  # a key of the settings of a run
 FORGOTTEN_AFTER = timedelta(days=7)
 
 

@@ -14,7 +14,8 @@ from sqlalchemy.dialects.postgresql import insert
 
 from knowledge_migration.knowledge.extraction.appearance import color_for, icon_for
 from knowledge_migration.knowledge.extraction.model import ExtractedAtom, ExtractedTopic, Extraction
-from knowledge_migration.knowledge.tables import atom_links, atoms, messages, topic_atoms, topics
+from knowledge_migration.knowledge.proposals.relations import give_topics, relation_note
+from knowledge_migration.knowledge.tables import atom_links, atoms, topic_atoms, topics
 
 
 @dataclass(frozen=True)
@@ -64,11 +65,6 @@ def atom_values(atom: ExtractedAtom) -> dict[str, Any]:
         "meta": meta,
         "confidence": atom.confidence,
     }
-
-
-def relation_note(confidence: float | None) -> str:
-    """What a relation of an extracted atom says about itself."""
-    return "Extracted" if confidence is None else f"Extracted with confidence {confidence:.2f}"
 
 
 def save_topics(
@@ -164,17 +160,3 @@ def assign_messages(
         message_id: topic_ids[topic.name] for topic in reversed(extracted) for message_id in topic.related_message_ids
     }
     give_topics(connection, topic_of)
-
-
-def give_topics(connection: sa.Connection, topic_of: Mapping[int, int]) -> None:
-    """Sets the topic of messages that have none; in the order of their ids, so that two of these wait for each other."""
-    if not topic_of:
-        return
-    wanted = sa.values(sa.column("message_id", sa.BigInteger), sa.column("topic_id", sa.Integer), name="wanted").data(
-        sorted(topic_of.items())
-    )
-    connection.execute(
-        sa.update(messages)
-        .where(messages.c.id == wanted.c.message_id, messages.c.topic_id.is_(None))
-        .values(topic_id=wanted.c.topic_id, updated_at=sa.func.now())
-    )

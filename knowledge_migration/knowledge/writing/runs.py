@@ -14,11 +14,11 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from knowledge_migration.knowledge.extraction.model import Message
 from knowledge_migration.knowledge.flags import Mode
+from knowledge_migration.knowledge.proposals.similarity import SIMILARITY_DUE
 from knowledge_migration.knowledge.tables import knowledge_extraction_runs as runs
 from knowledge_migration.knowledge.tables import writer_heartbeat
 
 LONGEST_ERROR = 2_000
-SIMILARITY_DUE = "similarity_due"
 
 
 @dataclass(frozen=True)
