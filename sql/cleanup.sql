@@ -158,17 +158,17 @@ DROP INDEX CONCURRENTLY public.{index}
 -- The definition of an index that phase 5 has dropped, from the audit log; the latest one.
 SELECT before ->> 'definition' AS definition, before ->> 'table' AS table
 FROM migration.audit_log
-WHERE subject = %(subject)s AND action = 'drop index'
+WHERE subject = %(subject)s AND action = %(action)s
 ORDER BY id DESC
 LIMIT 1
 
 -- name: flag_history
--- Every change of the flags and every rollback that the audit log knows, in order; rehearsals are none. One scan of a table
+-- Every change of the flags and every rollback that the audit log knows, in order. One scan of a table
 -- of our own.
 SELECT at, actor, action, subject, reason, after
 FROM migration.audit_log
-WHERE (subject = %(flags)s AND action = 'set flags')
-   OR (action ILIKE '%%rollback%%' AND action NOT ILIKE '%%drill%%' AND action NOT ILIKE '%%rehears%%')
+WHERE (subject = %(flags)s AND action = %(set_flags)s)
+   OR action = ANY (%(rollbacks)s)
 ORDER BY id
 
 -- name: flags_are_retired
@@ -260,8 +260,8 @@ WITH archived AS (
            coalesce(sum(sign * (after ->> 'topic_proposals')::bigint), 0) AS topic_proposals,
            coalesce(sum(sign * (after ->> 'atom_proposals')::bigint), 0) AS atom_proposals
     FROM migration.audit_log
-    CROSS JOIN LATERAL (SELECT CASE action WHEN 'archive extractions' THEN 1 ELSE -1 END AS sign) AS direction
-    WHERE subject = %(subject)s AND action IN ('archive extractions', 'restore archived extraction')
+    CROSS JOIN LATERAL (SELECT CASE action WHEN %(archive)s THEN 1 ELSE -1 END AS sign) AS direction
+    WHERE subject = %(subject)s AND action IN (%(archive)s, %(restore)s)
 ), held AS (
     SELECT count(*) AS runs, coalesce(sum(jsonb_array_length(topic_proposals)), 0) AS topic_proposals,
            coalesce(sum(jsonb_array_length(atom_proposals)), 0) AS atom_proposals
@@ -319,7 +319,7 @@ ALTER TABLE {table} VALIDATE CONSTRAINT {constraint}
 -- name: overridden
 -- Whether somebody overrode the required stability of the full cutover that began at that moment. Uses audit_log_by_subject.
 SELECT EXISTS (
-    SELECT FROM migration.audit_log WHERE subject = %(subject)s AND action = 'override stability' AND at >= %(since)s
+    SELECT FROM migration.audit_log WHERE subject = %(subject)s AND action = %(action)s AND at >= %(since)s
 ) AS overridden
 
 -- name: rows_without_proposal

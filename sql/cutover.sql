@@ -167,7 +167,7 @@ FROM (
     SELECT extract(epoch FROM at - lag(at) OVER (PARTITION BY actor ORDER BY at))::double precision AS seconds
     FROM migration.audit_log
     WHERE at > %(since)s AND at <= %(until)s
-      AND action IN ('approve proposal', 'reject proposal', 'merge proposal')
+      AND action = ANY (%(actions)s)
 ) AS decided
 WHERE seconds < 600
 

@@ -56,7 +56,7 @@ SELECT id FROM public.knowledge_extraction_runs WHERE id = ANY (%(ids)s) AND sta
 -- some. Reads the audit log of that time.
 SELECT EXISTS (
     SELECT FROM migration.audit_log
-    WHERE at >= %(since)s AND action ~ '^rollback (dual write|backfill|schema|full)( begun)?$'
+    WHERE at >= %(since)s AND action = ANY (%(rollbacks)s)
 ) AS taken
 
 -- name: traffic_topic_proposals

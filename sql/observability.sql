@@ -24,7 +24,7 @@ FROM (
         count(*) FILTER (
             WHERE since.review_action IS DISTINCT FROM 'auto_approve' AND EXISTS (
                 SELECT FROM migration.audit_log AS entry
-                WHERE entry.subject = since.entity || ' proposal ' || since.id AND entry.action = 'auto_approve proposal'
+                WHERE entry.subject = since.entity || %(proposal)s || since.id AND entry.action = %(auto_approve)s
             )
         ) AS undone
     FROM ({since}) AS since
@@ -159,7 +159,7 @@ LIMIT 20
 -- first. Reads from that entry on by the primary key.
 SELECT id, at, actor, action, subject, reason
 FROM migration.audit_log
-WHERE id > %(after)s AND action ~ '^(rollback|promote|override|guard) ' AND NOT id = ANY (%(told)s)
+WHERE id > %(after)s AND action = ANY (%(actions)s) AND NOT id = ANY (%(told)s)
 ORDER BY id
 LIMIT %(most)s
 
@@ -224,7 +224,7 @@ SELECT
     (entry.at AT TIME ZONE 'UTC')::date AS day, entry.action, entry.actor, count(*) AS proposals, min(entry.at) AS first,
     max(entry.at) AS last
 FROM migration.audit_log AS entry
-WHERE entry.action LIKE '% proposal'
+WHERE entry.action = ANY (%(decisions)s)
 GROUP BY day, entry.action, entry.actor
 ORDER BY last DESC
 LIMIT 500
@@ -234,7 +234,7 @@ LIMIT 500
 -- elsewhere.
 SELECT entry.at, entry.actor, entry.action, entry.subject, entry.reason, entry.dagster_run_id, count(*) OVER () AS entries
 FROM migration.audit_log AS entry
-WHERE entry.action NOT LIKE '%% proposal'
+WHERE entry.action <> ALL (%(decisions)s)
 ORDER BY entry.id DESC
 LIMIT %(limit)s
 

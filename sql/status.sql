@@ -9,7 +9,7 @@ FROM (
     ORDER BY one.id DESC
     LIMIT %(looked_through)s
 ) AS entry
-WHERE %(with_decisions)s OR entry.action NOT LIKE '%% proposal'
+WHERE %(with_decisions)s OR entry.action <> ALL (%(decisions)s)
 ORDER BY entry.id DESC
 LIMIT %(limit)s
 

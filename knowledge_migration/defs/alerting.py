@@ -19,6 +19,7 @@ from knowledge_migration.engine.foundation.database import Connection
 from knowledge_migration.engine.foundation.errors import MigrationError
 from knowledge_migration.engine.foundation.sql_files import text_of
 from knowledge_migration.engine.observability.alerts import Kind, Told, shortened
+from knowledge_migration.knowledge.audit import ALERTED
 
 UNCONFIGURED = "No channel is configured: KNOWLEDGE_MIGRATION_ALERT_URLS names none."
 RUNNING = dg.DefaultSensorStatus.RUNNING
@@ -140,7 +141,12 @@ def alert_on_decisions(context: dg.SensorEvaluationContext, migration: Migration
                 assert newest is not None  # an aggregate
                 return dg.SensorResult(skip_reason=FROM_NOW_ON, cursor=Told(newest["id"]).cursor)
             settled = _settled_decision(connection, told.after)
-            wanted = {"after": told.after, "told": sorted(told.beyond), "most": DECISIONS_AT_ONCE}
+            wanted = {
+                "after": told.after,
+                "told": sorted(told.beyond),
+                "most": DECISIONS_AT_ONCE,
+                "actions": list(ALERTED),
+            }
             rows = connection.execute(text_of("observability/decisions_since"), wanted).fetchall()
     except (MigrationError, psycopg.Error) as error:
         return dg.SensorResult(skip_reason=f"The audit log cannot be read: {error}", cursor=context.cursor)

@@ -1,12 +1,13 @@
 """The flip of a way back by flags: flags, audit entry and notification in one transaction, whoever asks (strategy §8.2)."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 
+from knowledge_migration.knowledge import audit
 from knowledge_migration.knowledge.flags import Flags, StaleFlagsError, read_flags, set_flags
 from knowledge_migration.knowledge.stages import FlagRollback, rollback_flags
-from knowledge_migration.knowledge.tables import audit_log
 
 FLAG_ROLLBACK_LOCK = 0x6B6E6F77_666C6970
 
@@ -53,7 +54,7 @@ def flip(
         dagster_run_id=dagster_run_id,
     )
     if after != before:
-        entry = {"actor": actor, "action": f"rollback {way}", "subject": "phase 4", "reason": reason}
-        values = {"before": before.values, "after": after.values, "dagster_run_id": dagster_run_id}
-        connection.execute(sa.insert(audit_log).values(**entry, **values))
+        who: dict[str, Any] = {"actor": actor, "reason": reason, "dagster_run_id": dagster_run_id}
+        action = audit.AuditAction(f"rollback {way}")
+        connection.execute(audit.entry(action, audit.phase(4), before=before.values, after=after.values, **who))
     return before, after

@@ -14,6 +14,8 @@ import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from sqlalchemy.dialects.postgresql import insert
 
+from knowledge_migration.knowledge import audit
+from knowledge_migration.knowledge.audit import AuditAction
 from knowledge_migration.knowledge.tables import ORIGIN_CONSTRAINTS, audit_log, feature_flags
 
 FLAG_NAME = "knowledge_proposals"
@@ -23,9 +25,6 @@ RETIRED = "legacy_paths_retired"
 
 Mode = Literal["direct", "dual_write", "proposal"]
 State = Literal["off", "dual_write", "rollout", "rollout_without_dual_write", "full"]
-
-SET = "set flags"
-"""The action of audit entries that hold flags."""
 
 LOST = "they are gone from feature_flags; the last audited ones are obeyed. Write them back: knowledge-migration recover flags"
 
@@ -160,7 +159,9 @@ def last_audited(connection: sa.Connection) -> Flags | None:
         return None
     last = _changes().order_by(audit_log.c.id.desc()).limit(1).subquery()
     given_up = sa.select(audit_log.c.id).where(
-        audit_log.c.subject == "phase 1", audit_log.c.action == "rollback schema", audit_log.c.id > last.c.id
+        audit_log.c.subject == audit.phase(1),
+        audit_log.c.action == AuditAction.ROLLBACK_SCHEMA,
+        audit_log.c.id > last.c.id,
     )
     after = connection.execute(sa.select(last.c.after).where(~sa.exists(given_up))).scalar_one_or_none()
     return None if after is None else _from_values(after)
@@ -275,17 +276,9 @@ def store(
             enabled=after.enabled, config=_config(after), version=after.version, updated_at=sa.func.clock_timestamp()
         )
     )
-    connection.execute(
-        sa.insert(audit_log).values(
-            actor=actor,
-            action=SET,
-            subject=FLAG_NAME,
-            before=_values_of(row),
-            after={**after.values, "version": after.version},
-            reason=reason,
-            dagster_run_id=dagster_run_id,
-        )
-    )
+    written: dict[str, Any] = {"before": _values_of(row), "after": {**after.values, "version": after.version}}
+    who: dict[str, Any] = {"actor": actor, "reason": reason, "dagster_run_id": dagster_run_id}
+    connection.execute(audit.entry(AuditAction.SET_FLAGS, FLAG_NAME, **written, **who))
     connection.execute(sa.select(sa.func.pg_notify(CHANNEL, str(after.version))))
 
 
@@ -349,7 +342,7 @@ def changes_since(connection: sa.Connection, version: int) -> list[Flags]:
 
 
 def _is_change() -> tuple[sa.ColumnElement[bool], ...]:
-    return audit_log.c.subject == FLAG_NAME, audit_log.c.action == SET
+    return audit_log.c.subject == FLAG_NAME, audit_log.c.action == AuditAction.SET_FLAGS
 
 
 def _changes() -> sa.Select[Any]:

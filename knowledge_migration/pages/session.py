@@ -12,9 +12,9 @@ from itsdangerous import BadSignature, URLSafeTimedSerializer
 from starlette.requests import HTTPConnection
 
 from knowledge_migration.knowledge.api.access import Role, refuse_other_machines, role_of
+from knowledge_migration.knowledge.audit import reviewer_actor
 from knowledge_migration.knowledge.errors import KnowledgeError
 from knowledge_migration.knowledge.options import ServiceOptions
-from knowledge_migration.knowledge.proposals.deciders import named
 from knowledge_migration.knowledge.proposals.review import Reviewer
 
 COOKIE = "knowledge_session"
@@ -53,7 +53,7 @@ class Session:
     def actor(self) -> str:
         """The name for the audit log."""
         by = self.reviewer()
-        return named(by.actor, by.user_id)
+        return reviewer_actor(by.actor, by.user_id)
 
     def refuse_ended(self) -> None:
         """Raises `SessionOverError` where the session has ended while the page was open."""

@@ -15,7 +15,7 @@ from starlette.responses import HTMLResponse, PlainTextResponse, RedirectRespons
 
 from knowledge_migration.knowledge.api.access import role_of
 from knowledge_migration.knowledge.errors import UnavailableError
-from knowledge_migration.knowledge.proposals.deciders import full_name
+from knowledge_migration.knowledge.proposals.history import full_name
 from knowledge_migration.knowledge.tables import users
 from knowledge_migration.pages.context import Context
 from knowledge_migration.pages.guard import SIGN_IN, is_same_site

@@ -14,6 +14,7 @@ from knowledge_migration.demo.loader import load
 from knowledge_migration.engine.backfill import quarantine
 from knowledge_migration.engine.foundation import fingerprint
 from knowledge_migration.engine.foundation.database import Connection, Database
+from knowledge_migration.knowledge.audit import AuditAction
 from knowledge_migration.settings import current_settings
 from knowledge_migration_tests.conftest import SHARED_DATA
 from knowledge_migration_tests.serving import PEOPLE_AND_MESSAGES, serving
@@ -215,6 +216,7 @@ def test_the_rollback_jobs_take_everything_back(
     assert count(connection, "SELECT count(*) FROM pg_class WHERE relname LIKE '%proposal%'") == 0
     assert fingerprint.differences(before, fingerprint.take(connection, like=before)) == []
     actions = connection.execute("SELECT action, reason FROM migration.audit_log ORDER BY id").fetchall()
+    assert {row["action"] for row in actions} <= set(AuditAction)
     assert {("rollback backfill", "a test"), ("rollback schema", "a test")} <= {
         (row["action"], row["reason"]) for row in actions
     }

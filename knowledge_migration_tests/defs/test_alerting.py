@@ -212,12 +212,12 @@ def test_each_kind_of_decision_is_told_and_no_other_entry(
     decisions = (
         "rollback backfill begun",
         "rollback backfill",
-        "guard of gradual_rollout",
+        "override rehearsal",
         "guard lower threshold",
         "promote internal_beta",
         "override promotion",
     )
-    for action in (*decisions, "approve proposal", "set flags", "promoted", "quarantine decision"):
+    for action in (*decisions, "approve proposal", "set flags", "schema upgrade", "quarantine retry"):
         audit.record(rows, action, "a subject", reason="a reason", actor="somebody")
     found = tick(instance, "alert_on_decisions", cursor)
     assert titles(hook) == ["6 decisions"]

@@ -195,10 +195,10 @@ def test_where_the_tables_are_gone_a_way_back_took_them(peopled: Database, tmp_p
         ("rollback dual write begun", 1),
         ("rollback backfill", 1),
         ("rollback schema begun", 1),
-        ("rollback full", 1),
+        ("rollback schema", 1),
         ("rollback instant", 0),
         ("rollback partial", 0),
-        ("guard of gradual_rollout", 0),
+        ("guard lower threshold", 0),
         ("archive extractions", 0),
     ],
 )

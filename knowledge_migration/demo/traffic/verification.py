@@ -15,6 +15,7 @@ from psycopg.errors import InvalidSchemaName, UndefinedTable
 from knowledge_migration.demo.traffic.journal import Extraction, Journal, Kind
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.sql_files import statement, text_of
+from knowledge_migration.knowledge.audit import DATA_ROLLBACKS
 
 TABLES: dict[Kind, str] = {"topic": "topics", "atom": "atoms"}
 
@@ -48,7 +49,9 @@ def verify(database: Database, journal: Journal, since: datetime) -> Verified:
 
 def _taken_back(connection: Connection, since: datetime) -> bool:
     try:
-        row = connection.execute(text_of("demo/traffic_taken_back"), {"since": since}).fetchone()
+        row = connection.execute(
+            text_of("demo/traffic_taken_back"), {"since": since, "rollbacks": list(DATA_ROLLBACKS)}
+        ).fetchone()
     except (UndefinedTable, InvalidSchemaName):
         return False
     return row is not None and row["taken"]

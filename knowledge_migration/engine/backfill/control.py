@@ -9,6 +9,7 @@ from knowledge_migration.engine.foundation import audit
 from knowledge_migration.engine.foundation.database import Connection
 from knowledge_migration.engine.foundation.errors import PreconditionError
 from knowledge_migration.engine.foundation.sql_files import text_of
+from knowledge_migration.knowledge.audit import AuditAction
 
 CLOCK_TICK_SECONDS = 1e-6
 LARGEST_BATCH = 50_000
@@ -67,7 +68,7 @@ def set_control(
         assert row is not None
         audit.record(
             connection,
-            "set backfill control",
+            AuditAction.SET_BACKFILL_CONTROL,
             "backfill",
             before=vars(before),
             after=dict(row),

@@ -11,6 +11,7 @@ from knowledge_migration.engine.foundation import audit
 from knowledge_migration.engine.foundation.database import Connection
 from knowledge_migration.engine.foundation.errors import MigrationError
 from knowledge_migration.engine.foundation.sql_files import text_of
+from knowledge_migration.knowledge.audit import AuditAction
 from knowledge_migration.knowledge.entity_kinds import EntityName
 
 Decision = Literal["retry", "clamp", "accept"]
@@ -61,7 +62,7 @@ def decide(
             )
         audit.record(
             connection,
-            f"quarantine {decision}",
+            AuditAction(f"quarantine {decision}"),
             f"{entity} {', '.join(map(str, row_ids))}",
             reason=note,
             actor=actor,

@@ -28,6 +28,7 @@ from knowledge_migration.engine.foundation.errors import BlockedError, Precondit
 from knowledge_migration.engine.foundation.sql_files import statement, text_of
 from knowledge_migration.engine.schema.ddl import RETRIED, LockLimits
 from knowledge_migration.engine.schema.upgrade import exists
+from knowledge_migration.knowledge.audit import AuditAction
 from knowledge_migration.knowledge.entity_kinds import KINDS
 
 WORK = "archiving extractions"
@@ -125,7 +126,7 @@ def restore_archived(
         restored = Extent(1, held["topic_proposals"], held["atom_proposals"])
         after = {"run": str(run_id), **vars(restored)}
         who = {"reason": reason, "actor": actor, "dagster_run_id": dagster_run_id}
-        audit.record(connection, "restore archived extraction", SUBJECT, after=after, **who)
+        audit.record(connection, AuditAction.RESTORE_EXTRACTION, SUBJECT, after=after, **who)
     return restored
 
 
@@ -139,7 +140,9 @@ def archive_extent(connection: Connection) -> Extent:
 def archive_outcome(connection: Connection, *, sample: int = 20) -> CheckOutcome:
     """Whether nothing that is needed is in the archive, and nothing that was put there is gone."""
     query = statement("cleanup/nothing_linked_was_archived")
-    count, rows = count_and_sample(connection, query, {"subject": SUBJECT}, sample)
+    actions = {"archive": AuditAction.ARCHIVE_EXTRACTIONS, "restore": AuditAction.RESTORE_EXTRACTION}
+    parameters: dict[str, object] = {"subject": SUBJECT, **actions}
+    count, rows = count_and_sample(connection, query, parameters, sample)
     return CheckOutcome(
         name="nothing_linked_was_archived",
         count=count,
@@ -230,7 +233,7 @@ class _Walk:
             self.connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(timeout))
             counted = self._move(runs)
             if counted["runs"]:
-                audit.record(self.connection, "archive extractions", SUBJECT, after=dict(counted), **audited)
+                audit.record(self.connection, AuditAction.ARCHIVE_EXTRACTIONS, SUBJECT, after=dict(counted), **audited)
         self.moved.update(counted)
         self.kept.update([AT_WORK] * (len(runs) - counted["runs"]))
 

@@ -18,6 +18,7 @@ from knowledge_migration.engine.foundation.database import Connection
 from knowledge_migration.engine.foundation.errors import PreconditionError
 from knowledge_migration.engine.foundation.sql_files import statement, text_of
 from knowledge_migration.engine.schema.ddl import LockLimits, run_locked
+from knowledge_migration.knowledge.audit import AuditAction
 from knowledge_migration.knowledge.entity_kinds import KINDS, EntityKind
 from knowledge_migration.knowledge.flags import FLAG_NAME
 from knowledge_migration.knowledge.tables import ORIGIN_CONSTRAINTS
@@ -96,11 +97,11 @@ def enforce(
     def add() -> None:
         _require_retired(connection)
         connection.execute(statement("cleanup/origin_required", **names))
-        audit.record(connection, "require proposals", kind.table, after={"validated": False}, **audited)
+        audit.record(connection, AuditAction.REQUIRE_PROPOSALS, kind.table, after={"validated": False}, **audited)
 
     def validate() -> None:
         connection.execute(statement("cleanup/origin_validated", **names))
-        audit.record(connection, "require proposals", kind.table, after={"validated": True}, **audited)
+        audit.record(connection, AuditAction.REQUIRE_PROPOSALS, kind.table, after={"validated": True}, **audited)
 
     if before == "missing":
         require_complete(connection, (kind,))
@@ -133,7 +134,7 @@ def release(
         connection.execute(statement("cleanup/origin_optional", **names))
         audit.record(
             connection,
-            "no longer require proposals",
+            AuditAction.NO_LONGER_REQUIRE_PROPOSALS,
             kind.table,
             reason=reason,
             actor=actor,

@@ -22,6 +22,7 @@ from knowledge_migration.engine.foundation.errors import PreconditionError
 from knowledge_migration.engine.foundation.sql_files import statement, text_of
 from knowledge_migration.engine.schema.ddl import LockLimits, build_concurrently, run_concurrently
 from knowledge_migration.knowledge import tables
+from knowledge_migration.knowledge.audit import AuditAction
 
 WORK = "maintaining indexes"
 SESSION = {"statement_timeout": "0"}
@@ -207,7 +208,7 @@ def recreate_index(
             _drop_now(connection, there[name], limits)
         audit.record(
             connection,
-            "recreate index",
+            AuditAction.RECREATE_INDEX,
             name,
             after={"definition": definition},
             reason=reason,
@@ -281,9 +282,9 @@ def _refuse(connection: Connection, wanted: Sequence[str], there: Mapping[str, I
 
 def _drop(connection: Connection, index: Index, limits: LockLimits, audited: Mapping[str, Any]) -> None:
     before = {"table": index.table, "definition": index.definition, "bytes": index.bytes, "scans": index.scans}
-    audit.record(connection, "drop index", index.index, before=before, **audited)
+    audit.record(connection, AuditAction.DROP_INDEX, index.index, before=before, **audited)
     _drop_now(connection, index, limits)
-    audit.record(connection, "index dropped", index.index, **audited)
+    audit.record(connection, AuditAction.INDEX_DROPPED, index.index, **audited)
 
 
 def _drop_now(connection: Connection, index: Index, limits: LockLimits) -> None:
@@ -292,5 +293,7 @@ def _drop_now(connection: Connection, index: Index, limits: LockLimits) -> None:
 
 
 def _dropped(connection: Connection, name: str) -> str | None:
-    row = connection.execute(text_of("cleanup/dropped_index"), {"subject": name}).fetchone()
+    row = connection.execute(
+        text_of("cleanup/dropped_index"), {"subject": name, "action": AuditAction.DROP_INDEX}
+    ).fetchone()
     return str(row["definition"]) if row else None

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import sqlalchemy as sa
-
 from knowledge_migration.engine.cleanup import completeness
 from knowledge_migration.engine.cleanup.stability import STABLE_DAYS, Stability, stability
 from knowledge_migration.engine.dual_write.fence import FenceTimeouts, drain, live_writers, wait_until_acknowledged
@@ -24,9 +22,9 @@ from knowledge_migration.engine.foundation.errors import MigrationError, Precond
 from knowledge_migration.engine.foundation.sql_files import text_of
 from knowledge_migration.engine.schema.catalog import proposal_differences
 from knowledge_migration.engine.schema.ddl import LockLimits
+from knowledge_migration.knowledge.audit import AuditAction
 from knowledge_migration.knowledge.entity_kinds import KINDS, EntityKind
 from knowledge_migration.knowledge.flags import Flags, FlagsError, read_flags, set_flags
-from knowledge_migration.knowledge.tables import audit_log
 
 WORK = "retiring the old paths"
 EVIDENCE = "legacy_path_retirement"
@@ -141,7 +139,9 @@ def retire(
                 {**done, "without": sorted(without), "overridden": overridden, "stability": stable.as_json},
                 dagster_run_id=dagster_run_id,
             )
-            audit.record(connection, "retire old paths", SUBJECT, after={**done, "without": sorted(without)}, **audited)
+            audit.record(
+                connection, AuditAction.RETIRE_OLD_PATHS, SUBJECT, after={**done, "without": sorted(without)}, **audited
+            )
     return Retirement(flags, stable, overridden, writers, constraints, time.perf_counter() - started)
 
 
@@ -185,7 +185,9 @@ def overridden_since(connection: Connection, since: datetime | None) -> bool:
     """Whether the stability of the full cutover that began then was overridden; of one that is over it counts no more."""
     if since is None:
         return False
-    row = connection.execute(text_of("cleanup/overridden"), {"subject": SUBJECT, "since": since}).fetchone()
+    row = connection.execute(
+        text_of("cleanup/overridden"), {"subject": SUBJECT, "action": AuditAction.OVERRIDE_STABILITY, "since": since}
+    ).fetchone()
     return row is not None and bool(row["overridden"])
 
 
@@ -233,11 +235,12 @@ def _lock(
     if stable.flags.legacy_paths_retired:
         return stable.flags
     actor = actor or audit.operator()
-    overriding = {"actor": actor, "action": "override stability", "subject": SUBJECT, "dagster_run_id": dagster_run_id}
     try:
         with database.begin() as transaction:
             if not stable.holds:
-                transaction.execute(sa.insert(audit_log).values(**overriding, before=stable.as_json, reason=override))
+                who = {"actor": actor, "dagster_run_id": dagster_run_id}
+                action = AuditAction.OVERRIDE_STABILITY
+                audit.record(transaction, action, SUBJECT, before=stable.as_json, reason=override, **who)
             return set_flags(
                 transaction,
                 RETIRED,

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from knowledge_migration.engine.foundation.database import Database
 from knowledge_migration.engine.foundation.errors import PreconditionError
 from knowledge_migration.engine.foundation.sql_files import text_of
+from knowledge_migration.knowledge.audit import ROLLBACKS, AuditAction
 from knowledge_migration.knowledge.flags import FLAG_NAME, Flags, FlagsError, read_flags
 
 STABLE_DAYS = 14.0
@@ -90,7 +91,8 @@ def stability(database: Database, *, required_days: float = STABLE_DAYS, now: da
         with database.begin() as transaction:
             transaction.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             flags = read_flags(transaction)
-            entries = transaction.exec_driver_sql(text_of("cleanup/flag_history"), {"flags": FLAG_NAME})
+            parameters = {"flags": FLAG_NAME, "set_flags": AuditAction.SET_FLAGS, "rollbacks": list(ROLLBACKS)}
+            entries = transaction.exec_driver_sql(text_of("cleanup/flag_history"), parameters)
             history = list(entries.mappings())
     except FlagsError as error:
         raise PreconditionError(str(error)) from error
@@ -114,7 +116,7 @@ def _since(history: list[sa.RowMapping]) -> tuple[datetime | None, Breach | None
 
 
 def _is_rollback(entry: sa.RowMapping) -> bool:
-    return bool(entry["action"] != "set flags")
+    return bool(entry["action"] != AuditAction.SET_FLAGS)
 
 
 def _is_full(entry: sa.RowMapping) -> bool:

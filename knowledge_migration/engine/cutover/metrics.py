@@ -19,6 +19,7 @@ from knowledge_migration.engine.cutover.statistics import Interval, LogSums, pro
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.errors import PreconditionError
 from knowledge_migration.engine.foundation.sql_files import text_of
+from knowledge_migration.knowledge.audit import AuditAction
 from knowledge_migration.knowledge.measurements import BUCKET_SECONDS, EXTRACTION, KEPT
 from knowledge_migration.knowledge.proposals.listing import Wanted, list_proposals, list_runs
 
@@ -175,8 +176,11 @@ def _auto_approval_rate(_: Gate, window: Window) -> Measurement:
     return _share(_one(window, "auto_approval"))
 
 
+PERSONS_DECISIONS = [AuditAction.APPROVE_PROPOSAL, AuditAction.REJECT_PROPOSAL, AuditAction.MERGE_PROPOSAL]
+
+
 def _review_seconds(_: Gate, window: Window) -> Measurement:
-    row = _one(window, "review_seconds")
+    row = _one(window, "review_seconds", actions=PERSONS_DECISIONS)
     value = row["value"]
     return Measurement(None if value is None else Interval.exact(value), row["sample"])
 

@@ -16,6 +16,7 @@ from knowledge_migration.engine.foundation import audit, evidence
 from knowledge_migration.engine.foundation.advisory_lock import advisory_lock
 from knowledge_migration.engine.foundation.database import Database
 from knowledge_migration.engine.foundation.errors import PreconditionError
+from knowledge_migration.knowledge.audit import AuditAction
 from knowledge_migration.knowledge.flags import Flags, FlagsError, set_flags
 from knowledge_migration.knowledge.stages import STAGE_FLAGS, Stage
 
@@ -84,9 +85,9 @@ def promote(
                 )
                 _refuse_an_empty_beta(ready.stage, after)
                 if overridden:
-                    audit.record_beside(
+                    audit.record(
                         transaction,
-                        "override promotion",
+                        AuditAction.OVERRIDE_PROMOTION,
                         ready.stage,
                         reason=override_reason,
                         after={"overridden": list(overridden)},
@@ -114,7 +115,7 @@ def promote(
             evidence.record(connection, EVIDENCE, content, dagster_run_id=dagster_run_id)
             audit.record(
                 connection,
-                f"promote {ready.stage}",
+                AuditAction(f"promote {ready.stage}"),
                 "phase 4",
                 before=before.values,
                 after=after.values,

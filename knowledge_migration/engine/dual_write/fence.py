@@ -16,6 +16,7 @@ from knowledge_migration.engine.foundation.check_outcome import CheckOutcome
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.errors import BlockedError, PreconditionError
 from knowledge_migration.engine.foundation.sql_files import text_of
+from knowledge_migration.knowledge.audit import AuditAction
 from knowledge_migration.knowledge.flags import SHADOWING_STATES, Flags, FlagsError, changes_since, read_flags
 
 EVIDENCE = "dual_write_fence"
@@ -130,7 +131,7 @@ def require_fence(
             )
         audit.record(
             connection,
-            "no live writers",
+            AuditAction.NO_LIVE_WRITERS,
             "phase 3",
             reason="KNOWLEDGE_MIGRATION_NO_LIVE_WRITERS=true",
             dagster_run_id=dagster_run_id,

@@ -1,4 +1,4 @@
-"""The audit log: who did what, when and why, written in the transaction of the deed."""
+"""Writes entries of the audit log: who did what, when and why, in the transaction of the change."""
 
 import getpass
 import os
@@ -10,11 +10,11 @@ from psycopg.types.json import Jsonb
 
 from knowledge_migration.engine.foundation.database import Connection
 from knowledge_migration.engine.foundation.sql_files import text_of
-from knowledge_migration.knowledge.tables import audit_log
+from knowledge_migration.knowledge.audit import AuditAction, entry
 
 
 def operator() -> str:
-    """Who runs this process, as the audit log names them; in a container the user may have a number only."""
+    """The user of this process, as the audit log names them; in a container the user may have a number only."""
     try:
         user = getpass.getuser()
     except (KeyError, OSError):
@@ -23,8 +23,8 @@ def operator() -> str:
 
 
 def record(
-    connection: Connection,
-    action: str,
+    connection: Connection | sa.Connection,
+    action: AuditAction,
     subject: str,
     *,
     reason: str | None = None,
@@ -33,33 +33,11 @@ def record(
     actor: str | None = None,
     dagster_run_id: str | None = None,
 ) -> None:
-    """Writes one entry; call it inside the transaction that does what it speaks of."""
-    connection.execute(
-        text_of("foundation/audit"),
-        {
-            "actor": actor or operator(),
-            "action": action,
-            "subject": subject,
-            "before": None if before is None else Jsonb(before),
-            "after": None if after is None else Jsonb(after),
-            "reason": reason,
-            "dagster_run_id": dagster_run_id,
-        },
-    )
-
-
-def record_beside(
-    transaction: sa.Connection,
-    action: str,
-    subject: str,
-    *,
-    reason: str | None = None,
-    before: Any = None,
-    after: Any = None,
-    actor: str | None = None,
-    dagster_run_id: str | None = None,
-) -> None:
-    """Writes one entry in a transaction of SQLAlchemy, beside what the functions of `knowledge` write there."""
-    values = {"actor": actor or operator(), "action": action, "subject": subject, "reason": reason}
-    values |= {name: value for name, value in (("before", before), ("after", after)) if value is not None}
-    transaction.execute(sa.insert(audit_log).values(**values, dagster_run_id=dagster_run_id))
+    """Writes one entry in the caller's transaction, which makes the change; raises `ValueError` for an unknown action."""
+    stated: dict[str, Any] = {"actor": actor or operator(), "reason": reason, "dagster_run_id": dagster_run_id}
+    if isinstance(connection, sa.Connection):
+        connection.execute(entry(action, subject, before=before, after=after, **stated))
+        return
+    before, after = (None if values is None else Jsonb(values) for values in (before, after))
+    parameters = {"action": AuditAction(action), "subject": subject, "before": before, "after": after}
+    connection.execute(text_of("foundation/audit"), {**stated, **parameters})

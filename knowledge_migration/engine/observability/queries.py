@@ -9,6 +9,7 @@ from typing import Any
 
 from knowledge_migration.engine.foundation.database import Connection
 from knowledge_migration.engine.foundation.sql_files import statement, text_of
+from knowledge_migration.knowledge import audit
 
 DAY_SECONDS = 86_400.0
 
@@ -25,10 +26,11 @@ class DashboardQuery:
     def ask(self, connection: Connection, *, threshold: float) -> list[dict[str, Any]]:
         """Its rows; `threshold` is that of automatic approval."""
         parameters = {"window_seconds": self.window_seconds, "threshold": threshold}
+        audited = {"proposal": audit.PROPOSAL, "auto_approve": audit.AuditAction.AUTO_APPROVE_PROPOSAL}
         if self.window_seconds is None:
             return connection.execute(text_of(f"observability/dashboard_{self.name}")).fetchall()
         query = statement(f"observability/dashboard_{self.name}", since=statement("observability/proposals_since"))
-        return connection.execute(query, parameters).fetchall()
+        return connection.execute(query, parameters | audited).fetchall()
 
 
 QUERIES: tuple[DashboardQuery, ...] = (

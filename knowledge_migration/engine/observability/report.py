@@ -20,6 +20,7 @@ from knowledge_migration.engine.observability import plots
 from knowledge_migration.engine.status.model import Check, StatusSnapshot
 from knowledge_migration.engine.validation.criteria.evaluation import evaluate
 from knowledge_migration.engine.validation.criteria.facts import Facts
+from knowledge_migration.knowledge.audit import DECISIONS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -278,7 +279,9 @@ def _validations(connection: Connection) -> Section:
 def _audit(connection: Connection) -> Section:
     title = "Audit trail"
     try:
-        rows = connection.execute(text_of("observability/report_audit_trail"), {"limit": AUDIT_ENTRIES}).fetchall()
+        rows = connection.execute(
+            text_of("observability/report_audit_trail"), {"decisions": list(DECISIONS), "limit": AUDIT_ENTRIES}
+        ).fetchall()
     except NOT_SO_FAR:
         return Section(title, missing="There is no audit log yet: run phase 0.")
     whole = rows[0]["entries"] if rows else 0
@@ -302,7 +305,9 @@ def _audit(connection: Connection) -> Section:
             "first": f"{row['first']:%H:%M:%S}",
             "last": f"{row['last']:%H:%M:%S}",
         }
-        for row in connection.execute(text_of("observability/report_audit_of_proposals"))
+        for row in connection.execute(
+            text_of("observability/report_audit_of_proposals"), {"decisions": list(DECISIONS)}
+        )
     ]
     tables = ((f"{len(shown):,} of {whole:,} entries, newest first", shown), ("Decisions about proposals", decided))
     return Section(title, "Append-only: a trigger refuses every change of what is written.", None, tables)

@@ -28,6 +28,7 @@ from knowledge_migration.engine.foundation.errors import VerificationError
 from knowledge_migration.engine.foundation.sql_files import statement, text_of
 from knowledge_migration.engine.status.backfill import BackfillStatus, backfill_status
 from knowledge_migration.engine.validation import rules
+from knowledge_migration.knowledge.audit import AuditAction
 from knowledge_migration.knowledge.entity_kinds import KINDS, EntityKind, EntityName
 
 SAME_MOMENT = timedelta(seconds=0.5)
@@ -301,7 +302,11 @@ def _mend(connection: Connection, differences: Sequence[Difference], who: dict[s
             with connection.transaction():
                 _mend_one(connection, one, run)
         audit.record(
-            connection, "recover ledger", "phase 3", after={"mended": [one.in_words for one in differences]}, **who
+            connection,
+            AuditAction.RECOVER_LEDGER,
+            "phase 3",
+            after={"mended": [one.in_words for one in differences]},
+            **who,
         )
 
 
@@ -337,4 +342,4 @@ def _mend_run(connection: Connection, report: LedgerReport, who: dict[str, Any])
         open_run(connection)
         connection.execute(text_of("recovery/set_run_status"), statuses)
         before, after = ({"status": status} for status in statuses.values())
-        audit.record(connection, "recover ledger", "migration run", before=before, after=after, **who)
+        audit.record(connection, AuditAction.RECOVER_LEDGER, "migration run", before=before, after=after, **who)

@@ -14,6 +14,7 @@ from knowledge_migration.engine.rehearsal import drill as drills
 from knowledge_migration.engine.rehearsal.drill import Drill, DrillOptions, run_drill
 from knowledge_migration.engine.rehearsal.plan import Plan
 from knowledge_migration.engine.rehearsal.staging_run import Tell, Timed
+from knowledge_migration.knowledge.audit import AuditAction
 
 EVIDENCE = "staging_rehearsal"
 NAMED = 8
@@ -102,7 +103,7 @@ def require_rehearsed(
             )
         audit.record(
             connection,
-            "override rehearsal",
+            AuditAction.OVERRIDE_REHEARSAL,
             phase,
             reason=skip_rehearsal_reason,
             after={"missing": missing, "plan_hash": plan.hash},

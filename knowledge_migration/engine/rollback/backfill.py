@@ -22,6 +22,7 @@ from knowledge_migration.engine.foundation.advisory_lock import advisory_lock
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.errors import BlockedError, VerificationError
 from knowledge_migration.engine.foundation.sql_files import statement, text_of
+from knowledge_migration.knowledge.audit import AuditAction
 from knowledge_migration.knowledge.entity_kinds import KINDS, EntityKind
 
 OnRows = Callable[[str, int], None]
@@ -77,7 +78,7 @@ def rollback_backfill(
         refuse_while_enforced(connection, "The rollback of the backfill")
         extent = backfill_extent(connection)
         audited: dict[str, Any] = {"reason": reason, "actor": actor, "dagster_run_id": dagster_run_id, "before": extent}
-        audit.record(connection, "rollback backfill begun", "phase 3", **audited)
+        audit.record(connection, AuditAction.ROLLBACK_BACKFILL_BEGUN, "phase 3", **audited)
         _analyze(connection)
         walks = [_Walk(connection, kind, run_id(connection), batch_size, limits, on_rows) for kind in KINDS]
         for walk in walks:
@@ -202,4 +203,4 @@ def _finish(connection: Connection, run: UUID, audited: dict[str, Any]) -> None:
         )
     with connection.transaction():
         connection.execute(text_of("rollback/backfill_records"), {"run": run})
-        audit.record(connection, "rollback backfill", "phase 3", **audited)
+        audit.record(connection, AuditAction.ROLLBACK_BACKFILL, "phase 3", **audited)

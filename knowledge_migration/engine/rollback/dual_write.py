@@ -21,6 +21,7 @@ from knowledge_migration.engine.foundation.advisory_lock import advisory_lock
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.errors import BlockedError
 from knowledge_migration.engine.foundation.sql_files import statement
+from knowledge_migration.knowledge.audit import AuditAction
 from knowledge_migration.knowledge.entity_kinds import KINDS, EntityKind
 from knowledge_migration.knowledge.flags import Flags
 
@@ -86,10 +87,10 @@ def rollback_dual_write(
         drain(connection, timeouts)
         extent = dual_write_extent(connection)
         audited: dict[str, Any] = {"reason": reason, "dagster_run_id": dagster_run_id, "before": vars(extent)}
-        audit.record(connection, "rollback dual write begun", "phase 2", **audited)
+        audit.record(connection, AuditAction.ROLLBACK_DUAL_WRITE_BEGUN, "phase 2", **audited)
         taken = {kind: _take_back(connection, kind, batch_size, limits, on_rows) for kind in KINDS}
         left = dual_write_extent(connection)
-        audit.record(connection, "rollback dual write", "phase 2", after=vars(left), **audited)
+        audit.record(connection, AuditAction.ROLLBACK_DUAL_WRITE, "phase 2", after=vars(left), **audited)
     return DualWriteRollback(
         {kind.table: unlinked for kind, (unlinked, _) in taken.items()},
         {kind.proposal_table: deleted for kind, (_, deleted) in taken.items()},

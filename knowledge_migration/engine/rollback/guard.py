@@ -19,6 +19,7 @@ from knowledge_migration.engine.foundation import audit
 from knowledge_migration.engine.foundation.database import Database
 from knowledge_migration.engine.foundation.errors import BlockedError, PreconditionError
 from knowledge_migration.engine.rollback.flags import plan_rollback, roll_back
+from knowledge_migration.knowledge.audit import AuditAction
 from knowledge_migration.knowledge.flags import Flags, FlagsError, history, set_flags
 from knowledge_migration.knowledge.stages import FlagRollback
 
@@ -134,9 +135,9 @@ def _lower_threshold(
         with database.begin() as transaction:
             changes = {"auto_approve_threshold": lower}
             set_flags(transaction, changes, initial=initial, actor=ACTOR, reason=reason, expected_version=flags.version)
-            audit.record_beside(
+            audit.record(
                 transaction,
-                "guard lower threshold",
+                AuditAction.LOWER_THRESHOLD,
                 "phase 4",
                 before=before,
                 after=changes,

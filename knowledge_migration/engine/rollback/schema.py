@@ -34,6 +34,7 @@ from knowledge_migration.engine.schema.upgrade import (
     exists,
     made_objects,
 )
+from knowledge_migration.knowledge.audit import AuditAction
 
 PROPOSAL_TABLES = ("topic_proposals", "atom_proposals")
 ARCHIVE = "knowledge_extraction_archive"
@@ -88,17 +89,17 @@ def rollback_schema(
         if revision is None:
             return SchemaRollback(downgrade(database, limits, on_step=on_step), 0, None)
 
-        def tell(action: str, after: dict[str, object]) -> None:
+        def tell(action: AuditAction, after: dict[str, object]) -> None:
             who = {"reason": reason, "actor": actor, "dagster_run_id": dagster_run_id}
             audit.record(connection, action, "phase 1", before={"revision": revision}, after=after, **who)
 
         with _frozen(connection, limits):
             exported = _export_or_refuse(connection, export_to)
-            tell("rollback schema begun", {"exported": exported})
+            tell(AuditAction.ROLLBACK_SCHEMA_BEGUN, {"exported": exported})
             change = downgrade(database, limits, on_step=on_step)
         with connection.transaction():
             connection.execute(text_of("rollback/freeze_forgotten"))
-            tell("rollback schema", {"revision": change.to_revision, "exported": exported})
+            tell(AuditAction.ROLLBACK_SCHEMA, {"revision": change.to_revision, "exported": exported})
     return SchemaRollback(change, exported, export_to)
 
 

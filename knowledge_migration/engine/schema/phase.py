@@ -14,6 +14,7 @@ from knowledge_migration.engine.schema.catalog import proposal_differences
 from knowledge_migration.engine.schema.ddl import LockLimits
 from knowledge_migration.engine.schema.stall_probe import StallProbe, probing
 from knowledge_migration.engine.schema.upgrade import OnStep, SchemaChange
+from knowledge_migration.knowledge.audit import AuditAction
 
 PROBED_TABLES = ("topics", "atoms", "users", "topic_atoms")
 
@@ -52,7 +53,7 @@ def run_schema_phase(
         if change.changed:
             audit.record(
                 connection,
-                "schema upgrade",
+                AuditAction.UPGRADE_SCHEMA,
                 "phase 1",
                 dagster_run_id=dagster_run_id,
                 before={"revision": change.from_revision},

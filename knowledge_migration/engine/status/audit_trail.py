@@ -6,6 +6,7 @@ from typing import Any
 
 from knowledge_migration.engine.foundation.database import Connection
 from knowledge_migration.engine.foundation.sql_files import text_of
+from knowledge_migration.knowledge.audit import DECISIONS
 
 PAGE = 50
 LOOKED_THROUGH = 20_000
@@ -46,7 +47,7 @@ def mark_of(connection: Connection) -> int:
 def page_of(connection: Connection, older_than: int | None = None, *, with_decisions: bool = False) -> Page:
     """A page of the log; decisions about single proposals are left out unless wanted."""
     parameters = {"older_than": older_than, "looked_through": LOOKED_THROUGH}
-    wanted = {**parameters, "with_decisions": with_decisions, "limit": PAGE}
+    wanted = {**parameters, "with_decisions": with_decisions, "decisions": list(DECISIONS), "limit": PAGE}
     rows = connection.execute(text_of("status/audit_entries"), wanted).fetchall()
     entries = tuple(Entry(**row) for row in rows)
     if len(entries) == PAGE:

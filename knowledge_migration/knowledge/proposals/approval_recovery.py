@@ -15,9 +15,9 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
+from knowledge_migration.knowledge import audit
 from knowledge_migration.knowledge.entity_kinds import APPROVED, ATOM, KINDS, TOPIC, EntityKind
 from knowledge_migration.knowledge.errors import ConflictError, InvalidError, UnknownError
-from knowledge_migration.knowledge.proposals.relations import subject
 from knowledge_migration.knowledge.proposals.review import Reviewer, locked, references, undo
 from knowledge_migration.knowledge.tables import audit_log
 
@@ -206,13 +206,8 @@ def _meant(kind: EntityKind, wanted: WrongApprovals) -> list[sa.ColumnElement[bo
 def _reviewed_by(kind: EntityKind, reviewer: str) -> sa.ColumnElement[bool]:
     """Whether the last decision was this reviewer's: by the name in the audit log, or by the user's id."""
     columns, entry = kind.proposals.c, audit_log.c
-    about = entry.subject == sa.literal(subject_prefix(kind)) + sa.cast(columns.id, sa.Text)
-    last = sa.select(entry.actor).where(about, entry.action.in_([f"{name} proposal" for name in TAKEN_BACK]))
+    about = entry.subject == sa.literal(kind.name + audit.PROPOSAL) + sa.cast(columns.id, sa.Text)
+    last = sa.select(entry.actor).where(about, entry.action.in_(map(audit.decision_action, TAKEN_BACK)))
     actor = last.order_by(entry.id.desc()).limit(1).scalar_subquery()
     named = sa.or_(actor == reviewer, sa.func.starts_with(actor, f"{reviewer}, user "))
     return sa.or_(named, columns.reviewed_by_user_id == int(reviewer)) if reviewer.isdecimal() else named
-
-
-def subject_prefix(kind: EntityKind) -> str:
-    """How the audit log's subjects of this kind begin (see `relations.subject`)."""
-    return subject(kind, UUID(int=0)).removesuffix(str(UUID(int=0)))

@@ -12,14 +12,18 @@ from typing import Annotated, Any
 import sqlalchemy as sa
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from knowledge_migration.knowledge.audit import AuditAction, proposal_subject
 from knowledge_migration.knowledge.entity_kinds import EntityKind, EntityName
 from knowledge_migration.knowledge.errors import InvalidError
 from knowledge_migration.knowledge.extraction.model import AtomType
-from knowledge_migration.knowledge.proposals.relations import subject
 from knowledge_migration.knowledge.tables import audit_log
 from knowledge_migration.knowledge.values import Color, Icon, Meta, Name, Text, Title
 
-APPROVALS = tuple(f"{action} proposal" for action in ("approve", "auto_approve", "replay"))
+APPROVALS = (
+    AuditAction.APPROVE_PROPOSAL,
+    AuditAction.AUTO_APPROVE_PROPOSAL,
+    AuditAction.REPLAY_PROPOSAL,
+)
 
 
 def _stripped(text: Any) -> Any:
@@ -88,7 +92,7 @@ def proposed_again(connection: sa.Connection, kind: EntityKind, proposal: sa.Row
     """
     entry = audit_log.c
     approvals = sa.select(entry.before, entry.after).where(
-        entry.subject == subject(kind, proposal["id"]), entry.action.in_(APPROVALS)
+        entry.subject == proposal_subject(kind, proposal["id"]), entry.action.in_(APPROVALS)
     )
     last = connection.execute(approvals.order_by(entry.id.desc()).limit(1)).one_or_none()
     if last is None:

@@ -12,23 +12,30 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
+from knowledge_migration.knowledge import audit
 from knowledge_migration.knowledge.entity_kinds import KIND_BY_NAME, KINDS, EntityName
 from knowledge_migration.knowledge.errors import InvalidError
-from knowledge_migration.knowledge.proposals.deciders import AUTOMATIC, ENTRIES, full_name, named
 from knowledge_migration.knowledge.proposals.listing import Page
 from knowledge_migration.knowledge.proposals.review import DECIDABLE
 from knowledge_migration.knowledge.tables import audit_log, users
 
 LOOKED_BACK = 200
 
-OF_A_PROPOSAL = "^(topic|atom) proposal [0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
-OF_A_USER = r", user ([0-9]{1,18})$"
+AUTOMATIC = ("auto_approve", "auto_approve_migration", "dual_write", "replay")
+"""Review actions without a reviewer. Parking is automatic too if no user did it: a rollback parks."""
 
 entry = audit_log.c
-_is_decision = sa.and_(entry.action.in_(ENTRIES), entry.subject.regexp_match(OF_A_PROPOSAL))
-_user_id = sa.cast(sa.func.substring(entry.actor, OF_A_USER), sa.BigInteger)
-_nobody = [f"{action} proposal" for action in AUTOMATIC]
-_automatic = sa.or_(entry.action.in_(_nobody), sa.and_(entry.action == "park proposal", _user_id.is_(None)))
+_is_decision = sa.and_(entry.action.in_(audit.DECISIONS), entry.subject.regexp_match(audit.PROPOSAL_SUBJECT))
+_user_id = sa.cast(sa.func.substring(entry.actor, audit.USER_OF_ACTOR), sa.BigInteger)
+_nobody = [action for action, name in audit.DECISIONS.items() if name in AUTOMATIC]
+_automatic = sa.or_(
+    entry.action.in_(_nobody), sa.and_(entry.action == audit.AuditAction.PARK_PROPOSAL, _user_id.is_(None))
+)
+
+
+def full_name(first: str | None, last: str | None) -> str:
+    """First and last name, as far as they are known."""
+    return " ".join(part for part in (first, last) if part)
 
 
 def list_decisions(
@@ -57,7 +64,7 @@ def list_decisions(
 
 def last_decision_of(connection: sa.Connection, actor: str, user_id: int | None) -> UUID | None:
     """The proposal of the last decision of a reviewer that can still be undone, among the last 200 of everybody."""
-    who = named(actor, user_id)
+    who = audit.reviewer_actor(actor, user_id)
     mine = [
         row for row in _entries(connection, [_is_decision], LOOKED_BACK) if row["actor"] == who and not row["automatic"]
     ]
@@ -77,7 +84,7 @@ def _entries(
     later = audit_log.alias("later")
     last = (
         sa.select(later.c.id)
-        .where(later.c.subject == entry.subject, later.c.action.in_(ENTRIES))
+        .where(later.c.subject == entry.subject, later.c.action.in_(audit.DECISIONS))
         .order_by(later.c.id.desc())
         .limit(1)
         .scalar_subquery()
@@ -108,7 +115,7 @@ def _item(
     row: sa.RowMapping, names: dict[int, str], proposals: dict[tuple[EntityName, UUID], sa.RowMapping]
 ) -> dict[str, Any]:
     kind, proposal_id = _about(row)
-    proposal, action = proposals.get((kind, proposal_id)), ENTRIES[row["action"]]
+    proposal, action = proposals.get((kind, proposal_id)), audit.DECISIONS[row["action"]]
     return {
         "audit_id": row["audit_id"],
         "at": row["at"],
@@ -128,9 +135,9 @@ def _item(
 
 
 def _about(row: sa.RowMapping) -> tuple[EntityName, UUID]:
-    """The proposal that an entry speaks of (see `relations.subject`)."""
-    kind, _, proposal_id = row["subject"].partition(" proposal ")
-    return KIND_BY_NAME[kind].name, UUID(proposal_id)
+    """The proposal that an entry is about."""
+    kind, proposal_id = audit.proposal_of(row["subject"])
+    return KIND_BY_NAME[kind].name, proposal_id
 
 
 def _stands(proposal: sa.RowMapping) -> bool:

@@ -12,10 +12,10 @@ from uuid import UUID, uuid3
 
 import sqlalchemy as sa
 
+from knowledge_migration.knowledge import audit
 from knowledge_migration.knowledge.entity_kinds import APPROVED, KINDS, EntityKind
 from knowledge_migration.knowledge.errors import ConflictError, UnknownError
 from knowledge_migration.knowledge.proposals.review import Reviewer, locked, merge, undo
-from knowledge_migration.knowledge.tables import audit_log
 
 ORIGINS = UUID(bytes=b"knowledge/origin")
 
@@ -147,10 +147,10 @@ def _correct(connection: sa.Connection, shared: SharedOrigin, reviewer: Reviewer
         link = {"migrated_from_proposal_id": own and own["id"], "migration_timestamp": own and own["made_at"]}
         connection.execute(sa.update(shared.kind.entities).where(columns.id == row_id).values(link))
         connection.execute(
-            sa.insert(audit_log).values(
+            audit.entry(
+                audit.AuditAction.CORRECT_LINK,
+                f"{shared.kind.name} {row_id}",
                 actor=reviewer.actor,
-                action="correct link",
-                subject=f"{shared.kind.name} {row_id}",
                 before={"migrated_from_proposal_id": str(shared.proposal_id)},
                 after={"migrated_from_proposal_id": str(own["id"]) if own else None, "stays_with": shared.made},
                 reason=reviewer.notes,

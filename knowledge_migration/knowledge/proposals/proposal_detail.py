@@ -12,8 +12,8 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
+from knowledge_migration.knowledge.audit import proposal_subject
 from knowledge_migration.knowledge.entity_kinds import APPROVED, KIND_BY_NAME, TOPIC, EntityKind
-from knowledge_migration.knowledge.proposals.deciders import AUTOMATIC, full_name
 from knowledge_migration.knowledge.proposals.differences import FieldDifference, differences
 from knowledge_migration.knowledge.proposals.explaining import (
     doubts_about_messages,
@@ -21,8 +21,8 @@ from knowledge_migration.knowledge.proposals.explaining import (
     doubts_about_values,
     why_similar,
 )
+from knowledge_migration.knowledge.proposals.history import AUTOMATIC, full_name
 from knowledge_migration.knowledge.proposals.listing import one_proposal
-from knowledge_migration.knowledge.proposals.relations import subject
 from knowledge_migration.knowledge.proposals.review import DECIDABLE
 from knowledge_migration.knowledge.tables import audit_log, messages, topics, users
 from knowledge_migration.knowledge.tables import knowledge_extraction_runs as runs
@@ -164,7 +164,7 @@ def _beside(connection: sa.Connection, kind: EntityKind, proposal: Mapping[str, 
     shown = ("id", *kind.values, "created_at", "updated_at")
     last = (
         sa.select(audit_log.c.actor)
-        .where(audit_log.c.subject == subject(kind, proposal["id"]))
+        .where(audit_log.c.subject == proposal_subject(kind, proposal["id"]))
         .order_by(audit_log.c.id.desc())
         .limit(1)
     )

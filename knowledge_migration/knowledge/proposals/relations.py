@@ -15,6 +15,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
+from knowledge_migration.knowledge.audit import proposal_subject
 from knowledge_migration.knowledge.entity_kinds import ATOM, KINDS, TOPIC, EntityKind
 from knowledge_migration.knowledge.tables import atom_links, audit_log, messages, topic_atoms, topics
 
@@ -124,15 +125,10 @@ def unrelate(connection: sa.Connection, kind: EntityKind, run_id: UUID, entity_i
     return taken
 
 
-def subject(kind: EntityKind, proposal_id: UUID) -> str:
-    """What audit entries call a proposal."""
-    return f"{kind.name} proposal {proposal_id}"
-
-
 def _made(connection: sa.Connection, run_id: UUID) -> Related:
     """What decisions about the proposals of a run have made and not taken back."""
     subjects = [
-        subject(kind, proposal_id)
+        proposal_subject(kind, proposal_id)
         for kind in KINDS
         for proposal_id in connection.execute(
             sa.select(kind.proposals.c.id).where(kind.proposals.c.extraction_run_id == run_id)

@@ -18,16 +18,15 @@ import psycopg
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
+from knowledge_migration.knowledge import audit
 from knowledge_migration.knowledge.entity_kinds import APPROVED, ATOM, KINDS, TOPIC, EntityKind
 from knowledge_migration.knowledge.errors import ConflictError, UnknownError
-from knowledge_migration.knowledge.proposals.deciders import ENTRIES, named
 from knowledge_migration.knowledge.proposals.editing import NO_EDIT, Edit, edit_of, proposed_again
 from knowledge_migration.knowledge.proposals.relations import (
     Related,
     relate_atom,
     relate_topic,
     standing_topics,
-    subject,
     unrelate,
 )
 from knowledge_migration.knowledge.tables import (
@@ -309,7 +308,9 @@ def _refuse_decided(proposal: sa.RowMapping, wanted: str) -> None:
 def _refuse_later(connection: sa.Connection, kind: EntityKind, proposal_id: UUID, audit_id: int) -> None:
     entry = audit_log.c
     later = sa.select(entry.actor).where(
-        entry.subject == subject(kind, proposal_id), entry.action.in_(ENTRIES), entry.id > audit_id
+        entry.subject == audit.proposal_subject(kind, proposal_id),
+        entry.action.in_(audit.DECISIONS),
+        entry.id > audit_id,
     )
     found = connection.execute(later.order_by(entry.id.desc()).limit(1)).one_or_none()
     if found is not None:
@@ -413,13 +414,12 @@ def _audit(
 ) -> int:
     """One entry, and its id; `values` in it are those of the proposal that were replaced with the decision, if any."""
     was, became = ({"values": values} if values else {} for values in (edit.was, edit.values))
-    entry = sa.insert(audit_log).values(
-        actor=named(reviewer.actor, reviewer.user_id),
-        action=f"{action} proposal",
-        subject=subject(kind, proposal["id"]),
+    entry = audit.entry(
+        audit.decision_action(action),
+        audit.proposal_subject(kind, proposal["id"]),
+        actor=audit.reviewer_actor(reviewer.actor, reviewer.user_id),
+        reason=reviewer.notes,
         before={"status": proposal["status"], **(before or {}), **was},
         after=after | became,
-        reason=reviewer.notes,
     )
-    made: int = connection.execute(entry.returning(audit_log.c.id)).scalar_one()
-    return made
+    return int(connection.execute(entry.returning(audit_log.c.id)).scalar_one())

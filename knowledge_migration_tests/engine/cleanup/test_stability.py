@@ -56,7 +56,7 @@ def test_a_change_that_leaves_full_cutover_begins_anew(
     assert str(after(full, 1).broken_by) in after(full, 1).sentence
 
 
-@pytest.mark.parametrize("action", ["rollback backfill begun", "rollback dual write", "instant rollback"])
+@pytest.mark.parametrize("action", ["rollback backfill begun", "rollback dual write", "rollback instant"])
 def test_a_rollback_begins_anew(full: Database, rows: Connection, action: str) -> None:
     audit.record(rows, action, "phase 3", reason="it was wrong", actor="an operator")
     found = after(full, 30)
@@ -65,8 +65,8 @@ def test_a_rollback_begins_anew(full: Database, rows: Connection, action: str) -
     assert (found.broken_by.what, found.broken_by.actor) == (f"{action} (phase 3)", "an operator")
 
 
-def test_a_rehearsal_of_a_rollback_and_other_entries_change_nothing(full: Database, rows: Connection) -> None:
-    for action in ("rollback drill", "rehearse rollback", "approve proposal"):
+def test_entries_that_are_no_rollback_change_nothing(full: Database, rows: Connection) -> None:
+    for action in ("override rehearsal", "schema upgrade", "approve proposal"):
         audit.record(rows, action, "phase 4")
     assert after(full, 15).since == audited(rows, "set flags")[0]
     assert after(full, 15).broken_by is None

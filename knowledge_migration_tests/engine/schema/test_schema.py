@@ -28,6 +28,7 @@ from knowledge_migration.engine.schema.ddl import LockLimits, object_state
 from knowledge_migration.engine.schema.stall_probe import probing
 from knowledge_migration.engine.schema.steps import EVIDENCE_REVISION, LINK_COLUMN, STEPS, TARGET_REVISION, Step
 from knowledge_migration.knowledge import tables
+from knowledge_migration.knowledge.audit import AuditAction
 from knowledge_migration_tests.conftest import clone, drop
 
 BRIEF = LockLimits(lock_timeout_ms=50, attempts=3, retry_max_seconds=0.2, sleep=lambda seconds: None)
@@ -306,7 +307,9 @@ def refused(connection: Connection, error: type[psycopg.Error], match: str | Non
 
 
 def test_the_audit_log_refuses_every_change_of_what_is_written(upgraded: Connection) -> None:
-    audit.record(upgraded, "try", "audit log", reason="to change it", before={"a": 0}, after={"a": 1})
+    audit.record(
+        upgraded, AuditAction.CORRECT_LINK, "audit log", reason="to change it", before={"a": 0}, after={"a": 1}
+    )
 
     changes: tuple[LiteralString, ...] = (
         "UPDATE migration.audit_log SET actor = 'x'",
@@ -318,7 +321,7 @@ def test_the_audit_log_refuses_every_change_of_what_is_written(upgraded: Connect
             upgraded.execute(change)
 
     assert upgraded.execute("SELECT action, before, after FROM migration.audit_log").fetchall() == [
-        {"action": "try", "before": {"a": 0}, "after": {"a": 1}}
+        {"action": "correct link", "before": {"a": 0}, "after": {"a": 1}}
     ]
 
 

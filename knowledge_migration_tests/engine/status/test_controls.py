@@ -60,25 +60,25 @@ def test_it_shows_flags_controls_and_the_newest_entries(expanded: Database) -> N
 
 
 def test_the_trail_is_read_again_only_when_something_was_written(expanded: Database) -> None:
-    said(expanded, "one")
+    said(expanded, "schema upgrade")
     first = read_controls(expanded, 10)
     second = read_controls(expanded, 10, first)
     assert second.trail is first.trail
-    said(expanded, "two")
+    said(expanded, "drop index")
     third = read_controls(expanded, 10, second)
     assert third.trail is not None
-    assert [entry.action for entry in third.trail.steps.entries] == ["two", "one"]
+    assert [entry.action for entry in third.trail.steps.entries] == ["drop index", "schema upgrade"]
 
 
 def test_an_entry_of_a_transaction_that_was_open_for_long_is_not_missed(expanded: Database) -> None:
     with expanded.connect("slow") as slow:
         with slow.transaction():
-            audit.record(slow, "slow", "a thing", actor="somebody")
-            said(expanded, "quick")
+            audit.record(slow, "set flags", "a thing", actor="somebody")
+            said(expanded, "recover ledger")
             before = read_controls(expanded, 10)
         after = read_controls(expanded, 10, before)
     assert after.trail is not None
-    assert [entry.action for entry in after.trail.steps.entries] == ["quick", "slow"]
+    assert [entry.action for entry in after.trail.steps.entries] == ["recover ledger", "set flags"]
 
 
 def test_pages_go_on_by_key_and_leave_decisions_out_unless_wanted(
@@ -86,7 +86,7 @@ def test_pages_go_on_by_key_and_leave_decisions_out_unless_wanted(
 ) -> None:
     monkeypatch.setattr(audit_trail, "PAGE", 2)
     monkeypatch.setattr(audit_trail, "LOOKED_THROUGH", 4)
-    said(expanded, "first", "second", "third", *["park proposal"] * 5, "fourth")
+    said(expanded, "drop index", "index dropped", "recreate index", *["park proposal"] * 5, "correct link")
 
     def pages(*, with_decisions: bool) -> list[list[str]]:
         found, key = [], None
@@ -99,8 +99,14 @@ def test_pages_go_on_by_key_and_leave_decisions_out_unless_wanted(
                     return found
 
     park = "park proposal"
-    assert pages(with_decisions=False) == [["fourth"], ["third", "second"], ["first"]]
-    assert pages(with_decisions=True) == [["fourth", park], [park, park], [park, park], ["third", "second"], ["first"]]
+    assert pages(with_decisions=False) == [["correct link"], ["recreate index", "index dropped"], ["drop index"]]
+    assert pages(with_decisions=True) == [
+        ["correct link", park],
+        [park, park],
+        [park, park],
+        ["recreate index", "index dropped"],
+        ["drop index"],
+    ]
 
 
 def test_what_may_not_be_read_is_named_and_the_rest_is_shown(expanded: Database, poor: Database) -> None:

@@ -11,6 +11,7 @@ from knowledge_migration.engine.foundation.sql_files import text_of
 from knowledge_migration.engine.validation.criteria.checklist import BY_KEY, CHECKLIST, SECTIONS
 from knowledge_migration.engine.validation.criteria.facts import Facts
 from knowledge_migration.engine.validation.criteria.model import Criterion, Judged, Judgement
+from knowledge_migration.knowledge.audit import AuditAction
 
 EVIDENCE = "success_criteria"
 CONFIRMATION = "confirmation"
@@ -41,7 +42,7 @@ def confirm(database: Database, key: str, *, words: str, withdrawn: bool = False
     with database.connect("confirmation") as connection, connection.transaction():
         content = {"criterion": key, "confirmed": not withdrawn, "by": audit.operator(), "words": words}
         evidence.record(connection, CONFIRMATION, content)
-        action = "withdraw a confirmation" if withdrawn else "confirm a criterion"
+        action = AuditAction.WITHDRAW_CONFIRMATION if withdrawn else AuditAction.CONFIRM_CRITERION
         audit.record(connection, action, key, reason=words, after=content)
 
 
