@@ -21,8 +21,7 @@ lint: .venv/.installed  ## style, types, and the schema statements
 	$(RUN)/ruff check .
 	$(RUN)/ruff format --check .
 	$(RUN)/mypy knowledge_migration
-	$(RUN)/squawk --config squawk.toml $$(grep -L CONCURRENTLY sql/schema/*.up.sql sql/schema/*/*.up.sql) --assume-in-transaction
-	$(RUN)/squawk --config squawk.toml $$(grep -l CONCURRENTLY sql/schema/*/*.up.sql)
+	$(RUN)/pytest -q -n 0 -k squawk knowledge_migration_tests/engine/schema/test_schema.py
 
 bench: .venv/.installed  ## backfill, modes of extraction, search for duplicates, ways back, lists of a million proposals, the review page
 	$(RUN)/python -m knowledge_migration_tests.benchmarks.backfill

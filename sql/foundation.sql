@@ -27,6 +27,20 @@ END
 INSERT INTO migration.audit_log (actor, action, subject, before, after, reason, dagster_run_id)
 VALUES (%(actor)s, %(action)s, %(subject)s, %(before)s, %(after)s, %(reason)s, %(dagster_run_id)s)
 
+-- name: catalog_validity
+-- Every index, check and foreign key of these tables: valid, invalid (a broken concurrent build), or not validated.
+-- Reads the catalog only.
+SELECT needed.name AS table, class.relname AS name,
+       CASE WHEN index.indisvalid AND index.indisready AND index.indislive THEN 'valid' ELSE 'invalid' END AS state
+FROM unnest(%(tables)s::text[]) AS needed (name)
+JOIN pg_index AS index ON index.indrelid = to_regclass('public.' || needed.name)
+JOIN pg_class AS class ON class.oid = index.indexrelid
+UNION ALL
+SELECT needed.name, constraint_.conname, CASE WHEN constraint_.convalidated THEN 'valid' ELSE 'not validated' END
+FROM unnest(%(tables)s::text[]) AS needed (name)
+JOIN pg_constraint AS constraint_ ON constraint_.conrelid = to_regclass('public.' || needed.name)
+WHERE constraint_.contype IN ('f', 'c')
+
 -- name: count_and_sample
 -- Wraps a rule: the exact count of what it returns and a bounded sample, from one execution. Always at least one row of
 -- the sample: it carries the count.
@@ -177,6 +191,37 @@ SELECT
     coalesce(sum(hash_record_extended(ROW(int8send(hash_record_extended(ROW({values}), 0))), 0)), 0) AS checksum
 FROM {table};
 
+-- name: foreign_objects
+-- Objects that have a name of ours but are not of our making: `made` lists what is. A schema `migration` is foreign when
+-- it holds anything and we have not begun it. Reads the catalog only.
+SELECT found.object, found.kind
+FROM (
+    SELECT 'public.' || class.relname AS object, class.relkind::text AS kind, 'public.' || class.relname AS made_with
+    FROM pg_class AS class
+    WHERE class.relnamespace = to_regnamespace('public')
+      AND class.relname IN (
+          'knowledge_extraction_runs', 'topic_proposals', 'atom_proposals', 'feature_flags',
+          'knowledge_extraction_archive',
+          'idx_topics_migration', 'idx_atoms_migration', 'idx_topic_atoms_atom'
+      )
+    UNION ALL
+    SELECT 'public.' || class.relname || '.' || attribute.attname, 'column',
+           'public.' || class.relname || '.migrated_from_proposal_id'
+    FROM pg_attribute AS attribute
+    JOIN pg_class AS class ON class.oid = attribute.attrelid
+    WHERE attribute.attrelid IN (to_regclass('public.topics'), to_regclass('public.atoms'))
+      AND attribute.attname IN ('migrated_from_proposal_id', 'migration_timestamp')
+      AND NOT attribute.attisdropped
+    UNION ALL
+    SELECT 'migration.' || class.relname, class.relkind::text, 'migration.evidence'
+    FROM pg_class AS class
+    WHERE class.relnamespace = to_regnamespace('migration')
+      AND class.relkind IN ('r', 'v', 'm', 'p', 'f')
+      AND to_regclass('migration.schema_object') IS NULL
+) AS found
+WHERE found.made_with <> ALL (%(made)s::text[])
+ORDER BY found.object
+
 -- name: inventory_columns
 -- The columns of the given tables in their physical order. Catalog only; takes no lock.
 SELECT
@@ -287,6 +332,14 @@ ORDER BY namespace.nspname, class.relname;
 -- name: moment
 -- The time of day on the server.
 SELECT clock_timestamp() AS moment
+
+-- name: objects_made
+-- The objects of our making. Reads a small table of our own.
+SELECT name FROM migration.schema_object
+
+-- name: schema_revision
+-- The revision that our own version table records. Only asked when that table exists.
+SELECT version_num AS revision FROM migration.alembic_version
 
 -- name: snapshot_export
 -- Exports the snapshot of this REPEATABLE READ transaction, so that pg_dump reads the very same rows. It lives as long

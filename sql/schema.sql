@@ -1,17 +1,3 @@
--- name: catalog_validity
--- Every index, check and foreign key of these tables: valid, invalid (a broken concurrent build), or not validated.
--- Reads the catalog only.
-SELECT needed.name AS table, class.relname AS name,
-       CASE WHEN index.indisvalid AND index.indisready AND index.indislive THEN 'valid' ELSE 'invalid' END AS state
-FROM unnest(%(tables)s::text[]) AS needed (name)
-JOIN pg_index AS index ON index.indrelid = to_regclass('public.' || needed.name)
-JOIN pg_class AS class ON class.oid = index.indexrelid
-UNION ALL
-SELECT needed.name, constraint_.conname, CASE WHEN constraint_.convalidated THEN 'valid' ELSE 'not validated' END
-FROM unnest(%(tables)s::text[]) AS needed (name)
-JOIN pg_constraint AS constraint_ ON constraint_.conrelid = to_regclass('public.' || needed.name)
-WHERE constraint_.contype IN ('f', 'c')
-
 -- name: lock_holders
 -- Who holds a lock on one of the tables in a mode that conflicts, in a transaction older than the age: sessions, and
 -- prepared transactions (they have no pid). Of another user's session only a role with pg_read_all_stats sees age, state
@@ -80,14 +66,6 @@ SELECT coalesce(
     END,
     'missing'
 ) AS state
-
--- name: objects_made
--- The objects of our making. Reads a small table of our own.
-SELECT name FROM migration.schema_object
-
--- name: schema_revision
--- The revision that our own version table records. Only asked when that table exists.
-SELECT version_num AS revision FROM migration.alembic_version
 
 -- name: stall_probe_control
 -- Reads no table: as slow as the machine is, whatever the locks are.

@@ -164,8 +164,9 @@ def rollback_schema_command(
     Example: knowledge-migration rollback schema --reason "postponed" --export proposals.jsonl
     """
     from knowledge_migration.defs.resources import lock_limits
+    from knowledge_migration.engine.foundation.own_objects import current_revision
     from knowledge_migration.engine.rollback.schema import proposals_without_copy, rollback_schema
-    from knowledge_migration.engine.schema.upgrade import current_revision, downgrade
+    from knowledge_migration.engine.schema.upgrade import downgrade
 
     settings, env = installation()
     with env.database.connect("schema rollback") as connection:

@@ -11,6 +11,9 @@ Beyond the strategy proposals hold what an approval needs: `message_ids` and `pr
 that a proposal became, which stays when a user deletes that row later.
 """
 
+from dataclasses import dataclass
+from typing import LiteralString
+
 import sqlalchemy as sa
 from pgvector.sqlalchemy import Vector
 from sqlalchemy.dialects.postgresql import JSON, JSONB, UUID
@@ -346,27 +349,54 @@ service_measurement = sa.Table(
     sa.Column("buckets", sa.ARRAY(_bigint), nullable=False),
 )
 
+LINK_COLUMN = "migrated_from_proposal_id"
+"""The column of topics and atoms that names the proposal of a row."""
+
 LINK_COLUMNS: dict[str, tuple[sa.Column[object], ...]] = {
-    table: (sa.Column("migrated_from_proposal_id", UUID), sa.Column("migration_timestamp", _timestamp))
-    for table in ("topics", "atoms")
+    table: (sa.Column(LINK_COLUMN, UUID), sa.Column("migration_timestamp", _timestamp)) for table in ("topics", "atoms")
+}
+
+LINK_INDEXES: dict[str, sa.Index] = {
+    **{
+        table: sa.Index(
+            f"idx_{table}_migration",
+            sa.text(LINK_COLUMN),
+            unique=True,
+            postgresql_where=sa.text(f"{LINK_COLUMN} IS NOT NULL"),
+        )
+        for table in LINK_COLUMNS
+    },
+    "topic_atoms": sa.Index("idx_topic_atoms_atom", sa.text("atom_id")),
 }
 
 ORIGIN_CONSTRAINTS: dict[str, str] = {table: f"{table}_come_from_proposals" for table in LINK_COLUMNS}
-"""Added by phase 5: from then on the database refuses a row that names no proposal."""
+"""Added by phase 5: from then on the database rejects a row that names no proposal."""
 
 
-def _link_index(table: str) -> sa.Index:
-    link = "migrated_from_proposal_id"
-    return sa.Index(
-        f"idx_{table}_migration", sa.text(link), unique=True, postgresql_where=sa.text(f"{link} IS NOT NULL")
-    )
+@dataclass(frozen=True)
+class Reference:
+    """A foreign key to the id of another table that is added after the tables; `on_delete` keeps a user's DELETE working."""
+
+    table: str
+    column: str
+    referenced: str
+    on_delete: LiteralString
+
+    @property
+    def name(self) -> str:
+        """The name that PostgreSQL gives to such a constraint."""
+        return f"{self.table}_{self.column}_fkey"
 
 
-LINK_INDEXES: dict[str, tuple[sa.Index, ...]] = {
-    "topics": (_link_index("topics"),),
-    "atoms": (_link_index("atoms"),),
-    "topic_atoms": (sa.Index("idx_topic_atoms_atom", sa.text("atom_id")),),
-}
+REFERENCES = (
+    Reference("knowledge_extraction_runs", "created_by_user_id", "users", "SET NULL"),
+    Reference("topic_proposals", "similar_topic_id", "topics", "SET NULL"),
+    Reference("topic_proposals", "reviewed_by_user_id", "users", "SET NULL"),
+    Reference("atom_proposals", "similar_atom_id", "atoms", "SET NULL"),
+    Reference("atom_proposals", "reviewed_by_user_id", "users", "SET NULL"),
+    Reference("topics", LINK_COLUMN, "topic_proposals", "NO ACTION"),
+    Reference("atoms", LINK_COLUMN, "atom_proposals", "NO ACTION"),
+)
 
 linked = sa.MetaData()
 

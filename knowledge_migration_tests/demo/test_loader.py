@@ -10,9 +10,9 @@ from knowledge_migration.demo.json_lines import JsonLinesFolder
 from knowledge_migration.demo.knowledge_base import TABLES, Row
 from knowledge_migration.demo.loader import build_legacy_schema, load
 from knowledge_migration.demo.python_documentation import PythonDocumentation
+from knowledge_migration.engine.foundation.catalog import legacy_differences
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.errors import MigrationError
-from knowledge_migration.engine.schema.catalog import legacy_differences
 from knowledge_migration.knowledge.tables import ATOM_TYPES, LINK_TYPES
 from knowledge_migration_tests.conftest import SHARED_DATA
 

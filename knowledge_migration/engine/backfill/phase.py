@@ -7,10 +7,10 @@ from knowledge_migration.engine.backfill.dry_run import Forecast, dry_run
 from knowledge_migration.engine.backfill.plan import EntityPlan, Partition, make_plan
 from knowledge_migration.engine.dual_write.fence import require_fence
 from knowledge_migration.engine.foundation import evidence
+from knowledge_migration.engine.foundation.catalog import proposal_differences
 from knowledge_migration.engine.foundation.check_outcome import CheckOutcome
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.errors import PreconditionError
-from knowledge_migration.engine.schema.catalog import proposal_differences
 from knowledge_migration.knowledge.entity_kinds import KINDS, EntityName
 
 EVIDENCE = "backfill_plan"

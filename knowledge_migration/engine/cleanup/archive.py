@@ -23,11 +23,10 @@ from knowledge_migration.engine.backfill.runner import WORK as BACKFILL_WORK
 from knowledge_migration.engine.foundation import audit
 from knowledge_migration.engine.foundation.advisory_lock import advisory_lock
 from knowledge_migration.engine.foundation.check_outcome import CheckOutcome, count_and_sample
-from knowledge_migration.engine.foundation.database import Connection, Database
+from knowledge_migration.engine.foundation.database import Connection, Database, exists
 from knowledge_migration.engine.foundation.errors import BlockedError, PreconditionError, VerificationError
 from knowledge_migration.engine.foundation.sql_files import statement, text_of
 from knowledge_migration.engine.schema.ddl import RETRIED, LockLimits
-from knowledge_migration.engine.schema.upgrade import exists
 from knowledge_migration.knowledge.audit import AuditAction
 from knowledge_migration.knowledge.entity_kinds import KINDS
 

@@ -31,7 +31,7 @@ DECLARED = frozenset(
     str(index.name)
     for declared in (
         *(table.indexes for table in (*tables.legacy.sorted_tables, *tables.proposals.sorted_tables)),
-        *tables.LINK_INDEXES.values(),
+        tables.LINK_INDEXES.values(),
     )
     for index in declared
 )
@@ -225,7 +225,7 @@ def validity_outcome(connection: Connection, *, sample: int = 20) -> CheckOutcom
     found = {index.index: index for index in _read(connection)}
     invalid = [{"index": name, "problem": "invalid"} for name, index in found.items() if not index.is_valid]
     ours = {str(index.name) for table in tables.proposals.sorted_tables for index in table.indexes}
-    ours |= {str(index.name) for indexes in tables.LINK_INDEXES.values() for index in indexes}
+    ours |= {str(index.name) for index in tables.LINK_INDEXES.values()}
     missing = [{"index": name, "problem": "missing"} for name in sorted(ours - found.keys())]
     broken = [*invalid, *missing]
     return CheckOutcome(

@@ -2,9 +2,9 @@
 
 from knowledge_migration.engine.dual_write.fence import Fence, FenceTimeouts, live_writers, prove
 from knowledge_migration.engine.foundation import audit
+from knowledge_migration.engine.foundation.catalog import proposal_differences
 from knowledge_migration.engine.foundation.database import Database
 from knowledge_migration.engine.foundation.errors import PreconditionError
-from knowledge_migration.engine.schema.catalog import proposal_differences
 from knowledge_migration.knowledge.flags import Flags, FlagsError, read_flags, set_flags
 
 

@@ -151,3 +151,9 @@ class Database:
         }
         given = self._parsed.normalized_query.get("options", ())
         return " ".join([*given, *(f"-c {name}={value}" for name, value in all_settings.items())])
+
+
+def exists(connection: Connection, relation: str) -> bool:
+    """Whether a relation with this qualified name exists."""
+    row = connection.execute("SELECT to_regclass(%(relation)s) IS NOT NULL AS there", {"relation": relation}).fetchone()
+    return row is not None and bool(row["there"])

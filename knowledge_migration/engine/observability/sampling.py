@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from knowledge_migration.engine.backfill.run import require_phase_1
 from knowledge_migration.engine.cutover.verdicts import STATES, last_verdicts
-from knowledge_migration.engine.foundation.database import Connection, Database
+from knowledge_migration.engine.foundation.database import Connection, Database, exists
 from knowledge_migration.engine.foundation.errors import PreconditionError
 from knowledge_migration.engine.foundation.sql_files import text_of
 from knowledge_migration.engine.observability.queries import QUERIES
-from knowledge_migration.engine.schema.upgrade import exists
 from knowledge_migration.engine.status.phases import linked_rows
 from knowledge_migration.knowledge.entity_kinds import KINDS
 

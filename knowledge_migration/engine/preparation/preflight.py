@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from knowledge_migration.engine.foundation.catalog import legacy_differences
 from knowledge_migration.engine.foundation.check_outcome import CheckOutcome
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.errors import PreconditionError
+from knowledge_migration.engine.foundation.own_objects import current_revision, foreign_objects
 from knowledge_migration.engine.foundation.sql_files import text_of
-from knowledge_migration.engine.schema.catalog import legacy_differences
-from knowledge_migration.engine.schema.upgrade import current_revision, foreign_objects
 
 OLDEST_SERVER = 140_000
 BYTES_PER_GIB = 2**30

@@ -12,11 +12,11 @@ from knowledge_migration.engine.dual_write import switch
 from knowledge_migration.engine.dual_write.fence import FenceTimeouts, wait_until_acknowledged
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.errors import VerificationError
+from knowledge_migration.engine.foundation.own_objects import current_revision
 from knowledge_migration.engine.foundation.sql_files import statement
 from knowledge_migration.engine.rollback.backfill import rollback_backfill
 from knowledge_migration.engine.schema import upgrade as schema
 from knowledge_migration.engine.schema.ddl import LockLimits
-from knowledge_migration.engine.schema.upgrade import current_revision
 from knowledge_migration.engine.validation import rules
 from knowledge_migration.knowledge.flags import Flags, set_flags
 from knowledge_migration.knowledge.stages import STAGE_FLAGS

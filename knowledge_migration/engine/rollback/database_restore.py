@@ -23,7 +23,7 @@ from knowledge_migration.engine.backup.restoring import restore_everything
 from knowledge_migration.engine.backup.scratch import UNHURRIED, Purpose, Scratch, origin_of, scratch_database
 from knowledge_migration.engine.foundation import audit, evidence, inventory
 from knowledge_migration.engine.foundation.advisory_lock import advisory_lock
-from knowledge_migration.engine.foundation.database import Connection, Database
+from knowledge_migration.engine.foundation.database import Connection, Database, exists
 from knowledge_migration.engine.foundation.errors import MigrationError, PreconditionError, VerificationError
 from knowledge_migration.engine.foundation.inventory import Inventory
 from knowledge_migration.engine.foundation.sql_files import statement, text_of
@@ -50,7 +50,6 @@ from knowledge_migration.engine.rollback.repair.comparison import KEPT, Comparis
 from knowledge_migration.engine.rollback.repair.refused_rows import RefusedRow, Waiting, one_by_one
 from knowledge_migration.engine.rollback.repair.row_values import REFUSALS, rows_by_key, write
 from knowledge_migration.engine.rollback.repair.saved_rows import SavedRow, new_path, saved_batches, saving
-from knowledge_migration.engine.schema.upgrade import exists
 from knowledge_migration.knowledge.audit import AuditAction
 
 ACTION = "restore of the whole database"

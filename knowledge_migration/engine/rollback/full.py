@@ -15,7 +15,8 @@ from knowledge_migration.engine.backfill.control import Limits
 from knowledge_migration.engine.dual_write.fence import FenceTimeouts
 from knowledge_migration.engine.foundation import evidence
 from knowledge_migration.engine.foundation.advisory_lock import advisory_lock
-from knowledge_migration.engine.foundation.database import Connection, Database
+from knowledge_migration.engine.foundation.database import Connection, Database, exists
+from knowledge_migration.engine.foundation.own_objects import current_revision, made_objects
 from knowledge_migration.engine.rollback.backfill import backfill_extent, rollback_backfill
 from knowledge_migration.engine.rollback.dual_write import dual_write_extent, rollback_dual_write
 from knowledge_migration.engine.rollback.flags import leave_proposals, plan_rollback
@@ -25,8 +26,7 @@ from knowledge_migration.engine.rollback.repair.repair import Repair, RepairOpti
 from knowledge_migration.engine.rollback.repair.saved_rows import new_path
 from knowledge_migration.engine.rollback.schema import PROPOSAL_TABLES, proposals_without_copy, rollback_schema
 from knowledge_migration.engine.schema.ddl import LockLimits
-from knowledge_migration.engine.schema.steps import EVIDENCE_REVISION, TARGET_REVISION
-from knowledge_migration.engine.schema.upgrade import current_revision, exists, made_objects, steps_through
+from knowledge_migration.engine.schema.steps import EVIDENCE_REVISION, TARGET_REVISION, steps_of
 from knowledge_migration.knowledge.flags import Flags
 
 WORK = "the full rollback"
@@ -320,7 +320,7 @@ def _links_stand(connection: Connection) -> bool:
 
 def _own_objects(connection: Connection) -> frozenset[str]:
     """What the migration has made beside its evidence store, also half way through phase 1."""
-    return made_objects(connection) - steps_through(EVIDENCE_REVISION)
+    return made_objects(connection) - {step.object for step in steps_of(EVIDENCE_REVISION)}
 
 
 def _counted(counts: dict[str, int]) -> str:

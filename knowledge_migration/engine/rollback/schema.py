@@ -21,20 +21,19 @@ from knowledge_migration.engine.backfill.runner import WORK as BACKFILL_WORK
 from knowledge_migration.engine.foundation import audit
 from knowledge_migration.engine.foundation.advisory_lock import advisory_lock
 from knowledge_migration.engine.foundation.atomic_file import written_whole
-from knowledge_migration.engine.foundation.database import Connection, Database
+from knowledge_migration.engine.foundation.database import Connection, Database, exists
 from knowledge_migration.engine.foundation.errors import BlockedError, MigrationError, PreconditionError
+from knowledge_migration.engine.foundation.own_objects import current_revision, made_objects
 from knowledge_migration.engine.foundation.sql_files import statement, text_of
 from knowledge_migration.engine.schema.ddl import LockLimits, object_state, run_locked
-from knowledge_migration.engine.schema.steps import LINK_COLUMN, STEPS
+from knowledge_migration.engine.schema.steps import STEPS
 from knowledge_migration.engine.schema.upgrade import (
     OnStep,
     SchemaChange,
-    current_revision,
     downgrade,
-    exists,
-    made_objects,
 )
 from knowledge_migration.knowledge.audit import AuditAction
+from knowledge_migration.knowledge.tables import LINK_COLUMN
 
 PROPOSAL_TABLES = ("topic_proposals", "atom_proposals")
 ARCHIVE = "knowledge_extraction_archive"

@@ -1,10 +1,8 @@
 """Runs one schema step on a live database without making its users wait (POSTGRES rules 1, 2, 6, 7).
 
-A statement that locks a live table runs in its own transaction with a short lock_timeout, a bounded number of times;
-while a long transaction holds the table it waits beside the queue, since a waiting ACCESS EXCLUSIVE blocks every later
-reader. Indexes are built concurrently; what a broken build left behind is dropped and built again. Every step asks the
-catalog first whether it is done, so a phase that was killed anywhere is completed by running it again; what it makes is
-written down in `migration.schema_object`, in the same transaction.
+A statement that locks a live table runs in its own transaction with a short lock_timeout, a bounded number of times, and
+only when no long transaction holds the table: a waiting ACCESS EXCLUSIVE blocks every later reader. Each step checks the
+catalog first, so that running a killed phase again completes it.
 """
 
 import random
@@ -12,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import psycopg
@@ -19,7 +18,7 @@ from psycopg import sql
 
 from knowledge_migration.engine.foundation.database import Connection
 from knowledge_migration.engine.foundation.errors import BlockedError, MigrationError
-from knowledge_migration.engine.foundation.sql_files import statement, text_of
+from knowledge_migration.engine.foundation.sql_files import text_of
 from knowledge_migration.engine.schema.steps import Direction, LockLevel, Step
 
 State = Literal["missing", "invalid", "present"]
@@ -46,7 +45,7 @@ CONFLICTING: dict[LockLevel, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class LockLimits:
-    """How long a schema statement may make others wait, and how long it keeps trying."""
+    """How long a schema statement may make others wait, and how long it is retried."""
 
     lock_timeout_ms: int = 100
     attempts: int = 60
@@ -56,19 +55,19 @@ class LockLimits:
     sleep: Callable[[float], None] = time.sleep
 
     @property
-    def patience_seconds(self) -> float:
-        """The longest time that all attempts together may take, within what the server takes for a timeout."""
+    def total_seconds(self) -> float:
+        """The longest time that all attempts together take, within PostgreSQL's range of timeouts."""
         return min(self.attempts * self.retry_max_seconds, 2_000_000.0)
 
     def pause(self, attempt: int) -> None:
-        """Waits before the next attempt: doubling from 0.1 s to the limit, between half and all of it at random."""
+        """Sleeps before the next attempt: doubling from 0.1 s up to the limit, with 50 % jitter."""
         longest = min(0.1 * 2 ** min(attempt, 32), self.retry_max_seconds)
         self.sleep(longest * random.uniform(0.5, 1.0))
 
 
 @dataclass(frozen=True)
 class StepResult:
-    """What became of a step: attempts is 0 when there was nothing to do."""
+    """The outcome of a step; `attempts` is 0 when there was nothing to do."""
 
     step: Step
     direction: Direction
@@ -90,31 +89,31 @@ class StepResult:
 
 
 def run_step(connection: Connection, step: Step, direction: Direction, limits: LockLimits) -> StepResult:
-    """Applies or reverts one step unless the catalog says that it is done.
+    """Applies or reverts one step unless the catalog shows that it is done.
 
-    Raises `BlockedError` naming the session in the way when all attempts met a lock, `MigrationError` with the server's
-    words when it refused the statement; the step is then not applied.
+    Raises `BlockedError` naming the blocking session when every attempt met a lock, `MigrationError` with the server's
+    message when the server rejected the statement; the step is not applied then.
     """
     started = time.perf_counter()
     if _is_done(step, direction, object_state(connection, step)):
-        _remember(connection, step, direction)
+        _record(connection, step, direction)
         return StepResult(step, direction, "already_done", 0, time.perf_counter() - started)
     change = _change_index if step.kind == "index" else _change_in_transaction
     try:
         attempts = change(connection, step, direction, limits)
     except psycopg.Error as error:
-        raise MigrationError(_refused(step, direction, str(error).strip())) from error
+        raise MigrationError(_failed(step, direction, str(error).strip())) from error
     state = object_state(connection, step)
     if not _is_done(step, direction, state):
-        raise MigrationError(_refused(step, direction, f"the catalog says that {step.object} is {state}"))
+        raise MigrationError(_failed(step, direction, f"the catalog shows {step.object} as {state}"))
     return StepResult(step, direction, "done", attempts, time.perf_counter() - started)
 
 
 def object_state(connection: Connection, step: Step) -> State:
-    """What the catalog says of the object that the step makes."""
+    """The state of the step's object in the catalog."""
     kind = "constraint" if step.kind == "validation" else step.kind
     parameters = {"kind": kind, "name": step.name, "relation": step.relation or step.name}
-    row = connection.execute(statement("schema/object_state"), parameters).fetchone()
+    row = connection.execute(text_of("schema/object_state"), parameters).fetchone()
     assert row is not None
     state: State = row["state"]
     return state
@@ -128,26 +127,26 @@ def _is_done(step: Step, direction: Direction, state: State) -> bool:
     return state == "present"
 
 
-def _remember(connection: Connection, step: Step, direction: Direction) -> None:
-    """Writes down that the step's object is ours, or that it is gone: what is not written there is never dropped."""
+def _record(connection: Connection, step: Step, direction: Direction) -> None:
+    """Records that the step's object is ours, or that it is dropped: an object without a record is never dropped."""
     if step.kind != "validation":
-        file = "schema/object_made" if direction == "up" else "schema/object_gone"
-        connection.execute(text_of(file), {"name": step.object})
+        query = "schema/object_made" if direction == "up" else "schema/object_gone"
+        connection.execute(text_of(query), {"name": step.object})
 
 
-def _refused(step: Step, direction: Direction, reason: str) -> str:
+def _failed(step: Step, direction: Direction, reason: str) -> str:
     return (
-        f"Schema step {step.path(direction)} for {step.object} failed: {reason}. The step is not applied, those before it "
-        "stay. Correct what is named here, then run the phase again: it goes on from this step (a broken index is rebuilt)."
+        f"Schema step {step.revision} {direction} for {step.object} failed: {reason}. The step is not applied; those before "
+        "it stay. Correct the cause, then run the phase again: it resumes at this step (a broken index is rebuilt)."
     )
 
 
 def _change_in_transaction(connection: Connection, step: Step, direction: Direction, limits: LockLimits) -> int:
     def change() -> None:
-        connection.execute(statement(step.path(direction)))
-        _remember(connection, step, direction)
+        connection.execute(step.command(direction))
+        _record(connection, step, direction)
 
-    what = f"Schema step {step.path(direction)}"
+    what = f"Schema step {step.revision} {direction} for {step.object}"
     return run_locked(connection, change, step.touches, step.lock(direction), limits, what)
 
 
@@ -161,83 +160,110 @@ def run_locked(
 ) -> int:
     """Runs `change` in a transaction that never queues long for its locks on `tables`; returns the attempts it took.
 
-    Raises `BlockedError` naming who holds them when all attempts met a lock; nothing is changed then.
+    Raises `BlockedError` naming the holders when every attempt met a lock; nothing is changed then.
     """
-    cause: Exception | None = None
-    for attempt in range(limits.attempts):
-        if attempt:
-            limits.pause(attempt - 1)
-        if _holders(connection, tables, level, limits.blocker_age_seconds):
-            continue
-        try:
-            with connection.transaction():
-                connection.execute(_local_lock_timeout(limits.lock_timeout_ms))
-                change()
-            return attempt + 1
-        except RETRIED as error:
-            cause = error
-    raise BlockedError(
-        f"{what} could not lock {', '.join(tables)} in {limits.attempts} attempts. "
-        f"{_who(_holders(connection, tables, level, 0.0))}. It is not applied and nobody was kept waiting. "
-        "End that transaction or choose a quieter time, then run the phase again: it goes on."
-    ) from cause
+
+    def attempt() -> None:
+        with connection.transaction():
+            connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(f"{limits.lock_timeout_ms}ms"))
+            change()
+
+    return _retried(connection, attempt, tables, level, limits, what)
 
 
 def run_concurrently(
     connection: Connection, command: sql.Composed, tables: Sequence[str], limits: LockLimits, what: str
 ) -> int:
-    """Runs a CONCURRENTLY statement, which no transaction can hold, with bounded waits; returns the attempts it took.
+    """Runs a CONCURRENTLY statement, which cannot run in a transaction, with bounded waits; returns the attempts it took.
 
-    It keeps nobody waiting itself, but it waits for everybody who uses the tables. Raises `BlockedError` naming them when
-    all attempts met one; what is half done then is completed by running it again.
+    It blocks nobody, but it waits for every user of the tables. Raises `BlockedError` naming them when every attempt met
+    one; running it again completes what is half done.
     """
+
+    def attempt() -> None:
+        with _session_timeouts(connection, lock_timeout_ms=limits.lock_timeout_ms, statement_timeout_ms=0):
+            connection.execute(command)
+
+    return _retried(connection, attempt, tables, "access_exclusive", limits, what)
+
+
+def _retried(
+    connection: Connection,
+    attempt: Callable[[], None],
+    tables: Sequence[str],
+    level: LockLevel,
+    limits: LockLimits,
+    what: str,
+) -> int:
+    holders = partial(_holders, connection, tables, level)
     cause: Exception | None = None
-    for attempt in range(limits.attempts):
-        if attempt:
-            limits.pause(attempt - 1)
-        if _holders(connection, tables, "access_exclusive", limits.blocker_age_seconds):
+    for number in range(limits.attempts):
+        if number:
+            limits.pause(number - 1)
+        if holders(limits.blocker_age_seconds):
             continue
         try:
-            with _session_timeouts(connection, lock_timeout_ms=limits.lock_timeout_ms, statement_timeout_ms=0):
-                connection.execute(command)
-            return attempt + 1
+            attempt()
+            return number + 1
         except RETRIED as error:
             cause = error
     raise BlockedError(
-        f"{what} found {', '.join(tables)} in use in {limits.attempts} attempts. "
-        f"{_who(_holders(connection, tables, 'access_exclusive', 0.0))}. Nobody was kept waiting. End that transaction or "
-        "choose a quieter time, then run this again: it goes on."
+        f"{what} could not lock {', '.join(tables)} in {limits.attempts} attempts. {_described(holders(0.0))}. It is not "
+        "applied, and no user waited. End that transaction or choose a quieter time, then run this again: it resumes."
     ) from cause
 
 
 def build_concurrently(connection: Connection, command: str, name: str, limits: LockLimits) -> None:
-    """Builds an index while reads and writes go on; `command` says CONCURRENTLY. It may wait for older transactions.
+    """Builds an index while reads and writes continue; `command` contains CONCURRENTLY. It waits for older transactions.
 
-    Raises `BlockedError` naming them when it takes longer than it may; an invalid index may be left then.
+    Raises `BlockedError` naming them after the build's time limit; an invalid index may be left then.
     """
-    cap_seconds = limits.index_build_timeout_minutes * 60
+    with _time_limit(connection, name, limits.index_build_timeout_minutes * 60):
+        connection.execute(command.encode())
+
+
+def _change_index(connection: Connection, step: Step, direction: Direction, limits: LockLimits) -> int:
+    """Builds or drops an index concurrently; drops an invalid leftover of an earlier build first."""
+    seconds = limits.index_build_timeout_minutes * 60 if direction == "up" else limits.total_seconds
+    with _time_limit(connection, step.name, seconds):
+        if object_state(connection, step) != "missing":
+            connection.execute(step.command("down"))
+        _record(connection, step, direction)
+        if direction == "up":
+            connection.execute(step.command("up"))
+    return 1
+
+
+@contextmanager
+def _time_limit(connection: Connection, index: str, seconds: float) -> Iterator[None]:
+    """Bounds each CONCURRENTLY statement by `seconds`, waits for older transactions included."""
     try:
-        with _session_timeouts(connection, lock_timeout_ms=0, statement_timeout_ms=int(cap_seconds * 1000)):
-            connection.execute(command.encode())
+        with _session_timeouts(connection, lock_timeout_ms=0, statement_timeout_ms=int(seconds * 1000)):
+            yield
     except psycopg.errors.QueryCanceled as error:
-        raise BlockedError(_cancelled(connection, name, cap_seconds, str(error).strip())) from error
-
-
-def _local_lock_timeout(milliseconds: int) -> sql.Composed:
-    return sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(f"{milliseconds}ms"))
+        rows = connection.execute(text_of("preparation/preflight_transactions"), {"age_seconds": 0.0}).fetchall()
+        open_now = "; ".join(f"{_session(row)} {_since(row)}, {row['state']}: {row['query']}" for row in rows)
+        raise BlockedError(
+            f"Index {index} was neither built nor dropped: {str(error).strip()} (time limit {seconds:g} s; for a build it is "
+            "INDEX_BUILD_TIMEOUT_MINUTES). It waits for every transaction that is older than itself; open now: "
+            f"{open_now or 'none'}. End the oldest, then run the phase again: it drops the leftover and resumes."
+        ) from error
 
 
 def _holders(
     connection: Connection, tables: Sequence[str], level: LockLevel, age_seconds: float
 ) -> list[dict[str, Any]]:
-    modes = CONFLICTING[level]
-    if not modes:
+    if not CONFLICTING[level]:
         return []
-    parameters = {"tables": [f"public.{table}" for table in tables], "modes": list(modes), "age_seconds": age_seconds}
+    parameters = {
+        "tables": [f"public.{table}" for table in tables],
+        "modes": list(CONFLICTING[level]),
+        "age_seconds": age_seconds,
+    }
     return connection.execute(text_of("schema/lock_holders"), parameters).fetchall()
 
 
-def _who(holders: Sequence[dict[str, Any]]) -> str:
+def _described(holders: Sequence[dict[str, Any]]) -> str:
     described = "; ".join(
         f"{_session(row)} holds {row['mode']} on {row['table']} {_since(row)}, {row['state']}: {row['query']}"
         for row in holders
@@ -256,37 +282,9 @@ def _since(row: dict[str, Any]) -> str:
     return f"in a transaction of {seconds:.1f} s" if seconds is not None else "in a transaction of unknown age"
 
 
-def _change_index(connection: Connection, step: Step, direction: Direction, limits: LockLimits) -> int:
-    """Builds or drops an index concurrently; an invalid leftover of an earlier build is dropped first.
-
-    Both wait for older transactions without holding anybody up: a build as long as it may, a drop as long as other steps.
-    """
-    cap_seconds = limits.index_build_timeout_minutes * 60 if direction == "up" else limits.patience_seconds
-    try:
-        with _session_timeouts(connection, lock_timeout_ms=0, statement_timeout_ms=int(cap_seconds * 1000)):
-            if object_state(connection, step) != "missing":
-                connection.execute(statement(step.path("down")))
-            _remember(connection, step, direction)
-            if direction == "up":
-                connection.execute(statement(step.path("up")))
-    except psycopg.errors.QueryCanceled as error:
-        raise BlockedError(_cancelled(connection, step.name, cap_seconds, str(error).strip())) from error
-    return 1
-
-
-def _cancelled(connection: Connection, name: str, cap_seconds: float, reason: str) -> str:
-    rows = connection.execute(text_of("preparation/preflight_transactions"), {"age_seconds": 0.0}).fetchall()
-    open_now = "; ".join(f"{_session(row)} {_since(row)}, {row['state']}: {row['query']}" for row in rows)
-    return (
-        f"Index {name} was neither built nor dropped: {reason} (it may take {cap_seconds:g} s; a build's limit is "
-        f"INDEX_BUILD_TIMEOUT_MINUTES). It waits for every transaction that is older than itself; open now: "
-        f"{open_now or 'none'}. End the oldest, then run the phase again: it drops what is left and goes on."
-    )
-
-
 @contextmanager
 def _session_timeouts(connection: Connection, *, lock_timeout_ms: int, statement_timeout_ms: int) -> Iterator[None]:
-    """Timeouts of statements that cannot run in a transaction; put back afterwards."""
+    """Timeouts of statements that cannot run in a transaction; reset afterwards."""
     for name, value in (("lock_timeout", lock_timeout_ms), ("statement_timeout", statement_timeout_ms)):
         connection.execute(sql.SQL("SET {} = {}").format(sql.Identifier(name), sql.Literal(value)))
     try:

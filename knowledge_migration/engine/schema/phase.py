@@ -6,11 +6,11 @@ from typing import Any
 
 from knowledge_migration.engine.backup.verified_backup import verify_file
 from knowledge_migration.engine.foundation import audit, evidence
+from knowledge_migration.engine.foundation.catalog import proposal_differences
 from knowledge_migration.engine.foundation.check_outcome import CheckOutcome
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.preparation.preflight import PreflightContext, require_preflight
 from knowledge_migration.engine.schema import upgrade as schema
-from knowledge_migration.engine.schema.catalog import proposal_differences
 from knowledge_migration.engine.schema.ddl import LockLimits
 from knowledge_migration.engine.schema.stall_probe import StallProbe, probing
 from knowledge_migration.engine.schema.upgrade import OnStep, SchemaChange

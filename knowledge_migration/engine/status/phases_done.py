@@ -9,9 +9,9 @@ from knowledge_migration.engine.dual_write.fence import proven_fence
 from knowledge_migration.engine.foundation import evidence
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.errors import PreconditionError
+from knowledge_migration.engine.foundation.own_objects import current_revision
 from knowledge_migration.engine.foundation.sql_files import statement
 from knowledge_migration.engine.schema.steps import TARGET_REVISION
-from knowledge_migration.engine.schema.upgrade import current_revision
 from knowledge_migration.knowledge.entity_kinds import KINDS
 
 PREPARATION_EVIDENCE = ("legacy_fingerprint", "verified_backup", "data_quality", "performance_baseline")

@@ -13,10 +13,9 @@ from uuid import UUID, uuid4
 import httpx
 import psycopg
 
-from knowledge_migration.engine.foundation.database import Connection, Database
+from knowledge_migration.engine.foundation.database import Connection, Database, exists
 from knowledge_migration.engine.foundation.errors import PreconditionError, VerificationError
 from knowledge_migration.engine.foundation.sql_files import text_of
-from knowledge_migration.engine.schema.upgrade import exists
 from knowledge_migration.engine.validation.sample_texts import TEXTS
 
 TIMEOUT_SECONDS = 180.0

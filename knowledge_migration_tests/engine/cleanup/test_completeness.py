@@ -9,12 +9,12 @@ import pytest
 from knowledge_migration.engine.backfill import completion, quarantine
 from knowledge_migration.engine.cleanup import completeness
 from knowledge_migration.engine.cleanup.completeness import enforce, states
+from knowledge_migration.engine.foundation.catalog import proposal_differences
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.errors import PreconditionError
 from knowledge_migration.engine.rollback.backfill import rollback_backfill
 from knowledge_migration.engine.rollback.schema import rollback_schema
 from knowledge_migration.engine.schema import upgrade as schema
-from knowledge_migration.engine.schema.catalog import proposal_differences
 from knowledge_migration.engine.schema.ddl import LockLimits
 from knowledge_migration.knowledge.entity_kinds import ATOM, TOPIC
 from knowledge_migration.knowledge.writing.repair import repair_next

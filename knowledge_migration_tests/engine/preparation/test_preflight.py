@@ -15,6 +15,7 @@ import pytest
 from psycopg import sql
 from sqlalchemy.engine import URL, make_url
 
+from knowledge_migration.engine.foundation.catalog import proposal_differences
 from knowledge_migration.engine.foundation.check_outcome import CheckOutcome
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.embedded_server import EmbeddedServer
@@ -23,7 +24,6 @@ from knowledge_migration.engine.foundation.sql_files import text_of
 from knowledge_migration.engine.preparation import preflight
 from knowledge_migration.engine.preparation.preflight import PreflightContext
 from knowledge_migration.engine.schema import upgrade as schema
-from knowledge_migration.engine.schema.catalog import proposal_differences
 from knowledge_migration.engine.schema.ddl import LockLimits
 from knowledge_migration.engine.schema.steps import EVIDENCE_REVISION
 from knowledge_migration_tests.conftest import clone, drop

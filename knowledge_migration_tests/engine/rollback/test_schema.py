@@ -20,12 +20,13 @@ from psycopg import sql
 
 from knowledge_migration.engine.backfill.runner import WORK as BACKFILL
 from knowledge_migration.engine.foundation.advisory_lock import advisory_lock
+from knowledge_migration.engine.foundation.catalog import proposal_differences
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.embedded_server import EmbeddedServer
 from knowledge_migration.engine.foundation.errors import BlockedError, BusyError, MigrationError, PreconditionError
+from knowledge_migration.engine.foundation.own_objects import current_revision
 from knowledge_migration.engine.rollback.schema import proposals_without_copy, rollback_schema
 from knowledge_migration.engine.schema import upgrade as schema
-from knowledge_migration.engine.schema.catalog import proposal_differences
 from knowledge_migration.engine.schema.ddl import LockLimits, StepResult
 from knowledge_migration.engine.schema.steps import EVIDENCE_REVISION, TARGET_REVISION
 from knowledge_migration_tests.conftest import clone, drop
@@ -92,7 +93,7 @@ def kept(server: EmbeddedServer, template: Database) -> Iterator[Database]:
         propose_atom(connection, "rejected")
     yield database
     with database.connect() as connection:
-        assert schema.current_revision(connection) == TARGET_REVISION
+        assert current_revision(connection) == TARGET_REVISION
     assert proposal_differences(database) == []
     drop(server, database)
 
@@ -158,7 +159,7 @@ def test_proposals_that_exist_nowhere_else_stop_the_rollback(kept: Database, use
         rollback_schema(kept, BRIEF, reason="try")
 
     assert proposals_without_copy(user) == {"topic_proposals": 2, "atom_proposals": 1}
-    assert schema.current_revision(user) == TARGET_REVISION
+    assert current_revision(user) == TARGET_REVISION
     assert writable(user)
     assert triggers(user) == []
 
@@ -185,7 +186,7 @@ def test_a_backfill_at_work_stops_it(kept: Database, user: Connection) -> None:
     ):
         rollback_schema(kept, BRIEF, reason="try")
 
-    assert schema.current_revision(user) == TARGET_REVISION
+    assert current_revision(user) == TARGET_REVISION
     assert triggers(user) == []
 
 
@@ -236,7 +237,7 @@ def test_the_export_holds_every_row_and_link_and_is_for_this_user_only(
     assert (undone.exported_rows, undone.export_file) == (6, target)
     assert stat.S_IMODE(target.stat().st_mode) == 0o600
     assert list(tmp_path.iterdir()) == [target]
-    assert schema.current_revision(connection) == EVIDENCE_REVISION
+    assert current_revision(connection) == EVIDENCE_REVISION
 
 
 def test_a_file_that_exists_is_not_overwritten(kept: Database, user: Connection, tmp_path: Path) -> None:
@@ -247,7 +248,7 @@ def test_a_file_that_exists_is_not_overwritten(kept: Database, user: Connection,
         rollback_schema(kept, BRIEF, reason="leaving", export_to=target)
 
     assert target.read_text() == "precious"
-    assert schema.current_revision(user) == TARGET_REVISION
+    assert current_revision(user) == TARGET_REVISION
     assert writable(user)
 
 
@@ -260,7 +261,7 @@ def test_a_folder_that_cannot_be_written_changes_nothing(
     with pytest.raises(MigrationError, match="Nothing was changed"):
         rollback_schema(kept, BRIEF, reason="leaving", export_to=tmp_path / folder / "proposals.jsonl")
 
-    assert schema.current_revision(user) == TARGET_REVISION
+    assert current_revision(user) == TARGET_REVISION
     assert writable(user)
 
 
@@ -269,7 +270,7 @@ def test_a_disk_that_is_full_changes_nothing(kept: Database, user: Connection, t
         rollback_schema(kept, BRIEF, reason="leaving", export_to=tmp_path / "proposals.jsonl")
 
     assert list(tmp_path.iterdir()) == []
-    assert schema.current_revision(user) == TARGET_REVISION
+    assert current_revision(user) == TARGET_REVISION
     assert writable(user)
 
 

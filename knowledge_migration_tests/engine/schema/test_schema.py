@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib.resources import as_file
+from pathlib import Path
 from typing import Any, LiteralString
 
 import psycopg
@@ -18,21 +19,23 @@ import pytest
 from psycopg import sql
 
 from knowledge_migration.engine.foundation import audit
+from knowledge_migration.engine.foundation.catalog import legacy_differences, proposal_differences
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.embedded_server import EmbeddedServer
 from knowledge_migration.engine.foundation.errors import BlockedError, BusyError, MigrationError, PreconditionError
-from knowledge_migration.engine.foundation.sql_files import sql_root
+from knowledge_migration.engine.foundation.own_objects import current_revision
+from knowledge_migration.engine.foundation.sql_files import sql_root, text_of
 from knowledge_migration.engine.schema import upgrade as schema
-from knowledge_migration.engine.schema.catalog import legacy_differences, proposal_differences
 from knowledge_migration.engine.schema.ddl import LockLimits, object_state
 from knowledge_migration.engine.schema.stall_probe import probing
-from knowledge_migration.engine.schema.steps import EVIDENCE_REVISION, LINK_COLUMN, STEPS, TARGET_REVISION, Step
+from knowledge_migration.engine.schema.steps import EVIDENCE_REVISION, STEPS, TARGET_REVISION, Step
 from knowledge_migration.knowledge import tables
 from knowledge_migration.knowledge.audit import AuditAction
 from knowledge_migration_tests.conftest import clone, drop
 
 BRIEF = LockLimits(lock_timeout_ms=50, attempts=3, retry_max_seconds=0.2, sleep=lambda seconds: None)
 RUN = uuid.UUID(int=1)
+SQUAWK_RULES = Path(__file__).parents[3] / "squawk.toml"
 PROPOSAL = uuid.UUID(int=2)
 OTHER_SCHEMA_SESSIONS: LiteralString = (
     "SELECT pid FROM pg_stat_activity"
@@ -190,14 +193,29 @@ def test_a_second_upgrade_does_nothing(any_database: Database) -> None:
         assert public_catalog(connection) == before
 
 
-def test_every_step_has_a_file_for_each_direction_and_every_file_a_step() -> None:
-    ours = {step.path(way) for step in STEPS for way in ("up", "down")}
-    own = {f"schema/migration_schema.{way}" for way in ("up", "down")}
-    ledger = {f"schema/{name}" for name in ("object_made", "object_gone", "objects_made")}
+def test_every_step_has_a_statement_for_each_direction_and_every_file_a_step() -> None:
+    assert all(step.command(direction).as_string().strip() for step in STEPS for direction in ("up", "down"))
     with as_file(sql_root()) as root:
-        found = {os.fspath(file.relative_to(root).with_suffix("")) for file in root.glob("schema/**/*.sql")}
+        files = {os.fspath(file.relative_to(root / "schema").with_suffix("")) for file in root.glob("schema/**/*.sql")}
 
-    assert found == ours | own | ledger
+    assert files == {f"{step.revision}/{step.file}" for step in STEPS} | {"migration_schema"}
+
+
+@pytest.mark.parametrize("concurrently", [False, True], ids=["in a transaction", "outside"])
+def test_squawk_accepts_every_statement_as_it_is_executed(tmp_path: Path, concurrently: bool) -> None:
+    commands = {step.object.replace(".", "_") + f"_{step.kind}": step.command("up").as_string() for step in STEPS}
+    commands["migration_schema"] = text_of("schema/migration_schema/up")
+    for name, command in commands.items():
+        if ("CONCURRENTLY" in command) is concurrently:
+            (tmp_path / f"{name}.sql").write_text(command)
+    files = [os.fspath(file) for file in sorted(tmp_path.iterdir())]
+    linter = [os.fspath(Path(sys.executable).with_name("squawk")), "--config", os.fspath(SQUAWK_RULES)]
+    options = [] if concurrently else ["--assume-in-transaction"]
+
+    result = subprocess.run([*linter, *options, *files], check=False, capture_output=True, text=True)
+
+    assert len(files) == (3 if concurrently else len(STEPS) - 2)
+    assert result.returncode == 0, result.stdout
 
 
 def test_a_topic_that_a_proposal_resembles_can_be_deleted(upgraded: Connection) -> None:
@@ -397,10 +415,10 @@ def test_objects_of_somebody_elses_are_neither_adopted_nor_dropped(database: Dat
     with pytest.raises(PreconditionError) as refused:
         schema.upgrade(database, BRIEF)
     assert (
-        "not made them: public.atoms.migration_timestamp, public.feature_flags, public.idx_topic_atoms_atom, "
+        "not created the objects: public.atoms.migration_timestamp, public.feature_flags, public.idx_topic_atoms_atom, "
         "public.topic_proposals."
     ) in str(refused.value)
-    assert schema.current_revision(connection) == EVIDENCE_REVISION
+    assert current_revision(connection) == EVIDENCE_REVISION
     schema.downgrade(database, BRIEF)
     schema.downgrade(database, BRIEF, to=None)
 
@@ -547,7 +565,7 @@ def test_an_invalid_index_of_a_broken_build_is_dropped_and_built_again(any_datab
         with pytest.raises(MigrationError, match=r"(?s)idx_topics_migration.*duplicated"):
             schema.upgrade(any_database, BRIEF)
         assert object_state(connection, index) == "invalid"
-        assert schema.current_revision(connection) == "0004_references"
+        assert current_revision(connection) == "0004_references"
 
         connection.execute("DELETE FROM topics WHERE name = 'second'")
         again = schema.upgrade(any_database, BRIEF)
@@ -616,7 +634,7 @@ def test_a_blocker_that_never_ends_is_named_and_the_step_is_not_applied(
         assert "SELECT count(*) AS a_report FROM topics" in message
         with database.connect() as connection:
             assert object_state(connection, column) == "missing"
-            assert schema.current_revision(connection) == "0002_proposal_tables"
+            assert current_revision(connection) == "0002_proposal_tables"
 
     schema.upgrade(database, limits)
     assert proposal_differences(database) == []
@@ -664,7 +682,7 @@ def test_an_index_build_that_waits_too_long_names_the_open_transactions(
         assert "public.idx_topics_migration" in str(blocked.value)
         assert f"pid {reader.info.backend_pid} " in str(blocked.value)
         assert "AS elsewhere FROM users" in str(blocked.value)
-        assert schema.current_revision(connection) == "0004_references"
+        assert current_revision(connection) == "0004_references"
 
     schema.upgrade(database, BRIEF)
     assert proposal_differences(database) == []
@@ -680,7 +698,9 @@ def test_a_statement_timeout_of_the_database_does_not_stop_a_step_that_waits(
         limits = LockLimits(600, 2, blocker_age_seconds=3600, sleep=lambda seconds: reader.rollback())
         change = schema.upgrade(database, limits)
 
-    attempts = {result.step.object: result.attempts for result in change.steps if result.step.name == LINK_COLUMN}
+    attempts = {
+        result.step.object: result.attempts for result in change.steps if result.step.name == tables.LINK_COLUMN
+    }
     assert attempts == {
         "public.topics.migrated_from_proposal_id": 2,
         "public.atoms.migrated_from_proposal_id": 1,

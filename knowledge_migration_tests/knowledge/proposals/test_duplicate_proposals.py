@@ -7,8 +7,8 @@ from uuid import UUID
 
 import pytest
 
+from knowledge_migration.engine.foundation.catalog import proposal_differences
 from knowledge_migration.engine.foundation.database import Connection, Database
-from knowledge_migration.engine.schema.catalog import proposal_differences
 from knowledge_migration.engine.schema.ddl import LockLimits
 from knowledge_migration.engine.schema.upgrade import upgrade
 from knowledge_migration.knowledge.errors import ConflictError

@@ -14,11 +14,10 @@ import sqlalchemy as sa
 
 from knowledge_migration.engine.cutover.gates import Gate, MetricName
 from knowledge_migration.engine.foundation.check_outcome import CheckOutcome
-from knowledge_migration.engine.foundation.database import Database
+from knowledge_migration.engine.foundation.database import Database, exists
 from knowledge_migration.engine.foundation.errors import PreconditionError
 from knowledge_migration.engine.foundation.sql_files import text_of
 from knowledge_migration.engine.foundation.timing import percentiles_ms
-from knowledge_migration.engine.schema.upgrade import exists
 from knowledge_migration.engine.validation.performance.plans import Plan, SequentialScan, explain, sequential_scans
 from knowledge_migration.engine.validation.performance.queries import (
     LimitedQuery,

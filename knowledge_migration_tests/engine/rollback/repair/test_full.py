@@ -17,6 +17,7 @@ from knowledge_migration.engine.foundation import evidence
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.embedded_server import EmbeddedServer
 from knowledge_migration.engine.foundation.errors import BlockedError, PreconditionError, VerificationError
+from knowledge_migration.engine.foundation.own_objects import current_revision
 from knowledge_migration.engine.rollback.full import (
     EVIDENCE,
     FullRollback,
@@ -138,7 +139,7 @@ def test_a_migrated_database_goes_back_while_users_write(
     assert values(rows, "SELECT content FROM atoms WHERE id <= 3 ORDER BY id") == [
         ("No space left",), ("It helps",), ("Later",),
     ]  # fmt: skip
-    assert schema.current_revision(rows) == "0001_evidence"
+    assert current_revision(rows) == "0001_evidence"
     assert values(rows, "SELECT to_regclass('topic_proposals')") == [(None,)]
 
 
@@ -234,7 +235,7 @@ def test_without_a_sound_backup_nothing_is_begun(
     with pytest.raises(PreconditionError, match="no verified backup"):
         plan_full_rollback(live, options(server, tmp_path))
     assert values(rows, "SELECT count(*) FROM migration.audit_log") == [(0,)]
-    assert schema.current_revision(rows) == TARGET_REVISION
+    assert current_revision(rows) == TARGET_REVISION
 
 
 def test_stopped_half_way_by_a_user_it_goes_on_later(
@@ -253,4 +254,4 @@ def test_stopped_half_way_by_a_user_it_goes_on_later(
         user.execute("ROLLBACK")
     done = back(live, server, tmp_path)
     assert done.comparison.is_equal
-    assert schema.current_revision(rows) == "0001_evidence"
+    assert current_revision(rows) == "0001_evidence"

@@ -1,16 +1,8 @@
-"""Our own schema `migration`: evidence, audit log, ledger, quarantine, gates."""
+"""Schema `migration`: evidence, audit log, ledger, quarantine, gates, heartbeats."""
 
-from alembic import context
+from knowledge_migration.engine.schema.upgrade import in_direction
 
 revision = "0001_evidence"
 down_revision = None
-
-
-def upgrade() -> None:
-    """Runs the revision's steps in order."""
-    context.config.attributes["run_revision"](revision, "up")
-
-
-def downgrade() -> None:
-    """Runs the reversals in opposite order."""
-    context.config.attributes["run_revision"](revision, "down")
+upgrade = in_direction(revision, "up")
+downgrade = in_direction(revision, "down")

@@ -1,16 +1,8 @@
-"""Validates the foreign keys while reads and writes go on."""
+"""Validates the foreign keys while reads and writes continue."""
 
-from alembic import context
+from knowledge_migration.engine.schema.upgrade import in_direction
 
 revision = "0006_validation"
 down_revision = "0005_indexes"
-
-
-def upgrade() -> None:
-    """Runs the revision's steps in order."""
-    context.config.attributes["run_revision"](revision, "up")
-
-
-def downgrade() -> None:
-    """Runs the reversals in opposite order."""
-    context.config.attributes["run_revision"](revision, "down")
+upgrade = in_direction(revision, "up")
+downgrade = in_direction(revision, "down")

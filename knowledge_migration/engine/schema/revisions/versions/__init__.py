@@ -1,1 +1,1 @@
-"""One module a revision, in order; what a revision does stands in `schema_steps` and `sql/schema/`."""
+"""One module per revision; `schema.steps` declares the steps of each."""

@@ -1,2 +1,0 @@
--- Removes the topic proposals; the downgrade has refused or exported before if any exists nowhere else.
-DROP TABLE public.topic_proposals;

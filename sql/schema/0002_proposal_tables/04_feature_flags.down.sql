@@ -1,2 +1,0 @@
--- Removes the flags: the application then behaves as before phase 1.
-DROP TABLE public.feature_flags;

@@ -1,2 +1,0 @@
--- A validated constraint is undone by dropping it, which the step that added it does: nothing to do here.
-SELECT 1;

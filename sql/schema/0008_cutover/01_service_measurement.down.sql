@@ -1,2 +1,0 @@
--- Drops the measurements of the service.
-DROP TABLE migration.service_measurement;

@@ -1,2 +1,0 @@
--- Drops the metrics over time.
-DROP TABLE migration.metric;
