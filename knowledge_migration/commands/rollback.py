@@ -1,4 +1,4 @@
-"""`knowledge-migration rollback`: the ways back. Each prints its plan first; what destroys asks; none needs Dagster."""
+"""`knowledge-migration rollback`: each command prints its plan first; destructive ones ask; none needs Dagster."""
 
 import json
 from pathlib import Path
@@ -7,16 +7,16 @@ from typing import Annotated
 import typer
 
 from knowledge_migration.commands.setup import DryRun, Reason, Yes, console, installation
-from knowledge_migration.knowledge.stages import FlagRollback
+from knowledge_migration.knowledge.stages import RollbackKind
 
-app = typer.Typer(help="The ways back; each prints its plan first.", no_args_is_help=True)
+app = typer.Typer(help="The rollbacks; each prints its plan first.", no_args_is_help=True)
 
 
 @app.command("instant")
 def instant(reason: Reason, dry_run: DryRun = False, yes: Yes = False) -> None:
-    """Undo phase 4, in seconds: proposals off for everyone, dual write on; what is stranded is replayed or parked.
+    """Undo phase 4, in seconds: proposals off for all users, dual write on; stranded proposals are replayed or parked.
 
-    Destroys nothing, so it asks nothing; `--yes` is accepted as everywhere.
+    Destroys nothing, so it asks for no confirmation; `--yes` is accepted as everywhere.
 
     Example: knowledge-migration rollback instant --reason "errors in proposal mode"
     """
@@ -25,16 +25,16 @@ def instant(reason: Reason, dry_run: DryRun = False, yes: Yes = False) -> None:
 
 @app.command("partial")
 def partial(reason: Reason, dry_run: DryRun = False, yes: Yes = False) -> None:
-    """Reduce phase 4, in seconds: proposals for a tenth of the users only, dual write for the others.
+    """Reduce phase 4, in seconds: proposals for 10 % of users only, dual write for the others.
 
-    Destroys nothing, so it asks nothing; `--yes` is accepted as everywhere.
+    Destroys nothing, so it asks for no confirmation; `--yes` is accepted as everywhere.
 
     Example: knowledge-migration rollback partial --reason "twice as slow"
     """
     _by_flags("partial", reason, dry_run=dry_run)
 
 
-def _by_flags(way: FlagRollback, reason: str, *, dry_run: bool) -> None:
+def _by_flags(kind: RollbackKind, reason: str, *, dry_run: bool) -> None:
     from knowledge_migration.commands.migrate import counting
     from knowledge_migration.defs.resources import fence_timeouts
     from knowledge_migration.engine.rollback.flags import plan_rollback, roll_back
@@ -42,42 +42,42 @@ def _by_flags(way: FlagRollback, reason: str, *, dry_run: bool) -> None:
 
     settings, env = installation()
     initial, threshold = initial_flags(settings), settings.knowledge_direct_threshold
-    plan = plan_rollback(env.database, initial, way, live_seconds=settings.writer_live_seconds, threshold=threshold)
+    plan = plan_rollback(env.database, initial, kind, live_seconds=settings.writer_live_seconds, threshold=threshold)
     console.print(f"Database {env.database.display}, flags of version {plan.before.version}: {plan.before.state}")
     changes = ", ".join(f"{name}={json.dumps(value)}" for name, value in plan.changes.items())
     console.print(
-        f"Would set: {changes or 'nothing, they are so already'}; {len(plan.processes)} live processes would obey"
+        f"Would set: {changes or 'nothing, the flags have these values'}; {len(plan.processes)} live processes acknowledge it"
     )
     stranded = plan.stranded if not plan.after.enabled else None
     if stranded:
         waiting = ", ".join(f"{count:,} {name}" for name, count in stranded.waiting.items())
         reaching = sum(stranded.replayable.values())
         console.print(
-            f"Would strand proposals that wait: {waiting}; {reaching:,} reach {threshold:g}, as direct mode asks"
+            f"Would strand pending proposals: {waiting}; {reaching:,} reach {threshold:g}, the threshold of direct mode"
         )
     if dry_run:
         return
 
-    def obeyed(seconds: float, processes: int) -> None:
-        console.print(f"[bold]{processes} live processes obey after {seconds:.2f} s.[/]")
+    def acknowledged(seconds: float, processes: int) -> None:
+        console.print(f"[bold]{processes} live processes have acknowledged after {seconds:.2f} s.[/]")
 
     with counting(console, "replaying or parking", stranded.total if stranded else 0) as advance:
-        done = roll_back(
+        result = roll_back(
             env.database,
             initial,
             fence_timeouts(settings),
-            way,
+            kind,
             reason=reason,
             threshold=threshold,
-            on_acknowledged=obeyed,
+            on_acknowledged=acknowledged,
             on_settled=lambda *_: advance(1),
         )
-    console.print(f"The flags have version {done.after.version} now: {done.after.state}.")
-    for words, counts in (("Replayed", done.settled.replayed), ("Parked", done.settled.parked)):
+    console.print(f"The flags have version {result.after.version}: {result.after.state}.")
+    for outcome, counts in (("Replayed", result.settled.replayed), ("Parked", result.settled.parked)):
         if any(counts.values()):
-            console.print(f"{words}: {', '.join(f'{count:,} {name} proposals' for name, count in counts.items())}.")
-    if done.settled.enabled_again:
-        console.print("Somebody has switched proposals on again meanwhile; what still waits is not stranded any more.")
+            console.print(f"{outcome}: {', '.join(f'{count:,} {name} proposals' for name, count in counts.items())}.")
+    if result.settled.enabled_again:
+        console.print("Proposals have been switched on again meanwhile; those still pending are not stranded any more.")
 
 
 @app.command("backfill")

@@ -9,7 +9,6 @@ import dagster as dg
 
 from knowledge_migration.engine.backfill.control import Limits
 from knowledge_migration.engine.cutover.readiness import CutoverRules
-from knowledge_migration.engine.dual_write.fence import FenceTimeouts
 from knowledge_migration.engine.foundation.database import Database
 from knowledge_migration.engine.foundation.errors import PreconditionError
 from knowledge_migration.engine.observability.alerts import Alerts
@@ -29,6 +28,7 @@ from knowledge_migration.installation import Environment, environment, extractor
 from knowledge_migration.knowledge.extraction.model import Extractor
 from knowledge_migration.knowledge.flags import Flags
 from knowledge_migration.knowledge.options import ServiceOptions
+from knowledge_migration.knowledge.writers import FenceTimeouts
 from knowledge_migration.quality.validation import ValidationOptions
 from knowledge_migration.settings import Settings, SettingsError, current_settings
 

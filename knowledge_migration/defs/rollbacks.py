@@ -9,7 +9,7 @@ from knowledge_migration.engine.rollback.dual_write import rollback_dual_write
 from knowledge_migration.engine.rollback.flags import roll_back
 from knowledge_migration.engine.rollback.full import rollback_full
 from knowledge_migration.engine.rollback.schema import rollback_schema
-from knowledge_migration.knowledge.stages import FlagRollback
+from knowledge_migration.knowledge.stages import RollbackKind
 
 
 class RollbackConfig(dg.Config):
@@ -24,7 +24,7 @@ class SchemaRollbackConfig(RollbackConfig):
     export_to: str | None = None
 
 
-def _by_flags(way: FlagRollback, words: str) -> dg.JobDefinition:
+def _by_flags(way: RollbackKind, words: str) -> dg.JobDefinition:
     @dg.op(name=f"set_flags_{way}", description=words)
     def change(context: dg.OpExecutionContext, config: RollbackConfig, migration: Migration) -> None:
         with reporting.as_dagster_failure():

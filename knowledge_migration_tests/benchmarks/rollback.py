@@ -21,7 +21,6 @@ from knowledge_migration.engine.backfill.control import Limits
 from knowledge_migration.engine.backfill.plan import make_plan
 from knowledge_migration.engine.backfill.run import open_run
 from knowledge_migration.engine.backfill.runner import backfill_partition
-from knowledge_migration.engine.dual_write.fence import FenceTimeouts
 from knowledge_migration.engine.foundation import embedded_server
 from knowledge_migration.engine.foundation.database import Database
 from knowledge_migration.engine.foundation.embedded_server import EmbeddedServer
@@ -29,6 +28,7 @@ from knowledge_migration.engine.rollback.backfill import rollback_backfill
 from knowledge_migration.engine.rollback.flags import roll_back
 from knowledge_migration.knowledge.flags import Flags, set_flags
 from knowledge_migration.knowledge.stages import STAGE_FLAGS
+from knowledge_migration.knowledge.writers import FenceTimeouts
 from knowledge_migration_tests.benchmarks.backfill import SHARED_DATA, fresh, prepare
 
 PROCESSES, REQUESTS_PER_SECOND, PAUSE_SECONDS = 3, 30, 3.0

@@ -11,11 +11,11 @@ import pytest
 from knowledge_migration.commands.phase_runs import QUIET
 from knowledge_migration.definitions import build_defs
 from knowledge_migration.defs.resources import Migration
-from knowledge_migration.engine.dual_write.fence import FenceTimeouts
 from knowledge_migration.engine.foundation import audit
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.rollback.flags import roll_back
 from knowledge_migration.knowledge.flags import Flags
+from knowledge_migration.knowledge.writers import FenceTimeouts
 from knowledge_migration.settings import current_settings
 from knowledge_migration_tests.channel import channel, titles
 from knowledge_migration_tests.engine.cutover.stages_reached import set_, stand_at

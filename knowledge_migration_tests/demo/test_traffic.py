@@ -13,14 +13,15 @@ from knowledge_migration.demo.traffic.report import TrafficReport
 from knowledge_migration.demo.traffic.run import TrafficOptions, run_traffic
 from knowledge_migration.demo.traffic.users import WEIGHTS, FailedError, InjectedError, Users, weights
 from knowledge_migration.demo.traffic.verification import Lost, Verified, verify
-from knowledge_migration.engine.dual_write.fence import FenceTimeouts
 from knowledge_migration.engine.foundation import audit
 from knowledge_migration.engine.foundation.database import Database
-from knowledge_migration.engine.rollback.flags import RolledBack, roll_back
+from knowledge_migration.engine.rollback.flags import roll_back
 from knowledge_migration.engine.rollback.schema import rollback_schema
 from knowledge_migration.engine.schema.ddl import LockLimits
 from knowledge_migration.knowledge.extraction.model import Extraction
+from knowledge_migration.knowledge.flag_rollback import FlagRollbackResult
 from knowledge_migration.knowledge.flags import Flags
+from knowledge_migration.knowledge.writers import FenceTimeouts
 from knowledge_migration_tests.engine.cutover.stages_reached import set_, stand_at
 from knowledge_migration_tests.serving import PEOPLE_AND_MESSAGES, serving
 
@@ -216,7 +217,7 @@ def test_only_a_way_back_that_deletes_proposals_excuses_that_they_are_gone(
 def test_proposals_that_a_way_back_by_flags_replays_or_parks_are_not_lost(peopled: Database) -> None:
     stand_at(peopled, "full_cutover")
     set_(peopled, auto_approve_high_confidence=False)
-    gone_back: list[RolledBack] = []
+    gone_back: list[FlagRollbackResult] = []
     enough = 0
 
     async def run(url: str) -> TrafficReport:

@@ -129,8 +129,8 @@ def test_scrapes_within_the_interval_ask_the_database_once(
     async def scrape() -> None:
         service = make_service(metrics_seconds=60.0)
         async with service.running():
-            await asyncio.gather(*(service.look_for_metrics() for _ in range(50)))
-            await service.look_for_metrics()
+            await asyncio.gather(*(service.refresh_metrics() for _ in range(50)))
+            await service.refresh_metrics()
 
     asyncio.run(scrape())
     assert looks == [1]

@@ -109,17 +109,19 @@ def traffic(served: Living) -> Iterator[Traffic]:
     ("way", "state", "shown"),
     [("instant", "dual_write", "and a proposal beside it"), ("partial", "rollout", "10 % of everyone")],
 )
-def test_the_way_back_works_under_traffic_and_its_effect_is_shown(
+def test_the_rollback_works_under_traffic_and_its_effect_is_shown(
     served: Living, browser: Browser, way: str, state: str, shown: str
 ) -> None:
     page = opened(browser, served)
     with traffic(served) as users:
         page.wait_for_timeout(1_000)
         page.locator(f"#open-{way}").click()
-        expect(page.locator(f"#rollback-{way}-plan")).to_contain_text("obeys within 2 seconds")
-        page.get_by_label("Why? It goes to the audit log.").fill("errors in proposal mode")
+        expect(page.locator(f"#rollback-{way}-plan")).to_contain_text("acknowledges within 2 seconds")
+        page.get_by_label("Reason (recorded in the audit log)").fill("errors in proposal mode")
         page.locator(f"#rollback-{way}-confirm").click()
-        expect(page.locator(f"#rollback-{way}-obedience")).to_contain_text("1 of 1 live processes obey")
+        expect(page.locator(f"#rollback-{way}-acknowledgements")).to_contain_text(
+            "1 of 1 live processes have acknowledged"
+        )
         expect(page.locator("#flags")).to_contain_text(shown)
         page.wait_for_timeout(1_000)
 
@@ -133,14 +135,14 @@ def test_the_way_back_works_under_traffic_and_its_effect_is_shown(
     assert page.evaluate("window.before")
 
 
-def test_what_is_stranded_by_the_way_back_is_replayed_or_parked(served: Living, browser: Browser) -> None:
+def test_proposals_stranded_by_the_rollback_are_replayed_or_parked(served: Living, browser: Browser) -> None:
     with traffic(served):
         page = opened(browser, served)
         page.wait_for_timeout(1_000)
     waiting = "SELECT count(*) AS n FROM topic_proposals WHERE status = 'pending'"
     assert rows(served.database, waiting)[0]["n"] > 0
     page.locator("#open-instant").click()
-    page.get_by_label("Why? It goes to the audit log.").fill("enough")
+    page.get_by_label("Reason (recorded in the audit log)").fill("enough")
     page.locator("#rollback-instant-confirm").click()
     expect(page.locator("#rollback-instant-result")).to_contain_text("stranded")
     page.locator("#rollback-instant-close").click()
@@ -153,12 +155,12 @@ def test_no_way_back_without_a_reason_or_on_flags_that_somebody_has_changed(serv
     page = opened(browser, served)
     page.locator("#open-instant").click()
     page.locator("#rollback-instant-confirm").click()
-    expect(page.locator("#rollback-instant-problem")).to_contain_text("Say why")
-    page.get_by_label("Why? It goes to the audit log.").fill("too many errors")
+    expect(page.locator("#rollback-instant-problem")).to_contain_text("Give a reason")
+    page.get_by_label("Reason (recorded in the audit log)").fill("too many errors")
     set_flags(served, knowledge_proposals_cutover_percentage=50)
     page.locator("#rollback-instant-confirm").click()
     expect(page.locator("#rollback-instant-problem")).to_contain_text("somebody changed them")
-    expect(page.get_by_label("Why? It goes to the audit log.")).to_have_value("too many errors")
+    expect(page.get_by_label("Reason (recorded in the audit log)")).to_have_value("too many errors")
     assert flags_now(served) != "dual_write"
 
     page.locator("#rollback-instant-again").click()

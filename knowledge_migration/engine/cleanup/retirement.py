@@ -14,7 +14,7 @@ from typing import Any
 
 from knowledge_migration.engine.cleanup import completeness
 from knowledge_migration.engine.cleanup.stability import STABLE_DAYS, Stability, stability
-from knowledge_migration.engine.dual_write.fence import FenceTimeouts, drain, live_writers, wait_until_acknowledged
+from knowledge_migration.engine.dual_write.fence import live_writers, wait_until_fenced
 from knowledge_migration.engine.foundation import audit, evidence
 from knowledge_migration.engine.foundation.advisory_lock import advisory_lock
 from knowledge_migration.engine.foundation.catalog import proposal_differences
@@ -25,6 +25,7 @@ from knowledge_migration.engine.schema.ddl import LockLimits
 from knowledge_migration.knowledge.audit import AuditAction
 from knowledge_migration.knowledge.entity_kinds import KINDS, EntityKind
 from knowledge_migration.knowledge.flags import Flags, FlagsError, read_flags, set_flags
+from knowledge_migration.knowledge.writers import FenceTimeouts
 
 WORK = "retiring the old paths"
 EVIDENCE = "legacy_path_retirement"
@@ -126,7 +127,9 @@ def retire(
             _refuse_early(stable, override)
             completeness.require_complete(connection, entities)
         flags = _lock(database, initial, stable, override=override, **audited)
-        writers = _obeyed(connection, flags, timeouts, need_one=not no_live_writers) if due or not locked else ()
+        writers: tuple[str, ...] = ()
+        if due or not locked:
+            writers = wait_until_fenced(database, flags, timeouts, need_one=not no_live_writers)
         constraints: dict[str, completeness.State | None] = {kind.table: None for kind in KINDS}
         for kind in entities:
             constraints[kind.table] = completeness.enforce(connection, kind, limits, **audited)
@@ -252,9 +255,3 @@ def _lock(
             )
     except FlagsError as error:
         raise PreconditionError(f"{error} Nothing was changed.") from error
-
-
-def _obeyed(connection: Connection, flags: Flags, timeouts: FenceTimeouts, *, need_one: bool) -> tuple[str, ...]:
-    live = wait_until_acknowledged(connection, flags, timeouts, need_one=need_one)
-    drain(connection, timeouts)
-    return tuple(row["process"] for row in live)

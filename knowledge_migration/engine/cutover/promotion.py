@@ -11,7 +11,7 @@ from typing import Any
 
 from knowledge_migration.engine.cutover.readiness import Readiness
 from knowledge_migration.engine.cutover.state import position
-from knowledge_migration.engine.dual_write.fence import FenceTimeouts, wait_until_acknowledged
+from knowledge_migration.engine.dual_write.fence import wait_until_acknowledged
 from knowledge_migration.engine.foundation import audit, evidence
 from knowledge_migration.engine.foundation.advisory_lock import advisory_lock
 from knowledge_migration.engine.foundation.database import Database
@@ -19,6 +19,7 @@ from knowledge_migration.engine.foundation.errors import PreconditionError
 from knowledge_migration.knowledge.audit import AuditAction
 from knowledge_migration.knowledge.flags import Flags, FlagsError, set_flags
 from knowledge_migration.knowledge.stages import STAGE_FLAGS, Stage
+from knowledge_migration.knowledge.writers import FenceTimeouts
 
 EVIDENCE = "cutover_stage"
 WORK = "cutover promotion"
@@ -96,10 +97,9 @@ def promote(
                     )
         except FlagsError as error:
             raise PreconditionError(f"{error} Nothing was promoted; look at the stage again.") from error
-        live = wait_until_acknowledged(connection, after, timeouts)
+        processes = wait_until_acknowledged(database, after, timeouts)
         seconds = time.perf_counter() - started
         _refuse_if_gone_back(database, after)
-        processes = tuple(row["process"] for row in live)
         content = {
             "stage": ready.stage,
             "flag_version": after.version,

@@ -1,44 +1,32 @@
-"""The fence of dual write: from some moment on nobody writes knowledge without a proposal, and that is proven (ERRATA F22).
+"""The fence of dual write: proof that from one moment on nobody writes knowledge without a proposal (ERRATA F22).
 
-The service asks for the flags inside each transaction that writes, so a transaction that began after the switch obeys it.
-What is left to wait for are the live processes (they must say that they have seen it) and the transactions that were open
-then. Waits for both, bounded, and says who is missing. Changes nothing.
+It waits until the live processes have acknowledged the flags and the transactions that were open then have ended.
 """
 
-import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import registry
 
 from knowledge_migration.engine.foundation import audit, evidence
 from knowledge_migration.engine.foundation.check_outcome import CheckOutcome
 from knowledge_migration.engine.foundation.database import Connection, Database
-from knowledge_migration.engine.foundation.errors import BlockedError, PreconditionError
-from knowledge_migration.engine.foundation.sql_files import text_of
+from knowledge_migration.engine.foundation.errors import PreconditionError, translate_knowledge_errors
+from knowledge_migration.knowledge import writers
 from knowledge_migration.knowledge.audit import AuditAction
-from knowledge_migration.knowledge.flags import SHADOWING_STATES, Flags, FlagsError, changes_since, read_flags
+from knowledge_migration.knowledge.flags import SHADOWING_STATES, Flags, changes_since, read_flags
+from knowledge_migration.knowledge.writers import FenceTimeouts, Rows
 
 EVIDENCE = "dual_write_fence"
-POLL_SECONDS = 0.2
-
-Rows = list[dict[str, Any]]
-
-
-@dataclass(frozen=True)
-class FenceTimeouts:
-    """How long to wait, and how recently a process must have reported to count as live."""
-
-    seconds: float = 120.0
-    live_seconds: float = 10.0
-    poll_seconds: float = POLL_SECONDS
-    clock: Callable[[], float] = time.monotonic
-    sleep: Callable[[float], None] = time.sleep
+DIALECT = registry.load("postgresql.psycopg")()
 
 
 @dataclass(frozen=True)
 class Fence:
-    """A proven fence: since when, under which version of the flags, by which processes, after how many seconds."""
+    """A proven fence: when, for which flag version, by which processes, after how many seconds."""
 
     proven_at: datetime
     flag_version: int
@@ -46,61 +34,51 @@ class Fence:
     seconds: float
 
 
+def live_writers(connection: Connection, live_seconds: float) -> Rows:
+    """The processes of the service that have reported within `live_seconds`."""
+    query = writers.live_writers_query(live_seconds).compile(dialect=DIALECT)
+    return connection.execute(str(query).encode(), query.params).fetchall()
+
+
 def wait_until_acknowledged(
-    connection: Connection, flags: Flags, timeouts: FenceTimeouts, *, need_one: bool = True
-) -> Rows:
-    """Waits until every live process of the service has seen these flags; returns those processes.
+    database: Database, flags: Flags, timeouts: FenceTimeouts, *, need_one: bool = True
+) -> tuple[str, ...]:
+    """Waits until every live process has acknowledged these flags; returns their names.
 
-    Raises `BlockedError` naming who has not, or that none lives if one is needed.
+    Raises `BlockedError` naming the processes that have not, or saying that none is live if one is needed.
     """
-    until = timeouts.clock() + timeouts.seconds
-    while True:
-        live = live_writers(connection, timeouts.live_seconds)
-        missing = [row for row in live if row["flag_version"] < flags.version]
-        if not missing and (live or not need_one):
-            return live
-        if timeouts.clock() >= until:
-            raise BlockedError(_who_is_missing(missing, flags, timeouts))
-        timeouts.sleep(timeouts.poll_seconds)
+    with _session(database) as connection:
+        return writers.wait_until_acknowledged(connection, flags, timeouts, need_one=need_one)
 
 
-def drain(connection: Connection, timeouts: FenceTimeouts) -> None:
-    """Waits until every transaction that is open now has ended; raises `BlockedError` naming those that have not."""
-    until = timeouts.clock() + timeouts.seconds
-    older = _open_transactions(connection)
-    while left := older.keys() & _open_transactions(connection).keys():
-        if timeouts.clock() >= until:
-            who = "; ".join(_session(older[key]) for key in sorted(left, key=str))
-            raise BlockedError(
-                f"Transactions that began before the flags changed are still open after {timeouts.seconds:g} s: {who}. "
-                "What they write may follow the old flags. End them, or wait, then run this again; the flags stay set."
-            )
-        timeouts.sleep(timeouts.poll_seconds)
+def wait_until_fenced(
+    database: Database, flags: Flags, timeouts: FenceTimeouts, *, need_one: bool = True
+) -> tuple[str, ...]:
+    """The same, and then until every transaction that was open by then has ended."""
+    with _session(database) as connection:
+        processes = writers.wait_until_acknowledged(connection, flags, timeouts, need_one=need_one)
+        writers.drain(connection, timeouts)
+    return processes
 
 
 def prove(database: Database, flags: Flags, timeouts: FenceTimeouts, *, dagster_run_id: str | None = None) -> Fence:
     """Waits for processes and transactions, then records the fence; the flags are set already."""
     started = timeouts.clock()
+    processes = wait_until_fenced(database, flags, timeouts)
+    seconds = round(timeouts.clock() - started, 3)
+    content = {"flag_version": flags.version, "writers": list(processes), "seconds": seconds}
     with database.connect("dual write fence") as connection:
-        live = wait_until_acknowledged(connection, flags, timeouts)
-        drain(connection, timeouts)
-        writers = tuple(row["process"] for row in live)
-        seconds = timeouts.clock() - started
-        content = {"flag_version": flags.version, "writers": list(writers), "seconds": round(seconds, 3)}
         evidence.record(connection, EVIDENCE, content, dagster_run_id=dagster_run_id)
         return _recorded(connection)
 
 
 def proven_fence(database: Database) -> Fence:
-    """The fence, if it stands; raises `PreconditionError` if it was never proven or the flags have left it since."""
+    """The recorded fence; raises `PreconditionError` if there is none or dual write has been off since."""
     with database.connect("dual write fence") as connection:
         fence = _recorded(connection)
-    with database.begin() as transaction:
-        try:
-            flags = read_flags(transaction)
-            later = changes_since(transaction, fence.flag_version)
-        except FlagsError as error:
-            raise PreconditionError(str(error)) from error
+    with translate_knowledge_errors(), database.begin() as transaction:
+        flags = read_flags(transaction)
+        later = changes_since(transaction, fence.flag_version)
     if flags is None or any(one.state not in SHADOWING_STATES for one in (flags, *later)):
         raise PreconditionError(
             f"Dual write was proven at {fence.proven_at:%Y-%m-%d %H:%M} UTC, but it has been off since. "
@@ -112,22 +90,22 @@ def proven_fence(database: Database) -> Fence:
 def require_fence(
     database: Database, *, no_live_writers: bool, live_seconds: float, dagster_run_id: str | None = None
 ) -> None:
-    """Raises `PreconditionError` unless no direct writer can be at work: proven, or on the operator's audited word."""
+    """Raises `PreconditionError` unless the fence is proven, or the operator confirms that no process writes; audited."""
     if not no_live_writers:
         try:
             proven_fence(database)
         except PreconditionError as error:
             raise PreconditionError(
-                f"{error} If no process writes topics or atoms at all, say so with "
-                "KNOWLEDGE_MIGRATION_NO_LIVE_WRITERS=true; it goes to the audit log."
+                f"{error} If no process writes topics or atoms at all, confirm it with "
+                "KNOWLEDGE_MIGRATION_NO_LIVE_WRITERS=true; it is recorded in the audit log."
             ) from error
         return
     with database.connect("dual write fence") as connection:
         direct = [row for row in live_writers(connection, live_seconds) if row["mode"] not in SHADOWING_STATES]
         if direct:
             raise PreconditionError(
-                f"KNOWLEDGE_MIGRATION_NO_LIVE_WRITERS is set, but these processes live and write directly: "
-                f"{_listed(direct)}. Stop them, or materialize dual_write_mode and leave the setting out."
+                f"KNOWLEDGE_MIGRATION_NO_LIVE_WRITERS is set, but these live processes write directly: "
+                f"{writers.listed(direct)}. Stop them, or materialize dual_write_mode and unset it."
             )
         audit.record(
             connection,
@@ -138,57 +116,28 @@ def require_fence(
         )
 
 
-def live_writers(connection: Connection, live_seconds: float) -> Rows:
-    """The processes of the service that reported lately."""
-    return connection.execute(text_of("dual_write/live_writers"), {"live_seconds": live_seconds}).fetchall()
-
-
 def writers_outcome(connection: Connection, live_seconds: float) -> CheckOutcome:
-    """Whether every live process writes no knowledge without a proposal; none at all is no pass."""
+    """Whether every live process writes no knowledge without a proposal; without a live process it does not pass."""
     live = live_writers(connection, live_seconds)
-    wrong = [row for row in live if row["mode"] not in SHADOWING_STATES]
-    broken = wrong if live else [{"process": "none", "mode": "unknown"}]
+    direct = [row for row in live if row["mode"] not in SHADOWING_STATES]
+    violations = direct if live else [{"process": "none", "mode": "unknown"}]
     return CheckOutcome(
         name="every_live_writer_dual_writes",
-        count=len(broken),
-        sample=tuple({key: str(value) for key, value in row.items()} for row in broken[:20]),
-        description="Every live process of the service writes no knowledge without a proposal, and there is one.",
+        count=len(violations),
+        sample=tuple({key: str(value) for key, value in row.items()} for row in violations[:20]),
+        description="At least one process of the service is live, and none writes knowledge without a proposal.",
         remedy="Start the service (knowledge-migration serve), or stop the processes named here; then run the check again.",
         numbers={"live_writers": len(live)},
     )
 
 
+@contextmanager
+def _session(database: Database) -> Iterator[sa.Connection]:
+    with translate_knowledge_errors(), database.engine() as engine, engine.connect() as connection:
+        yield connection
+
+
 def _recorded(connection: Connection) -> Fence:
-    found = evidence.require(connection, EVIDENCE, made_by="asset dual_write_mode")
-    content = found.content
-    return Fence(found.recorded_at, content["flag_version"], tuple(content["writers"]), content["seconds"])
-
-
-def _open_transactions(connection: Connection) -> dict[tuple[Any, ...], dict[str, Any]]:
-    rows = connection.execute(text_of("dual_write/open_transactions")).fetchall()
-    return {(row["pid"], row["application"] if row["pid"] is None else "", row["since"]): row for row in rows}
-
-
-def _who_is_missing(missing: Rows, flags: Flags, timeouts: FenceTimeouts) -> str:
-    if not missing:
-        return (
-            f"No process of the knowledge service has reported within {timeouts.live_seconds:g} s, so nobody can be seen to "
-            "obey. Start the service (knowledge-migration serve) and run this again; the flags stay set. If no process "
-            "writes at all, set KNOWLEDGE_MIGRATION_NO_LIVE_WRITERS=true and go on with the backfill."
-        )
-    return (
-        f"These processes have not seen version {flags.version} of the flags within {timeouts.seconds:g} s: "
-        f"{_listed(missing)}. Restart or stop them and run this again; the flags stay set."
-    )
-
-
-def _listed(rows: Rows) -> str:
-    return "; ".join(
-        f"{row['process']} (mode {row['mode']}, flag version {row['flag_version']}, {row['seconds_ago']} s ago)"
-        for row in rows
-    )
-
-
-def _session(row: dict[str, Any]) -> str:
-    who = f"pid {row['pid']} ({row['application'] or 'unnamed application'})" if row["pid"] else row["application"]
-    return f"{who} since {row['since']:%H:%M:%S}, {row['state']}: {row['query']}"
+    recorded = evidence.require(connection, EVIDENCE, made_by="asset dual_write_mode")
+    content = recorded.content
+    return Fence(recorded.recorded_at, content["flag_version"], tuple(content["writers"]), content["seconds"])

@@ -1,5 +1,11 @@
 """The errors that the migration raises on purpose. Each message says what happened, to what, and what to do next."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from knowledge_migration.knowledge.flags import FlagsError
+from knowledge_migration.knowledge.writers import FenceError
+
 
 class MigrationError(Exception):
     """Something that the operator must know; nothing is half done when it is raised unless its message says so."""
@@ -19,3 +25,14 @@ class BusyError(MigrationError):
 
 class VerificationError(MigrationError):
     """A comparison that has to come out equal did not, or could not be made."""
+
+
+@contextmanager
+def translate_knowledge_errors() -> Iterator[None]:
+    """Raises `PreconditionError` for flags that cannot be read or set so, `BlockedError` for a wait that timed out."""
+    try:
+        yield
+    except FlagsError as error:
+        raise PreconditionError(str(error)) from error
+    except FenceError as error:
+        raise BlockedError(str(error)) from error

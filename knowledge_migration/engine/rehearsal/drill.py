@@ -243,7 +243,7 @@ def _stranded(clone: Database) -> tuple[str, ...]:
 def _partial(work: _Drilling, name: str) -> None:
     def back() -> tuple[int, float]:
         done = roll_back(work.clone, Flags(), work.options.course.timeouts, "partial", reason=REASON)
-        return 0, done.acknowledged_seconds
+        return 0, done.acknowledged_seconds or 0.0
 
     work.timed(name, 120.0, back)
 
@@ -254,13 +254,13 @@ def _instant(work: _Drilling, name: str) -> None:
 
     def back() -> tuple[int, float]:
         done = roll_back(work.clone, Flags(), work.options.course.timeouts, "instant", reason=REASON)
-        return 0, done.acknowledged_seconds
+        return 0, done.acknowledged_seconds or 0.0
 
     work.timed(name, 60.0, back)
     _bring_back(work, waiting)
     started = time.perf_counter()
     done = roll_back(work.clone, Flags(), work.options.course.timeouts, "instant", reason=REASON)
-    settled = sum(done.settled.replayed.values()) + sum(done.settled.parked.values())
+    settled = done.settled.total
     broken = _stranded(work.clone)
     wanted = sum(len(ids) for ids in waiting.values())
     lost = () if settled == wanted else (f"{wanted} proposals waited and {settled} were settled",)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from knowledge_migration.engine.backfill import completion, plan, runner
 from knowledge_migration.engine.backfill.control import Limits
 from knowledge_migration.engine.dual_write import switch
-from knowledge_migration.engine.dual_write.fence import FenceTimeouts, wait_until_acknowledged
+from knowledge_migration.engine.dual_write.fence import wait_until_acknowledged
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.errors import VerificationError
 from knowledge_migration.engine.foundation.own_objects import current_revision
@@ -20,6 +20,7 @@ from knowledge_migration.engine.schema.ddl import LockLimits
 from knowledge_migration.engine.validation import rules
 from knowledge_migration.knowledge.flags import Flags, set_flags
 from knowledge_migration.knowledge.stages import STAGE_FLAGS
+from knowledge_migration.knowledge.writers import FenceTimeouts
 
 if TYPE_CHECKING:
     from knowledge_migration.engine.rehearsal.live_service import LiveService
@@ -111,8 +112,7 @@ class StagingRun:
         """Changes flags and waits until the service has seen them."""
         with self.clone.begin() as transaction:
             after = set_flags(transaction, changes, initial=Flags(), actor=REASON, reason=REASON)
-        with self.clone.connect("rehearsal") as connection:
-            wait_until_acknowledged(connection, after, replace(self.options.timeouts, poll_seconds=0.05))
+        wait_until_acknowledged(self.clone, after, replace(self.options.timeouts, poll_seconds=0.05))
         return after
 
     def extract(self, mode: str) -> int:

@@ -14,7 +14,7 @@ from uuid import UUID
 from knowledge_migration.engine.backfill.batch import TRANSIENT_ERRORS, Locked, skipping
 from knowledge_migration.engine.backfill.control import Limits
 from knowledge_migration.engine.backfill.runner import WORK, translate_db_errors
-from knowledge_migration.engine.dual_write.fence import FenceTimeouts, drain, wait_until_acknowledged
+from knowledge_migration.engine.dual_write.fence import wait_until_fenced
 from knowledge_migration.engine.dual_write.switch import switch_off
 from knowledge_migration.engine.foundation import audit
 from knowledge_migration.engine.foundation.advisory_lock import advisory_lock
@@ -24,6 +24,7 @@ from knowledge_migration.engine.foundation.sql_files import statement
 from knowledge_migration.knowledge.audit import AuditAction
 from knowledge_migration.knowledge.entity_kinds import KINDS, EntityKind
 from knowledge_migration.knowledge.flags import Flags
+from knowledge_migration.knowledge.writers import FenceTimeouts
 
 BEFORE_ALL = UUID(int=0)
 
@@ -83,8 +84,7 @@ def rollback_dual_write(
         database.connect("dual write rollback", settings=settings) as connection,
         advisory_lock(connection, WORK),
     ):
-        wait_until_acknowledged(connection, flags, timeouts, need_one=False)
-        drain(connection, timeouts)
+        wait_until_fenced(database, flags, timeouts, need_one=False)
         extent = dual_write_extent(connection)
         audited: dict[str, Any] = {"reason": reason, "dagster_run_id": dagster_run_id, "before": vars(extent)}
         audit.record(connection, AuditAction.ROLLBACK_DUAL_WRITE_BEGUN, "phase 2", **audited)

@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from knowledge_migration.engine.backfill.control import Limits
-from knowledge_migration.engine.dual_write.fence import FenceTimeouts
 from knowledge_migration.engine.foundation import evidence
 from knowledge_migration.engine.foundation.advisory_lock import advisory_lock
 from knowledge_migration.engine.foundation.database import Connection, Database, exists
 from knowledge_migration.engine.foundation.own_objects import current_revision, made_objects
 from knowledge_migration.engine.rollback.backfill import backfill_extent, rollback_backfill
 from knowledge_migration.engine.rollback.dual_write import dual_write_extent, rollback_dual_write
-from knowledge_migration.engine.rollback.flags import leave_proposals, plan_rollback
+from knowledge_migration.engine.rollback.flags import plan_rollback, roll_back
 from knowledge_migration.engine.rollback.repair.backup_copy import LatestBackup, Progress, proven_backup
 from knowledge_migration.engine.rollback.repair.comparison import Comparison, OnRows
 from knowledge_migration.engine.rollback.repair.repair import Repair, RepairOptions, repair_from_backup
@@ -28,6 +27,7 @@ from knowledge_migration.engine.rollback.schema import PROPOSAL_TABLES, proposal
 from knowledge_migration.engine.schema.ddl import LockLimits
 from knowledge_migration.engine.schema.steps import EVIDENCE_REVISION, TARGET_REVISION, steps_of
 from knowledge_migration.knowledge.flags import Flags
+from knowledge_migration.knowledge.writers import FenceTimeouts
 
 WORK = "the full rollback"
 EVIDENCE = "full_rollback"
@@ -181,15 +181,15 @@ class _Work:
             self._tell("flags", NOTHING_STANDS, began, skipped=True)
             return
         options = self.options
-        left = leave_proposals(
+        result = roll_back(
             self.database,
             options.initial_flags,
             options.timeouts,
+            "instant",
             reason=self.reason,
             dagster_run_id=self.dagster_run_id,
         )
-        replayed, parked = sum(left.settled.replayed.values()), sum(left.settled.parked.values())
-        words = f"{len(left.processes)} processes obey; {replayed:,} stranded proposals replayed, {parked:,} parked"
+        words = f"{len(result.processes)} processes have acknowledged; {result.settled.sentence}"
         self._tell("flags", words, began)
 
     def dual_write(self) -> None:

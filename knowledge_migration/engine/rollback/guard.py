@@ -14,14 +14,14 @@ from knowledge_migration.engine.cutover.evaluation import Evaluation, evaluate
 from knowledge_migration.engine.cutover.gates import BreachAction
 from knowledge_migration.engine.cutover.readiness import CutoverRules
 from knowledge_migration.engine.cutover.state import CutoverState, position
-from knowledge_migration.engine.dual_write.fence import FenceTimeouts
 from knowledge_migration.engine.foundation import audit
 from knowledge_migration.engine.foundation.database import Database
 from knowledge_migration.engine.foundation.errors import BlockedError, PreconditionError
 from knowledge_migration.engine.rollback.flags import plan_rollback, roll_back
 from knowledge_migration.knowledge.audit import AuditAction
 from knowledge_migration.knowledge.flags import Flags, FlagsError, history, set_flags
-from knowledge_migration.knowledge.stages import FlagRollback
+from knowledge_migration.knowledge.stages import RollbackKind
+from knowledge_migration.knowledge.writers import FenceTimeouts
 
 ACTOR = "rollback guard"
 SEVEREST_FIRST: tuple[BreachAction, ...] = ("instant", "partial", "lower threshold")
@@ -93,7 +93,7 @@ def _go_back(
     wanted: Sequence[BreachAction],
     timeouts: FenceTimeouts,
 ) -> GuardTick:
-    way: FlagRollback = "instant" if wanted[0] == "instant" else "partial"
+    way: RollbackKind = "instant" if wanted[0] == "instant" else "partial"
     try:
         if not plan_rollback(database, initial, way).changes:
             return replace(seen, words=f"In breach, and the flags are as low as {way} sets them already. {seen.words}")

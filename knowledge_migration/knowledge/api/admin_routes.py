@@ -53,12 +53,12 @@ async def reload_config(service: Service) -> FlagsNow:
 
 @rollback_router.post("", responses=responses(409, 422))
 async def roll_back_flags(service: Service, who: Admin, wanted: RollbackRequest) -> RollbackResult:
-    """Goes back by flags, for every process within a second: `instant` switches proposals off, `partial` leaves a tenth.
+    """Rolls back by flags, for every process within a second: `instant` switches proposals off, `partial` leaves 10 %.
 
-    What is stranded by `instant` is replayed or parked in the background.
+    Proposals that `instant` strands are replayed or parked in the background.
     """
     done = await service.roll_back_flags(
-        wanted.way, actor=who.name, reason=wanted.reason, expected_version=wanted.expected_version
+        wanted.kind, actor=who.name, reason=wanted.reason, expected_version=wanted.expected_version
     )
     return RollbackResult(before=done.before, after=done.after, state=done.after.state, stranded=done.stranded)
 
@@ -96,7 +96,7 @@ async def health(service: Service, response: Response) -> Health:
 )
 async def prometheus_metrics(service: Service) -> Response:
     """Prometheus metrics of this process, and of the migration as it was seen at most some seconds ago."""
-    await service.look_for_metrics()
+    await service.refresh_metrics()
     found = metrics.migration.found
     waiting, failures = (found.state.pending_proposals, found.state.open_shadow_failures) if found else (None, None)
     unknown = float("nan")

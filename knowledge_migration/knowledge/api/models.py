@@ -10,7 +10,7 @@ from knowledge_migration.knowledge.entity_kinds import EntityName
 from knowledge_migration.knowledge.extraction.model import AtomType
 from knowledge_migration.knowledge.flags import Flags, Mode, State
 from knowledge_migration.knowledge.proposals.editing import AtomCorrection, TopicCorrection
-from knowledge_migration.knowledge.stages import FlagRollback
+from knowledge_migration.knowledge.stages import RollbackKind
 from knowledge_migration.knowledge.values import (
     LONGEST_REASON,
     Color,
@@ -292,13 +292,15 @@ class FlagsChange(_Change):
 
 
 class RollbackRequest(_Change):
-    """Which way back, and why."""
+    """The kind of rollback, and the reason."""
 
     model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"way": "instant", "reason": "errors in proposal mode"}]}
+        extra="forbid", json_schema_extra={"examples": [{"kind": "instant", "reason": "errors in proposal mode"}]}
     )
 
-    way: FlagRollback = Field(description="instant: proposals off, dual write on. partial: proposals for a tenth only.")
+    kind: RollbackKind = Field(
+        description="instant: proposals off, dual write on. partial: proposals for 10 % of users."
+    )
 
 
 class RollbackResult(BaseModel):

@@ -1,11 +1,8 @@
-"""Pending proposals of proposal mode after proposals were switched off: replayed or parked, none forgotten (ERRATA C4).
+"""Pending proposals of proposal mode after proposals were switched off: each is replayed or parked (ERRATA C4).
 
-Their knowledge was never written, and direct mode does not know them. Replay does what direct mode would have done: what
-reaches its threshold becomes knowledge, an atom only if its topic has. Everything else is parked: out of the queue, still
-on record, and a reviewer can decide about it at any time. So is what a reviewer has taken back: that is a decision.
-
-Each proposal in a transaction of its own, which asks for the flags first: where proposals are on again nothing is stranded.
-Killed anywhere, a second run goes on.
+Replay does what direct mode would have done: a proposal that reaches its threshold becomes knowledge, an atom only if its topic
+has. All others, and those whose decision a reviewer has undone, are parked: out of the queue, on record, open to review. Each is
+settled in its own transaction, which reads the flags first; a second run completes a killed one.
 """
 
 from collections import Counter
@@ -42,15 +39,34 @@ class Stranded:
 
 @dataclass(frozen=True)
 class Settled:
-    """What became of them, per kind of outcome; `enabled_again` if that ended because proposals are on."""
+    """How many were replayed and parked, per kind; `enabled_again` if it stopped because proposals are on again."""
 
     replayed: dict[EntityName, int]
     parked: dict[EntityName, int]
     enabled_again: bool = False
 
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return sum(self.replayed.values()) + sum(self.parked.values())
+
+    @property
+    def sentence(self) -> str:
+        """The counts as text."""
+        replayed, parked = sum(self.replayed.values()), sum(self.parked.values())
+        return f"{replayed:,} stranded proposals were replayed, {parked:,} parked"
+
+    def plus(self, other: "Settled") -> "Settled":
+        """The sum of two runs over the same kinds."""
+        return Settled(
+            {name: count + other.replayed[name] for name, count in self.replayed.items()},
+            {name: count + other.parked[name] for name, count in self.parked.items()},
+            self.enabled_again or other.enabled_again,
+        )
+
 
 def stranded(connection: sa.Connection, threshold: float) -> Stranded:
-    """What switching proposals off would strand, or has stranded. Reads only."""
+    """The proposals that switching proposals off would strand, or has stranded. Reads only."""
     waiting: dict[EntityName, int] = {}
     replayable: dict[EntityName, int] = {}
     for kind in KINDS:
@@ -83,7 +99,7 @@ def settle(
 
 
 def _settle_one(connection: sa.Connection, proposal_id: UUID, threshold: float, reviewer: Reviewer) -> Outcome | None:
-    """What became of it; None where somebody has decided about it meanwhile."""
+    """Replays or parks one proposal; None where somebody has decided about it meanwhile."""
     try:
         kind, proposal = locked(connection, proposal_id, reviewer)
         if proposal["status"] != "pending":
@@ -111,7 +127,7 @@ def _reaches(kind: EntityKind, threshold: float) -> sa.ColumnElement[bool]:
 
 
 def _stranded(query: Any, kind: EntityKind) -> Any:
-    """Pending ones of runs in proposal mode; those of dual write wait for review as ever."""
+    """Pending proposals of runs in proposal mode; those of dual write keep waiting for review."""
     query = query.join(runs, runs.c.id == kind.proposals.c.extraction_run_id)
     return query.where(kind.proposals.c.status == "pending", runs.c.settings["mode"].astext == "proposal")
 
@@ -120,8 +136,7 @@ def _ids(engine: sa.Engine, kind: EntityKind) -> Sequence[UUID]:
     columns = kind.proposals.c
     query = _stranded(sa.select(columns.id).select_from(kind.proposals), kind)
     with engine.begin() as connection:
-        found: Sequence[UUID] = connection.execute(query.order_by(columns.created_at, columns.id)).scalars().all()
-    return found
+        return connection.execute(query.order_by(columns.created_at, columns.id)).scalars().all()
 
 
 def _settled(counts: Counter[tuple[EntityName, Outcome]], *, enabled_again: bool = False) -> Settled:

@@ -1,4 +1,4 @@
-"""What an admin may do on the migration page; who asks and whether they still may is looked at for each deed anew."""
+"""The actions of an admin on the migration page; each checks the session again."""
 
 import asyncio
 import math
@@ -12,25 +12,24 @@ import sqlalchemy as sa
 from knowledge_migration.engine.backfill.control import Control, set_control
 from knowledge_migration.engine.foundation.database import NOT_SO_FAR, UnreachableError
 from knowledge_migration.engine.foundation.errors import MigrationError
-from knowledge_migration.engine.rollback.flags import RollbackPlan, plan_rollback
 from knowledge_migration.engine.status.audit_trail import Page, page_of
 from knowledge_migration.engine.status.reader import SESSION
 from knowledge_migration.knowledge.api.access import ForbiddenError
 from knowledge_migration.knowledge.errors import ConflictError, InvalidError, KnowledgeError, UnavailableError
-from knowledge_migration.knowledge.flag_rollback import FlagRollbackResult
+from knowledge_migration.knowledge.flag_rollback import FlagRollbackPlan, FlagRollbackResult, plan_flag_rollback
 from knowledge_migration.knowledge.flags import FlagsError, StaleFlagsError
 from knowledge_migration.knowledge.service import KnowledgeService
-from knowledge_migration.knowledge.stages import FlagRollback
+from knowledge_migration.knowledge.stages import RollbackKind
 from knowledge_migration.knowledge.values import LONGEST_REASON, storable
 from knowledge_migration.pages.migration.source import MigrationSource, patient
 from knowledge_migration.pages.session import Session
 
-Done = TypeVar("Done")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
 class Actions:
-    """The deeds of one session; `done` is called after each, also after one that failed. Every one raises a `KnowledgeError`."""
+    """The actions of one session; `done` is called after each change, also a failed one. All raise `KnowledgeError`."""
 
     service: KnowledgeService
     source: MigrationSource
@@ -39,7 +38,7 @@ class Actions:
 
     @property
     def are_offered(self) -> bool:
-        """Whether the page shows them at all."""
+        """Whether the page shows the actions."""
         return self.session.is_admin
 
     async def control_backfill(
@@ -50,9 +49,9 @@ class Actions:
         rate: float | None = None,
         reason: str = "",
     ) -> Control:
-        """Pauses or resumes, or sets rows in a batch and batches per second; None stays as it is."""
+        """Pauses or resumes, or sets rows per batch and batches per second; None changes nothing."""
         self._require_admin()
-        why = checked_reason(reason) if reason.strip() else None
+        checked = checked_reason(reason) if reason.strip() else None
         rows = None if batch_size is None else _whole(batch_size)
 
         def change() -> Control:
@@ -63,7 +62,7 @@ class Actions:
                     batch_size=rows,
                     rate_limit_per_second=rate,
                     actor=self.session.actor,
-                    reason=why,
+                    reason=checked,
                 )
 
         try:
@@ -72,7 +71,7 @@ class Actions:
             self.done()
 
     async def older_entries(self, older_than: int, *, with_decisions: bool) -> Page:
-        """The page of the audit log before an entry; for everybody who has signed in."""
+        """The page of the audit log before an entry; reviewers may read it too."""
         self.session.refuse_ended()
 
         def read() -> Page:
@@ -81,28 +80,24 @@ class Actions:
 
         return await _translated(asyncio.to_thread(read))
 
-    async def plan(self, way: FlagRollback) -> RollbackPlan:
-        """What going back would change, whom it reaches, what it would strand. Reads only."""
+    async def plan(self, kind: RollbackKind) -> FlagRollbackPlan:
+        """The flags that a rollback would change, the processes it reaches, the proposals it strands. Reads only."""
         self._require_admin()
         options = self.service.options
+        work = self.service.in_transaction(
+            plan_flag_rollback,
+            kind,
+            options.initial_flags,
+            live_seconds=self.source.rules.live_seconds,
+            threshold=options.direct_threshold,
+        )
+        return await _translated(work)
 
-        def read() -> RollbackPlan:
-            return plan_rollback(
-                patient(self.source.database),
-                options.initial_flags,
-                way,
-                live_seconds=self.source.rules.live_seconds,
-                threshold=options.direct_threshold,
-            )
-
-        return await _translated(asyncio.to_thread(read))
-
-    async def roll_back_flags(self, way: FlagRollback, *, reason: str, expected_version: int) -> FlagRollbackResult:
-        """Goes back by flags, if they are still of the version that was shown."""
+    async def roll_back_flags(self, kind: RollbackKind, *, reason: str, expected_version: int) -> FlagRollbackResult:
+        """Rolls back by flags, if they still have the version that was shown."""
         self._require_admin()
-        why = checked_reason(reason)
         work = self.service.roll_back_flags(
-            way, actor=self.session.actor, reason=why, expected_version=expected_version
+            kind, actor=self.session.actor, reason=checked_reason(reason), expected_version=expected_version
         )
         try:
             return await _translated(work)
@@ -112,17 +107,17 @@ class Actions:
     def _require_admin(self) -> None:
         self.session.refuse_ended()
         if not self.session.is_admin:
-            raise ForbiddenError("Only an admin may change how the migration goes; you have signed in as a reviewer.")
+            raise ForbiddenError("Only an admin may control the migration; you are signed in as a reviewer.")
 
 
 def checked_reason(typed: str) -> str:
-    """The reason as it is kept; raises `InvalidError` for none, a longer one, or one that cannot be stored."""
+    """The reason as it is recorded; raises `InvalidError` where it is empty, too long, or cannot be stored."""
     reason = typed.strip()
     if not reason:
-        raise InvalidError("Say why: the reason goes to the audit log. Nothing was changed.")
+        raise InvalidError("Give a reason; it is recorded in the audit log. Nothing was changed.")
     if len(reason) > LONGEST_REASON:
         raise InvalidError(
-            f"The reason has {len(reason):,} characters; the most is {LONGEST_REASON:,}. Nothing was changed."
+            f"The reason has {len(reason):,} characters; the limit is {LONGEST_REASON:,}. Nothing was changed."
         )
     try:
         return storable(reason)
@@ -136,8 +131,8 @@ def _whole(number: float) -> int:
     return int(number)
 
 
-async def _translated(work: Awaitable[Done]) -> Done:
-    """Every error that a person can do something about, in words and of one kind."""
+async def _translated(work: Awaitable[Result]) -> Result:
+    """Raises a `KnowledgeError` for every error that a person can act on."""
     try:
         return await work
     except KnowledgeError:
@@ -154,8 +149,8 @@ async def _translated(work: Awaitable[Done]) -> Done:
 
 def _of_database(cause: BaseException | None) -> KnowledgeError:
     if isinstance(cause, NOT_SO_FAR):
-        return UnavailableError("This database has not come so far: phase 1 of the migration has not been run here.")
+        return UnavailableError("This database has no proposal schema: phase 1 of the migration has not been run here.")
     if isinstance(cause, psycopg.errors.InsufficientPrivilege):
-        words = str(cause).strip().partition("\n")[0]
-        return ForbiddenError(f"The database does not let the service do that: {words}.")
-    return UnavailableError("The database did not answer. Look whether it was done, then try again.")
+        message = str(cause).strip().partition("\n")[0]
+        return ForbiddenError(f"The database refuses this to the role of the service: {message}.")
+    return UnavailableError("The database did not answer. Check whether the action was done, then try again.")

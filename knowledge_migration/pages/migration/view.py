@@ -109,7 +109,7 @@ class MigrationView:
         self._backfill.show(found.control, why.get("backfill"))
         self._trail.show(found.trail, why.get("audit trail"))
         for dialog in self._dialogs:
-            dialog.show_obedience(found.writers)
+            dialog.show_acknowledgements(found.writers)
 
     def end(self) -> None:
         """Says that the page shows nothing new any more, because the session has ended."""

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from knowledge_migration.engine.cleanup import retirement
-from knowledge_migration.engine.dual_write.fence import FenceTimeouts
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.schema.ddl import LockLimits
 from knowledge_migration.knowledge.flags import Flags, set_flags
 from knowledge_migration.knowledge.stages import STAGE_FLAGS
+from knowledge_migration.knowledge.writers import FenceTimeouts
 from knowledge_migration_tests.serving import PEOPLE_AND_MESSAGES
 
 PATIENT = FenceTimeouts(seconds=20.0)

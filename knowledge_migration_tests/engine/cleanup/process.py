@@ -82,7 +82,7 @@ def main() -> None:
     """Does the work, stopping between its steps."""
     database, work = Database(sys.argv[1]), sys.argv[2]
     stopping(completeness, "run_locked", lambda *args: f"{args[3]} {args[2][0]}")
-    stopping(retirement, "wait_until_acknowledged", lambda *args, **kwargs: "obedience")
+    stopping(retirement, "wait_until_fenced", lambda *args, **kwargs: "acknowledgement")
     stopping(retirement, "set_flags", lambda *args, **kwargs: "flags")
     if work == "retire":
         retire(database)

@@ -191,7 +191,13 @@ def test_a_table_can_be_left_without_the_rule_by_name_only(full: Database, rows:
         retire(full, without=["messages"])
 
 
-PLACES = ["flags", "obedience", "access_exclusive topics", "share_update_exclusive topics", "access_exclusive atoms"]
+PLACES = [
+    "flags",
+    "acknowledgement",
+    "access_exclusive topics",
+    "share_update_exclusive topics",
+    "access_exclusive atoms",
+]
 
 
 @pytest.mark.parametrize("place", PLACES)

@@ -13,13 +13,13 @@ import pytest
 from knowledge_migration.engine.cutover.promotion import NotReadyError, Promotion, promote
 from knowledge_migration.engine.cutover.readiness import CheckRecord, Readiness, readiness
 from knowledge_migration.engine.cutover.state import position
-from knowledge_migration.engine.dual_write.fence import FenceTimeouts
 from knowledge_migration.engine.foundation import evidence
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.errors import BlockedError, BusyError, PreconditionError
 from knowledge_migration.engine.rollback.flags import roll_back
 from knowledge_migration.knowledge.flags import Flags
 from knowledge_migration.knowledge.stages import Stage
+from knowledge_migration.knowledge.writers import FenceTimeouts
 from knowledge_migration_tests.engine.cutover.ready import RULES, backed_up, drilled, made_ready, passed, seen_well
 from knowledge_migration_tests.engine.cutover.stages_reached import alive, kept, later, measured, set_, stand_at
 

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from knowledge_migration.engine.dual_write.fence import FenceTimeouts
 from knowledge_migration.engine.foundation.database import Connection, Database
+from knowledge_migration.knowledge.writers import FenceTimeouts
 from knowledge_migration_tests.serving import PEOPLE_AND_MESSAGES, serving
 
 BRIEF = FenceTimeouts(seconds=0.5)

@@ -1,4 +1,4 @@
-"""From the fence on nobody writes knowledge without a proposal: who is waited for, and what it takes to prove it."""
+"""From the fence on nobody writes knowledge without a proposal: which processes it waits for, and what proves it."""
 
 import pytest
 
@@ -6,6 +6,7 @@ from knowledge_migration.engine.dual_write import fence, switch
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.errors import BlockedError, PreconditionError
 from knowledge_migration.knowledge.flags import Flags
+from knowledge_migration.knowledge.writers import FenceTimeouts
 from knowledge_migration_tests.engine.backfill.backfilling import at_the_same_time, count, until
 from knowledge_migration_tests.engine.dual_write.conftest import BRIEF, PATIENT
 
@@ -19,7 +20,7 @@ def proven(database: Database) -> fence.Fence:
     return switch.switch_on(database, Flags(), PATIENT, reason="a test")[1]
 
 
-def test_a_live_service_obeys_and_the_fence_is_proven_and_recorded(peopled: Database, service: str) -> None:
+def test_a_live_service_acknowledges_and_the_fence_is_proven_and_recorded(peopled: Database, service: str) -> None:
     flags, made = switch.switch_on(peopled, Flags(), PATIENT, reason="a test")
     assert (flags.dual_write, flags.version, made.flag_version, len(made.writers)) == (True, 1, 1, 1)
     assert fence.proven_fence(peopled) == made
@@ -31,7 +32,7 @@ def test_without_a_live_process_nothing_is_switched(peopled: Database, rows: Con
     assert count(rows, "SELECT count(*) FROM feature_flags") == 0
 
 
-def test_a_process_that_does_not_obey_is_named_and_the_flags_stay(peopled: Database, rows: Connection) -> None:
+def test_a_process_that_does_not_acknowledge_is_named_and_the_flags_stay(peopled: Database, rows: Connection) -> None:
     rows.execute(BEAT, {"ago": 0})
     with pytest.raises(BlockedError, match="old \\(mode off, flag version 0"):
         switch.switch_on(peopled, Flags(), BRIEF, reason="a test")
@@ -63,7 +64,7 @@ def test_a_transaction_that_never_ends_is_named(peopled: Database, rows: Connect
     with peopled.connect("a sleeping writer") as writer:
         writer.execute("BEGIN")
         writer.execute("SELECT 1")
-        timeouts = fence.FenceTimeouts(seconds=3.0)
+        timeouts = FenceTimeouts(seconds=3.0)
         with pytest.raises(BlockedError, match=f"pid {writer.info.backend_pid} .*a sleeping writer"):
             switch.switch_on(peopled, Flags(), timeouts, reason="a test")
 
@@ -112,12 +113,12 @@ def test_a_backfill_needs_the_fence(peopled: Database, service: str) -> None:
     fence.require_fence(peopled, no_live_writers=False, live_seconds=10)
 
 
-def test_the_operators_word_replaces_the_fence_and_is_audited(peopled: Database, rows: Connection) -> None:
+def test_the_operators_confirmation_replaces_the_fence_and_is_audited(peopled: Database, rows: Connection) -> None:
     fence.require_fence(peopled, no_live_writers=True, live_seconds=10)
     assert count(rows, "SELECT count(*) FROM migration.audit_log WHERE action = 'no live writers'") == 1
 
 
-def test_the_operators_word_is_not_taken_while_a_direct_writer_lives(peopled: Database, rows: Connection) -> None:
+def test_the_operators_confirmation_is_refused_while_a_direct_writer_lives(peopled: Database, rows: Connection) -> None:
     rows.execute(BEAT, {"ago": 0})
     with pytest.raises(PreconditionError, match="old \\(mode off"):
         fence.require_fence(peopled, no_live_writers=True, live_seconds=10)

@@ -88,7 +88,7 @@ def test_a_second_rollback_does_nothing(peopled: Database, rows: Connection, wri
 def test_a_row_that_is_never_let_go_is_told_and_dual_write_is_off(
     peopled: Database, rows: Connection, written: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("knowledge_migration.engine.rollback.dual_write.drain", lambda *_: None)
+    monkeypatch.setattr("knowledge_migration.knowledge.writers.drain", lambda *_: None)
     with peopled.connect("a user") as user:
         user.execute("BEGIN")
         user.execute("SELECT FROM topics ORDER BY id LIMIT 1 FOR UPDATE")

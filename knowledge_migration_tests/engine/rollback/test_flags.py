@@ -10,9 +10,10 @@ import pytest
 
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.errors import BlockedError, PreconditionError
-from knowledge_migration.engine.rollback.flags import RolledBack, plan_rollback, roll_back
+from knowledge_migration.engine.rollback.flags import plan_rollback, roll_back
 from knowledge_migration.engine.validation import rules
 from knowledge_migration.knowledge.extraction.model import Extraction
+from knowledge_migration.knowledge.flag_rollback import FlagRollbackResult
 from knowledge_migration.knowledge.flags import Flags, read_flags, set_flags
 from knowledge_migration.knowledge.stages import STAGE_FLAGS
 from knowledge_migration_tests.engine.cutover.conftest import BRIEF, PATIENT
@@ -52,7 +53,7 @@ def extract(url: str, user: int = 1, message: int = 1) -> dict[str, Any]:
     return dict(answer.json())
 
 
-def back(database: Database, way: Any = "instant", **options: Any) -> RolledBack:
+def back(database: Database, way: Any = "instant", **options: Any) -> FlagRollbackResult:
     return roll_back(database, Flags(), options.pop("timeouts", PATIENT), way, reason="a test", **options)
 
 
@@ -149,7 +150,7 @@ def test_a_second_time_changes_nothing(peopled: Database, rows: Connection, url:
 def test_two_operators_at_once_settle_each_proposal_once(peopled: Database, rows: Connection, url: str) -> None:
     for message in range(2, 30):
         extract(url, message=message)
-    done: list[RolledBack] = []
+    done: list[FlagRollbackResult] = []
     threads = [threading.Thread(target=lambda: done.append(back(peopled))) for _ in range(2)]
     for thread in threads:
         thread.start()

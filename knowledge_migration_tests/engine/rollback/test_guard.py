@@ -7,10 +7,10 @@ import pytest
 
 from knowledge_migration.engine.cutover.readiness import CutoverRules
 from knowledge_migration.engine.cutover.state import position
-from knowledge_migration.engine.dual_write.fence import FenceTimeouts
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.rollback.guard import GuardRules, GuardTick, guard
 from knowledge_migration.knowledge.flags import Flags
+from knowledge_migration.knowledge.writers import FenceTimeouts
 from knowledge_migration.thresholds import BAKE_MINUTES, GATES
 from knowledge_migration_tests.engine.cutover.stages_reached import later, measured, set_, stand_at, verdicts
 

@@ -202,7 +202,7 @@ def test_times_of_rows_have_a_zone(api: Client) -> None:
     assert datetime.fromisoformat(made["created_at"]).tzinfo is not None
 
 
-def test_an_admin_can_go_back_over_the_api_and_what_is_stranded_is_settled(talk: Talk, rows: Connection) -> None:
+def test_an_admin_can_roll_back_over_the_api_and_stranded_proposals_are_settled(talk: Talk, rows: Connection) -> None:
     flags = Flags(enabled=True, dual_write=True, cutover_percentage=100, auto_approve_high_confidence=False)
     with talk(Extraction(topics=(topic("sure", 0.9), topic("unsure", 0.4))), initial_flags=flags, **TOKENS) as api:
         stored = {"flags": {"enabled": True, "cutover_percentage": 100}, "reason": "stored"}
@@ -210,7 +210,7 @@ def test_an_admin_can_go_back_over_the_api_and_what_is_stranded_is_settled(talk:
         api.post(
             "/knowledge/extract", json={"message_ids": [1], "user_id": 1}, headers=showing(ADMIN)
         ).raise_for_status()
-        told = api.post("/admin/rollback", json={"way": "instant", "reason": "errors"}, headers=showing(ADMIN)).json()
+        told = api.post("/admin/rollback", json={"kind": "instant", "reason": "errors"}, headers=showing(ADMIN)).json()
         assert (told["state"], told["stranded"]) == ("dual_write", 2)
         pause = threading.Event()
         waiting = "SELECT count(*) AS n FROM topic_proposals WHERE status = 'pending'"

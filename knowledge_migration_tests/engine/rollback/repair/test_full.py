@@ -11,7 +11,6 @@ import httpx
 import pytest
 
 from knowledge_migration.engine.backfill.control import Limits
-from knowledge_migration.engine.dual_write.fence import FenceTimeouts
 from knowledge_migration.engine.dual_write.switch import switch_on
 from knowledge_migration.engine.foundation import evidence
 from knowledge_migration.engine.foundation.database import Connection, Database
@@ -30,6 +29,7 @@ from knowledge_migration.engine.schema.ddl import LockLimits
 from knowledge_migration.engine.schema.steps import TARGET_REVISION
 from knowledge_migration.knowledge.extraction.model import Extraction
 from knowledge_migration.knowledge.flags import Flags, set_flags
+from knowledge_migration.knowledge.writers import FenceTimeouts
 from knowledge_migration_tests.engine.backfill.backfilling import backfill, count
 from knowledge_migration_tests.engine.rollback.repair.conftest import values
 from knowledge_migration_tests.engine.rollback.repair.test_repair import differing, taken

@@ -1,0 +1,95 @@
+"""The connections of one process of the service to its database, and its transactions."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+import psycopg
+import sqlalchemy as sa
+from sqlalchemy.engine import make_url
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from knowledge_migration.knowledge.errors import UnavailableError
+from knowledge_migration.knowledge.measurements import Measurements
+from knowledge_migration.knowledge.options import ServiceOptions
+
+ATTEMPTS = 4
+COLLISIONS = (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure, psycopg.errors.ForeignKeyViolation)
+NOT_MIGRATED = (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn, psycopg.errors.InvalidSchemaName)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+@dataclass
+class ServiceDatabase:
+    """One connection pool, of the size that the options give."""
+
+    options: ServiceOptions
+    measurements: Measurements = field(default_factory=Measurements, kw_only=True)
+    engine: AsyncEngine = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.engine = create_async_engine(
+            self._url,
+            pool_size=self.options.pool_size,
+            max_overflow=0,
+            pool_timeout=self.options.pool_timeout_seconds,
+            pool_pre_ping=True,
+            connect_args=self._connect_args("knowledge service"),
+        )
+
+    @property
+    def _url(self) -> sa.URL:
+        return make_url(self.options.database_url).set(drivername="postgresql+psycopg")
+
+    def _connect_args(self, name: str) -> dict[str, Any]:
+        return {
+            "application_name": name,
+            "connect_timeout": 5,
+            "options": f"-c timezone=UTC -c statement_timeout={self.options.statement_timeout_ms} "
+            "-c idle_in_transaction_session_timeout=60s",
+        }
+
+    def blocking_engine(self, name: str) -> sa.Engine:
+        """For work in a thread, on connections of its own: it would hold the event loop up."""
+        return sa.create_engine(self._url, poolclass=sa.NullPool, connect_args=self._connect_args(name))
+
+    async def in_transaction(
+        self, work: Callable[Concatenate[sa.Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Runs `work(connection, …)` in one transaction; up to four times where it collides with another one.
+
+        Raises `UnavailableError` where the database, or a table that `work` needs, is not available.
+        """
+        with translate_db_errors():
+            for attempt in range(ATTEMPTS):
+                try:
+                    async with self.engine.begin() as connection:
+                        return await connection.run_sync(work, *args, **kwargs)
+                except sa.exc.TimeoutError as error:
+                    self.measurements.pool_timed_out()
+                    raise UnavailableError("All connections to the database are in use. Try again later.") from error
+                except sa.exc.DBAPIError as error:
+                    if attempt + 1 == ATTEMPTS or not isinstance(error.orig, COLLISIONS):
+                        raise
+                    await asyncio.sleep(0.05 * 2**attempt)
+        raise AssertionError("the last attempt returns or raises")
+
+
+@contextmanager
+def translate_db_errors() -> Iterator[None]:
+    """Raises `UnavailableError` for a database that does not answer or is not migrated; other errors stay as they are."""
+    try:
+        yield
+    except sa.exc.DBAPIError as error:
+        cause = error.orig
+        if error.connection_invalidated or isinstance(cause, psycopg.OperationalError | psycopg.InterfaceError):
+            raise UnavailableError("The database does not answer; nothing was written. Try again later.") from error
+        if isinstance(cause, NOT_MIGRATED):
+            raise UnavailableError(
+                "This database has no proposal schema: phase 1 of the migration has not been run here."
+            ) from error
+        raise
