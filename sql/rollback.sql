@@ -1,10 +1,10 @@
 -- name: archived_rows
--- How many archived extractions there are; they exist nowhere else. One scan.
+-- The number of archived extractions; they exist nowhere else. One scan.
 SELECT count(*) AS rows FROM {table}
 
 -- name: backfill_batch
--- Takes back one batch of the backfill: clears the links that belong to its run and deletes those proposals, in one
--- statement, so that neither is ever seen without the other. Walks {table} by primary key; proposals of other runs
+-- Rolls back one batch of the backfill: clears the links to proposals of its run and deletes these proposals, in one
+-- statement, so that neither is visible without the other. Reads {table} in primary key order; proposals of other runs
 -- (dual-written ones) are not touched. Relies on the unique index of the link: without it each delete would scan.
 WITH linked AS MATERIALIZED (
     SELECT source.id, source.migrated_from_proposal_id AS proposal_id
@@ -45,18 +45,22 @@ WHERE proposal.extraction_run_id = %(run)s
 
 -- name: backfill_leftovers
 -- Deletes a batch of the run's proposals that no row refers to any more (a user deleted the row after it was migrated).
-DELETE FROM {proposals} AS proposal
-WHERE proposal.id IN (
-    SELECT leftover.id
-    FROM {proposals} AS leftover
-    WHERE leftover.extraction_run_id = %(run)s
-      AND NOT EXISTS (SELECT FROM {table} AS source WHERE source.migrated_from_proposal_id = leftover.id)
-    LIMIT %(batch_size)s
+WITH deleted AS (
+    DELETE FROM {proposals} AS proposal
+    WHERE proposal.id IN (
+        SELECT leftover.id
+        FROM {proposals} AS leftover
+        WHERE leftover.extraction_run_id = %(run)s
+          AND NOT EXISTS (SELECT FROM {table} AS source WHERE source.migrated_from_proposal_id = leftover.id)
+        LIMIT %(batch_size)s
+    )
+    RETURNING proposal.id
 )
+SELECT count(*) AS rows FROM deleted
 
 -- name: backfill_records
--- Removes the run and the ledger of a backfill whose proposals are gone. Decisions on quarantined rows stay for the next
--- try: what had been resolved under a policy is to be tried again under it.
+-- Removes the run and the ledger of a backfill whose proposals are deleted. Decisions on quarantined rows stay for the
+-- next backfill: rows that were resolved under a policy are tried again under it.
 WITH emptied AS (
     DELETE FROM migration.backfill_batch WHERE extraction_run_id = %(run)s
 ), again AS (
@@ -65,13 +69,13 @@ WITH emptied AS (
 DELETE FROM public.knowledge_extraction_runs WHERE id = %(run)s
 
 -- name: backfill_remaining
--- How many proposals the migration's run still has in one table.
+-- The number of proposals of the migration's run in one table.
 SELECT count(*) AS rows FROM {proposals} WHERE extraction_run_id = %(run)s
 
 -- name: dual_write_batch
--- Takes back one batch of the shadows: clears the links of rows that were written directly and deletes their proposals, in
--- one statement. What a reviewer decided about is no shadow and stays. Uses the index on (status, confidence) for the
--- proposals and the unique index of the link for their rows; rows that a user holds are skipped or waited for.
+-- Rolls back one batch of the shadows: clears the links of rows that were written directly and deletes their proposals, in
+-- one statement. A proposal that a reviewer has decided is no shadow and stays. Uses the index on (status, confidence) for
+-- the proposals and the unique index of the link for their rows; rows that a user holds are skipped or waited for.
 WITH shadows AS MATERIALIZED (
     SELECT proposal.id
     FROM {proposals} AS proposal
@@ -105,8 +109,8 @@ SELECT (SELECT id FROM shadows ORDER BY id DESC LIMIT 1) AS through_id, (SELECT 
        (SELECT count(*) FROM deleted) AS deleted_rows
 
 -- name: dual_write_extent
--- How many shadows there are in one table, and how many proposals of dual-written extractions wait for review: those exist
--- nowhere else. Uses the index on (status, confidence).
+-- The number of shadows in one table, and of pending proposals of dual-written extractions, which exist nowhere else.
+-- Uses the index on (status, confidence).
 SELECT
     count(*) FILTER (WHERE proposal.review_action = 'dual_write' AND proposal.status <> 'pending') AS shadows,
     count(*) FILTER (WHERE proposal.status = 'pending' AND run.settings ->> 'mode' = 'dual_write') AS pending
@@ -129,18 +133,18 @@ WHERE linked.migrated_from_proposal_id IS NOT NULL
 SELECT to_jsonb(exported) AS row FROM {table} AS exported
 
 -- name: freeze
--- Refuses new and newly reviewed proposals, so that what is exported is all. SHARE ROW EXCLUSIVE on this table only, with
--- a short lock_timeout; the application's direct writes go on, and so does a DELETE of a row that a proposal resembles.
+-- Refuses new and newly reviewed proposals, so that the export is complete. SHARE ROW EXCLUSIVE on this table only, with a
+-- short lock_timeout; the application's direct writes continue, and so does a DELETE of a row that a proposal resembles.
 CREATE OR REPLACE TRIGGER leaving BEFORE {events} ON {table}
     FOR EACH STATEMENT EXECUTE FUNCTION migration.refuse_while_leaving({pid})
 
 -- name: freeze_forgotten
--- Removes the rule of the freeze with what is left of its triggers, after the proposal tables are gone.
+-- Removes the trigger function of the freeze after the proposal tables are dropped.
 DROP FUNCTION IF EXISTS migration.refuse_while_leaving();
 
 -- name: freeze_rule
--- The rule of the freeze: what the trigger names is refused while the session with that pid does exclusive work here. With
--- the session the freeze ends, however its process dies. Reads pg_locks; locks nothing of the user's.
+-- The trigger function of the freeze: refuses the statement while the session with that pid holds an exclusive advisory
+-- lock here. The freeze ends with that session, however its process dies. Reads pg_locks; takes no lock on user tables.
 CREATE OR REPLACE FUNCTION migration.refuse_while_leaving() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF EXISTS (
@@ -156,9 +160,9 @@ END
 $$;
 
 -- name: proposals_without_copy
--- How many proposals of one table exist nowhere else: all but the backfilled images of rows. One scan.
+-- The number of proposals of one table that exist nowhere else: all but the backfilled images of rows. One scan.
 SELECT count(*) AS rows FROM {table} WHERE review_action IS DISTINCT FROM 'auto_approve_migration'
 
 -- name: thaw
--- Lets writes to a proposal table through again after a refused rollback. ACCESS EXCLUSIVE on it, with a short lock_timeout.
+-- Allows writes to a proposal table again after a refused rollback. ACCESS EXCLUSIVE on it, with a short lock_timeout.
 DROP TRIGGER IF EXISTS leaving ON {table}

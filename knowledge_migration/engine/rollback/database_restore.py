@@ -45,11 +45,30 @@ from knowledge_migration.engine.rollback.repair.backup_copy import (
     refuse_failure,
     sides_of,
 )
-from knowledge_migration.engine.rollback.repair.compared_tables import ComparedTable, refuse_new_columns
-from knowledge_migration.engine.rollback.repair.comparison import KEPT, Comparison, Kind, OnRows, RowDifference, compare
-from knowledge_migration.engine.rollback.repair.refused_rows import RefusedRow, Waiting, one_by_one
-from knowledge_migration.engine.rollback.repair.row_values import REFUSALS, rows_by_key, write
-from knowledge_migration.engine.rollback.repair.saved_rows import SavedRow, new_path, saved_batches, saving
+from knowledge_migration.engine.rollback.repair.comparison import (
+    KEPT,
+    Comparison,
+    DifferenceKind,
+    OnRows,
+    RowDifference,
+    compare,
+)
+from knowledge_migration.engine.rollback.repair.saved_rows import (
+    RefusedRow,
+    SavedRow,
+    Waiting,
+    new_path,
+    saved_batches,
+    saving,
+    write_one_by_one,
+)
+from knowledge_migration.engine.rollback.repair.tables import (
+    REFUSALS,
+    ComparedTable,
+    refuse_new_columns,
+    rows_by_key,
+    write,
+)
 from knowledge_migration.knowledge.audit import AuditAction
 
 ACTION = "restore of the whole database"
@@ -106,9 +125,7 @@ class WholeRestore:
             **vars(self),
             "backup": str(self.backup),
             "file": str(self.file) if self.file else None,
-            "not_carried": [
-                {"table": one.table, "key": list(one.key), "reason": one.reason} for one in self.not_carried
-            ],
+            "not_carried": [row.as_json() for row in self.not_carried],
             "seconds": round(self.seconds, 3),
         }
 
@@ -156,12 +173,7 @@ def restore_whole(
         with database.connect("restore", settings=UNHURRIED) as live:
             backup = proven_backup(live)
             audit.record(
-                live,
-                AuditAction.RESTORE_DATABASE_BEGUN,
-                database.name,
-                reason=reason,
-                actor=actor,
-                after={"backup": str(backup.path)},
+                live, AuditAction.RESTORE_DATABASE_BEGUN, database.name, reason=reason, actor=actor, after={"backup": str(backup.path)}
             )
             with scratch_database(server, origin_of(live), progress, RESTORED) as target:
                 work = _Work(database, server, admin, live, target, backup, directory, started, progress, on_rows)
@@ -244,14 +256,7 @@ class _Work:
         copy_properties(self.admin, self.database.name, self.target.database.name)
         done = self._result(keep_as)
         if exists(self.new, "migration.audit_log"):
-            audit.record(
-                self.new,
-                AuditAction.RESTORE_DATABASE,
-                self.database.name,
-                reason=reason,
-                actor=actor,
-                after=done.to_evidence(),
-            )
+            audit.record(self.new, AuditAction.RESTORE_DATABASE, self.database.name, reason=reason, actor=actor, after=done.to_evidence())
             known = evidence.require(self.live, "verified_backup", made_by="asset verified_backup")
             evidence.record(self.new, "verified_backup", known.content)
             evidence.record(self.new, EVIDENCE, done.to_evidence())
@@ -283,7 +288,7 @@ class _Work:
         for label, kind, rows in saved_batches(self.file, BATCH_ROWS):
             if kind in KEPT:
                 self._batch(by_label[label], rows)
-        self.refused = one_by_one(self.later, self._single)
+        self.refused = write_one_by_one(self.later, self._single)
 
     def _batch(self, table: ComparedTable, rows: list[SavedRow]) -> None:
         try:
@@ -341,7 +346,7 @@ class _Work:
         )
 
 
-def _counts(comparison: Comparison | None, kind: Kind) -> dict[str, int]:
+def _counts(comparison: Comparison | None, kind: DifferenceKind) -> dict[str, int]:
     tables = comparison.tables if comparison else ()
     return {table.table: count for table in tables if (count := table.counts.get(kind, 0))}
 

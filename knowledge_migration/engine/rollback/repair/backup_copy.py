@@ -1,7 +1,7 @@
 """The latest verified backup, restored beside the live database, so that both can be read at once.
 
-The file is checked to be the one that was proven, then restored into a scratch database that is dropped at the end. The
-live side is one snapshot: while it is open, vacuum waits for it.
+The file must be the one that was verified. It is restored into a scratch database, which is dropped at the end. The live side is
+one snapshot: while it is open, vacuum keeps the old row versions.
 """
 
 import time
@@ -23,8 +23,7 @@ from knowledge_migration.engine.foundation.errors import MigrationError, Precond
 from knowledge_migration.engine.foundation.inventory import Inventory
 from knowledge_migration.engine.foundation.snapshot import exported_snapshot
 from knowledge_migration.engine.foundation.sql_files import statement
-from knowledge_migration.engine.rollback.repair import compared_tables
-from knowledge_migration.engine.rollback.repair.compared_tables import ComparedTable
+from knowledge_migration.engine.rollback.repair.tables import ComparedTable, described, refuse_changed_columns
 
 Progress = Callable[[str], None]
 
@@ -37,7 +36,7 @@ COMPARISON = Purpose(
 
 @dataclass(frozen=True)
 class LatestBackup:
-    """The backup that is held against the database: its file and the moment it shows."""
+    """The backup that the database is compared with: its file, when it was taken, and its rows per table."""
 
     path: Path
     taken_at: datetime
@@ -51,7 +50,7 @@ class LatestBackup:
 
 @dataclass(frozen=True)
 class RestoredBackup:
-    """The backup as a database; it is gone when the block that made it ends."""
+    """The backup as a database; it is dropped at the end of the block that restored it."""
 
     backup: LatestBackup
     database: Database
@@ -71,16 +70,16 @@ class Sides:
 
 
 def latest_backup(connection: Connection) -> LatestBackup:
-    """The latest verified backup. Raises `PreconditionError` when there is none; its file is not looked at."""
+    """The latest verified backup. Raises `PreconditionError` when there is none; does not read its file."""
     content = evidence.require(connection, "verified_backup", made_by="asset verified_backup").content
     return LatestBackup(Path(content["path"]), datetime.fromisoformat(content["taken_at"]), dict(content["tables"]))
 
 
 def proven_backup(connection: Connection) -> LatestBackup:
-    """The latest verified backup, its file unaltered; raises `VerificationError` when it is not."""
-    found = latest_backup(connection)
-    verify_file(found.path)
-    return found
+    """The latest verified backup; raises `VerificationError` when its file was altered."""
+    backup = latest_backup(connection)
+    verify_file(backup.path)
+    return backup
 
 
 @contextmanager
@@ -120,30 +119,30 @@ def both_sides(
 
 
 def sides_of(live: Connection, restored: RestoredBackup, tables: Inventory) -> Sides:
-    """The two sides over the given tables; a transaction is open on both connections, and lasts as long as this does."""
+    """The two sides over the given tables; the caller has a transaction open on both connections."""
     for connection in (live, restored.connection):
         connection.execute(statement("restore/exact_texts"))
-    compared = compared_tables.described(restored.connection, tables.tables)
-    compared_tables.refuse_changed_columns(live, compared)
+    compared = described(restored.connection, tables.tables)
+    refuse_changed_columns(live, compared)
     return Sides(live, restored.connection, restored.backup, tables, tuple(compared))
 
 
 def refuse_failure(outcome: Outcome, dump: Path, target: Database) -> None:
-    """Raises `MigrationError` with what pg_restore said when it failed; the backup's file stays."""
+    """Raises `MigrationError` with the message of pg_restore when it failed; the backup file stays."""
     if outcome.returncode == 0:
         return
-    said = tool_failures.said(outcome)
+    message = tool_failures.said(outcome)
     if tool_failures.OUT_OF_SPACE.search(outcome.stderr):
         raise MigrationError(
-            f"The server has no room to restore {dump.name} into {target.display}: {said}. Nothing was changed. Free space "
-            "there and run this again."
+            f"The server has no disk space to restore {dump.name} into {target.display}: {message}. Nothing was changed. "
+            "Free space there and run this again."
         )
     if "permission denied" in outcome.stderr or "must be" in outcome.stderr:
         raise PreconditionError(
-            f"This user lacks a right that restoring {dump.name} into {target.display} needs: {said}. Nothing was changed. "
-            "Run this as a user who has it (extensions such as pgvector need a superuser, or the provider's role)."
+            f"This user lacks a right that restoring {dump.name} into {target.display} needs: {message}. Nothing was changed. "
+            "Run this as a user with that right (extensions such as pgvector need a superuser or the provider's role)."
         )
     raise MigrationError(
-        f"pg_restore of {dump.name} into {target.display} ended with {outcome.returncode}: {said}. Nothing was changed; the "
-        "backup's file stays. Correct what it names and run this again."
+        f"pg_restore of {dump.name} into {target.display} ended with {outcome.returncode}: {message}. Nothing was changed; the "
+        "backup file stays. Correct the cause and run this again."
     )

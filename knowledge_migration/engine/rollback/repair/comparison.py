@@ -1,16 +1,15 @@
-"""Holds the live database against the latest verified backup, row by row, and says of each difference what it is.
+"""Compares the live database with the latest verified backup, row by row, and classifies each difference. Reads only.
 
-Cheap first: both sides give a count and a checksum of each range of keys, and only where these differ are the rows read,
-key by key, as hashes. Both sides are streams in the same order, so that memory does not grow with the table. Reads only.
-The migration's two link columns are not compared; NULL equals NULL and nothing else.
+First it compares a count and a checksum of each range of keys. Only where these differ, it reads the hashes of the rows, as two
+streams in the same order, so memory does not grow with the table. It ignores the migration's two link columns; NULL equals NULL.
 """
 
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from heapq import merge
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -30,32 +29,30 @@ from knowledge_migration.engine.rollback.repair.backup_copy import (
     both_sides,
     restored_backup,
 )
-from knowledge_migration.engine.rollback.repair.compared_tables import ComparedTable
+from knowledge_migration.engine.rollback.repair.tables import ComparedTable, Key
 
-Kind = Literal["added", "written_since", "undated", "altered", "missing"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
-MEANING: Mapping[Kind, str] = {
+DifferenceKind = Literal["added", "written_since", "undated", "altered", "missing"]
+KINDS: tuple[DifferenceKind, ...] = get_args(DifferenceKind)
+MEANING: Mapping[DifferenceKind, str] = {
     "added": "only in the database: written since the backup; kept",
-    "written_since": "differs, and is stamped later than in the backup: a user wrote it; kept",
-    "undated": "differs in a table without updated_at, so that nobody can tell who wrote it; kept",
-    "altered": "differs without a later stamp: something else changed it",
-    "missing": "only in the backup: deleted since, by a user or otherwise; it cannot be told by whom",
+    "written_since": "differs, with a later updated_at than in the backup: a user wrote it; kept",
+    "undated": "differs in a table without updated_at, so the writer is unknown; kept",
+    "altered": "differs without a later updated_at: something else changed it",
+    "missing": "only in the backup: deleted since, by a user or something else",
 }
-KEPT: tuple[Kind, ...] = ("added", "written_since", "undated")
+KEPT: tuple[DifferenceKind, ...] = ("added", "written_since", "undated")
 ROWS_PER_FETCH = 2_000
-
-Key = tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class RowDifference:
-    """One row that is not as in the backup: its key as text, and the hash of its live values where it is there.
+    """One row that differs from the backup: its key as text, and the hash of its live values where it exists.
 
     `copies` is more than one only for equal rows of a table without a primary key.
     """
 
     table: str
-    kind: Kind
+    kind: DifferenceKind
     key: Key
     live_hash: int | None
     copies: int = 1
@@ -63,18 +60,18 @@ class RowDifference:
 
 @dataclass(frozen=True)
 class TableComparison:
-    """What became of one table: rows on both sides, the differences by kind (exact), and some of each."""
+    """One table: rows on both sides, the exact number of differences by kind, and a sample of each."""
 
     table: str
     backup_rows: int
     live_rows: int
-    counts: Mapping[Kind, int]
+    counts: Mapping[DifferenceKind, int]
     samples: tuple[RowDifference, ...]
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The database and the backup of one moment."""
+    """The database at one moment against the backup."""
 
     backup: Path
     backup_taken_at: str
@@ -83,7 +80,7 @@ class Comparison:
     seconds: float
 
     @property
-    def counts(self) -> dict[Kind, int]:
+    def counts(self) -> dict[DifferenceKind, int]:
         """The differences by kind, over all tables."""
         return {kind: sum(table.counts.get(kind, 0) for table in self.tables) for kind in KINDS}
 
@@ -94,13 +91,13 @@ class Comparison:
 
     @property
     def is_equal(self) -> bool:
-        """Whether the legacy tables equal the backup but for what users wrote since."""
+        """Whether the legacy tables equal the backup except for rows that users wrote since."""
         counts = self.counts
         return not counts["altered"] and not counts["missing"]
 
     @property
     def sentence(self) -> str:
-        """The result in plain words."""
+        """The result as a sentence."""
         named = [
             f"{count:,} {kind.replace('_', ' ')} in {table.table}"
             for table in self.tables
@@ -109,7 +106,7 @@ class Comparison:
         ]
         if not named:
             return f"All {self.rows:,} rows of {len(self.tables)} tables equal the backup."
-        return f"{len(self.tables)} tables equal the backup but for these rows: {', '.join(named)}."
+        return f"{len(self.tables)} tables equal the backup except for these rows: {', '.join(named)}."
 
     def to_evidence(self) -> dict[str, Any]:
         """All of it as JSON, without the hashes of rows."""
@@ -136,7 +133,7 @@ def compare_with_backup(
     progress: Progress = lambda _: None,
     on_rows: OnRows | None = None,
 ) -> Comparison:
-    """Restores the latest verified backup beside the database and compares; see `restored_backup` for what it raises."""
+    """Restores the latest verified backup beside the database and compares. Raises the errors of `restored_backup`."""
     with (
         restored_backup(database, scratch=scratch, tools_dir=tools_dir, progress=progress) as restored,
         both_sides(database, restored) as sides,
@@ -152,7 +149,7 @@ def compare(
     on_difference: OnDifference | None = None,
     on_rows: OnRows | None = None,
 ) -> Comparison:
-    """Compares every table and hands over each difference, table by table, parents first; `on_rows` after each table."""
+    """Compares every table, parents first; calls `on_difference` for each difference and `on_rows` after each table."""
     started = time.perf_counter()
     compared = []
     for table, inventoried in zip(sides.tables, sides.inventory.tables, strict=True):
@@ -175,36 +172,22 @@ def _compare_table(
     alone = Inventory((inventoried,), sides.inventory.taken_at)
     before = fingerprints.take(sides.restored, alone)
     after = fingerprints.take(sides.live, like=before)
-    tally = _Tally(sample)
+    counts: Counter[DifferenceKind] = Counter()
+    samples: dict[DifferenceKind, list[RowDifference]] = {kind: [] for kind in KINDS}
     for difference in _differences(sides, table, before.tables[table.label], after.tables[table.label]):
-        tally.add(difference)
+        counts[difference.kind] += difference.copies
+        if len(samples[difference.kind]) < sample:
+            samples[difference.kind].append(difference)
         if on_difference:
             on_difference(table, difference)
     rows = (before.tables[table.label].rows, after.tables[table.label].rows)
-    return TableComparison(table.label, *rows, dict(tally.counts), tuple(tally.samples))
-
-
-@dataclass
-class _Tally:
-    """Counts differences by kind and keeps the first of each; it has state, so it is a class."""
-
-    sample: int
-    counts: Counter[Kind] = field(default_factory=Counter)
-    samples: list[RowDifference] = field(default_factory=list)
-    kept: Counter[Kind] = field(default_factory=Counter)
-
-    def add(self, difference: RowDifference) -> None:
-        """Counts one."""
-        self.counts[difference.kind] += difference.copies
-        if self.kept[difference.kind] < self.sample:
-            self.kept[difference.kind] += 1
-            self.samples.append(difference)
+    return TableComparison(table.label, *rows, dict(counts), tuple(chain.from_iterable(samples.values())))
 
 
 def _differences(
     sides: Sides, table: ComparedTable, before: TableFingerprint, after: TableFingerprint
 ) -> Iterator[RowDifference]:
-    """Of the ranges that differ; of the whole table where its ranges cannot be read one by one."""
+    """Of the ranges that differ; of the whole table where it has no ranges."""
     differing = [
         part
         for part in dict.fromkeys([*before.ranges, *after.ranges])
@@ -224,7 +207,7 @@ def _differences_within(sides: Sides, table: ComparedTable, within: sql.Composab
     moment = sides.backup.taken_at.timestamp()
     streams = [_hashes(sides.restored, table, within, 0), _hashes(sides.live, table, within, 1)]
     for _, members in groupby(merge(*streams, key=lambda row: row.place), key=lambda row: row.place):
-        yield from _told_apart(table, list(members), moment)
+        yield from _classified(table, list(members), moment)
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,22 +236,22 @@ def _hashes(connection: Connection, table: ComparedTable, within: sql.Composable
             yield _Hashed(side, place, tuple(key), hashed, stamp)
 
 
-def _told_apart(table: ComparedTable, rows: Iterable[_Hashed], moment: float) -> Iterator[RowDifference]:
-    """The differences among the rows of one place: nearly always one key, twice if two keys have the same hash."""
+def _classified(table: ComparedTable, rows: Iterable[_Hashed], moment: float) -> Iterator[RowDifference]:
+    """The differences among the rows of one place: one key, or two where their hashes collide."""
     by_key: dict[Key, tuple[list[_Hashed], list[_Hashed]]] = {}
     for row in rows:
         by_key.setdefault(row.key, ([], []))[row.side].append(row)
     for key, (backed_up, live) in by_key.items():
         surplus = len(live) - len(backed_up)
         if surplus:
-            kind: Kind = "added" if surplus > 0 else "missing"
+            kind: DifferenceKind = "added" if surplus > 0 else "missing"
             yield RowDifference(table.label, kind, key, live[0].hash if live else None, abs(surplus))
         elif backed_up[0].hash != live[0].hash:
             yield RowDifference(table.label, _kind(table, backed_up[0], live[0], moment), key, live[0].hash)
 
 
-def _kind(table: ComparedTable, backed_up: _Hashed, live: _Hashed, moment: float) -> Kind:
-    """Later than in the backup counts, not only later than it: a transaction that was open then has stamped its begin."""
+def _kind(table: ComparedTable, backed_up: _Hashed, live: _Hashed, moment: float) -> DifferenceKind:
+    """A stamp later than in the backup counts, even if it is earlier than the backup: a transaction stamps its begin."""
     if not table.is_stamped:
         return "undated"
     if live.stamp is None:

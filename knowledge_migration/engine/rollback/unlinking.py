@@ -1,0 +1,117 @@
+"""Unlinks and deletes proposals in batches, online: written once for the rollbacks of dual write and of the backfill.
+
+Rows that a user holds are skipped first and waited for at the end, one by one, so that nobody waits behind a batch that waits.
+A batch that meets a lock or a timeout is repeated, bounded, with half the rows. Each is one transaction; a second run continues.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import psycopg
+from psycopg import sql
+
+from knowledge_migration.engine.backfill.batch import TRANSIENT_ERRORS, Locked, reason_of, skipping
+from knowledge_migration.engine.backfill.control import Limits
+from knowledge_migration.engine.foundation.database import Connection
+from knowledge_migration.engine.foundation.errors import BlockedError
+from knowledge_migration.engine.foundation.sql_files import statement
+from knowledge_migration.knowledge.entity_kinds import EntityKind
+
+LONGEST_PAUSE_SECONDS = 5.0
+
+OnRows = Callable[[str, int], None]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class ProposalRollback:
+    """Links cleared and proposals deleted, per table, and the seconds; `kept_pending` counts proposals left for review."""
+
+    unlinked_rows: dict[str, int]
+    deleted_proposals: dict[str, int]
+    seconds: float
+    kept_pending: dict[str, int]
+
+    @property
+    def rows_per_second(self) -> float:
+        """Proposals deleted per second."""
+        return sum(self.deleted_proposals.values()) / self.seconds if self.seconds else 0.0
+
+
+@dataclass
+class Unlinking:
+    """The batches over one kind; it has state: the size of a batch and the counts. `parameters` are those of each query."""
+
+    connection: Connection
+    kind: EntityKind
+    parameters: Mapping[str, Any]
+    size: int
+    limits: Limits
+    on_rows: OnRows | None = None
+    unlinked: int = 0
+    deleted: int = 0
+
+    def row(self, query: str, *, size: int = 1, **values: Any) -> dict[str, Any]:
+        """The one row of a query over this kind, with at most `size` rows in its batch."""
+        identifiers = {
+            "table": f"public.{self.kind.table}",
+            "proposals": f"public.{self.kind.proposal_table}",
+            "skip_locked": values.pop("skip_locked", sql.SQL("")),
+        }
+        composed = statement(query, **identifiers)
+
+        def execute() -> dict[str, Any]:
+            parameters = {**self.parameters, **values, "batch_size": min(size, self.size)}
+            row = self.connection.execute(composed, parameters).fetchone()
+            assert row is not None  # aggregates
+            return row
+
+        return retried(self.limits, execute, self._blocked, self._halve)
+
+    def batch(self, query: str, after: Any, size: int, locked: Locked) -> Any | None:
+        """One batch above `after`; returns where the next begins, None at the end."""
+        row = self.row(query, size=size, after=after, skip_locked=skipping(locked))
+        self.unlinked += row["unlinked_rows"]
+        self.deleted += row["deleted_rows"]
+        if self.on_rows and row["through_id"] is not None:
+            self.on_rows(self.kind.table, row["deleted_rows"])
+        return row["through_id"]
+
+    def pass_over(self, query: str, after: Any | None, size: int, locked: Locked) -> None:
+        """Batches from `after` to the end."""
+        while after is not None:
+            after = self.batch(query, after, size, locked)
+
+    def _halve(self) -> None:
+        self.size = max(1, self.size // 2)
+
+    def _blocked(self, cause: psycopg.Error) -> str:
+        return (
+            f"The rollback of {self.kind.table} was stopped {self.limits.retry_attempts} times, last by {cause.sqlstate} "
+            f"{reason_of(cause)}. A user's transaction holds rows of it: end that transaction or wait, then run the rollback "
+            "again; rows that are rolled back stay so."
+        )
+
+
+def session_settings(limits: Limits) -> dict[str, str]:
+    """The timeouts of a session that works beside users."""
+    return {"lock_timeout": str(limits.lock_timeout_ms), "statement_timeout": str(limits.statement_timeout_ms)}
+
+
+def retried(
+    limits: Limits,
+    work: Callable[[], T],
+    blocked: Callable[[psycopg.Error], str],
+    on_retry: Callable[[], None] = lambda: None,
+) -> T:
+    """Repeats `work` with growing pauses while a lock or a timeout stops it; then raises `BlockedError` with `blocked`."""
+    for attempt in range(limits.retry_attempts):
+        try:
+            return work()
+        except TRANSIENT_ERRORS as error:
+            cause = error
+        on_retry()
+        if attempt + 1 < limits.retry_attempts:
+            limits.sleep(min(0.1 * 2**attempt, LONGEST_PAUSE_SECONDS))
+    raise BlockedError(blocked(cause)) from cause
