@@ -141,7 +141,7 @@ def _checked(extraction: Any, message_ids: Sequence[int]) -> Extraction:
     foreign = sorted(named - set(message_ids))
     if foreign:
         raise ExtractionFailedError(
-            "The extractor referred to messages that were not among those given "
-            f"({', '.join(map(str, foreign[:5]))}). {NOTHING_WRITTEN}"
+            f"The extractor referred to messages that it was not given ({', '.join(map(str, foreign[:5]))}). "
+            f"{NOTHING_WRITTEN}"
         )
     return extraction
