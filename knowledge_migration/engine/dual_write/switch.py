@@ -2,9 +2,9 @@
 
 from knowledge_migration.engine.dual_write.fence import Fence, live_writers, prove
 from knowledge_migration.engine.foundation import audit
+from knowledge_migration.engine.foundation.catalog import proposal_differences
 from knowledge_migration.engine.foundation.database import Database
 from knowledge_migration.engine.foundation.errors import PreconditionError, translate_knowledge_errors
-from knowledge_migration.engine.foundation.catalog import proposal_differences
 from knowledge_migration.knowledge.flags import Flags, read_flags, set_flags
 from knowledge_migration.knowledge.writers import FenceTimeouts
 

@@ -173,7 +173,12 @@ def restore_whole(
         with database.connect("restore", settings=UNHURRIED) as live:
             backup = proven_backup(live)
             audit.record(
-                live, AuditAction.RESTORE_DATABASE_BEGUN, database.name, reason=reason, actor=actor, after={"backup": str(backup.path)}
+                live,
+                AuditAction.RESTORE_DATABASE_BEGUN,
+                database.name,
+                reason=reason,
+                actor=actor,
+                after={"backup": str(backup.path)},
             )
             with scratch_database(server, origin_of(live), progress, RESTORED) as target:
                 work = _Work(database, server, admin, live, target, backup, directory, started, progress, on_rows)
@@ -256,7 +261,14 @@ class _Work:
         copy_properties(self.admin, self.database.name, self.target.database.name)
         done = self._result(keep_as)
         if exists(self.new, "migration.audit_log"):
-            audit.record(self.new, AuditAction.RESTORE_DATABASE, self.database.name, reason=reason, actor=actor, after=done.to_evidence())
+            audit.record(
+                self.new,
+                AuditAction.RESTORE_DATABASE,
+                self.database.name,
+                reason=reason,
+                actor=actor,
+                after=done.to_evidence(),
+            )
             known = evidence.require(self.live, "verified_backup", made_by="asset verified_backup")
             evidence.record(self.new, "verified_backup", known.content)
             evidence.record(self.new, EVIDENCE, done.to_evidence())

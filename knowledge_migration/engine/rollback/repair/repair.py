@@ -129,13 +129,20 @@ def repair_from_backup(
             return RepairRun(before, Repair(None, {}, {}, {}, (), 0.0), before)
         progress(f"{saver.rows:,} rows that differ are saved as they are in {path}")
         audit.record(
-            connection, AuditAction.REPAIR_FROM_BACKUP_BEGUN, "legacy tables", before=before.counts, after={"file": str(path)}, **who
+            connection,
+            AuditAction.REPAIR_FROM_BACKUP_BEGUN,
+            "legacy tables",
+            before=before.counts,
+            after={"file": str(path)},
+            **who,
         )
         repair = _Work(connection, restored, sides.tables, options, path, on_repaired).whole()
         with both_sides(database, restored) as sides:
             after = compare(sides, restored, sample=options.sample, on_rows=on_rows)
         done = {**repair.to_evidence(), "left": after.counts}
-        audit.record(connection, AuditAction.REPAIR_FROM_BACKUP, "legacy tables", before=before.counts, after=done, **who)
+        audit.record(
+            connection, AuditAction.REPAIR_FROM_BACKUP, "legacy tables", before=before.counts, after=done, **who
+        )
     return RepairRun(before, repair, after)
 
 
