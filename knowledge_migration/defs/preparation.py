@@ -13,7 +13,7 @@ from knowledge_migration.engine.backfill.phase import blocking_findings_outcome
 from knowledge_migration.engine.foundation import evidence
 from knowledge_migration.engine.observability import plots
 from knowledge_migration.engine.preparation import baseline, preflight
-from knowledge_migration.engine.preparation.legacy_snapshot import backup_outcome, take_legacy_snapshot
+from knowledge_migration.engine.preparation.legacy_snapshot import backup_outcome, inventory_frame, take_legacy_snapshot
 from knowledge_migration.engine.schema import upgrade as schema
 from knowledge_migration.engine.validation import data_quality
 
@@ -110,7 +110,7 @@ def legacy_snapshot(context: dg.AssetExecutionContext, migration: Migration) -> 
             dagster_run_id=context.run.run_id,
             progress=reporting.teller(context.log.info, "verified backup"),
         )
-    frame = taken.inventory.as_frame()
+    frame = inventory_frame(taken.inventory)
     yield dg.MaterializeResult(
         "data_inventory",
         metadata={"rows": sum(taken.inventory.rows.values()), "tables": reporting.table(frame)},

@@ -1,31 +1,28 @@
-"""What is around topics and atoms: the counts of the strategy's §2.1, and whatever foreign keys reach.
+"""The tables around topics and atoms: everything that foreign keys reach, with exact row counts (strategy §2.1).
 
-The tables are found in pg_constraint, in both directions and through any number of steps, so that a table of the user's
-own that references topics is there too; the migration's tables never are. Reads only; under a snapshot's connection the
-counts are those of the backup.
+Follows pg_constraint in both directions through any number of steps, so it includes tables of the user's own that
+reference topics; it never includes the migration's tables. Reads only; on a snapshot's connection it counts its rows.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from psycopg import sql
 from psycopg.rows import DictRow
 
 from knowledge_migration.engine.foundation.database import Connection
 from knowledge_migration.engine.foundation.errors import PreconditionError
+from knowledge_migration.engine.foundation.own_objects import OWN_SCHEMA, OWN_TABLES
 from knowledge_migration.engine.foundation.sql_files import statement
-from knowledge_migration.engine.foundation.user_tables import OWN_SCHEMA, OWN_TABLES, Column, label, reading
+from knowledge_migration.engine.foundation.user_tables import Column, label, reading
 from knowledge_migration.knowledge.entity_kinds import KINDS
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 @dataclass(frozen=True)
 class ForeignKey:
-    """A foreign key between two tables of the inventory; `on_delete` in SQL's own words ("NO ACTION")."""
+    """A foreign key between two tables of the inventory; `on_delete` as in SQL ("NO ACTION")."""
 
     name: str
     table: str
@@ -38,7 +35,7 @@ class ForeignKey:
 
 @dataclass(frozen=True)
 class InventoriedTable:
-    """One table: its exact rows, its sizes (`heap_bytes` counts TOAST in), its ids where it has an integer `id`."""
+    """One table: exact row count, sizes (`heap_bytes` includes TOAST), id range where it has an integer `id`."""
 
     schema: str
     name: str
@@ -53,7 +50,7 @@ class InventoriedTable:
 
     @property
     def label(self) -> str:
-        """The name under which reports show it."""
+        """The name of the table in reports."""
         return label(self.schema, self.name)
 
     @property
@@ -74,57 +71,49 @@ class Inventory:
         """The number of rows by table."""
         return {table.label: table.rows for table in self.tables}
 
-    def as_frame(self) -> "pd.DataFrame":
-        """One line a table, for a report."""
-        import pandas as pd  # half a second to import: only where a table is shown
-
-        frame = pd.DataFrame([_report_line(table) for table in self.tables])
-        return frame.astype({"lowest_id": "Int64", "highest_id": "Int64"})  # whole numbers, though some are absent
-
     def to_evidence(self) -> dict[str, Any]:
-        """All of it as JSON."""
+        """The inventory as JSON."""
         return {"taken_at": self.taken_at.isoformat(), "tables": [asdict(table) for table in self.tables]}
 
 
 def read(connection: Connection, roots: Sequence[str] | None = None) -> Inventory:
-    """The inventory as this connection sees the database now (strategy §2.1): what is around topics and atoms, or `roots`.
+    """The tables around `roots` (default: topics and atoms), as this connection sees them (strategy §2.1).
 
-    Raises `PreconditionError` when topics or atoms is not there, `MigrationError` when a table may not be read.
+    Raises `PreconditionError` when topics or atoms is missing, `MigrationError` when a table may not be read.
     """
     moment = connection.execute(statement("foundation/fingerprint_moment")).fetchone()
     assert moment is not None  # a SELECT without FROM has one row
-    found = _closure(connection, roots)
-    oids = {"oids": [row["oid"] for row in found]}
-    labels = {row["oid"]: label(row["schema"], row["name"]) for row in found}
+    closure = _closure(connection, roots)
+    oids = {"oids": [row["oid"] for row in closure]}
+    labels = {row["oid"]: label(row["schema"], row["name"]) for row in closure}
     columns = connection.execute(statement("foundation/inventory_columns"), oids).fetchall()
     keys = connection.execute(statement("foundation/inventory_foreign_keys"), oids).fetchall()
-    references = [(key["oid"], _foreign_key(key, labels)) for key in keys]
     tables = [
         _measured(
             connection,
             row,
             [column for column in columns if column["oid"] == row["oid"]],
-            tuple(reference for oid, reference in references if oid == row["oid"]),
+            tuple(_foreign_key(key, labels) for key in keys if key["oid"] == row["oid"]),
         )
-        for row in found
+        for row in closure
     ]
     return Inventory(_parents_first(tables), moment["taken_at"])
 
 
 def _closure(connection: Connection, roots: Sequence[str] | None) -> list[DictRow]:
     entities = [kind.table for kind in KINDS]
-    found = connection.execute(
+    rows = connection.execute(
         statement("foundation/inventory_tables"),
         {"roots": list(roots or entities), "own_schema": OWN_SCHEMA, "own_tables": list(OWN_TABLES)},
     ).fetchall()
-    missing = sorted(set(entities) - {row["name"] for row in found})
+    missing = sorted(set(entities) - {row["name"] for row in rows})
     if missing:
         raise PreconditionError(
             f"Database {connection.info.dbname} has no table {' and no table '.join(missing)} in the search path of "
             f"{connection.info.user}. Check that KNOWLEDGE_MIGRATION_DATABASE_URL names the application's database, "
-            "and that this user's search_path holds its schema."
+            "and that this user's search_path contains its schema."
         )
-    return found
+    return rows
 
 
 def _foreign_key(row: DictRow, labels: Mapping[int, str]) -> ForeignKey:
@@ -143,17 +132,11 @@ def _measured(
     connection: Connection, row: DictRow, columns: list[DictRow], foreign_keys: tuple[ForeignKey, ...]
 ) -> InventoriedTable:
     has_ids = any(column["name"] == "id" and column["is_integer"] for column in columns)
-    rows = _one(connection, "foundation/inventory_rows", row)
     ids = _one(connection, "foundation/inventory_ids", row) if has_ids else {"lowest_id": None, "highest_id": None}
     return InventoriedTable(
-        schema=row["schema"],
-        name=row["name"],
-        rows=rows["rows"],
-        heap_bytes=row["heap_bytes"],
-        index_bytes=row["index_bytes"],
-        total_bytes=row["total_bytes"],
-        lowest_id=ids["lowest_id"],
-        highest_id=ids["highest_id"],
+        **{name: value for name, value in row.items() if name != "oid"},
+        **_one(connection, "foundation/inventory_rows", row),
+        **ids,
         columns=tuple(Column(column["name"], column["type"]) for column in columns),
         foreign_keys=foreign_keys,
     )
@@ -168,7 +151,7 @@ def _one(connection: Connection, name: str, table: DictRow) -> DictRow:
 
 
 def _parents_first(tables: list[InventoriedTable]) -> tuple[InventoriedTable, ...]:
-    """A referenced table before those that reference it; where they reference each other, the least bound first."""
+    """Referenced tables first; in a cycle of references, the table with the fewest remaining parents first."""
     ordered: list[InventoriedTable] = []
     waiting = sorted(tables, key=lambda table: table.label)
     while waiting:
@@ -177,17 +160,3 @@ def _parents_first(tables: list[InventoriedTable]) -> tuple[InventoriedTable, ..
         ordered.append(following)
         waiting.remove(following)
     return tuple(ordered)
-
-
-def _report_line(table: InventoriedTable) -> dict[str, object]:
-    return {
-        "table": table.label,
-        "rows": table.rows,
-        "lowest_id": table.lowest_id,
-        "highest_id": table.highest_id,
-        "heap_bytes": table.heap_bytes,
-        "index_bytes": table.index_bytes,
-        "total_bytes": table.total_bytes,
-        "columns": len(table.columns),
-        "references": ", ".join(f"{', '.join(key.columns)} → {key.referenced}" for key in table.foreign_keys),
-    }

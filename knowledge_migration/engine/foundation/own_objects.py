@@ -4,7 +4,10 @@ from typing import Any
 
 from knowledge_migration.engine.foundation.database import Connection, exists
 from knowledge_migration.engine.foundation.sql_files import text_of
+from knowledge_migration.knowledge.tables import proposals
 
+OWN_SCHEMA = "migration"
+OWN_TABLES = tuple(proposals.tables)
 LEDGER = "migration.schema_object"
 
 

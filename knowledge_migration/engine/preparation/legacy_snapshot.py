@@ -1,13 +1,12 @@
-"""Inventory, fingerprint and verified backup of one moment, kept as evidence (strategy §2.1).
+"""Inventory, fingerprint and verified backup of one exported snapshot, kept as evidence (strategy §2.1).
 
-The three share one exported snapshot: the counts, the checksums and the dump speak of exactly the same rows. Reads the
-database only; what is written is our own evidence, after the backup is proven.
+All three describe exactly the same rows. Reads the database only; writes the evidence after the backup is verified.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from knowledge_migration.engine.backup import verified_backup as backup
 from knowledge_migration.engine.backup.verified_backup import Backup
@@ -20,10 +19,13 @@ from knowledge_migration.engine.foundation.fingerprint import Fingerprint
 from knowledge_migration.engine.foundation.inventory import Inventory
 from knowledge_migration.engine.foundation.snapshot import exported_snapshot
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 
 @dataclass(frozen=True)
 class LegacySnapshot:
-    """What was taken of one moment."""
+    """The inventory, fingerprint and backup of one moment."""
 
     inventory: Inventory
     fingerprint: Fingerprint
@@ -31,7 +33,7 @@ class LegacySnapshot:
 
     @property
     def fingerprint_rows(self) -> list[dict[str, Any]]:
-        """One line a table, for a report."""
+        """One row per table, for a report."""
         return [
             {"table": name, "rows": table.rows, "ranges": len(table.ranges), "columns": len(table.columns)}
             for name, table in self.fingerprint.tables.items()
@@ -48,38 +50,59 @@ def take_legacy_snapshot(
     dagster_run_id: str | None = None,
     progress: Callable[[str], None],
 ) -> LegacySnapshot:
-    """Takes and proves all three, and keeps them as evidence. Raises `MigrationError`; nothing is recorded then."""
+    """Takes and verifies all three, and records them as evidence. Raises `MigrationError` and records nothing then."""
     with exported_snapshot(database) as snapshot:
-        found = inventory.read(snapshot.connection)
-        progress(f"{sum(found.rows.values()):,} rows in {len(found.tables)} tables; taking their fingerprint")
-        fingerprint = fingerprints.take(snapshot.connection, found, range_ids=range_ids)
+        tables = inventory.read(snapshot.connection)
+        progress(f"{sum(tables.rows.values()):,} rows in {len(tables.tables)} tables; taking their fingerprint")
+        fingerprint = fingerprints.take(snapshot.connection, tables, range_ids=range_ids)
         tools = backup.tools_for(snapshot, tools_directory)
         partial = backup.dump(database, snapshot, fingerprint, directory=directory, tools=tools, progress=progress)
-    proven = backup.prove(partial, scratch=scratch, progress=progress)
+    verified = backup.prove(partial, scratch=scratch, progress=progress)
     contents = {
-        "data_inventory": found.to_evidence(),
+        "data_inventory": tables.to_evidence(),
         "legacy_fingerprint": fingerprint.to_evidence(),
-        "verified_backup": proven.to_evidence(),
+        "verified_backup": verified.to_evidence(),
     }
     with database.connect("evidence") as connection, connection.transaction():
         for kind, content in contents.items():
             evidence.record(connection, kind, content, dagster_run_id=dagster_run_id)
-    return LegacySnapshot(found, fingerprint, proven)
+    return LegacySnapshot(tables, fingerprint, verified)
+
+
+def inventory_frame(tables: Inventory) -> "pd.DataFrame":
+    """One row per table, for a report: rows, ids, sizes, number of columns, references."""
+    import pandas as pd  # imported here: the import takes half a second
+
+    rows = [
+        {
+            "table": table.label,
+            "rows": table.rows,
+            "lowest_id": table.lowest_id,
+            "highest_id": table.highest_id,
+            "heap_bytes": table.heap_bytes,
+            "index_bytes": table.index_bytes,
+            "total_bytes": table.total_bytes,
+            "columns": len(table.columns),
+            "references": ", ".join(f"{', '.join(key.columns)} → {key.referenced}" for key in table.foreign_keys),
+        }
+        for table in tables.tables
+    ]
+    return pd.DataFrame(rows).astype({"lowest_id": "Int64", "highest_id": "Int64"})  # integers, though some are NULL
 
 
 def backup_outcome(connection: Connection) -> CheckOutcome:
     """Whether the file of the latest verified backup is still the one that was verified."""
     recorded = evidence.require(connection, "verified_backup", made_by="asset verified_backup")
-    broken: tuple[dict[str, Any], ...] = ()
+    problems: tuple[dict[str, Any], ...] = ()
     try:
         backup.verify_file(Path(recorded.content["path"]))
     except MigrationError as error:
-        broken = ({"file": recorded.content["path"], "problem": str(error)},)
+        problems = ({"file": recorded.content["path"], "problem": str(error)},)
     return CheckOutcome(
         name="backup_file_is_unaltered",
-        count=len(broken),
-        sample=broken,
-        description="The file of the verified backup is there and has the checksum that was verified.",
+        count=len(problems),
+        sample=problems,
+        description="The file of the verified backup exists and has the verified checksum.",
         remedy="Materialize verified_backup again: it dumps, restores and compares anew.",
         numbers={"path": recorded.content["path"], "age_hours": round(recorded.age_hours(), 2)},
     )

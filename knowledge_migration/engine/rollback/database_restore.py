@@ -26,8 +26,8 @@ from knowledge_migration.engine.foundation.advisory_lock import advisory_lock
 from knowledge_migration.engine.foundation.database import Connection, Database, exists
 from knowledge_migration.engine.foundation.errors import MigrationError, PreconditionError, VerificationError
 from knowledge_migration.engine.foundation.inventory import Inventory
+from knowledge_migration.engine.foundation.own_objects import OWN_SCHEMA, OWN_TABLES
 from knowledge_migration.engine.foundation.sql_files import statement, text_of
-from knowledge_migration.engine.foundation.user_tables import OWN_SCHEMA, OWN_TABLES
 from knowledge_migration.engine.rollback.database_swap import (
     copy_properties,
     kept_name,

@@ -7,7 +7,7 @@ application's own timestamps; what differs without any is what the migration mus
 from knowledge_migration.engine.foundation import evidence, fingerprint
 from knowledge_migration.engine.foundation.check_outcome import CheckOutcome
 from knowledge_migration.engine.foundation.database import Connection
-from knowledge_migration.engine.foundation.fingerprint_record import Fingerprint
+from knowledge_migration.engine.foundation.fingerprint import Fingerprint
 
 
 def comparison_outcome(connection: Connection, *, sample: int) -> CheckOutcome:

@@ -136,10 +136,7 @@ def test_a_table_that_may_not_be_read_is_named_with_the_right_to_grant(database:
         filled.execute("DROP OWNED BY inventory_reader; DROP ROLE inventory_reader")
 
 
-def test_it_reports_one_line_a_table_and_becomes_json(filled: Connection) -> None:
+def test_it_becomes_json(filled: Connection) -> None:
     found = inventory.read(filled)
-    frame = found.as_frame().set_index("table")
-    assert frame.loc["topics", "rows"] == 3
-    assert frame.loc["messages", "references"].startswith("author_id → users")
     evidence = json.loads(json.dumps(found.to_evidence()))
     assert {table["name"] for table in evidence["tables"]} == LEGACY_TABLES

@@ -12,12 +12,11 @@ from psycopg import errors, sql
 from psycopg.rows import tuple_row
 
 from knowledge_migration.engine.backfill.batch import DATA_ERRORS
-from knowledge_migration.engine.foundation import hashed_columns
 from knowledge_migration.engine.foundation.database import Connection
 from knowledge_migration.engine.foundation.errors import VerificationError
-from knowledge_migration.engine.foundation.hashed_columns import HashedColumn, HashedTable
 from knowledge_migration.engine.foundation.inventory import InventoriedTable
 from knowledge_migration.engine.foundation.sql_files import statement, text_of
+from knowledge_migration.engine.foundation.user_tables import HashedColumn, HashedTable, hashed_tables
 
 STAMP = "updated_at"
 STAMP_TYPES = ("timestamp with time zone", "timestamp without time zone")
@@ -115,7 +114,7 @@ def described(connection: Connection, tables: Sequence[InventoriedTable]) -> lis
     keys = {(row["schema"], row["table"]): row for row in connection.execute(statement("restore/keys"), parameters)}
     return [
         _described(table, keys[(table.schema, table.name)]["key"], keys[(table.schema, table.name)]["generated"])
-        for table in hashed_columns.read(connection, names)
+        for table in hashed_tables(connection, names)
     ]
 
 
@@ -127,7 +126,7 @@ def _described(table: HashedTable, key: list[str], generated: list[str]) -> Comp
 
 def refuse_changed_columns(connection: Connection, tables: Sequence[ComparedTable]) -> None:
     """Raises `VerificationError` when a table or column of the backup is missing or has another type."""
-    present = hashed_columns.read(connection, [(table.hashed.schema, table.hashed.name) for table in tables])
+    present = hashed_tables(connection, [(table.hashed.schema, table.hashed.name) for table in tables])
     types = {table.label: {hashed.column.name: hashed.column.type for hashed in table.columns} for table in present}
     changed = []
     for table in tables:
@@ -152,7 +151,7 @@ def refuse_new_columns(
     """Raises `VerificationError` when the `present` tables have tables or columns that the backup does not have."""
     known = {table.label: {hashed.column.name for hashed in table.columns} for table in tables}
     new = []
-    for table in hashed_columns.read(connection, [(table.schema, table.name) for table in present]):
+    for table in hashed_tables(connection, [(table.schema, table.name) for table in present]):
         if table.label not in known:
             new.append(f"{table.label} is new")
             continue

@@ -1,0 +1,13 @@
+"""The report of phase 0 lists the inventory."""
+
+from knowledge_migration.engine.foundation import inventory
+from knowledge_migration.engine.foundation.database import Connection
+from knowledge_migration.engine.preparation.legacy_snapshot import inventory_frame
+from knowledge_migration_tests.engine.backup.legacy_rows import fill
+
+
+def test_the_report_has_one_row_per_table(connection: Connection) -> None:
+    fill(connection)
+    frame = inventory_frame(inventory.read(connection)).set_index("table")
+    assert frame.loc["topics", "rows"] == 3
+    assert frame.loc["messages", "references"].startswith("author_id → users")
