@@ -26,7 +26,7 @@ from knowledge_migration.engine.foundation import evidence
 from knowledge_migration.engine.foundation.audit import operator
 from knowledge_migration.engine.status.reader import read_status
 from knowledge_migration.installation import running_dagster_storage, status_rules
-from knowledge_migration.pages.preferences import COOKIE, Preferences
+from knowledge_migration.pages.frame import PREFERENCES_COOKIE, Preferences
 from knowledge_migration_tests.chromium import opened_browser
 
 GROUPS = ("preparation", "schema", "dual_write", "backfill", "cutover", "cleanup")
@@ -81,7 +81,7 @@ def pictures_of_the_pages(browser: Browser, folder: Path, scratch: Path) -> None
     with service(scratch) as address:
         context = browser.new_context(viewport={"width": 1300, "height": 1000}, color_scheme="light")
         seen = Preferences(theme="light", tour_seen=True).as_cookie
-        context.add_cookies([{"name": COOKIE, "value": seen, "url": address}])
+        context.add_cookies([{"name": PREFERENCES_COOKIE, "value": seen, "url": address}])
         page = context.new_page()
         for path, name in ((f"/review?proposal={resembling(address)}", "review"), ("/migration", "migration")):
             page.goto(address + path)

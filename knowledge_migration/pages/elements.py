@@ -1,5 +1,7 @@
-"""The few elements that NiceGUI does not have: text in any tag, keys, ages."""
+"""Elements that NiceGUI does not have: text in any tag, keys, named buttons, error boxes, ages."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -8,52 +10,63 @@ from nicegui.elements.mixins.text_element import TextElement
 
 from knowledge_migration.knowledge.proposals import explaining
 
-Named = TypeVar("Named", bound=ui.element)
+AnyElement = TypeVar("AnyElement", bound=ui.element)
 
 STEPS = ((60, "second", 1), (3_600, "minute", 60), (86_400, "hour", 3_600), (float("inf"), "day", 86_400))
 
 
 class Text(TextElement):
-    """Plain text in a tag of its meaning; never HTML, and each in the direction of its own script."""
+    """Plain text in any tag; never HTML, and in the direction of its own script."""
 
     def __init__(self, tag: str, text: str, classes: str = "") -> None:
         super().__init__(tag=tag, text=text)
         self.props("dir=auto").classes(classes)
 
 
-def key(name: str) -> Text:
-    """A key of the keyboard."""
-    return Text("kbd", name)
-
-
-def button(words: str, shortcut: str | None = None, **options: Any) -> ui.button:
-    """A button that shows its key and says it to screen readers."""
-    made = ui.button(**options).props("no-caps").classes("with-key")
-    with made:
-        Text("span", words)
+def button(label: str, shortcut: str | None = None, **options: Any) -> ui.button:
+    """A button that shows its shortcut and announces it to screen readers."""
+    element = ui.button(**options).props("no-caps").classes("with-key")
+    with element:
+        Text("span", label)
         if shortcut:
-            key(shortcut).props("aria-hidden=true")
-            made.props(f'aria-keyshortcuts="{shortcut}"')
-    return made
-
-
-def named(element: Named, words: str) -> Named:
-    """An element with a name for screen readers, whatever characters it has."""
-    element.props["aria-label"] = words
+            Text("kbd", shortcut).props("aria-hidden=true")
+            element.props(f'aria-keyshortcuts="{shortcut}"')
     return element
 
 
-def trouble(place: ui.element, words: str) -> ui.element:
-    """Says in a place, and in nothing else there, what is wrong; returns the box, for what can be done about it."""
+def icon_button(icon: str, label: str, act: Callable[[], object]) -> ui.button:
+    """A round button of the header, with its label as tooltip and accessible name."""
+    element = named(ui.button(icon=icon, on_click=act).props("flat round dense color=white"), label)
+    with element:
+        ui.tooltip(label)
+    return element
+
+
+@contextmanager
+def section(name: str, title: str, classes: str = "box") -> Iterator[ui.element]:
+    """A section with a heading of its own; `name` is its id."""
+    with ui.element("section").props(f'id={name} aria-labelledby="{name}-heading"').classes(classes) as element:
+        Text("h3", title).props(f"id={name}-heading")
+        yield element
+
+
+def named(element: AnyElement, name: str) -> AnyElement:
+    """Gives an element an accessible name of any characters."""
+    element.props["aria-label"] = name
+    return element
+
+
+def show_error(place: ui.element, message: str) -> ui.element:
+    """Replaces the content of a place by an error message; returns its box, for a button."""
     place.clear()
-    with place, ui.element("div").classes("trouble") as box:
+    with place, ui.element("div").classes("error-box") as box:
         ui.icon("error").props("aria-hidden=true")
-        Text("p", words)
+        Text("p", message)
     return box
 
 
 def age(moment: datetime | None, now: datetime | None = None) -> str:
-    """How long ago, in one unit: "3 minutes ago"."""
+    """The time since a moment in one unit: "3 minutes ago"."""
     if moment is None:
         return "never"
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
@@ -61,7 +74,7 @@ def age(moment: datetime | None, now: datetime | None = None) -> str:
 
 
 def span(seconds: float) -> str:
-    """A length of time in one unit, rounded down."""
+    """A duration in one unit, rounded down."""
     seconds = max(seconds, 0)
     _, unit, size = next(step for step in STEPS if seconds < step[0])
     count = int(seconds // size)
@@ -69,10 +82,10 @@ def span(seconds: float) -> str:
 
 
 def at(moment: datetime | None) -> str:
-    """A moment, in UTC, to the second."""
+    """A moment in UTC, to the second."""
     return "" if moment is None else f"{moment.astimezone(UTC) if moment.tzinfo else moment:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def percent(share: float | None) -> str:
-    """A share from 0 to 1 as a percentage; 0.949 is 94 %, because it is not 95 %."""
+    """A share from 0 to 1 as a percentage, rounded down: 0.949 is 94 %, because it is below 95 %."""
     return "not stated" if share is None else explaining.percent(share)

@@ -1,20 +1,25 @@
-"""What is the same on every page: head, header with its links, theme, who has signed in, and the live region."""
+"""The frame of every page: styles, header with links, theme and signed-in user, and the preferences that a browser keeps."""
 
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
 
 from fastapi import Request
-from nicegui import ui
+from nicegui import Client, ui
+from starlette.requests import HTTPConnection
 
 from knowledge_migration.knowledge.errors import KnowledgeError
-from knowledge_migration.pages.context import Context
-from knowledge_migration.pages.elements import Text
-from knowledge_migration.pages.preferences import Preferences, Theme, preferences_of
+from knowledge_migration.knowledge.service import KnowledgeService
+from knowledge_migration.pages.elements import Text, icon_button
 from knowledge_migration.pages.session import Session
 
 log = logging.getLogger(__name__)
 
+PREFERENCES_COOKIE = "knowledge_preferences"
+Theme = Literal["light", "dark", "auto"]
+DARK: dict[str, bool | None] = {"light": False, "dark": True, "auto": None}
 NEXT_THEME: dict[Theme, Theme] = {"auto": "dark", "dark": "light", "light": "auto"}
 THEME_ICON = {"auto": "brightness_auto", "dark": "dark_mode", "light": "light_mode"}
 COLOURS = {
@@ -27,50 +32,87 @@ COLOURS = {
     "dark": "#1b2230",
     "dark_page": "#11161f",
 }
-"""Each is 4.5:1 or more against white, on which it is written or which is written on it (WCAG AA)."""
+"""Each has a contrast of at least 4.5:1 against white (WCAG AA)."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A page's address and title in the header."""
+
+    path: str
+    title: str
+
+
+@dataclass(frozen=True)
+class Context:
+    """The service, the pages of the header, and the address of the assets."""
+
+    service: KnowledgeService
+    places: tuple[Place, ...]
+    assets: str
+
+
+@dataclass
+class Preferences:
+    """Kept in a cookie that `pages.js` writes, so that the server renders a page in the right theme; it grants nothing."""
+
+    theme: Theme = "auto"
+    tour_seen: bool = False
+    keys: bool = True
+
+    @property
+    def dark(self) -> bool | None:
+        """For NiceGUI; None follows the system."""
+        return DARK[self.theme]
+
+    @property
+    def as_cookie(self) -> str:
+        """The cookie's value."""
+        return f"{self.theme}.{int(self.tour_seen)}.{int(self.keys)}"
+
+    def save(self, client: Client) -> None:
+        """Stores the preferences in the browser for a year."""
+        client.run_javascript(f'pages.savePreferences("{self.as_cookie}")')
+
+
+def preferences_of(connection: HTTPConnection) -> Preferences:
+    """The preferences of a browser; the defaults if its cookie is missing or malformed."""
+    theme, *rest = connection.cookies.get(PREFERENCES_COOKIE, "").split(".")
+    if theme not in DARK or len(rest) != 2 or not set(rest) <= {"0", "1"}:
+        return Preferences()
+    return Preferences(theme, rest[0] == "1", rest[1] == "1")  # type: ignore[arg-type]
 
 
 def session_of_page(request: Request) -> Session:
-    """Who sees this page; the guard has put it there."""
-    found: Session = request.state.session
-    return found
+    """The session of this page, which the guard has stored."""
+    session: Session = request.state.session
+    return session
 
 
 @contextmanager
 def frame(
-    context: Context, request: Request, here: str, *, tools: Callable[[], None] | None = None
+    context: Context, request: Request, path: str, *, tools: Callable[[], None] | None = None
 ) -> Iterator[Preferences]:
-    """The page around what is made in the block; `tools` makes the page's own buttons in the header."""
+    """The page around the elements of the block; `tools` adds the page's own buttons to the header."""
     preferences = preferences_of(request)
-    session = session_of_page(request)
-    head(context)
+    ui.colors(**COLOURS)
+    ui.add_head_html(f'<link rel="stylesheet" href="{context.assets}/pages.css">')
+    ui.add_head_html(f'<script src="{context.assets}/pages.js"></script>')
     dark = ui.dark_mode(preferences.dark)
     with ui.header().classes("bar"):
         ui.link("Skip to content", "#content").classes("skip")
         with ui.element("nav").props('aria-label="Pages"').classes("pages"):
             for place in context.places:
                 link = ui.link(place.title, place.path).classes("page-link")
-                if place.path == here:
+                if place.path == path:
                     link.props('aria-current="page"')
         ui.space()
         if tools:
             tools()
         _theme(preferences, dark)
-        _account(session, here)
+        _account(session_of_page(request), path)
     with ui.element("div").props("id=content tabindex=-1").classes("content"):
         yield preferences
-
-
-def head(context: Context) -> None:
-    """Our colours, styles and script; everything from this very server."""
-    ui.colors(**COLOURS)
-    ui.add_head_html(f'<link rel="stylesheet" href="{context.assets}/pages.css">')
-    ui.add_head_html(f'<script src="{context.assets}/pages.js"></script>')
-
-
-def remember(preferences: Preferences) -> str:
-    """The script that lets the browser keep them for a year."""
-    return f'pages.remember("{preferences.as_cookie}")'
 
 
 def _theme(preferences: Preferences, dark: ui.dark_mode) -> None:
@@ -78,31 +120,28 @@ def _theme(preferences: Preferences, dark: ui.dark_mode) -> None:
         preferences.theme = NEXT_THEME[preferences.theme]
         dark.value = preferences.dark
         show()
-        ui.run_javascript(remember(preferences))
-
-    made = ui.button(on_click=change).props("flat round dense color=white").classes("theme")
+        preferences.save(toggle.client)
 
     def show() -> None:
-        made.props(f'icon={THEME_ICON[preferences.theme]} aria-label="Theme: {preferences.theme}"')
+        toggle.props(f'icon={THEME_ICON[preferences.theme]} aria-label="Theme: {preferences.theme}"')
 
-    with made:
-        ui.tooltip("Theme: as the system, dark, light")
+    toggle = icon_button(THEME_ICON[preferences.theme], "Theme: system, dark or light", change).classes("theme")
     show()
 
 
-def _account(session: Session, here: str) -> None:
+def _account(session: Session, path: str) -> None:
     with ui.element("form").props('method=post action="/sign-out"').classes("account"):
-        Text("span", f"{session.shown_name} ({session.role})" if session.name else session.role, "who")
-        ui.element("input").props(f'type=hidden name=next value="{here}"')
-        ui.button("Sign out" if session.name or session.expires_at else "Say who I am").props(
+        Text("span", f"{session.shown_name} ({session.role})" if session.name else session.role, "account-name")
+        ui.element("input").props(f'type=hidden name=next value="{path}"')
+        ui.button("Sign out" if session.name or session.expires_at else "Sign in as…").props(
             "flat dense no-caps color=white type=submit"
         )
 
 
-def failed(error: Exception) -> None:
-    """The page in place of one that could not be made; what is not meant for people is logged and not told."""
-    log.error("A page could not be made", exc_info=error)
-    meant = isinstance(error, KnowledgeError)
+def show_failure(error: Exception) -> None:
+    """Replaces a page that raised an error; only errors meant for users are shown, others are logged."""
+    log.error("A page could not be rendered", exc_info=error)
+    is_meant = isinstance(error, KnowledgeError)
     with ui.element("div").classes("sign-in").props("role=alert"):
-        Text("h1", error.title if isinstance(error, KnowledgeError) else "The page could not be made")
-        Text("p", str(error) if meant else "The service failed. Its log says why. Load the page again in a moment.")
+        Text("h1", error.title if isinstance(error, KnowledgeError) else "The page cannot be displayed")
+        Text("p", str(error) if is_meant else "The service failed; see its log. Reload the page in a moment.")

@@ -1,11 +1,8 @@
-"""Stands before everything that the pages serve: who may see it, and what a browser may do with it.
+"""Middleware before everything that the pages serve.
 
-* A page without a session leads to the sign-in.
-* The socket over which a page acts is opened for the session that the page was made for only, and only by a page of this
-  very site: a browser sends the cookie along for any site that asks it to open one.
-* Scripts run only if they are files of ours or carry the page's nonce; nothing comes from elsewhere, nothing is framed.
-  'unsafe-eval' stays: Vue compiles its templates in the browser (NiceGUI cannot do without it). What is injected into a page
-  still does not run, because it has no nonce.
+* A page without a session redirects to the sign-in.
+* A page's socket opens only for the session of that page and only from the same site, because a browser sends the cookie
+  for any site that opens one.
 """
 
 import re
@@ -26,7 +23,6 @@ from knowledge_migration.pages.session import Session, session_of
 SIGN_IN = "/sign-in"
 SOCKET = "/_nicegui_ws"
 SCRIPT = re.compile(rb"<script(?=[ >])")
-
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -34,45 +30,34 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
 }
-
-
-def policy(nonce: str) -> str:
-    """The content security policy of one page."""
-    return "; ".join(
-        (
-            "default-src 'none'",
-            f"script-src 'self' 'nonce-{nonce}' 'unsafe-eval'",
-            "style-src 'self' 'unsafe-inline'",
-            "img-src 'self' data:",
-            "font-src 'self'",
-            "connect-src 'self'",
-            "form-action 'self'",
-            "base-uri 'none'",
-            "frame-ancestors 'none'",
-        )
-    )
+# 'unsafe-eval': NiceGUI requires it, because Vue compiles templates in the browser. Injected scripts have no nonce.
+CONTENT_SECURITY_POLICY = (
+    "default-src 'none'; script-src 'self' 'nonce-{nonce}' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data:; font-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; "
+    "frame-ancestors 'none'"
+)
 
 
 class Guard:
-    """ASGI middleware around the pages' application."""
+    """ASGI middleware around the pages' application; `paths` are the pages that require a session."""
 
     def __init__(self, app: ASGIApp, options: ServiceOptions, paths: Collection[str]) -> None:
-        """`paths` are the pages that need a session."""
         self.app = app
         self.options = options
         self.paths = tuple(paths)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers what is refused; passes on the rest, with the session in `scope["state"]`."""
+        """Answers refused requests; passes on the others, with the session in `scope["state"]`."""
         if scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
             return
-        refused = self._refusal(HTTPConnection(scope), scope)
-        answer = refused or self.app
-        if refused is not None and scope["type"] == "websocket":
-            await send({"type": "websocket.close", "code": 1008, "reason": "not allowed"})
-            return
-        await answer(scope, receive, send if scope["type"] == "websocket" else _guarded(send))
+        refusal = self._refusal(HTTPConnection(scope), scope)
+        if scope["type"] == "http":
+            await (refusal or self.app)(scope, receive, _guarded(send))
+        elif refusal:
+            await send({"type": "websocket.close", "code": 1008, "reason": "not permitted"})
+        else:
+            await self.app(scope, receive, send)
 
     def _refusal(self, connection: HTTPConnection, scope: Scope) -> ASGIApp | None:
         path = scope["path"]
@@ -82,8 +67,8 @@ class Guard:
             return PlainTextResponse(str(error), error.status)
         scope.setdefault("state", {})["session"] = session
         if path.startswith(SOCKET):
-            if session is None or not is_same_site(connection) or not _is_of(session, connection):
-                return PlainTextResponse("The pages' socket is for their own session only.", 403)
+            if session is None or not is_same_site(connection) or not _owns_page(session, connection):
+                return PlainTextResponse("The socket of a page is for the session of that page only.", 403)
         elif session is None and path.rstrip("/") in self.paths:
             query = f"?{scope['query_string'].decode('latin-1')}" if scope.get("query_string") else ""
             return RedirectResponse(f"{SIGN_IN}?next={quote(path + query, safe='')}", 303)
@@ -91,7 +76,7 @@ class Guard:
 
 
 def is_same_site(connection: HTTPConnection) -> bool:
-    """Whether a browser says that a page of this very host and port asks."""
+    """Whether the browser states that a page of this host and port sent the request."""
     origin, host = connection.headers.get("origin"), connection.headers.get("host")
     if origin is None:
         return connection.headers.get("sec-fetch-site", "same-origin") in ("same-origin", "none")
@@ -101,29 +86,28 @@ def is_same_site(connection: HTTPConnection) -> bool:
         return False
 
 
-def _is_of(session: Session, connection: HTTPConnection) -> bool:
-    """Whether a socket is for a page that was made for this very one; a page that is not there any more is nobody's."""
-    named = connection.query_params.getlist("client_id")
-    if len(named) != 1:  # of none or of two it could not be said whose page is meant
+def _owns_page(session: Session, connection: HTTPConnection) -> bool:
+    """Whether a socket is for a page of this session, or for one that no longer exists."""
+    client_ids = connection.query_params.getlist("client_id")
+    if len(client_ids) != 1:  # with none or two the page is ambiguous
         return False
-    page = Client.instances.get(named[0])
+    page = Client.instances.get(client_ids[0])
     owner: Session | None = getattr(page.request.state, "session", None) if page else None
     return owner is None or (owner.role, owner.user_id) == (session.role, session.user_id)
 
 
 def _guarded(send: Send) -> Send:
-    """Adds the headers; holds a page back until it is whole, to give its own scripts their nonce."""
+    """Adds the headers, and buffers an HTML page to give its own scripts their nonce."""
     nonce = secrets.token_urlsafe(16)
     start: Message | None = None
     body = b""
 
-    async def sending(message: Message) -> None:
+    async def guarded(message: Message) -> None:
         nonlocal start, body
         if message["type"] == "http.response.start":
             headers = MutableHeaders(scope=message)
-            for name, value in HEADERS.items():
-                headers[name] = value
-            headers["Content-Security-Policy"] = policy(nonce)
+            headers.update(HEADERS)
+            headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY.format(nonce=nonce)
             if headers.get("content-type", "").startswith("text/html"):
                 start = message
                 return
@@ -137,4 +121,4 @@ def _guarded(send: Send) -> Send:
             message = {"type": "http.response.body", "body": page}
         await send(message)
 
-    return sending
+    return guarded

@@ -1,4 +1,4 @@
-"""`install(app, …)` puts the pages onto the service's application. Once a process: NiceGUI keeps one set of pages."""
+"""`install(app, …)` mounts the pages on the application of the service, once per process: NiceGUI has one set of pages."""
 
 import hashlib
 from pathlib import Path
@@ -10,8 +10,7 @@ from nicegui import app as pages_app
 from knowledge_migration.knowledge.api import problems
 from knowledge_migration.knowledge.service import KnowledgeService
 from knowledge_migration.pages import sign_in
-from knowledge_migration.pages.context import Context, Place
-from knowledge_migration.pages.frame import failed
+from knowledge_migration.pages.frame import Context, Place, show_failure
 from knowledge_migration.pages.guard import Guard
 from knowledge_migration.pages.migration import page as migration_page
 from knowledge_migration.pages.migration.source import MigrationSource
@@ -19,13 +18,13 @@ from knowledge_migration.pages.review import page as review_page
 
 ASSETS = Path(__file__).parent / "assets"
 RECONNECT_SECONDS = 10.0
-"""How long the server keeps a page whose connection is gone; then it is loaded again."""
+"""The server keeps a page this long after its connection was lost; later the browser reloads it."""
 
 
 def install(app: FastAPI, service: KnowledgeService, migration: MigrationSource | None = None) -> None:
-    """Serves /review and /sign-in, and /migration where there is one. Raises `RuntimeError` the second time in a process."""
+    """Serves /review, /sign-in and, with a source, /migration. Raises `RuntimeError` the second time in a process."""
     if pages_app.config.has_run_config:
-        raise RuntimeError("The pages are installed already; a process serves one set of pages.")
+        raise RuntimeError("The pages are already installed; a process serves one set of pages.")
     places = (Place(review_page.PATH, "Review"), *([Place(migration_page.PATH, "Migration")] if migration else []))
     context = Context(service, places, _assets())
     router = APIRouter()
@@ -37,7 +36,7 @@ def install(app: FastAPI, service: KnowledgeService, migration: MigrationSource 
     pages_app.add_static_files(context.assets, ASSETS, max_cache_age=31_536_000)
     pages_app.exception_handlers.pop(404, None)
     problems.install(pages_app)
-    pages_app.on_page_exception(failed)
+    pages_app.on_page_exception(show_failure)
     pages_app.add_middleware(Guard, options=service.options, paths=[place.path for place in context.places])
     pages_app.config.quasar_config["loadingBar"] = {"skipHijack": True}
     ui.run_with(
@@ -53,6 +52,6 @@ def install(app: FastAPI, service: KnowledgeService, migration: MigrationSource 
 
 
 def _assets() -> str:
-    """The address of our files; another one when they change, so that browsers may keep them."""
-    whole = hashlib.sha256(b"".join(file.read_bytes() for file in sorted(ASSETS.iterdir())))
-    return f"/assets/{whole.hexdigest()[:12]}"
+    """The address of the assets; it changes with their content, so that browsers can cache them."""
+    digest = hashlib.sha256(b"".join(file.read_bytes() for file in sorted(ASSETS.iterdir())))
+    return f"/assets/{digest.hexdigest()[:12]}"

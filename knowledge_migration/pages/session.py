@@ -1,12 +1,11 @@
-"""Who has signed in: a signed cookie that says a role and a name, and says it for half a day.
+"""The session: a signed cookie with a role and a name, valid for 12 hours.
 
-Nothing is kept on the server, so that every process of the service knows everybody who signed in at another, also after a
-restart. The cookie is signed with the token that was shown: a new token ends all sessions of the old one.
+The server stores nothing, so every process of the service accepts the cookie, also after a restart. The signing key is the
+token that the user entered: a new token ends all sessions of the old one.
 """
 
 import time
 from dataclasses import dataclass
-from typing import Any
 
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 from starlette.requests import HTTPConnection
@@ -20,7 +19,7 @@ from knowledge_migration.knowledge.proposals.review import Reviewer
 COOKIE = "knowledge_session"
 SESSION_SECONDS = 12 * 3600
 LOCAL_KEY = "no token is set: only this machine is served"
-"""Where no token is set the cookie only says who somebody is; anybody on this machine may say so."""
+"""If no token is set, the cookie only names the user, and everybody on this machine may choose any name."""
 
 
 class SessionOverError(KnowledgeError):
@@ -32,7 +31,7 @@ class SessionOverError(KnowledgeError):
 
 @dataclass(frozen=True)
 class Session:
-    """Somebody who signed in; `user_id` and `name` are None where they did not say which user they are."""
+    """A signed-in person; `user_id` and `name` are None for a person who did not identify themselves."""
 
     role: Role
     user_id: int | None = None
@@ -41,43 +40,42 @@ class Session:
 
     @property
     def is_admin(self) -> bool:
-        """Whether this one may change how the migration goes."""
+        """Whether this person may control the migration."""
         return self.role == "admin"
 
     @property
     def shown_name(self) -> str:
-        """What the page calls this one."""
+        """The name that pages show."""
         return self.name or self.role
 
     @property
     def actor(self) -> str:
         """The name for the audit log."""
-        by = self.reviewer()
-        return reviewer_actor(by.actor, by.user_id)
+        reviewer = self.reviewer()
+        return reviewer_actor(reviewer.actor, reviewer.user_id)
 
     def refuse_ended(self) -> None:
-        """Raises `SessionOverError` where the session has ended while the page was open."""
+        """Raises `SessionOverError` if the session has ended while the page was open."""
         if self.expires_at is not None and time.time() > self.expires_at:
             raise SessionOverError(
-                "Your session has ended; nothing was changed. Sign in again in another tab, then load this page again."
+                "Your session has ended; nothing was changed. Sign in again in another tab, then reload this page."
             )
 
     def reviewer(self, notes: str | None = None) -> Reviewer:
-        """This one as who decides."""
+        """This person as the reviewer of a decision."""
         return Reviewer(f"{self.role} on the page", self.user_id, notes or None)
 
 
-def written(options: ServiceOptions, session: Session) -> str:
-    """The cookie's value."""
-    return _signer(_key(options, session.role)).dumps(
-        {"role": session.role, "user": session.user_id, "name": session.name}
-    )
+def session_cookie(options: ServiceOptions, session: Session) -> str:
+    """The value of the cookie of a session."""
+    content = {"role": session.role, "user": session.user_id, "name": session.name}
+    return _signer(_key(options, session.role)).dumps(content)
 
 
 def session_of(options: ServiceOptions, connection: HTTPConnection) -> Session | None:
-    """Who makes this request, by its cookie or by a bearer token; None where it shows neither.
+    """The session of a request, by its cookie or bearer token; None if it has neither.
 
-    Raises `ForbiddenError` where no token is set and the request is not of this machine.
+    Raises `ForbiddenError` if no token is set and the request comes from another machine.
     """
     cookie = connection.cookies.get(COOKIE)
     if not options.has_tokens:
@@ -85,28 +83,24 @@ def session_of(options: ServiceOptions, connection: HTTPConnection) -> Session |
         return _read(cookie, LOCAL_KEY, "admin") or Session("admin")
     roles: tuple[Role, ...] = ("admin", "reviewer")
     for role in roles:
-        found = _read(cookie, _key(options, role), role)
-        if found:
-            return found
+        session = _read(cookie, _key(options, role), role)
+        if session:
+            return session
     scheme, _, token = connection.headers.get("authorization", "").partition(" ")
-    shown = role_of(options, token.strip()) if scheme.lower() == "bearer" else None
-    return Session(shown) if shown else None
+    token_role = role_of(options, token.strip()) if scheme.lower() == "bearer" else None
+    return Session(token_role) if token_role else None
 
 
 def _read(cookie: str | None, key: str | None, role: Role) -> Session | None:
     if not cookie or not key:
         return None
     try:
-        value, signed_at = _signer(key).loads(cookie, max_age=SESSION_SECONDS, return_timestamp=True)
+        content, signed_at = _signer(key).loads(cookie, max_age=SESSION_SECONDS, return_timestamp=True)
     except BadSignature:
         return None
-    return _session(value, role, signed_at.timestamp() + SESSION_SECONDS)
-
-
-def _session(value: Any, role: Role, expires_at: float) -> Session | None:
-    if not isinstance(value, dict) or value.get("role") != role:
+    if not isinstance(content, dict) or content.get("role") != role:
         return None
-    return Session(role, value.get("user"), value.get("name"), expires_at)
+    return Session(role, content.get("user"), content.get("name"), signed_at.timestamp() + SESSION_SECONDS)
 
 
 def _signer(key: str) -> URLSafeTimedSerializer:

@@ -21,7 +21,7 @@ from knowledge_migration.engine.foundation.database import Database
 from knowledge_migration.engine.foundation.sql_files import text_of
 from knowledge_migration.engine.schema import upgrade as schema
 from knowledge_migration.engine.schema.ddl import LockLimits
-from knowledge_migration.pages.preferences import COOKIE, Preferences
+from knowledge_migration.pages.frame import PREFERENCES_COOKIE, Preferences
 from knowledge_migration_tests.benchmarks.million import million_proposals
 from knowledge_migration_tests.chromium import opened_browser
 from knowledge_migration_tests.pages.living import Living, living
@@ -111,7 +111,7 @@ def one_round(browser: Browser, served: Living, times: Times) -> None:
 def remember(context: BrowserContext, served: Living) -> None:
     """The tour was seen."""
     seen = Preferences(tour_seen=True).as_cookie
-    context.add_cookies([{"name": COOKIE, "value": seen, "url": served.url}])
+    context.add_cookies([{"name": PREFERENCES_COOKIE, "value": seen, "url": served.url}])
 
 
 def load(page: Page, served: Living) -> float:

@@ -6,7 +6,7 @@ from uuid import UUID
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from knowledge_migration.engine.foundation.database import Database
-from knowledge_migration.pages.preferences import COOKIE, Preferences
+from knowledge_migration.pages.frame import PREFERENCES_COOKIE, Preferences
 from knowledge_migration_tests.pages.living import Living
 
 PATIENCE_MS = 30_000
@@ -20,7 +20,9 @@ def visitor(browser: Browser, served: Living, *, tour_seen: bool = True, **optio
     context = browser.new_context(**{"viewport": {"width": 1300, "height": 900}, "reduced_motion": "reduce", **options})
     context.set_default_timeout(PATIENCE_MS)
     if tour_seen:
-        context.add_cookies([{"name": COOKIE, "value": Preferences(tour_seen=True).as_cookie, "url": served.url}])
+        context.add_cookies(
+            [{"name": PREFERENCES_COOKIE, "value": Preferences(tour_seen=True).as_cookie, "url": served.url}]
+        )
     return context
 
 

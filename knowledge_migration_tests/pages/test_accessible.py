@@ -82,7 +82,7 @@ def test_dialogs_and_the_history_have_no_barrier(served: Living, browser: Browse
     page.get_by_role("button", name="Cancel").click()
     expect(page.get_by_role("button", name="Approve 1")).to_have_count(0)
     page.keyboard.press("h")
-    expect(page.get_by_label("Whose decisions")).to_be_visible()
+    expect(page.get_by_label("Decided by")).to_be_visible()
     assert violations(page) == []
 
 

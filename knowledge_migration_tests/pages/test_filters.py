@@ -1,4 +1,4 @@
-"""What the queue shows, as it stands in the page's address."""
+"""The filters of the queue, as the page's address contains them."""
 
 from datetime import UTC, datetime, timedelta
 from urllib.parse import parse_qsl
@@ -7,35 +7,25 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from knowledge_migration.pages.review.filters import (
-    AGE_CHOICES,
-    CONFIDENCE_CHOICES,
-    KIND_CHOICES,
-    SIMILAR_CHOICES,
-    STATE_CHOICES,
-    Filters,
-    read_filters,
-)
+from knowledge_migration.pages.review.filters import CHOICES, Filters, read_filters
 
 RUN = "0189d7f0-0000-7000-8000-000000000001"
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 
-
 TYPED = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=50).map(str.strip)
-CHOICES = (STATE_CHOICES, KIND_CHOICES, CONFIDENCE_CHOICES, SIMILAR_CHOICES, AGE_CHOICES)
 ANY_FILTERS = st.builds(
-    Filters, *(st.sampled_from(list(choices)) for choices in CHOICES), st.sampled_from(["", RUN]), TYPED
+    Filters, *(st.sampled_from(list(choices)) for choices in CHOICES.values()), st.sampled_from(["", RUN]), TYPED
 )
 
 
 @given(ANY_FILTERS)
-def test_an_address_says_the_same_filters_again(filters: Filters) -> None:
+def test_an_address_restores_the_same_filters(filters: Filters) -> None:
     assert read_filters(dict(parse_qsl(filters.query))) == filters
     filters.wanted(NOW)
 
 
 @given(st.dictionaries(st.sampled_from(["state", "kind", "confidence", "similar", "age", "run", "text"]), st.text()))
-def test_whatever_an_address_says_can_be_asked_for(query: dict[str, str]) -> None:
+def test_any_address_gives_valid_filters(query: dict[str, str]) -> None:
     read_filters(query).wanted(NOW)
 
 
@@ -55,7 +45,7 @@ def test_every_filter_reaches_the_list() -> None:
 
 
 def test_bands_of_confidence_leave_nothing_out_and_nothing_twice() -> None:
-    bands = [Filters(confidence=choice).wanted(NOW) for choice in CONFIDENCE_CHOICES if choice]
+    bands = [Filters(confidence=choice).wanted(NOW) for choice in CHOICES["confidence"] if choice]
     for value in [step / 1_000 for step in range(1_001)]:
         inside = [one for one in bands if one.min_confidence <= value <= one.max_confidence]  # type: ignore[operator]
         assert len(inside) == 1, value

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from knowledge_migration.engine.foundation.database import Database
-from knowledge_migration.pages.review.edit_form import LONGEST_TYPED
+from knowledge_migration.pages.review.forms import LONGEST_TYPED
 from knowledge_migration_tests.chromium import needs_chromium
 from knowledge_migration_tests.pages.living import REVIEWER_TOKEN, TOKENS, Living, living
 from knowledge_migration_tests.pages.reviewing import change, edit, press, ready, rows, signed_in, visitor
@@ -63,7 +63,7 @@ def test_what_is_being_edited_stays_when_somebody_else_decides(served: Living, b
         served.database,
         "UPDATE topic_proposals SET status = 'rejected', review_action = 'reject' WHERE name = 'Topic 1'",
     )
-    expect(page.get_by_role("alert")).to_contain_text("Somebody was faster.")
+    expect(page.get_by_role("alert")).to_contain_text("Another reviewer decided first.")
     expect(page.get_by_label("Description")).to_have_value("What topic 1 is about. And more.")
     page.get_by_label("Description").press("Escape")
     expect(page.get_by_label("Description")).to_have_count(0)
@@ -95,10 +95,10 @@ def test_undo_leaves_alone_what_somebody_else_has_decided_since(served: Living, 
     anna.keyboard.press("r")
     anna.get_by_label("Reason").fill("Wrong")
     press(anna, "Enter", "Topic 2")
-    expect(ben.get_by_role("alert")).to_contain_text("Somebody was faster.")
+    expect(ben.get_by_role("alert")).to_contain_text("Another reviewer decided first.")
     ben.keyboard.press("h")
     ben.get_by_role("button", name="Undo").click()
-    expect(ben.get_by_role("listitem").filter(has_text="taken back")).to_have_count(1)
+    expect(ben.get_by_role("listitem").filter(has_text="undone")).to_have_count(1)
     ben.keyboard.press("h")
     expect(ben.get_by_role("button", name="Approve")).to_be_visible()
     press(ben, "a", "Topic 2")
@@ -136,7 +136,7 @@ def test_a_database_that_goes_away_during_a_bulk_action_says_what_became_of_each
     admin: Database = request.getfixturevalue("server").admin
     allow(admin, served.database, False)
     forecast.get_by_role("button", name="Reject 3").click()
-    expect(forecast).to_contain_text("0 done; 3 not:")
+    expect(forecast).to_contain_text("0 decided; 3 not decided:")
     allow(admin, served.database, True)
     expect(forecast.get_by_label("Reason")).to_have_value("All wrong")
     forecast.get_by_role("button", name="Close").click()

@@ -63,7 +63,7 @@ def test_ten_proposals_are_reviewed_with_the_keyboard_alone(served: Living, brow
     expect(page.get_by_label("Reason")).to_be_focused()
     page.keyboard.type("Too vague")
     press(page, "Enter", "Topic 4")
-    expect(page.get_by_role("heading", name="Resembles topic 1, 87 %")).to_be_visible()
+    expect(page.get_by_role("heading", name="Similar to topic 1, 87 %")).to_be_visible()
     page.keyboard.press("m")
     expect(page.get_by_label("Number of the topic")).to_be_focused()
     press(page, "Enter", "Topic 5")
@@ -101,7 +101,7 @@ def test_of_two_reviewers_the_second_is_told_who_decided_and_keeps_what_was_type
     press(anna, "a", "Topic 2")
     ben.get_by_label("Reason").press("Enter")
 
-    expect(ben.get_by_role("alert")).to_contain_text("Somebody was faster. user 1: approved")
+    expect(ben.get_by_role("alert")).to_contain_text("Another reviewer decided first. user 1: approved")
     expect(ben.get_by_label("Reason")).to_have_value("I think it is wrong")
     assert heading(ben) == "Topic 1"
     (first, *_) = rows(served.database, STATES)
@@ -180,7 +180,7 @@ def test_the_tour_comes_once_and_whenever_it_is_asked_for(served: Living, browse
     context = visitor(browser, served, tour_seen=False)
     page = signed_in(context, served, REVIEWER_TOKEN, "2")
     tour = page.get_by_role("dialog")
-    titles = ["What waits", "One proposal", "How sure the model is", "Where it comes from", "Decide"]
+    titles = ["Queue", "Proposal", "Confidence", "Source", "Decide"]
     for title in titles:
         expect(tour.get_by_role("heading")).to_have_text(title)
         expect(page.locator("#tour-next")).to_be_focused()
@@ -192,7 +192,7 @@ def test_the_tour_comes_once_and_whenever_it_is_asked_for(served: Living, browse
     expect(page.locator("#proposal-heading")).to_be_visible()
     assert tour.count() == 0
     page.keyboard.press("t")
-    expect(tour.get_by_role("heading")).to_have_text("What waits")
+    expect(tour.get_by_role("heading")).to_have_text("Queue")
     page.keyboard.press("Escape")
     expect(tour).to_have_count(0)
 
@@ -205,15 +205,15 @@ def test_many_are_decided_at_once_after_a_look_at_what_will_happen(served: Livin
     page.locator("#proposal-heading").click()
     page.keyboard.press("b")
     forecast = page.get_by_role("dialog")
-    expect(forecast).to_contain_text("Approved: 2 new, 1 stand for what exists or is selected too.")
-    expect(forecast).to_contain_text("Topic 2 (93 %) stands for the existing topic 2; no new row")
+    expect(forecast).to_contain_text("Approval: 2 new, 1 linked to an existing or another selected row.")
+    expect(forecast).to_contain_text("Topic 2 (93 %) is linked to the existing topic 2; no new row")
     change(
         served.database,
         "UPDATE topic_proposals SET status = 'rejected', review_action = 'reject' WHERE name = 'Topic 3'",
     )
     forecast.get_by_role("button", name="Approve 3").click()
 
-    expect(forecast).to_contain_text("2 done; 1 not:")
+    expect(forecast).to_contain_text("2 decided; 1 not decided:")
     expect(forecast).to_contain_text("Topic 3")
     forecast.get_by_role("button", name="Close").click()
     expect(forecast).to_have_count(0)
@@ -259,7 +259,7 @@ def test_filters_narrow_the_queue_and_stand_in_the_address(served: Living, brows
     expect(page.get_by_label("Search")).to_be_focused()
     page.keyboard.type("number 2.")
     expect(page.locator("#proposal-heading")).to_have_text("Atom 2")
-    expect(page.locator(".counts")).to_contain_text("1 in all")
+    expect(page.locator(".counts")).to_contain_text("1 in total")
     assert "text=number+2" in page.url
     page.reload()
     ready(page)
@@ -270,13 +270,13 @@ def test_filters_narrow_the_queue_and_stand_in_the_address(served: Living, brows
     expect(page.locator(".counts")).to_have_text("1 topic")
     page.goto(f"{served.url}/review?text=nothing-is-called-that")
     ready(page)
-    expect(page.get_by_role("heading", name="Nothing matches these filters")).to_be_visible()
+    expect(page.get_by_role("heading", name="No proposal matches these filters")).to_be_visible()
 
 
 def test_an_empty_queue_says_so_and_fills_by_itself(expanded: Database, tmp_path: Path, browser: Browser) -> None:
     with living(expanded, tmp_path) as served:
         page = signed_in(visitor(browser, served), served)
-        expect(page.get_by_role("heading", name="Nothing waits for review")).to_be_visible()
+        expect(page.get_by_role("heading", name="No proposal is waiting for review")).to_be_visible()
         waiting_proposals(expanded, topics=1, atoms=0)
         expect(page.locator("#proposal-heading")).to_have_text("Topic 1")
 
@@ -309,7 +309,7 @@ def test_single_keys_can_be_switched_off(served: Living, browser: Browser) -> No
     context = visitor(browser, served)
     page = signed_in(context, served, REVIEWER_TOKEN)
     page.keyboard.press("?")
-    page.get_by_role("switch", name="Single keys act").click()
+    page.get_by_role("switch", name="Enable single-key shortcuts").click()
     page.get_by_role("button", name="Close").click()
     expect(page.get_by_role("switch")).to_have_count(0)
     page.keyboard.press("a")
@@ -329,7 +329,7 @@ def test_a_hundred_thousand_proposals_are_counted_and_paged(served: Living, brow
         " generate_series(1, 99985) AS n; ANALYZE topic_proposals",
     )
     page = signed_in(visitor(browser, served), served, REVIEWER_TOKEN)
-    expect(page.locator(".counts")).to_have_text("100,000 in all: 99,997 topics, 3 atoms")
+    expect(page.locator(".counts")).to_have_text("100,000 in total: 99,997 topics, 3 atoms")
     for _ in range(3):
         page.get_by_role("button", name="Show more").click()
     expect(page.locator(".row-of-queue")).to_have_count(100)

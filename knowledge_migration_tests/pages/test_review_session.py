@@ -30,16 +30,16 @@ def rows(expanded: Database) -> Iterator[Connection]:
         yield connection
 
 
-def at_desks(database: Database, work: Work, *sessions: Session) -> Any:
+def with_reviewers(database: Database, work: Work, *sessions: Session) -> Any:
     """Runs work with a loaded review_session for each session, on one service."""
 
     async def inside() -> Any:
         async with KnowledgeService(ServiceOptions(database.url, measurement_seconds=60), Told()).running() as service:
-            desks = [ReviewSession(service, session) for session in sessions or (ANNA,)]
-            for review_session in desks:
+            sessions_of_reviewers = [ReviewSession(service, session) for session in sessions or (ANNA,)]
+            for review_session in sessions_of_reviewers:
                 await review_session.load()
                 await review_session.open(review_session.items[0]["id"])
-            return await work(*desks)
+            return await work(*sessions_of_reviewers)
 
     return asyncio.run(inside())
 
@@ -68,18 +68,18 @@ def status(rows: Connection, name: str) -> str:
 def test_the_next_one_is_fetched_ahead_and_opened_without_the_database(expanded: Database, rows: Connection) -> None:
     async def work(review_session: ReviewSession) -> None:
         assert review_session.current_id
-        await review_session.look_ahead()
+        await review_session.prefetch()
         outcome = await review_session.decide("approve", review_session.current_id)
-        assert outcome.following
+        assert outcome.next_id
         await review_session.service.engine.dispose()
         rows.execute("ALTER TABLE topic_proposals RENAME TO hidden")
         try:
-            await review_session.open(outcome.following)
+            await review_session.open(outcome.next_id)
         finally:
             rows.execute("ALTER TABLE hidden RENAME TO topic_proposals")
         assert label(review_session) == "Topic 2"
 
-    at_desks(expanded, work)
+    with_reviewers(expanded, work)
 
 
 def test_a_decision_is_about_the_proposal_it_names_not_about_the_one_that_lies_open(
@@ -89,7 +89,7 @@ def test_a_decision_is_about_the_proposal_it_names_not_about_the_one_that_lies_o
         await review_session.decide("reject", id_of(rows, "Topic 5"), notes="not this")
         assert label(review_session) == "Topic 1"
 
-    at_desks(expanded, work)
+    with_reviewers(expanded, work)
     assert (status(rows, "Topic 1"), status(rows, "Topic 5")) == ("pending", "rejected")
 
 
@@ -103,14 +103,14 @@ def test_the_list_grows_before_it_is_empty_and_nothing_comes_twice(expanded: Dat
                 "approve" if len(seen) % 2 else "reject", review_session.current_id, notes="why"
             )
             assert outcome.is_done
-            await review_session.keep_full()
+            await review_session.refill()
             assert len(review_session.items) <= LONGEST_LIST
-            if outcome.following is None:
+            if outcome.next_id is None:
                 return seen
-            await review_session.open(outcome.following)
+            await review_session.open(outcome.next_id)
         return seen
 
-    seen = at_desks(expanded, work)
+    seen = with_reviewers(expanded, work)
     assert seen == [f"Topic {n}" for n in range(1, 41)] + ["Atom 1", "Atom 2", "Atom 3"]
     assert len(seen) > PAGE
 
@@ -119,30 +119,32 @@ def test_what_is_skipped_stays_in_the_list_and_is_passed_over(expanded: Database
     async def work(review_session: ReviewSession) -> None:
         assert review_session.current_id
         first = review_session.current_id
-        following = review_session.skip(first).following
+        following = review_session.skip(first).next_id
         assert following == id_of(rows, "Topic 2")
         await review_session.open(following)
         assert review_session.neighbour(following, -1) == first
-        assert review_session.after(id_of(rows, "Topic 3"), -1) == following
         await review_session.load()
         assert not review_session.skipped
 
-    at_desks(expanded, work)
+    with_reviewers(expanded, work)
     assert status(rows, "Topic 1") == "pending"
 
 
-@pytest.mark.parametrize("second", ["approve", "reject", "merge"])
+@pytest.mark.parametrize(
+    ("second", "options"),
+    [("approve", {"changes": {"name": "Ben's name"}}), ("reject", {}), ("merge", {"into_entity_id": 1})],
+)
 def test_the_second_of_two_is_told_who_decided_and_changes_nothing(
-    expanded: Database, rows: Connection, second: Any
+    expanded: Database, rows: Connection, second: Any, options: dict[str, Any]
 ) -> None:
     async def work(anna: ReviewSession, ben: ReviewSession) -> Outcome:
         assert anna.current_id == ben.current_id
         assert anna.current_id
         assert (await anna.decide("approve", anna.current_id)).is_done
-        return await ben.decide(second, anna.current_id, notes="no", into=1, changes={"name": "Ben's name"})
+        return await ben.decide(second, anna.current_id, notes="no", **options)
 
-    outcome = at_desks(expanded, work, ANNA, BEN)
-    assert outcome.how == "decided before"
+    outcome = with_reviewers(expanded, work, ANNA, BEN)
+    assert outcome.result == "decided before"
     assert (outcome.decided.by, outcome.decided.status) == ("user 1", "approved")
     assert status(rows, "Topic 1") == "approved"
 
@@ -159,8 +161,8 @@ def test_undo_takes_back_what_this_reviewer_decided_last_also_after_the_page_was
         assert taken[0] == id_of(rows, "Topic 1")
         assert taken[1].is_done
 
-    at_desks(expanded, decide, ANNA, BEN)
-    at_desks(expanded, take_back, ANNA)
+    with_reviewers(expanded, decide, ANNA, BEN)
+    with_reviewers(expanded, take_back, ANNA)
     assert (status(rows, "Topic 1"), status(rows, "Topic 2")) == ("pending", "rejected")
 
 
@@ -171,9 +173,9 @@ def test_one_undo_takes_back_all_of_a_bulk_action(expanded: Database, rows: Conn
             await review_session.decide("reject", one, notes="why")
         review_session.remember(*ids)
         assert [outcome.is_done for _, outcome in await review_session.undo_last()] == [True] * 3
-        assert review_session.done == []
+        assert review_session.decisions == []
 
-    at_desks(expanded, work)
+    with_reviewers(expanded, work)
     assert {status(rows, f"Topic {n}") for n in (1, 2, 3)} == {"pending"}
 
 
@@ -187,8 +189,8 @@ def test_undo_leaves_alone_what_somebody_else_has_decided_since(expanded: Databa
         await ben.decide("approve", second)
         return [*await anna.undo_last(), *await anna.undo_last()]
 
-    (_, not_mine), (_, mine) = at_desks(expanded, work, ANNA, BEN)
-    assert (not_mine.how, not_mine.words) == (
+    (_, not_mine), (_, mine) = with_reviewers(expanded, work, ANNA, BEN)
+    assert (not_mine.result, not_mine.message) == (
         "refused",
         "The proposal was decided about since, by reviewer on the page, user 2; that decision stays. It is in the history.",
     )
@@ -203,7 +205,7 @@ def test_two_undos_at_once_take_back_two_decisions(expanded: Database, rows: Con
             review_session.remember(id_of(rows, name))
         await asyncio.gather(review_session.undo_last(), review_session.undo_last())
 
-    at_desks(expanded, work)
+    with_reviewers(expanded, work)
     assert [status(rows, f"Topic {n}") for n in (1, 2, 3)] == ["rejected", "pending", "pending"]
 
 
@@ -215,17 +217,17 @@ def test_who_did_not_say_who_they_are_takes_back_only_what_was_decided_on_the_sa
         await here.decide("reject", id_of(rows, "Topic 1"), notes="why")
         return await elsewhere.undo_last()
 
-    assert at_desks(expanded, work, Session("reviewer"), Session("reviewer")) == []
+    assert with_reviewers(expanded, work, Session("reviewer"), Session("reviewer")) == []
     assert status(rows, "Topic 1") == "rejected"
 
 
 def test_a_second_look_does_not_put_aside_what_was_opened_meanwhile(expanded: Database, rows: Connection) -> None:
     async def work(review_session: ReviewSession) -> None:
-        await review_session.look_ahead()
-        await asyncio.gather(review_session.look_again(), review_session.open(id_of(rows, "Topic 2")))
+        await review_session.prefetch()
+        await asyncio.gather(review_session.refresh(), review_session.open(id_of(rows, "Topic 2")))
         assert label(review_session) == "Topic 2"
 
-    at_desks(expanded, work)
+    with_reviewers(expanded, work)
 
 
 def test_a_reason_that_cannot_be_stored_is_refused_in_words(expanded: Database, rows: Connection) -> None:
@@ -233,7 +235,7 @@ def test_a_reason_that_cannot_be_stored_is_refused_in_words(expanded: Database, 
         assert review_session.current_id
         return await review_session.decide("reject", review_session.current_id, notes="a \x00 of C")
 
-    assert at_desks(expanded, work) == Outcome("refused", "The reason must not hold a NUL character.")
+    assert with_reviewers(expanded, work) == Outcome("refused", "The reason must not hold a NUL character.")
 
 
 def test_an_ended_session_decides_nothing(expanded: Database, rows: Connection) -> None:
@@ -241,8 +243,8 @@ def test_an_ended_session_decides_nothing(expanded: Database, rows: Connection) 
         assert review_session.current_id
         return await review_session.decide("approve", review_session.current_id)
 
-    outcome = at_desks(expanded, work, ENDED)
-    assert (outcome.how, outcome.words.split(";")[0]) == ("failed", "Your session has ended")
+    outcome = with_reviewers(expanded, work, ENDED)
+    assert (outcome.result, outcome.message.split(";")[0]) == ("failed", "Your session has ended")
     assert status(rows, "Topic 1") == "pending"
 
 
@@ -251,15 +253,15 @@ def test_what_cannot_be_is_refused_in_words(expanded: Database, rows: Connection
         assert review_session.current_id
         return [
             await review_session.decide("approve", uuid4()),
-            await review_session.decide("merge", review_session.current_id, into=4_711),
+            await review_session.decide("merge", review_session.current_id, into_entity_id=4_711),
             await review_session.decide("approve", review_session.current_id, changes={"name": " "}),
             await review_session.decide("undo", review_session.current_id),
         ]
 
-    outcomes = at_desks(expanded, work)
-    assert [outcome.how for outcome in outcomes] == ["refused"] * 4
-    assert "4711" in outcomes[1].words
-    assert "name" in outcomes[2].words
+    outcomes = with_reviewers(expanded, work)
+    assert [outcome.result for outcome in outcomes] == ["refused"] * 4
+    assert "4711" in outcomes[1].message
+    assert "name" in outcomes[2].message
     assert status(rows, "Topic 1") == "pending"
 
 
@@ -268,8 +270,9 @@ def test_counts_follow_the_filters_and_the_decisions(expanded: Database, rows: C
         assert await review_session.count() == {"topic": 40, "atom": 3}
         await review_session.decide("reject", id_of(rows, "Topic 1"), notes="why")
         assert review_session.counts == {"topic": 39, "atom": 3}
-        await review_session.load(Filters(kind="atom", text="number 2."))
+        review_session.filters = Filters(kind="atom", text="number 2.")
+        await review_session.load()
         assert [item["title"] for item in review_session.items] == ["Atom 2"]
         assert await review_session.count() == {"atom": 1}
 
-    at_desks(expanded, work)
+    with_reviewers(expanded, work)

@@ -8,7 +8,7 @@ from starlette.requests import HTTPConnection
 
 from knowledge_migration.knowledge.api.access import ForbiddenError
 from knowledge_migration.knowledge.options import ServiceOptions
-from knowledge_migration.pages.session import COOKIE, SESSION_SECONDS, Session, session_of, written
+from knowledge_migration.pages.session import COOKIE, SESSION_SECONDS, Session, session_cookie, session_of
 
 OPTIONS = ServiceOptions("postgresql://nowhere/x", reviewer_token="reviewer", admin_token="admin")
 ANNA = Session("reviewer", 7, "Anna Example")
@@ -22,7 +22,7 @@ def request(cookie: str | None = None, client: str = "127.0.0.1", **headers: str
 
 
 def test_who_signed_in_is_known_again() -> None:
-    found = session_of(OPTIONS, request(written(OPTIONS, ANNA)))
+    found = session_of(OPTIONS, request(session_cookie(OPTIONS, ANNA)))
 
     assert found is not None
     assert (found.role, found.user_id, found.name, found.is_admin) == ("reviewer", 7, "Anna Example", False)
@@ -31,13 +31,13 @@ def test_who_signed_in_is_known_again() -> None:
 def test_another_process_with_the_same_tokens_knows_the_session_too() -> None:
     elsewhere = ServiceOptions("postgresql://elsewhere/y", reviewer_token="reviewer", admin_token="admin")
 
-    assert session_of(elsewhere, request(written(OPTIONS, ANNA))) is not None
+    assert session_of(elsewhere, request(session_cookie(OPTIONS, ANNA))) is not None
 
 
 def test_a_new_token_ends_the_sessions_of_the_old_one() -> None:
     renewed = ServiceOptions("postgresql://nowhere/x", reviewer_token="renewed", admin_token="admin")
 
-    assert session_of(renewed, request(written(OPTIONS, ANNA))) is None
+    assert session_of(renewed, request(session_cookie(OPTIONS, ANNA))) is None
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_a_forged_cookie_is_nobody(forged: str) -> None:
 def test_a_cookie_of_half_a_day_ago_is_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     import itsdangerous.timed
 
-    cookie = written(OPTIONS, ANNA)
+    cookie = session_cookie(OPTIONS, ANNA)
     later = int(itsdangerous.timed.time.time()) + SESSION_SECONDS + 2
     monkeypatch.setattr(itsdangerous.timed.time, "time", lambda: later)
 
@@ -96,7 +96,7 @@ def test_without_tokens_only_this_machine_is_served(elsewhere: dict[str, Any]) -
 
 def test_without_tokens_one_may_still_say_who_one_is() -> None:
     without = ServiceOptions("postgresql://nowhere/x")
-    found = session_of(without, request(written(without, Session("admin", 3, "Ben Example"))))
+    found = session_of(without, request(session_cookie(without, Session("admin", 3, "Ben Example"))))
 
     assert found is not None
     assert (found.name, found.reviewer().user_id, found.reviewer().actor) == ("Ben Example", 3, "admin on the page")

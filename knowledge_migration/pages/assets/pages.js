@@ -1,10 +1,10 @@
-// What a page does in the browser itself: keys, preferences, drafts that outlive a restart of the service.
+// The part of a page that runs in the browser: keys, preferences, and drafts that survive a restart of the service.
 window.pages = {
   codes: new Set(),
-  opening: null, // what was typed while a field is on its way from the server
-  typing: null, // until when what is typed belongs to a field that has just gone
+  pendingText: null, // text typed while the server sends a field
+  typingUntil: null, // until this time, typed letters belong to a field that was just removed
 
-  // Keys act while nothing is typed; each says which proposal was on the screen when it was pressed.
+  // Enables keys outside of fields; each event names the proposal that was displayed when the key was pressed.
   listen(codes) {
     this.codes = new Set(codes);
     if (this.listening) return;
@@ -13,11 +13,11 @@ window.pages = {
   },
 
   pressed(event) {
-    if (this.goesOn(event)) return;
+    if (this.continuesTyping(event)) return;
     const typed = event.key === "Enter" ? "\n" : event.key.length === 1 ? event.key : "";
-    if (this.opening !== null && typed && !event.ctrlKey && !event.metaKey && !event.altKey) {
-      this.opening += typed;
-      this.timeouts();
+    if (this.pendingText !== null && typed && !event.ctrlKey && !event.metaKey && !event.altKey) {
+      this.pendingText += typed;
+      this.expirePendingText();
       event.preventDefault();
       return;
     }
@@ -31,66 +31,66 @@ window.pages = {
     const shown = this.shown() ?? null;
     event.preventDefault();
     if (shown && ["r", "e", "m"].includes(code)) {
-      this.opening = "";
-      this.timeouts();
+      this.pendingText = "";
+      this.expirePendingText();
     }
     emitEvent("pages_key", { key: code, shown, typed: this.typed() });
   },
 
-  // The proposal that stands on the page.
+  // The displayed proposal.
   shown() {
     return document.querySelector("[data-proposal]")?.dataset.proposal;
   },
 
-  // The field that is typed into, if it is one.
+  // The text field of an event, if any.
   fieldOf(event) {
     return event.target.closest?.("textarea, select, input:not([type=checkbox])");
   },
 
-  // What an open form is for; from its button.
-  send() {
+  // Submits the open form; called by its button.
+  submit() {
     emitEvent("pages_key", { key: "ctrl+enter", shown: null, typed: this.typed() });
   },
 
-  // How long what was typed is, by field: what is too long, or cannot be sent, never reaches the service.
+  // The length of the typed text of each field: text that is too long, or cannot be encoded, never reaches the service.
   typed() {
     const fields = [...document.querySelectorAll("[data-draft]")].filter((field) => "value" in field);
     return Object.fromEntries(fields.map((field) => [field.dataset.draft.split(":")[1], field.value.length]));
   },
 
-  // A field that does not come: what is typed for it is no key for as long as somebody goes on typing.
-  timeouts() {
+  // If the field does not arrive: typed letters become keys again 3 s after the last one.
+  expirePendingText() {
     clearTimeout(this.waiting);
-    this.waiting = setTimeout(() => { this.opening = null; }, 3000);
+    this.waiting = setTimeout(() => { this.pendingText = null; }, 3000);
   },
 
-  // Whether a letter belongs to a word that was begun in a field which has gone under the hands of who types.
-  goesOn(event) {
+  // Whether a letter belongs to a word that was begun in a field that has been removed meanwhile.
+  continuesTyping(event) {
     const now = performance.now();
     const letter = event.key.length === 1 && !event.ctrlKey && !event.metaKey && !event.altKey;
     if (this.fieldOf(event)) {
-      this.typing = letter || event.key === "Backspace" ? now + 3000 : null;
+      this.typingUntil = letter || event.key === "Backspace" ? now + 3000 : null;
       return false;
     }
-    if (!letter || this.typing === null || this.opening !== null || now > this.typing) return false;
-    this.typing = now + 3000;
+    if (!letter || this.typingUntil === null || this.pendingText !== null || now > this.typingUntil) return false;
+    this.typingUntil = now + 3000;
     event.preventDefault();
     return true;
   },
 
-  // Puts the cursor into a field, and into the field what was typed too early for it.
+  // Focuses a field, and inserts the text that was typed before it arrived.
   focus(id) {
     requestAnimationFrame(() => {
       const field = document.getElementById(id);
-      const typed = this.opening;
-      this.opening = null;
+      const typed = this.pendingText;
+      this.pendingText = null;
       field?.focus({ preventScroll: true });
       if (!typed || !field || !("value" in field)) return;
-      const [text, ...sent] = typed.split("\n");
+      const [text, ...submits] = typed.split("\n");
       field.value += text;
       field.dispatchEvent(new Event("input", { bubbles: true }));
       const enter = () => field.dispatchEvent(new KeyboardEvent("keydown", { key: "Enter", bubbles: true }));
-      if (sent.length) setTimeout(enter, 50); // behind the text, which is sent in the next tick
+      if (submits.length) setTimeout(enter, 50); // after the text, which is sent in the next tick
     });
   },
 
@@ -98,33 +98,33 @@ window.pages = {
     document.getElementById(id)?.scrollIntoView({ block: "nearest" });
   },
 
-  address(url) {
+  setAddress(url) {
     history.replaceState({}, "", url);
   },
 
-  remember(value) {
+  savePreferences(value) {
     document.cookie = `knowledge_preferences=${value}; Path=/; Max-Age=31536000; SameSite=Strict`;
   },
 
-  keep(key, value) {
+  keepDraft(key, value) {
     sessionStorage.setItem(`draft:${key}`, value);
   },
 
-  // Those of the open proposal first; all of them only as far as they fit into one message, which may have 1 MB.
+  // The drafts of the open proposal first, then as many others as fit into one message of at most 1 MB.
   drafts() {
     const shown = this.shown();
     const all = Object.entries(sessionStorage).filter(([key]) => key.startsWith("draft:"));
-    const found = {};
+    const drafts = {};
     let room = 300000;
     for (const [key, value] of all.sort(([key]) => (key.startsWith(`draft:${shown}:`) ? -1 : 1))) {
       if (value.length > room) continue;
       room -= value.length;
-      found[key.slice(6)] = value;
+      drafts[key.slice(6)] = value;
     }
-    return found;
+    return drafts;
   },
 
-  forget(proposal) {
+  deleteDrafts(proposal) {
     for (const key of Object.keys(sessionStorage)) {
       if (key.startsWith(`draft:${proposal}:`)) sessionStorage.removeItem(key);
     }
@@ -133,10 +133,10 @@ window.pages = {
 
 document.addEventListener("input", (event) => {
   const key = event.target.dataset?.draft;
-  if (key) pages.keep(key, event.target.value);
+  if (key) pages.keepDraft(key, event.target.value);
 });
 
-// Half of a surrogate pair is no text: the message with it would not be read, and the field's old value be taken for the new.
+// An unpaired surrogate cannot be encoded: the message would be dropped, and the service would keep the old value of the field.
 addEventListener("input", (event) => {
   const half = /\p{Surrogate}/gu;
   if (typeof event.target.value === "string" && half.test(event.target.value)) {
@@ -144,9 +144,9 @@ addEventListener("input", (event) => {
   }
 }, true);
 
-addEventListener("pointerdown", () => { pages.typing = null; }, true);
+addEventListener("pointerdown", () => { pages.typingUntil = null; }, true);
 
-// The second click of a double click is not about a proposal that came between the two.
+// Ignores the second click of a double click if another proposal was displayed between the two.
 addEventListener("click", (event) => {
   const shown = pages.shown();
   if (event.detail < 2) pages.clicked = shown;
@@ -155,17 +155,17 @@ addEventListener("click", (event) => {
   event.stopImmediatePropagation();
 }, true);
 
-// The tour marks what it speaks of.
-pages.spot = (id) => {
-  document.querySelectorAll(".spot").forEach((element) => element.classList.remove("spot"));
+// Highlights the element that the tour explains.
+pages.highlight = (id) => {
+  document.querySelectorAll(".highlight").forEach((element) => element.classList.remove("highlight"));
   const element = id && document.getElementById(id);
   if (element) {
-    element.classList.add("spot");
+    element.classList.add("highlight");
     element.scrollIntoView({ block: "center" });
   }
 };
 
-// A connection that does not come back because the session is over: then there is something to do, signing in.
+// If the connection is lost because the session has ended, the page is reloaded for the sign-in.
 setInterval(async () => {
   if (document.getElementById("popup")?.getAttribute("aria-hidden") !== "false") return;
   const answer = await fetch("/session").catch(() => null);

@@ -36,7 +36,7 @@ class BackfillView:
                 )
                 self._why = ui.input("Why (may be empty)").props("outlined dense maxlength=2000 id=backfill-reason")
                 self._set = ui.button("Set", on_click=self._change).props("no-caps id=backfill-set")
-            self._said = Text("p", "", "said").props("role=status aria-live=polite id=backfill-said")
+            self._said = Text("p", "", "status-line").props("role=status aria-live=polite id=backfill-said")
             self._problem = Text("p", "", "problem").props("role=alert id=backfill-problem")
             self._problem.set_visibility(False)
 

@@ -19,7 +19,7 @@ class Freshness:
             self._words = Text("span", "Looking at the database…").props("role=status id=freshness")
             Text("span", " Last look: ")
             self._looked = Ago(None, "not yet")
-        with ui.element("div").classes("trouble").props("role=alert id=stale") as self._box, ui.element("div"):
+        with ui.element("div").classes("error-box").props("role=alert id=stale") as self._box, ui.element("div"):
             self._problem = Text("p", "")
             with ui.element("p") as self._since:
                 Text("span", "What was seen last is of ")

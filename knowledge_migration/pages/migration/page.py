@@ -10,8 +10,7 @@ from nicegui import APIRouter, Client, ui
 
 from knowledge_migration.engine.status.controls import ControlSnapshot
 from knowledge_migration.engine.status.model import StatusSnapshot
-from knowledge_migration.pages.context import Context
-from knowledge_migration.pages.frame import frame, session_of_page
+from knowledge_migration.pages.frame import Context, frame, session_of_page
 from knowledge_migration.pages.migration.actions import Actions
 from knowledge_migration.pages.migration.feed import Feed
 from knowledge_migration.pages.migration.source import MigrationSource

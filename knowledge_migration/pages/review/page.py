@@ -1,7 +1,8 @@
-"""`/review`: list, open proposal, history and keys of one reviewer, put together (strategy §10.3, §11.1)."""
+"""`/review`: list, open proposal, history and keys of one reviewer (strategy §10.3, §11.1)."""
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from uuid import UUID
 
 from fastapi import Request
@@ -9,25 +10,23 @@ from nicegui import APIRouter, background_tasks, events, ui
 from nicegui.client import ClientConnectionTimeout
 
 from knowledge_migration.knowledge.errors import KnowledgeError
-from knowledge_migration.pages.context import Context
-from knowledge_migration.pages.elements import Text
-from knowledge_migration.pages.frame import frame, remember, session_of_page
-from knowledge_migration.pages.preferences import Preferences
+from knowledge_migration.pages.elements import Text, icon_button
+from knowledge_migration.pages.frame import Context, Preferences, frame, session_of_page
 from knowledge_migration.pages.review.bulk import BulkBar
 from knowledge_migration.pages.review.card import Card
-from knowledge_migration.pages.review.filters import Filters, read_filters
+from knowledge_migration.pages.review.filters import FilterBar, Filters, read_filters
 from knowledge_migration.pages.review.guide import Tour, explain
 from knowledge_migration.pages.review.history_view import HistoryView
-from knowledge_migration.pages.review.labels import KEYS, SHOWN, who_decided
-from knowledge_migration.pages.review.queue_view import FilterBar, QueueView
-from knowledge_migration.pages.review.review_session import Outcome, ReviewSession, waits
+from knowledge_migration.pages.review.labels import KEYS, SHOWN, decision_sentence
+from knowledge_migration.pages.review.queue_view import QueueView
+from knowledge_migration.pages.review.review_session import Outcome, ReviewSession, is_decidable
 
 log = logging.getLogger(__name__)
 
 PATH = "/review"
-LOOK_SECONDS = 3.0
+POLL_SECONDS = 3.0
 COUNT_EVERY = 5
-"""At every so many looks at the open proposal the queue is counted again."""
+"""The queue is counted at every fifth poll."""
 
 
 def install(context: Context, router: APIRouter) -> None:
@@ -43,23 +42,19 @@ def install(context: Context, router: APIRouter) -> None:
 
 
 class ReviewPage:
-    """The elements of one reviewer's page, and what happens when something is pressed."""
+    """The elements of one reviewer's page, and the handlers of its keys and buttons."""
 
     def __init__(self, review: ReviewSession) -> None:
         self.review = review
-        self._looks = 0
+        self._polls = 0
 
     def tools(self) -> None:
-        """The page's own buttons in the header."""
-        offered = (("explore", "Tour (T)", self._show_tour), ("help_outline", "Keys and confidence (?)", self._explain))
-        for icon, words, act in offered:
-            made = ui.button(icon=icon, on_click=act).props("flat round dense color=white")
-            made.props["aria-label"] = words
-            with made:
-                ui.tooltip(words)
+        """Adds the page's own buttons to the header."""
+        icon_button("explore", "Tour (T)", self._begin_tour)
+        icon_button("help_outline", "Keys and confidence (?)", self._explain)
 
     def build(self, preferences: Preferences) -> None:
-        """Everything but the data."""
+        """Adds all elements, without data."""
         self.preferences = preferences
         Text("h1", "Review proposals", "visually-hidden")
         with ui.tabs().props("dense no-caps align=left inline-label").classes("tabs") as self._tabs:
@@ -69,67 +64,76 @@ class ReviewPage:
             with ui.tab_panel("queue").classes("review-grid"):
                 with ui.element("div").classes("side").props("id=queue"):
                     self.filters = FilterBar(self.review.filters, self._filter)
-                    self.queue = QueueView(self.review, self.open, self._more)
-                    self.bulk = BulkBar(self.review, self.queue, self._decided_many)
+                    self.queue = QueueView(self.review, self.open, self._load_more)
+                    self.bulk = BulkBar(self.review, self.queue, self._bulk_decided)
                 with ui.element("div").classes("main-side"):
-                    self._said = Text("p", "", "said").props("role=status aria-live=polite")
-                    self.card = Card(self.review, self._left)
+                    self._status = Text("p", "", "status-line").props("role=status aria-live=polite")
+                    self.card = Card(self.review, self._proposal_left)
             with ui.tab_panel("history"):
                 self.history = HistoryView(self.review, self._undo_one, self._open_from_history)
         self._tabs.on_value_change(self._tab_changed)
-        self._place = ui.element("div")
-        self.tour = Tour(self._tour_seen)
+        self._dialogs = ui.element("div")
+        self.tour = Tour(self._tour_ended)
         ui.on("pages_key", self._key)
 
-    async def begin(self, wanted: str) -> None:
-        """The first look, before the page is sent; what can wait comes when the browser has it."""
-        await self._reload(_id(wanted))
-        ui.timer(LOOK_SECONDS, self._look, immediate=False)
+    async def begin(self, proposal_id: str) -> None:
+        """Loads the queue before the page is sent, and everything else after the browser has connected."""
+        await self._reload(_uuid(proposal_id))
+        ui.timer(POLL_SECONDS, self._poll, immediate=False)
         background_tasks.create(self._connected(), name="review page is connected")
 
     async def open(self, proposal_id: UUID) -> None:
-        """Puts a proposal on the screen and shows it."""
-        self.card.clear_trouble()
-        try:
+        """Opens and displays a proposal."""
+        self.card.clear_error()
+        with self._errors_shown():
             await self.review.open(proposal_id)
+            self._show_open()
+
+    @contextmanager
+    def _errors_shown(self, retry: Callable[[], Awaitable[None]] | None = None) -> Iterator[None]:
+        try:
+            yield
         except KnowledgeError as error:
-            self.card.trouble(str(error))
-            return
-        self._show_open()
+            self.card.show_error(str(error), retry)
 
     async def _connected(self) -> None:
-        with self._said:
+        with self._status:
             try:
-                await self._said.client.connected(timeout=60)
+                await self._status.client.connected(timeout=60)
             except ClientConnectionTimeout:
-                return  # somebody only fetched the page, as monitoring does
-            await self._bring_back()
+                return  # the page was only fetched, for example by monitoring
+            await self._restore_drafts()
             self._listen()
             await self._count()
-            await self._ahead()
+            await self._fetch_ahead()
             if not self.preferences.tour_seen and self.review.current:
-                self._show_tour()
+                self.tour.begin()
 
-    async def _bring_back(self) -> None:
-        """Before keys act: who goes on typing while the page loads means the field, not its keys."""
+    async def _restore_drafts(self) -> None:
+        """Runs before keys are enabled: a person who types while the page reloads means the field."""
         try:
-            self.card.bring_back(dict(await ui.run_javascript("pages.drafts()", timeout=10) or {}))
+            self.card.restore_drafts(dict(await ui.run_javascript("pages.drafts()", timeout=10) or {}))
         except TimeoutError:
-            log.warning(
-                "The browser did not say what was typed before; it is still there when the page is loaded again"
-            )
+            log.warning("The browser did not return its drafts; it keeps them until the page is reloaded")
+
+    async def _open_next(self, proposal_id: UUID | None) -> None:
+        """Opens a proposal, or shows that no proposal is left."""
+        if proposal_id:
+            await self.open(proposal_id)
+        else:
+            self.review.current = None
+            self._show_open()
 
     def _show_open(self) -> None:
         self.card.draw()
         self.queue.mark(self.review.current_id)
         self._show_address()
-        background_tasks.create(self._ahead(), name="the next proposal is fetched")
+        background_tasks.create(self._fetch_ahead(), name="the next proposal is fetched")
 
     def _show_address(self) -> None:
-        query = self.review.filters.query
-        here = f"proposal={self.review.current_id}" if self.review.current_id else ""
-        whole = "&".join(part for part in (query, here) if part)
-        self._run(f'pages.address("{PATH}?{whole}")' if whole else f'pages.address("{PATH}")')
+        proposal = f"proposal={self.review.current_id}" if self.review.current_id else ""
+        query = "&".join(part for part in (self.review.filters.query, proposal) if part)
+        self._run(f'pages.setAddress("{PATH}{"?" if query else ""}{query}")')
 
     # the list
 
@@ -139,16 +143,14 @@ class ReviewPage:
         self._show_address()
         await self._count()
 
-    async def _reload(self, wanted: UUID | None) -> None:
-        try:
+    async def _reload(self, proposal_id: UUID | None) -> None:
+        with self._errors_shown(self._retry):
             await self.review.load()
             self.review.current = None
-            first = wanted or (self.review.items[0]["id"] if self.review.items else None)
+            first = proposal_id or (self.review.items[0]["id"] if self.review.items else None)
             if first:
                 await self.review.open(first)
-            self.card.clear_trouble()
-        except KnowledgeError as error:
-            self.card.trouble(str(error), self._retry)
+            self.card.clear_error()
         self.queue.show()
         self.card.draw()
 
@@ -156,132 +158,110 @@ class ReviewPage:
         await self._reload(self.review.current_id)
         await self._count()
 
-    async def _more(self) -> None:
-        try:
+    async def _load_more(self) -> None:
+        with self._errors_shown(self._load_more):
             self.queue.add(await self.review.load_more())
-        except KnowledgeError as error:
-            self.card.trouble(str(error), self._more)
 
     async def _count(self) -> None:
         try:
             self.queue.show_counts(await self.review.count())
         except KnowledgeError as error:
             log.debug("The queue could not be counted: %s", error)
-            self.queue.counts.set_text("The queue cannot be counted at the moment.")
+            self.queue.counts.set_text("The queue cannot be counted now.")
 
-    async def _ahead(self) -> None:
-        """The next proposal, and the next rows where few are left."""
+    async def _fetch_ahead(self) -> None:
+        """Fetches the next proposal, and the next rows if few are left."""
         try:
-            await self.review.look_ahead()
-            new = await self.review.keep_full()
+            await self.review.prefetch()
+            new = await self.review.refill()
         except KnowledgeError as error:
-            log.debug("Nothing could be fetched ahead: %s", error)
+            log.debug("Nothing could be prefetched: %s", error)
             return
         if new:
-            with self._said:
+            with self._status:
                 self.queue.add(new)
 
     # decisions
 
-    async def _left(self, proposal_id: UUID, outcome: Outcome) -> None:
-        """After a decision or a skip: the next one, at once."""
+    async def _proposal_left(self, proposal_id: UUID, outcome: Outcome) -> None:
+        """Opens the next proposal after a decision or a skip."""
         if proposal_id in self.review.skipped:
             self.queue.mark_skipped(proposal_id)
-            self._say(outcome.words)
+            self._status.set_text(outcome.message)
         else:
             self.queue.remove(proposal_id)
             self.queue.show_counts(self.review.counts)
-            self._say(f"{outcome.words} Undo: {SHOWN['u']}")
-        if outcome.following:
-            await self.open(outcome.following)
-        else:
-            self.review.current = None
-            self._show_open()
+            self._status.set_text(f"{outcome.message} Undo: {SHOWN['u']}")
+        await self._open_next(outcome.next_id)
 
     async def _undo(self) -> None:
-        async with self.review.turn:
-            try:
+        async with self.review.decision_lock:
+            with self._errors_shown(self._undo):
                 outcomes = await self.review.undo_last()
-            except KnowledgeError as error:
-                self.card.trouble(str(error), self._undo)
-                return
-            if not outcomes:
-                self._say("There is nothing of yours to undo. What everybody decided stands in the history.")
-            for proposal_id, outcome in outcomes:
-                await self._came_back(proposal_id, outcome)
+                if not outcomes:
+                    self._status.set_text("You have nothing to undo. The history shows the decisions of everybody.")
+                for proposal_id, outcome in outcomes:
+                    await self._reopen(proposal_id, outcome)
         await self._count()
 
     async def _undo_one(self, proposal_id: UUID, audit_id: int) -> Outcome:
-        """From the history."""
-        async with self.review.turn:
+        """Undoes a decision of the history."""
+        async with self.review.decision_lock:
             outcome = await self.review.decide("undo", proposal_id, audit_id=audit_id)
             if outcome.is_done:
-                await self._came_back(proposal_id, outcome)
+                await self._reopen(proposal_id, outcome)
         await self._count()
         return outcome
 
-    async def _came_back(self, proposal_id: UUID, outcome: Outcome) -> None:
+    async def _reopen(self, proposal_id: UUID, outcome: Outcome) -> None:
         if not outcome.is_done:
-            self.card.trouble(outcome.words)
+            self.card.show_error(outcome.message)
             return
-        self._say(outcome.words)
-        try:
+        self._status.set_text(outcome.message)
+        with self._errors_shown():
             item = await self.review.put_first(proposal_id)
-        except KnowledgeError as error:
-            self.card.trouble(str(error))
-            return
-        if item:
-            self.queue.put_first(item)
-        await self.open(proposal_id)
+            if item:
+                self.queue.put_first(item)
+            await self.open(proposal_id)
 
-    async def _decided_many(self, done: list[UUID]) -> None:
-        """After a bulk action: what is open may be among it."""
-        if done:
-            self.review.remember(*done)
-            self._say(f"{len(done)} decided. Undo: {SHOWN['u']}")
-        for proposal_id in done:
+    async def _bulk_decided(self, decided: list[UUID]) -> None:
+        """Opens the next proposal if the open one was decided."""
+        if decided:
+            self.review.remember(*decided)
+            self._status.set_text(f"{len(decided)} decided. Undo: {SHOWN['u']}")
+        for proposal_id in decided:
             self.queue.remove(proposal_id)
-        try:
-            left = self.review.current is None or await self.review.was_decided()
-        except KnowledgeError as error:
-            self.card.trouble(str(error))
-            return
-        if left:
-            following = self.review.after(None)
-            if following:
-                await self.open(following)
-            else:
-                self.review.current = None
-                self._show_open()
-        await self._count()
+        with self._errors_shown():
+            if self.review.current is None or await self.review.was_decided():
+                await self._open_next(self.review.next_after(None))
+            await self._count()
 
     async def _open_from_history(self, proposal_id: UUID) -> None:
         self._tabs.value = "queue"
         await self.open(proposal_id)
 
-    async def _look(self) -> None:
-        """Whether somebody else has decided about the open proposal meanwhile, and how many wait."""
-        self._looks += 1
-        look = self.review.current
+    async def _poll(self) -> None:
+        """Checks whether another reviewer has decided the open proposal, and counts the queue now and then."""
+        self._polls += 1
+        current = self.review.current
         try:
-            if look is not None and waits(look) and await self.review.was_decided():
-                await self.review.look_again()
-                if (
-                    self.review.current_id == look.proposal["id"]
-                    and self.review.current
-                    and self.review.current.decided
-                ):
-                    self.card.trouble(
-                        f"Somebody was faster. {who_decided(self.review.current.decided)} What you typed is kept."
-                    )
-                    self.queue.remove(look.proposal["id"])
-                    self.card.draw(self.card.mode)
-            if look is None and not self.review.items:
+            if current is not None and is_decidable(current) and await self.review.was_decided():
+                await self.review.refresh()
+                self._show_other_decision(current.proposal["id"])
+            if current is None and not self.review.items:
                 await self._reload(None)
-            if self._looks % COUNT_EVERY == 0:
+            if self._polls % COUNT_EVERY == 0:
                 await self._count()
         except KnowledgeError as error:
-            log.debug("The page could not look: %s", error)
+            log.debug("The page could not be refreshed: %s", error)
+
+    def _show_other_decision(self, proposal_id: UUID) -> None:
+        detail = self.review.current
+        if detail is None or detail.proposal["id"] != proposal_id or detail.decided is None:
+            return
+        self.card.show_error(f"Another reviewer decided first. {decision_sentence(detail.decided)} Your text is kept.")
+        self.queue.remove(proposal_id)
+        self.card.redraw()
 
     # keys, tabs, help
 
@@ -294,30 +274,30 @@ class ReviewPage:
             return
         if await self.card.press(code, shown, event.args.get("typed") or {}):
             return
-        acts: dict[str, Callable[[], Awaitable[None]]] = {
+        while_reading: dict[str, Callable[[], Awaitable[None]]] = {
             "u": self._undo,
             "j": lambda: self._step(1),
             "k": lambda: self._step(-1),
             "b": self.bulk.preview,
         }
-        others: dict[str, Callable[[], object]] = {
+        always: dict[str, Callable[[], object]] = {
             "x": lambda: self.queue.toggle(self.review.current_id),
             "/": lambda: self._run('pages.focus("search")'),
-            "h": self._turn,
-            "t": self._show_tour,
+            "h": self._switch_tab,
+            "t": self._begin_tour,
             "?": self._explain,
         }
-        if self.card.mode == "read" and code in acts:
-            await acts[code]()
-        elif code in others:
-            others[code]()
+        if self.card.is_reading and code in while_reading:
+            await while_reading[code]()
+        elif code in always:
+            always[code]()
 
     async def _step(self, step: int) -> None:
-        following = self.review.neighbour(self.review.current_id, step)
-        if following:
-            await self.open(following)
+        proposal_id = self.review.neighbour(self.review.current_id, step)
+        if proposal_id:
+            await self.open(proposal_id)
 
-    def _turn(self) -> None:
+    def _switch_tab(self) -> None:
         self._tabs.value = "queue" if self._tabs.value == "history" else "history"
 
     async def _tab_changed(self) -> None:
@@ -329,31 +309,28 @@ class ReviewPage:
         self._run(f"pages.listen({codes})")
 
     def _explain(self) -> None:
-        with self._place:
-            explain(self.review.thresholds, self.preferences.keys, self._use_keys)
+        with self._dialogs:
+            explain(self.review.thresholds, self.preferences.keys, self._enable_keys)
 
-    def _use_keys(self, wanted: bool) -> None:
-        self.preferences.keys = wanted
-        self._run(remember(self.preferences))
+    def _enable_keys(self, enabled: bool) -> None:
+        self.preferences.keys = enabled
+        self.preferences.save(self._status.client)
         self._listen()
 
-    def _show_tour(self) -> None:
+    def _begin_tour(self) -> None:
         self.tour.begin()
 
-    def _tour_seen(self) -> None:
+    def _tour_ended(self) -> None:
         self.preferences.tour_seen = True
-        self._run(remember(self.preferences))
+        self.preferences.save(self._status.client)
 
     def _run(self, script: str) -> None:
-        """In the browser; not through the element that was pressed, which may be gone by now."""
-        self._said.client.run_javascript(script)
-
-    def _say(self, words: str) -> None:
-        self._said.set_text(words)
+        """Runs a script in the browser, independent of the pressed element, which may be deleted by now."""
+        self._status.client.run_javascript(script)
 
 
-def _id(typed: str) -> UUID | None:
+def _uuid(text: str) -> UUID | None:
     try:
-        return UUID(typed) if typed else None
+        return UUID(text) if text else None
     except ValueError:
         return None

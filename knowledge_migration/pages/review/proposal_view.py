@@ -1,75 +1,85 @@
-"""One proposal, so that a person can decide in half a minute: values, confidence, reasoning, messages, what it resembles."""
+"""One proposal: values, confidence, reasoning, messages, topics, and its differences from a similar row."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from nicegui import ui
 
-from knowledge_migration.knowledge.proposals.proposal_detail import ProposalDetail, Thresholds
-from knowledge_migration.pages.elements import Text, age, at, named, percent
-from knowledge_migration.pages.review.difference_view import difference_view
-from knowledge_migration.pages.review.labels import STATUS, band, who_decided
+from knowledge_migration.knowledge.proposals.differences import FieldDifference, Part
+from knowledge_migration.knowledge.proposals.proposal_detail import (
+    ProposalDetail,
+    SimilarRow,
+    SourceMessage,
+    Thresholds,
+)
+from knowledge_migration.pages.elements import Text, age, at, named, percent, section
+from knowledge_migration.pages.review.labels import STATUS, band, decision_sentence
 
 SHOWN_MESSAGES = 3
 LONG = 2_000
-"""Characters of a text that is not shown at its full height."""
+"""Characters above which a text scrolls in a box."""
+TAGS = {"same": "span", "removed": "del", "added": "ins"}
+MOST_PARTS = 400
+"""Texts with more differences than this are shown without marking them."""
 
 
-def proposal_view(look: ProposalDetail, thresholds: Thresholds) -> None:
+def proposal_view(detail: ProposalDetail, thresholds: Thresholds) -> None:
     """All of one proposal."""
-    proposal = look.proposal
+    proposal = detail.proposal
     with ui.element("header").classes("proposal-head"):
         with ui.element("div"):
-            kind = f"Proposed {proposal['type']} (atom)" if look.kind.name == "atom" else "Proposed topic"
+            kind = f"Proposed {proposal['type']} (atom)" if detail.kind.name == "atom" else "Proposed topic"
             Text("p", f"{kind} · {age(proposal['created_at'])}", "muted")
-            Text("h2", proposal[look.kind.label]).props("id=proposal-heading tabindex=-1")
+            Text("h2", proposal[detail.kind.label]).props("id=proposal-heading tabindex=-1")
         _confidence(proposal["confidence"], thresholds)
-    if look.decided:
-        decided_banner(look)
-    for doubt in look.doubt:
+    _decided(detail)
+    for doubt in detail.doubt:
         with ui.element("p").classes("doubt"):
             ui.icon("warning").props("aria-hidden=true")
             Text("span", doubt)
-    _values(look)
-    difference_view(look)
-    _reasoning(look)
-    _topics(look)
-    _messages(look)
-    _origin(look)
+    _values(detail)
+    _similar(detail)
+    with section("reasoning", "Reasoning"):
+        _long_text("p", proposal["reasoning"] or "The extractor gave no reason.")
+    _topics(detail)
+    _messages(detail)
+    _origin(detail)
 
 
-def decided_banner(look: ProposalDetail) -> None:
-    """Who decided what; a robot and a dashed frame where nobody did."""
-    assert look.decided is not None
-    automatic = look.decided.automatic
+def _decided(detail: ProposalDetail) -> None:
+    """The decision; an automatic one has a robot and a dashed border."""
+    if detail.decided is None:
+        return
+    automatic = detail.decided.automatic
     with ui.element("div").classes("decided automatic" if automatic else "decided manual").props("role=status"):
         ui.icon("smart_toy" if automatic else "person").props("aria-hidden=true")
         with ui.element("div"):
             Text("strong", "Decided automatically" if automatic else "Decided by a person")
-            Text("p", who_decided(look.decided))
-            if look.decided.notes:
-                Text("p", f"“{look.decided.notes}”")
+            Text("p", decision_sentence(detail.decided))
+            if detail.decided.notes:
+                Text("p", f"“{detail.decided.notes}”")
 
 
 def _confidence(confidence: float | None, thresholds: Thresholds) -> None:
-    word, sentence = band(confidence, thresholds)
+    name, meaning = band(confidence, thresholds)
     with ui.element("div").classes("confidence-box").props("id=confidence role=group"):
         Text("span", "Confidence", "muted")
         Text("strong", percent(confidence), "confidence-number")
-        Text("span", word, f"confidence-word {word.replace(' ', '-')}")
+        Text("span", name, f"confidence-band {name.replace(' ', '-')}")
         if confidence is not None:
             meter = ui.element("meter").props(
                 f"min=0 max=1 value={confidence:.4f} low={thresholds.direct} high={thresholds.auto_approve} optimum=1"
             )
-            named(meter, f"Confidence {percent(confidence)}, {word}")
-        ui.tooltip(sentence)
+            named(meter, f"Confidence {percent(confidence)}, {name}")
+        ui.tooltip(meaning)
 
 
-def _values(look: ProposalDetail) -> None:
+def _values(detail: ProposalDetail) -> None:
     with ui.element("section").props('aria-label="Proposed values" id=values'), ui.element("dl").classes("values"):
-        for name in look.kind.values:
-            value = look.proposal[name]
-            if name in (look.kind.label, "confidence", "type") or value is None:
+        for name in detail.kind.values:
+            value = detail.proposal[name]
+            if name in (detail.kind.label, "confidence", "type") or value is None:
                 continue
             Text("dt", name)
             with ui.element("dd"):
@@ -82,70 +92,123 @@ def _value(name: str, value: Any) -> None:
         swatch.style(f"background: {value}" if _is_colour(value) else "")
         Text("span", value)
     elif isinstance(value, dict | list):
-        _reading("pre", json.dumps(value, ensure_ascii=False, indent=2, sort_keys=True))
+        _long_text("pre", json.dumps(value, ensure_ascii=False, indent=2, sort_keys=True))
     else:
-        _reading("p", str(value))
+        _long_text("p", str(value))
 
 
-def _reading(tag: str, text: str) -> None:
-    """A text of any length; a long one scrolls in itself, also with the keyboard."""
-    shown = Text(tag, text, "value")
+def _long_text(tag: str, text: str) -> None:
+    """A text of any length; a long one scrolls in its box, also with the keyboard."""
+    element = Text(tag, text, "value")
     if len(text) > LONG:
-        shown.classes("scrolls").props("tabindex=0")
+        element.classes("scrolls").props("tabindex=0")
 
 
 def _is_colour(value: str) -> bool:
     return len(value) == 7 and value[0] == "#" and all(digit in "0123456789abcdefABCDEF" for digit in value[1:])
 
 
-def _reasoning(look: ProposalDetail) -> None:
-    with ui.element("section").props('aria-labelledby="reasoning-heading"').classes("box"):
-        Text("h3", "Why the extractor proposes it").props("id=reasoning-heading")
-        _reading("p", look.proposal["reasoning"] or "It gave no reason.")
-
-
-def _topics(look: ProposalDetail) -> None:
-    if look.kind.name != "atom":
+def _similar(detail: ProposalDetail) -> None:
+    """The similar row beside the proposal, field by field, and why it counts as similar."""
+    similar = detail.similar
+    if similar is None:
+        if detail.why:
+            with ui.element("section").props('aria-label="Similar"').classes("box"):
+                Text("p", detail.why)
         return
-    with ui.element("section").props('aria-labelledby="topics-heading"').classes("box"):
-        Text("h3", "Proposed topics").props("id=topics-heading")
-        if not look.topics:
+    score = f", {percent(similar.score)}" if similar.score is not None else ""
+    with section("similar", f"Similar to {detail.kind.name} {similar.id}{score}", "box attention-box"):
+        Text("p", detail.why, "why")
+        with ui.element("table").classes("differences"):
+            _difference_heading(similar)
+            with ui.element("tbody"):
+                for difference in similar.differences:
+                    _difference(difference)
+        with ui.element("p").classes("legend"):
+            Text("ins", "only in the proposal")
+            Text("span", " and ")
+            Text("del", "only in the existing row")
+
+
+def _difference_heading(similar: SimilarRow) -> None:
+    changed = f", changed {age(similar.updated_at)}" if similar.updated_at else ""
+    with ui.element("thead"), ui.element("tr"):
+        for title in ("Field", "Proposed", f"Existing (number {similar.id}{changed})"):
+            Text("th", title).props("scope=col")
+
+
+def _difference(difference: FieldDifference) -> None:
+    proposed = [part for part in difference.parts if part.how != "removed"]
+    existing = [part for part in difference.parts if part.how != "added"]
+    with ui.element("tr").classes("same" if difference.same else "differs"):
+        Text("th", difference.field).props("scope=row")
+        if difference.same:
+            with ui.element("td").props("colspan=2"):
+                Text("span", _joined(proposed), "value")
+                Text("span", " identical", "muted")
+            return
+        for parts in (proposed, existing):
+            with ui.element("td"):
+                _parts(parts, is_marked=len(difference.parts) <= MOST_PARTS)
+
+
+def _parts(parts: Sequence[Part], *, is_marked: bool) -> None:
+    if not parts or not is_marked:
+        Text("span", _joined(parts), "value")
+        return
+    with ui.element("span").classes("value").props("dir=auto"):
+        for part in parts:
+            Text(TAGS[part.how], part.text).props(remove="dir")
+
+
+def _joined(parts: Sequence[Part]) -> str:
+    return "".join(part.text for part in parts) or "—"
+
+
+def _topics(detail: ProposalDetail) -> None:
+    if detail.kind.name != "atom":
+        return
+    with section("topics", "Proposed topics"):
+        if not detail.topics:
             Text("p", "None.")
         with ui.element("ul").classes("chips"):
-            for topic in look.topics:
+            for topic in detail.topics:
                 state = "exists" if topic.state == "topic" else STATUS.get(topic.state, topic.state)
                 with ui.element("li").classes("chip"):
                     Text("span", topic.name or f"{topic.reference}")
                     Text("span", f" · {state}", "muted")
 
 
-def _messages(look: ProposalDetail) -> None:
-    with ui.element("section").props('aria-labelledby="messages-heading" id=messages').classes("box"):
-        counted = {0: "no message that still exists", 1: "one message"}
-        whose = counted.get(look.message_total, f"{look.message_total:,} messages")
-        scope = "" if look.messages_are_of == "proposal" else " of its extraction"
-        Text("h3", f"From {whose}{scope}").props("id=messages-heading")
-        first, rest = look.messages[:SHOWN_MESSAGES], look.messages[SHOWN_MESSAGES:]
-        _quotes(first)
+def _messages(detail: ProposalDetail) -> None:
+    total = detail.message_total
+    count = {0: "no existing message", 1: "1 message"}.get(total, f"{total:,} messages")
+    scope = "" if detail.messages_are_of == "proposal" else " of its extraction"
+    with section("messages", f"From {count}{scope}"):
+        _quotes(detail.messages[:SHOWN_MESSAGES])
+        rest = detail.messages[SHOWN_MESSAGES:]
         if rest:
             with ui.expansion(f"{len(rest)} more").props("dense"):
                 _quotes(rest)
-        beyond = look.message_total - len(look.messages)
-        if beyond:
-            Text("p", f"{beyond:,} more are not shown.", "muted")
+        if total > len(detail.messages):
+            Text("p", f"{total - len(detail.messages):,} more messages are not displayed.", "muted")
 
 
-def _quotes(messages: tuple[Any, ...]) -> None:
+def _quotes(messages: Sequence[SourceMessage]) -> None:
     for message in messages:
         with ui.element("figure").classes("message"):
             with ui.element("blockquote"):
-                _reading("p", message.content)
-            Text("figcaption", f"{message.author or 'somebody'}, {at(message.sent_at)}", "muted")
+                _long_text("p", message.content)
+            Text("figcaption", f"{message.author or 'unknown author'}, {at(message.sent_at)}", "muted")
 
 
-def _origin(look: ProposalDetail) -> None:
-    run, proposal = look.run, look.proposal
-    facts = [f"run {run.id}", f"extractor {run.extractor}" if run.extractor else "", run.mode or ""]
+def _origin(detail: ProposalDetail) -> None:
+    run = detail.run
+    facts = [
+        f"Proposal {detail.proposal['id']}",
+        f"run {run.id}",
+        run.extractor and f"extractor {run.extractor}",
+        run.mode,
+    ]
     with ui.element("p").classes("muted origin"):
-        Text("span", f"Proposal {proposal['id']} · " + " · ".join(fact for fact in facts if fact) + " · ")
+        Text("span", " · ".join(fact for fact in facts if fact) + " · ")
         ui.link("only this run", f"/review?run={run.id}")

@@ -1,105 +1,41 @@
-"""The list of what waits: filters, counts, rows, selection."""
+"""The list of the queue: counts, rows, selection."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
 from nicegui import ui
 
 from knowledge_migration.pages.elements import Text, named, percent
-from knowledge_migration.pages.review import filters as choices
-from knowledge_migration.pages.review.filters import Filters, with_run, with_text
 from knowledge_migration.pages.review.review_session import Counts, ReviewSession
 
 
-class FilterBar:
-    """The filters; tells `changed` with the new ones."""
-
-    def __init__(self, filters: Filters, changed: Callable[[Filters], Awaitable[None]]) -> None:
-        self.filters = filters
-        self._changed = changed
-        narrowed = filters != Filters(text=filters.text)
-        with ui.element("search").props('aria-label="Filters"').classes("filters"):
-            self._text()
-            with ui.expansion("Filters", value=narrowed).props("dense") as more:
-                self._choices = ui.element("div").classes("filter-grid")
-        if narrowed:
-            self._make_choices()
-        more.on_value_change(lambda event: self._make_choices() if event.value else None)
-
-    def _make_choices(self) -> None:
-        """When they are first asked for: five menus would cost a third of the page's time."""
-        if self._choices.default_slot.children:
-            return
-        with self._choices:
-            for name, offered in (
-                ("state", choices.STATE_CHOICES),
-                ("kind", choices.KIND_CHOICES),
-                ("confidence", choices.CONFIDENCE_CHOICES),
-                ("similar", choices.SIMILAR_CHOICES),
-                ("age", choices.AGE_CHOICES),
-            ):
-                self._choice(name, offered)
-            self._run()
-
-    def _text(self) -> None:
-        made = ui.input("Search", value=self.filters.text).props(
-            f'outlined dense clearable debounce=300 maxlength={choices.LONGEST_TEXT} aria-keyshortcuts="/" for=search'
-        )
-        made.on_value_change(lambda event: self._take(with_text(self.filters, event.value or "")))
-        made.classes("wide")
-
-    def _choice(self, name: str, offered: dict[str, str]) -> None:
-        made = ui.select(offered, value=getattr(self.filters, name), label=name.capitalize())
-        made.props("outlined dense options-dense").classes("filter")
-        made.on_value_change(lambda event: self._take(replace(self.filters, **{name: event.value})))
-
-    def _run(self) -> None:
-        made = ui.input("Extraction run (its id)", value=self.filters.run).props(
-            "outlined dense clearable debounce=300"
-        )
-        made.classes("filter")
-
-        async def take(typed: str) -> None:
-            found = with_run(self.filters, typed)
-            is_id = bool(found.run) or not typed.strip()
-            made.props(f'error={str(not is_id).lower()} error-message="This is no id of a run."')
-            if is_id:
-                await self._take(found)
-
-        made.on_value_change(lambda event: take(event.value or ""))
-
-    async def _take(self, filters: Filters) -> None:
-        if filters != self.filters:
-            self.filters = filters
-            await self._changed(filters)
-
-
 class QueueView:
-    """The rows; which one is open, which are selected."""
+    """The rows of the list; knows which one is open and which are selected."""
 
     def __init__(
         self,
         review: ReviewSession,
-        opened: Callable[[UUID], Awaitable[None]],
-        more: Callable[[], Awaitable[None]],
+        on_open: Callable[[UUID], Awaitable[None]],
+        on_more: Callable[[], Awaitable[None]],
     ) -> None:
         self.review = review
         self.selected: dict[UUID, ui.checkbox] = {}
-        self._opened = opened
+        self._on_open = on_open
         self._rows: dict[UUID, ui.element] = {}
         self._boxes: dict[UUID, ui.checkbox] = {}
-        self._open: UUID | None = None
+        self._open_id: UUID | None = None
         self.on_selection: Callable[[], None] = lambda: None
         self.counts = Text("p", "", "counts").props("role=status")
         self.selection = ui.element("div").classes("selection").props("role=status")
         with ui.element("div").classes("queue-scroll"):
-            self._list = ui.element("ul").classes("queue").props('aria-label="Proposals that wait, the surest first"')
-            self._more = ui.button("Show more", on_click=more).props("flat no-caps").classes("wide")
+            self._list = (
+                ui.element("ul").classes("queue").props('aria-label="Waiting proposals, highest confidence first"')
+            )
+            self._more = ui.button("Show more", on_click=on_more).props("flat no-caps").classes("wide")
 
     def show(self) -> None:
-        """All rows anew."""
+        """Draws all rows."""
         self._list.clear()
         self._rows, self._boxes = {}, {}
         kept = {item["id"] for item in self.review.items} & set(self.selected)
@@ -110,21 +46,21 @@ class QueueView:
         self.mark(self.review.current_id)
 
     def add(self, items: list[dict[str, Any]]) -> None:
-        """Rows at the end."""
+        """Adds rows at the end."""
         with self._list:
             for item in items:
                 self._row(item)
         self._more.set_visibility(self.review.has_more)
 
     def put_first(self, item: dict[str, Any]) -> None:
-        """A row at the beginning, of what came back."""
+        """Adds the row of a reopened proposal at the beginning."""
         self.remove(item["id"])
         with self._list:
             self._row(item)
         self._rows[item["id"]].move(target_index=0)
 
     def remove(self, proposal_id: UUID) -> None:
-        """A row that waits no longer."""
+        """Removes the row of a decided proposal."""
         row = self._rows.pop(proposal_id, None)
         self._boxes.pop(proposal_id, None)
         if row:
@@ -133,70 +69,61 @@ class QueueView:
             self.on_selection()
 
     def mark(self, proposal_id: UUID | None) -> None:
-        """Shows which one lies open."""
-        if self._open in self._rows:
-            self._rows[self._open].classes(remove="open")
-        self._open = proposal_id
+        """Highlights the open row."""
+        if self._open_id in self._rows:
+            self._rows[self._open_id].classes(remove="open")
+        self._open_id = proposal_id
         if proposal_id in self._rows:
             self._rows[proposal_id].classes(add="open")
 
     def mark_skipped(self, proposal_id: UUID) -> None:
-        """Shows that a row was left for later."""
+        """Shows that a proposal was skipped."""
         if proposal_id in self._rows:
             self._rows[proposal_id].classes(add="skipped")
 
     def toggle(self, proposal_id: UUID | None) -> None:
-        """Selects a row, or no longer."""
+        """Selects or deselects a row."""
         if proposal_id in self._boxes:
             self._boxes[proposal_id].value = not self._boxes[proposal_id].value
 
-    def select_all(self) -> None:
-        """Everything in the list."""
+    def select_all(self, *, selected: bool = True) -> None:
+        """Selects or deselects all rows."""
         for box in self._boxes.values():
-            box.value = True
-
-    def clear_selection(self) -> None:
-        """Nothing is selected."""
-        for box in list(self.selected.values()):
-            box.value = False
+            box.value = selected
 
     def show_counts(self, counts: Counts) -> None:
-        """How many there are, in words."""
-        words = [
-            f"more {kind}s than could be counted" if count is None else f"{count:,} {kind}{'' if count == 1 else 's'}"
+        """Shows the number of proposals that match the filters."""
+        parts = [
+            f"too many {kind}s to count" if count is None else f"{count:,} {kind}{'' if count == 1 else 's'}"
             for kind, count in counts.items()
         ]
         known = [count for count in counts.values() if count is not None]
-        total = f"{sum(known):,} in all: " if len(counts) > 1 and len(known) == len(counts) else ""
-        self.counts.set_text(total + ", ".join(words))
+        total = f"{sum(known):,} in total: " if len(counts) > 1 and len(known) == len(counts) else ""
+        self.counts.set_text(total + ", ".join(parts))
 
     def _row(self, item: dict[str, Any]) -> None:
         proposal_id: UUID = item["id"]
         label = item.get("name") or item.get("title") or ""
         with ui.element("li").classes("row-of-queue") as row:
-            box = ui.checkbox(on_change=lambda event: self._select(proposal_id, event.value))
-            named(box.props("dense"), f"Select {label}")
-            with (
-                ui.element("button")
-                .props("type=button")
-                .classes("row-button")
-                .on("click", lambda: self._opened(proposal_id))
-            ):
+            box = ui.checkbox(on_change=lambda event: self._select(proposal_id, event.value)).props("dense")
+            named(box, f"Select {label}")
+            opener = ui.element("button").props("type=button").classes("row-button")
+            with opener.on("click", lambda: self._on_open(proposal_id)):
                 Text("span", label, "row-label")
                 with ui.element("span").classes("row-facts"):
-                    Text("span", f"{item['type']} atom" if item["entity_type"] == "atom" else "topic", "chip")
-                    is_low = item["confidence"] is not None and item["confidence"] < self.review.thresholds.direct
-                    Text(
-                        "span",
-                        f"{percent(item['confidence'])}{', low' if is_low else ''}",
-                        "chip attention" if is_low else "chip",
-                    )
-                    if item["similar_entity_id"] is not None:
-                        Text("span", "similar", "chip attention")
+                    self._facts(item)
         self._rows[proposal_id], self._boxes[proposal_id] = row, box
 
-    def _select(self, proposal_id: UUID, wanted: bool) -> None:
-        if wanted:
+    def _facts(self, item: dict[str, Any]) -> None:
+        Text("span", f"{item['type']} atom" if item["entity_type"] == "atom" else "topic", "chip")
+        is_low = item["confidence"] is not None and item["confidence"] < self.review.thresholds.direct
+        confidence = percent(item["confidence"])
+        Text("span", f"{confidence}, low" if is_low else confidence, "chip attention" if is_low else "chip")
+        if item["similar_entity_id"] is not None:
+            Text("span", "similar", "chip attention")
+
+    def _select(self, proposal_id: UUID, is_selected: bool) -> None:
+        if is_selected:
             self.selected[proposal_id] = self._boxes[proposal_id]
         else:
             self.selected.pop(proposal_id, None)

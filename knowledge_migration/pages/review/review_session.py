@@ -1,18 +1,17 @@
-"""One reviewer's session: what waits in the list, what lies open, what is already fetched, what was decided last.
+"""One reviewer's session: the list, the open proposal, prefetched proposals, and the decisions that undo can revert.
 
-Knows nothing of elements, so that all of it is tested without a browser. A decision is always about the proposal that it
-names, never about "the one that is open": keys may come faster than pages are drawn. Whoever decides or undoes holds
-`turn`, so that an undo means the decision before it, also while that one is under way.
+It uses no page elements, so tests need no browser. A decision names its proposal, because keys can be faster than the page
+is drawn. A decision or undo holds `decision_lock`, so that an undo always means the decision before it.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 from uuid import UUID
 
-from knowledge_migration.knowledge import metrics
+from knowledge_migration.knowledge.decisions import Action, decide
 from knowledge_migration.knowledge.entity_kinds import EntityName
 from knowledge_migration.knowledge.errors import InvalidError, KnowledgeError
 from knowledge_migration.knowledge.proposals import listing, review
@@ -29,27 +28,26 @@ log = logging.getLogger(__name__)
 
 PAGE = 25
 LONGEST_LIST = 200
-SHORT = 60
-RUNNING_LOW = 8
-"""Proposals left in the list when the next ones are fetched."""
+LONGEST_LABEL = 60
+REFILL_BELOW = 8
+"""Proposals left in the list when the next page is fetched."""
 
-Action = Literal["approve", "reject", "merge", "undo"]
 Counts = dict[EntityName, int | None]
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of an action: done, done by somebody else before, or not possible; in what words; and what comes next."""
+    """The result of an action, a message for the reviewer, and the proposal to open next."""
 
-    how: Literal["done", "decided before", "refused", "failed"]
-    words: str
+    result: Literal["done", "decided before", "refused", "failed"]
+    message: str
     decided: Decided | None = None
-    following: UUID | None = None
+    next_id: UUID | None = None
 
     @property
     def is_done(self) -> bool:
-        """Whether it is as the reviewer wanted, by this reviewer."""
-        return self.how == "done"
+        """Whether this reviewer's action was applied."""
+        return self.result == "done"
 
 
 @dataclass
@@ -62,41 +60,38 @@ class ReviewSession:
     items: list[dict[str, Any]] = field(default_factory=list)
     counts: Counts = field(default_factory=dict)
     current: ProposalDetail | None = None
-    done: list[tuple[UUID, ...]] = field(default_factory=list)
+    decisions: list[tuple[UUID, ...]] = field(default_factory=list)
     skipped: set[UUID] = field(default_factory=set)
-    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
-    _entries: dict[UUID, int] = field(default_factory=dict)
-    _ahead: dict[UUID, ProposalDetail] = field(default_factory=dict)
+    decision_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _audit_ids: dict[UUID, int] = field(default_factory=dict)
+    _prefetched: dict[UUID, ProposalDetail] = field(default_factory=dict)
     _next_cursor: str | None = None
     _fetching: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
     def current_id(self) -> UUID | None:
-        """The proposal that lies open."""
+        """The id of the open proposal."""
         return self.current.proposal["id"] if self.current else None
 
     @property
     def has_more(self) -> bool:
-        """Whether the queue goes on beyond the list."""
+        """Whether the queue is longer than the list."""
         return self._next_cursor is not None
 
     @property
     def thresholds(self) -> Thresholds:
-        """As the flags and the options say now."""
-        flags = self.service.watcher.flags
-        return Thresholds(flags.auto_approve_threshold, self.service.options.direct_threshold)
+        """The current thresholds of the flags and options."""
+        return Thresholds(self.service.watcher.flags.auto_approve_threshold, self.service.options.direct_threshold)
 
-    async def load(self, filters: Filters | None = None) -> None:
-        """The beginning of the queue; what was skipped comes up again."""
-        if filters is not None:
-            self.filters = filters
+    async def load(self) -> None:
+        """Loads the first page of the queue; skipped proposals reappear."""
         page = await self._page(None)
         self.items, self._next_cursor = page.items, page.next_cursor
         self.skipped.clear()
-        self._ahead.clear()
+        self._prefetched.clear()
 
     async def load_more(self) -> list[dict[str, Any]]:
-        """The next ones of the queue; returns those that are new in the list."""
+        """Loads the next page; returns the proposals that are new in the list."""
         async with self._fetching:
             if self._next_cursor is None:
                 return []
@@ -107,51 +102,44 @@ class ReviewSession:
             self.items += new
             return new
 
+    async def refill(self) -> list[dict[str, Any]]:
+        """Loads the next page if few proposals are left in the list; returns the new ones."""
+        waiting = sum(item["id"] not in self.skipped for item in self.items)
+        return await self.load_more() if waiting < REFILL_BELOW and len(self.items) < LONGEST_LIST else []
+
     async def count(self) -> Counts:
-        """How many proposals the filters let through; None where counting takes too long."""
+        """The number of proposals that match the filters; None if counting takes too long."""
         self.counts = await self.service.in_transaction(count_proposals, self.filters.wanted())
         return self.counts
 
     async def open(self, proposal_id: UUID) -> ProposalDetail:
-        """Puts a proposal on the screen, fetched ahead if it was. Raises `UnknownError`."""
-        self.current = self._ahead.pop(proposal_id, None) or await self._look(proposal_id)
+        """Makes a proposal the current one, prefetched if possible. Raises `UnknownError`."""
+        self.current = self._prefetched.pop(proposal_id, None) or await self._read(proposal_id)
         return self.current
 
-    async def look_again(self) -> ProposalDetail | None:
-        """The open proposal as it is now."""
-        looked_at = self.current_id
-        if looked_at is not None:
-            found = await self._look(looked_at)
-            if self.current_id == looked_at:  # another one may have been opened meanwhile
-                self.current = found
-        return self.current
+    async def refresh(self) -> None:
+        """Reads the open proposal again."""
+        proposal_id = self.current_id
+        if proposal_id is not None:
+            detail = await self._read(proposal_id)
+            if self.current_id == proposal_id:  # another one may have been opened meanwhile
+                self.current = detail
 
-    async def look_ahead(self) -> None:
-        """Fetches what `after` the open proposal comes, so that it stands there at once."""
-        following = self.after(self.current_id)
-        if following is None or following in self._ahead:
-            return
-        found = await self._look(following)
-        self._ahead = {following: found}
+    async def prefetch(self) -> None:
+        """Reads the proposal after the open one, so that it can be displayed immediately."""
+        next_id = self.next_after(self.current_id)
+        if next_id is not None and next_id not in self._prefetched:
+            self._prefetched = {next_id: await self._read(next_id)}
 
-    async def keep_full(self) -> list[dict[str, Any]]:
-        """Fetches more before the list is empty; returns the new ones."""
-        waiting = sum(item["id"] not in self.skipped for item in self.items)
-        return await self.load_more() if waiting < RUNNING_LOW and len(self.items) < LONGEST_LIST else []
-
-    def after(self, proposal_id: UUID | None, step: int = 1) -> UUID | None:
-        """The one after (or before) a proposal that waits; where there is none, the first that waits."""
+    def next_after(self, proposal_id: UUID | None) -> UUID | None:
+        """The next proposal in the list that was not skipped; the list continues at its beginning."""
         ids = [item["id"] for item in self.items]
-        waiting = [one for one in ids if one not in self.skipped and one != proposal_id]
-        if proposal_id not in ids:
-            return waiting[0] if waiting else None
-        place = ids.index(proposal_id)
-        beyond = ids[place + 1 :] if step > 0 else ids[:place][::-1]
-        found = [one for one in beyond if one in waiting]
-        return found[0] if found else (waiting[0] if step > 0 and waiting else None)
+        start = ids.index(proposal_id) + 1 if proposal_id in ids else 0
+        following = (one for one in ids[start:] + ids[:start] if one not in self.skipped and one != proposal_id)
+        return next(following, None)
 
     def neighbour(self, proposal_id: UUID | None, step: int) -> UUID | None:
-        """The next row of the list up or down, skipped ones too."""
+        """The next row of the list up or down, including skipped ones."""
         ids = [item["id"] for item in self.items]
         if proposal_id not in ids:
             return ids[0] if ids else None
@@ -160,63 +148,43 @@ class ReviewSession:
 
     def skip(self, proposal_id: UUID) -> Outcome:
         """Leaves a proposal for later."""
-        following = self.after(proposal_id)
+        next_id = self.next_after(proposal_id)
         self.skipped.add(proposal_id)
-        return Outcome("done", "Skipped.", following=following)
+        return Outcome("done", "Skipped.", next_id=next_id)
 
-    async def decide(
-        self,
-        action: Action,
-        proposal_id: UUID,
-        *,
-        notes: str | None = None,
-        changes: Mapping[str, Any] | None = None,
-        into: int | None = None,
-        audit_id: int | None = None,
-    ) -> Outcome:
-        """One decision about one proposal; never raises for what a person can be told.
+    async def decide(self, action: Action, proposal_id: UUID, *, notes: str | None = None, **options: Any) -> Outcome:
+        """Makes one decision; never raises. `options` are `changes`, `into_entity_id` or `audit_id`.
 
-        An undo with `audit_id` takes back that decision and no later one.
+        An undo with `audit_id` reverts that decision and no later one.
         """
-        works: dict[Action, tuple[Callable[..., Decision], tuple[Any, ...], dict[str, Any]]] = {
-            "approve": (review.approve, (), {"changes": changes} if changes else {}),
-            "reject": (review.reject, (), {}),
-            "undo": (review.undo, (), {"audit_id": audit_id}),
-            "merge": (review.merge, (into,), {}),
-        }
-        work, extra, named = works[action]
-        reviewer = self.session.reviewer(notes)
         try:
             self.session.refuse_ended()
             _refuse_unstorable(notes or "")
-            decision = await self.service.in_transaction(work, proposal_id, *extra, reviewer, **named)
+            decision = await decide(self.service, action, proposal_id, self.session.reviewer(notes), **options)
         except KnowledgeError as error:
             return await self._refused(action, proposal_id, error)
         except Exception:
             log.exception("%s of proposal %s failed", action, proposal_id)
-            return Outcome(
-                "failed", "The service failed; its log says why. Nothing was decided, nothing typed is lost."
-            )
+            return Outcome("failed", "The service failed; see its log. Nothing was decided, and your text is kept.")
         if not decision.changed:
             return await self._decided_before(action, proposal_id)
         if decision.audit_id is not None:
-            self._entries[proposal_id] = decision.audit_id
-        metrics.reviews.labels(action, decision.kind.name).inc()
-        following, words = self.after(proposal_id), _told(action, decision, self._label(proposal_id))
-        self._left(proposal_id, decision)
-        return Outcome("done", words, following=following)
+            self._audit_ids[proposal_id] = decision.audit_id
+        next_id, message = self.next_after(proposal_id), _message(action, decision, self._label(proposal_id))
+        self._leave(proposal_id, decision)
+        return Outcome("done", message, next_id=next_id)
 
     async def undo_last(self) -> list[tuple[UUID, Outcome]]:
-        """Takes back what this reviewer decided last: here, or before this page was opened."""
-        ids = self.done.pop() if self.done else await self._decided_earlier()
-        outcomes = [(one, await self.decide("undo", one, audit_id=self._entries.get(one))) for one in ids]
-        failed = tuple(one for one, outcome in outcomes if outcome.how == "failed")
+        """Undoes this reviewer's last decision, of this page or of before it was opened."""
+        ids = self.decisions.pop() if self.decisions else await self._earlier_decision()
+        outcomes = [(one, await self.decide("undo", one, audit_id=self._audit_ids.get(one))) for one in ids]
+        failed = tuple(one for one, outcome in outcomes if outcome.result == "failed")
         if failed:
-            self.done.append(failed)
+            self.decisions.append(failed)
         return outcomes
 
-    async def _decided_earlier(self) -> tuple[UUID, ...]:
-        """Before this page was opened. Of those who did not say who they are nobody knows which decision is whose."""
+    async def _earlier_decision(self) -> tuple[UUID, ...]:
+        """The decision before this page was opened; none if the reviewer is not identified."""
         reviewer: Reviewer = self.session.reviewer()
         if reviewer.user_id is None and self.service.options.has_tokens:
             return ()
@@ -224,13 +192,13 @@ class ReviewSession:
         return (last,) if last else ()
 
     def remember(self, *proposal_ids: UUID) -> None:
-        """These were decided by one action, so that one undo takes all of them back."""
-        self.done.append(proposal_ids)
+        """Records that one action decided these proposals, so that one undo reverts all of them."""
+        self.decisions.append(proposal_ids)
 
     async def put_first(self, proposal_id: UUID) -> dict[str, Any] | None:
-        """A proposal that came back, at the beginning of the list; None where it does not wait."""
+        """Puts a reopened proposal at the beginning of the list; None if it cannot be decided."""
         item = await self.service.in_transaction(listing.one_proposal, proposal_id)
-        self.forget(proposal_id)
+        self.remove(proposal_id)
         if item["status"] not in review.DECIDABLE:
             return None
         self.skipped.discard(proposal_id)
@@ -238,31 +206,31 @@ class ReviewSession:
         return item
 
     async def was_decided(self) -> bool:
-        """Whether somebody has decided about the open proposal since it was fetched."""
+        """Whether somebody has decided the open proposal since it was read."""
         if self.current_id is None:
             return False
         item = await self.service.in_transaction(listing.one_proposal, self.current_id)
         return item["status"] not in review.DECIDABLE
 
-    def forget(self, proposal_id: UUID) -> None:
-        """Takes a proposal off the list: it waits no longer."""
+    def remove(self, proposal_id: UUID) -> None:
+        """Removes a proposal from the list."""
         self.items = [item for item in self.items if item["id"] != proposal_id]
-        self._ahead.pop(proposal_id, None)
+        self._prefetched.pop(proposal_id, None)
 
     def _label(self, proposal_id: UUID) -> str:
-        """What a proposal on the screen or in the list is called, cut short; its kind where it is neither."""
+        """The name or title of the open proposal or one in the list, shortened."""
         known = [self.current.proposal] if self.current else []
-        found = next((item for item in (*known, *self.items) if item["id"] == proposal_id), None)
-        label = (found.get("name") or found.get("title") or "") if found else ""
-        return f"“{label[:SHORT]}{'…' if len(label) > SHORT else ''}”" if label else "the proposal"
+        proposal: Mapping[str, Any] = next((one for one in (*known, *self.items) if one["id"] == proposal_id), {})
+        label = proposal.get("name") or proposal.get("title") or ""
+        return f"“{label[:LONGEST_LABEL]}{'…' if len(label) > LONGEST_LABEL else ''}”" if label else "the proposal"
 
-    def _left(self, proposal_id: UUID, decision: Decision) -> None:
+    def _leave(self, proposal_id: UUID, decision: Decision) -> None:
         if decision.status == "pending":
             return
-        before = len(self.items)
-        self.forget(proposal_id)
+        length = len(self.items)
+        self.remove(proposal_id)
         waiting = self.counts.get(decision.kind.name)
-        if waiting and len(self.items) < before:
+        if waiting and len(self.items) < length:
             self.counts[decision.kind.name] = waiting - 1
 
     async def _refused(self, action: Action, proposal_id: UUID, error: KnowledgeError) -> Outcome:
@@ -271,27 +239,27 @@ class ReviewSession:
         return Outcome("failed" if error.status >= 500 or error.status == 401 else "refused", str(error))
 
     async def _decided_before(self, action: Action, proposal_id: UUID) -> Outcome:
-        """Somebody was faster, or there is nothing to take back."""
+        """The outcome if another reviewer was faster, or nothing can be undone."""
         try:
-            found = await self._look(proposal_id)
+            detail = await self._read(proposal_id)
         except KnowledgeError as error:
             return Outcome("refused", str(error))
-        if action == "undo" and found.decided is not None:
-            return Outcome("refused", "Its row stays, with the proposed values: other knowledge refers to it.")
-        if found.decided is None:
-            return Outcome("refused", "There is nothing to take back: the proposal waits for a decision.")
-        return Outcome("decided before", "", found.decided)
+        if detail.decided is None:
+            return Outcome("refused", "Nothing can be undone: the proposal is waiting for a decision.")
+        if action == "undo":
+            return Outcome("refused", "The row stays, with the proposed values, because other rows refer to it.")
+        return Outcome("decided before", "", detail.decided)
 
     async def _page(self, cursor: str | None) -> listing.Page:
         return await self.service.in_transaction(listing.list_proposals, self.filters.wanted(), PAGE, cursor)
 
-    async def _look(self, proposal_id: UUID) -> ProposalDetail:
+    async def _read(self, proposal_id: UUID) -> ProposalDetail:
         return await self.service.in_transaction(proposal_detail, proposal_id, self.thresholds)
 
 
-def waits(look: ProposalDetail) -> bool:
-    """Whether a proposal can be decided about."""
-    return look.proposal["status"] in review.DECIDABLE
+def is_decidable(detail: ProposalDetail) -> bool:
+    """Whether a reviewer can decide a proposal."""
+    return detail.proposal["status"] in review.DECIDABLE
 
 
 def _refuse_unstorable(notes: str) -> None:
@@ -301,13 +269,16 @@ def _refuse_unstorable(notes: str) -> None:
         raise InvalidError(f"The reason {error}.") from error
 
 
-def _told(action: Action, decision: Decision, label: str) -> str:
-    name = f"{decision.kind.name} {decision.entity_id}"
-    if action == "approve":
-        return f"Approved {label}: {name}."
-    if action == "merge":
-        return f"Merged {label} into {name}."
-    if action == "reject":
-        return f"Rejected {label}."
-    words = {"pending": "it waits for review again", "withdrawn": "its row is withdrawn and it waits for a decision"}
-    return f"Taken back {label}: {words.get(decision.status, 'its row has the proposed values again')}."
+def _message(action: Action, decision: Decision, label: str) -> str:
+    row = f"{decision.kind.name} {decision.entity_id}"
+    if action == "undo":
+        effects = {
+            "pending": "It is waiting for review again",
+            "withdrawn": "Its row was removed; it can be decided again",
+        }
+        return f"Undone: {label}. {effects.get(decision.status, 'Its row has the proposed values again')}."
+    return {
+        "approve": f"Approved {label}: {row}.",
+        "merge": f"Merged {label} into {row}.",
+        "reject": f"Rejected {label}.",
+    }[action]
