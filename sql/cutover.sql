@@ -17,7 +17,7 @@ SELECT greatest(
     (SELECT tested.recorded_at FROM migration.evidence AS tested WHERE tested.kind = 'load_test' ORDER BY tested.id DESC LIMIT 1),
     (SELECT %(now)s::timestamptz WHERE EXISTS (
         SELECT FROM migration.evidence AS mark
-        WHERE mark.kind = 'marked_messages' AND mark.recorded_at > %(now)s::timestamptz - interval '15 minutes'
+        WHERE mark.kind = 'synthetic_messages' AND mark.recorded_at > %(now)s::timestamptz - interval '15 minutes'
     ))
 ) AS until
 

@@ -89,50 +89,6 @@ END
 -- Texts of the latest messages, for a measurement that writes nothing that stays. Walks the primary key backwards.
 SELECT content FROM public.messages WHERE content <> '' ORDER BY id DESC LIMIT %(messages)s
 
--- name: probe_cleanup_01_message_topic
--- The probe's message belongs to no topic any more.
-UPDATE public.messages SET topic_id = NULL WHERE id = ANY (%(message_ids)s)
-
--- name: probe_cleanup_02_relations
--- Relations of the probe's own atoms.
-DELETE FROM public.topic_atoms WHERE atom_id = ANY (%(atom_ids)s)
-
--- name: probe_cleanup_03_links
--- Links between the probe's own atoms.
-DELETE FROM public.atom_links WHERE from_atom_id = ANY (%(atom_ids)s) AND to_atom_id = ANY (%(atom_ids)s)
-
--- name: probe_cleanup_04_atoms
--- The atoms that the probe's extraction made.
-DELETE FROM public.atoms WHERE id = ANY (%(atom_ids)s)
-
--- name: probe_cleanup_05_topics
--- The topics that the probe's extraction made; one that a user refers to by now stops this.
-DELETE FROM public.topics WHERE id = ANY (%(topic_ids)s)
-
--- name: probe_cleanup_06_message
--- The probe's own message.
-DELETE FROM public.messages WHERE id = ANY (%(message_ids)s)
-
--- name: probe_cleanup_07_atom_proposals
--- The proposals of the probe's run.
-DELETE FROM public.atom_proposals WHERE extraction_run_id = ANY (%(run_ids)s)
-
--- name: probe_cleanup_08_topic_proposals
--- The proposals of the probe's run.
-DELETE FROM public.topic_proposals WHERE extraction_run_id = ANY (%(run_ids)s)
-
--- name: probe_cleanup_09_run
--- The probe's run.
-DELETE FROM public.knowledge_extraction_runs WHERE id = ANY (%(run_ids)s)
-
--- name: probe_message
--- One message of the probe's own, by an existing author in an existing source. Takes KEY SHARE on one row of each.
-INSERT INTO public.messages (external_message_id, content, sent_at, source_id, author_id, analyzed)
-SELECT %(name)s, %(content)s, now() AT TIME ZONE 'UTC', source.id, author.id, false
-FROM (SELECT id FROM public.sources ORDER BY id LIMIT 1) AS source,
-     (SELECT id FROM public.users ORDER BY id LIMIT 1) AS author
-RETURNING id, author_id
-
 -- name: probe_proposals
 -- The proposals of one run with the row that each names as its own, and whether the two have equal values.
 SELECT 'topic' AS entity, proposal.id AS proposal_id, proposal.status, proposal.entity_id, row.id AS linked_id,
@@ -148,17 +104,6 @@ SELECT 'atom', proposal.id, proposal.status, proposal.entity_id, row.id,
 FROM public.atom_proposals AS proposal
 LEFT JOIN public.atoms AS row ON row.migrated_from_proposal_id = proposal.id
 WHERE proposal.extraction_run_id = %(run)s
-
--- name: probe_rows
--- Topics and atoms of these ids that the probe's extraction made: created since it began. What existed before is not its own.
-SELECT 'topic' AS entity, id FROM public.topics WHERE id = ANY (%(topic_ids)s) AND created_at >= %(since)s
-UNION ALL
-SELECT 'atom', id FROM public.atoms WHERE id = ANY (%(atom_ids)s) AND created_at >= %(since)s
-
--- name: probe_run
--- The run of the probe's extraction, found by its message. Uses idx_knowledge_runs_created.
-SELECT id FROM public.knowledge_extraction_runs
-WHERE created_at >= %(since)s AND message_ids = to_jsonb(%(message_ids)s::bigint[])
 
 -- name: row_versions_kept
 -- Whether row versions (xmin) still say which transaction wrote a row. No two batches of the ledger and the migration's run
@@ -186,15 +131,17 @@ SELECT (
 ) AS kept
 
 -- name: synthetic_atoms
--- The atoms that came into being through the proposals of these runs, locked, and why one has to stay: NULL where nobody has touched
--- it. What existed before is the origin of none of them. Uses the indexes on the proposals' run and on the link.
+-- The atoms that extractions of synthetic messages created, locked: those whose origin is a proposal of these runs, and those
+-- of direct mode. `kept_because` says why an atom stays; NULL where nobody has touched it. An atom that existed before is the
+-- origin of no such proposal. Uses the indexes on the proposals' run and on the link; direct mode costs one scan.
 SELECT
     row.id,
     CASE
+        WHEN proposal.id IS NULL AND row.xmin::text <> ALL (%(versions)s::text[]) THEN 'somebody has changed it'
         WHEN proposal.review_action IN ('approve', 'reject', 'merge', 'undo') AND proposal.review_notes IS DISTINCT FROM %(name)s
             THEN 'a person has decided about its proposal'
         WHEN row.updated_at IS DISTINCT FROM row.created_at
-            OR (row.type, row.title, row.content, row.meta::jsonb, row.confidence)
+            OR proposal.id IS NOT NULL AND (row.type, row.title, row.content, row.meta::jsonb, row.confidence)
                 IS DISTINCT FROM (proposal.type, proposal.title, proposal.content, proposal.meta, proposal.confidence)
             THEN 'somebody has changed it'
         WHEN EXISTS (
@@ -206,18 +153,32 @@ SELECT
         ) THEN 'somebody has filed it under a topic'
     END AS kept_because
 FROM public.atoms AS row
-JOIN public.atom_proposals AS proposal ON proposal.id = row.migrated_from_proposal_id
-WHERE proposal.extraction_run_id = ANY (%(run_ids)s)
+LEFT JOIN public.atom_proposals AS proposal ON proposal.id = row.migrated_from_proposal_id
+WHERE row.id IN (
+    SELECT linked.id FROM public.atom_proposals AS origin JOIN public.atoms AS linked ON linked.migrated_from_proposal_id = origin.id
+    WHERE origin.extraction_run_id = ANY (%(run_ids)s)
+    UNION ALL
+    SELECT direct.id FROM public.atoms AS direct
+    WHERE cardinality(%(moments)s::timestamptz[]) > 0
+      AND direct.migrated_from_proposal_id IS NULL AND direct.created_at = ANY (%(moments)s::timestamptz[])
+)
 ORDER BY row.id
 FOR UPDATE OF row
 
+-- name: synthetic_direct_writes
+-- The transactions that gave a synthetic message its topic, each with its row version and its time. In direct mode, and in dual
+-- write without proposals, one transaction writes this and all topics and atoms; DEFAULT now() gives them the same time.
+SELECT DISTINCT message.xmin::text AS version, message.updated_at AS moment
+FROM public.messages AS message
+WHERE message.id = ANY (%(message_ids)s) AND message.topic_id IS NOT NULL
+
 -- name: synthetic_forget
 -- Forgets a mark: what it speaks of is removed in this transaction.
-DELETE FROM migration.evidence WHERE kind = 'marked_messages' AND id = %(mark)s
+DELETE FROM migration.evidence WHERE kind = 'synthetic_messages' AND id = %(mark)s
 
 -- name: synthetic_insert
--- Messages of our own with these texts, by an existing author in an existing source; analysed already, so that no worker of the
--- application takes them up. Takes KEY SHARE on one row of each.
+-- Synthetic messages with these texts, by an existing author in an existing source; analyzed from the start, so that no worker
+-- of the application processes them. Takes KEY SHARE on one row of each.
 INSERT INTO public.messages (external_message_id, content, sent_at, source_id, author_id, analyzed)
 SELECT %(name)s || '-' || text.number, text.content, now() AT TIME ZONE 'UTC', source.id, author.id, true
 FROM unnest(%(contents)s::text[]) WITH ORDINALITY AS text (content, number),
@@ -235,7 +196,7 @@ SELECT id FROM public.knowledge_extraction_runs WHERE id = ANY (%(run_ids)s) ORD
 
 -- name: synthetic_marks
 -- What is marked as ours and not removed yet, oldest first. Relies on evidence_by_kind.
-SELECT id, recorded_at, content FROM migration.evidence WHERE kind = 'marked_messages' ORDER BY id
+SELECT id, recorded_at, content FROM migration.evidence WHERE kind = 'synthetic_messages' ORDER BY id
 
 -- name: synthetic_remove_atom_links
 -- The links between atoms of ours; one to somebody else's atom stays, and keeps the atom.
@@ -283,15 +244,16 @@ ORDER BY run.created_at, run.id
 SELECT content FROM public.messages WHERE length(content) BETWEEN 20 AND 4000 ORDER BY id DESC LIMIT %(limit)s
 
 -- name: synthetic_topics
--- The topics that came into being through the proposals of these runs, locked, and why one has to stay: NULL where nobody has
--- touched it. An atom or a message that somebody filed under it stops its deletion by itself; a proposed atom only names it.
+-- The topics that extractions of synthetic messages created, locked, as synthetic_atoms. An atom or a message that somebody
+-- filed under a topic prevents its deletion by its foreign key; a proposed atom only names it.
 SELECT
     row.id,
     CASE
+        WHEN proposal.id IS NULL AND row.xmin::text <> ALL (%(versions)s::text[]) THEN 'somebody has changed it'
         WHEN proposal.review_action IN ('approve', 'reject', 'merge', 'undo') AND proposal.review_notes IS DISTINCT FROM %(name)s
             THEN 'a person has decided about its proposal'
         WHEN row.updated_at IS DISTINCT FROM row.created_at
-            OR (row.name, row.description, row.icon, row.color)
+            OR proposal.id IS NOT NULL AND (row.name, row.description, row.icon, row.color)
                 IS DISTINCT FROM (proposal.name, proposal.description, proposal.icon, proposal.color)
             THEN 'somebody has changed it'
         WHEN EXISTS (
@@ -305,8 +267,15 @@ SELECT
         ) THEN 'a proposed atom is for it'
     END AS kept_because
 FROM public.topics AS row
-JOIN public.topic_proposals AS proposal ON proposal.id = row.migrated_from_proposal_id
-WHERE proposal.extraction_run_id = ANY (%(run_ids)s)
+LEFT JOIN public.topic_proposals AS proposal ON proposal.id = row.migrated_from_proposal_id
+WHERE row.id IN (
+    SELECT linked.id FROM public.topic_proposals AS origin JOIN public.topics AS linked ON linked.migrated_from_proposal_id = origin.id
+    WHERE origin.extraction_run_id = ANY (%(run_ids)s)
+    UNION ALL
+    SELECT direct.id FROM public.topics AS direct
+    WHERE cardinality(%(moments)s::timestamptz[]) > 0
+      AND direct.migrated_from_proposal_id IS NULL AND direct.created_at = ANY (%(moments)s::timestamptz[])
+)
 ORDER BY row.id
 FOR UPDATE OF row
 

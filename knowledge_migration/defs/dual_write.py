@@ -7,8 +7,9 @@ import dagster as dg
 from knowledge_migration.defs import reporting
 from knowledge_migration.defs.resources import Migration
 from knowledge_migration.engine.dual_write import fence, switch
-from knowledge_migration.engine.validation import dual_write_probe as probe
 from knowledge_migration.engine.validation import dual_write_rules
+from knowledge_migration.engine.validation.dual_write_probe import probe
+from knowledge_migration.engine.validation.service import health
 
 GROUP = "phase_2_dual_write"
 
@@ -60,7 +61,7 @@ def dual_write_probe(migration: Migration) -> dg.MaterializeResult:
     Needs KNOWLEDGE_SERVICE_URL. Writes one message of its own and what is extracted from it, and deletes all of that.
     """
     with reporting.as_dagster_failure():
-        found = probe.probe(migration.database, migration.service_address, expect=("dual_write",))
+        found = probe(migration.database, migration.service_address, expect=("dual_write",))
     return dg.MaterializeResult(metadata=reporting.plain(vars(found)))
 
 
@@ -119,12 +120,12 @@ def extraction_still_works(migration: Migration) -> dg.AssetCheckResult:
             description="Not asked: KNOWLEDGE_SERVICE_URL does not say where the service answers.",
         )
     with reporting.as_dagster_failure():
-        health = probe.health(migration.service_address)
-        found = probe.probe(migration.database, migration.service_address, expect=("direct", "dual_write", "proposal"))
+        answer = health(migration.service_address)
+        found = probe(migration.database, migration.service_address, expect=("direct", "dual_write", "proposal"))
     return dg.AssetCheckResult(
         passed=True,
         description=f"The service answers, and an extraction in {found.mode.replace('_', ' ')} mode succeeded.",
-        metadata={"health": reporting.plain(health), **reporting.plain(vars(found))},
+        metadata={"health": reporting.plain(answer), **reporting.plain(vars(found))},
     )
 
 

@@ -21,9 +21,9 @@ from knowledge_migration.engine.rollback.full import FullRollbackOptions
 from knowledge_migration.engine.rollback.guard import GuardRules
 from knowledge_migration.engine.schema.ddl import LockLimits
 from knowledge_migration.engine.validation.criteria.facts import CriteriaRules
-from knowledge_migration.engine.validation.dual_write_probe import ServiceAddress
 from knowledge_migration.engine.validation.functional import require_allowed
 from knowledge_migration.engine.validation.performance.pages import PageLatency, measure_pages
+from knowledge_migration.engine.validation.service import ServiceAddress
 from knowledge_migration.installation import Environment, environment, extractor, initial_flags, service_options
 from knowledge_migration.knowledge.extraction.model import Extractor
 from knowledge_migration.knowledge.flags import Flags

@@ -21,7 +21,7 @@ from knowledge_migration.engine.foundation.check_outcome import CheckOutcome
 from knowledge_migration.engine.foundation.database import Database
 from knowledge_migration.engine.foundation.errors import VerificationError
 from knowledge_migration.engine.foundation.sql_files import text_of
-from knowledge_migration.engine.validation.sample_texts import TEXTS
+from knowledge_migration.engine.validation.dual_write_probe import TEXTS
 from knowledge_migration.knowledge.duplicates.finder import DuplicateFinder
 from knowledge_migration.knowledge.extraction.model import Extractor, Message
 from knowledge_migration.knowledge.flags import Flags, Mode

@@ -20,18 +20,12 @@ from knowledge_migration.engine.foundation import evidence
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.errors import PreconditionError, VerificationError
 from knowledge_migration.engine.foundation.sql_files import text_of
-from knowledge_migration.engine.validation.dual_write_probe import ServiceAddress, health
-from knowledge_migration.engine.validation.synthetic_messages import (
-    Mark,
-    Removed,
-    marked_messages,
-    require_this_database,
-)
+from knowledge_migration.engine.validation.service import ServiceAddress, health, require_this_database
+from knowledge_migration.engine.validation.synthetic_messages import Mark, Removed, synthetic_messages, user_ids
 from knowledge_migration.knowledge.flags import Flags, read_flags, route
 
 KIND = "functional_validation"
 SIMILARITY_SECONDS, PAUSE_SECONDS = 15.0, 0.25
-LIVE_SECONDS = 30.0
 
 Verdict = Literal["pass", "fail", "not shown"]
 
@@ -107,15 +101,15 @@ def validate(
 ) -> FunctionalValidation:
     """Tries all scenarios, removes what they made, and keeps the evidence.
 
-    Raises `VerificationError` when the service is not well, and what `marked_messages` raises.
+    Raises `VerificationError` when the service is not well, and what `synthetic_messages` raises.
     """
     process = str(health(address)["process"])
     word = "".join(random.choices(string.ascii_lowercase, k=12))
     contents = [text.format(word=word, Word=word.title()) for text in TEXTS]
     with database.connect("functional validation") as connection:
         require_phase_1(connection)
-        require_this_database(connection, process, LIVE_SECONDS)
-        with marked_messages(connection, contents, sleep=sleep) as (mark, removed):
+        require_this_database(connection, process)
+        with synthetic_messages(connection, contents, sleep=sleep) as (mark, removed):
             trial = _Trial(database, connection, address, word, mark, sleep)
             scenarios = tuple(_tried(name, getattr(trial, name)) for name in SCENARIOS)
         done = FunctionalValidation(scenarios, trial.mode, address.url, tuple(removed))
@@ -242,10 +236,10 @@ class _Trial:
             flags = read_flags(transaction)
         self._flags = flags or Flags()
         listed = self._flags.admin_user_ids if self._flags.enabled else ()
-        users = [row["id"] for row in self.connection.execute(text_of("validation/synthetic_users"))]
+        users = user_ids(self.connection)
         for user in (*(one for one in users if one in listed), *users):
             if route(self._flags, user, self.mark.message_ids) == "proposal":
-                return int(user)
+                return user
         self.mode = self._flags.state
         raise NotShownError(
             f"The flags stand at {self._flags.state.replace('_', ' ')}: nobody's extractions are proposals only."

@@ -22,9 +22,8 @@ from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.errors import PreconditionError
 from knowledge_migration.engine.foundation.sql_files import text_of
 from knowledge_migration.engine.foundation.timing import percentiles_ms
-from knowledge_migration.engine.validation.dual_write_probe import ServiceAddress, health
-from knowledge_migration.engine.validation.functional import LIVE_SECONDS
-from knowledge_migration.engine.validation.synthetic_messages import Removed, marked_messages, require_this_database
+from knowledge_migration.engine.validation.service import ServiceAddress, health, require_this_database
+from knowledge_migration.engine.validation.synthetic_messages import Removed, synthetic_messages, user_ids
 
 KIND = "load_test"
 MESSAGES_EACH = 3
@@ -106,7 +105,7 @@ def run_load_test(
     """Loads the service, waits until all is answered, removes what was made, and keeps the evidence.
 
     Raises `PreconditionError` in direct mode, where what is written cannot be told from what users write at that time, and
-    what `marked_messages` raises; `VerificationError` when the service is not well.
+    what `synthetic_messages` raises; `VerificationError` when the service is not well.
     """
     body = health(address)
     if body.get("state") == "off":
@@ -116,10 +115,10 @@ def run_load_test(
         )
     with database.connect("load test") as connection:
         require_phase_1(connection)
-        require_this_database(connection, str(body["process"]), LIVE_SECONDS)
+        require_this_database(connection, str(body["process"]))
         since = database.now()
-        with marked_messages(connection, _texts(connection, MESSAGES_EACH * requests)) as (mark, removed):
-            users = [row["id"] for row in connection.execute(text_of("validation/synthetic_users"))]
+        with synthetic_messages(connection, _texts(connection, MESSAGES_EACH * requests)) as (mark, removed):
+            users = user_ids(connection)
             began = time.perf_counter()
             answers = asyncio.run(_load(address, mark.message_ids, users, concurrency, requests, on_answer))
             seconds = time.perf_counter() - began
@@ -147,10 +146,9 @@ async def _load(
     on_answer: Callable[[int], None],
 ) -> _Answers:
     answers, gate = _Answers(), asyncio.Semaphore(concurrency)
-    headers = {"Authorization": f"Bearer {address.token}"} if address.token else {}
     limits = httpx.Limits(max_connections=concurrency + 2)
     async with httpx.AsyncClient(
-        base_url=address.url, headers=headers, timeout=ANSWER_SECONDS, limits=limits
+        base_url=address.url, headers=address.headers, timeout=ANSWER_SECONDS, limits=limits
     ) as client:
         looking = asyncio.create_task(_look_at_pool(client, answers))
 

@@ -15,7 +15,7 @@ from knowledge_migration.engine.validation.criteria.checklist import CHECKLIST, 
 from knowledge_migration.engine.validation.criteria.evaluation import EVIDENCE, confirm, evaluate, record
 from knowledge_migration.engine.validation.criteria.facts import CriteriaRules, Facts
 from knowledge_migration.engine.validation.criteria.model import Judgement
-from knowledge_migration.engine.validation.dual_write_probe import ServiceAddress
+from knowledge_migration.engine.validation.service import ServiceAddress
 from knowledge_migration.thresholds import GATES
 from knowledge_migration_tests.conftest import SHARED_DATA
 from knowledge_migration_tests.engine.backfill.backfilling import backfill, fill

@@ -15,11 +15,12 @@ import pytest
 from knowledge_migration.engine.foundation import evidence, fingerprint
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.errors import BusyError, MigrationError, PreconditionError
-from knowledge_migration.engine.validation import functional, load, synthetic_messages
-from knowledge_migration.engine.validation.dual_write_probe import ServiceAddress
+from knowledge_migration.engine.validation import functional, load
+from knowledge_migration.engine.validation import synthetic_messages as synthetic
 from knowledge_migration.engine.validation.functional import FunctionalValidation, require_allowed, validate
 from knowledge_migration.engine.validation.load import run_load_test
-from knowledge_migration.engine.validation.synthetic_messages import marked_messages, marks, remove
+from knowledge_migration.engine.validation.service import ServiceAddress, require_this_database
+from knowledge_migration.engine.validation.synthetic_messages import marks, remove, synthetic_messages
 from knowledge_migration.knowledge.extraction.model import Extraction
 from knowledge_migration.knowledge.flags import Flags, set_flags
 from knowledge_migration.thresholds import GATES
@@ -167,7 +168,7 @@ def test_rows_of_users_with_the_same_names_are_not_touched(peopled: Database, mo
 def test_a_row_that_a_user_refers_to_meanwhile_stays_and_is_told(peopled: Database) -> None:
     flag(peopled, **FULL)
     with peopled.connect("test") as connection, serving(peopled) as url:
-        with marked_messages(connection, ["Decision: `kept-x` keeps its log. `kept-x` must never fail."]) as (
+        with synthetic_messages(connection, ["Decision: `kept-x` keeps its log. `kept-x` must never fail."]) as (
             mark,
             removed,
         ):
@@ -210,7 +211,7 @@ def test_a_row_that_somebody_touched_stays_as_they_left_it(peopled: Database, to
             "RETURNING id"
         ).fetchone()
         assert other
-        with marked_messages(
+        with synthetic_messages(
             connection, ["Decision: the kept register keeps its log. The kept register must never fail."]
         ) as (
             mark,
@@ -230,7 +231,7 @@ def test_a_row_that_somebody_touched_stays_as_they_left_it(peopled: Database, to
 def test_a_pending_proposal_that_a_reviewer_rejected_stays(peopled: Database) -> None:
     flag(peopled, **FULL)
     with peopled.connect("test") as connection, serving(peopled) as url:
-        with marked_messages(
+        with synthetic_messages(
             connection, ["Decision: the kept register keeps its log. The kept register must never fail."]
         ) as (
             mark,
@@ -250,7 +251,7 @@ def test_a_service_on_another_database_is_refused_before_anything_is_written(
     with peopled.connect("test") as connection:
         connection.execute("DELETE FROM migration.writer_heartbeat")
         with pytest.raises(PreconditionError, match="works on another one"):
-            synthetic_messages.require_this_database(connection, "elsewhere:1", 10.0)
+            require_this_database(connection, "elsewhere:1", 10.0)
 
 
 def extract(url: str, message_ids: tuple[int, ...]) -> str:
@@ -265,8 +266,8 @@ def extract(url: str, message_ids: tuple[int, ...]) -> str:
 KILLED = """
 import os, signal, sys
 from knowledge_migration.engine.foundation.database import Database
-from knowledge_migration.engine.validation.dual_write_probe import ServiceAddress
 from knowledge_migration.engine.validation import functional
+from knowledge_migration.engine.validation.service import ServiceAddress
 whole = functional._Trial.a_manual_approval_creates_the_entity
 def killed(self):
     whole(self)
@@ -292,18 +293,18 @@ def test_what_a_killed_validation_has_left_is_removed_by_the_next(peopled: Datab
 
 
 def test_two_validations_at_once_are_refused(peopled: Database) -> None:
-    with peopled.connect("one") as one, peopled.connect("two") as two, marked_messages(one, ["x"]):
-        with pytest.raises(BusyError, match="validation with rows of its own"), marked_messages(two, ["y"]):
+    with peopled.connect("one") as one, peopled.connect("two") as two, synthetic_messages(one, ["x"]):
+        with pytest.raises(BusyError, match="validation with synthetic messages"), synthetic_messages(two, ["y"]):
             pass
         assert len(marks(one)) == 1
 
 
 def test_an_extraction_that_does_not_end_keeps_the_mark(peopled: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(synthetic_messages, "WAIT_SECONDS", 1.0)
+    monkeypatch.setattr(synthetic, "WAIT_SECONDS", 1.0)
     with peopled.connect("test") as connection:
         with (
             pytest.raises(MigrationError, match="has not ended"),
-            marked_messages(connection, ["x"], sleep=ignore) as (mark, _),
+            synthetic_messages(connection, ["x"], sleep=ignore) as (mark, _),
         ):
             connection.execute(
                 "INSERT INTO knowledge_extraction_runs (status, message_ids, message_count) VALUES ('running', %s::jsonb, 1)",
@@ -324,7 +325,7 @@ def test_before_phase_1_and_without_users_it_says_what_is_missing(database: Data
         with (
             where.connect("test") as connection,
             pytest.raises(PreconditionError, match=words),
-            marked_messages(connection, ["x"]),
+            synthetic_messages(connection, ["x"]),
         ):
             pass
     with expanded.connect("test") as connection:

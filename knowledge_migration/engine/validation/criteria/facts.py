@@ -13,7 +13,7 @@ from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.errors import PreconditionError
 from knowledge_migration.engine.foundation.sql_files import text_of
 from knowledge_migration.engine.validation import rules
-from knowledge_migration.engine.validation.dual_write_probe import ServiceAddress
+from knowledge_migration.engine.validation.service import ServiceAddress
 
 
 @dataclass(frozen=True)

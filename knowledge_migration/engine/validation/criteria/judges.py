@@ -12,7 +12,7 @@ from knowledge_migration.engine.preparation.legacy_snapshot import backup_outcom
 from knowledge_migration.engine.schema.phase import schema_outcome
 from knowledge_migration.engine.validation.criteria.facts import Facts
 from knowledge_migration.engine.validation.criteria.model import Judge, Judgement, Verdict
-from knowledge_migration.engine.validation.dual_write_probe import health
+from knowledge_migration.engine.validation.service import health
 
 REVIEW_PAGE_SECONDS = 30.0
 DAYS = 7

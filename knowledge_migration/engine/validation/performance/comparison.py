@@ -1,15 +1,12 @@
-"""Whether the application's endpoints are as fast as before the migration (strategy §2.1, §6.4: less than 20 % slower).
+"""The latency of the application's endpoints now and before the migration (strategy §2.1, §6.4: less than 20 % slower).
 
-The endpoint queries of the baseline are measured again in the same way, of the same rows. The table as it was cannot be had
-beside the table as it is, so the two measurements are of two days; controls that read no table were measured in turn with
-the queries on both, and say how long each query would take today if only the machine had changed: its round trip, and its
-work as much slower as constant work is. So a busier machine is not taken for a slower schema. Pages have no control: their
-ratios are as they are. What seems too slow is measured again, and the best round counts: a disturbance passes, what really
-is slower stays so. It reads only.
+The endpoint queries of the baseline are measured again with the same rows. Control queries, which read no table, normalise
+for machine speed: their round trip and their constant work give the expected latency of each query. Pages have no control.
+A result above the limit is measured again, and the best round counts. Reads only.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from knowledge_migration.engine.foundation import evidence
@@ -29,7 +26,7 @@ ROUNDS = 4
 
 @dataclass(frozen=True)
 class Compared:
-    """One query or page before and now; `expected_ms` is its median before, as today's machine would have it."""
+    """One query or page before and now; `expected_ms` is its median before, normalised for machine speed."""
 
     name: str
     baseline_p50_ms: float
@@ -40,36 +37,36 @@ class Compared:
 
     @property
     def ratio(self) -> float:
-        """How many times as long as before, by the medians and with the machine taken out."""
+        """The median now divided by the expected median."""
         return self.p50_ms / self.expected_ms
 
     @property
     def p95_ratio(self) -> float:
-        """Of the 95th percentiles as they are; told, not judged: of some hundred samples it is much less certain."""
+        """Of the 95th percentiles, not normalised. Reported, not judged: it is uncertain with some hundred samples."""
         return self.p95_ms / self.baseline_p95_ms
 
     def as_row(self, named: str) -> dict[str, Any]:
-        """For a table and for the evidence."""
+        """For a table and the evidence; `named` is the key of the name."""
         numbers = {key: round(value, 4) for key, value in asdict(self).items() if key != "name"}
         return {named: self.name, **numbers, "ratio": round(self.ratio, 4), "p95_ratio": round(self.p95_ratio, 4)}
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What the controls say: milliseconds of a round trip then and now, and how much slower constant work is."""
+    """Machine speed by the controls: milliseconds of a round trip before and now, and the ratio of constant work."""
 
     round_trip_before_ms: float = 0.0
     round_trip_ms: float = 0.0
     work_ratio: float = 1.0
 
     def expected_ms(self, before_ms: float) -> float:
-        """What took so long before would take so long today."""
+        """The latency today of what took `before_ms` in the baseline, if only the machine changed."""
         return self.round_trip_ms + max(0.0, before_ms - self.round_trip_before_ms) * self.work_ratio
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """All of them after a phase; what was not in the baseline is named and not compared."""
+    """All comparisons after a phase; names that are not in the baseline are listed and not compared."""
 
     phase: str
     queries: tuple[Compared, ...]
@@ -86,22 +83,22 @@ class Comparison:
 
     @property
     def slowest_ratio(self) -> float:
-        """The worst of all; there is always one."""
+        """The largest ratio of all queries and pages."""
         return max(one.ratio for one in self.everything)
 
     @property
     def passed(self) -> bool:
-        """Whether none is slower than the limit allows."""
+        """Whether every ratio is within the limit."""
         return self.slowest_ratio <= self.limit_ratio
 
     def as_frame(self) -> "pd.DataFrame":
-        """One row a query or page, as it is plotted."""
+        """One row per query or page, for the plot."""
         import pandas as pd
 
         return pd.DataFrame([one.as_row("query") for one in self.everything])
 
     def to_evidence(self) -> dict[str, Any]:
-        """For the evidence, as JSON can hold it."""
+        """As JSON, for the evidence `performance_comparison`."""
         return {
             "phase": self.phase,
             "queries": [one.as_row("query") for one in self.queries],
@@ -125,17 +122,17 @@ def compare_within(
     pages: Callable[[], Sequence[PageLatency]] = tuple,
     rounds: int = ROUNDS,
 ) -> Comparison:
-    """Measures now and compares; again, up to `rounds` times in all, while that is beyond the limit.
+    """Measures and compares, up to `rounds` times while the result is above the limit.
 
-    Raises `PreconditionError` without a baseline, `VerificationError` where it holds nothing that can be compared.
+    Raises `PreconditionError` without a baseline, `VerificationError` if it holds none of the endpoint queries.
     """
     before = evidence.require(connection, "performance_baseline", made_by="performance_baseline").content
-    found: list[Comparison] = []
-    while len(found) < rounds and not (found and found[-1].passed):
+    compared: list[Comparison] = []
+    while len(compared) < rounds and not (compared and compared[-1].passed):
         now = baseline.measure(connection, samples=samples)
-        found.append(compare(before, now, pages(), phase=phase, limit_ratio=limit_ratio, rounds=len(found) + 1))
-    best = min(found, key=lambda one: one.slowest_ratio)
-    return Comparison(**{**vars(best), "rounds": len(found)})
+        compared.append(compare(before, now, pages(), phase=phase, limit_ratio=limit_ratio))
+    best = min(compared, key=lambda one: one.slowest_ratio)
+    return replace(best, rounds=len(compared))
 
 
 def compare(
@@ -145,9 +142,8 @@ def compare(
     *,
     phase: str,
     limit_ratio: float,
-    rounds: int = 1,
 ) -> Comparison:
-    """Holds a measurement against the content of a baseline's evidence."""
+    """Compares a measurement with the content of a baseline's evidence."""
     queries = {row["query"]: row for row in before["queries"]}
     urls = {row["url"]: row for row in before.get("urls", ())}
     control = _compared("control", before["control"], now.control) if now.control and before.get("control") else None
@@ -169,7 +165,6 @@ def compare(
             *(page.url for page in pages if page.url not in urls),
         ),
         limit_ratio=limit_ratio,
-        rounds=rounds,
     )
 
 
@@ -184,7 +179,7 @@ def _compared(
 
 
 def _machine(before: Mapping[str, Any], now: Baseline) -> Machine:
-    """By the controls of both; a baseline without them is taken as it is."""
+    """By the controls of both; a baseline without controls is not normalised."""
     control, round_trip = before.get("control"), before.get("round_trip")
     if not (control and round_trip and now.control and now.round_trip):
         return Machine()
@@ -195,20 +190,17 @@ def _machine(before: Mapping[str, Any], now: Baseline) -> Machine:
 
 
 def comparison_outcome(compared: Comparison) -> CheckOutcome:
-    """Whether no endpoint is slower than the limit allows."""
+    """Whether every endpoint is within the limit."""
     slower = [one.as_row("query") for one in compared.everything if one.ratio > compared.limit_ratio]
     machine = compared.control.ratio if compared.control else None
     return CheckOutcome(
         name="endpoints_are_as_fast_as_before",
         count=len(slower),
         sample=tuple(slower),
-        description=(
-            f"No endpoint takes more than {compared.limit_ratio:g} times as long as in the baseline, which is of another "
-            "time."
-        ),
+        description=f"No endpoint takes more than {compared.limit_ratio:g} times its latency in the baseline.",
         remedy=(
-            "Measure again at a quieter time (materialize performance_comparison); if it stays, look at the query's plan "
-            "and at bloat on topics and atoms (VACUUM), and at what else runs on the server."
+            "Measure again at a quieter time (materialize performance_comparison). If the result stays, check the query's "
+            "plan, bloat of topics and atoms (VACUUM), and other load on the server."
         ),
         numbers={
             "phase": compared.phase,

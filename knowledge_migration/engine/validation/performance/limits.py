@@ -1,14 +1,14 @@
-"""Whether the queries that users wait for keep to their limits, and how the server executes them (strategy §9.3).
+"""The latency of the list queries against their limits, with their plans (strategy §9.3).
 
-The queries take turns, so that a slow minute falls on all alike, in a session that can only read; each statement is
-bounded by a timeout and each query by a budget, so that a missing index costs seconds and not an hour. No transaction
-stays open between two of them: a schema change would wait behind it.
+The queries are interleaved in a read-only session. Each statement has a timeout and each query a time budget, so a missing
+index costs seconds. No transaction stays open between two queries: a schema change would wait for it.
 """
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -17,7 +17,7 @@ from knowledge_migration.engine.foundation.check_outcome import CheckOutcome
 from knowledge_migration.engine.foundation.database import Database, exists
 from knowledge_migration.engine.foundation.errors import PreconditionError
 from knowledge_migration.engine.foundation.sql_files import text_of
-from knowledge_migration.engine.foundation.timing import percentiles_ms
+from knowledge_migration.engine.foundation.timing import Clock, Samples, time_interleaved
 from knowledge_migration.engine.validation.performance.plans import Plan, SequentialScan, explain, sequential_scans
 from knowledge_migration.engine.validation.performance.queries import (
     LimitedQuery,
@@ -26,24 +26,21 @@ from knowledge_migration.engine.validation.performance.queries import (
     statements_of,
 )
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 STATEMENT_TIMEOUT_SECONDS = 5
-"""Ten times the longest limit: a statement beyond it is too slow, however much."""
+"""Ten times the longest limit."""
 
 BUDGET_SECONDS = 10.0
-"""For all executions of one query; what is as slow as that needs no hundred samples."""
+"""For all executions of one query."""
 
 WARM_UP = 10
-"""The fifth execution is prepared, and after five of those the server may choose a plan for any parameters."""
+"""psycopg prepares a statement at its fifth execution; after five more the server may choose a generic plan."""
 
 KIND = "performance_validation"
 
 
 @dataclass(frozen=True)
 class QueryVerdict:
-    """How long one query took, in milliseconds, against its limit; and how it was executed."""
+    """Percentiles of one query in milliseconds, its limit, and its plans."""
 
     query: str
     asked_by: str
@@ -58,12 +55,12 @@ class QueryVerdict:
 
     @property
     def within(self) -> bool:
-        """Whether its p95 is: a limit for users is not broken by one answer of a hundred."""
+        """Whether p95 is within the limit."""
         return not self.timed_out and self.p95_ms <= self.limit_ms
 
     @property
     def scanned(self) -> list[str]:
-        """The large tables that it reads whole."""
+        """The large tables that the query scans sequentially."""
         return [scan.table for scan in self.sequential_scans]
 
     def as_row(self) -> dict[str, Any]:
@@ -81,77 +78,36 @@ class QueryVerdict:
         }
 
     def to_evidence(self) -> dict[str, Any]:
-        """The same for the evidence, with its plan."""
+        """As JSON, with the plans."""
+        plain = {key: value for key, value in vars(self).items() if key not in ("plans", "sequential_scans")}
+        plans = [{"text": plan.text, "executed": plan.executed, **plan.tree} for plan in self.plans]
         return {
-            "query": self.query,
-            "asked_by": self.asked_by,
-            "samples": self.samples,
-            "p50_ms": self.p50_ms,
-            "p95_ms": self.p95_ms,
-            "p99_ms": self.p99_ms,
-            "limit_ms": self.limit_ms,
+            **plain,
             "within": self.within,
-            "timed_out": self.timed_out,
             "sequential_scans": self.scanned,
-            "plan": {
-                "statements": [{"text": plan.text, "executed": plan.executed, **plan.tree} for plan in self.plans]
-            },
+            "plan": {"statements": plans},
         }
 
 
 @dataclass(frozen=True)
 class PerformanceValidation:
-    """Every query's verdict, and how many proposals there were."""
+    """The verdict of each query, and the number of proposals."""
 
     verdicts: tuple[QueryVerdict, ...]
     proposals: int
 
     @property
     def passed(self) -> bool:
-        """Whether all keep to their limits; there is always something measured."""
+        """Whether every query is within its limit."""
         return all(verdict.within for verdict in self.verdicts)
 
-    def as_frame(self) -> "pd.DataFrame":
-        """One row a query."""
-        import pandas as pd
-
-        return pd.DataFrame([verdict.as_row() for verdict in self.verdicts])
-
     def to_evidence(self) -> dict[str, Any]:
-        """For the evidence, as JSON can hold it."""
+        """As JSON, for the evidence `performance_validation`."""
         return {
             "queries": [verdict.to_evidence() for verdict in self.verdicts],
             "proposals": self.proposals,
             "passed": self.passed,
         }
-
-
-@dataclass
-class _Sampled:
-    """What one query has shown so far."""
-
-    query: LimitedQuery
-    seconds: list[float] = field(default_factory=list)
-    spent: float = 0.0
-    timed_out: bool = False
-
-    def take(self, connection: sa.Connection, clock: Callable[[], float], *, counts: bool) -> None:
-        """Asks once more unless the budget is spent; one that meets the timeout is asked no more."""
-        if self.timed_out or (self.spent > BUDGET_SECONDS and self.seconds):
-            return
-        began = clock()
-        try:
-            self.query.ask(connection)
-        except sa.exc.OperationalError as error:
-            if not is_timeout(error):
-                raise
-            self.timed_out = True
-        taken = clock() - began
-        self.spent += taken
-        if self.timed_out:
-            self.seconds = [taken]
-        elif counts:
-            self.seconds.append(taken)
 
 
 def validate(
@@ -160,12 +116,12 @@ def validate(
     *,
     samples: int,
     large_rows: int,
-    clock: Callable[[], float] = time.perf_counter,
+    clock: Clock = time.perf_counter,
     only: Callable[[LimitedQuery], bool] = lambda _: True,
 ) -> PerformanceValidation:
-    """Times every query `samples` times after a warm-up, and looks at its plan. Reads only.
+    """Times each query `samples` times after a warm-up, and explains it. Reads only.
 
-    Raises `PreconditionError` where there are no proposals: a list of nothing is always fast.
+    Raises `PreconditionError` without proposals, because an empty list is always fast.
     """
     proposals = _proposals(database)
     settings = {
@@ -173,65 +129,73 @@ def validate(
         "statement_timeout": f"{STATEMENT_TIMEOUT_SECONDS}s",
     }
     with database.engine(settings=settings) as engine, engine.connect() as connection:
-        asked = [_Sampled(query) for query in limited_queries(connection) if only(query)]
-        for turn in range(WARM_UP + samples):
-            for one in asked:
-                one.take(connection, clock, counts=turn >= WARM_UP)
-        limits = _limits_ms(gates)
-        return PerformanceValidation(tuple(_verdict(connection, one, limits, large_rows) for one in asked), proposals)
+        queries = [query for query in limited_queries(connection) if only(query)]
+        timed = time_interleaved(
+            [partial(query.ask, connection) for query in queries],
+            samples=samples,
+            warm_up=WARM_UP,
+            clock=clock,
+            budget_seconds=BUDGET_SECONDS,
+            is_timeout=is_timeout,
+        )
+        limits = {gate.metric: 1000 * gate.limit_seconds for gate in gates if gate.limit_seconds is not None}
+        verdicts = [
+            _verdict(connection, query, result, limits, large_rows)
+            for query, result in zip(queries, timed, strict=True)
+        ]
+    return PerformanceValidation(tuple(verdicts), proposals)
 
 
 def _proposals(database: Database) -> int:
     with database.connect("performance") as connection:
         if not exists(connection, "public.topic_proposals") or not exists(connection, "public.atom_proposals"):
-            raise PreconditionError("The proposal tables are not there: run phase 1 (job phase_1_schema) first.")
+            raise PreconditionError("The proposal tables do not exist: run phase 1 (job phase_1_schema) first.")
         row = connection.execute(text_of("performance/benchmark_extent")).fetchone()
     assert row is not None  # a SELECT without FROM
     return int(row["proposals"])
 
 
-def _limits_ms(gates: Sequence[Gate]) -> Mapping[MetricName, float]:
-    return {gate.metric: 1000 * gate.limit_seconds for gate in gates if gate.limit_seconds is not None}
-
-
 def _verdict(
-    connection: sa.Connection, sampled: _Sampled, limits: Mapping[MetricName, float], large_rows: int
+    connection: sa.Connection,
+    query: LimitedQuery,
+    result: Samples,
+    limits: Mapping[MetricName, float],
+    large_rows: int,
 ) -> QueryVerdict:
-    query = sampled.query
     plans = [explain(connection, sent) for sent in statements_of(connection, query)]
-    median, p95, p99 = percentiles_ms(sampled.seconds)
+    latency = result.latency()
     return QueryVerdict(
         query=query.name,
         asked_by=query.asked_by,
-        samples=len(sampled.seconds),
-        p50_ms=median,
-        p95_ms=p95,
-        p99_ms=p99,
+        samples=latency.samples,
+        p50_ms=latency.median_ms,
+        p95_ms=latency.p95_ms,
+        p99_ms=latency.p99_ms,
         limit_ms=limits[query.limited_by],
         sequential_scans=tuple(sequential_scans(connection, plans, large_rows)),
         plans=tuple(plans),
-        timed_out=sampled.timed_out,
+        timed_out=result.timed_out,
     )
 
 
 def limits_outcome(measured: PerformanceValidation) -> CheckOutcome:
-    """Whether every query keeps to its limit."""
+    """Whether p95 of each query is within its limit."""
     slow = [verdict.as_row() for verdict in measured.verdicts if not verdict.within]
     return CheckOutcome(
         name="queries_keep_to_their_limits",
         count=len(slow),
         sample=tuple(slow),
-        description="95 of 100 executions of each list that users wait for stay within its limit.",
+        description="p95 of each list query is within its limit.",
         remedy=(
-            "Look at its plan in this asset's metadata: an index that is missing or invalid (check "
-            "schema_matches_the_declaration), old statistics (ANALYZE), or a busy server; then measure again."
+            "Read its plan in the metadata of this asset. Check for a missing or invalid index (check "
+            "schema_matches_the_declaration), old statistics (ANALYZE) and a busy server, then measure again."
         ),
         numbers={"queries": len(measured.verdicts), "proposals": measured.proposals},
     )
 
 
 def scans_outcome(measured: PerformanceValidation, large_rows: int) -> CheckOutcome:
-    """Whether no plan reads a large table from end to end."""
+    """Whether no plan scans a large table sequentially."""
     found = [
         {"query": verdict.query, "table": scan.table, "rows": scan.rows}
         for verdict in measured.verdicts
@@ -241,7 +205,7 @@ def scans_outcome(measured: PerformanceValidation, large_rows: int) -> CheckOutc
         name="no_query_reads_a_large_table_whole",
         count=len(found),
         sample=tuple(found),
-        description=f"No list that users wait for reads a table of {large_rows:,} rows or more from end to end.",
-        remedy="It grows slower with the table: look for a missing index, or ANALYZE the table, then measure again.",
+        description=f"No list query scans a table of {large_rows:,} rows or more sequentially.",
+        remedy="Its latency grows with the table. Check for a missing index, or ANALYZE the table, then measure again.",
         numbers={"large_from_rows": large_rows},
     )

@@ -1,7 +1,7 @@
-"""How the server executes a statement: its plan, in words, and which tables it reads row by row from end to end.
+"""The plan of a statement as text, and the tables that it scans sequentially.
 
-A statement is executed once more for it (EXPLAIN ANALYZE): only ever a SELECT. Parameters are known to the planner
-here; the times are measured as the service runs the statements, prepared after the fifth time.
+EXPLAIN ANALYZE executes the statement once more, so only a SELECT is accepted. The planner sees the parameters here; the
+latencies are measured with prepared statements, as the service runs them.
 """
 
 import json
@@ -18,13 +18,12 @@ from knowledge_migration.engine.foundation.sql_files import statement, text_of
 from knowledge_migration.engine.validation.performance.queries import SentStatement, is_timeout
 
 COMMENTS = re.compile(r"\A(\s*--[^\n]*\n|\s*/\*.*?\*/)*\s*", re.DOTALL)
-LEFT_OUT = ("Output",)
-"""What VERBOSE adds beside the schema: the columns of each node, which nobody reads."""
+LEFT_OUT = ("Output",)  # VERBOSE adds the columns of each node; only its schema is needed
 
 
 @dataclass(frozen=True)
 class Plan:
-    """One statement's plan as PostgreSQL tells it; not `executed` where that met the timeout."""
+    """The plan of one statement; not `executed` if that met the timeout."""
 
     text: str
     tree: dict[str, Any]
@@ -32,23 +31,23 @@ class Plan:
 
     @property
     def words(self) -> str:
-        """The plan as text, a node a line."""
+        """The plan as text, one node per line."""
         return "\n".join(_lines(self.tree["Plan"], 0))
 
 
 @dataclass(frozen=True)
 class SequentialScan:
-    """A table that a statement reads from end to end, with how many rows it has (or was seen to read)."""
+    """A table that a statement scans sequentially, and its rows (by the statistics, or as read)."""
 
     table: str
     rows: int
 
 
 def explain(connection: sa.Connection, sent: SentStatement) -> Plan:
-    """The plan of a SELECT, executed once; raises `VerificationError` for any other statement, or when it is locked out."""
+    """The plan of a SELECT, executed once; raises `VerificationError` for another statement, or when a lock blocks it."""
     body = COMMENTS.sub("", sent.text)
     if body[:6].upper() != "SELECT":
-        raise VerificationError(f"This statement is no SELECT, so it is not executed to see its plan: {body[:100]}")
+        raise VerificationError(f"This statement is no SELECT, so it is not executed for its plan: {body[:100]}")
     for how in ("explain_analyze", "explain"):
         try:
             return Plan(body, _tree(connection, how, body, sent), executed=how == "explain_analyze")
@@ -56,15 +55,15 @@ def explain(connection: sa.Connection, sent: SentStatement) -> Plan:
             if not is_timeout(error):
                 raise
     raise VerificationError(
-        "The plan of a list query could not be had in time: somebody holds a lock that excludes readers of its tables, a "
-        "schema change perhaps. Wait for its end, then measure again."
+        "The plan of a list query met the timeout: somebody holds a lock that blocks readers of its tables, for example a "
+        "schema change. Wait for its end, then measure again."
     )
 
 
 def _tree(connection: sa.Connection, how: str, body: str, sent: SentStatement) -> dict[str, Any]:
     text = statement(f"performance/{how}", query=sql.SQL(body)).as_string(None)
-    told = connection.exec_driver_sql(text, sent.parameters).scalar_one()
-    (tree,) = json.loads(told) if isinstance(told, str) else told
+    answer = connection.exec_driver_sql(text, sent.parameters).scalar_one()
+    (tree,) = json.loads(answer) if isinstance(answer, str) else answer
     shortened: dict[str, Any] = _shortened(tree)
     return shortened
 
@@ -76,9 +75,9 @@ def _shortened(value: Any) -> Any:
 
 
 def sequential_scans(connection: sa.Connection, plans: Sequence[Plan], large_rows: int) -> list[SequentialScan]:
-    """The large tables that these plans read whole, each once; by the statistics, or by what was really read.
+    """The large tables that these plans scan sequentially, each once; by the statistics, or by the rows read.
 
-    A table that was never analyzed has no statistics: what the scan read is known all the same.
+    A table that was never analyzed has no statistics, but the rows read are known.
     """
     read: dict[str, int] = {}
     for plan in plans:
@@ -92,7 +91,7 @@ def sequential_scans(connection: sa.Connection, plans: Sequence[Plan], large_row
 
 
 def _rows_read(node: dict[str, Any]) -> int:
-    """Once through, by all processes of a parallel scan together; 0 where it was not executed."""
+    """Rows of one pass, by all processes of a parallel scan; 0 if not executed."""
     each = float(node.get("Actual Rows", 0)) + float(node.get("Rows Removed by Filter", 0))
     return round(each * (node.get("Actual Loops", 1) if node.get("Parallel Aware") else 1))
 
@@ -104,15 +103,17 @@ def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _lines(node: dict[str, Any], depth: int) -> Iterator[str]:
-    over = " ".join(
-        f"{word} {node[key]}" for word, key in (("using", "Index Name"), ("on", "Relation Name")) if key in node
+    objects = " ".join(
+        f"{preposition} {node[key]}"
+        for preposition, key in (("using", "Index Name"), ("on", "Relation Name"))
+        if key in node
     )
-    seen = (
+    measured = (
         f"rows {node['Actual Rows']:g} x {node['Actual Loops']:g}, {node['Actual Total Time']:.2f} ms"
         if "Actual Rows" in node
         else f"about {node['Plan Rows']} rows, not executed"
     )
     pages = sum(node.get(f"Shared {where} Blocks", 0) for where in ("Hit", "Read"))
-    yield f"{'  ' * depth}{node['Node Type']} {over}".rstrip() + f" ({seen}, {pages} pages)"
+    yield f"{'  ' * depth}{node['Node Type']} {objects}".rstrip() + f" ({measured}, {pages} pages)"
     for child in node.get("Plans", ()):
         yield from _lines(child, depth + 1)

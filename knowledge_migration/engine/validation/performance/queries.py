@@ -1,7 +1,7 @@
-"""Which queries are held against a limit: those of strategy §9.3, and the list endpoints of the service.
+"""The queries that have a limit: those of strategy §9.3, and the list endpoints of the service.
 
-The latter are not written here: the service's own functions are called and every statement that they send is kept, so
-that what is measured and explained cannot drift away from what users run.
+For an endpoint the service's own function is called and its statements are recorded, so the measured statements are always
+those that users run.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,7 +24,7 @@ PAGE, RUNS_PAGE, SIMILAR_PAGE = 50, 20, 10
 
 @dataclass(frozen=True)
 class LimitedQuery:
-    """Something that a user waits for; `limited_by` is the gate whose `limit_seconds` holds for it."""
+    """A query that users wait for; `limited_by` is the gate whose `limit_seconds` applies to it."""
 
     name: str
     asked_by: str
@@ -41,11 +41,11 @@ class SentStatement:
 
 
 def limited_queries(connection: sa.Connection) -> tuple[LimitedQuery, ...]:
-    """All of them, for pages that exist in this database; `PreconditionError` where there is no proposal to ask for."""
+    """All queries, for pages that exist in this database; raises `PreconditionError` without a topic proposal."""
     run_id = connection.exec_driver_sql(text_of("performance/benchmark_middle_run")).scalar_one_or_none()
     if run_id is None:
         raise PreconditionError(
-            "There is no topic proposal in this database, so the time of a list says nothing. Run phase 3 (or an "
+            "There is no topic proposal in this database, so the latency of a list has no meaning. Run phase 3 (or an "
             "extraction in dual write) first, then measure."
         )
     queue_end = _end_of(lambda: list_proposals(connection, Wanted(), PAGE))
@@ -68,7 +68,7 @@ def limited_queries(connection: sa.Connection) -> tuple[LimitedQuery, ...]:
 
 
 def _end_of(ask: Callable[[], Page]) -> str | None:
-    """Where the next page begins; where the first one met the timeout it is asked for again, and is told as too slow."""
+    """The cursor of the next page; None after a timeout, so that the first page is measured again and reported as too slow."""
     try:
         return ask().next_cursor
     except sa.exc.OperationalError as error:
@@ -78,7 +78,7 @@ def _end_of(ask: Callable[[], Page]) -> str | None:
 
 
 def statements_of(connection: sa.Connection, query: LimitedQuery) -> list[SentStatement]:
-    """Asks once and returns what was sent, also where the last statement met the timeout."""
+    """The statements that one execution sends, including a last one that meets the timeout."""
     sent: list[SentStatement] = []
 
     def keep(_: object, __: object, text: str, parameters: Any, *___: object) -> None:
@@ -95,9 +95,9 @@ def statements_of(connection: sa.Connection, query: LimitedQuery) -> list[SentSt
     return sent
 
 
-def is_timeout(error: sa.exc.OperationalError) -> bool:
+def is_timeout(error: Exception) -> bool:
     """Whether the server cancelled the statement."""
-    return getattr(error.orig, "sqlstate", None) == "57014"
+    return isinstance(error, sa.exc.OperationalError) and getattr(error.orig, "sqlstate", None) == "57014"
 
 
 def _of_the_strategy() -> Sequence[LimitedQuery]:
@@ -135,7 +135,7 @@ def _runs(name: str, cursor: str | None) -> LimitedQuery:
 
 
 def _of_entities() -> Sequence[LimitedQuery]:
-    """Pages of the application's own rows: lists too, and held against the limit of the proposals' lists."""
+    """The application's own list endpoints, with the limit of the proposal lists."""
     return tuple(
         LimitedQuery(
             f"{kind.name}s_page",
