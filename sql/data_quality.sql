@@ -1,76 +1,48 @@
 -- name: atom_links_of_missing_atoms
 -- Links of which one end does not exist; a valid foreign key prevents it.
--- Hash joins over the primary key of atoms, ACCESS SHARE on both tables: reads and writes go on.
+-- Hash joins over the primary key of atoms.
 SELECT
     atom_links.from_atom_id,
     atom_links.to_atom_id,
     concat_ws(', ', CASE WHEN origin.id IS NULL THEN 'from' END, CASE WHEN target.id IS NULL THEN 'to' END) AS missing
-FROM public.atom_links
+FROM {rows} AS atom_links
 LEFT JOIN public.atoms AS origin ON origin.id = atom_links.from_atom_id
 LEFT JOIN public.atoms AS target ON target.id = atom_links.to_atom_id
 WHERE origin.id IS NULL OR target.id IS NULL
 
--- name: atoms_lacking_a_required_value
--- Atoms with NULL in a column that the proposal requires; possible only where the user's column is nullable.
--- One scan of atoms, ACCESS SHARE: reads and writes go on.
-SELECT
-    id,
-    concat_ws(
-        ', ',
-        CASE WHEN type IS NULL THEN 'type' END,
-        CASE WHEN title IS NULL THEN 'title' END,
-        CASE WHEN content IS NULL THEN 'content' END
-    ) AS lacking
-FROM public.atoms
-WHERE type IS NULL OR title IS NULL OR content IS NULL
-
 -- name: atoms_linked_to_themselves
--- Links that lead from an atom to itself. One scan of atom_links, ACCESS SHARE: reads and writes go on.
-SELECT from_atom_id, to_atom_id, left(link_type, 40) AS link_type FROM public.atom_links WHERE from_atom_id = to_atom_id
+-- Links that lead from an atom to itself. One scan of atom_links.
+SELECT from_atom_id, to_atom_id, left(link_type, 40) AS link_type FROM {rows} AS atom_links WHERE from_atom_id = to_atom_id
 
 -- name: atoms_of_an_unknown_type
--- Atoms whose type is none that the application knows. One scan of atoms, ACCESS SHARE: reads and writes go on.
-SELECT id, left(type, 40) AS type, left(title, 100) AS title FROM public.atoms WHERE type <> ALL (%(atom_types)s)
-
--- name: atoms_wider_than_their_proposal
--- Atoms with a value of more characters than the proposal's column takes; possible only where the user's is wider.
--- One scan of atoms, ACCESS SHARE: reads and writes go on.
-SELECT
-    id,
-    concat_ws(
-        ', ',
-        CASE WHEN char_length(type) > %(atom_type_width)s THEN 'type: ' || char_length(type) END,
-        CASE WHEN char_length(title) > %(atom_title_width)s THEN 'title: ' || char_length(title) END
-    ) AS characters,
-    left(title, 100) AS title
-FROM public.atoms
-WHERE char_length(type) > %(atom_type_width)s OR char_length(title) > %(atom_title_width)s
+-- Atoms whose type is none that the application knows. One scan of atoms.
+SELECT id, left(type, 40) AS type, left(title, 100) AS title FROM {rows} AS atoms WHERE type <> ALL (%(atom_types)s)
 
 -- name: atoms_with_a_confidence_outside_0_to_1
 -- Atoms whose confidence the proposal's CHECK refuses. 'NaN' sorts above every number, so that > 1 finds it as well.
--- One scan of atoms, ACCESS SHARE: reads and writes go on.
-SELECT id, confidence, left(title, 100) AS title FROM public.atoms WHERE confidence < 0 OR confidence > 1
+-- One scan of atoms.
+SELECT id, confidence, left(title, 100) AS title FROM {rows} AS atoms WHERE confidence < 0 OR confidence > 1
 
 -- name: atoms_with_a_zero_embedding
 -- Atoms whose embedding has no direction: its cosine distance to anything is NaN, and no threshold finds it.
--- One scan of atoms that reads the embeddings (6 KB each), ACCESS SHARE: reads and writes go on.
-SELECT id, left(title, 100) AS title FROM public.atoms WHERE vector_norm(embedding) = 0
+-- One scan of atoms that reads the embeddings (6 KB each).
+SELECT id, left(title, 100) AS title FROM {rows} AS atoms WHERE vector_norm(embedding) = 0
 
 -- name: atoms_with_an_embedding_of_another_dimension
 -- Atoms whose embedding is not comparable with the others; possible only where the user's column fixes no dimension.
--- One scan of atoms that reads the embeddings (6 KB each), ACCESS SHARE: reads and writes go on.
+-- One scan of atoms that reads the embeddings (6 KB each).
 SELECT id, vector_dims(embedding) AS dimensions, left(title, 100) AS title
-FROM public.atoms
+FROM {rows} AS atoms
 WHERE vector_dims(embedding) <> %(embedding_dimensions)s
 
 -- name: atoms_with_empty_content
--- Atoms whose content holds nothing but white space. One scan of atoms, ACCESS SHARE: reads and writes go on.
-SELECT id, left(title, 100) AS title FROM public.atoms WHERE content !~ '\S'
+-- Atoms whose content holds nothing but white space. One scan of atoms.
+SELECT id, left(title, 100) AS title FROM {rows} AS atoms WHERE content !~ '\S'
 
 -- name: atoms_with_meta_json_null
 -- Atoms whose meta is the JSON value null instead of the absence of one. json_typeof reads the first token only, so that
--- it does not stumble over what jsonb cannot hold. One scan of atoms, ACCESS SHARE: reads and writes go on.
-SELECT id, left(title, 100) AS title FROM public.atoms WHERE json_typeof(meta) = 'null'
+-- it does not stumble over what jsonb cannot hold. One scan of atoms.
+SELECT id, left(title, 100) AS title FROM {rows} AS atoms WHERE json_typeof(meta) = 'null'
 
 -- name: atoms_with_meta_that_jsonb_cannot_hold
 -- Atoms whose meta is valid json but not valid jsonb: an escaped NUL (SQLSTATE 22P05) or half of a surrogate pair (22P02).
@@ -78,9 +50,9 @@ SELECT id, left(title, 100) AS title FROM public.atoms WHERE json_typeof(meta) =
 -- backslashes are blanked first, so that a backslash followed by the letters u0000 is not taken for the escape; then
 -- whole surrogate pairs, so that what remains of surrogates is a half. A number beyond numeric's range (1e131072) is left
 -- to the backfill, which puts the row in quarantine when it meets it.
--- One scan of atoms with its meta, ACCESS SHARE: reads and writes go on.
+-- One scan of atoms with its meta.
 SELECT id, left(meta::text, 200) AS meta, left(title, 100) AS title
-FROM public.atoms
+FROM {rows} AS atoms
 WHERE regexp_replace(
     replace(meta::text, '\\', ' '),
     '\\ud[89ab][0-9a-f][0-9a-f]\\ud[c-f][0-9a-f][0-9a-f]', ' ', 'gi'
@@ -88,7 +60,7 @@ WHERE regexp_replace(
 
 -- name: atoms_with_the_same_title_and_content
 -- Atoms that say word for word what another one says; first_id is the oldest of them by id.
--- One scan of atoms and a sort by title and content, ACCESS SHARE: reads and writes go on.
+-- One scan of atoms and a sort by title and content.
 SELECT id, first_id, left(title, 100) AS title
 FROM (
     SELECT
@@ -96,52 +68,48 @@ FROM (
         title,
         min(id) OVER same AS first_id,
         count(*) OVER same AS alike
-    FROM public.atoms
+    FROM {rows} AS atoms
     WINDOW same AS (PARTITION BY title, content)
 ) AS grouped
 WHERE alike > 1
 
 -- name: atoms_without_a_confidence
--- Atoms that state no confidence. One scan of atoms, ACCESS SHARE: reads and writes go on.
-SELECT id, left(title, 100) AS title FROM public.atoms WHERE confidence IS NULL
+-- Atoms that state no confidence. One scan of atoms.
+SELECT id, left(title, 100) AS title FROM {rows} AS atoms WHERE confidence IS NULL
 
 -- name: atoms_without_a_topic
 -- Atoms that belong to no topic. topic_atoms has no index that begins with atom_id before phase 1, so that this is a hash
--- anti join over one scan of each table. ACCESS SHARE on atoms and topic_atoms: reads and writes go on.
+-- anti join over one scan of each table.
 SELECT atoms.id, left(atoms.title, 100) AS title
-FROM public.atoms
+FROM {rows} AS atoms
 WHERE NOT EXISTS (SELECT FROM public.topic_atoms WHERE topic_atoms.atom_id = atoms.id)
 
 -- name: atoms_without_an_embedding
--- Atoms that similarity search cannot see. One scan of atoms that does not read the embeddings, ACCESS SHARE: reads and
--- writes go on.
-SELECT id, left(title, 100) AS title FROM public.atoms WHERE embedding IS NULL
-
--- name: counted
--- Wraps the rows of one finding: their first ones in the order of their key, each with the exact number of them all, so
--- that the sample always explains the count. No row means that nothing was found.
-WITH offending AS (
-{rows}
-)
-SELECT offending.*, count(*) OVER () AS found
-FROM offending
-ORDER BY 1, 2
-LIMIT %(sample)s
+-- Atoms that similarity search cannot see. One scan of atoms that does not read the embeddings.
+SELECT id, left(title, 100) AS title FROM {rows} AS atoms WHERE embedding IS NULL
 
 -- name: links_of_an_unknown_type
--- Links whose type is none that the application knows. One scan of atom_links, ACCESS SHARE: reads and writes go on.
+-- Links whose type is none that the application knows. One scan of atom_links.
 SELECT from_atom_id, to_atom_id, left(link_type, 40) AS link_type
-FROM public.atom_links
+FROM {rows} AS atom_links
 WHERE link_type <> ALL (%(link_types)s)
 
 -- name: messages_of_a_missing_topic
 -- Messages that name a topic which does not exist; a valid foreign key prevents it.
--- Hash anti join over the primary key of topics, ACCESS SHARE on both tables: reads and writes go on.
+-- Hash anti join over the primary key of topics.
 SELECT messages.id, messages.topic_id
-FROM public.messages
+FROM {rows} AS messages
 WHERE
     messages.topic_id IS NOT NULL
     AND NOT EXISTS (SELECT FROM public.topics WHERE topics.id = messages.topic_id)
+
+-- name: missing_values
+-- Rows with NULL in a column that the proposal requires; possible only where the user's column is nullable. One scan.
+SELECT id, concat_ws(', ', {shown}) AS lacking FROM {rows} AS source WHERE {condition}
+
+-- name: ordered
+-- The rows of one finding in the order of their key.
+SELECT * FROM ({finding}) AS found ORDER BY 1, 2
 
 -- name: table_rows
 -- How many rows each table has that findings are counted against. ACCESS SHARE on the five tables: reads and writes go
@@ -155,24 +123,24 @@ SELECT
 
 -- name: topic_atoms_of_missing_rows
 -- Pairs of topic and atom of which one does not exist; a valid foreign key prevents it.
--- Hash joins over the primary keys, ACCESS SHARE on the three tables: reads and writes go on.
+-- Hash joins over the primary keys.
 SELECT
     topic_atoms.topic_id,
     topic_atoms.atom_id,
     concat_ws(', ', CASE WHEN topics.id IS NULL THEN 'topic' END, CASE WHEN atoms.id IS NULL THEN 'atom' END) AS missing
-FROM public.topic_atoms
+FROM {rows} AS topic_atoms
 LEFT JOIN public.topics ON topics.id = topic_atoms.topic_id
 LEFT JOIN public.atoms ON atoms.id = topic_atoms.atom_id
 WHERE topics.id IS NULL OR atoms.id IS NULL
 
 -- name: topic_names
--- The names that are compared for near duplicates; the comparing happens in Python (engine/preparation/near_duplicates.py), so that
--- the server needs no pg_trgm. One scan of topics, ACCESS SHARE: reads and writes go on.
-SELECT id, name FROM public.topics WHERE name IS NOT NULL ORDER BY id
+-- The names that are compared for near duplicates; the comparing happens in Python (engine/validation/near_duplicates.py), so that
+-- the server needs no pg_trgm. One scan of topics.
+SELECT id, name FROM {rows} AS topics WHERE name IS NOT NULL ORDER BY id
 
 -- name: topic_names_that_differ_in_case_or_blanks_only
 -- Topics whose name is another one's but for case or white space; the unique index on name does not see them as equal.
--- One scan of topics and a sort, ACCESS SHARE: reads and writes go on.
+-- One scan of topics and a sort.
 SELECT id, name, first_id
 FROM (
     SELECT
@@ -180,61 +148,37 @@ FROM (
         name,
         min(id) OVER same AS first_id,
         count(*) OVER same AS alike
-    FROM public.topics
+    FROM {rows} AS topics
     WHERE name IS NOT NULL
     WINDOW same AS (PARTITION BY lower(btrim(regexp_replace(name, '\s+', ' ', 'g'))))
 ) AS grouped
 WHERE alike > 1
 
--- name: topics_lacking_a_required_value
--- Topics with NULL in a column that the proposal requires; possible only where the user's column is nullable.
--- One scan of topics, ACCESS SHARE: reads and writes go on.
-SELECT
-    id,
-    concat_ws(', ', CASE WHEN name IS NULL THEN 'name' END, CASE WHEN description IS NULL THEN 'description' END) AS lacking
-FROM public.topics
-WHERE name IS NULL OR description IS NULL
-
--- name: topics_wider_than_their_proposal
--- Topics with a value of more characters than the proposal's column takes; possible only where the user's is wider.
--- One scan of topics, ACCESS SHARE: reads and writes go on.
-SELECT
-    id,
-    concat_ws(
-        ', ',
-        CASE WHEN char_length(name) > %(topic_name_width)s THEN 'name: ' || char_length(name) END,
-        CASE WHEN char_length(icon) > %(topic_icon_width)s THEN 'icon: ' || char_length(icon) END,
-        CASE WHEN char_length(color) > %(topic_color_width)s THEN 'color: ' || char_length(color) END
-    ) AS characters,
-    left(name, 100) AS name
-FROM public.topics
-WHERE
-    char_length(name) > %(topic_name_width)s
-    OR char_length(icon) > %(topic_icon_width)s
-    OR char_length(color) > %(topic_color_width)s
-
 -- name: topics_with_a_colour_that_is_not_hex
 -- Topics whose colour is not # and six hexadecimal digits ("emerald" fits the column too).
--- One scan of topics, ACCESS SHARE: reads and writes go on.
+-- One scan of topics.
 SELECT id, left(name, 100) AS name, left(color, 40) AS color
-FROM public.topics
+FROM {rows} AS topics
 WHERE color !~ '^#[0-9A-Fa-f]+$' OR char_length(color) <> 7
 
 -- name: topics_with_an_empty_description
--- Topics whose description holds nothing but white space. One scan of topics, ACCESS SHARE: reads and writes go on.
-SELECT id, left(name, 100) AS name FROM public.topics WHERE description !~ '\S'
+-- Topics whose description holds nothing but white space. One scan of topics.
+SELECT id, left(name, 100) AS name FROM {rows} AS topics WHERE description !~ '\S'
 
 -- name: topics_without_atoms
 -- Topics that no atom belongs to. Uses the primary key of topic_atoms, which begins with topic_id.
--- ACCESS SHARE on topics and topic_atoms: reads and writes go on.
 SELECT topics.id, left(topics.name, 100) AS name
-FROM public.topics
+FROM {rows} AS topics
 WHERE NOT EXISTS (SELECT FROM public.topic_atoms WHERE topic_atoms.topic_id = topics.id)
 
 -- name: updated_before_created
--- Rows of a table that were changed before they came to be. One scan, ACCESS SHARE: reads and writes go on.
-SELECT id, created_at, updated_at FROM {table} WHERE updated_at < created_at
+-- Rows of a table that were changed before they came to be. One scan.
+SELECT id, created_at, updated_at FROM {rows} AS source WHERE updated_at < created_at
+
+-- name: wide_values
+-- Rows with a value of more characters than the proposal's column holds; possible only where the user's is wider. One scan.
+SELECT id, concat_ws(', ', {shown}) AS characters, left({label}, 100) AS {label} FROM {rows} AS source WHERE {condition}
 
 -- name: without_created_at
--- Rows of a table that do not say when they came to be. One scan, ACCESS SHARE: reads and writes go on.
-SELECT id, updated_at FROM {table} WHERE created_at IS NULL
+-- Rows of a table that do not say when they came to be. One scan.
+SELECT id, updated_at FROM {rows} AS source WHERE created_at IS NULL

@@ -49,7 +49,7 @@ WITH offending AS MATERIALIZED (
 )
 SELECT count(*) OVER () AS offending_rows, offending.*
 FROM offending
-LIMIT greatest(%(sample)s, 1)
+LIMIT greatest({sample}, 1)
 
 -- name: evidence_latest
 -- The newest measurement of a kind. Relies on evidence_by_kind.

@@ -1,22 +1,3 @@
--- name: atoms_linked_to_themselves
--- Links from an atom to itself. One scan; reads only.
--- The batch is what Great Expectations puts in: the table under validation.
-SELECT from_atom_id, to_atom_id, link_type FROM (SELECT * FROM {batch}) AS links WHERE from_atom_id = to_atom_id
-
--- name: atoms_without_a_topic
--- Atoms that belong to no topic. A hash anti join over one scan of each table; reads only.
--- The batch is what Great Expectations puts in: the table under validation.
-SELECT id, left(title, 100) AS title
-FROM (SELECT * FROM {batch}) AS atoms
-WHERE NOT EXISTS (SELECT 1 FROM public.topic_atoms WHERE topic_atoms.atom_id = atoms.id)
-
--- name: counted
--- Wraps a rule: every row of a bounded sample carries the exact count, from one execution. No row means that the rule holds.
-WITH offending AS MATERIALIZED (
-    {rule}
-)
-SELECT count(*) OVER () AS offending_rows, offending.* FROM offending LIMIT {sample}
-
 -- name: decisions_that_do_not_say_when_or_how
 -- Decided proposals without the time of the decision, or without the action. One scan; reads only.
 -- The batch is what Great Expectations puts in: the table under validation.
@@ -94,13 +75,3 @@ WHERE relation.relnamespace = to_regnamespace(%(schema)s)
   AND relation.relkind IN ('r', 'p', 'v', 'm', 'f')
   AND attribute.attnum > 0
   AND NOT attribute.attisdropped
-
--- name: topic_names_that_differ_in_case_or_blanks_only
--- Topics whose name is another one's but for case or white space. One scan and a sort; reads only.
--- The batch is what Great Expectations puts in: the table under validation.
-SELECT id, name
-FROM (
-    SELECT id, name, count(*) OVER (PARTITION BY lower(btrim(regexp_replace(name, '\s+', ' ', 'g')))) AS alike
-    FROM (SELECT * FROM {batch}) AS topics
-) AS grouped
-WHERE alike > 1

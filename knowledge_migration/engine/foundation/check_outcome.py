@@ -38,7 +38,7 @@ def count_and_sample(
     connection: Connection, query: sql.Composable, parameters: dict[str, object], sample: int
 ) -> tuple[int, tuple[dict[str, object], ...]]:
     """The exact number of rows that `query` returns and the first of them, from one execution."""
-    wrapped = statement("foundation/count_and_sample", rule=query)
+    wrapped = statement("foundation/count_and_sample", rule=query, sample=sql.Placeholder("sample"))
     rows = connection.execute(wrapped, {**parameters, "sample": sample}).fetchall()
     total = int(rows[0]["offending_rows"]) if rows else 0
     shown = rows[:sample]

@@ -13,8 +13,8 @@ from psycopg.types.json import Json
 
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.observability.plots import bar_of_findings
-from knowledge_migration.engine.validation.data_quality import DataQualityReport, FindingResult, report
-from knowledge_migration.engine.validation.data_quality_findings import ATOM_TYPES, FINDINGS, LINK_TYPES
+from knowledge_migration.engine.validation.data_quality import FINDINGS, DataQualityReport, FindingResult, report
+from knowledge_migration.knowledge.tables import ATOM_TYPES, LINK_TYPES
 from knowledge_migration_tests.conftest import SHARED_DATA
 
 EMBEDDING = "[" + ",".join(["0.5"] * 1536) + "]"
@@ -126,7 +126,7 @@ def test_an_empty_database_has_no_finding_and_no_share(connection: Connection) -
 
 def test_every_finding_has_a_name_of_its_own_and_says_why_and_what_to_do() -> None:
     assert len({finding.name for finding in FINDINGS}) == len(FINDINGS)
-    assert all(finding.reason and finding.remedy for finding in FINDINGS)
+    assert all(finding.description and finding.remedy for finding in FINDINGS)
 
 
 def test_the_count_is_exact_and_the_sample_is_its_first_rows(clean: Connection) -> None:
