@@ -12,7 +12,7 @@ from knowledge_migration.engine.cutover.promotion import promote
 from knowledge_migration.engine.cutover.readiness import Readiness, readiness
 from knowledge_migration.engine.cutover.state import position
 from knowledge_migration.engine.observability import plots
-from knowledge_migration.engine.validation import dual_write_rules, rules
+from knowledge_migration.engine.validation import rules
 from knowledge_migration.knowledge.stages import STAGES, Stage
 from knowledge_migration.thresholds import GATES
 
@@ -28,7 +28,7 @@ INTEGRITY_CHECKS: tuple[dg.AssetCheckKey, ...] = (
         for rule in rules.RULES
         if rule.severity == "error"
     ),
-    *(dg.AssetCheckKey(dg.AssetKey("dual_write_mode"), name) for name in dual_write_rules.DESCRIPTIONS),
+    *(dg.AssetCheckKey(dg.AssetKey("dual_write_mode"), rule.name) for rule in rules.DUAL_WRITE_RULES),
     dg.AssetCheckKey(dg.AssetKey("dual_write_mode"), "every_live_writer_dual_writes"),
     dg.AssetCheckKey(dg.AssetKey("proposal_schema"), "schema_matches_the_declaration"),
 )

@@ -7,7 +7,7 @@ import dagster as dg
 from knowledge_migration.defs import reporting
 from knowledge_migration.defs.resources import Migration
 from knowledge_migration.engine.dual_write import fence, switch
-from knowledge_migration.engine.validation import dual_write_rules
+from knowledge_migration.engine.validation import rules
 from knowledge_migration.engine.validation.dual_write_probe import probe
 from knowledge_migration.engine.validation.service import health
 
@@ -69,8 +69,8 @@ def dual_write_probe(migration: Migration) -> dg.MaterializeResult:
     name="dual_write_consistency",
     can_subset=True,
     specs=[
-        dg.AssetCheckSpec(name, asset="dual_write_mode", blocking=True, description=words)
-        for name, words in dual_write_rules.DESCRIPTIONS.items()
+        dg.AssetCheckSpec(rule.name, asset="dual_write_mode", blocking=True, description=rule.description)
+        for rule in rules.DUAL_WRITE_RULES
     ],
 )
 def dual_write_checks(context: dg.AssetCheckExecutionContext, migration: Migration) -> Iterator[dg.AssetCheckResult]:
@@ -78,7 +78,7 @@ def dual_write_checks(context: dg.AssetCheckExecutionContext, migration: Migrati
     sample = migration.settings.knowledge_migration_rules_sample
     selected = {key.name for key in context.selected_asset_check_keys}
     with reporting.as_dagster_failure(), migration.database.connect("dual write checks") as connection:
-        for outcome in dual_write_rules.outcomes(migration.database, connection, sample=sample):
+        for outcome in rules.dual_write_outcomes(migration.database, connection, sample=sample):
             if outcome.name in selected:
                 yield reporting.check_result(outcome, asset="dual_write_mode")
 

@@ -1,4 +1,4 @@
-"""What an operator runs beside the phases: validation at any time, and on a schedule (strategy §9)."""
+"""Validation at any time and on a schedule, independent of the phases (strategy §9)."""
 
 from typing import Any
 
@@ -6,20 +6,19 @@ import dagster as dg
 
 from knowledge_migration.defs import backfill, cutover, preparation, reporting, schema
 from knowledge_migration.defs.resources import Migration
-from knowledge_migration.engine.validation.fingerprint_comparison import comparison_outcome
-from knowledge_migration.engine.validation.value_verification import verification_outcome, verify
+from knowledge_migration.engine.validation.value_verification import fingerprint_outcome, verification_outcome, verify
 
 
 @dg.asset_check(asset="legacy_fingerprint")
 def legacy_rows_equal_the_fingerprint(migration: Migration) -> dg.AssetCheckResult:
-    """Every key range of the legacy tables is as fingerprinted. Warns only: users may have written since."""
+    """Every key range of the legacy tables equals the fingerprint. Warns only: users may have written since."""
     with reporting.as_dagster_failure(), migration.database.connect("fingerprint check") as connection:
-        outcome = comparison_outcome(connection, sample=migration.settings.knowledge_migration_rules_sample)
+        outcome = fingerprint_outcome(connection, sample=migration.settings.knowledge_migration_rules_sample)
     return reporting.check_result(outcome, asset="legacy_fingerprint", warns=True)
 
 
 class VerificationConfig(dg.Config):
-    """Whether everything is compared again, however lately that was done."""
+    """Whether the whole tables are compared, regardless of the last pass."""
 
     whole: bool = False
 
@@ -28,9 +27,9 @@ class VerificationConfig(dg.Config):
 def value_verification(
     context: dg.AssetExecutionContext, config: VerificationConfig, migration: Migration
 ) -> dg.MaterializeResult:
-    """Every linked row against its proposal, value by value: what was written since the last pass, once a week the whole.
+    """Compares every linked row written since the last pass with its proposal, value by value; once a week all rows.
 
-    Reads only. A difference is read again after a delay before it counts.
+    Reads only. A difference counts when a second reading after a delay confirms it.
     """
     settings = migration.settings
     with reporting.as_dagster_failure():
@@ -48,7 +47,7 @@ def value_verification(
         "differing_rows": sum(len(one.differing) for one in done.tables),
         "last_whole_pass": done.whole_at.isoformat(sep=" ", timespec="seconds"),
     }
-    return dg.MaterializeResult(metadata=metadata | ({"why_the_whole": done.why_whole} if done.why_whole else {}))
+    return dg.MaterializeResult(metadata=metadata | ({"why_whole_tables": done.why_whole} if done.why_whole else {}))
 
 
 @dg.asset_check(asset=value_verification, blocking=True)
@@ -68,17 +67,17 @@ validation_job = dg.define_asset_job(
     selection=dg.AssetSelection.checks(
         *preparation.CHECKS, *schema.CHECKS, *backfill.CHECKS, legacy_rows_equal_the_fingerprint
     ),
-    description="Every check, as things stand now. Reads only.",
+    description="All checks, evaluated now. Read-only.",
 )
 integrity_job = dg.define_asset_job(
     "validate_integrity",
     selection=cutover.INTEGRITY,
-    description="Every integrity rule that a promotion asks for, as things stand now. Reads only.",
+    description="All integrity rules that a promotion requires, evaluated now. Read-only.",
 )
 verification_job = dg.define_asset_job(
     "verify_values",
     selection=dg.AssetSelection.assets(value_verification),
-    description="Values compared again where something was written since the last pass. Reads only.",
+    description="Compares the values of rows written since the last pass. Read-only.",
 )
 
 hourly_integrity = dg.ScheduleDefinition(
@@ -87,8 +86,8 @@ hourly_integrity = dg.ScheduleDefinition(
     cron_schedule="10 * * * *",
     execution_timezone="UTC",
     description=(
-        "Ten past every hour; switch it on before the cutover, which asks for checks of the last hour. Costs 12 s of a "
-        "core for a million rows. Reads only."
+        "Ten past every hour. Enable it before the cutover, which requires checks of the last hour. Costs 12 s of CPU time "
+        "for a million rows. Read-only."
     ),
 )
 nightly_value_verification = dg.ScheduleDefinition(
@@ -97,8 +96,8 @@ nightly_value_verification = dg.ScheduleDefinition(
     cron_schedule="30 1 * * *",
     execution_timezone="UTC",
     description=(
-        "At 1:30 UTC; switch it on after the backfill. Costs 0.4 s for a million rows of which none was written since, 4 s "
-        "for the whole of them once a week. Reads only."
+        "At 1:30 UTC. Enable it after the backfill. Costs 0.4 s for a million unchanged rows, and 4 s for all of them once a "
+        "week. Read-only."
     ),
 )
 

@@ -1,4 +1,4 @@
-"""Validation with Great Expectations (strategy §9.1): every suite against the live database, and the document to sign off."""
+"""Validation with Great Expectations (strategy §9.1): all suites against the live database, and the sign-off document."""
 
 import dagster as dg
 
@@ -6,7 +6,7 @@ from knowledge_migration.defs import reporting
 from knowledge_migration.defs.resources import Migration
 from knowledge_migration.engine.foundation.check_outcome import CheckOutcome
 from knowledge_migration.quality.documents import ABSENT
-from knowledge_migration.quality.model import SuiteOutcome
+from knowledge_migration.quality.expectations import SuiteOutcome
 from knowledge_migration.quality.suites import BLUEPRINTS
 from knowledge_migration.quality.validation import Validation, validate
 
@@ -28,9 +28,9 @@ def check_name(suite: str) -> str:
             group_name="operations",
             kinds={"postgres"},
             description=(
-                "All Great Expectations suites against the live tables, and their Data Docs as the document to sign off. "
-                "Reads only, in read-only sessions with a time limit; costs a few scans of each table. Undo: delete the "
-                "folder of the documents."
+                "All Great Expectations suites against the live tables, with their Data Docs as the sign-off document. "
+                "Read-only, in sessions with a statement timeout; costs a few scans of each table. Undo: delete the folder "
+                "of the documents."
             ),
         )
     ],
@@ -39,7 +39,7 @@ def check_name(suite: str) -> str:
             dg.AssetCheckSpec(
                 check_name(blueprint.name),
                 asset=ASSET,
-                description=f"Every expectation of the suite on {blueprint.table} is met; an error where a critical one is not.",
+                description=f"Every expectation of the suite on {blueprint.table} is met; ERROR if a critical one is not.",
             )
             for blueprint in BLUEPRINTS
         ),
@@ -49,12 +49,12 @@ def check_name(suite: str) -> str:
     ],
 )
 def quality_validation(context: dg.AssetExecutionContext, migration: Migration) -> dg.MaterializeResult:
-    """One validation: the outcome of each suite is the check that is named after it."""
+    """One validation; each suite has its own check."""
     with reporting.as_dagster_failure():
         validation = validate(
             migration.database,
             migration.quality_options,
-            tell=reporting.teller(context.log.info, "quality"),
+            progress=reporting.teller(context.log.info, "quality"),
             dagster_run_id=context.run.run_id,
         )
     return dg.MaterializeResult(
@@ -76,42 +76,42 @@ def _results(validation: Validation) -> list[dg.AssetCheckResult]:
 
 
 def _yours(validation: Validation) -> dg.AssetCheckResult:
-    """The user's suites as one check; nothing was asked for where there are none, and the result says so."""
+    """The user's suites as one check, which also reports that there are none."""
     if validation.yours:
         return _result(YOURS, validation.yours)
-    words = "You have no suites: KNOWLEDGE_MIGRATION_SUITES names no folder, so nothing was asked for."
-    return dg.AssetCheckResult(check_name=YOURS, passed=True, description=words, metadata={"result": words})
+    result = "There are no suites of yours: KNOWLEDGE_MIGRATION_SUITES names no folder."
+    return dg.AssetCheckResult(check_name=YOURS, passed=True, description=result, metadata={"result": result})
 
 
 def _result(name: str, suites: tuple[SuiteOutcome, ...]) -> dg.AssetCheckResult:
-    failed = [{"suite": suite.suite.name, **one.as_row()} for suite in suites for one in suite.failed]
-    asked = sum(len(suite.outcomes) for suite in suites)
+    failed = [row for suite in suites for row in suite.failed_rows()]
+    expectations = sum(len(suite.outcomes) for suite in suites)
     outcome = CheckOutcome(
         name=name,
         count=len(failed),
         sample=tuple(failed),
-        description=f"Each of {asked} expectations on {', '.join(suite.suite.table for suite in suites)} is met.",
-        remedy="The table says by which, and what to do about each.",
-        numbers={"expectations": asked, "critical": sum(suite.critical for suite in suites)},
+        description=f"Each of {expectations} expectations on {', '.join(suite.suite.table for suite in suites)} is met.",
+        remedy="The table lists each expectation that is not met, with its remedy.",
+        numbers={"expectations": expectations, "critical": sum(suite.critical for suite in suites)},
     )
     return reporting.check_result(outcome, asset=ASSET, warns=bool(failed) and all(suite.passed for suite in suites))
 
 
 def _absent(name: str, table: str) -> dg.AssetCheckResult:
-    words = f"Not validated: the table {table} is {ABSENT}."
+    result = f"Not validated: the table {table} is {ABSENT}."
     return dg.AssetCheckResult(
         check_name=check_name(name),
         passed=False,
         severity=dg.AssetCheckSeverity.WARN,
-        description=words,
-        metadata={"result": words},
+        description=result,
+        metadata={"result": result},
     )
 
 
 quality_job = dg.define_asset_job(
     "quality_validation",
     selection=dg.AssetSelection.assets(quality_validation),
-    description="Every Great Expectations suite against the live tables, and the document to sign off. Reads only.",
+    description="All Great Expectations suites against the live tables, and the sign-off document. Read-only.",
 )
 nightly_quality = dg.ScheduleDefinition(
     name="nightly_quality_validation",

@@ -1,4 +1,4 @@
-"""The Great Expectations suites over the live tables, their adapter and their documents. No gate stands on them alone.
+"""The Great Expectations suites over the live tables, their adapter and their documents. No gate relies on them alone.
 
-Great Expectations is imported inside functions only: it costs seconds and hundreds of megabytes. Nothing here knows Dagster.
+Great Expectations is imported inside functions only, because it costs seconds and hundreds of megabytes. Dagster is not used.
 """

@@ -1,29 +1,29 @@
-"""Runs suites with Great Expectations against the live tables, and turns its results into ours.
+"""Runs suites with Great Expectations against the live tables, and converts its results into check outcomes.
 
-It only reads: its sessions are read only, it makes no temporary table, and each statement has a time limit. All suites
-see one moment of the database, so that a rule never meets half of what a user writes meanwhile. Everything that it keeps
-is in memory, but for the documents, which go to the folder they are asked for. What its results call a failure although a
-statement failed is raised: an error inside an expectation says nothing of the data.
+Its sessions are read-only, see one exported snapshot, create no temporary table, and have a statement timeout. All state is
+in memory, except for the documents. A statement that fails raises: an error inside an expectation is no result.
 """
 
 import os
 import re
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from psycopg import sql
 
+from knowledge_migration.engine.foundation.check_outcome import CheckOutcome
 from knowledge_migration.engine.foundation.database import Database
-from knowledge_migration.engine.foundation.errors import MigrationError, PreconditionError
+from knowledge_migration.engine.foundation.errors import MigrationError
 from knowledge_migration.engine.foundation.sql_files import statement
-from knowledge_migration.quality.counted_rows import PLAIN, counted, counted_rows
-from knowledge_migration.quality.model import Expectation, ExpectationOutcome, Suite, SuiteOutcome
+from knowledge_migration.quality.expectations import ROWS, Expectation, Suite, SuiteOutcome
+from knowledge_migration.quality.suites import refused
 
 if TYPE_CHECKING:
     from great_expectations.core import ExpectationValidationResult
@@ -36,21 +36,14 @@ LONGEST_SAMPLE = 120
 
 
 class UnansweredError(MigrationError):
-    """A statement of an expectation failed, so that nothing is known about the data."""
-
-
-@dataclass(frozen=True)
-class Options:
-    """How a validation runs: where its pages go, rows shown of those that break a rule, time limit of a statement."""
-
-    docs: Path
-    sample: int = 20
-    statement_timeout_seconds: float = 300.0
+    """A statement of an expectation failed, so there is no result."""
 
 
 @contextmanager
-def session(database: Database, snapshot_id: str, options: Options) -> Iterator["Session"]:
-    """Great Expectations on this database as of an exported snapshot, in memory; its connections are closed at the end."""
+def session(
+    database: Database, snapshot_id: str, docs: Path, *, sample: int, statement_timeout_seconds: float
+) -> Iterator["Session"]:
+    """Great Expectations in memory, on this database as of an exported snapshot; closes its connections at the end."""
     os.environ["GX_ANALYTICS_ENABLED"] = "false"
     import great_expectations as gx
     from great_expectations.data_context.types.base import (
@@ -62,13 +55,13 @@ def session(database: Database, snapshot_id: str, options: Options) -> Iterator[
     config = DataContextConfig(
         store_backend_defaults=InMemoryStoreBackendDefaults(init_temp_docs_sites=False),
         progress_bars=ProgressBarsConfig(globally=False),
-        data_docs_sites={SITE: _site(options.docs)},
+        data_docs_sites={SITE: _site(docs)},
         analytics_enabled=False,
     )
     context = gx.get_context(mode="ephemeral", project_config=config)
     settings = {
         "default_transaction_read_only": "on",
-        "statement_timeout": f"{int(options.statement_timeout_seconds * 1000)}",
+        "statement_timeout": f"{int(statement_timeout_seconds * 1000)}",
     }
     with _unwarned():
         source = context.data_sources.add_sql(
@@ -85,7 +78,7 @@ def session(database: Database, snapshot_id: str, options: Options) -> Iterator[
     sa.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(join))
     _fail_once(engine)
     try:
-        yield Session(context, source, options)
+        yield Session(context, source, docs, sample)
     finally:
         engine.dispose()
         source.get_engine().dispose()
@@ -93,14 +86,14 @@ def session(database: Database, snapshot_id: str, options: Options) -> Iterator[
 
 @contextmanager
 def _unwarned() -> Iterator[None]:
-    """Its advice is not for us: its own source for PostgreSQL takes no address of a Unix socket, and suites name schemas."""
+    """Suppresses advice that does not apply: its PostgreSQL source accepts no Unix socket, and suites name schemas."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 
 
 def _fail_once(engine: sa.Engine) -> None:
-    """Great Expectations tries what failed three times; a statement that ran into its time limit is not run again."""
+    """Great Expectations repeats a failed statement three times; here it fails at once, so a timeout happens once."""
     failed: dict[str, BaseException] = {}
 
     def remember(context: sa.engine.ExceptionContext) -> None:
@@ -130,13 +123,14 @@ class Session:
 
     context: "EphemeralDataContext"
     source: "SQLDatasource"
-    options: Options
+    docs: Path
+    sample: int
 
     def validate(self, suite: Suite) -> SuiteOutcome:
-        """Every demand of the suite against its table, and its pages.
+        """Validates the suite against its table and writes its pages.
 
-        Raises `UnansweredError` naming suite, expectation and table where a statement failed, `PreconditionError` where
-        Great Expectations does not take the suite.
+        Raises `UnansweredError` naming suite, expectation and table if a statement fails, `PreconditionError` if Great
+        Expectations rejects the suite.
         """
         import great_expectations as gx
         from great_expectations.checkpoint import UpdateDataDocsAction
@@ -146,96 +140,121 @@ class Session:
         with _unwarned():
             asset = self.source.add_table_asset(suite.name, table_name=suite.table, schema_name=suite.schema)
         batch = asset.add_batch_definition_whole_table("all rows")
-        made = self.context.suites.add(
-            gx.ExpectationSuite(suite.name, expectations=as_expectations(suite, self.options.sample))
+        registered = self.context.suites.add(
+            gx.ExpectationSuite(suite.name, expectations=as_expectations(suite, self.sample))
         )
         definition = self.context.validation_definitions.add(
-            gx.ValidationDefinition(name=suite.name, data=batch, suite=made)
+            gx.ValidationDefinition(name=suite.name, data=batch, suite=registered)
         )
         checkpoint = gx.Checkpoint(
             name=suite.name,
             validation_definitions=[definition],
             actions=[UpdateDataDocsAction(name=SITE, site_names=[SITE])],
-            result_format={"result_format": "SUMMARY", "partial_unexpected_count": self.options.sample},
+            result_format={"result_format": "SUMMARY", "partial_unexpected_count": self.sample},
         )
         run = self.context.checkpoints.add(checkpoint).run(run_id=RunIdentifier(run_name=suite.name))
         (result,) = run.run_results.values()
-        outcomes = tuple(self._outcome(suite, one) for one in result.results)
-        return SuiteOutcome(suite, outcomes, time.perf_counter() - started, _page(self.options.docs, suite))
+        in_order = sorted(result.results, key=lambda one: one.expectation_config.meta["place"])
+        outcomes = tuple(self._outcome(*pair, suite) for pair in zip(suite.expectations, in_order, strict=True))
+        return SuiteOutcome(suite, outcomes, time.perf_counter() - started, _page(self.docs, suite))
 
-    def _outcome(self, suite: Suite, result: "ExpectationValidationResult") -> ExpectationOutcome:
-        expectation = suite.expectations[result.expectation_config.meta["place"]]
+    def _outcome(self, expectation: Expectation, result: "ExpectationValidationResult", suite: Suite) -> CheckOutcome:
         errors = _errors(result.exception_info)
         if errors:
             where = f"{suite.file}, suite {suite.name}" if suite.file else f"suite {suite.name}"
             raise UnansweredError(
-                f"The expectation {expectation.rule!r} ({expectation.type}) of {where} could not be answered on table "
-                f"{suite.schema}.{suite.table}: {errors[0]} Nothing is known about the data; mend the cause (a column "
-                "that is missing, a statement that takes too long, a query that is wrong), then validate again."
+                f"The expectation {expectation.rule!r} ({expectation.type}) of {where} has no result on table "
+                f"{suite.schema}.{suite.table}: {errors[0]} Fix the cause (a missing column, a statement that takes too "
+                "long, an invalid query), then validate again."
             )
-        return _translated(expectation, bool(result.success), result.result or {}, self.options.sample)
+        return _converted(expectation, bool(result.success), result.result or {}, self.sample)
 
 
 def as_expectations(suite: Suite, sample: int) -> list[Any]:
-    """The demands as Great Expectations' own objects; raises `PreconditionError` naming the one that it refuses."""
+    """The expectations as objects of Great Expectations; raises `PreconditionError` naming the one that it rejects."""
     from great_expectations.exceptions import GreatExpectationsError
     from great_expectations.expectations.registry import get_expectation_impl
 
-    made = []
+    converted = []
     for place, expectation in enumerate(suite.expectations):
+        described = {
+            "severity": expectation.severity,
+            "description": f"{expectation.rule} ({expectation.severity})",
+            "meta": {"place": place},
+        }
         try:
-            kind = get_expectation_impl(expectation.type)
-            words = f"{expectation.rule} ({expectation.severity})"
-            plain = kind(**expectation.kwargs, severity=expectation.severity, description=words, meta={"place": place})
-            made.append(_bounded(plain, sample) if expectation.type == PLAIN else plain)
+            plain = get_expectation_impl(expectation.type)(**expectation.kwargs, **described)
+            if expectation.type == ROWS:
+                plain = _counted_rows()(
+                    unexpected_rows_query=_counted(plain.unexpected_rows_query, sample), **described
+                )
+            converted.append(plain)
         except (GreatExpectationsError, ValueError, TypeError) as error:
-            raise PreconditionError(
-                f"{suite.file or suite.name}: expectation {place + 1} ({expectation.type}) is refused: "
-                f"{' '.join(str(error).split())}. Correct it after the gallery of Great Expectations, then validate again."
-            ) from error
-    return made
+            reason = f"expectation {place + 1} ({expectation.type}) is rejected: {' '.join(str(error).split())}"
+            raise refused(suite.file or suite.name, reason) from error
+    return converted
 
 
-def _bounded(plain: Any, sample: int) -> Any:
-    query = counted(plain.unexpected_rows_query, sample)
-    described = {"severity": plain.severity, "meta": plain.meta, "description": plain.description}
-    return counted_rows()(unexpected_rows_query=query, **described)
+def _counted(query: str, sample: int) -> str:
+    """The query with the exact count and a bounded sample; Great Expectations would fetch every row."""
+    rule = sql.SQL(query.rstrip("; \t\r\n"))
+    return statement("foundation/count_and_sample", rule=rule, sample=sql.Literal(sample)).as_string()
 
 
-def _errors(found: Any) -> list[str]:
-    """The messages of what was raised inside an expectation; they stand by metric, or alone."""
-    entries = [found] if "raised_exception" in found else list(found.values())
-    return [_first_words(entry["exception_message"]) for entry in entries if entry["raised_exception"]]
+@cache
+def _counted_rows() -> Any:
+    """The class, which Great Expectations registers as `counted_rows_expectation`."""
+    from great_expectations.expectations import UnexpectedRowsExpectation
+
+    class CountedRowsExpectation(UnexpectedRowsExpectation):  # type: ignore[misc]  # untyped here
+        """The query returns no row; `observed_value` is the count that each row of the sample carries."""
+
+        def _validate(self, metrics: dict[str, Any], *_: Any, **__: Any) -> dict[str, Any]:
+            rows = [dict(row) for row in metrics["unexpected_rows_query.table"]]
+            counts = [row.pop("offending_rows") for row in rows]
+            result = {"observed_value": counts[0] if counts else 0, "details": {"unexpected_rows": rows}}
+            return {"success": not rows, "result": result}
+
+    return CountedRowsExpectation
 
 
-def _first_words(message: object) -> str:
-    """The server's sentence without the statement that follows it."""
-    words = " ".join(re.split(r"\[SQL:", str(message))[0].split())
-    return words if words.endswith(".") else f"{words}."
+def _errors(exception_info: Any) -> list[str]:
+    """The messages of the exceptions inside an expectation, which are listed by metric or alone."""
+    entries = [exception_info] if "raised_exception" in exception_info else list(exception_info.values())
+    return [_first_sentence(entry["exception_message"]) for entry in entries if entry["raised_exception"]]
 
 
-def _translated(expectation: Expectation, met: bool, result: dict[str, Any], most: int) -> ExpectationOutcome:
+def _first_sentence(message: object) -> str:
+    """The server's message without the statement that follows it."""
+    text = " ".join(re.split(r"\[SQL:", str(message))[0].split())
+    return text if text.endswith(".") else f"{text}."
+
+
+def _converted(expectation: Expectation, met: bool, result: dict[str, Any], most: int) -> CheckOutcome:
+    """The outcome; `count` is 1 for a property of a column or table that differs (`observed`)."""
     rows = result.get("details", {}).get("unexpected_rows")
     count = result["observed_value"] if rows is not None else result.get("unexpected_count")
-    sample: Sequence[Any] = rows if rows is not None else result.get("partial_unexpected_list", ())
-    observed = "" if count is not None else str(result.get("observed_value", ""))
-    distinct = dict.fromkeys(_shown(value) for value in sample[:most])
-    return ExpectationOutcome(expectation, met, count, tuple(distinct), observed)
+    values = rows if rows is not None else result.get("partial_unexpected_list", ())
+    column = expectation.kwargs.get("column", "value")
+    sample = [value if isinstance(value, dict) else {column: value} for value in values[:most]]
+    shown = [{name: _shown(value) for name, value in row.items()} for row in sample]
+    return CheckOutcome(
+        expectation.type,
+        0 if met else count or 1,
+        tuple(row for place, row in enumerate(shown) if row not in shown[:place]),
+        f"{expectation.rule[0].upper()}{expectation.rule[1:]}.",
+        expectation.remedy,
+        {} if count is not None else {"observed": str(result.get("observed_value", ""))},
+    )
 
 
-def _shown(value: Any) -> str:
-    """A value or row of the sample, cut where it is long."""
-    if isinstance(value, dict):
-        value = ", ".join(f"{name} {_named(part)}" for name, part in value.items())
-    words = _named(value)
-    return words if len(words) <= LONGEST_SAMPLE else f"{words[:LONGEST_SAMPLE]}…"
-
-
-def _named(value: Any) -> str:
-    return "(empty)" if value == "" else "NULL" if value is None else str(value)
+def _shown(value: Any) -> Any:
+    """A value of the sample; a long text is truncated."""
+    text = "(empty)" if value == "" else "NULL" if value is None else str(value)
+    return text if len(text) <= LONGEST_SAMPLE else f"{text[:LONGEST_SAMPLE]}…"
 
 
 def _page(docs: Path, suite: Suite) -> str:
-    """The page of this suite's result, from the folder of the documents."""
+    """The page of this suite, relative to the folder of the documents."""
     (page,) = (docs / "validations" / suite.name).rglob("*.html")
     return page.relative_to(docs).as_posix()

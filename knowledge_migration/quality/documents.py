@@ -1,8 +1,7 @@
-"""The sign-off document of a validation: an index of its suites and the pages of Great Expectations, in a folder a run.
+"""The sign-off document of a validation: an index of its suites and the pages of Great Expectations, one folder per run.
 
-A folder gets its name only when all of it is written; the oldest beyond a number are removed. The pages open without a
-network and run no script: what they would load from elsewhere (styles, icons, jQuery, a logo) is taken out, and a style
-sheet of our own put in.
+A folder gets its final name when it is complete; the oldest beyond a number are removed. The pages load nothing from a network
+and run no script: external styles, icons, scripts and logos are removed, and our own style sheet is inserted.
 """
 
 import html
@@ -17,13 +16,13 @@ from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
-from knowledge_migration.quality.model import SuiteOutcome
+from knowledge_migration.quality.expectations import SuiteOutcome
 
 INDEX = "index.html"
 PARTIAL = ".partial_"
 LEFT_OVER_AFTER = timedelta(days=1)
-ABSENT = "not there before phase 1"
-# Great Expectations writes values into its pages as they are: a row that says <img onerror=…> must neither run nor load
+ABSENT = "absent before phase 1"
+# Great Expectations does not escape values in its pages: a value such as <img onerror=…> must neither run nor load
 ALONE = (
     """<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; """
     """form-action 'none'; base-uri 'none'">"""
@@ -42,7 +41,7 @@ _FOLDER = re.compile(r"\d{8}T\d{6}Z(-\w+)?")
 
 @dataclass(frozen=True)
 class SignOff:
-    """What the index says: of which database and when, by whom, the outcome of each suite, and what was not there."""
+    """The content of the index: database, time, operator, the outcome of each suite, and suites without a table."""
 
     database: str
     at: datetime
@@ -53,19 +52,19 @@ class SignOff:
 
     @property
     def passed(self) -> bool:
-        """True when no critical demand is broken."""
+        """True when every critical expectation is met."""
         return all(outcome.passed for outcome in self.suites)
 
     @property
     def folder(self) -> str:
-        """The name of the folder of this run: its time, and the run's id where it has one."""
+        """The folder of this run: its time, and the Dagster run's id if there is one."""
         stamp = self.at.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
         return f"{stamp}-{self.dagster_run_id[:8]}" if self.dagster_run_id else stamp
 
 
 @contextmanager
-def in_the_making(directory: Path) -> Iterator[Path]:
-    """A folder for the pages while they are written; it is removed unless `publish` has given it its name."""
+def unpublished(directory: Path) -> Iterator[Path]:
+    """A folder for the pages while they are written; removed unless `publish` renames it."""
     directory.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(directory)
     folder = Path(tempfile.mkdtemp(prefix=PARTIAL, dir=directory))
@@ -75,37 +74,32 @@ def in_the_making(directory: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def publish(made: Path, sign_off: SignOff, *, kept: int) -> Path:
-    """Writes the index, mends the pages, gives the folder its name, removes the oldest beyond `kept`; returns the index."""
-    for page in made.rglob("*.html"):
-        page.write_text(mended(page.read_text(encoding="utf-8")), encoding="utf-8")
-    shutil.rmtree(made / "static", ignore_errors=True)
-    (made / INDEX).write_text(index(sign_off), encoding="utf-8")
-    folder = made.parent / sign_off.folder
-    made.chmod(0o700)
-    made.rename(folder)
-    _remove_oldest(made.parent, kept)
-    return folder / INDEX
+def publish(folder: Path, sign_off: SignOff, *, kept: int) -> Path:
+    """Writes the index, cleans the pages, renames the folder, removes the oldest beyond `kept`; returns the index."""
+    for page in folder.rglob("*.html"):
+        page.write_text(cleaned(page.read_text(encoding="utf-8")), encoding="utf-8")
+    shutil.rmtree(folder / "static", ignore_errors=True)
+    (folder / INDEX).write_text(index(sign_off), encoding="utf-8")
+    folder.chmod(0o700)
+    published = folder.rename(folder.parent / sign_off.folder)
+    runs = sorted(one for one in published.parent.iterdir() if one.is_dir() and _FOLDER.fullmatch(one.name))
+    for oldest in runs[:-kept]:
+        shutil.rmtree(oldest, ignore_errors=True)
+    return published / INDEX
 
 
 def _remove_leftovers(directory: Path) -> None:
-    """What a killed run left unfinished, unless it may still be at work."""
+    """Removes unfinished folders of killed runs, unless they may still be running."""
     oldest = (datetime.now(UTC) - LEFT_OVER_AFTER).timestamp()
     for folder in directory.glob(f"{PARTIAL}*"):
         if folder.stat().st_mtime < oldest:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _remove_oldest(directory: Path, kept: int) -> None:
-    made = sorted(folder for folder in directory.iterdir() if folder.is_dir() and _FOLDER.fullmatch(folder.name))
-    for folder in made[:-kept]:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def mended(page: str) -> str:
-    """A page of Great Expectations that loads nothing from elsewhere and runs no script."""
-    alone = _ACTIONS.sub("", _REMOTE.sub("", page))
-    return alone.replace("<head>", f"<head>{ALONE}", 1).replace("</head>", f"<style>{_style()}</style></head>", 1)
+def cleaned(page: str) -> str:
+    """The page without external resources and scripts."""
+    local = _ACTIONS.sub("", _REMOTE.sub("", page))
+    return local.replace("<head>", f"<head>{ALONE}", 1).replace("</head>", f"<style>{_style()}</style></head>", 1)
 
 
 @cache
@@ -114,7 +108,7 @@ def _style() -> str:
 
 
 def index(sign_off: SignOff) -> str:
-    """The first page: verdict, suites, everything that is not met with its remedy, and a place to sign."""
+    """The first page: verdict, suites, each expectation that is not met with its remedy, and lines to sign."""
     title = "Data quality: sign-off"
     return "\n".join(
         (
@@ -139,10 +133,10 @@ def _verdict_of(sign_off: SignOff) -> str:
     others = sum(len(outcome.failed) for outcome in sign_off.suites) - critical
     if critical:
         return f'<span class="verdict fail">not to be signed off</span> Critical expectations that are not met: {critical}.'
-    words = (
-        f"No critical expectation is broken; {others} others are not met." if others else "Every expectation is met."
+    summary = (
+        f"Every critical expectation is met; {others} others are not met." if others else "Every expectation is met."
     )
-    return f'<span class="verdict {"warn" if others else "pass"}">may be signed off</span> {words}'
+    return f'<span class="verdict {"warn" if others else "pass"}">may be signed off</span> {summary}'
 
 
 def _facts(sign_off: SignOff) -> str:
@@ -161,8 +155,8 @@ def _suite_row(outcome: SuiteOutcome) -> str:
     numbers = (len(outcome.outcomes), len(outcome.failed), outcome.critical, f"{outcome.seconds:.1f}")
     cells = "".join(f'<td class="number">{number}</td>' for number in numbers)
     style = {None: "pass", "critical": "fail"}.get(outcome.worst, "warn")
-    words = {None: "met", "critical": "broken"}.get(outcome.worst, "met but for warnings")
-    verdict = f'<span class="verdict {style}">{words}</span>'
+    text = {None: "met", "critical": "not met"}.get(outcome.worst, "met with warnings")
+    verdict = f'<span class="verdict {style}">{text}</span>'
     return f"<tr><td>{name}</td><td>{_text(outcome.suite.table)}</td>{cells}<td>{verdict}</td></tr>"
 
 
@@ -174,9 +168,9 @@ def _absent_row(absent: tuple[str, str]) -> str:
 
 def _not_met(sign_off: SignOff) -> str:
     rows = [
-        "<tr>" + "".join(f"<td>{_text(value)}</td>" for value in (outcome.suite.name, *one.as_row().values())) + "</tr>"
+        "<tr>" + "".join(f"<td>{_text(value)}</td>" for value in row.values()) + "</tr>"
         for outcome in sign_off.suites
-        for one in outcome.failed
+        for row in outcome.failed_rows()
     ]
     if not rows:
         return "<p>Nothing.</p>"

@@ -1,188 +1,175 @@
-"""The suites of the project: one a table, built from the declaration of the tables and the values the strategy names.
+"""The suites of the project, one per table, and the user's suites (JSON files in the notation of Great Expectations).
 
-Legacy tables: critical is what a constraint of the application promises (keys, references, types). What the data quality
-report accepts or the quarantine decides on is a warning, and what needs nobody is info: real data is untidy, and the
-migration carries it over as it is. Tables of the workflow: everything that the schema or the service promises is critical;
-what they copy from an untidy row is a warning.
+In legacy tables only a violated constraint is critical; what the data quality report accepts or quarantines is a warning.
+In tables of the workflow, everything that the schema or the service guarantees is critical.
 """
 
+import json
 from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
+from knowledge_migration.engine.foundation.errors import PreconditionError
 from knowledge_migration.knowledge import tables
-from knowledge_migration.quality import rules
-from knowledge_migration.quality.model import Expectation, Suite
+from knowledge_migration.quality import expectations as expect
+from knowledge_migration.quality.expectations import SEVERITIES, Expectation, Suite
 
 PHASE_1_COLUMN = "migrated_from_proposal_id"
-HEX_COLOUR = "^#[0-9A-F]{6}$"
-CORRECT = "correct the value in the application"
+CORRECT = "Correct the value in the application"
+FIND_WRITER = "Find the writer that bypassed the service."
 
 Columns = Mapping[str, Set[str]]
+Expectations = tuple[Expectation, ...]
 
 
 @dataclass(frozen=True)
 class Blueprint:
-    """How the suite of a table is made from the columns that the tables have now."""
+    """Builds the suite of a table for the columns that the tables have now."""
 
     name: str
     table: str
-    build: Callable[[Columns], tuple[Expectation, ...]]
+    build: Callable[[Columns], Expectations]
 
     def suite(self, columns: Columns) -> Suite:
         """The suite."""
         return Suite(self.name, self.table, self.build(columns))
 
 
-def _topics(columns: Columns) -> tuple[Expectation, ...]:
+def _topics(columns: Columns) -> Expectations:
     return (
-        *rules.of_columns(tables.topics, legacy=True),
-        rules.unique("id"),
-        rules.unique("name"),
-        rules.not_empty("name", "id", "warning", CORRECT),
-        rules.no_rows(
-            "topic_names_that_differ_in_case_or_blanks_only",
-            "no two names differ in case or blanks only",
-            "warning",
-            "merge these topics in the application",
+        *expect.of_columns(tables.topics, legacy=True),
+        expect.unique("id"),
+        expect.unique("name"),
+        expect.not_empty("name", f"{CORRECT}."),
+        expect.no_finding(
+            "topic_names_that_differ_in_case_or_blanks_only", "no two names differ in case or blanks only", "warning"
         ),
-        rules.matches("color", HEX_COLOUR, "color is an upper-case #RRGGBB", "warning", CORRECT),
+        expect.hex_colour(f"{CORRECT}."),
         *_linked(columns, "topics", "topic_proposals"),
     )
 
 
-def _atoms(columns: Columns) -> tuple[Expectation, ...]:
+def _atoms(columns: Columns) -> Expectations:
     return (
-        *rules.of_columns(tables.atoms, legacy=True, skip=("embedding",)),
-        rules.unique("id"),
-        rules.one_of("type", tables.ATOM_TYPES, "warning", f"{CORRECT}, or teach it the type"),
-        rules.between("confidence", 0, 1, "warning", f"{CORRECT}; the quarantine names the same atoms"),
-        rules.not_empty("title", "id", "warning", CORRECT),
-        rules.not_empty("content", "id", "warning", "none needed; delete atoms that say nothing"),
-        rules.no_rows(
-            "atoms_without_a_topic",
-            "each atom belongs to a topic (strategy §9.1, check 5)",
-            "info",
-            "none needed; assign a topic where one is missed",
-        ),
+        *expect.of_columns(tables.atoms, legacy=True, skip=("embedding",)),
+        expect.unique("id"),
+        expect.one_of("type", tables.ATOM_TYPES, "warning", f"{CORRECT}, or add the type to it."),
+        expect.between("confidence", 0, 1, "warning", f"{CORRECT}; the quarantine lists the same atoms."),
+        expect.not_empty("title", f"{CORRECT}."),
+        expect.not_empty("content", "No action required; delete atoms without content."),
+        expect.no_finding("atoms_without_a_topic", "each atom belongs to a topic (strategy §9.1, check 5)", "info"),
         *_linked(columns, "atoms", "atom_proposals"),
     )
 
 
-def _linked(columns: Columns, table: str, proposals: str) -> tuple[Expectation, ...]:
-    """What phase 1 adds to a legacy table; nothing before it."""
+def _linked(columns: Columns, table: str, proposals: str) -> Expectations:
+    """The columns that phase 1 adds to a legacy table; nothing before phase 1."""
     if PHASE_1_COLUMN not in columns.get(table, ()):
         return ()
     return (
-        *(rules.has_type(column, legacy=False) for column in tables.LINK_COLUMNS[table]),
-        rules.unique(PHASE_1_COLUMN),
-        rules.refers(PHASE_1_COLUMN, proposals, ("id", PHASE_1_COLUMN)),
+        *(expect.has_type(column, legacy=False) for column in tables.LINK_COLUMNS[table]),
+        expect.unique(PHASE_1_COLUMN),
+        expect.refers(PHASE_1_COLUMN, proposals, ("id", PHASE_1_COLUMN)),
     )
 
 
-def _topic_atoms(_: Columns) -> tuple[Expectation, ...]:
-    shown = ("topic_id", "atom_id")
+def _topic_atoms(_: Columns) -> Expectations:
+    key = ("topic_id", "atom_id")
     return (
-        *rules.of_columns(tables.topic_atoms, legacy=True),
-        rules.unique_together(*shown),
-        rules.refers("topic_id", "topics", shown),
-        rules.refers("atom_id", "atoms", shown),
-        rules.between("position", 0, None, "warning", CORRECT),
+        *expect.of_columns(tables.topic_atoms, legacy=True),
+        expect.unique(*key),
+        expect.refers("topic_id", "topics", key),
+        expect.refers("atom_id", "atoms", key),
+        expect.between("position", 0, None, "warning", f"{CORRECT}."),
     )
 
 
-def _atom_links(_: Columns) -> tuple[Expectation, ...]:
-    shown = ("from_atom_id", "to_atom_id")
+def _atom_links(_: Columns) -> Expectations:
+    key = ("from_atom_id", "to_atom_id")
     return (
-        *rules.of_columns(tables.atom_links, legacy=True),
-        rules.unique_together(*shown),
-        rules.refers("from_atom_id", "atoms", shown),
-        rules.refers("to_atom_id", "atoms", shown),
-        rules.one_of("link_type", tables.LINK_TYPES, "warning", f"{CORRECT}, or teach it the type"),
-        rules.between("strength", 0, 1, "warning", CORRECT),
-        rules.no_rows(
-            "atoms_linked_to_themselves", "no atom is linked to itself", "warning", "none needed; delete such links"
-        ),
+        *expect.of_columns(tables.atom_links, legacy=True),
+        expect.unique(*key),
+        expect.refers("from_atom_id", "atoms", key),
+        expect.refers("to_atom_id", "atoms", key),
+        expect.one_of("link_type", tables.LINK_TYPES, "warning", f"{CORRECT}, or add the type to it."),
+        expect.between("strength", 0, 1, "warning", f"{CORRECT}."),
+        expect.no_finding("atoms_linked_to_themselves", "no atom is linked to itself", "warning"),
     )
 
 
-def _topic_proposals(_: Columns) -> tuple[Expectation, ...]:
+def _topic_proposals(_: Columns) -> Expectations:
     return (
-        *rules.of_columns(tables.topic_proposals, legacy=False),
+        *expect.of_columns(tables.topic_proposals, legacy=False),
         *_proposals("similar_topic_id", "topics"),
-        rules.matches("color", HEX_COLOUR, "color is an upper-case #RRGGBB", "warning", f"{CORRECT}, on its topic"),
+        expect.hex_colour(f"{CORRECT}, on its topic."),
     )
 
 
-def _atom_proposals(_: Columns) -> tuple[Expectation, ...]:
+def _atom_proposals(_: Columns) -> Expectations:
     return (
-        *rules.of_columns(tables.atom_proposals, legacy=False),
+        *expect.of_columns(tables.atom_proposals, legacy=False),
         *_proposals("similar_atom_id", "atoms"),
-        rules.one_of("type", tables.ATOM_TYPES, "warning", f"{CORRECT}, on its atom"),
-        rules.no_rows(
+        expect.one_of("type", tables.ATOM_TYPES, "warning", f"{CORRECT}, on its atom."),
+        expect.no_rows(
             "proposed_topics_that_are_no_list",
             "proposed_topic_ids is a list of topics (numbers) and topic proposals (strings)",
             "critical",
-            "find out what wrote these proposals; an approval cannot read them",
+            f"{FIND_WRITER} An approval cannot read these proposals.",
         ),
     )
 
 
-def _proposals(similar: str, entities: str) -> tuple[Expectation, ...]:
-    """What is the same for both kinds of proposals."""
+def _proposals(similar: str, entities: str) -> Expectations:
+    """The expectations that both proposal tables share."""
     return (
-        rules.unique("id"),
-        rules.one_of("status", tables.PROPOSAL_STATUSES, "critical"),
-        rules.one_of("review_action", tables.REVIEW_ACTIONS, "critical"),
-        rules.one_of("similarity_type", tables.SIMILARITY_TYPES, "critical"),
-        rules.between("confidence", 0, 1, "critical"),
-        rules.between("similarity_score", 0, 1, "critical"),
-        rules.refers("extraction_run_id", "knowledge_extraction_runs", ("id", "extraction_run_id")),
-        rules.refers(similar, entities, ("id", similar)),
-        rules.refers("reviewed_by_user_id", "users", ("id", "reviewed_by_user_id")),
-        rules.no_rows(
+        expect.unique("id"),
+        expect.one_of("status", tables.PROPOSAL_STATUSES, "critical"),
+        expect.one_of("review_action", tables.REVIEW_ACTIONS, "critical"),
+        expect.one_of("similarity_type", tables.SIMILARITY_TYPES, "critical"),
+        expect.between("confidence", 0, 1, "critical"),
+        expect.between("similarity_score", 0, 1, "critical"),
+        expect.refers("extraction_run_id", "knowledge_extraction_runs", ("id", "extraction_run_id")),
+        expect.refers(similar, entities, ("id", similar)),
+        expect.refers("reviewed_by_user_id", "users", ("id", "reviewed_by_user_id")),
+        expect.no_rows(
             "pending_proposals_without_a_confidence",
-            "a proposal that waits for a review states its confidence",
+            "a pending proposal states its confidence",
             "critical",
-            rules.RESTORE_ROWS,
+            expect.RESTORE_ROWS,
         ),
-        rules.no_rows(
+        expect.no_rows(
             "half_stated_similarities",
             "a similarity states both its score and its type",
             "warning",
-            "let the search for duplicates run again on these proposals",
+            "Run the duplicate search on these proposals again.",
         ),
-        rules.no_rows(
+        expect.no_rows(
             "decisions_that_do_not_say_when_or_how",
-            "a decided proposal says when and how it was decided",
+            "a decided proposal states the time and the action of the decision",
             "critical",
-            "find out what decided these proposals around the service; the audit log has its own decisions",
+            f"{FIND_WRITER} The audit log records the decisions of the service.",
         ),
     )
 
 
-def _extraction_runs(_: Columns) -> tuple[Expectation, ...]:
+def _extraction_runs(_: Columns) -> Expectations:
     return (
-        *rules.of_columns(tables.knowledge_extraction_runs, legacy=False),
-        rules.unique("id"),
-        rules.one_of("status", tables.RUN_STATUSES, "critical"),
-        rules.between("message_count", 0, None, "critical"),
-        rules.between("time_span_seconds", 0, None, "critical"),
-        rules.not_before("completed_at", "started_at", "warning", "do not measure durations on these runs"),
-        rules.refers("created_by_user_id", "users", ("id", "created_by_user_id")),
-        rules.no_rows(
-            "ended_runs_without_an_end",
-            "a run has an end exactly when it is over",
-            "critical",
-            "find out what wrote these runs around the service",
+        *expect.of_columns(tables.knowledge_extraction_runs, legacy=False),
+        expect.unique("id"),
+        expect.one_of("status", tables.RUN_STATUSES, "critical"),
+        expect.between("message_count", 0, None, "critical"),
+        expect.between("time_span_seconds", 0, None, "critical"),
+        expect.not_before("completed_at", "started_at", "warning", "Do not measure durations of these runs."),
+        expect.refers("created_by_user_id", "users", ("id", "created_by_user_id")),
+        expect.no_rows(
+            "ended_runs_without_an_end", "a run has an end exactly when it has ended", "critical", FIND_WRITER
         ),
-        rules.no_rows(
-            "failed_runs_without_an_error", "a failed run says why", "warning", "look at the log of the service then"
+        expect.no_rows(
+            "failed_runs_without_an_error", "a failed run states its error", "warning", "Read the service's log."
         ),
-        rules.no_rows(
-            "runs_with_another_message_count",
-            "message_count is the length of message_ids",
-            "critical",
-            "find out what wrote these runs around the service",
+        expect.no_rows(
+            "runs_with_another_message_count", "message_count is the length of message_ids", "critical", FIND_WRITER
         ),
     )
 
@@ -196,3 +183,52 @@ BLUEPRINTS: tuple[Blueprint, ...] = (
     Blueprint("atom_proposals", "atom_proposals", _atom_proposals),
     Blueprint("extraction_runs", "knowledge_extraction_runs", _extraction_runs),
 )
+
+
+def read_suites(folder: Path | None) -> tuple[Suite, ...]:
+    """The user's suites, `{"table": …, "expectations": [{"type": …, "kwargs": {…}, "severity": …}]}` per file.
+
+    Fields that Great Expectations exports beside these are ignored. Raises `PreconditionError` naming a file that cannot be
+    used, and the reason: a skipped suite would read as met.
+    """
+    if folder is None:
+        return ()
+    files = sorted(folder.expanduser().glob("*.json"))
+    if not files:
+        raise PreconditionError(
+            f"KNOWLEDGE_MIGRATION_SUITES names {folder}, which holds no .json file. Put the suites there, or unset it."
+        )
+    return tuple(_read(file) for file in files)
+
+
+def _read(file: Path) -> Suite:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise refused(file, f"it is no readable JSON ({error})") from error
+    if not isinstance(content, dict) or not isinstance(content.get("table"), str) or not content["table"].strip():
+        raise refused(file, 'it is no object with a "table"')
+    listed = content.get("expectations")
+    if not isinstance(listed, list) or not listed:
+        raise refused(file, 'it has no "expectations"')
+    schema, _, table = content["table"].strip().rpartition(".")
+    expectations = tuple(_expectation(file, number, one) for number, one in enumerate(listed, 1))
+    return Suite(file.stem, table, expectations, schema=schema or "public", file=str(file))
+
+
+def _expectation(file: Path, number: int, given: Any) -> Expectation:
+    if not isinstance(given, dict) or not isinstance(given.get("type"), str):
+        raise refused(file, f'its expectation {number} has no "type"')
+    kwargs, severity = given.get("kwargs"), given.get("severity", "critical")
+    if not isinstance(kwargs, dict):
+        raise refused(file, f'its expectation {number} ({given["type"]}) has no "kwargs"')
+    if severity not in SEVERITIES:
+        raise refused(file, f"the severity of its expectation {number} is none of {', '.join(SEVERITIES)}")
+    arguments = ", ".join(f"{name} {value}" for name, value in kwargs.items())
+    rule = given.get("description") or f"{given['type'].replace('_', ' ')}: {arguments}"
+    return Expectation(given["type"], kwargs, severity, str(rule), "See the file of the suite.")
+
+
+def refused(file: Path | str | None, reason: str) -> PreconditionError:
+    """The error for a suite that cannot be used."""
+    return PreconditionError(f"The suite {file} cannot be used: {reason}. Correct the file, then validate again.")

@@ -1,4 +1,4 @@
-"""One validation of all suites against the live database: outcomes, documents, evidence. Reads the user's tables only."""
+"""Validates all suites against the live database: outcomes, documents, evidence. Reads the user's tables only."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,19 +11,16 @@ from knowledge_migration.engine.foundation.errors import PreconditionError
 from knowledge_migration.engine.foundation.snapshot import exported_snapshot
 from knowledge_migration.engine.foundation.sql_files import text_of
 from knowledge_migration.quality import documents
-from knowledge_migration.quality.adapter import Options, as_expectations, session
-from knowledge_migration.quality.model import Suite, SuiteOutcome
-from knowledge_migration.quality.suites import BLUEPRINTS, Columns
-from knowledge_migration.quality.your_suites import read_suites
+from knowledge_migration.quality.adapter import as_expectations, session
+from knowledge_migration.quality.expectations import Suite, SuiteOutcome
+from knowledge_migration.quality.suites import BLUEPRINTS, Columns, read_suites, refused
 
 EVIDENCE = "quality_validation"
-
-Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class ValidationOptions:
-    """Where the documents go and how many runs of them stay; the user's suites; sample and limit of a statement."""
+    """The folder of the documents, the number of runs to keep, the user's suites, sample size and statement timeout."""
 
     directory: Path
     kept: int = 30
@@ -34,7 +31,7 @@ class ValidationOptions:
 
 @dataclass(frozen=True)
 class Validation:
-    """What came of it: the project's suites, those of the user, those whose tables are not there, and the document."""
+    """The outcomes of the project's suites and of the user's, the suites whose tables do not exist, and the document."""
 
     suites: tuple[SuiteOutcome, ...]
     yours: tuple[SuiteOutcome, ...]
@@ -43,39 +40,41 @@ class Validation:
 
     @property
     def passed(self) -> bool:
-        """True when no critical expectation is broken."""
+        """True when every critical expectation is met."""
         return all(outcome.passed for outcome in (*self.suites, *self.yours))
 
     def as_rows(self) -> list[dict[str, Any]]:
-        """One row a suite."""
+        """One row per suite."""
         return [outcome.as_row() for outcome in (*self.suites, *self.yours)]
 
     def to_evidence(self) -> dict[str, Any]:
-        """As `migration.evidence` keeps it."""
+        """As JSON, for the evidence `quality_validation`."""
         return {"suites": self.as_rows(), "passed": self.passed, "data_docs": str(self.index)}
 
 
 def validate(
-    database: Database, options: ValidationOptions, *, tell: Tell = lambda _: None, dagster_run_id: str = ""
+    database: Database,
+    options: ValidationOptions,
+    *,
+    progress: Callable[[str], None] = lambda _: None,
+    dagster_run_id: str = "",
 ) -> Validation:
-    """Validates every suite whose table is there, writes the documents and records the evidence.
+    """Validates every suite whose table exists, writes the documents and records the evidence.
 
-    Raises `PreconditionError` naming a file of the user's that cannot be used, `UnansweredError` where a statement failed;
-    then there is neither document nor evidence.
+    Raises `PreconditionError` naming a file of the user that cannot be used, `UnansweredError` if a statement fails; then
+    neither document nor evidence is written.
     """
     yours = read_suites(options.your_suites)
     with database.connect("quality") as connection:
-        _refuse_without_store(connection)
         columns = _columns(connection, "public", [blueprint.table for blueprint in BLUEPRINTS])
-        _refuse_missing_tables(connection, yours)
+        _require_usable(connection, yours)
     ours = tuple(blueprint.suite(columns) for blueprint in BLUEPRINTS if blueprint.table in columns)
     absent = tuple((blueprint.name, blueprint.table) for blueprint in BLUEPRINTS if blueprint.table not in columns)
-    _refuse_taken_names(yours)
-    with documents.in_the_making(options.directory) as folder:
+    with documents.unpublished(options.directory) as folder:
         with exported_snapshot(database) as snapshot:
-            # the user's first: a mistake in them shows before the long ones run
-            made = _run(database, snapshot.snapshot_id, (*yours, *ours), options, folder, tell)
-        of_yours, of_ours = made[: len(yours)], made[len(yours) :]
+            # the user's first, so that a mistake in them shows before the long suites run
+            outcomes = _run(database, snapshot.snapshot_id, (*yours, *ours), options, folder, progress)
+        of_yours, of_ours = outcomes[: len(yours)], outcomes[len(yours) :]
         sign_off = documents.SignOff(
             database=database.display,
             at=snapshot.taken_at,
@@ -97,20 +96,21 @@ def _run(
     suites: Sequence[Suite],
     options: ValidationOptions,
     folder: Path,
-    tell: Tell,
+    progress: Callable[[str], None],
 ) -> tuple[SuiteOutcome, ...]:
-    """Every suite is read by Great Expectations before the first is run."""
-    made = []
-    with session(database, snapshot_id, Options(folder, options.sample, options.statement_timeout_seconds)) as opened:
+    """Great Expectations reads every suite before the first one runs."""
+    outcomes = []
+    timeout = options.statement_timeout_seconds
+    with session(database, snapshot_id, folder, sample=options.sample, statement_timeout_seconds=timeout) as opened:
         for suite in suites:
             as_expectations(suite, options.sample)
         for suite in suites:
             outcome = opened.validate(suite)
-            tell(
+            progress(
                 f"{suite.name}: {len(outcome.outcomes)} expectations, {len(outcome.failed)} not met, {outcome.seconds:.1f} s"
             )
-            made.append(outcome)
-    return tuple(made)
+            outcomes.append(outcome)
+    return tuple(outcomes)
 
 
 def _columns(connection: Connection, schema: str, tables: list[str]) -> Columns:
@@ -118,28 +118,14 @@ def _columns(connection: Connection, schema: str, tables: list[str]) -> Columns:
     return {name: {row["column"] for row in rows if row["table"] == name} for name in {row["table"] for row in rows}}
 
 
-def _refuse_without_store(connection: Connection) -> None:
+def _require_usable(connection: Connection, yours: Sequence[Suite]) -> None:
+    """Raises `PreconditionError` without an evidence store, or for a suite of the user with a wrong table or name."""
     if not _columns(connection, "migration", ["evidence"]):
         raise PreconditionError(
-            "There is no evidence store in this database yet, so that a validation could not be kept. Materialize "
-            "evidence_store first."
+            "This database has no evidence store, so a validation could not be recorded. Materialize evidence_store first."
         )
-
-
-def _refuse_missing_tables(connection: Connection, yours: Sequence[Suite]) -> None:
     for suite in yours:
         if not _columns(connection, suite.schema, [suite.table]):
-            raise PreconditionError(
-                f"The suite {suite.file} cannot be used: there is no table {suite.schema}.{suite.table}. "
-                "Correct the file, then validate again."
-            )
-
-
-def _refuse_taken_names(yours: Sequence[Suite]) -> None:
-    """A suite is known by its name in the documents; the project's are taken."""
-    for suite in yours:
+            raise refused(suite.file, f"there is no table {suite.schema}.{suite.table}")
         if suite.name in {blueprint.name for blueprint in BLUEPRINTS}:
-            raise PreconditionError(
-                f"The suite {suite.file} cannot be used: {suite.name} is the name of a suite of the project. Give the "
-                "file another name, then validate again."
-            )
+            raise refused(suite.file, f"{suite.name} is the name of a suite of the project")

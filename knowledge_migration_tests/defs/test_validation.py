@@ -58,7 +58,7 @@ def test_the_whole_can_be_asked_for(named: Connection) -> None:
     run("verify_values", {"ops": {"value_verification": {"config": {"whole": True}}}})
     kept = evidence.latest(named, "value_verification")
     assert kept
-    assert kept.content["why_whole"] == "it was asked for"
+    assert kept.content["why_whole"] == "it was requested"
 
 
 def test_the_criteria_are_judged_kept_and_pass_only_where_all_of_a_section_hold(named: Connection) -> None:

@@ -6,28 +6,28 @@ from pathlib import Path
 
 import pytest
 
+from knowledge_migration.engine.foundation.check_outcome import CheckOutcome
 from knowledge_migration.quality import documents
 from knowledge_migration.quality.documents import SignOff
-from knowledge_migration.quality.model import Expectation, ExpectationOutcome, Severity, Suite, SuiteOutcome
+from knowledge_migration.quality.expectations import Expectation, Severity, Suite, SuiteOutcome
 
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
 def outcome(*broken: Severity) -> SuiteOutcome:
-    """A suite with one demand that is met, and these that are not."""
-    suite = Suite("topics", "topics", ())
-    met = ExpectationOutcome(Expectation("t", {}, "critical", "holds"), True)
-    failed = [
-        ExpectationOutcome(Expectation("t", {}, severity, f"a {severity} rule", "do <this>"), False, 3, ("<b>",))
-        for severity in broken
-    ]
+    """A suite with one expectation that is met, and these that are not."""
+    expectations = [Expectation("t", {}, "critical", "a rule that is met")]
+    expectations += [Expectation("t", {}, severity, f"a {severity} rule", "do <this>") for severity in broken]
+    suite = Suite("topics", "topics", tuple(expectations))
+    met = CheckOutcome("t", 0, (), "", "")
+    failed = [CheckOutcome("t", 3, ({"name": "<b>"},), "", "") for _ in broken]
     return SuiteOutcome(suite, (met, *failed), 1.5, "validations/topics/page.html")
 
 
 def published(directory: Path, at: datetime = AT, *, kept: int = 2, run: str = "") -> Path:
     """The index of a run without pages."""
     sign_off = SignOff("a database", at, (outcome(),), dagster_run_id=run)
-    with documents.in_the_making(directory) as folder:
+    with documents.unpublished(directory) as folder:
         return documents.publish(folder, sign_off, kept=kept)
 
 
@@ -56,7 +56,7 @@ def test_what_a_killed_run_left_is_removed_a_day_later_and_one_at_work_is_left_a
 
 
 def test_a_run_that_fails_leaves_no_folder(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError), documents.in_the_making(tmp_path):
+    with pytest.raises(RuntimeError), documents.unpublished(tmp_path):
         raise RuntimeError
 
     assert list(tmp_path.iterdir()) == []
@@ -66,7 +66,7 @@ def test_a_run_that_fails_leaves_no_folder(tmp_path: Path) -> None:
     ("broken", "verdict"),
     [
         ((), "Every expectation is met."),
-        (("warning", "info"), "No critical expectation is broken; 2 others are not met."),
+        (("warning", "info"), "Every critical expectation is met; 2 others are not met."),
         (("critical", "info"), "Critical expectations that are not met: 1."),
     ],
 )
@@ -75,7 +75,7 @@ def test_the_index_says_whether_it_may_be_signed_off(broken: tuple[Severity, ...
 
     assert verdict in page
     assert ("not to be signed off" in page) == ("critical" in broken)
-    assert "not there before phase 1" in page
+    assert "absent before phase 1" in page
     assert "2026-01-02 03:04:05 UTC" in page
 
 

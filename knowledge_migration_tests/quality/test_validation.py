@@ -22,7 +22,7 @@ from knowledge_migration.engine.foundation.errors import PreconditionError
 from knowledge_migration.engine.schema import upgrade as schema
 from knowledge_migration.engine.schema.ddl import LockLimits
 from knowledge_migration.quality.adapter import UnansweredError
-from knowledge_migration.quality.model import SEVERITIES
+from knowledge_migration.quality.expectations import SEVERITIES
 from knowledge_migration.quality.suites import BLUEPRINTS
 from knowledge_migration.quality.validation import Validation, ValidationOptions, validate
 from knowledge_migration.settings import current_settings
@@ -61,18 +61,18 @@ def dirty(server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> I
 def test_each_kind_of_violation_is_found_with_its_exact_count(suite: str, dirty: tuple[Database, Validation]) -> None:
     (outcome,) = (one for one in dirty[1].suites if one.suite.name == suite)
 
-    assert {one.expectation.rule: one.count for one in outcome.failed} == BROKEN[suite]
+    assert {expectation.rule: one.count for expectation, one in outcome.failed} == BROKEN[suite]
 
 
 def test_the_worst_stands_first_and_a_sample_names_the_rows(dirty: tuple[Database, Validation]) -> None:
     links = next(one for one in dirty[1].suites if one.suite.name == "atom_links")
-    by_rule = {one.expectation.rule: one for one in links.failed}
+    by_rule = {expectation.rule: one for expectation, one in links.failed}
 
-    assert [SEVERITIES.index(one.expectation.severity) for one in links.failed] == [0, 0, 0, 1, 1, 1]
+    assert [SEVERITIES.index(expectation.severity) for expectation, _ in links.failed] == [0, 0, 0, 1, 1, 1]
     assert links.worst == "critical"
-    assert by_rule["each to_atom_id names a row of atoms"].sample == ("from_atom_id 1, to_atom_id 99",)
-    assert by_rule["strength lies within 0 and 1"].sample == ("2.0",)
-    assert all(one.expectation.remedy for suite in dirty[1].suites for one in suite.failed)
+    assert by_rule["each to_atom_id names a row of atoms"].sample == ({"from_atom_id": "1", "to_atom_id": "99"},)
+    assert by_rule["strength is between 0 and 1"].sample == ({"strength": "2.0"},)
+    assert all(one.remedy for suite in dirty[1].suites for _, one in suite.failed)
 
 
 def test_what_the_quality_report_accepts_is_never_critical(dirty: tuple[Database, Validation]) -> None:
@@ -179,9 +179,9 @@ def test_suites_of_the_user_are_validated_beside_those_of_the_project(expanded: 
     validation = validated_with(expanded, tmp_path, suite)
 
     (mine,) = validation.yours
-    (broken,) = mine.failed
+    ((_, broken),) = mine.failed
     assert (mine.suite.name, mine.worst, mine.passed) == ("mine", "info", True)
-    assert (broken.count, broken.sample) == (1, ("much too long",))
+    assert (broken.count, broken.sample) == (1, ({"name": "much too long"},))
     assert validation.passed
     assert 'href="validations/mine/' in validation.index.read_text(encoding="utf-8")
 
@@ -234,7 +234,7 @@ def test_before_phase_1_what_is_not_there_is_said_and_does_not_pass(
         assert checks(result)[f"{name}_meet_expectations"] == (False, "WARN")
     words = {one.check_name: one.description for one in result.get_asset_check_evaluations()}
     assert words["extraction_runs_meet_expectations"] == (
-        "Not validated: the table knowledge_extraction_runs is not there before phase 1."
+        "Not validated: the table knowledge_extraction_runs is absent before phase 1."
     )
     assert checks(result)["topics_meet_expectations"] == (True, "ERROR")
 
@@ -280,5 +280,5 @@ def test_the_small_real_knowledge_base_breaks_nothing_critical_after_the_backfil
 
     assert validation.passed
     assert validation.absent == ()
-    found = {one.suite.name: [broken.count for broken in one.failed] for one in validation.suites}
+    found = {one.suite.name: [broken.count for _, broken in one.failed] for one in validation.suites}
     assert found == {name: [] for name in SUITES} | {"topics": [22], "atoms": [2, 2637], "atom_links": [7360]}

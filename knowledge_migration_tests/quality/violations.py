@@ -35,17 +35,17 @@ INSERT INTO topics (id, name, description, icon, color) VALUES
 UPDATE topics SET migrated_from_proposal_id = '00000000-0000-0000-0000-00000000000f' WHERE id IN (4, 5);
 """
 TOPICS_BROKEN = {
-    "created_at has the type TIMESTAMP WITH TIME ZONE": None,
+    "created_at has the type TIMESTAMP WITH TIME ZONE": 1,
     "id is never NULL": 1,
-    "each id stands once": 2,
-    "each migrated_from_proposal_id stands once": 2,
+    "each id is unique": 2,
+    "each migrated_from_proposal_id is unique": 2,
     "each migrated_from_proposal_id names a row of topic_proposals": 2,
-    "name has the type VARCHAR(100)": None,
-    "icon has the type VARCHAR(50)": None,
-    "color has the type VARCHAR(7)": None,
+    "name has the type VARCHAR(100)": 1,
+    "icon has the type VARCHAR(50)": 1,
+    "color has the type VARCHAR(7)": 1,
     "name is never NULL": 1,
     "description is never NULL": 1,
-    "each name stands once": 2,
+    "each name is unique": 2,
     "name is not empty": 1,
     "no two names differ in case or blanks only": 4,
     "name has at most 100 characters": 1,
@@ -70,23 +70,23 @@ INSERT INTO atom_links (from_atom_id, to_atom_id, link_type, strength) VALUES
 """
 ATOMS_BROKEN = {
     "type is one of problem, solution, decision, question, insight, pattern, requirement": 1,
-    "confidence lies within 0 and 1": 1,
+    "confidence is between 0 and 1": 1,
     "title is not empty": 1,
     "content is not empty": 1,
     "each atom belongs to a topic (strategy §9.1, check 5)": 1,
 }
 TOPIC_ATOMS_BROKEN = {
-    "each pair of topic_id and atom_id stands once": 2,
+    "each pair of topic_id and atom_id is unique": 2,
     "each topic_id names a row of topics": 1,
     "each atom_id names a row of atoms": 1,
     "position is 0 or more": 1,
 }
 ATOM_LINKS_BROKEN = {
-    "each pair of from_atom_id and to_atom_id stands once": 2,
+    "each pair of from_atom_id and to_atom_id is unique": 2,
     "each from_atom_id names a row of atoms": 1,
     "each to_atom_id names a row of atoms": 1,
     "link_type is one of continues, solves, contradicts, supports, refines, relates_to, depends_on": 1,
-    "strength lies within 0 and 1": 1,
+    "strength is between 0 and 1": 1,
     "no atom is linked to itself": 1,
 }
 
@@ -111,8 +111,8 @@ RUNS_BROKEN = {
     "time_span_seconds is 0 or more": 1,
     "completed_at is not before started_at": 1,
     "each created_by_user_id names a row of users": 1,
-    "a run has an end exactly when it is over": 2,
-    "a failed run says why": 1,
+    "a run has an end exactly when it has ended": 2,
+    "a failed run states its error": 1,
     "message_count is the length of message_ids": 2,
 }
 
@@ -142,14 +142,14 @@ TOPIC_PROPOSALS_BROKEN = {
     "status is one of pending, approved, auto_approved, rejected, merged, withdrawn, parked": 1,
     "review_action is one of approve, auto_approve, auto_approve_migration, dual_write, reject, merge, undo, park, replay": 1,
     "similarity_type is one of exact, spelling, meaning": 1,
-    "confidence lies within 0 and 1": 1,
-    "similarity_score lies within 0 and 1": 1,
+    "confidence is between 0 and 1": 1,
+    "similarity_score is between 0 and 1": 1,
     "each extraction_run_id names a row of knowledge_extraction_runs": 1,
     "each similar_topic_id names a row of topics": 1,
     "each reviewed_by_user_id names a row of users": 1,
-    "a proposal that waits for a review states its confidence": 1,
+    "a pending proposal states its confidence": 1,
     "a similarity states both its score and its type": 1,
-    "a decided proposal says when and how it was decided": 1,
+    "a decided proposal states the time and the action of the decision": 1,
     "color is an upper-case #RRGGBB": 1,
 }
 

@@ -1,21 +1,21 @@
-"""The integrity rules (strategy §5.3, §9.1, §11.1): each a file of `sql/checks/` that returns the rows that break it.
+"""The integrity rules (strategy §4.2, §5.3, §9.1, §11.1): each is a file of `sql/checks/` that returns the violating rows.
 
-No row means that the rule holds. A rule that cannot be asked (a table is missing, a right is missing) raises: it is an
-error, never a pass and never bad data.
+A rule that cannot be evaluated (a missing table or privilege) raises: it is an error, never a pass and never bad data.
 """
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 from psycopg import sql
 
 from knowledge_migration.engine.backfill.runner import PartitionResult
+from knowledge_migration.engine.dual_write.fence import proven_fence
 from knowledge_migration.engine.foundation.check_outcome import CheckOutcome, count_and_sample
-from knowledge_migration.engine.foundation.database import Connection
+from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.sql_files import statement
-from knowledge_migration.engine.validation import value_comparison
+from knowledge_migration.engine.validation import values
 from knowledge_migration.knowledge.entity_kinds import KINDS, EntityKind
 
 Severity = Literal["error", "warn"]
@@ -23,7 +23,7 @@ Severity = Literal["error", "warn"]
 
 @dataclass(frozen=True)
 class Rule:
-    """One rule: its name, the file that finds what breaks it, and what to do then. `warn` never blocks."""
+    """One rule: its name, its file, and the remedy. `warn` never blocks."""
 
     name: str
     file: str
@@ -35,154 +35,160 @@ class Rule:
 
     @property
     def query(self) -> sql.Composed:
-        """The rule's statement."""
-        names = value_comparison.names(self.kind) if self.kind else {}
-        return statement(f"checks/{self.file}", **names)
+        """The query that returns the violating rows."""
+        return statement(f"checks/{self.file}", **(values.names(self.kind) if self.kind else {}))
 
 
-@dataclass(frozen=True)
-class _Wording:
-    file: str
-    name: str
-    description: str
-    remedy: str
-    compares_values: bool = False
+def _of_each_kind(*rules: Rule) -> tuple[Rule, ...]:
+    """Each rule for topics and for atoms; `{one}`, `{table}` and `{proposals}` are replaced."""
+
+    def of(rule: Rule, kind: EntityKind) -> Rule:
+        names = {"one": kind.name, "table": kind.table, "proposals": kind.proposal_table}
+        return replace(rule, name=rule.name.format(**names), description=rule.description.format(**names), kind=kind)
+
+    return tuple(of(rule, kind) for rule in rules for kind in KINDS)
 
 
-_AGAIN = "Complete the backfill again (asset backfill_completion): it links what is left."
-
-_PER_ENTITY: tuple[_Wording, ...] = (
-    _Wording(
-        "every_entity_has_a_proposal",
-        "every_{one}_has_a_proposal",
-        "Every row of {table} has its origin proposal, or its quarantine is accepted.",
-        _AGAIN + " If rows keep appearing, a writer works without dual write.",
-    ),
-    _Wording(
-        "links_name_existing_proposals",
-        "{one}_links_name_existing_proposals",
-        "Every link of {table} names a proposal that exists.",
-        "Clear those links (set both columns to NULL) and complete the backfill again.",
-    ),
-    _Wording(
-        "backfilled_links_are_their_own",
-        "backfilled_{one}_links_are_their_own",
-        "A row of {table} that was backfilled has the proposal that was made of it, not that of another row.",
-        "Somebody exchanged links. Clear those (set both columns to NULL) and complete the backfill again.",
-    ),
-    _Wording(
-        "links_are_dated",
-        "{one}_links_are_dated",
-        "Link and migration time of {table} are set together or not at all.",
-        "Somebody wrote one of the two columns by hand; roll the backfill back and run it again.",
-    ),
-    _Wording(
-        "a_proposal_has_one_entity",
-        "{one}_proposals_serve_one_row",
-        "No proposal is the origin of two rows of {table}.",
-        "The unique index is missing: run the schema phase again, then look at the rows named here.",
-    ),
-    _Wording(
-        "no_approved_proposal_is_orphaned",
-        "no_approved_{one}_proposal_is_orphaned",
-        "Every approved proposal of {proposals} has its row, unless it matched one or the row was deleted since.",
-        _AGAIN,
-    ),
-    _Wording(
-        "every_proposal_has_a_run",
-        "every_{one}_proposal_has_a_run",
-        "Every proposal of {proposals} belongs to an extraction run that exists.",
-        "The foreign key of the runs is gone and so are runs: bring both back from the backup before going on.",
-    ),
-    _Wording(
-        "backfilled_proposals_are_approved",
-        "backfilled_{one}_proposals_are_approved",
-        "Every backfilled proposal of {proposals} is approved, and not before it was made.",
-        "Somebody changed them; roll the backfill back and run it again.",
-    ),
-    _Wording(
-        "no_pending_proposal_is_stranded",
-        "no_pending_{one}_proposal_is_stranded",
-        "While proposals are off, no proposal of {proposals} that was made in proposal mode waits for them.",
-        "`knowledge-migration rollback instant` again: it replays or parks what is stranded.",
-    ),
-    _Wording(
-        "proposal_values_equal_the_entity",
-        "{one}_proposal_values_equal_the_entity",
-        "Proposal and row of {table} have equal values, NULL for NULL, unless the row was written to since.",
-        "Do not promote. Roll the backfill back, run it again, and report the columns named: a copy was wrong.",
-        compares_values=True,
-    ),
-)
-
-
-def _of(kind: EntityKind, wording: _Wording) -> Rule:
-    words = {"one": kind.name, "table": kind.table, "proposals": kind.proposal_table}
-    return Rule(
-        name=wording.name.format(**words),
-        file=wording.file,
-        description=wording.description.format(**words),
-        remedy=wording.remedy,
-        kind=kind,
-        compares_values=wording.compares_values,
-    )
-
+_COMPLETE_AGAIN = "Complete the backfill again (asset backfill_completion): it links the remaining rows."
+_BACK_AND_AGAIN = "Roll the backfill back and run it again."
+_REPAIR = "`knowledge-migration dual-write repair` creates the proposals of failed shadows; read their reasons first."
 
 RULES: tuple[Rule, ...] = (
-    *(_of(kind, wording) for wording in _PER_ENTITY for kind in KINDS),
+    *_of_each_kind(
+        Rule(
+            "every_{one}_has_a_proposal", "every_entity_has_a_proposal",
+            "Every row of {table} has its origin proposal, or its quarantine is accepted.",
+            f"{_COMPLETE_AGAIN} If rows keep appearing, a writer runs without dual write.",
+        ),
+        Rule(
+            "{one}_links_name_existing_proposals", "links_name_existing_proposals",
+            "Every link of {table} names a proposal that exists.",
+            "Clear those links (set both columns to NULL) and complete the backfill again.",
+        ),
+        Rule(
+            "backfilled_{one}_links_are_their_own", "backfilled_links_are_their_own",
+            "A backfilled row of {table} links to its own proposal, not to that of another row.",
+            "Somebody exchanged links. Clear them (set both columns to NULL) and complete the backfill again.",
+        ),
+        Rule(
+            "{one}_links_are_dated", "links_are_dated",
+            "Link and migration time of {table} are either both set or both NULL.",
+            f"Somebody wrote one of the two columns manually. {_BACK_AND_AGAIN}",
+        ),
+        Rule(
+            "{one}_proposals_serve_one_row", "a_proposal_has_one_entity",
+            "No proposal is the origin of two rows of {table}.",
+            "The unique index is missing. Run the schema phase again, then correct the rows listed here.",
+        ),
+        Rule(
+            "no_approved_{one}_proposal_is_orphaned", "no_approved_proposal_is_orphaned",
+            "Every approved proposal of {proposals} has its row, unless it matched one or the row was deleted since.",
+            _COMPLETE_AGAIN,
+        ),
+        Rule(
+            "every_{one}_proposal_has_a_run", "every_proposal_has_a_run",
+            "Every proposal of {proposals} belongs to an extraction run that exists.",
+            "The foreign key and some runs are missing. Restore both from the backup before you continue.",
+        ),
+        Rule(
+            "backfilled_{one}_proposals_are_approved", "backfilled_proposals_are_approved",
+            "Every backfilled proposal of {proposals} is approved, and not before it was created.",
+            f"Somebody changed them. {_BACK_AND_AGAIN}",
+        ),
+        Rule(
+            "no_pending_{one}_proposal_is_stranded", "no_pending_proposal_is_stranded",
+            "While proposals are off, no proposal of {proposals} from proposal mode is pending.",
+            "Run `knowledge-migration rollback instant` again: it replays or parks stranded proposals.",
+        ),
+        Rule(
+            "{one}_proposal_values_equal_the_entity", "proposal_values_equal_the_entity",
+            "Proposal and row of {table} have equal values, NULL for NULL, unless the row was written since.",
+            f"Do not promote. {_BACK_AND_AGAIN} Report the columns listed here: a copy was wrong.",
+            compares_values=True,
+        ),
+    ),
     Rule(
-        "proposed_topics_match_relations",
-        "proposed_topics_match_relations",
+        "proposed_topics_match_relations", "proposed_topics_match_relations",
         "A backfilled atom proposal names the topics that its atom had.",
-        "A user may have removed a relation since; otherwise roll the backfill back and run it again.",
+        f"A user may have removed a relation since. Otherwise: {_BACK_AND_AGAIN.lower()}",
         severity="warn",
     ),
     Rule(
-        "quarantine_is_decided",
-        "quarantine_is_decided",
-        "Nobody has to decide about a quarantined row any more.",
+        "quarantine_is_decided", "quarantine_is_decided",
+        "No quarantined row needs a decision.",
         "`knowledge-migration quarantine list` shows them; retry, clamp or accept each, then complete the backfill.",
     ),
     Rule(
-        "relations_point_at_existing_rows",
-        "relations_point_at_existing_rows",
+        "relations_point_at_existing_rows", "relations_point_at_existing_rows",
         "Every relation between topics, atoms and messages points at rows that exist.",
-        "Repair or delete the relations named here in the application; the migration never changes them.",
+        "Repair or delete these relations in the application; the migration never changes them.",
     ),
     Rule(
-        "migration_run_is_completed",
-        "migration_run_is_completed",
+        "migration_run_is_completed", "migration_run_is_completed",
         "The migration's extraction run is completed.",
-        _AGAIN,
+        _COMPLETE_AGAIN,
     ),
-)
+)  # fmt: skip
+
+DUAL_WRITE_RULES: tuple[Rule, ...] = (
+    *_of_each_kind(
+        Rule(
+            "every_new_{one}_has_a_proposal", "entities_since_have_proposals",
+            "Every row of {table} created since dual write was proven has its proposal.",
+            f"A writer runs without dual write, or a shadow failed. {_REPAIR}",
+        ),
+    ),
+    Rule(
+        "extractions_have_their_proposals", "dual_write_runs_have_their_proposals",
+        "Every extraction since dual write was proven has as many proposals as it recorded.",
+        "Somebody deleted proposals of the runs listed here.",
+    ),
+    Rule(
+        "no_shadow_failed", "shadows_that_failed",
+        "Every direct write has its proposals; none failed.",
+        _REPAIR,
+    ),
+    *(rule for rule in RULES if rule.compares_values),
+)  # fmt: skip
+"""Over the rows written since the fence was proven."""
 
 
 def evaluate(
-    connection: Connection, rule: Rule, *, sample: int = 20, clock: Callable[[], float] = time.perf_counter
+    connection: Connection,
+    rule: Rule,
+    *,
+    sample: int = 20,
+    clock: Callable[[], float] = time.perf_counter,
+    **parameters: object,
 ) -> CheckOutcome:
-    """Counts what breaks the rule and shows up to `sample` of it, from one query.
+    """Counts the violating rows and samples up to `sample` of them, from one query.
 
-    Raises `VerificationError` when a value comparison cannot see: nothing is left to judge, or a restore has lost the
-    marks by which a wrong copy is told from a later edit, and there are differences.
+    Raises `VerificationError` when a value comparison is impossible: no row can be judged, or a restore has lost the row
+    versions that distinguish a wrong copy from a later edit, and there are differences.
     """
     started = clock()
-    parameters = _parameters(connection, rule)
-    numbers = value_comparison.extent(connection, rule.kind, parameters) if rule.compares_values and rule.kind else {}
+    parameters |= _parameters(connection, rule)
+    numbers = values.extent(connection, rule.kind, parameters) if rule.compares_values and rule.kind else {}
     count, rows = count_and_sample(connection, rule.query, parameters, sample)
-    _refuse_what_cannot_be_told(rule, parameters, count, rows)
+    _require_row_versions(rule, parameters, count, rows)
     numbers["seconds"] = round(clock() - started, 3)
     return CheckOutcome(rule.name, count, rows, rule.description, rule.remedy, numbers)
 
 
 def evaluate_range(connection: Connection, rule: Rule, *, after_id: int, through_id: int, sample: int) -> CheckOutcome:
-    """A rule about rows, asked of one id range only: above `after_id`, up to and including `through_id`."""
+    """A rule about rows, evaluated on one id range: above `after_id`, through `through_id`."""
     in_range = statement("validation/in_range", rule=rule.query)
     parameters = {**_parameters(connection, rule), "after": after_id, "through": through_id}
     count, rows = count_and_sample(connection, in_range, parameters, sample)
-    _refuse_what_cannot_be_told(rule, parameters, count, rows)
+    _require_row_versions(rule, parameters, count, rows)
     description = f"In ids {after_id + 1} to {through_id}: {rule.description}"
     return CheckOutcome("partition_values_are_equal", count, rows, description, rule.remedy)
+
+
+def dual_write_outcomes(database: Database, connection: Connection, *, sample: int) -> list[CheckOutcome]:
+    """Every rule of dual write; raises `PreconditionError` without a proven fence."""
+    since = proven_fence(database).proven_at
+    return [evaluate(connection, rule, sample=sample, since=since) for rule in DUAL_WRITE_RULES]
 
 
 def partition_outcomes(
@@ -197,20 +203,20 @@ def partition_outcomes(
         description=f"Every row of {partition.entity} partition {partition.key} has its proposal or is in quarantine.",
         remedy="Run the partition again: it processes the remaining rows.",
     )
-    values = next(rule for rule in RULES if rule.compares_values and rule.kind and rule.kind.name == partition.entity)
+    rule = next(rule for rule in RULES if rule.compares_values and rule.kind and rule.kind.name == partition.entity)
     return unlinked, evaluate_range(
-        connection, values, after_id=partition.after_id, through_id=partition.through_id, sample=sample
+        connection, rule, after_id=partition.after_id, through_id=partition.through_id, sample=sample
     )
 
 
 def _parameters(connection: Connection, rule: Rule) -> dict[str, object]:
     if not rule.kind:
         return {}
-    return value_comparison.parameters(connection, rule.kind) if rule.compares_values else {"entity": rule.kind.name}
+    return values.parameters(connection, rule.kind) if rule.compares_values else {"entity": rule.kind.name}
 
 
-def _refuse_what_cannot_be_told(
+def _require_row_versions(
     rule: Rule, parameters: dict[str, object], count: int, rows: tuple[dict[str, object], ...]
 ) -> None:
     if rule.compares_values and rule.kind:
-        value_comparison.refuse_what_cannot_be_told(rule.kind, parameters, count, [row["id"] for row in rows])
+        values.require_row_versions(rule.kind, parameters, count, [row["id"] for row in rows])

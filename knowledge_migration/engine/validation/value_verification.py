@@ -1,10 +1,8 @@
-"""Value verification again and again (strategy §9.1, DESIGN §9.3): only key ranges that were written since the last pass.
+"""Incremental value verification (strategy §9.1, DESIGN §9.3): compares key ranges written since the last pass.
 
-A pass remembers the transaction below which everything had ended when it began. The next one asks the row versions of both
-tables which key ranges were written from there on, and compares those pair by pair, with the ranges that differed before. A
-difference is read again after a delay, for an application may write row and proposal one after the other. The whole is
-compared when the last whole pass is old, when a restore has begun the transactions anew, or when most of it was written.
-Reads only, and leaves one `value_verification` in the evidence; broken off, the next pass begins where the last one ended.
+A pass records the transaction below which all had ended. The next pass compares the ranges that row versions show as written
+since, and the ranges that differed before. It reads a difference again after a delay, because an application may write row
+and proposal in two transactions. Reads only; resumes from the last completed pass.
 """
 
 import time
@@ -16,19 +14,20 @@ from typing import Any
 from psycopg import sql
 
 from knowledge_migration.engine.backfill.run import require_phase_1
-from knowledge_migration.engine.foundation import evidence
+from knowledge_migration.engine.foundation import evidence, fingerprint
 from knowledge_migration.engine.foundation.check_outcome import CheckOutcome
 from knowledge_migration.engine.foundation.database import Connection, Database
+from knowledge_migration.engine.foundation.fingerprint import Fingerprint
 from knowledge_migration.engine.foundation.sql_files import statement, text_of
-from knowledge_migration.engine.validation import value_comparison
+from knowledge_migration.engine.validation import values
 from knowledge_migration.knowledge.entity_kinds import KINDS, EntityKind
 
 KIND = "value_verification"
 RANGE_SHIFT = 13
-"""A key range is 2^13 = 8,192 ids: a batch of a user touches one, and 100 million rows have 12,000."""
+"""A key range is 2^13 = 8,192 ids; 100 million rows have 12,000 ranges."""
 
 MOSTLY = 0.5
-"""Beyond this share of a table's ranges one join over all of it is faster than one range after the other."""
+"""Above this share of a table's ranges, one join over the whole table is faster."""
 
 SESSION = {"statement_timeout": "0", "default_transaction_read_only": "on", "work_mem": "64MB", "jit": "off"}
 
@@ -41,7 +40,7 @@ OF_ALL, OF_RANGES, OF_IDS = (
 
 @dataclass(frozen=True)
 class TablePass:
-    """What a pass found in one table. `differing` are the ids that differed at both readings."""
+    """The result of a pass over one table. `differing` are the ids that differed at both readings."""
 
     entity: str
     table: str
@@ -54,14 +53,14 @@ class TablePass:
     seconds: float
 
     def as_row(self) -> dict[str, Any]:
-        """For a table of the UI."""
+        """For a table and the evidence."""
         return {
             "table": self.table,
-            "compared as": "the whole" if self.whole else "what was written since",
+            "scope": "whole table" if self.whole else "written since the last pass",
             "key ranges": self.ranges,
             "linked rows": self.linked,
             "compared rows": self.compared,
-            "differed, then settled": self.settled,
+            "differed at first reading only": self.settled,
             "differing rows": len(self.differing),
             "seconds": round(self.seconds, 3),
         }
@@ -69,7 +68,7 @@ class TablePass:
 
 @dataclass(frozen=True)
 class VerificationPass:
-    """One pass over both tables; `why_whole` says why all of it was compared, None where it was not."""
+    """One pass over both tables; `why_whole` is the reason to compare the whole tables, None otherwise."""
 
     began_at: datetime
     whole_at: datetime
@@ -79,11 +78,11 @@ class VerificationPass:
 
     @property
     def passed(self) -> bool:
-        """True when nothing differed."""
+        """True when no row differed."""
         return not any(one.differing for one in self.tables)
 
     def to_evidence(self) -> dict[str, Any]:
-        """For the evidence: what the next pass starts from, and what was found."""
+        """As JSON, for the evidence: the start of the next pass, and the results."""
         return {
             **self.moment,
             "shift": RANGE_SHIFT,
@@ -107,16 +106,16 @@ def verify(
     dagster_run_id: str | None = None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> VerificationPass:
-    """One pass, kept in the evidence.
+    """Runs one pass and records it as evidence.
 
-    Raises `PreconditionError` before phase 1, `VerificationError` when values cannot be judged (see `value_comparison`).
+    Raises `PreconditionError` before phase 1, `VerificationError` when values cannot be judged (see `values`).
     """
     with database.connect("value verification", settings=SESSION) as connection:
         require_phase_1(connection)
         began_at = database.now()
         moment = dict(_one(connection, text_of("validation/verification_moment"), {}))
         last = evidence.latest(connection, KIND)
-        why = "it was asked for" if whole else _why_whole(connection, last, moment, began_at, whole_every_days)
+        why = "it was requested" if whole else _why_whole(connection, last, moment, began_at, whole_every_days)
         since = last.content if last and why is None else None
         done = tuple(_table(connection, kind, since, settle_seconds, sleep) for kind in KINDS)
     whole_at = began_at if since is None else datetime.fromisoformat(since["whole_at"])
@@ -127,25 +126,46 @@ def verify(
 
 
 def verification_outcome(connection: Connection, *, max_age_hours: float, sample: int) -> CheckOutcome:
-    """Whether the latest pass is fresh and found nothing; raises `PreconditionError` when there is none or it is too old."""
-    found = evidence.require(connection, KIND, made_by="asset value_verification", max_age_hours=max_age_hours)
-    rows = found.content["tables"]
+    """Whether the latest pass found no difference; raises `PreconditionError` when there is none or it is too old."""
+    recorded = evidence.require(connection, KIND, made_by="asset value_verification", max_age_hours=max_age_hours)
+    rows = recorded.content["tables"]
     ranges = [
         {"table": f"{entity}s", "from id": key << RANGE_SHIFT, "below id": (key + 1) << RANGE_SHIFT}
-        for entity, keys in found.content["differing_ranges"].items()
+        for entity, keys in recorded.content["differing_ranges"].items()
         for key in keys
     ]
     return CheckOutcome(
         "no_value_differs",
         sum(row["differing rows"] for row in rows),
         tuple(ranges[:sample]),
-        "Every linked row that nobody has written since equals its proposal, value by value.",
-        "Do not promote. The check {one}_proposal_values_equal_the_entity names the rows and columns in the ranges below.",
+        "Every linked row that was not written since equals its proposal, value by value.",
+        "Do not promote. The checks topic_ and atom_proposal_values_equal_the_entity name the rows and columns in these ranges.",
         {
-            "verified_at": found.recorded_at,
-            "whole_at": found.content["whole_at"],
+            "verified_at": recorded.recorded_at,
+            "whole_at": recorded.content["whole_at"],
             "compared": sum(row["compared rows"] for row in rows),
         },
+    )
+
+
+def fingerprint_outcome(connection: Connection, *, sample: int) -> CheckOutcome:
+    """The key ranges of the legacy tables that differ from the latest fingerprint. Reads every legacy row once.
+
+    A range also differs when users have written rows in it since.
+    """
+    recorded = evidence.require(connection, "legacy_fingerprint", made_by="asset legacy_fingerprint")
+    before = Fingerprint.from_evidence(recorded.content)
+    differences = fingerprint.differences(before, fingerprint.take(connection, like=before))
+    return CheckOutcome(
+        name="legacy_rows_equal_the_fingerprint",
+        count=len(differences),
+        sample=tuple(
+            {"table": one.table, "range": one.range, "before": str(one.before), "now": str(one.after)}
+            for one in differences[:sample]
+        ),
+        description="Every key range of the legacy tables has the rows and values of the fingerprint.",
+        remedy="Ranges that users have written since differ as expected. Compare all others with the verified backup.",
+        numbers={"fingerprint_of": recorded.recorded_at, "ranges": sum(len(t.ranges) for t in before.tables.values())},
     )
 
 
@@ -157,15 +177,15 @@ def _why_whole(
     whole_every_days: float,
 ) -> str | None:
     if last is None:
-        return "there was no pass before"
+        return "there is no earlier pass"
     before = last.content
     if (before["cluster"], before["database_oid"]) != (moment["cluster"], moment["database_oid"]):
-        return "the last pass was of another database: this one was restored since"
+        return "the last pass was of another database; this one was restored since"
     if before["shift"] != RANGE_SHIFT:
-        return "the last pass had key ranges of another width"
+        return "the last pass used another width of key ranges"
     countable = _one(connection, text_of("validation/verification_countable"), {"horizon": before["horizon"]})
     if not countable["countable"]:
-        return "the transactions of the last pass can no longer be told from newer ones"
+        return "the transaction ids of the last pass have wrapped around"
     days = (now - datetime.fromisoformat(before["whole_at"])).total_seconds() / 86_400
     return f"the last whole pass is {days:.1f} days old" if days >= whole_every_days else None
 
@@ -178,7 +198,7 @@ def _table(
     sleep: Callable[[float], None],
 ) -> TablePass:
     began = time.perf_counter()
-    given = {**value_comparison.parameters(connection, kind), "shift": RANGE_SHIFT}
+    given = {**values.parameters(connection, kind), "shift": RANGE_SHIFT}
     ranges = _written(connection, kind, since) if since and given["versions_kept"] else None
     rows = (
         _compared(connection, kind, OF_ALL, given)
@@ -189,14 +209,14 @@ def _table(
         sum(row[name] for row in rows) for name in ("linked", "compared", "written_since_unstamped")
     )
     if ranges is None:
-        value_comparison.refuse_blindness(kind, linked, compared, unstamped)
+        values.require_judged_pairs(kind, linked, compared, unstamped)
     differed = [one for row in rows for one in row["differing"]]
     differing: tuple[int, ...] = ()
     if differed:
         sleep(settle_seconds)
         again = _compared(connection, kind, OF_IDS, {**given, "ids": differed})
         differing = tuple(sorted(one for row in again for one in row["differing"]))
-    value_comparison.refuse_what_cannot_be_told(kind, given, len(differing), differing[:20])
+    values.require_row_versions(kind, given, len(differing), differing[:20])
     return TablePass(
         entity=kind.name,
         table=kind.table,
@@ -211,20 +231,20 @@ def _table(
 
 
 def _written(connection: Connection, kind: EntityKind, since: dict[str, Any]) -> list[int] | None:
-    """The ranges to compare: written since, or differing at the last pass; None when that is most of the table."""
-    query = statement("validation/verification_changed_ranges", **value_comparison.tables(kind))
-    found = connection.execute(query, {"shift": RANGE_SHIFT, "horizon": since["horizon"]}).fetchall()
-    ranges = {row["key_range"] for row in found} | set(since["differing_ranges"][kind.name])
+    """The ranges written since or differing at the last pass; None when they are most of the table."""
+    query = statement("validation/verification_changed_ranges", **values.tables(kind))
+    written = connection.execute(query, {"shift": RANGE_SHIFT, "horizon": since["horizon"]}).fetchall()
+    ranges = {row["key_range"] for row in written} | set(since["differing_ranges"][kind.name])
     extent = _one(
         connection,
-        statement("validation/verification_ranges", **value_comparison.tables(kind)),
+        statement("validation/verification_ranges", **values.tables(kind)),
         {"shift": RANGE_SHIFT},
     )
     return None if len(ranges) > max(1, MOSTLY * extent["ranges"]) else sorted(ranges)
 
 
 def _compared(connection: Connection, kind: EntityKind, rows: str, given: dict[str, Any]) -> list[dict[str, Any]]:
-    names = value_comparison.names(kind)
+    names = values.names(kind)
     return connection.execute(
         statement("validation/verification_compared_ranges", rows=statement(rows, table=names["table"]), **names), given
     ).fetchall()

@@ -220,7 +220,7 @@ def test_while_a_load_test_is_under_way_nothing_is_judged_but_a_killed_one_blind
 ) -> None:
     bad(rows)
     rows.execute(
-        "INSERT INTO migration.evidence (kind, content, recorded_at) VALUES ('marked_messages', '{}', %s)",
+        "INSERT INTO migration.evidence (kind, content, recorded_at) VALUES ('synthetic_messages', '{}', %s)",
         (later(seconds=10 - 60 * minutes_ago),),
     )
     assert tick(half).action == action

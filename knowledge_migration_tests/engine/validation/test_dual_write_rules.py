@@ -8,7 +8,7 @@ import pytest
 from knowledge_migration.engine.dual_write import switch
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.errors import PreconditionError
-from knowledge_migration.engine.validation import dual_write_rules
+from knowledge_migration.engine.validation import rules as integrity
 from knowledge_migration.knowledge.flags import Flags
 from knowledge_migration_tests.engine.dual_write.conftest import PATIENT
 
@@ -30,13 +30,13 @@ def written(peopled: Database, service: str) -> Iterator[Connection]:
 
 
 def broken(database: Database, connection: Connection) -> dict[str, int]:
-    outcomes = dual_write_rules.outcomes(database, connection, sample=5)
+    outcomes = integrity.dual_write_outcomes(database, connection, sample=5)
     return {outcome.name: outcome.count for outcome in outcomes if not outcome.passed}
 
 
 def test_everything_holds_after_extractions_and_handmade_rows(peopled: Database, written: Connection) -> None:
     assert broken(peopled, written) == {}
-    outcomes = {outcome.name: outcome for outcome in dual_write_rules.outcomes(peopled, written, sample=5)}
+    outcomes = {outcome.name: outcome for outcome in integrity.dual_write_outcomes(peopled, written, sample=5)}
     assert outcomes["topic_proposal_values_equal_the_entity"].numbers["compared"] > 5
 
 
@@ -83,4 +83,4 @@ def test_rows_from_before_the_fence_are_not_judged(peopled: Database, rows: Conn
 
 def test_without_a_fence_there_is_nothing_to_look_at(peopled: Database, rows: Connection) -> None:
     with pytest.raises(PreconditionError, match="dual_write_mode"):
-        dual_write_rules.outcomes(peopled, rows, sample=5)
+        integrity.dual_write_outcomes(peopled, rows, sample=5)

@@ -86,7 +86,7 @@ def spoil(database: Database, atom: int) -> None:
 
 def test_the_first_pass_compares_everything_and_the_next_one_nothing(migrated: Database) -> None:
     first, second = one_pass(migrated), one_pass(migrated)
-    assert (first.why_whole, first.passed) == ("there was no pass before", True)
+    assert (first.why_whole, first.passed) == ("there is no earlier pass", True)
     assert [(one.linked, one.compared, one.ranges) for one in first.tables] == [(3, 3, 1), (12, 12, 10)]
     assert second.why_whole is None
     assert [(one.whole, one.linked, one.ranges) for one in second.tables] == [(False, 0, 0), (False, 0, 0)]
@@ -162,10 +162,10 @@ def test_most_of_a_table_written_means_all_of_it(migrated: Database) -> None:
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        ({"cluster": "1"}, "the last pass was of another database: this one was restored since"),
-        ({"database_oid": "1"}, "the last pass was of another database: this one was restored since"),
-        ({"shift": 4}, "the last pass had key ranges of another width"),
-        ({"horizon": "99999999999"}, "the transactions of the last pass can no longer be told from newer ones"),
+        ({"cluster": "1"}, "the last pass was of another database; this one was restored since"),
+        ({"database_oid": "1"}, "the last pass was of another database; this one was restored since"),
+        ({"shift": 4}, "the last pass used another width of key ranges"),
+        ({"horizon": "99999999999"}, "the transaction ids of the last pass have wrapped around"),
     ],
 )
 def test_a_pass_that_cannot_be_built_on_means_all_of_it(
@@ -182,7 +182,7 @@ def test_a_pass_that_cannot_be_built_on_means_all_of_it(
 
 def test_the_whole_is_compared_again_when_the_last_whole_pass_is_old_and_when_asked(migrated: Database) -> None:
     one_pass(migrated)
-    assert one_pass(migrated, whole=True).why_whole == "it was asked for"
+    assert one_pass(migrated, whole=True).why_whole == "it was requested"
     assert one_pass(migrated, days=0).why_whole == "the last whole pass is 0.0 days old"
 
 
@@ -206,7 +206,7 @@ def test_nothing_is_said_before_phase_1(database: Database) -> None:
 def test_a_difference_after_a_restore_is_an_error_not_bad_data(migrated: Database) -> None:
     execute(migrated, "UPDATE atoms SET content = 'unstamped' WHERE id = 2")
     execute(migrated, "UPDATE migration.backfill_batch SET entity = entity")
-    with pytest.raises(VerificationError, match="cannot be told"):
+    with pytest.raises(VerificationError, match="cannot be distinguished"):
         one_pass(migrated)
     with migrated.connect("test") as connection:
         assert evidence.latest(connection, KIND) is None

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from knowledge_migration.engine.foundation.errors import PreconditionError
-from knowledge_migration.quality.your_suites import read_suites
+from knowledge_migration.quality.suites import read_suites
 
 UNIQUE = {"type": "expect_column_values_to_be_unique", "kwargs": {"column": "name"}, "severity": "warning"}
 
