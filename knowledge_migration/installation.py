@@ -12,7 +12,7 @@ from sqlalchemy.engine import make_url
 
 from knowledge_migration.engine.foundation import embedded_server
 from knowledge_migration.engine.foundation.database import Database
-from knowledge_migration.engine.status.reader import StatusRules
+from knowledge_migration.engine.status.reading import StatusRules
 from knowledge_migration.knowledge.extraction.model import Extractor
 from knowledge_migration.knowledge.flags import FLAG_NAME, RETIRED, Flags
 from knowledge_migration.knowledge.options import ServiceOptions
@@ -68,7 +68,7 @@ def service_options(settings: Settings, database: Database) -> ServiceOptions:
 
 
 def status_rules(settings: Settings) -> StatusRules:
-    """What the settings say of a look at the whole migration."""
+    """The settings that the state of the migration is judged by."""
     return StatusRules(
         gates=settings.gates,
         bake_minutes=settings.bake_minutes,
@@ -79,6 +79,7 @@ def status_rules(settings: Settings) -> StatusRules:
         live_seconds=settings.writer_live_seconds,
         queue_limit=settings.knowledge_review_queue_limit,
         no_live_writers=settings.knowledge_migration_no_live_writers,
+        skip_rehearsal=settings.knowledge_migration_skip_rehearsal_reason is not None,
     )
 
 

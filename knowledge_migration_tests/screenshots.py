@@ -24,7 +24,7 @@ from knowledge_migration.commands.status import screen
 from knowledge_migration.demo.live_application import free_port, wait_until_well
 from knowledge_migration.engine.foundation import evidence
 from knowledge_migration.engine.foundation.audit import operator
-from knowledge_migration.engine.status.reader import read_status
+from knowledge_migration.engine.status.snapshot import read_status
 from knowledge_migration.installation import running_dagster_storage, status_rules
 from knowledge_migration.pages.frame import PREFERENCES_COOKIE, Preferences
 from knowledge_migration_tests.chromium import opened_browser

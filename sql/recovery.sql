@@ -1,25 +1,3 @@
--- name: backfill_progress
--- How far the backfill of one table is: rows with their proposal, rows that wait for it, rows set aside by their state, and
--- how many ranges of the plan have a row that waits. Two scans of the table, however many ranges there are. Locks nothing.
-WITH rows AS MATERIALIZED (
-    SELECT source.id, held.state
-    FROM {table} AS source
-    LEFT JOIN migration.quarantine AS held ON held.entity = %(entity)s AND held.row_id = source.id
-    WHERE source.migrated_from_proposal_id IS NULL
-), waiting AS (
-    SELECT width_bucket(rows.id, %(starts)s::bigint[]) AS range
-    FROM rows
-    WHERE coalesce(rows.state, 'retry') NOT IN ('open', 'accepted') AND rows.id <= %(through)s
-)
-SELECT
-    (SELECT count(*) FROM {table} AS source WHERE source.migrated_from_proposal_id IS NOT NULL) AS linked,
-    count(*) AS unlinked,
-    count(*) FILTER (WHERE rows.state = 'open') AS quarantine_open,
-    count(*) FILTER (WHERE rows.state = 'retry') AS quarantine_retry,
-    count(*) FILTER (WHERE rows.state = 'accepted') AS quarantine_accepted,
-    (SELECT count(DISTINCT waiting.range) FROM waiting WHERE waiting.range > 0) AS ranges_waiting
-FROM rows
-
 -- name: ledger_batches
 -- The batches of one table, as the rows tell them, that no intact entry of the ledger speaks of. An entry is intact when
 -- the transaction that wrote it is its own, and the one that last wrote a row or a proposal of the batch: nobody has touched
@@ -137,18 +115,6 @@ SELECT {entity} AS entity, coalesce(source.migration_timestamp, proposal.created
 FROM {proposals} AS proposal
 LEFT JOIN {table} AS source ON source.migrated_from_proposal_id = proposal.id
 WHERE proposal.extraction_run_id = %(run)s
-
--- name: runners
--- Who works on the backfill of this database now: every session that holds its right, a runner's shared, a rollback's
--- not. The lock belongs to the session, so a process that was killed is not among them. Reads pg_locks and pg_stat_activity.
-SELECT activity.pid, activity.application_name AS application, activity.backend_start AS since, held.mode = 'ShareLock' AS shared
-FROM pg_locks AS held
-JOIN pg_stat_activity AS activity ON activity.pid = held.pid
-WHERE held.locktype = 'advisory'
-  AND held.granted
-  AND held.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-  AND held.objsubid = 1 AND ((held.classid::bigint << 32) | held.objid::bigint) = hashtextextended('knowledge_migration:' || %(work)s, 0)
-ORDER BY activity.backend_start, activity.pid
 
 -- name: set_run_status
 -- Makes the migration's run say what the rows tell; not if it has changed since it was looked at.

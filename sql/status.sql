@@ -1,42 +1,64 @@
 -- name: audit_entries
--- Entries of the audit log older than a key, newest first; decisions about single proposals only if wanted. By the primary key,
--- through so many entries at most: a way back may have written thousands of decisions on top of what somebody looks for.
+-- Entries of the audit log older than a key, newest first; decisions about single proposals only on request. By the primary key,
+-- over a bounded number of entries: a rollback may have written thousands of decisions after the entry that somebody needs.
 SELECT
     entry.id, entry.at, entry.actor, entry.action, entry.subject, entry.reason, entry.before, entry.after, entry.dagster_run_id
 FROM (
     SELECT one.* FROM migration.audit_log AS one
     WHERE one.id < coalesce(%(older_than)s::bigint, 9223372036854775807)
     ORDER BY one.id DESC
-    LIMIT %(looked_through)s
+    LIMIT %(examined)s
 ) AS entry
 WHERE %(with_decisions)s OR entry.action <> ALL (%(decisions)s)
 ORDER BY entry.id DESC
 LIMIT %(limit)s
 
--- name: audit_looked_through
--- The last entry that audit_entries.sql looks through; none where it comes to the end of the log. By the primary key.
+-- name: audit_last_examined
+-- The last entry that audit_entries examines; none at the end of the log. By the primary key.
 SELECT one.id FROM migration.audit_log AS one
 WHERE one.id < coalesce(%(older_than)s::bigint, 9223372036854775807)
 ORDER BY one.id DESC
-OFFSET %(looked_through)s - 1
+OFFSET %(examined)s - 1
 LIMIT 1
 
 -- name: audit_mark
--- What tells whether entries were added to the audit log, also late ones of a transaction that was open for some time: the sum
--- of its newest keys. By the primary key.
+-- A number that changes with every new entry of the audit log, also with a late one of a long transaction: the sum of its
+-- newest keys. By the primary key.
 SELECT coalesce(sum(newest.id), 0)::bigint AS mark
 FROM (SELECT one.id FROM migration.audit_log AS one ORDER BY one.id DESC LIMIT 200) AS newest
 
--- name: checks
--- The latest evaluation of each asset check, from Dagster's own tables: whether it passed, how severe it is, what it said. A check
--- that was planned only, or broke off, has not passed. Looks at the newest executions only, so it stays as fast as they grow.
+-- name: backfill_progress
+-- The progress of one table: rows with a proposal, rows without, quarantined rows by state, and how many ranges of the plan
+-- have a row that waits. Two scans of the table, however many ranges there are. Locks nothing.
+WITH rows AS MATERIALIZED (
+    SELECT source.id, held.state
+    FROM {table} AS source
+    LEFT JOIN migration.quarantine AS held ON held.entity = %(entity)s AND held.row_id = source.id
+    WHERE source.migrated_from_proposal_id IS NULL
+), waiting AS (
+    SELECT width_bucket(rows.id, %(starts)s::bigint[]) AS range
+    FROM rows
+    WHERE coalesce(rows.state, 'retry') NOT IN ('open', 'accepted') AND rows.id <= %(through)s
+)
 SELECT
-    replace(trim(BOTH '[]"' FROM found.asset_key), '", "', '/') AS asset, found.check_name AS name, found.execution_status AS status,
-    coalesce(found.evaluation_event_timestamp, found.create_timestamp) AT TIME ZONE 'UTC' AS at,
-    found.evaluation_event::jsonb #>> ARRAY['dagster_event', 'event_specific_data', 'severity', '__enum__'] AS severity,
-    found.evaluation_event::jsonb #>> ARRAY['dagster_event', 'event_specific_data', 'description'] AS words
-FROM asset_check_executions AS found
-WHERE found.id IN (
+    (SELECT count(*) FROM {table} AS source WHERE source.migrated_from_proposal_id IS NOT NULL) AS linked,
+    count(*) AS unlinked,
+    count(*) FILTER (WHERE rows.state = 'open') AS quarantine_open,
+    count(*) FILTER (WHERE rows.state = 'retry') AS quarantine_retry,
+    count(*) FILTER (WHERE rows.state = 'accepted') AS quarantine_accepted,
+    (SELECT count(DISTINCT waiting.range) FROM waiting WHERE waiting.range > 0) AS ranges_waiting
+FROM rows
+
+-- name: checks
+-- The latest evaluation of each asset check, from Dagster's own tables: status, severity, description. A check that was only
+-- planned, or was interrupted, has not passed. Reads the newest executions only, so its time stays constant as they grow.
+SELECT
+    replace(trim(BOTH '[]"' FROM executed.asset_key), '", "', '/') AS asset, executed.check_name AS name, executed.execution_status AS status,
+    coalesce(executed.evaluation_event_timestamp, executed.create_timestamp) AT TIME ZONE 'UTC' AS at,
+    executed.evaluation_event::jsonb #>> ARRAY['dagster_event', 'event_specific_data', 'severity', '__enum__'] AS severity,
+    executed.evaluation_event::jsonb #>> ARRAY['dagster_event', 'event_specific_data', 'description'] AS description
+FROM asset_check_executions AS executed
+WHERE executed.id IN (
     SELECT max(newest.id) FROM (
         SELECT one.id, one.asset_key, one.check_name FROM asset_check_executions AS one ORDER BY one.id DESC LIMIT 20000
     ) AS newest
@@ -45,16 +67,34 @@ WHERE found.id IN (
 ORDER BY asset, name
 
 -- name: control
--- What an operator has set for the backfill, who and when; NULL: as the settings say. One row.
+-- The operator's controls of the backfill, who set them and when; NULL: the setting applies. One row.
 SELECT paused, batch_size, rate_limit_per_second, changed_at, changed_by FROM migration.backfill_control
 
+-- name: ledger_totals
+-- Rows that the backfill linked, and when it committed its last batch, for each table with a batch.
+SELECT batch.entity, sum(batch.linked_rows)::bigint AS linked, max(batch.committed_at) AS last_batch_at
+FROM migration.backfill_batch AS batch GROUP BY batch.entity
+
 -- name: linked_rows
--- Rows with their proposal, and rows that still need one (accepted quarantine does not). One scan.
+-- Rows with a proposal, rows that need one, and rows accepted without one. One scan; the caller bounds its time.
 SELECT
     count(*) FILTER (WHERE source.migrated_from_proposal_id IS NOT NULL) AS linked,
-    count(*) FILTER (WHERE source.migrated_from_proposal_id IS NULL AND held.state IS DISTINCT FROM 'accepted') AS unlinked
+    count(*) FILTER (WHERE source.migrated_from_proposal_id IS NULL AND held.state IS DISTINCT FROM 'accepted') AS unlinked,
+    count(*) FILTER (WHERE source.migrated_from_proposal_id IS NULL AND held.state = 'accepted') AS accepted
 FROM {table} AS source
 LEFT JOIN migration.quarantine AS held ON held.entity = %(entity)s AND held.row_id = source.id
+
+-- name: linked_rows_estimated
+-- The same, estimated: the planner's count of rows, and the ledger's count of rows that the backfill linked. Rows that dual write
+-- linked are not counted, so the estimate of linked rows is never too high.
+SELECT least(ledger.linked, estimate.rows) AS linked, greatest(estimate.rows - ledger.linked, 0) AS unlinked, 0::bigint AS accepted
+FROM (
+    SELECT greatest(class.reltuples, 0)::bigint AS rows FROM pg_class AS class WHERE class.oid = %(table)s::regclass
+) AS estimate
+CROSS JOIN (
+    SELECT coalesce(sum(batch.linked_rows), 0)::bigint AS linked
+    FROM migration.backfill_batch AS batch WHERE batch.entity = %(entity)s
+) AS ledger
 
 -- name: pace
 -- Rows that the backfill linked in the last minute, and over how many seconds; from the newest batches only.
@@ -64,25 +104,28 @@ SELECT
 FROM (SELECT batch.linked_rows, batch.committed_at FROM migration.backfill_batch AS batch ORDER BY batch.id DESC LIMIT 5000) AS newest
 WHERE newest.committed_at > clock_timestamp() - interval '60 seconds'
 
+-- name: quarantine_totals
+-- Quarantined rows by table and state.
+SELECT held.entity, held.state, count(*) AS rows FROM migration.quarantine AS held GROUP BY held.entity, held.state
+
 -- name: queue
--- Proposals that wait for review, and since when the oldest does. Through the indexes on status.
+-- Pending proposals, and when the oldest was created. Through the indexes on status.
 SELECT count(*) AS pending, min(proposal.created_at) AS oldest FROM {proposals} AS proposal WHERE proposal.status = 'pending'
 
--- name: table_estimated
--- About how many rows of a table have their proposal and how many do not: the planner's count of rows, and the ledger's of what
--- the backfill linked; what dual write links of itself is left out, so this never claims too much.
-SELECT least(ledger.linked, about.rows) AS linked, greatest(about.rows - ledger.linked, 0) AS unlinked
-FROM (
-    SELECT greatest(class.reltuples, 0)::bigint AS rows FROM pg_class AS class WHERE class.oid = %(table)s::regclass
-) AS about
-CROSS JOIN (
-    SELECT coalesce(sum(batch.linked_rows), 0)::bigint AS linked
-    FROM migration.backfill_batch AS batch WHERE batch.entity = %(entity)s
-) AS ledger
+-- name: row_estimates
+-- The planner's count of rows of both tables; an exact count would read the whole tables.
+SELECT named.entity, greatest(class.reltuples, 0)::bigint AS rows
+FROM (VALUES ('topic', to_regclass('public.topics')), ('atom', to_regclass('public.atoms'))) AS named (entity, oid)
+JOIN pg_class AS class ON class.oid = named.oid
 
--- name: table_exact
--- Rows with their proposal and without it, counted. One scan; the caller bounds its time.
-SELECT
-    count(*) FILTER (WHERE source.migrated_from_proposal_id IS NOT NULL) AS linked,
-    count(*) FILTER (WHERE source.migrated_from_proposal_id IS NULL) AS unlinked
-FROM {table} AS source
+-- name: runners
+-- The sessions that work on the backfill of this database now: they hold its advisory lock, a runner shared, a rollback
+-- exclusively. The lock belongs to the session, so a killed process is not among them. Reads pg_locks and pg_stat_activity.
+SELECT activity.pid, activity.application_name AS application, activity.backend_start AS since, held.mode = 'ShareLock' AS shared
+FROM pg_locks AS held
+JOIN pg_stat_activity AS activity ON activity.pid = held.pid
+WHERE held.locktype = 'advisory'
+  AND held.granted
+  AND held.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+  AND held.objsubid = 1 AND ((held.classid::bigint << 32) | held.objid::bigint) = hashtextextended('knowledge_migration:' || %(work)s, 0)
+ORDER BY activity.backend_start, activity.pid

@@ -163,8 +163,8 @@ def summary_table(summaries: Sequence[Any]) -> Table:
     ):
         table.add_column(column, justify=justify)  # type: ignore[arg-type]
     for summary in summaries:
-        passed = sum(check.passed for check in summary.checks)
-        warned = sum(not check.passed and not check.blocking for check in summary.checks)
+        passed = sum(check.succeeded for check in summary.checks)
+        warned = sum(check.result == "warned" for check in summary.checks)
         failed = len(summary.failed_checks)
         table.add_row(
             summary.phase,
@@ -196,9 +196,9 @@ def _print_findings(console: Console, summaries: Sequence[Any]) -> None:
         for error in summary.errors:
             console.print(f"[red]phase {summary.phase}[/] {error}", soft_wrap=True)
         for check in {(check.asset, check.name): check for check in summary.checks}.values():  # the latest of each
-            if not check.passed:
-                style = "red" if check.blocking else "yellow"
-                console.print(f"[{style}]{check.asset}.{check.name}[/] {check.words}", soft_wrap=True)
+            if not check.succeeded:
+                style = "yellow" if check.warns else "red"
+                console.print(f"[{style}]{check.asset}.{check.name}[/] {check.message}", soft_wrap=True)
 
 
 def _print_next(console: Console, env: Environment, succeeded: bool, *, changed: bool) -> None:

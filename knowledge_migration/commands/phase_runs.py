@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
@@ -15,25 +16,18 @@ import dagster as dg
 from knowledge_migration.definitions import build_defs
 from knowledge_migration.defs.backfill import PARTITIONS
 from knowledge_migration.engine.backfill.phase import planned
+from knowledge_migration.engine.foundation.check_record import CheckRecord
 from knowledge_migration.engine.foundation.database import Database
-from knowledge_migration.engine.foundation.errors import MigrationError
-from knowledge_migration.engine.status.phases_done import Status, status
+from knowledge_migration.engine.foundation.errors import MigrationError, PreconditionError
+from knowledge_migration.engine.status.model import Phase
+from knowledge_migration.engine.status.phases import SKIPPED_DUAL_WRITE
+from knowledge_migration.engine.status.snapshot import read_status
+from knowledge_migration.installation import status_rules
 from knowledge_migration.knowledge.entity_kinds import KINDS
 from knowledge_migration.settings import current_settings
 
 WAITS = "waits for you: knowledge-migration cutover status says what each stage needs; cutover_job promotes"
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-
-
-@dataclass(frozen=True)
-class Check:
-    """One evaluated check of a run."""
-
-    asset: str
-    name: str
-    passed: bool
-    blocking: bool
-    words: str
 
 
 @dataclass(frozen=True)
@@ -44,15 +38,15 @@ class PhaseSummary:
     done: str
     rows: int | None
     seconds: float
-    checks: tuple[Check, ...] = ()
+    checks: tuple[CheckRecord, ...] = ()
     errors: tuple[str, ...] = ()
     run_ids: tuple[str, ...] = ()
     skipped: bool = False
 
     @property
-    def failed_checks(self) -> tuple[Check, ...]:
-        """The checks that did not pass and are no mere warnings."""
-        return tuple(check for check in self.checks if not check.passed and check.blocking)
+    def failed_checks(self) -> tuple[CheckRecord, ...]:
+        """The checks that failed with severity ERROR."""
+        return tuple(check for check in self.checks if check.result == "failed")
 
     @property
     def succeeded(self) -> bool:
@@ -112,19 +106,19 @@ class Runs:
         return sum(values)
 
     @property
-    def checks(self) -> tuple[Check, ...]:
-        evaluations = [
-            event.event_specific_data for event in self.events if event.event_type_value == "ASSET_CHECK_EVALUATION"
-        ]
+    def checks(self) -> tuple[CheckRecord, ...]:
+        evaluated = [event for event in self.events if event.event_type_value == "ASSET_CHECK_EVALUATION"]
         return tuple(
-            Check(
+            CheckRecord(
+                evaluation.check_name,
+                succeeded=evaluation.passed,
+                at=datetime.fromtimestamp(event.timestamp, tz=UTC),
+                message=evaluation.description or "",
+                warns=evaluation.severity == dg.AssetCheckSeverity.WARN,
                 asset=evaluation.asset_key.to_user_string(),
-                name=evaluation.check_name,
-                passed=evaluation.passed,
-                blocking=evaluation.severity == dg.AssetCheckSeverity.ERROR,
-                words=evaluation.description or "",
             )
-            for evaluation in evaluations
+            for event in evaluated
+            if (evaluation := event.event_specific_data)
         )
 
 
@@ -136,19 +130,16 @@ def serve_probes_at(url: str) -> None:
 
 def migrated(database: Database) -> bool:
     """Whether there is nothing left to do, the cutover included."""
-    return all(vars(_status(database)).values())
+    return all(phase.state == "done" for phase in _phases(database))
 
 
-def _status(database: Database) -> Status:
-    settings = current_settings()
-    with database.connect("status") as connection:
-        return status(
-            database,
-            connection,
-            backup_max_age_hours=settings.backup_max_age_hours,
-            no_live_writers=settings.knowledge_migration_no_live_writers,
-            skip_rehearsal=settings.knowledge_migration_skip_rehearsal_reason is not None,
-        )
+def _phases(database: Database) -> tuple[Phase, ...]:
+    """Phases 0 to 4, with exact counts. Raises `PreconditionError` where a part of the state cannot be read."""
+    snapshot = read_status(database, status_rules(current_settings()), parts=["phases"], exact=True)
+    if snapshot.unreadable:
+        reasons = "; ".join(f"{part}: {reason}" for part, reason in snapshot.unreadable.items())
+        raise PreconditionError(f"The state of the migration cannot be read ({reasons}). Nothing was changed.")
+    return snapshot.phases[:5]
 
 
 Work = Callable[[Runs, Database], tuple[str, int]]
@@ -165,18 +156,12 @@ def migrate(
 
     Phase 4 bakes for days, so it is not done here unless `cutover` does it, as the demonstration's does in a minute.
     """
-    before = _status(database)
-    phases: list[tuple[str, str | None, Work]] = [
-        ("0 preparation", before.preparation, _preparation),
-        ("1 schema", before.schema, _schema),
-        ("2 dual write", before.dual_write, _dual_write),
-        ("3 backfill", before.backfill, _backfill),
-        ("4 cutover", before.cutover if cutover else before.cutover or WAITS, cutover or _waits),
-    ]
-    for name, already, work in phases:
-        if already:
-            done = already if already == WAITS or "left out" in already else f"already done: {already}"
-            yield PhaseSummary(name, done, None, 0.0, skipped=True)
+    works = (_preparation, _schema, _dual_write, _backfill, cutover)
+    for phase, work in zip(_phases(database), works, strict=True):
+        name = f"{phase.number} {phase.name}"
+        if phase.state == "done" or work is None:
+            done = phase.message if phase.message == SKIPPED_DUAL_WRITE else f"already done: {phase.message}"
+            yield PhaseSummary(name, done if phase.state == "done" else WAITS, None, 0.0, skipped=True)
             continue
         on_phase(name)
         summary = _timed(name, instance, database, work)
@@ -196,10 +181,6 @@ def _timed(name: str, instance: dg.DagsterInstance, database: Database, work: Wo
     return PhaseSummary(
         name, done, rows, time.perf_counter() - started, runs.checks, tuple(runs.errors), tuple(runs.run_ids)
     )
-
-
-def _waits(_: Runs, __: Database) -> tuple[str, int]:
-    return WAITS, 0
 
 
 def _preparation(runs: Runs, _: Database) -> tuple[str, int]:

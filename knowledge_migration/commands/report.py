@@ -23,9 +23,9 @@ def report(
     """
     from knowledge_migration.defs.resources import criteria_rules, service_address
     from knowledge_migration.engine.foundation import audit
-    from knowledge_migration.engine.observability.report import check_records, gather
+    from knowledge_migration.engine.observability.report import gather
     from knowledge_migration.engine.observability.report_page import write
-    from knowledge_migration.engine.status.reader import read_status
+    from knowledge_migration.engine.status.snapshot import read_status
     from knowledge_migration.engine.validation.criteria.facts import Facts
 
     settings, env = installation()
@@ -36,7 +36,7 @@ def report(
             database=env.database,
             connection=connection,
             rules=criteria_rules(settings),
-            checks=check_records(overview),
+            checks={check.name: check for check in overview.checks or ()},
             service=service_address(settings) if settings.knowledge_service_url else None,
         )
         since = overview.at - timedelta(days=PLOTTED_DAYS)

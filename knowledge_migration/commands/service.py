@@ -36,12 +36,14 @@ def serve(
     import uvicorn
 
     from knowledge_migration.engine.backfill.control import Limits
+    from knowledge_migration.engine.status.prometheus import MigrationCollector
+    from knowledge_migration.engine.status.reading import with_connect_limits
     from knowledge_migration.installation import extractor, running_dagster_storage, service_options, status_rules
     from knowledge_migration.knowledge.api.access import is_loopback
     from knowledge_migration.knowledge.api.app import KEEP_ALIVE_SECONDS, create_app
     from knowledge_migration.knowledge.service import KnowledgeService
     from knowledge_migration.pages.install import install
-    from knowledge_migration.pages.migration.source import MigrationSource
+    from knowledge_migration.pages.migration.feed import MigrationSource
 
     settings, env = installation()
     options = replace(service_options(settings, env.database), allow_faults=allow_faults)
@@ -55,10 +57,12 @@ def serve(
         f"Database {env.database.display}; extractor {settings.knowledge_extractor}; review: http://{host}:{port}/review, "
         f"migration: http://{host}:{port}/migration, API: http://{host}:{port}/docs"
     )
-    service = KnowledgeService(options, extractor(settings))
+    rules = status_rules(settings)
+    collector = MigrationCollector(with_connect_limits(env.database), rules)
+    service = KnowledgeService(options, extractor(settings), collector=collector)
     app = create_app(service)
     limits = Limits(settings.migration_batch_size, settings.migration_rate_limit_per_second)
-    migration = MigrationSource(env.database, status_rules(settings), lambda: running_dagster_storage(settings), limits)
+    migration = MigrationSource(env.database, rules, lambda: running_dagster_storage(settings), limits)
     install(app, service, migration)
     gc.collect()
     gc.freeze()  # what is there now stays: going through all of it again took 0.2 s, in which nobody was answered

@@ -12,7 +12,6 @@ from knowledge_migration.knowledge import metrics
 from knowledge_migration.knowledge.background import BackgroundWork
 from knowledge_migration.knowledge.duplicates.finder import DuplicateFinder
 from knowledge_migration.knowledge.errors import KnowledgeError, UnavailableError
-from knowledge_migration.knowledge.exporter import look
 from knowledge_migration.knowledge.extracting import ExtractionWork
 from knowledge_migration.knowledge.extraction.model import Extractor
 from knowledge_migration.knowledge.faults import Faults
@@ -37,6 +36,7 @@ class KnowledgeService(ServiceDatabase):
     extractor: Extractor
     finder: DuplicateFinder = field(default_factory=DuplicateFinder)
     faults: Faults = field(default_factory=Faults)
+    collector: metrics.StatusCollector | None = None
     watcher: FlagWatcher = field(init=False)
     background: BackgroundWork = field(init=False)
     _reading_metrics: asyncio.Lock = field(init=False, default_factory=asyncio.Lock)
@@ -49,7 +49,7 @@ class KnowledgeService(ServiceDatabase):
     @asynccontextmanager
     async def running(self) -> AsyncIterator["KnowledgeService"]:
         """The service while it runs: it watches the flags and does its background work."""
-        metrics.migration.forget()
+        metrics.exporter.reset()
         try:
             async with self.watcher.running(), self.background.running():
                 yield self
@@ -114,17 +114,22 @@ class KnowledgeService(ServiceDatabase):
             self.background.complete_later(rollback, applied)
 
     async def refresh_metrics(self) -> None:
-        """Reads the migration's state for `/metrics` if that is due; one scrape at a time reads, for at most two seconds."""
-        exported = metrics.migration
-        exported.flags = self.watcher.flags
+        """Reads the state for `/metrics` and `/health` if that is due; one request at a time, for at most two seconds."""
+        exporter = metrics.exporter
+        exporter.flags = self.watcher.flags
         pool = self.engine.pool
-        exported.pool = (pool.checkedout(), pool.size()) if isinstance(pool, sa.QueuePool) else None
-        if self._reading_metrics.locked() or not exported.is_due(self.options.metrics_seconds):
+        exporter.pool = (pool.checkedout(), pool.size()) if isinstance(pool, sa.QueuePool) else None
+        if self._reading_metrics.locked() or not exporter.is_due(self.options.metrics_seconds):
             return
         async with self._reading_metrics:
             started = time.perf_counter()
-            snapshot = None
+            state = None
             with suppress(UnavailableError, TimeoutError):
                 async with asyncio.timeout(METRICS_TIMEOUT_SECONDS):
-                    snapshot = await self.in_transaction(look, self.options.writer_live_seconds)
-            exported.took(snapshot, time.perf_counter() - started)
+                    state = await self._read_state()
+            exporter.keep(state, time.perf_counter() - started)
+
+    async def _read_state(self) -> metrics.ServiceState:
+        state = await self.in_transaction(metrics.read_service_state, self.options.writer_live_seconds)
+        collected = await asyncio.to_thread(self.collector.collect) if self.collector else None
+        return replace(state, collected=collected)

@@ -13,7 +13,7 @@ from knowledge_migration.pages import sign_in
 from knowledge_migration.pages.frame import Context, Place, show_failure
 from knowledge_migration.pages.guard import Guard
 from knowledge_migration.pages.migration import page as migration_page
-from knowledge_migration.pages.migration.source import MigrationSource
+from knowledge_migration.pages.migration.feed import MigrationSource
 from knowledge_migration.pages.review import page as review_page
 
 ASSETS = Path(__file__).parent / "assets"

@@ -14,10 +14,9 @@ import yaml
 
 from knowledge_migration.engine.foundation.database import Database
 from knowledge_migration.knowledge import metrics
-from knowledge_migration.knowledge.exporter import look
 from knowledge_migration.knowledge.flags import Flags
 from knowledge_migration_tests.engine.backfill.backfilling import backfill, fill
-from knowledge_migration_tests.knowledge.test_exporter import prepare
+from knowledge_migration_tests.engine.status.test_prometheus import prepare, read
 
 FILES = Path(__file__).parents[2] / "deploy" / "monitoring"
 RULES: list[dict[str, Any]] = [
@@ -63,15 +62,13 @@ def exported(expanded: Database) -> Iterator[set[str]]:
     backfill(expanded)
     with expanded.connect("test") as connection:
         prepare(connection)
-    with expanded.begin() as transaction:
-        metrics.migration.took(look(transaction, 10.0), 0.001)
-    metrics.migration.flags, metrics.migration.pool = Flags(dual_write=True), (1, 10)
+    read(expanded, metrics.exporter, Flags(dual_write=True))
     names = set()
     for family in metrics.registry.collect():
         kinds = {"histogram": ("_bucket", "_count", "_sum"), "counter": ("_total",)}.get(family.type, ("",))
         names |= {f"{family.name}{ending}" for ending in kinds}
     yield names
-    metrics.migration.forget()
+    metrics.exporter.reset()
 
 
 def test_every_name_in_alerts_and_dashboard_is_exported(exported: set[str]) -> None:

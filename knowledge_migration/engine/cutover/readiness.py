@@ -15,6 +15,7 @@ from knowledge_migration.engine.cutover.gates import Gate
 from knowledge_migration.engine.cutover.state import CutoverState, position
 from knowledge_migration.engine.dual_write.fence import live_writers, proven_fence
 from knowledge_migration.engine.foundation import evidence
+from knowledge_migration.engine.foundation.check_record import CheckRecord
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.errors import MigrationError
 from knowledge_migration.engine.rehearsal.drill import drill_outcome
@@ -39,21 +40,6 @@ class CutoverRules:
     rollback_window_hours: float = 336.0
     live_seconds: float = 10.0
     direct_threshold: float = 0.7
-
-
-@dataclass(frozen=True)
-class CheckRecord:
-    """The latest evaluation of an asset check: `succeeded` only if it ran to its end and passed; `at` None if it never did.
-
-    `ended` is false where it was planned only or broke off, `warns` true where what it found is no more than a warning.
-    """
-
-    name: str
-    succeeded: bool
-    at: datetime | None
-    words: str = ""
-    ended: bool = True
-    warns: bool = False
 
 
 @dataclass(frozen=True)
@@ -198,7 +184,7 @@ def _check(record: CheckRecord, rules: CutoverRules, now: datetime, *, ages_matt
         return Requirement(name, not ages_matter, "it has never been run to its end.", remedy)
     age = (now - record.at).total_seconds() / 60
     if not record.succeeded:
-        return Requirement(name, False, f"it did not pass {age:.0f} minutes ago. {record.words}".rstrip(), remedy)
+        return Requirement(name, False, f"it did not pass {age:.0f} minutes ago. {record.message}".rstrip(), remedy)
     fresh = age <= rules.check_max_age_minutes or not ages_matter
     return Requirement(name, fresh, f"passed {age:.0f} minutes ago (limit {rules.check_max_age_minutes:g}).", remedy)
 

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 
 from knowledge_migration.engine.cutover.evaluation import history
-from knowledge_migration.engine.cutover.readiness import CheckRecord
 from knowledge_migration.engine.foundation import evidence
+from knowledge_migration.engine.foundation.check_record import CHECK_RESULTS
 from knowledge_migration.engine.foundation.database import NOT_SO_FAR, Connection, Database
 from knowledge_migration.engine.foundation.errors import MigrationError
 from knowledge_migration.engine.foundation.sql_files import text_of
 from knowledge_migration.engine.observability import plots
-from knowledge_migration.engine.status.model import Check, StatusSnapshot
+from knowledge_migration.engine.status.model import StatusSnapshot
 from knowledge_migration.engine.validation.criteria.evaluation import evaluate
 from knowledge_migration.engine.validation.criteria.facts import Facts
 from knowledge_migration.knowledge.audit import DECISIONS
@@ -76,14 +76,6 @@ def gather(
         _audit(connection),
     )
     return Contents(overview, written_by, counts, sections)
-
-
-def check_records(overview: StatusSnapshot) -> dict[str, CheckRecord]:
-    """The checks on record in the form in which criteria ask for them."""
-    return {
-        check.name: CheckRecord(check.name, check.passed, check.at, check.words, check.ended, check.warns)
-        for check in overview.checks or ()
-    }
 
 
 def _of(rows: Sequence[Row], columns: Sequence[str]) -> list[Row]:
@@ -207,19 +199,13 @@ def _checks(overview: StatusSnapshot) -> Section:
         {
             "asset": check.asset,
             "check": check.name,
-            "result": _result(check),
+            "result": check.result,
             "at": f"{check.at:%Y-%m-%d %H:%M} UTC",
-            "words": check.words,
+            "message": check.message,
         }
-        for check in sorted(overview.checks, key=lambda check: (check.passed, check.warns))
+        for check in sorted(overview.checks, key=lambda check: CHECK_RESULTS.index(check.result))
     ]
     return Section(title, "The latest evaluation of each, what did not pass first.", None, (("", rows),))
-
-
-def _result(check: Check) -> str:
-    if not check.ended:
-        return "not ended"
-    return "passed" if check.passed else "warned" if check.warns else "failed"
 
 
 def _gates(connection: Connection, overview: StatusSnapshot, since: datetime) -> Section:

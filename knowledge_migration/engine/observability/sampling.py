@@ -11,7 +11,7 @@ from knowledge_migration.engine.foundation.database import Connection, Database,
 from knowledge_migration.engine.foundation.errors import PreconditionError
 from knowledge_migration.engine.foundation.sql_files import text_of
 from knowledge_migration.engine.observability.queries import QUERIES
-from knowledge_migration.engine.status.phases import linked_rows
+from knowledge_migration.engine.status.backfill import linked_rows
 from knowledge_migration.knowledge.entity_kinds import KINDS
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""The audit log as people read it: newest first, in pages by key."""
+"""The audit log, newest entries first, in pages by primary key."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,13 +9,13 @@ from knowledge_migration.engine.foundation.sql_files import text_of
 from knowledge_migration.knowledge.audit import DECISIONS
 
 PAGE = 50
-LOOKED_THROUGH = 20_000
-"""So many entries are looked through for a page; where steps are rare among decisions a page may be shorter, or empty."""
+EXAMINED = 20_000
+"""Most entries that are examined for one page; where decisions about proposals prevail, a page may be shorter or empty."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """Who did what to what, when and why; what it was before and after, as JSON."""
+    """Who did what to which object, when and why, with the values before and after as JSON."""
 
     id: int
     at: datetime
@@ -30,27 +30,47 @@ class Entry:
 
 @dataclass(frozen=True)
 class Page:
-    """Entries, newest first; `older` is the key to go on from, None at the end."""
+    """Entries, newest first; `older` is the key of the next page, None at the end of the log."""
 
     entries: tuple[Entry, ...]
     older: int | None
 
 
-def mark_of(connection: Connection) -> int:
-    """Another number as soon as an entry is added; 0 for an empty log."""
+@dataclass(frozen=True)
+class AuditTrail:
+    """The newest page of the log without decisions about single proposals, and with them; `mark` changes with every entry."""
+
+    mark: int
+    steps: Page
+    everything: Page
+
+
+def read_trail(connection: Connection, before: AuditTrail | None = None) -> AuditTrail:
+    """The newest pages; `before` itself where no entry was added since."""
     row = connection.execute(text_of("status/audit_mark")).fetchone()
     assert row is not None  # an aggregate
-    found: int = row["mark"]
-    return found
+    if before and before.mark == row["mark"]:
+        return before
+    return AuditTrail(row["mark"], read_page(connection), read_page(connection, with_decisions=True))
 
 
-def page_of(connection: Connection, older_than: int | None = None, *, with_decisions: bool = False) -> Page:
-    """A page of the log; decisions about single proposals are left out unless wanted."""
-    parameters = {"older_than": older_than, "looked_through": LOOKED_THROUGH}
-    wanted = {**parameters, "with_decisions": with_decisions, "decisions": list(DECISIONS), "limit": PAGE}
-    rows = connection.execute(text_of("status/audit_entries"), wanted).fetchall()
+def read_page(
+    connection: Connection,
+    older_than: int | None = None,
+    *,
+    with_decisions: bool = False,
+    limit: int | None = None,
+    examined: int | None = None,
+) -> Page:
+    """One page of the log; decisions about single proposals only with `with_decisions`."""
+    size = limit or PAGE
+    parameters = {"older_than": older_than, "examined": examined or EXAMINED}
+    rows = connection.execute(
+        text_of("status/audit_entries"),
+        {**parameters, "with_decisions": with_decisions, "decisions": list(DECISIONS), "limit": size},
+    )
     entries = tuple(Entry(**row) for row in rows)
-    if len(entries) == PAGE:
+    if len(entries) == size:
         return Page(entries, entries[-1].id)
-    rest = connection.execute(text_of("status/audit_looked_through"), parameters).fetchone()
-    return Page(entries, rest["id"] if rest else None)
+    last = connection.execute(text_of("status/audit_last_examined"), parameters).fetchone()
+    return Page(entries, last["id"] if last else None)

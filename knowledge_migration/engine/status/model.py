@@ -1,27 +1,34 @@
-"""What one look shows. Everything is a plain value, so that it can be printed, drawn and written as JSON alike."""
+"""The state of the migration as plain values: the command, the page, the report and Prometheus render them."""
 
-from dataclasses import asdict, dataclass
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
+from knowledge_migration.engine.cutover.verdicts import LastVerdict
+from knowledge_migration.engine.foundation.check_record import CHECK_RESULTS, CheckRecord, CheckResult
+from knowledge_migration.engine.status.audit_trail import AuditTrail
+
 PhaseState = Literal["done", "under way", "not begun"]
+EvidenceStatus = Literal["none yet", "valid", "not valid", "too old"]
 
 
 @dataclass(frozen=True)
 class Phase:
-    """One phase; `share` is how far it is from 0 to 1, `eta_seconds` when it may end, both None where that means nothing."""
+    """One phase; `share` is its progress from 0 to 1, `eta_seconds` the time left; both None where they do not apply."""
 
     number: int
     name: str
     state: PhaseState
-    words: str
+    message: str
     share: float | None = None
     eta_seconds: float | None = None
 
 
 @dataclass(frozen=True)
 class FlagState:
-    """The flags as they stand, and who changed them last, when and why."""
+    """The current flags, and who changed them last, when and why."""
 
     state: str
     version: int
@@ -33,7 +40,7 @@ class FlagState:
 
 @dataclass(frozen=True)
 class GateState:
-    """The last verdict of one gate in the present state; where there is none, "not judged", and what it was `earlier`."""
+    """A gate in the current stage; "not evaluated" where its `last` verdict belongs to another stage, which `earlier` names."""
 
     metric: str
     verdict: str
@@ -43,11 +50,12 @@ class GateState:
     needed: int
     at: datetime | None
     earlier: str | None = None
+    last: LastVerdict | None = None
 
 
 @dataclass(frozen=True)
 class Queue:
-    """Proposals that wait for review, of one table."""
+    """Pending proposals of one table."""
 
     table: str
     pending: int
@@ -65,58 +73,103 @@ class Writer:
 
 
 @dataclass(frozen=True)
-class Check:
-    """The latest evaluation of an asset check, as Dagster has it on record; `ended` unless it was only planned or broke off."""
+class ControlState:
+    """The operator's controls of the backfill (None: the setting applies), and who changed them when."""
 
-    asset: str
-    name: str
-    passed: bool
-    warns: bool
-    ended: bool
-    at: datetime
-    words: str
+    paused: bool
+    batch_size: int | None
+    rate_limit_per_second: float | None
+    changed_at: datetime
+    changed_by: str
 
 
 @dataclass(frozen=True)
-class Proof:
-    """A piece of evidence that ages: when it was made, whether it said that all is well, and how old it may be."""
+class EvidenceState:
+    """The newest evidence of one kind: when it was recorded, whether it is valid, its maximum age."""
 
+    kind: str
     name: str
     at: datetime | None
-    well: bool | None
-    words: str
+    valid: bool | None
+    message: str
     max_age_hours: float | None
+
+    def status(self, now: datetime) -> EvidenceStatus:
+        """The state in one word."""
+        if self.at is None:
+            return "none yet"
+        if not self.valid:
+            return "not valid"
+        return "too old" if self.max_age_hours is not None and self.age_hours(now) > self.max_age_hours else "valid"
+
+    def age_hours(self, now: datetime) -> float:
+        """Hours since it was recorded; 0 if it was not."""
+        return (now - self.at).total_seconds() / 3600 if self.at else 0.0
+
+
+@dataclass(frozen=True)
+class TableProgress:
+    """The backfill of one table: the planner's row estimate, linked rows by the ledger, quarantined rows by state."""
+
+    table: str
+    estimated_rows: int | None
+    linked: int | None
+    last_batch_at: datetime | None
+    quarantined: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class BackfillProgress:
+    """The schema's revision, the status of the backfill's run, and each table."""
+
+    schema_revision: str | None
+    run: str | None
+    tables: tuple[TableProgress, ...]
 
 
 @dataclass(frozen=True)
 class StatusSnapshot:
-    """All of it. `attention` says what a person should look at.
+    """The state at one moment. A part that was not read, or does not exist yet, is empty or None.
 
-    `checks` is None where Dagster's record cannot be seen; `checks_unseen` says why. `unreadable` names the parts that
-    this database refused to show, each with why; they look as if nothing were there.
+    `unreadable` names each part that the database refused to show, with the reason. `checks` is None where Dagster's
+    records are not available; `checks_unavailable` says why. `attention` lists what an operator has to deal with.
     """
 
     at: datetime
     database: str
-    phases: tuple[Phase, ...]
-    flags: FlagState | None
-    stage: str | None
-    stage_since: datetime | None
-    next_stage: str | None
-    gates: tuple[GateState, ...]
-    queues: tuple[Queue, ...]
     queue_limit: int
-    writers: tuple[Writer, ...]
-    checks: tuple[Check, ...] | None
-    proofs: tuple[Proof, ...]
-    attention: tuple[str, ...]
-    unreadable: tuple[tuple[str, str], ...] = ()
-    checks_unseen: str | None = None
+    phases: tuple[Phase, ...] = ()
+    flags: FlagState | None = None
+    stage: str | None = None
+    stage_since: datetime | None = None
+    next_stage: str | None = None
+    gates: tuple[GateState, ...] = ()
+    queues: tuple[Queue, ...] = ()
+    writers: tuple[Writer, ...] = ()
+    checks: tuple[CheckRecord, ...] | None = None
+    checks_unavailable: str | None = None
+    evidence: tuple[EvidenceState, ...] = ()
+    backfill: BackfillProgress | None = None
+    control: ControlState | None = None
+    trail: AuditTrail | None = None
+    attention: tuple[str, ...] = ()
+    unreadable: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def pending(self) -> int:
+        """Pending proposals of all tables."""
+        return sum(queue.pending for queue in self.queues)
+
+    @property
+    def checks_by_result(self) -> dict[CheckResult, int]:
+        """How many checks have each result, the most severe first."""
+        counts = Counter(check.result for check in self.checks or ())
+        return {result: counts[result] for result in CHECK_RESULTS}
 
     def as_json(self) -> dict[str, Any]:
-        """All of it, times as ISO 8601."""
+        """The overview, times as ISO 8601; without the parts that only the page and Prometheus read."""
         plain: dict[str, Any] = _plain(asdict(self))
-        return plain
+        return {name: value for name, value in plain.items() if name not in ("backfill", "control", "trail")}
 
 
 def _plain(value: Any) -> Any:

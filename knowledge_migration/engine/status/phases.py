@@ -1,108 +1,133 @@
-"""The six phases as they stand, with how far each is; counted where that is quick, else estimated, and said so."""
+"""The six phases: whether each is done (the only place that decides it), and how far it is."""
 
-from dataclasses import dataclass
-from datetime import datetime
-
-import psycopg
+from collections.abc import Iterator, Sequence
 
 from knowledge_migration.engine.backfill.control import read_control
+from knowledge_migration.engine.backfill.phase import blocking_findings_outcome
 from knowledge_migration.engine.backfill.run import run_status
-from knowledge_migration.engine.backfill.runner import WORK
-from knowledge_migration.engine.cleanup.stability import Stability
-from knowledge_migration.engine.cutover.state import CutoverState
+from knowledge_migration.engine.cleanup.stability import Stability, stability
+from knowledge_migration.engine.dual_write.fence import proven_fence
+from knowledge_migration.engine.foundation import evidence
 from knowledge_migration.engine.foundation.database import Connection
-from knowledge_migration.engine.foundation.sql_files import statement, text_of
+from knowledge_migration.engine.foundation.own_objects import current_revision
+from knowledge_migration.engine.foundation.sql_files import text_of
+from knowledge_migration.engine.schema.steps import TARGET_REVISION
+from knowledge_migration.engine.status.backfill import LinkedRows, linked_rows, live_runners
 from knowledge_migration.engine.status.model import Phase
-from knowledge_migration.knowledge.entity_kinds import KINDS, EntityKind
-from knowledge_migration.knowledge.stages import STAGES, Stage
+from knowledge_migration.engine.status.reading import Reading
+from knowledge_migration.knowledge.entity_kinds import KINDS
+from knowledge_migration.knowledge.stages import STAGES
 
-COUNTING_MS = "200"
-"""How long one table may be counted; beyond that its rows are estimated."""
-
-
-@dataclass(frozen=True)
-class Linked:
-    """Rows of one table with their proposal and without; `exact` unless estimated."""
-
-    table: str
-    linked: int
-    unlinked: int
-    exact: bool
-
-    @property
-    def total(self) -> int:
-        """All rows."""
-        return self.linked + self.unlinked
+PREPARATION_EVIDENCE = ("legacy_fingerprint", "verified_backup", "data_quality", "performance_baseline")
+SKIPPED_DUAL_WRITE = "skipped: KNOWLEDGE_MIGRATION_NO_LIVE_WRITERS is set"
 
 
-def linked_rows(connection: Connection, kind: EntityKind) -> Linked:
-    """Counts within a fraction of a second, or estimates."""
-    table = f"public.{kind.table}"
-    try:
-        with connection.transaction():
-            connection.execute(text_of("performance/endpoint_statement_timeout"), {"timeout": COUNTING_MS})
-            row = connection.execute(statement("status/table_exact", table=table)).fetchone()
-        exact = True
-    except psycopg.errors.QueryCanceled:
-        parameters = {"table": table, "entity": kind.name}
-        row = connection.execute(text_of("status/table_estimated"), parameters).fetchone()
-        exact = False
-    assert row is not None
-    return Linked(kind.table, row["linked"], row["unlinked"], exact)
+def read_phases(reading: Reading) -> Iterator[Phase]:
+    """Phases 0 to 5, in order."""
+    revision = reading.part("phases", lambda: current_revision(reading.connection))
+    has_schema = revision == TARGET_REVISION
+    yield _preparation(reading, has_schema)
+    yield (
+        Phase(1, "schema", "done", f"schema at revision {revision}", 1.0)
+        if has_schema
+        else Phase(1, "schema", "not begun", "the proposal tables are missing or incomplete")
+    )
+    yield _dual_write(reading)
+    backfill = reading.part("phases", lambda: _backfill(reading)) if has_schema else None
+    yield backfill or Phase(3, "backfill", "not begun", "requires phase 1")
+    yield _cutover(reading)
+    yield _cleanup(
+        reading.part(
+            "phases",
+            lambda: stability(reading.database, required_days=reading.rules.stable_days, now=reading.now),
+        )
+    )
 
 
-def backfill_phase(connection: Connection) -> Phase:
-    """Phase 3: rows linked of all rows, and while a runner is alive and not paused, when it will be through at its pace."""
-    run = run_status(connection)
-    tables = [linked_rows(connection, kind) for kind in KINDS]
-    linked, total = sum(table.linked for table in tables), sum(table.total for table in tables)
-    told = " and ".join(
+def _preparation(reading: Reading, has_schema: bool) -> Phase:
+    done = reading.part("phases", lambda: _prepared(reading, has_schema))
+    if done:
+        return Phase(0, "preparation", "done", done, 1.0)
+    if reading.part("phases", lambda: evidence.latest(reading.connection, PREPARATION_EVIDENCE[0])):
+        return Phase(0, "preparation", "under way", "its evidence is incomplete, too old, or blocks the migration")
+    return Phase(0, "preparation", "not begun", "no evidence recorded yet")
+
+
+def _prepared(reading: Reading, has_schema: bool) -> str | None:
+    """Done when all evidence is recorded and none blocks; before the schema phase it must be fresh and rehearsed too."""
+    needs_rehearsal = not has_schema and not reading.rules.skip_rehearsal
+    kinds = (*PREPARATION_EVIDENCE, *(["staging_rehearsal"] if needs_rehearsal else []))
+    records = [record for kind in kinds if (record := evidence.latest(reading.connection, kind))]
+    if len(records) < len(kinds) or not blocking_findings_outcome(reading.connection).passed:
+        return None
+    oldest = min(record.recorded_at for record in records)
+    hours = (reading.now - oldest).total_seconds() / 3600
+    if not has_schema and hours > reading.rules.backup_max_age_hours:
+        return None
+    return f"fingerprint, verified backup, data quality and baseline of {oldest:%Y-%m-%d %H:%M} UTC"
+
+
+def _dual_write(reading: Reading) -> Phase:
+    if reading.rules.no_live_writers:
+        return Phase(2, "dual write", "done", SKIPPED_DUAL_WRITE, 1.0)
+    fence = reading.part("phases", lambda: proven_fence(reading.database))
+    if fence is None:
+        return Phase(2, "dual write", "not begun", "not proven, or switched off since")
+    return Phase(2, "dual write", "done", f"dual write proven at {fence.proven_at:%Y-%m-%d %H:%M} UTC", 1.0)
+
+
+def _backfill(reading: Reading) -> Phase:
+    """Done when the run is completed and every counted row has a proposal or is accepted without one."""
+    run = run_status(reading.connection)
+    tables = [linked_rows(reading.connection, kind, exact=reading.exact) for kind in KINDS]
+    counts = " and ".join(
         f"{'' if table.exact else 'about '}{table.linked:,} of {table.total:,} {table.table}" for table in tables
     )
-    if run == "completed" and not any(table.unlinked for table in tables if table.exact):
-        return Phase(3, "backfill", "done", f"{told} have their proposal", 1.0)
+    message = f"{counts} are linked to their proposals"
     if run is None:
-        return Phase(3, "backfill", "not begun", f"{told} have their proposal")
-    who, eta = _work(connection, total - linked)
-    return Phase(3, "backfill", "under way", f"{told} have their proposal; {who}", linked / max(total, 1), eta)
+        return Phase(3, "backfill", "not begun", message)
+    if run == "completed" and not any(table.unlinked for table in tables if table.exact):
+        return Phase(3, "backfill", "done", message, 1.0)
+    work, eta = _work(reading.connection, tables)
+    share = sum(table.linked for table in tables) / max(sum(table.total for table in tables), 1)
+    return Phase(3, "backfill", "under way", f"{message}; {work}", share, eta)
 
 
-def _work(connection: Connection, left: int) -> tuple[str, float | None]:
-    """Who works on it and how quickly, and how many seconds what is left takes; while it is paused nobody knows."""
-    runners = connection.execute(text_of("recovery/runners"), {"work": WORK}).fetchall()
-    who = f"{len(runners)} at work" if runners else "nobody works on it"
+def _work(connection: Connection, tables: Sequence[LinkedRows]) -> tuple[str, float | None]:
+    """The runners and their rate, and the seconds that the remaining rows take; None while it is paused."""
+    count = len(live_runners(connection))
+    work = f"{count} runner{'' if count == 1 else 's'}" if count else "no runner"
     if read_control(connection).paused:
-        return f"{who}, paused by the operator", None
+        return f"{work}, paused by the operator", None
     pace = connection.execute(text_of("status/pace")).fetchone()
-    assert pace is not None
-    if not (runners and pace["linked"] and pace["seconds"]):
-        return who, None
+    assert pace is not None  # an aggregate
+    if not (count and pace["linked"] and pace["seconds"]):
+        return work, None
     rate = pace["linked"] / float(pace["seconds"])
-    return f"{who}, {rate:,.0f} rows/s", left / rate
+    return f"{work}, {rate:,.0f} rows/s", sum(table.unlinked for table in tables) / rate
 
 
-def cutover_phase(standing: CutoverState | None, bake_minutes: dict[Stage, float], now: datetime) -> Phase:
-    """Phase 4: how many stages stand, and how much of the present one's bake time is over."""
-    if standing is None or standing.state in ("off", "dual_write"):
+def _cutover(reading: Reading) -> Phase:
+    """How many stages are reached, and how much of the current stage's bake time is over."""
+    state = reading.cutover
+    if state is None or state.state in ("off", "dual_write"):
         return Phase(4, "cutover", "not begun", "no user's extractions are proposals only")
-    reached = STAGES.index(standing.state) + 1
-    following = standing.next_stage
-    since = f"{standing.state} since {standing.since:%Y-%m-%d %H:%M} UTC"
+    since = f"{state.state.replace('_', ' ')} since {state.since:%Y-%m-%d %H:%M} UTC"
+    following = state.next_stage
     if following is None:
         return Phase(4, "cutover", "done", since, 1.0)
-    needed = bake_minutes[following] * 60
-    stood = (now - standing.since).total_seconds()
-    left = max(needed - stood, 0)
-    words = f"{since}; {following} {'may come' if not left else 'has to wait'}"
-    return Phase(4, "cutover", "under way", words, reached / len(STAGES), left or None)
+    elapsed = (reading.now - state.since).total_seconds()
+    left = max(reading.rules.bake_minutes[following] * 60 - elapsed, 0)
+    message = f"{since}; {following.replace('_', ' ')} {'has to wait' if left else 'may follow'}"
+    return Phase(4, "cutover", "under way", message, (STAGES.index(state.state) + 1) / len(STAGES), left or None)
 
 
-def cleanup_phase(stable: Stability | None) -> Phase:
-    """Phase 5: whether the old paths are locked, or how much of the two weeks is over."""
+def _cleanup(stable: Stability | None) -> Phase:
+    """Whether the legacy paths are retired, or how much of the stable period is over."""
     if stable is None or stable.since is None:
-        return Phase(5, "cleanup", "not begun", "full cutover has to stand first")
+        return Phase(5, "cleanup", "not begun", "requires full cutover")
     if stable.flags and stable.flags.legacy_paths_retired:
-        return Phase(5, "cleanup", "done", "the old paths are locked", 1.0)
-    words = f"stable for {stable.days:.1f} of {stable.required_days:g} days"
+        return Phase(5, "cleanup", "done", "the legacy paths are retired", 1.0)
+    message = f"stable for {stable.days:.1f} of {stable.required_days:g} days"
     share = 1.0 if stable.required_days == 0 else min(stable.days / stable.required_days, 1.0)
-    return Phase(5, "cleanup", "not begun", words, share, stable.missing_days * 86_400 or None)
+    return Phase(5, "cleanup", "not begun", message, share, stable.missing_days * 86_400 or None)

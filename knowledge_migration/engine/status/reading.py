@@ -1,27 +1,78 @@
-"""How a look asks for each of its parts: what a database has not come to yet is None, what may not be read is None and named."""
+"""One reading of the state: its sessions, and how a part that does not exist yet or may not be read is handled."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
 from typing import TypeVar
 
 import psycopg
 import sqlalchemy as sa
+from sqlalchemy.engine import make_url
 
-from knowledge_migration.engine.foundation.database import NOT_SO_FAR, UnreachableError
+from knowledge_migration.engine.cutover.gates import Gate
+from knowledge_migration.engine.cutover.state import CutoverState, position
+from knowledge_migration.engine.foundation.database import NOT_SO_FAR, Connection, Database, UnreachableError
 from knowledge_migration.engine.foundation.errors import MigrationError
+from knowledge_migration.engine.status.audit_trail import AuditTrail
 from knowledge_migration.knowledge.flags import FlagsError
+from knowledge_migration.knowledge.stages import Stage
 
-Found = TypeVar("Found")
+CONNECT_LIMITS = {
+    "connect_timeout": "5",
+    "keepalives_idle": "5",
+    "keepalives_interval": "3",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "15000",
+}
+"""A server that disappears without an error must not block a reading forever."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class StatusRules:
+    """The settings that the state is judged by: gates, bake times, maximum ages in hours (days for the drill), queue limit."""
+
+    gates: tuple[Gate, ...]
+    bake_minutes: dict[Stage, float]
+    backup_max_age_hours: float
+    drill_max_age_days: float
+    verification_max_age_hours: float
+    stable_days: float
+    live_seconds: float
+    queue_limit: int
+    no_live_writers: bool
+    skip_rehearsal: bool = False
 
 
 @dataclass
 class Reading:
-    """One look's questions; `unreadable` says for each part that could not be read why."""
+    """What one reading needs; `unreadable` collects the parts that could not be read, with the reason.
 
+    `storage` holds Dagster's tables (None: Dagster does not run), `trail` is the audit trail of an earlier reading, and
+    `exact` counts every row; otherwise a table that takes long to count is estimated.
+    """
+
+    database: Database
+    connection: Connection
+    rules: StatusRules
+    now: datetime
+    storage: Database | None = None
+    trail: AuditTrail | None = None
+    exact: bool = False
     unreadable: dict[str, str] = field(default_factory=dict)
 
-    def __call__(self, part: str, ask: Callable[[], Found]) -> Found | None:
-        """The answer. Raises `UnreachableError`, and whatever else is neither "not so far" nor "not allowed"."""
+    @cached_property
+    def cutover(self) -> CutoverState | None:
+        """The current stage; None before the flags are set."""
+        return self.part("flags", lambda: position(self.database))
+
+    def part(self, name: str, ask: Callable[[], T]) -> T | None:
+        """The answer; None where the database has not reached it, or does not allow it (then `unreadable` says so).
+
+        Raises `UnreachableError`, and every other error.
+        """
         try:
             return ask()
         except UnreachableError:
@@ -29,19 +80,32 @@ class Reading:
         except (MigrationError, *NOT_SO_FAR):
             return None
         except (psycopg.errors.InsufficientPrivilege, FlagsError) as error:
-            self.unreadable[part] = _first_line(error)
+            self.unreadable[name] = _first_line(error)
             return None
         except sa.exc.ProgrammingError as error:
             if isinstance(error.orig, psycopg.errors.InsufficientPrivilege):
-                self.unreadable[part] = _first_line(error.orig)
+                self.unreadable[name] = _first_line(error.orig)
             elif not isinstance(error.orig, NOT_SO_FAR):
                 raise
             return None
 
+
+@dataclass(frozen=True)
+class _BoundedDatabase(Database):
+    shown: str = ""
+
     @property
-    def refused(self) -> tuple[tuple[str, str], ...]:
-        """The parts that could not be read, each with why."""
-        return tuple(self.unreadable.items())
+    def display(self) -> str:
+        """The address that the user gave, without passwords."""
+        return self.shown
+
+
+def with_connect_limits(database: Database) -> Database:
+    """The same database; a connection fails after some seconds, unless its address says otherwise."""
+    address = make_url(database.url)
+    missing = {name: value for name, value in CONNECT_LIMITS.items() if name not in address.query}
+    bounded = address.update_query_dict(missing).render_as_string(hide_password=False)
+    return _BoundedDatabase(bounded, database.display)
 
 
 def _first_line(error: Exception) -> str:

@@ -11,7 +11,6 @@ from knowledge_migration.knowledge.api.models import FlagsChange, FlagsNow, Heal
 from knowledge_migration.knowledge.api.problems import responses
 from knowledge_migration.knowledge.errors import UnavailableError
 from knowledge_migration.knowledge.flags import Flags, set_flags
-from knowledge_migration.knowledge.health import MigrationState, migration_state
 from knowledge_migration.knowledge.service import KnowledgeService
 
 config_router = APIRouter(
@@ -70,24 +69,26 @@ def _now(service: KnowledgeService) -> FlagsNow:
 
 @status_router.get("/health", responses={503: {"model": Health, "description": "The database is unreachable"}})
 async def health(service: Service, response: Response) -> Health:
-    """Whether the service can work (503 if the database is away), its flags, and where the migration stands."""
-    state: MigrationState | None = None
+    """Whether the service can work (503 if the database is unreachable), its flags, and the state of the migration."""
+    queue: metrics.QueueState | None = None
     try:
-        state = await service.in_transaction(migration_state)
+        queue = await service.in_transaction(metrics.read_queue_state)
+        await service.refresh_metrics()
     except UnavailableError:
         response.status_code = 503
     flags = service.watcher.flags
+    collected = metrics.exporter.state.collected if queue and metrics.exporter.state else None
     return Health(
-        status="ok" if state and not service.watcher.problem else "degraded",
-        database="reachable" if state else "unreachable",
+        status="ok" if queue and not service.watcher.problem else "degraded",
+        database="reachable" if queue else "unreachable",
         process=service.watcher.process,
         flag_version=flags.version,
         state=flags.state,
         flags_problem=service.watcher.problem,
-        schema_revision=state.schema_revision if state else None,
-        backfill=state.backfill if state else None,
-        pending_proposals=state.pending_proposals if state else None,
-        open_shadow_failures=state.open_shadow_failures if state else None,
+        schema_revision=collected.schema_revision if collected else None,
+        backfill=collected.backfill if collected else None,
+        pending_proposals=queue.pending_proposals if queue else None,
+        open_shadow_failures=queue.open_shadow_failures if queue else None,
     )
 
 
@@ -95,12 +96,7 @@ async def health(service: Service, response: Response) -> Health:
     "/metrics", dependencies=[Depends(caller)], response_class=PlainTextResponse, responses=responses(401, 403)
 )
 async def prometheus_metrics(service: Service) -> Response:
-    """Prometheus metrics of this process, and of the migration as it was seen at most some seconds ago."""
+    """Prometheus metrics of this process, and of the migration as it was read at most some seconds ago."""
     await service.refresh_metrics()
-    found = metrics.migration.found
-    waiting, failures = (found.state.pending_proposals, found.state.open_shadow_failures) if found else (None, None)
-    unknown = float("nan")
-    metrics.queue_depth.set(unknown if waiting is None else waiting)
-    metrics.open_shadow_failures.set(unknown if failures is None else failures)
-    metrics.flag_version.set(service.watcher.flags.version)
+    metrics.set_gauges(service.watcher.flags.version)
     return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)

@@ -1,4 +1,4 @@
-// Ages that stay fresh without the server: each <time data-age> says how long ago its moment was, by the database's clock.
+// Ages that update without the server: each <time data-age> shows the time since its moment, by the database's clock.
 window.ages = {
   ahead: 0,
 
@@ -7,7 +7,7 @@ window.ages = {
     this.show();
   },
 
-  words(seconds) {
+  text(seconds) {
     const steps = [[60, "second", 1], [3600, "minute", 60], [86400, "hour", 3600], [Infinity, "day", 86400]];
     const [, unit, size] = steps.find(([end]) => seconds < end);
     const count = Math.floor(seconds / size);
@@ -20,8 +20,8 @@ window.ages = {
       const node = element.firstChild;
       const seconds = (Date.now() + this.ahead - Date.parse(element.getAttribute("datetime"))) / 1000;
       if (!node || Number.isNaN(seconds)) continue;
-      const words = this.words(Math.max(seconds, 0));
-      if (node.nodeValue !== words) node.nodeValue = words;
+      const text = this.text(Math.max(seconds, 0));
+      if (node.nodeValue !== text) node.nodeValue = text;
     }
   },
 };

@@ -12,8 +12,8 @@ import sqlalchemy as sa
 from knowledge_migration.engine.backfill.control import Control, set_control
 from knowledge_migration.engine.foundation.database import NOT_SO_FAR, UnreachableError
 from knowledge_migration.engine.foundation.errors import MigrationError
-from knowledge_migration.engine.status.audit_trail import Page, page_of
-from knowledge_migration.engine.status.reader import SESSION
+from knowledge_migration.engine.status.audit_trail import Page, read_page
+from knowledge_migration.engine.status.snapshot import SESSION
 from knowledge_migration.knowledge.api.access import ForbiddenError
 from knowledge_migration.knowledge.errors import ConflictError, InvalidError, KnowledgeError, UnavailableError
 from knowledge_migration.knowledge.flag_rollback import FlagRollbackPlan, FlagRollbackResult, plan_flag_rollback
@@ -21,7 +21,7 @@ from knowledge_migration.knowledge.flags import FlagsError, StaleFlagsError
 from knowledge_migration.knowledge.service import KnowledgeService
 from knowledge_migration.knowledge.stages import RollbackKind
 from knowledge_migration.knowledge.values import LONGEST_REASON, storable
-from knowledge_migration.pages.migration.source import MigrationSource, patient
+from knowledge_migration.pages.migration.feed import MigrationSource
 from knowledge_migration.pages.session import Session
 
 Result = TypeVar("Result")
@@ -55,7 +55,7 @@ class Actions:
         rows = None if batch_size is None else _whole(batch_size)
 
         def change() -> Control:
-            with patient(self.source.database).connect("backfill control") as connection:
+            with self.source.bounded.connect("backfill control") as connection:
                 return set_control(
                     connection,
                     paused=paused,
@@ -75,8 +75,8 @@ class Actions:
         self.session.refuse_ended()
 
         def read() -> Page:
-            with patient(self.source.database).connect("audit trail", settings=SESSION) as connection:
-                return page_of(connection, older_than, with_decisions=with_decisions)
+            with self.source.bounded.connect("audit trail", settings=SESSION) as connection:
+                return read_page(connection, older_than, with_decisions=with_decisions)
 
         return await _translated(asyncio.to_thread(read))
 

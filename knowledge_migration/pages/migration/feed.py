@@ -1,6 +1,6 @@
-"""One look for all who watch: taken in a thread, again and again while anybody watches, never two at once.
+"""The state for every open page of a process: read in a thread while somebody watches, one reading at a time.
 
-A look that fails keeps what was seen before, says why and since when, and the next one is taken as ever.
+A reading that fails keeps the previous value, with the reason and since when; the next one follows as usual.
 """
 
 import asyncio
@@ -9,18 +9,23 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import Context
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Generic, TypeVar
 
 import psycopg
 import sqlalchemy as sa
 
+from knowledge_migration.engine.backfill.control import Limits
+from knowledge_migration.engine.foundation.database import Database
 from knowledge_migration.engine.foundation.errors import MigrationError
+from knowledge_migration.engine.status.model import StatusSnapshot
+from knowledge_migration.engine.status.reading import StatusRules, with_connect_limits
+from knowledge_migration.engine.status.snapshot import CONTROLS, read_status
 
 PAUSE_SECONDS = 1.0
-PAUSES_PER_LOOK = 5
-"""A look that takes long is taken less often, so that looking is a sixth of the time at most."""
+PAUSES_PER_READING = 5
+"""After a slow reading the pause is longer, so that readings take a sixth of the time at most."""
 FAILURE_PAUSE_SECONDS = 2.0
 SLOW_SECONDS = 5.0
 
@@ -30,119 +35,147 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Seen(Generic[T]):
-    """What was seen last, and when; `problem` says why it is not newer, since `failing_since`. Times are of this process."""
+class MigrationSource:
+    """What the page reads: the database, the settings' rules, Dagster's storage (None where it does not run), the limits."""
 
-    found: T | None = None
+    database: Database
+    rules: StatusRules
+    storage: Callable[[], Database | None]
+    limits: Limits = field(default_factory=Limits)
+
+    def read_overview(self, _previous: StatusSnapshot | None = None) -> StatusSnapshot:
+        """Phases, gates, queue, checks and evidence. Raises what the database raises."""
+        storage = self.storage()
+        return read_status(self.bounded, self.rules, with_connect_limits(storage) if storage else None)
+
+    def read_controls(self, previous: StatusSnapshot | None = None) -> StatusSnapshot:
+        """What an action of an admin changes: flags, processes, the backfill's controls, the audit trail."""
+        return read_status(self.bounded, self.rules, parts=CONTROLS, trail=previous.trail if previous else None)
+
+    @property
+    def bounded(self) -> Database:
+        """The database, with a limit on the time to connect."""
+        return with_connect_limits(self.database)
+
+
+@dataclass(frozen=True)
+class Latest(Generic[T]):
+    """The latest value and when it was read; `problem` says why it is not newer, since `failing_since`."""
+
+    value: T | None = None
     at: datetime | None = None
     seconds: float = 0.0
     problem: str | None = None
     failing_since: datetime | None = None
 
 
-Tell = Callable[[Seen[T]], None]
+Show = Callable[[Latest[T]], None]
 
 
 class Feed(Generic[T]):
-    """Looks while somebody watches; lives in one event loop. `ask` is given what was seen before."""
+    """Reads while somebody watches; lives in one event loop. `read` is given the previous value."""
 
     def __init__(
-        self, ask: Callable[[T | None], T], *, pause_seconds: float = PAUSE_SECONDS, slow_seconds: float = SLOW_SECONDS
+        self, read: Callable[[T | None], T], *, pause_seconds: float = PAUSE_SECONDS, slow_seconds: float = SLOW_SECONDS
     ) -> None:
-        self.seen: Seen[T] = Seen()
-        self._ask = ask
+        self.latest: Latest[T] = Latest()
+        self._read = read
         self._pause_seconds = pause_seconds
         self._slow_seconds = slow_seconds
-        self._viewers: dict[object, Tell[T]] = {}
+        self._viewers: dict[object, Show[T]] = {}
         self._task: asyncio.Task[None] | None = None
-        self._wanted = asyncio.Event()
-        self._looked = asyncio.Event()
+        self._requested = asyncio.Event()
+        self._updated = asyncio.Event()
 
     @property
     def viewers(self) -> int:
-        """How many watch."""
+        """How many pages watch."""
         return len(self._viewers)
 
     @property
-    def is_looking(self) -> bool:
-        """Whether looks go on."""
+    def is_reading(self) -> bool:
+        """Whether readings go on."""
         return self._task is not None and not self._task.done()
 
-    def watch(self, tell: Tell[T]) -> Callable[[], None]:
-        """Tells of every look from now on, until what is returned is called."""
+    def watch(self, show: Show[T]) -> Callable[[], None]:
+        """Passes every reading to `show` from now on, until the returned function is called."""
         key = object()
-        self._viewers[key] = tell
-        if not self.is_looking:
-            self._task = asyncio.get_running_loop().create_task(self._look_for_ever(), name="looks", context=Context())
+        self._viewers[key] = show
+        if not self.is_reading:
+            self._task = asyncio.get_running_loop().create_task(
+                self._read_while_watched(), name="feed", context=Context()
+            )
 
         def stop() -> None:
             self._viewers.pop(key, None)
             if not self._viewers:
-                self._wanted.set()
+                self._requested.set()
 
         return stop
 
-    def look_at_once(self) -> None:
-        """A new look without delay; where one is under way, directly after it."""
-        self._wanted.set()
+    def refresh(self) -> None:
+        """Starts a reading without delay; if one is under way, directly after it."""
+        self._requested.set()
 
-    async def first_look(self, within_seconds: float) -> None:
-        """Waits for what there is to see, but not for ever."""
+    async def first_reading(self, within_seconds: float) -> None:
+        """Waits for the first value, for a limited time."""
         with suppress(TimeoutError):
             async with asyncio.timeout(within_seconds):
-                while self._viewers and self.seen.at is None and self.seen.problem is None:
-                    await self._looked.wait()
+                while self._viewers and self.latest.at is None and self.latest.problem is None:
+                    await self._updated.wait()
 
-    async def _look_for_ever(self) -> None:
+    async def _read_while_watched(self) -> None:
         while self._viewers:
-            self._wanted.clear()
-            await self._look()
+            self._requested.clear()
+            await self._read_once()
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._pause()):
-                    await self._wanted.wait()
+                    await self._requested.wait()
 
     def _pause(self) -> float:
-        """After a failure it is short: a database that comes back is seen soon, and one that is away bears no load."""
-        wanted = max(self._pause_seconds, PAUSES_PER_LOOK * self.seen.seconds)
-        return min(wanted, FAILURE_PAUSE_SECONDS) if self.seen.problem else wanted
+        """Short after a failure: a database that recovers is read soon, and one that is down bears no load."""
+        pause = max(self._pause_seconds, PAUSES_PER_READING * self.latest.seconds)
+        return min(pause, FAILURE_PAUSE_SECONDS) if self.latest.problem else pause
 
-    async def _look(self) -> None:
+    async def _read_once(self) -> None:
         began = time.perf_counter()
-        asking = asyncio.ensure_future(asyncio.to_thread(self._ask, self.seen.found))
-        done, _ = await asyncio.wait({asking}, timeout=self._slow_seconds)
+        reading = asyncio.ensure_future(asyncio.to_thread(self._read, self.latest.value))
+        done, _ = await asyncio.wait({reading}, timeout=self._slow_seconds)
         if not done:
-            self._failed(f"The database has not answered for {self._slow_seconds:g} seconds; it is still waited for.")
-            await asyncio.wait({asking})
+            self._fail(
+                f"The database has not answered for {self._slow_seconds:g} seconds; the request is still waiting."
+            )
+            await asyncio.wait({reading})
         seconds = time.perf_counter() - began
         try:
-            found = asking.result()
+            value = reading.result()
         except Exception as error:
-            self.seen = replace(self.seen, seconds=seconds)
-            self._failed(_words(error))
+            self.latest = replace(self.latest, seconds=seconds)
+            self._fail(_message(error))
         else:
-            self._tell(Seen(found, datetime.now(UTC), seconds))
+            self._publish(Latest(value, datetime.now(UTC), seconds))
 
-    def _failed(self, words: str) -> None:
-        since = self.seen.failing_since or datetime.now(UTC)
-        self._tell(replace(self.seen, problem=words, failing_since=since))
+    def _fail(self, message: str) -> None:
+        since = self.latest.failing_since or datetime.now(UTC)
+        self._publish(replace(self.latest, problem=message, failing_since=since))
 
-    def _tell(self, seen: Seen[T]) -> None:
-        self.seen = seen
-        self._looked.set()
-        self._looked.clear()
-        for tell in list(self._viewers.values()):
+    def _publish(self, latest: Latest[T]) -> None:
+        self.latest = latest
+        self._updated.set()
+        self._updated.clear()
+        for show in list(self._viewers.values()):
             try:
-                tell(seen)
-            except Exception:  # one page that fails must not keep the others from seeing
-                log.exception("A page could not show what was seen")
+                show(latest)
+            except Exception:  # a page that fails must not keep the others from updating
+                log.exception("A page could not show a reading")
 
 
-def _words(error: Exception) -> str:
-    """For people; what is no error of the database or of ours is logged and not told."""
+def _message(error: Exception) -> str:
+    """For people; an error that is neither the database's nor ours is logged and not shown."""
     if isinstance(error, MigrationError):
         return str(error)
     cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
     if isinstance(cause, psycopg.Error):
-        return f"The database says: {str(cause).strip().partition(chr(10))[0] or type(cause).__name__}"
-    log.error("A look at the migration failed", exc_info=error)
-    return "The look failed. The log of the service says why."
+        return f"The database reports: {str(cause).strip().partition(chr(10))[0] or type(cause).__name__}"
+    log.error("Reading the state of the migration failed", exc_info=error)
+    return "The state could not be read. See the log of the service."

@@ -1,4 +1,4 @@
-"""`/migration`: the state of the whole migration, pushed to everybody who looks, and what an admin may change (strategy §2.2)."""
+"""`/migration`: the live state of the migration, and the actions of an admin (strategy §2.2)."""
 
 import asyncio
 import time
@@ -8,49 +8,50 @@ from dataclasses import dataclass
 from fastapi import Request
 from nicegui import APIRouter, Client, ui
 
-from knowledge_migration.engine.status.controls import ControlSnapshot
+from knowledge_migration.engine.status.audit_trail import Page
 from knowledge_migration.engine.status.model import StatusSnapshot
+from knowledge_migration.pages.elements import Text
 from knowledge_migration.pages.frame import Context, frame, session_of_page
+from knowledge_migration.pages.migration import sections
 from knowledge_migration.pages.migration.actions import Actions
-from knowledge_migration.pages.migration.feed import Feed
-from knowledge_migration.pages.migration.source import MigrationSource
-from knowledge_migration.pages.migration.view import MigrationView
+from knowledge_migration.pages.migration.audit_table import AuditTable
+from knowledge_migration.pages.migration.backfill_controls import BackfillControls
+from knowledge_migration.pages.migration.feed import Feed, Latest, MigrationSource
+from knowledge_migration.pages.migration.rollback_dialog import TITLES, RollbackDialog
+from knowledge_migration.pages.migration.widgets import Freshness, Redrawn, Table, region
 from knowledge_migration.pages.session import Session
 
 PATH = "/migration"
-FIRST_LOOK_SECONDS = 1.5
+FIRST_READING_SECONDS = 1.5
 
 
 @dataclass(frozen=True)
 class Feeds:
-    """What is shared by all pages of a process: the whole look, and the quick one, which an action is seen in at once."""
+    """Shared by all pages of a process: the overview, and the controls, which are quick and show an action at once."""
 
-    whole: Feed[StatusSnapshot]
-    quick: Feed[ControlSnapshot]
+    overview: Feed[StatusSnapshot]
+    controls: Feed[StatusSnapshot]
 
-    def look_at_once(self) -> None:
-        """After something was changed."""
-        self.quick.look_at_once()
-        self.whole.look_at_once()
-
-
-def feeds_of(source: MigrationSource) -> Feeds:
-    """Feeds that nobody watches yet."""
-    return Feeds(Feed(source.look), Feed(source.read_controls))
+    def refresh(self) -> None:
+        """After a change."""
+        self.controls.refresh()
+        self.overview.refresh()
 
 
 def install(context: Context, source: MigrationSource, router: APIRouter) -> None:
     """Serves the page."""
-    feeds = feeds_of(source)
+    feeds = Feeds(Feed(source.read_overview), Feed(source.read_controls))
 
     @ui.page(PATH, title="Migration", api_router=router, language="en-US", response_timeout=20)
     async def migration_page(request: Request, client: Client) -> None:
-        actions = Actions(context.service, source, session_of_page(request), feeds.look_at_once)
+        actions = Actions(context.service, source, session_of_page(request), feeds.refresh)
         ui.add_head_html(f'<link rel="stylesheet" href="{context.assets}/migration.css">')
         ui.add_head_html(f'<script src="{context.assets}/migration.js"></script>')
         with frame(context, request, PATH):
             view = MigrationView(actions, source)
-        stops = _watch(feeds, view)
+        view.show_overview(feeds.overview.latest)
+        view.show_controls(feeds.controls.latest)
+        stops = (feeds.overview.watch(view.show_overview), feeds.controls.watch(view.show_controls))
 
         def end() -> None:
             for stop in stops:
@@ -59,22 +60,125 @@ def install(context: Context, source: MigrationSource, router: APIRouter) -> Non
         client.on_delete(end)
         _end_with_session(actions.session, view, end)
         client.on_connect(view.set_clock)
-        await asyncio.gather(*(feed.first_look(FIRST_LOOK_SECONDS) for feed in (feeds.whole, feeds.quick)))
+        await asyncio.gather(*(feed.first_reading(FIRST_READING_SECONDS) for feed in (feeds.overview, feeds.controls)))
 
 
-def _end_with_session(session: Session, view: MigrationView, end: Callable[[], None]) -> None:
-    """Who has no session any more sees nothing new, too."""
+def _end_with_session(session: Session, view: "MigrationView", end: Callable[[], None]) -> None:
+    """Without a session the page is not updated any more."""
 
-    def over() -> None:
+    def expire() -> None:
         end()
         view.end()
 
     if session.expires_at is not None:
-        ui.timer(max(session.expires_at - time.time(), 0), over, once=True)
+        ui.timer(max(session.expires_at - time.time(), 0), expire, once=True)
 
 
-def _watch(feeds: Feeds, view: MigrationView) -> list[Callable[[], None]]:
-    """What has been seen already stands there at once; where it is old, a new look says so or replaces it."""
-    view.show_whole(feeds.whole.seen)
-    view.show_quick(feeds.quick.seen)
-    return [feeds.whole.watch(view.show_whole), feeds.quick.watch(view.show_quick)]
+class MigrationView:
+    """The elements of one browser's page."""
+
+    def __init__(self, actions: Actions, source: MigrationSource) -> None:
+        self._actions, self._source = actions, source
+        self._client = ui.context.client
+        self._overview: StatusSnapshot | None = None
+        self._controls: StatusSnapshot | None = None
+        with ui.element("div").classes("migration"):
+            self._build()
+
+    def _build(self) -> None:
+        with ui.element("div").classes("page-head"):
+            Text("h1", "Migration")
+            Text("span", self._source.database.display, "muted").props("id=database")
+        self._freshness = Freshness()
+        with region("attention", "Needs attention", wide=True):
+            self._announcement = Text("p", "", "visually-hidden").props("role=status")
+            self._attention: Redrawn[tuple[str, ...]] = Redrawn(sections.draw_attention)
+        with region("phases", "Phases", wide=True):
+            self._phases = sections.PhaseLine()
+        with ui.element("div").classes("parts"):
+            with region("flags", "Flags and stage"):
+                self._flags: Redrawn[StatusSnapshot] = Redrawn(sections.draw_flags, sections.flags_key)
+                self._build_rollbacks()
+            with region("backfill", "Backfill"):
+                self._backfill = BackfillControls(self._actions, self._source.limits)
+            with region("queue", "Review queue"):
+                self._queue_summary = Text("p", "").props("id=queue-limit")
+                self._queue = Table("Review queue", sections.QUEUE, empty="The review queue requires phase 1.")
+            with region("processes", "Live processes of the service"):
+                self._processes = Table("Live processes", sections.PROCESSES, empty="No process reports.")
+            with region("gates", "Gates", wide=True):
+                self._gates = Table("Gates", sections.GATES, empty="No gates yet: the flags are not set.", broad=True)
+            with region("checks", "Check records", wide=True):
+                self._checks_summary = Text("p", "").props("id=checks-summary")
+                self._checks = Table("Check records", sections.CHECKS, empty="", tall=True, broad=True)
+            with region("evidence", "Evidence", wide=True):
+                self._evidence = Table("Evidence", sections.EVIDENCE, empty="No evidence yet.", broad=True)
+            with region("audit", "Audit trail", wide=True):
+                self._trail = AuditTable(self._older)
+
+    def _build_rollbacks(self) -> None:
+        self._dialogs: list[RollbackDialog] = []
+        self._rollbacks = (
+            ui.element("div").classes("actions").props('id=rollbacks role=group aria-label="Flag rollback"')
+        )
+        self._rollbacks.set_visibility(False)
+        if not self._actions.are_offered:
+            return
+        with self._rollbacks:
+            for kind, title in TITLES.items():
+                dialog = RollbackDialog(self._actions, kind)
+                self._dialogs.append(dialog)
+                ui.button(f"{title}…", on_click=dialog.open).props(f"no-caps outline color=negative id=open-{kind}")
+
+    def show_overview(self, latest: Latest[StatusSnapshot]) -> None:
+        """After each reading of the overview, also after one that failed."""
+        self._freshness.show("Phases, gates, queue, checks and evidence", latest)
+        snapshot = latest.value
+        if snapshot is None or snapshot == self._overview:
+            return
+        self._overview = snapshot
+        problems = snapshot.unreadable
+        self._attention.show(snapshot.attention)
+        self._announcement.set_text(_announcement(len(snapshot.attention)))
+        self._phases.show(snapshot.phases)
+        self._gates.show(sections.gates(snapshot), problems.get("gates"))
+        self._queue.show(sections.queue(snapshot), problems.get("queue"))
+        self._queue_summary.set_text(sections.queue_summary(snapshot))
+        self._checks_summary.set_text(sections.checks_summary(snapshot))
+        self._checks.show(sections.checks(snapshot))
+        self._evidence.show(sections.evidence(snapshot), problems.get("evidence"))
+
+    def show_controls(self, latest: Latest[StatusSnapshot]) -> None:
+        """After each reading of the controls, also after one that failed."""
+        self._freshness.show("Flags, processes, controls and audit trail", latest)
+        snapshot = latest.value
+        if snapshot is None or snapshot == self._controls:
+            return
+        self._controls = snapshot
+        problems = snapshot.unreadable
+        self._flags.show(snapshot)
+        self._rollbacks.set_visibility(
+            self._actions.are_offered and (snapshot.flags is not None or "flags" in problems)
+        )
+        self._processes.show(sections.processes(snapshot), problems.get("processes"))
+        self._backfill.show(snapshot.control, problems.get("backfill"))
+        self._trail.show(snapshot.trail, problems.get("audit trail"))
+        for dialog in self._dialogs:
+            dialog.show_acknowledgements(None if "processes" in problems else snapshot.writers)
+
+    def end(self) -> None:
+        """Says that the page is not updated any more, because the session has ended."""
+        self._freshness.end("Your session has ended. Reload this page to sign in.")
+
+    def set_clock(self) -> None:
+        """Passes the database's time to the browser."""
+        if self._controls:
+            self._client.run_javascript(f'ages.set("{self._controls.at.isoformat()}")')
+
+    async def _older(self, key: int, with_decisions: bool) -> Page:
+        return await self._actions.older_entries(key, with_decisions=with_decisions)
+
+
+def _announcement(count: int) -> str:
+    """For screen readers: how many things need attention, not every number that changes in them."""
+    return f"{count} thing{'' if count == 1 else 's'} need{'s' if count == 1 else ''} attention" if count else ""

@@ -12,7 +12,7 @@ from knowledge_migration.knowledge.stages import REDUCED_PERCENTAGE, RollbackKin
 from knowledge_migration.knowledge.values import LONGEST_REASON
 from knowledge_migration.pages.elements import Text
 from knowledge_migration.pages.migration.actions import Actions
-from knowledge_migration.pages.migration.rows import named
+from knowledge_migration.pages.migration.widgets import label
 
 TITLES: dict[RollbackKind, str] = {
     "instant": "Roll back for all users",
@@ -144,7 +144,7 @@ class RollbackDialog:
         self._explanation.clear()
         self._close.set_text("Close")
         with self._result:
-            Text("p", f"Done. The flags have version {result.after.version}: {named(result.after.state)}.")
+            Text("p", f"Done. The flags have version {result.after.version}: {label(result.after.state)}.")
             self._acknowledgements = Text("p", "Waiting for the live processes to acknowledge.").props(
                 f"id=rollback-{self._kind}-acknowledgements"
             )
@@ -166,7 +166,7 @@ def _changes(plan: FlagRollbackPlan) -> None:
         with ui.element("tbody"):
             for flag, after in plan.changes.items():
                 with ui.element("tr"):
-                    Text("th", named(flag)).props("scope=row")
+                    Text("th", label(flag)).props("scope=row")
                     Text("td", json.dumps(plan.before.values[flag]))
                     Text("td", json.dumps(after))
 

@@ -1,4 +1,4 @@
-"""A backfill that is killed in the middle: what `backfill status` says of it, and that running it again completes it."""
+"""A backfill that is killed halfway: what `backfill status` reports, and that another run completes it."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,7 +31,7 @@ def session(expanded: Database) -> Iterator[Connection]:
         yield connection
 
 
-def test_killed_at_half_the_status_says_how_far_it_is_and_running_it_again_completes_it(
+def test_after_a_kill_the_status_reports_the_progress_and_another_run_completes_it(
     expanded: Database, session: Connection, tmp_path: Path
 ) -> None:
     assert backfill_status(session).tables == (
@@ -43,7 +43,7 @@ def test_killed_at_half_the_status_says_how_far_it_is_and_running_it_again_compl
         alive = backfill_status(session)
         assert [runner.rolls_back for runner in alive.runners] == [False]
         assert alive.runners[0].application == "knowledge_migration backfill atom"
-        assert "goes on by itself" in alive.next_step
+        assert "continues without intervention" in alive.next_step
         child.kill()
     gone(session)
     dead = backfill_status(session)
@@ -54,7 +54,7 @@ def test_killed_at_half_the_status_says_how_far_it_is_and_running_it_again_compl
     assert (dead.run, dead.runners, dead.completed_at, dead.waiting) == ("running", (), None, 170)
     said = command(expanded, "backfill", "status", home=tmp_path)
     assert (said.returncode, "230" in said.stdout, "2 of 4" in said.stdout) == (0, True, True), said.stderr
-    assert "Nobody works on it. Run it again" in said.stdout
+    assert "No runner is alive. Run the backfill again" in said.stdout
     assert count(session, PROPOSALS) == 290
 
     backfill(expanded)
@@ -65,14 +65,14 @@ def test_killed_at_half_the_status_says_how_far_it_is_and_running_it_again_compl
     assert count(session, "SELECT count(*) FROM knowledge_extraction_runs") == 1
 
 
-def test_rows_set_aside_are_told_apart_from_rows_that_wait(expanded: Database, session: Connection) -> None:
+def test_quarantined_rows_are_counted_apart_from_waiting_rows(expanded: Database, session: Connection) -> None:
     session.execute("UPDATE atoms SET confidence = 2 WHERE id IN (3, 150, 300, 301)")
     backfill(expanded)
     decide(session, "atom", [150], "accept", note="a test")
     decide(session, "atom", [300], "retry", note="a test")
     now = backfill_status(session)
     assert now.tables[1] == TableStatus("atoms", 396, 4, 2, 1, 1, 4, 3)
-    assert (now.waiting, "Nobody works on it" in now.next_step) == (1, True)
+    assert (now.waiting, "No runner is alive" in now.next_step) == (1, True)
     decide(session, "atom", [300], "accept", note="a test")
     assert backfill_status(session).next_step == "2 rows wait for a decision: knowledge-migration quarantine list."
 
@@ -84,21 +84,21 @@ def test_rows_above_the_plan_wait_for_the_sweep_and_make_no_partition_undone(
     session.execute("INSERT INTO topics (name, description) VALUES ('new', '')")
     now = backfill_status(session)
     assert now.tables[0] == TableStatus("topics", 60, 1, 0, 0, 0, 1, 1)
-    assert "Run it again" in now.next_step
+    assert "Run the backfill again" in now.next_step
 
 
-def test_a_pause_and_a_rollback_are_told(expanded: Database, session: Connection) -> None:
+def test_a_pause_and_a_rollback_are_reported(expanded: Database, session: Connection) -> None:
     set_control(session, paused=True)
     assert "it is paused" in backfill_status(session).next_step
     with expanded.connect("other") as other, advisory_lock(other, WORK):
         assert "being rolled back" in backfill_status(session).next_step
 
 
-def test_without_a_plan_no_partitions_are_told(expanded: Database) -> None:
+def test_without_a_plan_no_partitions_are_reported(expanded: Database) -> None:
     with expanded.connect("test") as connection:
         now = backfill_status(connection)
     assert now.tables == (
         TableStatus("topics", 0, 0, 0, 0, 0, None, None),
         TableStatus("atoms", 0, 0, 0, 0, 0, None, None),
     )
-    assert (now.run, now.next_step) == (None, "The backfill has nothing to do.")
+    assert (now.run, now.next_step) == (None, "The backfill has no rows to link.")

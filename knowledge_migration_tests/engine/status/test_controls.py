@@ -1,4 +1,4 @@
-"""The quick look shows flags, processes, controls and the audit trail; what may not be read is named, by the whole look too."""
+"""The controls: flags, processes, the backfill's controls and the audit trail; a part that may not be read is named."""
 
 import uuid
 from collections.abc import Iterator
@@ -11,11 +11,11 @@ from knowledge_migration.engine.backfill.control import set_control
 from knowledge_migration.engine.foundation import audit
 from knowledge_migration.engine.foundation.database import Database
 from knowledge_migration.engine.status import audit_trail
-from knowledge_migration.engine.status.audit_trail import page_of
-from knowledge_migration.engine.status.controls import read_controls
-from knowledge_migration.engine.status.reader import read_status
+from knowledge_migration.engine.status.audit_trail import read_page
+from knowledge_migration.engine.status.model import StatusSnapshot
+from knowledge_migration.engine.status.snapshot import CONTROLS, read_status
 from knowledge_migration_tests.engine.cutover.stages_reached import stand_at
-from knowledge_migration_tests.engine.status.test_reader import RULES
+from knowledge_migration_tests.engine.status.test_snapshot import RULES
 
 
 @pytest.fixture
@@ -31,6 +31,11 @@ def poor(expanded: Database) -> Iterator[Database]:
         connection.execute(sql.SQL("DROP OWNED BY {0}; DROP ROLE {0}").format(name))
 
 
+def read_controls(database: Database, previous: StatusSnapshot | None = None) -> StatusSnapshot:
+    """The controls now."""
+    return read_status(database, RULES, parts=CONTROLS, trail=previous.trail if previous else None)
+
+
 def said(database: Database, *actions: str) -> None:
     """Writes entries to the audit log."""
     with database.connect("test") as connection:
@@ -39,21 +44,27 @@ def said(database: Database, *actions: str) -> None:
 
 
 def test_before_phase_0_nothing_is_there_and_nothing_is_refused(database: Database) -> None:
-    found = read_controls(database, 10)
-    assert (found.flags, found.writers, found.control, found.trail, found.unreadable) == (None, None, None, None, ())
+    snapshot = read_controls(database)
+    assert (snapshot.flags, snapshot.writers, snapshot.control, snapshot.trail, snapshot.unreadable) == (
+        None,
+        (),
+        None,
+        None,
+        {},
+    )
 
 
 def test_it_shows_flags_controls_and_the_newest_entries(expanded: Database) -> None:
     stand_at(expanded, "internal_beta")
     with expanded.connect("test") as connection:
         set_control(connection, paused=True, actor="an operator", reason="load")
-    found = read_controls(expanded, 10)
-    assert found.flags is not None
-    assert (found.flags.state, found.flags.changed_by) == ("rollout", "a test")
-    assert found.control is not None
-    assert (found.control.paused, found.control.changed_by) == (True, "an operator")
-    assert found.trail is not None
-    newest = found.trail.steps.entries[0]
+    snapshot = read_controls(expanded)
+    assert snapshot.flags is not None
+    assert (snapshot.flags.state, snapshot.flags.changed_by) == ("rollout", "a test")
+    assert snapshot.control is not None
+    assert (snapshot.control.paused, snapshot.control.changed_by) == (True, "an operator")
+    assert snapshot.trail is not None
+    newest = snapshot.trail.steps.entries[0]
     assert (newest.action, newest.reason, newest.before["paused"], newest.after["paused"]) == (
         "set backfill control", "load", False, True,
     )  # fmt: skip
@@ -61,11 +72,11 @@ def test_it_shows_flags_controls_and_the_newest_entries(expanded: Database) -> N
 
 def test_the_trail_is_read_again_only_when_something_was_written(expanded: Database) -> None:
     said(expanded, "schema upgrade")
-    first = read_controls(expanded, 10)
-    second = read_controls(expanded, 10, first)
+    first = read_controls(expanded)
+    second = read_controls(expanded, first)
     assert second.trail is first.trail
     said(expanded, "drop index")
-    third = read_controls(expanded, 10, second)
+    third = read_controls(expanded, second)
     assert third.trail is not None
     assert [entry.action for entry in third.trail.steps.entries] == ["drop index", "schema upgrade"]
 
@@ -75,8 +86,8 @@ def test_an_entry_of_a_transaction_that_was_open_for_long_is_not_missed(expanded
         with slow.transaction():
             audit.record(slow, "set flags", "a thing", actor="somebody")
             said(expanded, "recover ledger")
-            before = read_controls(expanded, 10)
-        after = read_controls(expanded, 10, before)
+            before = read_controls(expanded)
+        after = read_controls(expanded, before)
     assert after.trail is not None
     assert [entry.action for entry in after.trail.steps.entries] == ["recover ledger", "set flags"]
 
@@ -85,18 +96,18 @@ def test_pages_go_on_by_key_and_leave_decisions_out_unless_wanted(
     expanded: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(audit_trail, "PAGE", 2)
-    monkeypatch.setattr(audit_trail, "LOOKED_THROUGH", 4)
+    monkeypatch.setattr(audit_trail, "EXAMINED", 4)
     said(expanded, "drop index", "index dropped", "recreate index", *["park proposal"] * 5, "correct link")
 
     def pages(*, with_decisions: bool) -> list[list[str]]:
-        found, key = [], None
+        snapshot, key = [], None
         with expanded.connect("test") as connection:
             while True:
-                page = page_of(connection, key, with_decisions=with_decisions)
-                found.append([entry.action for entry in page.entries])
+                page = read_page(connection, key, with_decisions=with_decisions)
+                snapshot.append([entry.action for entry in page.entries])
                 key = page.older
                 if key is None:
-                    return found
+                    return snapshot
 
     park = "park proposal"
     assert pages(with_decisions=False) == [["correct link"], ["recreate index", "index dropped"], ["drop index"]]
@@ -111,19 +122,19 @@ def test_pages_go_on_by_key_and_leave_decisions_out_unless_wanted(
 
 def test_what_may_not_be_read_is_named_and_the_rest_is_shown(expanded: Database, poor: Database) -> None:
     stand_at(expanded, "internal_beta")
-    quick = read_controls(poor, 10)
-    assert [part for part, _ in quick.unreadable] == ["processes", "backfill", "audit trail", "flags"]
-    assert all("permission denied" in why for _, why in quick.unreadable)
-    whole = read_status(poor, RULES, None)
-    assert whole.queues
-    assert {"flags", "processes", "proofs"} <= {part for part, _ in whole.unreadable}
-    assert any(words.startswith("The proofs cannot be read: permission denied") for words in whole.attention)
+    controls = read_controls(poor)
+    assert list(controls.unreadable) == ["processes", "backfill", "audit trail", "flags"]
+    assert all("permission denied" in reason for reason in controls.unreadable.values())
+    overview = read_status(poor, RULES, None)
+    assert overview.queues
+    assert {"flags", "processes", "evidence"} <= set(overview.unreadable)
+    assert any(message.startswith("The evidence cannot be read: permission denied") for message in overview.attention)
 
 
 def test_flags_that_hold_what_they_cannot_are_named(expanded: Database) -> None:
     stand_at(expanded, "internal_beta")
     with expanded.connect("test") as connection:
         connection.execute("UPDATE feature_flags SET config = '[1]'")
-    found = read_controls(expanded, 10)
-    assert found.flags is None
-    assert "holds what flags cannot be" in dict(found.unreadable)["flags"]
+    snapshot = read_controls(expanded)
+    assert snapshot.flags is None
+    assert "holds what flags cannot be" in snapshot.unreadable["flags"]

@@ -5,14 +5,17 @@ from datetime import datetime
 
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.embedded_server import EmbeddedServer
+from knowledge_migration.engine.schema.steps import TARGET_REVISION
+from knowledge_migration.engine.status.prometheus import MigrationCollector
 from knowledge_migration.knowledge.extraction.model import Extraction
 from knowledge_migration.knowledge.flags import Flags
 from knowledge_migration.knowledge.options import ServiceOptions
 from knowledge_migration.knowledge.service import KnowledgeService
 from knowledge_migration_tests.engine.backfill.backfilling import count
+from knowledge_migration_tests.engine.status.test_snapshot import RULES
 from knowledge_migration_tests.knowledge.api.conftest import ADMIN, TOKENS, Client, Talk, problem, showing, talking
 from knowledge_migration_tests.knowledge.api.test_problems import away
-from knowledge_migration_tests.knowledge.conftest import Told, atom, topic
+from knowledge_migration_tests.knowledge.conftest import ServiceMaker, Told, atom, topic
 from knowledge_migration_tests.knowledge.test_watching import change
 
 STRATEGY_METRICS = {  # strategy §4.2
@@ -126,11 +129,13 @@ def test_before_phase_1_health_is_ok_and_knows_of_no_migration(database: Databas
         assert "knowledge_review_queue_depth NaN" in api.get("/metrics").text
 
 
-def test_after_phase_1_health_knows_the_schema_and_what_waits(talk: Talk) -> None:
-    with talk(FOUND, initial_flags=Flags(enabled=True, cutover_percentage=100)) as api:
+def test_after_phase_1_health_knows_the_schema_and_what_waits(make_service: ServiceMaker, peopled: Database) -> None:
+    service = make_service(FOUND, initial_flags=Flags(enabled=True, cutover_percentage=100))
+    service.collector = MigrationCollector(peopled, RULES)
+    with talking(service) as api:
         api.post("/knowledge/extract", json={"message_ids": [1], "user_id": 1})
         told = api.get("/health").json()
-    assert told["schema_revision"].startswith("0010")
+    assert told["schema_revision"] == TARGET_REVISION
     assert (told["state"], told["pending_proposals"], told["open_shadow_failures"]) == ("full", 2, 0)
 
 

@@ -14,7 +14,7 @@ from knowledge_migration.knowledge.extraction.model import Extraction
 from knowledge_migration.knowledge.options import ServiceOptions
 from knowledge_migration.knowledge.service import KnowledgeService
 from knowledge_migration.pages.migration.actions import Actions
-from knowledge_migration.pages.migration.source import MigrationSource
+from knowledge_migration.pages.migration.feed import MigrationSource
 from knowledge_migration.pages.session import Session, SessionOverError
 from knowledge_migration_tests.engine.backfill.backfilling import count
 from knowledge_migration_tests.engine.cutover.stages_reached import stand_at

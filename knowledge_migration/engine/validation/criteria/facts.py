@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from knowledge_migration.engine.cutover.gates import Gate
-from knowledge_migration.engine.cutover.readiness import CheckRecord
 from knowledge_migration.engine.cutover.verdicts import LastVerdict, last_verdicts
 from knowledge_migration.engine.foundation import evidence
 from knowledge_migration.engine.foundation.check_outcome import CheckOutcome
+from knowledge_migration.engine.foundation.check_record import CheckRecord
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.errors import PreconditionError
 from knowledge_migration.engine.foundation.sql_files import text_of
@@ -55,7 +55,7 @@ class Facts:
         if not found.ended:
             raise PreconditionError(f"The check {name} was not run to its end the last time.")
         if found.warns and not found.succeeded:
-            raise PreconditionError(f"The check {name} could not show it: {found.words}")
+            raise PreconditionError(f"The check {name} could not show it: {found.message}")
         return found
 
     def gate(self, metric: str) -> LastVerdict:

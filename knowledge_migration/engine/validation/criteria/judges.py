@@ -46,7 +46,7 @@ def by_check(*names: str) -> Judge:
     def judge(facts: Facts) -> Judgement:
         records = [facts.check(name) for name in names]
         failed = [record for record in records if not record.succeeded]
-        words = " ".join(record.words for record in failed or records)
+        words = " ".join(record.message for record in failed or records)
         at = min(record.at for record in records if record.at)
         return Judgement(_verdict(not failed), words, f"check {', '.join(names)}", at)
 

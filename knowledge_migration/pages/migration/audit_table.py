@@ -1,4 +1,4 @@
-"""The audit trail, live: newest first, older ones by key; what it was and became opens on demand and stays open."""
+"""The audit trail, live: newest first, older entries by key; the values before and after open on demand and stay open."""
 
 import json
 from collections.abc import Awaitable, Callable
@@ -6,59 +6,42 @@ from typing import Any
 
 from nicegui import ui
 
-from knowledge_migration.engine.status.audit_trail import Entry, Page
-from knowledge_migration.engine.status.controls import Trail
+from knowledge_migration.engine.status.audit_trail import AuditTrail, Entry, Page
 from knowledge_migration.knowledge.errors import KnowledgeError
 from knowledge_migration.pages.elements import Text
-from knowledge_migration.pages.migration.parts import Ago
+from knowledge_migration.pages.migration.widgets import Ago, table_box
 
-COLUMNS = ("When", "Who", "Did", "To", "Why", "Before and after")
+COLUMNS = ("When", "Who", "Action", "Subject", "Reason", "Before and after")
 LONGEST_JSON = 20_000
 MOST_ROWS = 1_000
 
 Older = Callable[[int, bool], Awaitable[Page]]
 
 
-class TrailView:
-    """A table that grows at both ends: what stands there is not touched by what is new. In a flood it waits to be asked."""
+class AuditTable:
+    """A table that grows at both ends; shown rows stay untouched. When many entries arrive at once, it offers to reload."""
 
     def __init__(self, older: Older) -> None:
         self._older = older
-        self._trail: Trail | None = None
+        self._trail: AuditTrail | None = None
         self._rows: dict[int, ui.element] = {}
         self._key: int | None = None
-        self._switch = ui.checkbox("Decisions about single proposals too", on_change=self._begin).props(
+        self._switch = ui.checkbox("Include decisions about single proposals", on_change=self._restart).props(
             "id=audit-decisions"
         )
-        self._nothing = Text("p", "", "muted")
-        self._newer = ui.button("Much was written meanwhile: show the newest", on_click=self._begin)
+        self._empty = Text("p", "", "muted")
+        self._newer = ui.button("Many new entries: show the newest", on_click=self._restart)
         self._newer.props("no-caps outline id=audit-newer").set_visibility(False)
-        box = (
-            ui.element("div")
-            .classes("table-scroll tall")
-            .props('tabindex=0 role=group aria-label="Audit trail, table"')
-        )
-        with (
-            box as self._box,
-            ui.element("table").classes("facts broad trail").props("id=audit-table"),
-        ):
-            Text("caption", "Audit trail, newest first", "visually-hidden")
-            with ui.element("thead"), ui.element("tr"):
-                for name in COLUMNS:
-                    Text("th", name).props("scope=col")
-            self._body = ui.element("tbody")
+        self._box = table_box("Audit trail", COLUMNS, "facts broad trail", tall=True).props("id=audit-table")
         self._more = ui.button("Show more", on_click=self._show_more).props("no-caps outline id=audit-more")
         self._problem = Text("p", "", "problem").props("role=alert")
         self._problem.set_visibility(False)
 
-    def show(self, trail: Trail | None, problem: str | None) -> None:
-        """What the newest look found; `problem` where the log cannot be read."""
+    def show(self, trail: AuditTrail | None, problem: str | None) -> None:
+        """The newest reading; `problem` is the reason why the log cannot be read."""
         if trail is None:
-            self._nothing.set_text(
-                f"The audit log cannot be read: {problem}"
-                if problem
-                else "There is no audit log yet: nothing was done."
-            )
+            message = f"The audit log cannot be read: {problem}" if problem else "There is no audit log yet."
+            self._empty.set_text(message)
             for element in (self._more, self._switch, self._box):
                 element.set_visibility(False)
             return
@@ -68,7 +51,7 @@ class TrailView:
         entries = self._page.entries
         new = [entry for entry in entries if entry.id not in self._rows]
         if len(new) < len(entries) or not self._rows:
-            self._put_in(new)
+            self._insert(new)
         else:
             self._newer.set_visibility(bool(new))
 
@@ -77,17 +60,17 @@ class TrailView:
         assert self._trail is not None
         return self._trail.everything if self._switch.value else self._trail.steps
 
-    def _begin(self) -> None:
-        """The newest page, drawn anew."""
+    def _restart(self) -> None:
+        """Draws the newest page again."""
         self._newer.set_visibility(False)
         if self._trail is None:
             return
-        self._body.clear()
+        self._box.body.clear()
         self._rows.clear()
         self._append(self._page)
 
     def _append(self, page: Page) -> None:
-        with self._body:
+        with self._box.body:
             for entry in page.entries:
                 if entry.id not in self._rows:
                     self._rows[entry.id] = _draw(entry)
@@ -98,14 +81,14 @@ class TrailView:
         self._switch.set_visibility(True)
         self._box.set_visibility(bool(self._rows))
         self._more.set_visibility(key is not None)
-        self._nothing.set_text("" if self._rows else "Nothing was done yet.")
+        self._empty.set_text("" if self._rows else "No entries yet.")
 
-    def _put_in(self, entries: list[Entry]) -> None:
-        """Each at its place: one of a transaction that was open for long comes after younger ones."""
+    def _insert(self, entries: list[Entry]) -> None:
+        """Each at its place: an entry of a long transaction appears after younger ones."""
         if not self._rows:
             self._append(self._page)
             return
-        with self._body:
+        with self._box.body:
             for entry in entries:
                 place = sum(shown > entry.id for shown in self._rows)
                 self._rows[entry.id] = row = _draw(entry)
@@ -113,10 +96,10 @@ class TrailView:
         self._trim()
 
     def _trim(self) -> None:
-        """A page that is left open for days must not grow for ever."""
+        """A page that stays open for days must not grow without bound."""
         ids = sorted(self._rows, reverse=True)
-        for one in ids[MOST_ROWS:]:
-            self._rows.pop(one).delete()
+        for entry_id in ids[MOST_ROWS:]:
+            self._rows.pop(entry_id).delete()
         if len(ids) > MOST_ROWS:
             self._show_end(ids[MOST_ROWS - 1])
 
@@ -138,8 +121,8 @@ def _draw(entry: Entry) -> ui.element:
     with ui.element("tr").props(f"data-entry={entry.id}") as row:
         with ui.element("td"):
             Ago(entry.at)
-        for words in (entry.actor, entry.action, entry.subject, entry.reason or ""):
-            Text("td", words)
+        for text in (entry.actor, entry.action, entry.subject, entry.reason or ""):
+            Text("td", text)
         with ui.element("td"):
             if (entry.before, entry.after, entry.dagster_run_id) != (None, None, None):
                 _expansion(entry)
@@ -147,7 +130,7 @@ def _draw(entry: Entry) -> ui.element:
 
 
 def _expansion(entry: Entry) -> None:
-    """Filled when it is opened for the first time: fifty of them are much to send for nobody to read."""
+    """Filled when it is opened for the first time: fifty filled ones are much to send, and few are read."""
     details = ui.element("details")
     with details:
         Text("summary", "Show").props["aria-label"] = f"Before and after of: {entry.action}, {entry.subject}"

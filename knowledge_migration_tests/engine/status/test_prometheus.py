@@ -1,28 +1,32 @@
-"""What /metrics says of the migration: every value from the database, looked up seldom, and nothing where nothing is seen."""
+"""The migration's metrics: every value comes from the database, with the names and labels that dashboards use."""
 
-import asyncio
-
-import pytest
-import sqlalchemy as sa
+from dataclasses import replace
 
 from knowledge_migration.engine.foundation import evidence
 from knowledge_migration.engine.foundation.database import Connection, Database
-from knowledge_migration.knowledge import exporter
-from knowledge_migration.knowledge.exporter import Look, MigrationCollector, look
+from knowledge_migration.engine.schema.steps import TARGET_REVISION
+from knowledge_migration.engine.status.prometheus import MigrationCollector
 from knowledge_migration.knowledge.flags import Flags
+from knowledge_migration.knowledge.metrics import ServiceExporter, read_service_state
 from knowledge_migration_tests.engine.backfill.backfilling import backfill, fill
-from knowledge_migration_tests.knowledge.conftest import ServiceMaker
+from knowledge_migration_tests.engine.status.test_snapshot import RULES
+
+
+def read(database: Database, exporter: ServiceExporter, flags: Flags | None = None) -> None:
+    """Fills an exporter as the service does, now."""
+    with database.begin() as connection:
+        state = read_service_state(connection, 10.0)
+    exporter.keep(replace(state, collected=MigrationCollector(database, RULES).collect()), 0.001)
+    exporter.flags, exporter.pool = flags, (3, 10)
 
 
 def exported(database: Database, flags: Flags | None = None) -> dict[tuple[str, tuple[str, ...]], float]:
-    """Every sample by its name and label values, of a look taken now."""
-    collector = MigrationCollector()
-    with database.begin() as connection:
-        collector.took(look(connection, 10.0), 0.001)
-    collector.flags, collector.pool = flags, (3, 10)
+    """Every sample by its name and label values, of a reading taken now."""
+    exporter = ServiceExporter()
+    read(database, exporter, flags)
     return {
         (sample.name, tuple(sample.labels.values())): sample.value
-        for family in collector.collect()
+        for family in exporter.collect()
         for sample in family.samples
     }
 
@@ -87,50 +91,22 @@ def prepare(connection: Connection) -> None:
         "('dual_write', 'api_error_rate', 'pass', 0), ('internal_beta', 'api_error_rate', 'fail', 0.25), "
         "('guard of internal_beta', 'api_error_rate', 'pass', 0)"
     )
-    evidence.record(connection, "verified_backup", {"path": "x"})
+    evidence.record(connection, "verified_backup", {"path": "/nowhere/backup.dump", "bytes": 1})
     evidence.record(connection, "rollback_drill", {"well": True})
     evidence.record(connection, "rollback_drill", {"well": False})
 
 
-def test_where_nothing_is_seen_nothing_old_is_said() -> None:
-    collector = MigrationCollector()
-    collector.took(None, 0.5)
-    samples = [(sample.name, sample.value) for family in collector.collect() for sample in family.samples]
-    assert samples == [("migration_database_visible", 0.0)]
+def test_health_facts_are_the_revision_and_the_status_of_the_run(expanded: Database) -> None:
+    fill(expanded)
+    before = MigrationCollector(expanded, RULES).collect()
+    backfill(expanded)
+    after = MigrationCollector(expanded, RULES).collect()
+    assert before
+    assert after
+    assert before.schema_revision == after.schema_revision
+    assert after.schema_revision == TARGET_REVISION
+    assert (before.backfill, after.backfill) == (None, "completed")
 
 
-@pytest.mark.parametrize(
-    ("age", "took", "due"), [(4.9, 0.001, False), (5.1, 0.001, True), (9.0, 0.05, False), (10.1, 0.05, True)]
-)
-def test_a_look_that_takes_long_is_taken_more_seldom(
-    monkeypatch: pytest.MonkeyPatch, age: float, took: float, due: bool
-) -> None:
-    now = 1_000.0
-    monkeypatch.setattr(exporter.time, "monotonic", lambda: now)
-    collector = MigrationCollector()
-    assert collector.is_due(5.0)
-    collector.took(None, took)
-    now += age
-    assert collector.is_due(5.0) is due
-    assert collector.is_due(0)
-
-
-def test_scrapes_within_the_interval_ask_the_database_once(
-    make_service: ServiceMaker, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    looks: list[int] = []
-
-    def counted(connection: sa.Connection, live_seconds: float) -> Look:
-        looks.append(1)
-        return look(connection, live_seconds)
-
-    monkeypatch.setattr("knowledge_migration.knowledge.service.look", counted)
-
-    async def scrape() -> None:
-        service = make_service(metrics_seconds=60.0)
-        async with service.running():
-            await asyncio.gather(*(service.refresh_metrics() for _ in range(50)))
-            await service.refresh_metrics()
-
-    asyncio.run(scrape())
-    assert looks == [1]
+def test_without_the_database_nothing_is_collected() -> None:
+    assert MigrationCollector(Database("postgresql://nobody@127.0.0.1:1/nothing"), RULES).collect() is None

@@ -1,4 +1,4 @@
-"""One look at everything: it shows what is there, estimates what is too large to count, and names what needs attention."""
+"""The state of the migration: every part is read, large tables are estimated, and problems need attention."""
 
 import json
 import threading
@@ -20,10 +20,10 @@ from knowledge_migration.engine.backfill.runner import backfill_partition
 from knowledge_migration.engine.foundation import evidence
 from knowledge_migration.engine.foundation.database import Database, UnreachableError
 from knowledge_migration.engine.foundation.embedded_server import EmbeddedServer
-from knowledge_migration.engine.status import phases
+from knowledge_migration.engine.status import backfill as progress
 from knowledge_migration.engine.status.model import Phase, StatusSnapshot
-from knowledge_migration.engine.status.reader import StatusRules, read_status
-from knowledge_migration.engine.status.recorded_checks import recorded_checks
+from knowledge_migration.engine.status.reading import StatusRules
+from knowledge_migration.engine.status.snapshot import read_status, recorded_checks
 from knowledge_migration.thresholds import BAKE_MINUTES, GATES
 from knowledge_migration_tests.conftest import clone, drop
 from knowledge_migration_tests.engine.backfill.backfilling import backfill, fill
@@ -42,9 +42,9 @@ RULES = StatusRules(
 )
 
 
-def phase(found: StatusSnapshot, number: int) -> Phase:
+def phase(snapshot: StatusSnapshot, number: int) -> Phase:
     """The phase of that number."""
-    return found.phases[number]
+    return snapshot.phases[number]
 
 
 @pytest.fixture
@@ -87,12 +87,12 @@ def _logged(kind: DagsterEventType, said: dg.AssetCheckEvaluation | AssetCheckEv
 
 
 def test_a_legacy_database_has_begun_nothing(database: Database) -> None:
-    found = read_status(database, RULES, None)
-    assert [one.state for one in found.phases] == ["not begun"] * 6
-    assert (found.flags, found.stage, found.gates, found.queues, found.writers, found.attention) == (
+    snapshot = read_status(database, RULES, None)
+    assert [one.state for one in snapshot.phases] == ["not begun"] * 6
+    assert (snapshot.flags, snapshot.stage, snapshot.gates, snapshot.queues, snapshot.writers, snapshot.attention) == (
         None, None, (), (), (), (),
     )  # fmt: skip
-    assert {(proof.well, proof.words) for proof in found.proofs} == {(None, "never")}
+    assert {(item.valid, item.message) for item in snapshot.evidence} == {(None, "none yet")}
 
 
 def test_a_backfill_under_way_shows_its_share_and_its_end(expanded: Database) -> None:
@@ -104,41 +104,41 @@ def test_a_backfill_under_way_shows_its_share_and_its_end(expanded: Database) ->
     backfill_partition(expanded, first, Limits(batch_size=10, rate_limit_per_second=0))
     idle = phase(read_status(expanded, RULES, None), 3)
     assert (idle.state, idle.eta_seconds) == ("under way", None)
-    assert "nobody works on it" in idle.words
+    assert "no runner" in idle.message
     assert idle.share is not None
     assert 0 < idle.share < 1
     seen: list[StatusSnapshot] = []
-    looked = threading.Event()
+    read = threading.Event()
 
-    def told(progress: object) -> None:
-        if not looked.is_set():
+    def report(progress: object) -> None:
+        if not read.is_set():
             seen.append(read_status(expanded, RULES, None))
-            looked.set()
+            read.set()
 
-    backfill_partition(expanded, plan.partitions[1], Limits(batch_size=10, rate_limit_per_second=0), on_progress=told)
+    backfill_partition(expanded, plan.partitions[1], Limits(batch_size=10, rate_limit_per_second=0), on_progress=report)
     busy = phase(seen[0], 3)
-    assert "1 at work" in busy.words
+    assert "1 runner, " in busy.message
     assert busy.eta_seconds is not None
     assert busy.eta_seconds > 0
 
 
-def test_a_backfill_that_is_paused_says_so_and_foretells_no_end(expanded: Database) -> None:
+def test_a_paused_backfill_says_so_and_has_no_estimated_end(expanded: Database) -> None:
     fill(expanded)
     with expanded.connect("test") as connection:
         plan = make_plan(connection, width_ids=100, max_partitions=200)["atom"]
         seen: list[Phase] = []
 
-        def told(progress: object) -> None:
+        def report(progress: object) -> None:
             set_control(connection, paused=True, actor="a test")
             seen.append(phase(read_status(expanded, RULES, None), 3))
             set_control(connection, paused=False, actor="a test")
 
-        backfill_partition(expanded, plan.partitions[0], Limits(rate_limit_per_second=0), on_progress=told)
+        backfill_partition(expanded, plan.partitions[0], Limits(rate_limit_per_second=0), on_progress=report)
     assert {(one.state, one.eta_seconds) for one in seen} == {("under way", None)}
-    assert all(one.words.endswith("1 at work, paused by the operator") for one in seen)
+    assert all(one.message.endswith("1 runner, paused by the operator") for one in seen)
 
 
-def test_what_cannot_be_counted_in_time_is_estimated_and_says_so(
+def test_a_table_that_takes_long_to_count_is_estimated_and_marked(
     expanded: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(expanded)
@@ -146,35 +146,39 @@ def test_what_cannot_be_counted_in_time_is_estimated_and_says_so(
     with expanded.connect("test") as connection:
         connection.execute("ANALYZE topics, atoms")
     exact = phase(read_status(expanded, RULES, None), 3)
-    assert (exact.state, "about" in exact.words) == ("done", False)
-    monkeypatch.setattr(phases, "COUNTING_MS", "1")
+    assert (exact.state, "about" in exact.message) == ("done", False)
+    monkeypatch.setattr(progress, "COUNTING_MS", "1")
     with expanded.connect("reader") as holder, holder.transaction():
         holder.execute("LOCK TABLE atoms IN ACCESS EXCLUSIVE MODE")
         held = phase(read_status(expanded, RULES, None), 3)
-    assert "about" in held.words
+    assert "about" in held.message
 
 
 def test_a_cutover_shows_its_bake_time_flags_and_gates(expanded: Database) -> None:
-    standing = stand_at(expanded, "internal_beta")
+    state = stand_at(expanded, "internal_beta")
     with expanded.connect("test") as connection:
         connection.execute(
             "INSERT INTO migration.gate_evaluation (stage, metric, verdict, value, threshold, sample_size) VALUES "
             "('internal_beta', 'api_error_rate', 'fail', 0.5, 0.01, 400), ('dual_write', 'queue_depth', 'fail', 9, 1, 1)"
         )
-    found = read_status(expanded, RULES, None)
-    assert found.flags
-    assert (found.stage, found.next_stage, found.flags.changed_by) == ("internal_beta", "gradual_rollout", "a test")
-    assert phase(found, 4).state == "under way"
-    assert phase(found, 4).eta_seconds == pytest.approx(86_400, abs=120)
-    verdicts = {gate.metric: gate.verdict for gate in found.gates}
-    assert (verdicts["api_error_rate"], verdicts["queue_depth"]) == ("fail", "not judged")
-    assert {gate.earlier for gate in found.gates if gate.metric == "queue_depth"} == {"fail at dual_write"}
-    assert any("Gate api_error_rate fails: 0.5" in words for words in found.attention)
-    assert any("No process of the service reports" in words for words in found.attention)
-    assert standing.state == found.stage
+    snapshot = read_status(expanded, RULES, None)
+    assert snapshot.flags
+    assert (snapshot.stage, snapshot.next_stage, snapshot.flags.changed_by) == (
+        "internal_beta",
+        "gradual_rollout",
+        "a test",
+    )
+    assert phase(snapshot, 4).state == "under way"
+    assert phase(snapshot, 4).eta_seconds == pytest.approx(86_400, abs=120)
+    verdicts = {gate.metric: gate.verdict for gate in snapshot.gates}
+    assert (verdicts["api_error_rate"], verdicts["queue_depth"]) == ("fail", "not evaluated")
+    assert {gate.earlier for gate in snapshot.gates if gate.metric == "queue_depth"} == {"fail at dual_write"}
+    assert any("Gate api_error_rate fails: 0.5" in message for message in snapshot.attention)
+    assert any("No process of the service reports" in message for message in snapshot.attention)
+    assert state.state == snapshot.stage
 
 
-def test_a_full_queue_a_direct_writer_and_stale_proofs_need_attention(expanded: Database) -> None:
+def test_a_full_queue_a_direct_writer_and_stale_evidence_need_attention(expanded: Database) -> None:
     stand_at(expanded, "full_cutover")
     with expanded.connect("test") as connection:
         connection.execute(
@@ -193,22 +197,22 @@ def test_a_full_queue_a_direct_writer_and_stale_proofs_need_attention(expanded: 
             "UPDATE migration.evidence SET recorded_at = now() - interval '40 hours' WHERE kind = 'value_verification'"
         )
     attention = " ".join(read_status(expanded, RULES, None).attention)
-    for words in (
-        "old one write directly",
+    for message in (
+        "on: old one.",
         "The review queue is full: 3 of 3",
-        "The last rollback drill was not well",
+        "The last rollback drill is not valid.",
         "The last value verification is 40 h old (limit 36 h)",
-        "The checks on record cannot be seen",
+        "Check records are not available",
     ):
-        assert words in attention
+        assert message in attention
 
 
 def test_checks_on_record_are_the_latest_of_each(storage: Database) -> None:
     checks = {check.name: check for check in recorded_checks(storage)}
     broken = checks.pop("it_broke_off")
-    assert (broken.ended, broken.passed, broken.words) == (False, False, "Its last execution is PLANNED.")
-    found = {check.name: (check.asset, check.passed, check.warns, check.words) for check in checks.values()}
-    assert found == {
+    assert (broken.ended, broken.succeeded, broken.message) == (False, False, "Its last execution is PLANNED.")
+    latest = {check.name: (check.asset, check.succeeded, check.warns, check.message) for check in checks.values()}
+    assert latest == {
         "rows_are_equal": ("part/table", False, False, "rows_are_equal said so"),
         "nothing_is_lost": ("part/table", False, False, "nothing_is_lost said so"),
         "it_is_quick": ("part/table", False, True, "it_is_quick said so"),
@@ -216,17 +220,17 @@ def test_checks_on_record_are_the_latest_of_each(storage: Database) -> None:
 
 
 def test_a_failed_check_needs_attention_and_a_warning_does_not(expanded: Database, storage: Database) -> None:
-    found = read_status(expanded, RULES, storage)
-    told = [words for words in found.attention if words.startswith("Check ")]
-    assert len(told) == 2
-    assert not any("it_is_quick" in words for words in told)
-    assert "1 checks were not run to their end the last time: table.it_broke_off." in found.attention
+    snapshot = read_status(expanded, RULES, storage)
+    messages = [message for message in snapshot.attention if message.startswith("Check p")]
+    assert len(messages) == 2
+    assert not any("it_is_quick" in message for message in messages)
+    assert "The last execution of 1 checks did not complete: table.it_broke_off." in snapshot.attention
 
 
 def test_dagsters_tables_that_are_missing_are_named(expanded: Database, database: Database) -> None:
-    found = read_status(expanded, RULES, database)
-    assert found.checks is None
-    assert any("asset_check_executions" in words for words in found.attention)
+    snapshot = read_status(expanded, RULES, database)
+    assert snapshot.checks is None
+    assert any("asset_check_executions" in message for message in snapshot.attention)
 
 
 def test_a_database_that_is_away_is_an_error() -> None:

@@ -1,0 +1,240 @@
+"""The one reader of the migration's state (strategy §2.2): bounded queries, no lock, nothing written.
+
+Each part can be read alone. A part that does not exist yet is empty; one that cannot be read is an error, or is named.
+"""
+
+from collections.abc import Callable, Collection
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import psycopg
+
+from knowledge_migration.engine.cutover.gates import Gate
+from knowledge_migration.engine.cutover.verdicts import LastVerdict, last_verdicts
+from knowledge_migration.engine.dual_write.fence import live_writers
+from knowledge_migration.engine.foundation import evidence
+from knowledge_migration.engine.foundation.check_record import CheckRecord
+from knowledge_migration.engine.foundation.database import Connection, Database
+from knowledge_migration.engine.foundation.errors import MigrationError
+from knowledge_migration.engine.foundation.sql_files import statement, text_of
+from knowledge_migration.engine.status.attention import attention
+from knowledge_migration.engine.status.audit_trail import AuditTrail, read_trail
+from knowledge_migration.engine.status.backfill import read_progress
+from knowledge_migration.engine.status.model import (
+    ControlState,
+    EvidenceState,
+    FlagState,
+    GateState,
+    Queue,
+    StatusSnapshot,
+    Writer,
+)
+from knowledge_migration.engine.status.phases import read_phases
+from knowledge_migration.engine.status.reading import Reading, StatusRules
+from knowledge_migration.knowledge.entity_kinds import KINDS
+from knowledge_migration.knowledge.flags import history, read_flags
+
+SESSION = {"statement_timeout": "2000", "default_transaction_read_only": "on"}
+CHECKS_TIMEOUT_MS = "1000"
+REASON_LENGTH = 120
+
+Part = Literal[
+    "phases", "flags", "writers", "gates", "queue", "evidence", "checks", "backfill", "control", "audit trail"
+]
+
+OVERVIEW: tuple[Part, ...] = ("phases", "flags", "queue", "writers", "gates", "evidence", "checks")
+"""What the command, the report and the page show."""
+
+CONTROLS: tuple[Part, ...] = ("writers", "control", "audit trail", "flags")
+"""What an action of an admin changes; quick at any size."""
+
+
+def read_status(
+    database: Database,
+    rules: StatusRules,
+    storage: Database | None = None,
+    *,
+    parts: Collection[Part] = OVERVIEW,
+    trail: AuditTrail | None = None,
+    exact: bool = False,
+) -> StatusSnapshot:
+    """These parts of the state. `storage` holds Dagster's tables; None where Dagster does not run.
+
+    `trail` is used again where no entry was added since; `exact` counts every row, at any size.
+    Raises `UnreachableError` when the database does not answer.
+    """
+    with database.connect("status", settings=SESSION) as connection:
+        moment = connection.execute(text_of("foundation/moment")).fetchone()
+        assert moment is not None  # a SELECT without FROM
+        reading = Reading(database, connection, rules, moment["moment"], storage, trail, exact)
+        fields: dict[str, Any] = {}
+        for part in parts:
+            fields |= READERS[part](reading)
+    snapshot = StatusSnapshot(reading.now, database.display, rules.queue_limit, **fields, unreadable=reading.unreadable)
+    return replace(snapshot, attention=tuple(attention(snapshot))) if "checks" in parts else snapshot
+
+
+def _flags(reading: Reading) -> dict[str, Any]:
+    state = reading.cutover
+    return {
+        "flags": reading.part("flags", partial(_flag_state, reading.database)),
+        "stage": state.state if state else None,
+        "stage_since": state.since if state else None,
+        "next_stage": state.next_stage if state else None,
+    }
+
+
+def _flag_state(database: Database) -> FlagState | None:
+    """The current flags; None before they are set. Raises `FlagsError` for a row that cannot be read."""
+    with database.begin() as transaction:
+        flags = read_flags(transaction)
+        changes = history(transaction, 1)
+    if flags is None:
+        return None
+    change = changes[0] if changes else None
+    return FlagState(
+        state=flags.state,
+        version=flags.version,
+        values=flags.values,
+        changed_at=change["at"] if change else None,
+        changed_by=change["actor"] if change else None,
+        reason=(change["reason"] or "")[:REASON_LENGTH] if change else None,
+    )
+
+
+def _gates(reading: Reading) -> dict[str, Any]:
+    gates = reading.rules.gates
+    metrics = [gate.metric for gate in gates]
+    verdicts = reading.part("gates", lambda: last_verdicts(reading.connection, metrics)) or []
+    latest = {verdict.metric: verdict for verdict in verdicts}
+    if not latest and reading.cutover is None:
+        return {}
+    return {"gates": tuple(_gate(reading, gate, latest.get(gate.metric)) for gate in gates)}
+
+
+def _queues(connection: Connection) -> tuple[Queue, ...]:
+    queues = []
+    for kind in KINDS:
+        row = connection.execute(statement("status/queue", proposals=f"public.{kind.proposal_table}")).fetchone()
+        assert row is not None  # an aggregate
+        queues.append(Queue(kind.proposal_table, row["pending"], row["oldest"]))
+    return tuple(queues)
+
+
+def _gate(reading: Reading, gate: Gate, last: LastVerdict | None) -> GateState:
+    state = reading.cutover
+    is_current = last is not None and state is not None and last.stage == state.state and last.at >= state.since
+    current = last if is_current else None
+    return GateState(
+        metric=gate.metric,
+        verdict=current.verdict if current else "not evaluated",
+        value=current.value if current else None,
+        limit=gate.limit,
+        sample=current.sample_size if current else 0,
+        needed=gate.minimum_sample,
+        at=current.at if current else None,
+        earlier=f"{last.verdict} at {last.stage}" if last and not current else None,
+        last=last,
+    )
+
+
+def _writers(reading: Reading) -> tuple[Writer, ...]:
+    return tuple(
+        Writer(row["process"], row["mode"], row["flag_version"], float(row["seconds_ago"]))
+        for row in live_writers(reading.connection, reading.rules.live_seconds)
+    )
+
+
+def _control(connection: Connection) -> ControlState | None:
+    row = connection.execute(text_of("status/control")).fetchone()
+    return ControlState(**row) if row else None
+
+
+def _evidence(reading: Reading) -> tuple[EvidenceState, ...]:
+    rules = reading.rules
+    kinds: tuple[tuple[str, str, float | None], ...] = (
+        ("verified_backup", "backup", rules.backup_max_age_hours),
+        ("staging_rehearsal", "rehearsal", None),
+        ("rollback_drill", "rollback drill", 24 * rules.drill_max_age_days),
+        ("value_verification", "value verification", rules.verification_max_age_hours),
+        ("quality_validation", "quality validation", None),
+        ("functional_validation", "functional validation", None),
+        ("performance_validation", "performance validation", None),
+        ("load_test", "load test", None),
+    )
+    states = []
+    for kind, name, max_age in kinds:
+        record = reading.part("evidence", partial(evidence.latest, reading.connection, kind))
+        valid, message = _validity(record) if record else (None, "none yet")
+        states.append(EvidenceState(kind, name, record.recorded_at if record else None, valid, message, max_age))
+    return tuple(states)
+
+
+def _validity(record: evidence.Evidence) -> tuple[bool, str]:
+    """Whether the evidence is valid, and what it says; a backup is recorded only after it was verified."""
+    content = record.content
+    if record.kind == "verified_backup":
+        path = Path(content["path"])
+        if not path.exists():
+            return False, f"its file is not at {path} on this machine"
+        return True, f"{content['bytes'] / 1e6:,.1f} MB"
+    valid = bool(content["well"] if "well" in content else content["passed"])
+    return valid, "valid" if valid else "not valid"
+
+
+def _checks(reading: Reading) -> dict[str, Any]:
+    if reading.storage is None:
+        return {"checks_unavailable": "Check records are not available: Dagster's storage does not run here."}
+    try:
+        return {"checks": recorded_checks(reading.storage)}
+    except (MigrationError, psycopg.Error) as error:
+        return {"checks_unavailable": f"Check records are not available: {str(error).strip().splitlines()[0]}"}
+
+
+def recorded_checks(storage: Database) -> tuple[CheckRecord, ...]:
+    """The latest evaluation of each asset check, read from Dagster's tables without Dagster, which takes a second to import.
+
+    Raises `UnreachableError`, or what psycopg raises where the tables of the pinned version are missing.
+    """
+    with storage.connect("check records", settings={"statement_timeout": CHECKS_TIMEOUT_MS}) as connection:
+        rows = connection.execute(text_of("status/checks")).fetchall()
+    return tuple(
+        CheckRecord(
+            row["name"],
+            succeeded=row["status"] == "SUCCEEDED",
+            at=row["at"],
+            message=row["description"] or f"Its last execution is {row['status']}.",
+            ended=row["status"] in ("SUCCEEDED", "FAILED"),
+            warns=(row["severity"] or "").endswith("WARN"),
+            asset=row["asset"],
+        )
+        for row in rows
+    )
+
+
+def _field(
+    name: str, part: str, read: Callable[[Reading], Any], default: Any = ()
+) -> Callable[[Reading], dict[str, Any]]:
+    """A reader of one field, which is the default where the part does not exist yet or cannot be read."""
+
+    def reader(reading: Reading) -> dict[str, Any]:
+        value = reading.part(part, lambda: read(reading))
+        return {name: default if value is None else value}
+
+    return reader
+
+
+READERS: dict[Part, Callable[[Reading], dict[str, Any]]] = {
+    "phases": _field("phases", "phases", lambda reading: tuple(read_phases(reading))),
+    "flags": _flags,
+    "queue": _field("queues", "queue", lambda reading: _queues(reading.connection)),
+    "writers": _field("writers", "processes", _writers),
+    "gates": _gates,
+    "evidence": _field("evidence", "evidence", _evidence),
+    "checks": _checks,
+    "backfill": _field("backfill", "backfill", read_progress, None),
+    "control": _field("control", "backfill", lambda reading: _control(reading.connection), None),
+    "audit trail": _field("trail", "audit trail", lambda reading: read_trail(reading.connection, reading.trail), None),
+}
