@@ -1,4 +1,4 @@
-"""`knowledge-migration cutover`: where it stands and what is missing, with the checks that Dagster has on record."""
+"""`knowledge-migration cutover`: the current stage and the missing requirements, with the checks recorded by Dagster."""
 
 from typing import Annotated
 
@@ -8,7 +8,9 @@ from rich.table import Table
 from knowledge_migration.commands.setup import console, dagster_project, installation
 from knowledge_migration.knowledge.stages import STAGES
 
-app = typer.Typer(help="Phase 4: the stage that stands, the gates, what the next stage needs.", no_args_is_help=True)
+app = typer.Typer(
+    help="Phase 4: the current stage, the gates, the requirements of the next stage.", no_args_is_help=True
+)
 
 
 @app.command("gates")
@@ -18,9 +20,7 @@ def gates() -> None:
     Example: knowledge-migration cutover gates
     """
     settings, _ = installation()
-    table = Table(
-        "metric", "limit", "minutes", "sample", "in a row", "needed for", "beyond", "the guard does", "strategy"
-    )
+    table = Table("metric", "limit", "minutes", "sample", "passes", "needed for", "breach", "guard action", "strategy")
     for gate in settings.gates:
         table.add_row(
             gate.metric,
@@ -42,7 +42,7 @@ def gates() -> None:
 def status(
     evaluate: Annotated[bool, typer.Option(help="Evaluate the gates and list what the next stage needs.")] = True,
 ) -> None:
-    """Show the stage that stands, and everything that the next one still needs.
+    """Show the current stage, and everything that the next one still needs.
 
     Records the verdicts of the gates, as every evaluation does.
 
@@ -52,23 +52,21 @@ def status(
 
     from knowledge_migration.defs.cutover import JOB, stage_readiness
     from knowledge_migration.defs.resources import Migration
-    from knowledge_migration.engine.cutover.state import position
+    from knowledge_migration.engine.cutover.state import read_cutover_state
 
     dagster_project()
     _, env = installation()
-    standing = position(env.database)
-    console.print(
-        f"{standing.state} since {standing.since:%Y-%m-%d %H:%M:%S} UTC, flags of version {standing.flags.version}"
-    )
-    if standing.next_stage is None or not evaluate:
+    state = read_cutover_state(env.database)
+    console.print(f"{state.state} since {state.since:%Y-%m-%d %H:%M:%S} UTC, flags of version {state.flags.version}")
+    if state.next_stage is None or not evaluate:
         return
     with dg.DagsterInstance.get() as instance:
-        ready = stage_readiness(Migration(), instance, standing.next_stage)
-    table = Table("", f"for {standing.next_stage}", "", title_justify="left")
+        ready = stage_readiness(Migration(), instance, state.next_stage)
+    table = Table("", f"for {state.next_stage}", "", title_justify="left")
     for one in ready.requirements:
-        table.add_row("[green]holds[/]" if one.holds else "[red]missing[/]", one.name, one.words)
+        table.add_row("[green]met[/]" if one.met else "[red]missing[/]", one.name, one.message)
     console.print(table)
     if ready.ready:
         console.print(f"Nothing is missing. Launch {JOB} with the partition {ready.stage} in the UI to promote.")
     else:
-        console.print(f"{len(ready.missing)} of {len(ready.requirements)} are missing.")
+        console.print(f"{len(ready.missing)} of {len(ready.requirements)} requirements are missing.")

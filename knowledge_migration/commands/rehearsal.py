@@ -1,4 +1,4 @@
-"""`knowledge-migration rehearse` and `drill`: the whole path and every way back on a clone; needs no Dagster."""
+"""`knowledge-migration rehearse` and `drill`: all phases and every rollback on a clone; needs no Dagster."""
 
 from typing import TYPE_CHECKING
 
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 def drill() -> None:
-    """Take a clone of the database back by every way, timed and compared; production is only read.
+    """Run every rollback on a clone of the database, timed and compared; production is only read.
 
     The clone comes from the latest verified backup, on the scratch server, and is dropped at the end. Ends with exit code 1
-    if a way back left a row different or was too slow.
+    if a rollback left a row different or was too slow.
 
     Example: knowledge-migration drill
     """
@@ -24,7 +24,7 @@ def drill() -> None:
 
     settings, env = installation()
     with console.status("drilling") as status:
-        done = run_drill(env.database, drill_options(env), tell=status.update)
+        done = run_drill(env.database, drill_options(env), progress=status.update)
     record(env.database, done, plan_hash=present_plan_of(settings).hash)
     _show(done)
 
@@ -32,7 +32,7 @@ def drill() -> None:
 def rehearse() -> None:
     """Rehearse the whole migration on a clone, forecast production, and bind the plan; production is only read.
 
-    The phases then refuse another plan (SQL, code, settings). Ends with exit code 1 if it did not go well.
+    The phases then refuse another plan (SQL, code, settings). Ends with exit code 1 if it failed.
 
     Example: knowledge-migration rehearse
     """
@@ -47,7 +47,7 @@ def rehearse() -> None:
             present_plan_of(settings),
             batch_size=settings.migration_batch_size,
             rate_limit_per_second=settings.migration_rate_limit_per_second,
-            tell=status.update,
+            progress=status.update,
         )
     table = Table("phase", "rows", "seconds on the clone", "seconds per 1,000 rows", "seconds in production")
     for one in done.forecasts:
@@ -57,19 +57,17 @@ def rehearse() -> None:
         )
     console.print(table)
     console.print(
-        f"Plan {done.plan.hash[:16]}; production will take about {done.seconds_in_production:.0f} s and the bakes."
+        f"Plan {done.plan.hash[:16]}; production will take about {done.seconds_in_production:.0f} s and the bake times."
     )
     _show(done.drill)
 
 
 def _show(done: "Drill") -> None:
-    table = Table("way back", "seconds", "may take", "rows", "legacy tables")
+    table = Table("rollback", "seconds", "limit", "rows", "legacy tables")
     for path in done.paths:
         equal = "equal" if not path.differences else "; ".join(path.differences)
         table.add_row(path.path, f"{path.seconds:.2f}", f"{path.target_seconds:.0f}", f"{path.rows:,}", equal)
     console.print(table)
-    if not done.well:
-        raise VerificationError(
-            "A way back left the legacy tables different, or was too slow; the table above says which."
-        )
-    console.print(f"Every way back went well; {done.seconds:.0f} s in all.")
+    if not done.passed:
+        raise VerificationError("A rollback left the legacy tables different, or was too slow; see the table above.")
+    console.print(f"Every rollback passed; {done.seconds:.0f} s in total.")

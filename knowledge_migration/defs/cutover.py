@@ -10,7 +10,7 @@ from knowledge_migration.defs.resources import Migration
 from knowledge_migration.engine.cutover.evaluation import Evaluation, evaluate, history, needed_for
 from knowledge_migration.engine.cutover.promotion import promote
 from knowledge_migration.engine.cutover.readiness import Readiness, readiness
-from knowledge_migration.engine.cutover.state import position
+from knowledge_migration.engine.cutover.state import read_cutover_state
 from knowledge_migration.engine.observability import plots
 from knowledge_migration.engine.validation import rules
 from knowledge_migration.knowledge.stages import STAGES, Stage
@@ -56,7 +56,7 @@ def cutover_gates(context: dg.AssetExecutionContext, migration: Migration) -> dg
         judged = evaluate(
             migration.database,
             migration.cutover_rules.gates,
-            position(migration.database),
+            read_cutover_state(migration.database),
             now=now,
             spacing_seconds=migration.cutover_rules.spacing_seconds,
             dagster_run_id=context.run.run_id,
@@ -76,7 +76,7 @@ def gate_result(one: Evaluation, *, needed: bool) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(
         check_name=one.gate.metric,
         asset_key="cutover_gates",
-        passed=one.holds,
+        passed=one.met,
         severity=dg.AssetCheckSeverity.ERROR if needed else dg.AssetCheckSeverity.WARN,
         description=one.sentence,
         metadata={key: value for key, value in one.as_row().items() if value is not None}
@@ -119,7 +119,7 @@ def cutover_stage(
         context.add_output_metadata(
             {
                 "requirements": reporting.rows_table(
-                    [{"holds": one.holds, "what": one.sentence} for one in ready.requirements]
+                    [{"holds": one.met, "what": one.sentence} for one in ready.requirements]
                 )
             }
         )

@@ -1,14 +1,15 @@
-"""The staging rehearsal of phase 0 and the rollback drill: the whole path and every way back on a clone (strategy §2.3, §8.3)."""
+"""The staging rehearsal of phase 0 and the rollback drill, on a clone of this database (strategy §2.3, §8.3)."""
 
 import dagster as dg
 
 from knowledge_migration.defs import reporting
 from knowledge_migration.defs.resources import Migration
+from knowledge_migration.engine.cutover.readiness import drill_outcome
 from knowledge_migration.engine.observability import plots
-from knowledge_migration.engine.rehearsal.drill import Drill, drill_outcome, record, run_drill
+from knowledge_migration.engine.rehearsal.drill import Drill, record, run_drill
 from knowledge_migration.engine.rehearsal.rehearsal import rehearse
 
-REHEARSED = "rehearsed_ways_back_are_equal_and_in_time"
+REHEARSED = "rehearsed_rollbacks_are_equal_and_in_time"
 
 
 @dg.asset(
@@ -18,15 +19,15 @@ REHEARSED = "rehearsed_ways_back_are_equal_and_in_time"
     kinds={"postgres"},
 )
 def staging_rehearsal(context: dg.AssetExecutionContext, migration: Migration) -> dg.MaterializeResult:
-    """The whole migration and every way back on a clone of this database, made from the verified backup and dropped again.
+    """The whole migration and every rollback on a clone of this database, restored from the verified backup, then dropped.
 
-    Production is only read. Times each phase and forecasts production; binds the plan (SQL, code, settings), and the later
-    phases refuse another one. KNOWLEDGE_MIGRATION_SKIP_REHEARSAL_REASON leaves it out, with a reason, audited.
+    Production is only read. Times each phase and forecasts production; binds the plan (SQL, code, settings): later phases
+    refuse another one. KNOWLEDGE_MIGRATION_SKIP_REHEARSAL_REASON skips it, with a reason, audited.
     """
     reason = migration.settings.knowledge_migration_skip_rehearsal_reason
     if reason:
         return dg.MaterializeResult(
-            metadata={"left_out": reason},
+            metadata={"skipped": reason},
             check_results=[
                 dg.AssetCheckResult(
                     check_name=REHEARSED,
@@ -44,7 +45,7 @@ def staging_rehearsal(context: dg.AssetExecutionContext, migration: Migration) -
             migration.plan,
             batch_size=settings.migration_batch_size,
             rate_limit_per_second=settings.migration_rate_limit_per_second,
-            tell=reporting.teller(context.log.info, "rehearsal"),
+            progress=reporting.teller(context.log.info, "rehearsal"),
             dagster_run_id=context.run.run_id,
         )
         with migration.database.connect("rehearsal") as connection:
@@ -53,7 +54,7 @@ def staging_rehearsal(context: dg.AssetExecutionContext, migration: Migration) -
         metadata={
             "plan_hash": done.plan.hash,
             "seconds_in_production": done.seconds_in_production,
-            "phases": reporting.rows_table([one.as_row() for one in done.forecasts]),
+            "phases": reporting.rows_table([forecast.as_row() for forecast in done.forecasts]),
             **_drilled(done.drill),
         },
         check_results=[
@@ -69,19 +70,21 @@ def staging_rehearsal(context: dg.AssetExecutionContext, migration: Migration) -
 
 @dg.asset(group_name="operations", deps=["verified_backup"], kinds={"postgres"})
 def rollback_drill(context: dg.AssetExecutionContext, migration: Migration) -> dg.MaterializeResult:
-    """Every way back, tried on a clone of this database as it was backed up last, timed against the strategy's bounds.
+    """Every rollback on a clone of this database, restored from its last backup, timed against the strategy's limits.
 
-    Production is only read. A promotion of the cutover needs one of the last days; take a fresh backup before.
+    Production is only read. A promotion of the cutover needs a fresh one; take a fresh backup before.
     """
     with reporting.as_dagster_failure():
-        drill = run_drill(migration.database, migration.drill_options, tell=reporting.teller(context.log.info, "drill"))
+        drill = run_drill(
+            migration.database, migration.drill_options, progress=reporting.teller(context.log.info, "drill")
+        )
         record(migration.database, drill, plan_hash=migration.plan.hash, dagster_run_id=context.run.run_id)
     return dg.MaterializeResult(metadata=_drilled(drill))
 
 
 @dg.asset_check(asset=rollback_drill, blocking=True)
-def every_way_back_is_equal_and_in_time(migration: Migration) -> dg.AssetCheckResult:
-    """The latest drill is fresh, left the legacy tables equal by every way, and each way kept to its time."""
+def every_rollback_is_equal_and_in_time(migration: Migration) -> dg.AssetCheckResult:
+    """The latest drill is fresh; every rollback left the legacy tables equal, within its time limit."""
     with reporting.as_dagster_failure(), migration.database.connect("drill check") as connection:
         outcome = drill_outcome(connection, migration.settings.drill_max_age_days)
     return reporting.check_result(outcome, asset="rollback_drill")
@@ -90,21 +93,21 @@ def every_way_back_is_equal_and_in_time(migration: Migration) -> dg.AssetCheckRe
 def _drilled(drill: Drill) -> dict[str, dg.MetadataValue | float | bool]:
     rows = [path.as_row() for path in drill.paths]
     return {
-        "well": drill.well,
+        "passed": drill.passed,
         "seconds": drill.seconds,
         "seconds_to_clone": drill.clone_seconds,
-        "ways_back": reporting.rows_table(rows),
-        "plot": reporting.picture(plots.ways_back(rows), "seconds of each way back, and how long it may take"),
+        "rollbacks": reporting.rows_table(rows),
+        "plot": reporting.picture(plots.ways_back(rows), "seconds of each rollback, and its limit"),
     }
 
 
 ASSETS = [staging_rehearsal, rollback_drill]
-CHECKS = [every_way_back_is_equal_and_in_time]
+CHECKS = [every_rollback_is_equal_and_in_time]
 
 drill_job = dg.define_asset_job(
     "drill",
     selection=dg.AssetSelection.assets(rollback_drill),
-    description="Every way back on a clone, timed and compared. Production is only read.",
+    description="Every rollback on a clone, timed and compared. Production is only read.",
 )
 weekly_drill = dg.ScheduleDefinition(
     name="weekly_rollback_drill",
@@ -112,7 +115,7 @@ weekly_drill = dg.ScheduleDefinition(
     cron_schedule="0 3 * * 0",
     execution_timezone="UTC",
     description=(
-        "Sundays at 3:00 UTC; switch it on once the schema phase is done. Costs a restore of the latest backup on the scratch "
-        "server and the whole path on it: 15 s for 14,000 rows, minutes for a million; production is only read."
+        "Sundays at 3:00 UTC; switch it on once the schema phase is done. Restores the latest backup on the scratch server and "
+        "runs the whole migration there: 15 s for 14,000 rows, minutes for a million; production is only read."
     ),
 )

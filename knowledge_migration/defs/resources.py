@@ -252,7 +252,7 @@ def drill_options(env: Environment) -> DrillOptions:
         scratch=env.scratch,
         extractor=LocalExtractor(),
         tools_dir=env.settings.knowledge_migration_pg_bin,
-        course=StagingRunOptions(env.settings.migration_batch_size, lock_limits(env.settings)),
+        run=StagingRunOptions(env.settings.migration_batch_size, lock_limits(env.settings)),
     )
 
 

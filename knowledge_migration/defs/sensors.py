@@ -15,7 +15,7 @@ from knowledge_migration.defs import backfill, cutover
 from knowledge_migration.defs.resources import Migration
 from knowledge_migration.engine.backfill.stragglers import stragglers
 from knowledge_migration.engine.cutover.evaluation import Evaluation, needed_for
-from knowledge_migration.engine.cutover.state import position
+from knowledge_migration.engine.cutover.state import read_cutover_state
 from knowledge_migration.engine.foundation.errors import MigrationError
 from knowledge_migration.engine.rollback.guard import guard
 from knowledge_migration.knowledge.flags import read_flags
@@ -36,7 +36,7 @@ def cutover_promotion(context: dg.SensorEvaluationContext, migration: Migration)
     CUTOVER_AUTOMATIC_PROMOTION=true switches that on. A stage is tried three times, then it waits for a person.
     """
     try:
-        standing = position(migration.database)
+        standing = read_cutover_state(migration.database)
         stage = standing.next_stage
         if stage is None:
             return dg.SensorResult(skip_reason=f"The flags stand at {standing.state}: there is no stage to promote to.")
@@ -51,7 +51,7 @@ def cutover_promotion(context: dg.SensorEvaluationContext, migration: Migration)
     if not migration.settings.cutover_automatic_promotion:
         words = f"Everything holds for {stage}. Launch {cutover.JOB} with the partition {stage} to promote."
         return dg.SensorResult(skip_reason=words, asset_events=events, cursor=cursor)
-    version = ready.position.flags.version
+    version = ready.state.flags.version
     tags = {STAGE_TAG: stage, VERSION_TAG: str(version)}
     attempt = len(context.instance.get_run_records(dg.RunsFilter(job_name=cutover.JOB, tags=tags))) + 1
     if attempt > ATTEMPTS:
@@ -84,7 +84,7 @@ def rollback_guard(migration: Migration) -> dg.SensorResult:
         )
     except (MigrationError, *NOT_THERE) as error:
         return dg.SensorResult(skip_reason=f"The guard cannot judge: {error}")
-    return dg.SensorResult(skip_reason=" ".join(filter(None, (tick.words, tick.problem))))
+    return dg.SensorResult(skip_reason=" ".join(filter(None, (tick.message, tick.problem))))
 
 
 @dg.sensor(job=backfill.completion_job, minimum_interval_seconds=300, default_status=dg.DefaultSensorStatus.RUNNING)
@@ -138,7 +138,7 @@ def _news(
     told: dict[str, str] = json.loads(cursor) if cursor else {}
     events = []
     for one in judged:
-        now = f"{one.verdict}, {'holds' if one.holds else 'does not hold'}"
+        now = f"{one.verdict}, {'holds' if one.met else 'does not hold'}"
         if told.get(one.gate.metric) != now:
             told[one.gate.metric] = now
             result = cutover.gate_result(one, needed=one.gate.metric in needed)

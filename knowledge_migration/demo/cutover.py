@@ -15,7 +15,7 @@ from typing import Any
 import dagster as dg
 import httpx
 
-from knowledge_migration.engine.cutover.state import CutoverState, position
+from knowledge_migration.engine.cutover.state import CutoverState, read_cutover_state
 from knowledge_migration.engine.foundation.database import Database
 from knowledge_migration.engine.foundation.errors import VerificationError
 from knowledge_migration.engine.foundation.sql_files import statement
@@ -95,7 +95,7 @@ def demonstrate_cutover(daemon: Daemon, database: Database, service_url: str, te
     """
     until = time.monotonic() + PATIENCE_SECONDS
     went_back: CutoverState | None = None
-    faulted, standing, said = False, position(database), ""
+    faulted, standing, said = False, read_cutover_state(database), ""
     while standing.state != "full_cutover":
         if time.monotonic() > until:
             raise VerificationError(
@@ -106,7 +106,7 @@ def demonstrate_cutover(daemon: Daemon, database: Database, service_url: str, te
             tell(f"on purpose: {FAULT['share']:.0%} of the extractions in proposal mode fail from now on")
             httpx.post(f"{service_url}/api/v1/admin/faults", json=FAULT).raise_for_status()
         acted = daemon.tick("rollback_guard")
-        standing, before = position(database), standing
+        standing, before = read_cutover_state(database), standing
         if faulted and went_back is None:
             if standing.state == before.state:
                 time.sleep(TICK_SECONDS)
@@ -115,7 +115,7 @@ def demonstrate_cutover(daemon: Daemon, database: Database, service_url: str, te
             tell(f"the guard went back to {standing.state}: {acted}")
             httpx.delete(f"{service_url}/api/v1/admin/faults").raise_for_status()
         said = daemon.tick("cutover_promotion")
-        standing, before = position(database), standing
+        standing, before = read_cutover_state(database), standing
         if standing.state != before.state:
             tell(f"promoted to {standing.state}")
         time.sleep(TICK_SECONDS)
@@ -124,7 +124,7 @@ def demonstrate_cutover(daemon: Daemon, database: Database, service_url: str, te
     for _ in range(STEADY_TICKS):
         daemon.tick("rollback_guard")
         time.sleep(TICK_SECONDS)
-    final = position(database)
+    final = read_cutover_state(database)
     if final.state != "full_cutover":
         raise VerificationError(f"Full cutover did not last: it stands at {final.state}.")
     return "internal beta, half, one automatic way back on a fault, and up again to full cutover"

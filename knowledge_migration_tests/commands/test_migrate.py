@@ -30,7 +30,7 @@ INSERT INTO topic_atoms (topic_id, atom_id) SELECT 1 + n % 30, n FROM generate_s
 
 
 NOT_ASKED = [
-    "rehearsed_ways_back_are_equal_and_in_time",  # a setting says why not
+    "rehearsed_rollbacks_are_equal_and_in_time",  # a setting says why not
     "extraction_still_works",  # no setting says where a service answers
 ]
 

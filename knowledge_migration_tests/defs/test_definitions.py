@@ -73,7 +73,7 @@ def test_the_validation_job_holds_every_check_but_those_of_one_phase_or_partitio
     inside_assets = {"partition_is_fully_linked", "partition_values_are_equal"}
     of_dual_write = {key.name for check in dual_write.CHECKS for key in check.check_keys}
     of_phase_5 = {key.name for check in cleanup.CHECKS for key in check.check_keys}
-    of_clones = {"rehearsed_ways_back_are_equal_and_in_time"}
+    of_clones = {"rehearsed_rollbacks_are_equal_and_in_time"}
     of_operations = {key.name for key in graph.asset_check_keys if graph.get(key.asset_key).group_name == "operations"}
     of_the_cutover = {gate.metric for gate in GATES}
     everything = {key.name for key in graph.asset_check_keys}

@@ -13,7 +13,7 @@ from knowledge_migration.commands.phase_runs import QUIET
 from knowledge_migration.definitions import build_defs
 from knowledge_migration.defs.cutover import INTEGRITY_CHECKS
 from knowledge_migration.defs.resources import Migration
-from knowledge_migration.engine.cutover.state import position
+from knowledge_migration.engine.cutover.state import read_cutover_state
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.settings import current_settings
 from knowledge_migration_tests.engine.backfill.backfilling import count
@@ -147,7 +147,7 @@ def test_automatic_promotion_starts_the_job_that_promotes(
     assert (request.job_name, request.partition_key) == ("cutover_job", "internal_beta")
     with obeying(rows, expanded):
         assert run(instance, request).success
-    assert position(expanded).state == "internal_beta"
+    assert read_cutover_state(expanded).state == "internal_beta"
     assert "gradual_rollout is not proven" in tick(instance, "cutover_promotion").skip_message
 
 
@@ -164,7 +164,7 @@ def test_a_stage_that_fails_is_tried_three_times(
 ) -> None:
     changed(named, CUTOVER_AUTOMATIC_PROMOTION="true", DUAL_WRITE_FENCE_SECONDS="0.1")
     keys = []
-    version = position(expanded).flags.version
+    version = read_cutover_state(expanded).flags.version
     for _ in range(3):
         (request,) = tick(instance, "cutover_promotion").run_requests
         keys.append(request.run_key)
@@ -175,7 +175,7 @@ def test_a_stage_that_fails_is_tried_three_times(
             "migration_timestamp = now() WHERE id = 1"
         )
         instance.event_log_storage.wipe()  # the failed check would be missing; here only the attempts are looked at
-    assert position(expanded).flags.version == version
+    assert read_cutover_state(expanded).flags.version == version
     assert [key.rpartition("-")[2] for key in keys] == ["1", "2", "3"]
     assert "was tried 3 times" in tick(instance, "cutover_promotion").skip_message
 
@@ -188,7 +188,7 @@ def test_a_failed_integrity_check_stops_the_run_before_it_promotes(
     rows.execute("UPDATE atoms SET migrated_from_proposal_id = NULL, migration_timestamp = NULL WHERE id = 7")
     result = run(instance, request)
     assert not result.success
-    assert position(expanded).state == "dual_write"
+    assert read_cutover_state(expanded).state == "dual_write"
     rows.execute(
         "UPDATE atoms SET migrated_from_proposal_id = migration.origin_proposal_id('atoms', 7), migration_timestamp = now() "
         "WHERE id = 7"
@@ -213,7 +213,7 @@ def test_the_asset_alone_is_refused_without_fresh_checks_whatever_another_run_di
     assert not result.success
     assert f"{len(INTEGRITY_CHECKS)} of" in failure(result)
     assert "it has never been run to its end" in failure(result)
-    assert position(expanded).state == "dual_write"
+    assert read_cutover_state(expanded).state == "dual_write"
 
 
 def test_a_gate_that_does_not_hold_stops_the_run_before_it_promotes(
@@ -231,7 +231,7 @@ def test_a_gate_that_does_not_hold_stops_the_run_before_it_promotes(
         and one.event_specific_data.severity == dg.AssetCheckSeverity.ERROR
     ]
     assert failed.check_name == "api_error_rate"
-    assert position(expanded).state == "dual_write"
+    assert read_cutover_state(expanded).state == "dual_write"
 
 
 def test_an_override_in_the_launchpad_promotes_and_is_audited(
@@ -256,7 +256,7 @@ def test_the_guard_goes_back_within_its_tick_and_then_rests(
     measured(rows, "extraction", "proposal", answered=70, errors=30, at=Migration().now())
     found = tick(instance, "rollback_guard")
     assert "Went back (instant)" in found.skip_message
-    assert position(expanded).state == "dual_write"
+    assert read_cutover_state(expanded).state == "dual_write"
     assert "nothing to go back from" in tick(instance, "rollback_guard").skip_message
     assert count(rows, "SELECT count(*) FROM migration.audit_log WHERE action = 'rollback instant'") == 1
 

@@ -1,1 +1,1 @@
-"""Phase 4, the cutover (strategy §6, §8): stages, gates, promotion on evidence, the guard, the ways back by flags."""
+"""Phase 4, the cutover (strategy §6): its state, the gates, the readiness of a stage, the promotion."""

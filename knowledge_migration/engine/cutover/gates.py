@@ -1,14 +1,17 @@
-"""What a gate is: a metric, its limit, how much it has to be seen, which stages need it, and what a breach does.
+"""The gate: a metric, its limit, the sample it needs, the stages that need it, the action on a breach; and its statistics.
 
-The gates themselves, with the strategy's thresholds, stand once: in `knowledge_migration.thresholds`.
+The gates with the strategy's thresholds are in `knowledge_migration.thresholds`. Intervals have 95 % confidence.
 """
 
+import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from knowledge_migration.engine.cutover.statistics import Comparison
 from knowledge_migration.knowledge.stages import Stage
 
+Z_95 = 1.959964
+Verdict = Literal["pass", "fail", "inconclusive"]
+Comparison = Literal["at most", "between"]
 MetricName = Literal[
     "api_error_rate",
     "proposal_error_rate",
@@ -33,11 +36,11 @@ BreachAction = Literal["instant", "partial", "lower threshold"]
 class Gate:
     """One line of the threshold table.
 
-    `threshold` (and `upper` of a range) is in the metric's own unit; `limit_seconds` is what "slow" means where shares of
-    slow requests are counted. A metric is looked at over `window_minutes`, but never further back than the present state
-    of the flags stands, and says nothing below `minimum_sample`. It has to pass `passes_in_a_row` times for the
-    promotions in `stages`; without any it is only watched. Beyond `breach` the guard does `on_breach`: it looks at the last
-    `breach_window_minutes` only, so that a good morning does not hide a bad minute, and needs `breach_sample`.
+    `threshold` (and `upper` of a range) has the metric's `unit`; a unit "of …" is a share. `limit_seconds` defines "slow".
+    A metric is measured over `window_minutes`, but not from before the last change of the cutover state, and is
+    inconclusive below `minimum_sample`. It has to pass `passes_in_a_row` times for the promotions in `stages`; without
+    stages it is only watched. Beyond `breach` the guard does `on_breach`: it measures the last `breach_window_minutes`
+    only, so that a good morning does not hide a bad minute, and needs `breach_sample`.
     """
 
     metric: MetricName
@@ -59,7 +62,7 @@ class Gate:
 
     @property
     def watched(self) -> "Gate":
-        """The gate as the guard looks at it: its limit is the breach."""
+        """The gate of the guard: its limit is the breach."""
         assert self.breach is not None  # only gates with a breach are watched
         return replace(
             self,
@@ -70,8 +73,110 @@ class Gate:
         )
 
     @property
+    def is_share(self) -> bool:
+        """Whether the values are shares of all `noun`, shown as percentages."""
+        return self.unit.startswith("of ")
+
+    @property
+    def noun(self) -> str:
+        """The things that are counted: requests, rows."""
+        return self.unit.removeprefix("of ")
+
+    @property
     def limit(self) -> str:
-        """The limit in words."""
-        if self.comparison == "between":
-            return f"{self.threshold:g} to {self.upper:g} {self.unit}"
-        return f"at most {self.threshold:g} {self.unit}"
+        """The limit with its unit."""
+        low, high = self.number(self.threshold), self.number(self.threshold if self.upper is None else self.upper)
+        span = high if self.comparison == "at most" else f"{low}–{high}"
+        return f"{span} % {self.unit}" if self.is_share else f"{span} {self.unit}"
+
+    def number(self, value: float) -> str:
+        """A value rounded for a message; a share in percent, without its sign."""
+        scaled, digits = (100 * value, 2) if self.is_share else (value, 3)
+        return f"{scaled:.{digits}g}" if abs(scaled) < 10**digits - 0.5 else f"{scaled:,.0f}"
+
+
+def duration(seconds: float) -> str:
+    """A time span with one unit: 45 s, 12.5 min, 3.2 h."""
+    size, unit = (3600, "h") if seconds >= 3600 else (60, "min") if seconds >= 60 else (1, "s")
+    return f"{seconds / size:.{0 if unit == 's' else 1}f} {unit}"
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A number and its 95 % confidence interval; an exact number is its own interval."""
+
+    value: float
+    low: float
+    high: float
+
+    @classmethod
+    def exact(cls, value: float) -> "Interval":
+        """A number that was counted, not sampled."""
+        return cls(value, value, value)
+
+
+def proportion(hits: int, sample: int) -> Interval | None:
+    """The share of `hits`, with Wilson's interval; None for an empty sample. Zero of 381 is below 1 %, zero of 100 is not."""
+    if sample == 0:
+        return None
+    share = hits / sample
+    spread = Z_95**2 / sample
+    centre = (share + spread / 2) / (1 + spread)
+    margin = Z_95 * math.sqrt(share * (1 - share) / sample + spread / (4 * sample)) / (1 + spread)
+    return Interval(share, max(0.0, centre - margin), min(1.0, centre + margin))
+
+
+@dataclass(frozen=True)
+class LogSums:
+    """The number of values, and the sums of their logarithms and of the squares of these."""
+
+    count: int
+    total: float
+    squares: float
+
+    @property
+    def mean(self) -> float:
+        """The mean of the logarithms: the logarithm of the geometric mean."""
+        return self.total / self.count
+
+    @property
+    def variance_of_mean(self) -> float:
+        """The squared standard error of the mean."""
+        variance = max(0.0, (self.squares - self.total * self.total / self.count) / (self.count - 1))
+        return variance / self.count
+
+
+def ratio(treated: LogSums, control: LogSums) -> Interval | None:
+    """The geometric mean of `treated` divided by that of `control`; None where one has fewer than two values.
+
+    Durations are skewed to the right, so their logarithms are compared: one slow request does not decide.
+    """
+    if min(treated.count, control.count) < 2:
+        return None
+    difference = treated.mean - control.mean
+    margin = Z_95 * math.sqrt(treated.variance_of_mean + control.variance_of_mean)
+    return Interval(math.exp(difference), math.exp(difference - margin), math.exp(difference + margin))
+
+
+Arm = tuple[int, float, float]
+"""The number, mean and variance of some values."""
+
+
+def ratio_of_means(treated: Arm, control: Arm) -> Interval | None:
+    """The mean of `treated` divided by that of `control`; None where one has fewer than two values or no mean."""
+    if min(treated[0], control[0]) < 2 or min(treated[1], control[1]) <= 0:
+        return None
+    relative = [variance / (count * mean * mean) for count, mean, variance in (treated, control)]
+    difference, margin = math.log(treated[1] / control[1]), Z_95 * math.sqrt(sum(relative))
+    return Interval(math.exp(difference), math.exp(difference - margin), math.exp(difference + margin))
+
+
+def judge(interval: Interval, comparison: Comparison, threshold: float, upper: float | None = None) -> Verdict:
+    """Pass where the whole interval is within the limit, fail where all of it is beyond, else inconclusive."""
+    lowest, highest = (-math.inf, threshold) if comparison == "at most" else (threshold, upper)
+    assert highest is not None  # a range has two ends
+    if lowest <= interval.low and interval.high <= highest:
+        return "pass"
+    if interval.high < lowest or interval.low > highest:
+        return "fail"
+    return "inconclusive"

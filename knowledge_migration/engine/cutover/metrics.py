@@ -1,6 +1,6 @@
-"""What the gates look at: each metric a number with its confidence, of a window, read from the database (strategy §6.4).
+"""The metrics of the gates: each is a number with its confidence interval, measured over a window (strategy §6.4).
 
-Rows of the backfill are in none of them. Nothing seen is no number: `interval` is None then, and no verdict can pass.
+None counts rows of the backfill. Without data `interval` is None, and no verdict can pass.
 """
 
 import time
@@ -14,8 +14,15 @@ import psycopg
 import sqlalchemy as sa
 
 from knowledge_migration.engine.backfill.phase import planned
-from knowledge_migration.engine.cutover.gates import Gate, MetricName
-from knowledge_migration.engine.cutover.statistics import Interval, LogSums, proportion, ratio, ratio_of_means
+from knowledge_migration.engine.cutover.gates import (
+    Gate,
+    Interval,
+    LogSums,
+    MetricName,
+    proportion,
+    ratio,
+    ratio_of_means,
+)
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.errors import PreconditionError
 from knowledge_migration.engine.foundation.sql_files import text_of
@@ -32,7 +39,7 @@ FLAGGED = 0.85
 
 @dataclass(frozen=True)
 class Window:
-    """Which moments count, and where to read them."""
+    """The time span of a measurement, and the connections that read it."""
 
     database: Database
     connection: Connection
@@ -41,18 +48,18 @@ class Window:
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """For the statements."""
+        """The parameters of the queries."""
         return {"since": self.since, "until": self.until}
 
     @property
     def seconds(self) -> float:
-        """How long it is."""
+        """Its length."""
         return max(0.0, (self.until - self.since).total_seconds())
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """A metric's number, of how many observations, and what else there is to say."""
+    """The value of a metric, the number of observations, and details."""
 
     interval: Interval | None
     sample: int
@@ -75,7 +82,7 @@ def _share(row: Mapping[str, Any]) -> Measurement:
 
 
 def _api_error_rate(_: Gate, window: Window) -> Measurement:
-    """Of requests; where a backend calls the service without its API, of extractions in any mode."""
+    """Of requests; of extractions in any mode where a backend calls the service without its API."""
     requests = _one(window, "requests")
     if requests["sample"]:
         return _share(requests)
@@ -98,20 +105,20 @@ def _sums(rows: list[dict[str, Any]]) -> LogSums:
 
 
 def _extraction_slowdown(gate: Gate, window: Window) -> Measurement:
-    """Against the users who still write directly; where these are too few, against what was measured before."""
+    """Against users who still write directly; where these are too few, against earlier measurements."""
     now = _extractions(window)
     treated = _sums([now["proposal"]] if "proposal" in now else [])
-    control, against = _sums([now[mode] for mode in CONTROL_MODES if mode in now]), "the others of the same period"
+    control, against = _sums([now[mode] for mode in CONTROL_MODES if mode in now]), "the other users of the same period"
     if control.count < gate.minimum_sample:
         earlier = _extractions(replace(window, since=window.since - KEPT, until=window.since))
-        control, against = _sums([earlier[mode] for mode in CONTROL_MODES if mode in earlier]), "the time before"
+        control, against = _sums([earlier[mode] for mode in CONTROL_MODES if mode in earlier]), "the time before it"
     detail = {"proposal": treated.count, "control": control.count, "against": against}
     return Measurement(ratio(treated, control), min(treated.count, control.count), detail)
 
 
 def _slow(operation: str) -> Callable[[Gate, Window], Measurement]:
     def measured(gate: Gate, window: Window) -> Measurement:
-        assert gate.limit_seconds is not None  # the table says what slow means
+        assert gate.limit_seconds is not None  # the table defines slow
         within = bisect_right(BUCKET_SECONDS, gate.limit_seconds)
         return _share(_one(window, "slow_requests", operation=operation, within=within))
 
@@ -119,10 +126,10 @@ def _slow(operation: str) -> Callable[[Gate, Window], Measurement]:
 
 
 def _slow_queries(ask: Callable[[sa.Connection], object]) -> Callable[[Gate, Window], Measurement]:
-    """Asks the service's own query now, as often as the sample needs; one that meets the timeout ends it, as slow."""
+    """Runs the service's own query now, as often as the sample needs; one that reaches the timeout ends it, as slow."""
 
     def measured(gate: Gate, window: Window) -> Measurement:
-        assert gate.limit_seconds is not None  # the table says what slow means
+        assert gate.limit_seconds is not None  # the table defines slow
         seconds: list[float] = []
         began = time.perf_counter()
         with window.database.begin() as transaction:
@@ -136,7 +143,7 @@ def _slow_queries(ask: Callable[[sa.Connection], object]) -> Callable[[Gate, Win
                         raise
                     return Measurement(Interval.exact(1.0), gate.minimum_sample, {"longer_than_ms": PROBE_TIMEOUT_MS})
                 seconds.append(time.perf_counter() - started)
-        slow = sum(one > gate.limit_seconds for one in seconds)
+        slow = sum(elapsed > gate.limit_seconds for elapsed in seconds)
         slowest = max(seconds, default=0.0) * 1000
         return Measurement(
             proportion(slow, len(seconds)), len(seconds), {"slowest_ms": round(slowest, 1), "hits": slow}
@@ -157,7 +164,7 @@ def _inconsistencies(_: Gate, window: Window) -> Measurement:
 
 
 def _backfilled_to(connection: Connection) -> dict[str, int]:
-    """The ids that the plan of the backfill ended at; rows above are new ones."""
+    """The last ids of the backfill's plan; rows above are new ones."""
     try:
         return {name: plan.upper_id for name, plan in planned(connection).items()}
     except PreconditionError:
@@ -190,8 +197,8 @@ def _proposals_per_message(_: Gate, window: Window) -> Measurement:
     arms = {row["mode"]: (row["sample"], row["mean"], row["variance"]) for row in rows}
     if not {"proposal", "dual_write"} <= arms.keys():
         return Measurement(None, 0)
-    found = ratio_of_means(arms["proposal"], arms["dual_write"])
-    return Measurement(found, min(arms["proposal"][0], arms["dual_write"][0]))
+    interval = ratio_of_means(arms["proposal"], arms["dual_write"])
+    return Measurement(interval, min(arms["proposal"][0], arms["dual_write"][0]))
 
 
 METRICS: Mapping[MetricName, Callable[[Gate, Window], Measurement]] = {

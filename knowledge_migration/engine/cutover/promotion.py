@@ -1,8 +1,7 @@
-"""Promotes the cutover to a stage: only on evidence, through the audited flags, and recorded once everybody obeys (strategy §6).
+"""Promotes the cutover to a stage: on evidence only, through the audited flags; recorded once acknowledged (strategy §6).
 
-What is missing refuses it, by name, with what to do; an override needs a reason and says in the audit log what it overrode.
-The flags are set only if they still are what was judged. Killed after that, the same promotion again waits for obedience and
-records it.
+A missing requirement refuses the promotion, with its remedy; an override needs a reason and is recorded. The flags are set only
+if they still have the evaluated version. If it is killed after that, a second run waits for acknowledgement and records it.
 """
 
 import time
@@ -10,13 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from knowledge_migration.engine.cutover.readiness import Readiness
-from knowledge_migration.engine.cutover.state import position
+from knowledge_migration.engine.cutover.state import read_cutover_state
 from knowledge_migration.engine.dual_write.fence import wait_until_acknowledged
 from knowledge_migration.engine.foundation import audit, evidence
 from knowledge_migration.engine.foundation.advisory_lock import advisory_lock
-from knowledge_migration.engine.foundation.database import Database
+from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.errors import PreconditionError
-from knowledge_migration.knowledge.audit import AuditAction
+from knowledge_migration.knowledge.audit import AuditAction, phase
 from knowledge_migration.knowledge.flags import Flags, FlagsError, set_flags
 from knowledge_migration.knowledge.stages import STAGE_FLAGS, Stage
 from knowledge_migration.knowledge.writers import FenceTimeouts
@@ -27,7 +26,7 @@ SHOWN = 8
 
 
 class NotReadyError(PreconditionError):
-    """A promotion was asked for that something forbids; `readiness` says what."""
+    """A promotion is refused; `readiness` has the missing requirements."""
 
     def __init__(self, message: str, readiness: Readiness) -> None:
         super().__init__(message)
@@ -36,7 +35,7 @@ class NotReadyError(PreconditionError):
 
 @dataclass(frozen=True)
 class Promotion:
-    """A stage that stands: its flags, who obeys, seconds until the last one did, and what was overridden."""
+    """A reached stage: its flags, the processes that acknowledged them, the seconds until the last did, the overrides."""
 
     stage: Stage
     before: Flags
@@ -58,86 +57,91 @@ def promote(
     actor: str | None = None,
     dagster_run_id: str | None = None,
 ) -> Promotion:
-    """Sets the stage's flags, waits until every live process obeys, and records it; audited.
+    """Sets the stage's flags, waits until every live process has acknowledged them, and records it; audited.
 
-    Raises `NotReadyError` naming everything that is missing, `PreconditionError` when the flags have changed since they
-    were judged (a way back was taken, say), `BlockedError` naming who does not obey: the flags stay set then.
+    Raises `NotReadyError` naming everything that is missing, `PreconditionError` when the flags have changed since the
+    evaluation (by a rollback, for example), `BlockedError` naming the processes that do not acknowledge: the flags stay set then.
     """
     overridden = _overridden(ready, override_reason)
     started = time.perf_counter()
+    before = ready.state.flags
+    who: dict[str, Any] = {"actor": actor or audit.operator(), "dagster_run_id": dagster_run_id}
+    full_reason = reason if override_reason is None else f"{reason}; overridden because {override_reason}"
+    with database.connect(WORK) as connection, advisory_lock(connection, WORK):
+        try:
+            with database.begin() as transaction:
+                after = set_flags(
+                    transaction,
+                    _stage_flags(ready, admin_user_ids),
+                    initial=initial,
+                    reason=full_reason,
+                    expected_version=before.version,
+                    **who,
+                )
+                _refuse_an_empty_beta(ready.stage, after)
+                if overridden:
+                    after_ = {"overridden": list(overridden)}
+                    action = AuditAction.OVERRIDE_PROMOTION
+                    audit.record(transaction, action, ready.stage, reason=override_reason, after=after_, **who)
+        except FlagsError as error:
+            raise PreconditionError(f"{error} Nothing was promoted; check the stage again.") from error
+        processes = wait_until_acknowledged(database, after, timeouts)
+        done = Promotion(ready.stage, before, after, processes, time.perf_counter() - started, overridden)
+        _refuse_if_rolled_back(database, after)
+        _record(connection, ready, done, reason=full_reason, **who)
+    return done
+
+
+def _stage_flags(ready: Readiness, admin_user_ids: tuple[int, ...] | None) -> dict[str, Any]:
     changes: dict[str, Any] = {**STAGE_FLAGS[ready.stage]}
     if admin_user_ids is not None and ready.stage == "internal_beta":
         changes["admin_user_ids"] = admin_user_ids
     if ready.stage == "full_cutover":
         changes["dual_write"] = not ready.window_closed
-    with database.connect(WORK) as connection, advisory_lock(connection, WORK):
-        before, who = ready.position.flags, actor or audit.operator()
-        words = reason if override_reason is None else f"{reason}; overridden because {override_reason}"
-        try:
-            with database.begin() as transaction:
-                after = set_flags(
-                    transaction,
-                    changes,
-                    initial=initial,
-                    actor=who,
-                    reason=words,
-                    expected_version=before.version,
-                    dagster_run_id=dagster_run_id,
-                )
-                _refuse_an_empty_beta(ready.stage, after)
-                if overridden:
-                    audit.record(
-                        transaction,
-                        AuditAction.OVERRIDE_PROMOTION,
-                        ready.stage,
-                        reason=override_reason,
-                        after={"overridden": list(overridden)},
-                        actor=who,
-                        dagster_run_id=dagster_run_id,
-                    )
-        except FlagsError as error:
-            raise PreconditionError(f"{error} Nothing was promoted; look at the stage again.") from error
-        processes = wait_until_acknowledged(database, after, timeouts)
-        seconds = time.perf_counter() - started
-        _refuse_if_gone_back(database, after)
-        content = {
-            "stage": ready.stage,
-            "flag_version": after.version,
-            "processes": list(processes),
-            "seconds": round(seconds, 3),
-            "overridden": list(overridden),
-            "verdicts": [one.as_row() for one in ready.evaluations],
-        }
-        known = evidence.latest(connection, EVIDENCE)
-        if known and (known.content["stage"], known.content["flag_version"]) == (ready.stage, after.version):
-            return Promotion(ready.stage, before, after, processes, seconds, overridden)
-        with connection.transaction():
-            evidence.record(connection, EVIDENCE, content, dagster_run_id=dagster_run_id)
-            audit.record(
-                connection,
-                AuditAction(f"promote {ready.stage}"),
-                "phase 4",
-                before=before.values,
-                after=after.values,
-                reason=words,
-                actor=who,
-                dagster_run_id=dagster_run_id,
-            )
-    return Promotion(ready.stage, before, after, processes, seconds, overridden)
+    return changes
+
+
+def _record(
+    connection: Connection, ready: Readiness, done: Promotion, *, reason: str, actor: str, dagster_run_id: str | None
+) -> None:
+    """Once per stage and flag version."""
+    known = evidence.latest(connection, EVIDENCE)
+    if known and (known.content["stage"], known.content["flag_version"]) == (done.stage, done.after.version):
+        return
+    content = {
+        "stage": done.stage,
+        "flag_version": done.after.version,
+        "processes": list(done.processes),
+        "seconds": round(done.seconds, 3),
+        "overridden": list(done.overridden),
+        "verdicts": [evaluation.as_row() for evaluation in ready.evaluations],
+    }
+    with connection.transaction():
+        evidence.record(connection, EVIDENCE, content, dagster_run_id=dagster_run_id)
+        audit.record(
+            connection,
+            AuditAction(f"promote {done.stage}"),
+            phase(4),
+            before=done.before.values,
+            after=done.after.values,
+            reason=reason,
+            actor=actor,
+            dagster_run_id=dagster_run_id,
+        )
 
 
 def _overridden(ready: Readiness, override_reason: str | None) -> tuple[str, ...]:
-    """The names of what is missing and overridden; raises `NotReadyError` where that is not allowed."""
-    essential = [one for one in ready.missing if one.essential]
+    """The names of missing requirements that are overridden; raises `NotReadyError` where that is not allowed."""
+    essential = [requirement for requirement in ready.missing if requirement.essential]
     if ready.ready or (override_reason and override_reason.strip() and not essential):
-        return tuple(one.name for one in ready.missing)
+        return tuple(requirement.name for requirement in ready.missing)
     refused = essential or list(ready.missing)
-    told = " ".join(f"{number}. {one.sentence}" for number, one in enumerate(refused[:SHOWN], start=1))
+    listed = " ".join(f"{number}. {missing.sentence}" for number, missing in enumerate(refused[:SHOWN], start=1))
     more = f" And {len(refused) - SHOWN} more." if len(refused) > SHOWN else ""
-    how = "" if essential else " To promote all the same, give an override reason; it goes to the audit log."
+    how = "" if essential else " To promote anyway, give an override reason; it is recorded in the audit log."
     raise NotReadyError(
-        f"{ready.stage} is not proven: {len(refused)} of {len(ready.requirements)} requirements are missing. "
-        f"{told}{more}{how} Nothing was changed.",
+        f"{ready.stage} is not ready: {len(refused)} of {len(ready.requirements)} requirements are missing. "
+        f"{listed}{more}{how} Nothing was changed.",
         ready,
     )
 
@@ -146,14 +150,14 @@ def _refuse_an_empty_beta(stage: Stage, flags: Flags) -> None:
     if stage == "internal_beta" and not flags.admin_user_ids:
         raise FlagsError(
             "The internal beta is for listed admins only, and none is listed: KNOWLEDGE_PROPOSALS_ADMIN_USER_IDS=[1, 7] "
-            "names them."
+            "lists them."
         )
 
 
-def _refuse_if_gone_back(database: Database, after: Flags) -> None:
-    now = position(database).flags
+def _refuse_if_rolled_back(database: Database, after: Flags) -> None:
+    now = read_cutover_state(database).flags
     if now.version != after.version and now.state != after.state:
         raise PreconditionError(
-            f"While the processes were waited for, somebody set the flags to {now.state} (version {now.version}): a way "
-            "back, most likely. The stage is not recorded as reached."
+            f"While the promotion waited for acknowledgement, somebody set the flags to {now.state} (version {now.version}), "
+            "probably by a rollback. The stage is not recorded as reached."
         )

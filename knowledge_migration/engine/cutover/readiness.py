@@ -1,6 +1,6 @@
-"""What a promotion needs (strategy §6, §11.1), one requirement after the other, each with what to do where it is missing.
+"""The requirements of a promotion (strategy §6, §11.1), each with the remedy where it is missing.
 
-Reads, and writes nothing but the verdicts of the gates. A thing that cannot be seen is missing, never there.
+Reads, and writes nothing but the verdicts of the gates. A requirement that cannot be read is missing.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -11,24 +11,26 @@ from pathlib import Path
 from knowledge_migration.engine.backfill.run import run_status
 from knowledge_migration.engine.backup.verified_backup import verify_file
 from knowledge_migration.engine.cutover.evaluation import Evaluation, evaluate, needed_for
-from knowledge_migration.engine.cutover.gates import Gate
-from knowledge_migration.engine.cutover.state import CutoverState, position
+from knowledge_migration.engine.cutover.gates import Gate, duration
+from knowledge_migration.engine.cutover.state import CutoverState, read_cutover_state
 from knowledge_migration.engine.dual_write.fence import live_writers, proven_fence
 from knowledge_migration.engine.foundation import evidence
+from knowledge_migration.engine.foundation.check_outcome import CheckOutcome
 from knowledge_migration.engine.foundation.check_record import CheckRecord
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.errors import MigrationError
-from knowledge_migration.engine.rehearsal.drill import drill_outcome
 from knowledge_migration.knowledge.flags import SHADOWING_STATES
 from knowledge_migration.knowledge.stages import Stage
+
+DRILL_EVIDENCE = "rollback_drill"
 
 
 @dataclass(frozen=True)
 class CutoverRules:
-    """What the settings say about the cutover; times in their units.
+    """The settings of the cutover.
 
-    `bake_minutes` is how long the state before a stage must have stood; `spacing_seconds` how far two verdicts lie
-    apart to count as two, `rollback_window_hours` how long full cutover must stand until dual write is switched off.
+    `bake_minutes` is the minimum age of the state before a stage, `spacing_seconds` the minimum time between two verdicts
+    that both count, `rollback_window_hours` the minimum age of full cutover before dual write is switched off.
     """
 
     gates: tuple[Gate, ...]
@@ -44,37 +46,34 @@ class CutoverRules:
 
 @dataclass(frozen=True)
 class Requirement:
-    """One thing that a promotion needs, whether it holds, and what to do where it does not.
-
-    `essential` ones cannot be overridden: without them a promotion makes no sense.
-    """
+    """One requirement of a promotion, and the remedy where it is not met; an `essential` one cannot be overridden."""
 
     name: str
-    holds: bool
-    words: str
+    met: bool
+    message: str
     remedy: str = ""
     essential: bool = False
 
     @property
     def sentence(self) -> str:
-        """In plain words."""
-        return f"{self.name}: {self.words}" + ("" if self.holds else f" {self.remedy}".rstrip())
+        """The requirement as text."""
+        return f"{self.name}: {self.message}" + ("" if self.met else f" {self.remedy}".rstrip())
 
 
 @dataclass(frozen=True)
 class Readiness:
-    """Every requirement of one stage at one moment, with the verdicts that were taken for it."""
+    """Every requirement of one stage at one moment, with the evaluations of the gates."""
 
     stage: Stage
-    position: CutoverState
+    state: CutoverState
     requirements: tuple[Requirement, ...]
     evaluations: tuple[Evaluation, ...] = ()
     window_closed: bool = False
 
     @property
     def missing(self) -> tuple[Requirement, ...]:
-        """Those that do not hold."""
-        return tuple(one for one in self.requirements if not one.holds)
+        """The requirements that are not met."""
+        return tuple(requirement for requirement in self.requirements if not requirement.met)
 
     @property
     def ready(self) -> bool:
@@ -92,80 +91,88 @@ def readiness(
     ages_matter: bool = True,
     dagster_run_id: str | None = None,
 ) -> Readiness:
-    """Asks for everything; `ages_matter` False leaves out how old the checks are, where they are about to be run again."""
-    standing = position(database)
-    judged = evaluate(
-        database,
-        rules.gates,
-        standing,
-        now=now,
-        spacing_seconds=rules.spacing_seconds,
-        dagster_run_id=dagster_run_id,
+    """Reads every requirement; `ages_matter` False ignores the age of checks where they are about to run again."""
+    state = read_cutover_state(database)
+    spacing_seconds = rules.spacing_seconds
+    evaluations = evaluate(
+        database, rules.gates, state, now=now, spacing_seconds=spacing_seconds, dagster_run_id=dagster_run_id
     )
-    names = {gate.metric for gate in needed_for(rules.gates, stage)}
+    needed = {gate.metric for gate in needed_for(rules.gates, stage)}
     with database.connect("cutover readiness") as connection:
-        found = (
-            _in_order(standing, stage),
-            _baked(standing, rules, stage, now),
+        requirements = (
+            _in_order(state, stage),
+            _baked(state, rules, stage, now),
             _writers(connection, rules),
-            _asked("dual write", lambda: _fence(database)),
+            _read("dual write", lambda: _fence(database)),
             _backfilled(connection),
-            *(_gate(one) for one in judged if one.gate.metric in names),
-            *(_check(one, rules, now, ages_matter=ages_matter) for one in checks),
-            _asked("verified backup", lambda: _backup(connection, rules, now)),
-            _asked("rollback drill", lambda: _drill(connection, rules)),
+            *(_gate(evaluation) for evaluation in evaluations if evaluation.gate.metric in needed),
+            *(_check(record, rules, now, ages_matter=ages_matter) for record in checks),
+            _read("verified backup", lambda: _backup(connection, rules, now)),
+            _read("rollback drill", lambda: _drill(connection, rules)),
         )
-    closed = standing.state == stage == "full_cutover" and standing.hours(now) >= rules.rollback_window_hours
-    return Readiness(stage, standing, found, tuple(judged), closed)
+    closed = state.state == stage == "full_cutover" and state.hours(now) >= rules.rollback_window_hours
+    return Readiness(stage, state, requirements, tuple(evaluations), closed)
 
 
-def _asked(name: str, ask: Callable[[], Requirement]) -> Requirement:
-    """What raises on purpose is missing, in its own words."""
+def drill_outcome(connection: Connection, max_age_days: float) -> CheckOutcome:
+    """Whether the latest drill is fresh and every rollback in it was equal and in time.
+
+    Raises `PreconditionError` when there is none or it is too old.
+    """
+    drill = evidence.require(
+        connection,
+        DRILL_EVIDENCE,
+        made_by="asset rollback_drill (or knowledge-migration drill)",
+        max_age_hours=24 * max_age_days,
+    )
+    paths = drill.content["paths"]
+    failed = [path for path in paths if not path["passed"]] if paths else [{"path": "no rollback was drilled"}]
+    seconds = {f"seconds_of_{path['path'].replace(' ', '_')}": path["seconds"] for path in paths}
+    return CheckOutcome(
+        name="every_rollback_is_equal_and_in_time",
+        count=len(failed),
+        sample=tuple(failed),
+        description="On a clone of production every rollback left the legacy tables equal, within its time limit.",
+        remedy="Correct the rollbacks named here before you continue; then drill again (knowledge-migration drill).",
+        numbers={"drilled_at": drill.recorded_at, **seconds},
+    )
+
+
+def _read(name: str, read: Callable[[], Requirement]) -> Requirement:
+    """A requirement whose evidence cannot be read is missing, with the message of the error."""
     try:
-        return ask()
+        return read()
     except MigrationError as error:
         return Requirement(name, False, str(error))
 
 
-def _in_order(standing: CutoverState, stage: Stage) -> Requirement:
-    holds = stage in (standing.next_stage, standing.state)
-    words = f"the flags stand at {standing.state} since {standing.since:%Y-%m-%d %H:%M:%S} UTC."
-    first = standing.next_stage or "dual write (phase 2)"
-    return Requirement("stages in order", holds, words, f"Next is {first}, not {stage}.", essential=True)
+def _in_order(state: CutoverState, stage: Stage) -> Requirement:
+    message = f"the cutover state is {state.state} since {state.since:%Y-%m-%d %H:%M:%S} UTC."
+    remedy = f"Next is {state.next_stage or 'dual write (phase 2)'}, not {stage}."
+    return Requirement("stages in order", stage in (state.next_stage, state.state), message, remedy, essential=True)
 
 
-def _baked(standing: CutoverState, rules: CutoverRules, stage: Stage, now: datetime) -> Requirement:
-    needed = timedelta(minutes=0 if standing.state == stage else rules.bake_minutes[stage])
-    stood = now - standing.since
-    words = f"{standing.state} has stood for {_span(stood)} of {_span(needed)}."
-    until = standing.since + needed
-    return Requirement("bake time", stood >= needed, words, f"Wait until {until:%Y-%m-%d %H:%M:%S} UTC.")
-
-
-def _span(length: timedelta) -> str:
-    seconds = length.total_seconds()
-    return (
-        f"{seconds / 3600:.1f} h"
-        if seconds >= 3600
-        else f"{seconds / 60:.1f} min"
-        if seconds >= 60
-        else f"{seconds:.0f} s"
-    )
+def _baked(state: CutoverState, rules: CutoverRules, stage: Stage, now: datetime) -> Requirement:
+    needed = timedelta(minutes=0 if state.state == stage else rules.bake_minutes[stage])
+    age = now - state.since
+    message = f"{state.state} has lasted {duration(age.total_seconds())} of {duration(needed.total_seconds())}."
+    remedy = f"Wait until {state.since + needed:%Y-%m-%d %H:%M:%S} UTC."
+    return Requirement("bake time", age >= needed, message, remedy)
 
 
 def _writers(connection: Connection, rules: CutoverRules) -> Requirement:
     live = live_writers(connection, rules.live_seconds)
-    wrong = [row["process"] for row in live if row["mode"] not in SHADOWING_STATES]
-    words = f"{len(live)} processes of the service are live" + (
-        f"; {', '.join(wrong)} write directly." if wrong else "."
+    direct = [row["process"] for row in live if row["mode"] not in SHADOWING_STATES]
+    message = f"{len(live)} processes of the service are live" + (
+        f"; {', '.join(direct)} write directly." if direct else "."
     )
-    remedy = "Start the service (knowledge-migration serve), or stop the processes that do not obey."
-    return Requirement("live processes", bool(live) and not wrong, words, remedy, essential=True)
+    remedy = "Start the service (knowledge-migration serve), or stop the processes that do not acknowledge the flags."
+    return Requirement("live processes", bool(live) and not direct, message, remedy, essential=True)
 
 
 def _fence(database: Database) -> Requirement:
     fence = proven_fence(database)
-    return Requirement("dual write", True, f"proven at {fence.proven_at:%Y-%m-%d %H:%M} UTC and never off since.")
+    return Requirement("dual write", True, f"proven at {fence.proven_at:%Y-%m-%d %H:%M} UTC and on since then.")
 
 
 def _backfilled(connection: Connection) -> Requirement:
@@ -174,29 +181,31 @@ def _backfilled(connection: Connection) -> Requirement:
     return Requirement("backfill", status == "completed", f"the backfill is {status or 'not begun'}.", remedy)
 
 
-def _gate(one: Evaluation) -> Requirement:
-    return Requirement(f"gate {one.gate.metric}", one.holds, one.sentence, "It is evaluated again at every tick.")
+def _gate(evaluation: Evaluation) -> Requirement:
+    name, remedy = f"gate {evaluation.gate.metric}", "It is evaluated again at every tick."
+    return Requirement(name, evaluation.met, evaluation.sentence, remedy)
 
 
 def _check(record: CheckRecord, rules: CutoverRules, now: datetime, *, ages_matter: bool) -> Requirement:
-    name, remedy = f"check {record.name}", "Run the job cutover_job (it runs them all), or validation."
+    name, remedy = f"check {record.name}", "Run the job cutover_job (it runs all checks), or validation."
     if record.at is None:
-        return Requirement(name, not ages_matter, "it has never been run to its end.", remedy)
-    age = (now - record.at).total_seconds() / 60
+        return Requirement(name, not ages_matter, "it has never run to its end.", remedy)
+    seconds = (now - record.at).total_seconds()
     if not record.succeeded:
-        return Requirement(name, False, f"it did not pass {age:.0f} minutes ago. {record.message}".rstrip(), remedy)
-    fresh = age <= rules.check_max_age_minutes or not ages_matter
-    return Requirement(name, fresh, f"passed {age:.0f} minutes ago (limit {rules.check_max_age_minutes:g}).", remedy)
+        return Requirement(name, False, f"it did not pass {duration(seconds)} ago. {record.message}".rstrip(), remedy)
+    limit = 60 * rules.check_max_age_minutes
+    message = f"it passed {duration(seconds)} ago (limit {duration(limit)})."
+    return Requirement(name, seconds <= limit or not ages_matter, message, remedy)
 
 
 def _backup(connection: Connection, rules: CutoverRules, now: datetime) -> Requirement:
-    found = evidence.require(connection, "verified_backup", made_by="asset verified_backup")
-    age = found.age_hours(now)
+    backup = evidence.require(connection, "verified_backup", made_by="asset verified_backup")
+    age = backup.age_hours(now)
     if age > rules.backup_max_age_hours:
-        words = f"it is {age:.1f} h old (limit {rules.backup_max_age_hours:g} h)."
-        return Requirement("verified backup", False, words, "Materialize verified_backup again.")
-    verify_file(Path(found.content["path"]))
-    return Requirement("verified backup", True, f"{age:.1f} h old, restored and compared, unaltered.")
+        message = f"it is {age:.1f} h old (limit {rules.backup_max_age_hours:g} h)."
+        return Requirement("verified backup", False, message, "Materialize verified_backup again.")
+    verify_file(Path(backup.content["path"]))
+    return Requirement("verified backup", True, f"it is {age:.1f} h old, restored, compared and unaltered.")
 
 
 def _drill(connection: Connection, rules: CutoverRules) -> Requirement:

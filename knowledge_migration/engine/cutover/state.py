@@ -1,25 +1,25 @@
-"""Where the cutover stands: the stage that the flags amount to, and since when, read from the flags and their audit log."""
+"""The current state of the cutover and its begin, from the flags and their audit log."""
 
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
 from knowledge_migration.engine.foundation.database import Database
-from knowledge_migration.engine.foundation.errors import PreconditionError
-from knowledge_migration.knowledge.flags import Flags, FlagsError, history, read_flags
+from knowledge_migration.engine.foundation.errors import PreconditionError, translate_knowledge_errors
+from knowledge_migration.knowledge.flags import Flags, history, read_flags
 from knowledge_migration.knowledge.stages import STAGES, Stage, stage_of
 
 State = Stage | Literal["off", "dual_write"]
 
 EXPOSURE = ("enabled", "dual_write", "audience", "cutover_percentage")
-"""What decides whose extractions become proposals; a change of it begins the bake time and every window anew."""
+"""The flags that decide whose extractions become proposals; a change of them restarts the bake time and every window."""
 
-LOOKED_BACK = 1_000
+READ_CHANGES = 1_000
 
 
 @dataclass(frozen=True)
 class CutoverState:
-    """The state, since when it stands, and the flags."""
+    """The state, its begin, and the flags."""
 
     state: State
     since: datetime
@@ -34,30 +34,23 @@ class CutoverState:
         return STAGES[following] if following < len(STAGES) else None
 
     def hours(self, now: datetime) -> float:
-        """For how long it has stood."""
+        """Hours since its begin."""
         return (now - self.since).total_seconds() / 3600
 
 
-def position(database: Database) -> CutoverState:
+def read_cutover_state(database: Database) -> CutoverState:
     """Raises `PreconditionError` where nobody has set the flags yet, or their row cannot be read."""
-    with database.begin() as transaction:
-        try:
-            flags = read_flags(transaction)
-        except FlagsError as error:
-            raise PreconditionError(str(error)) from error
-        changes = history(transaction, LOOKED_BACK)
+    with translate_knowledge_errors(), database.begin() as transaction:
+        flags = read_flags(transaction)
+        changes = history(transaction, READ_CHANGES)
     if flags is None or not changes:
         raise PreconditionError("Nobody has set the feature flags of this database yet. Run phases 1 and 2 first.")
-    exposed, since = _exposure(flags.values), changes[0]["at"]
+    exposure, since = _exposure(flags.values), changes[0]["at"]
     for change in changes:
-        if _exposure(change["after"]) != exposed:
+        if _exposure(change["after"]) != exposure:
             break
         since = change["at"]
-    return CutoverState(_state(flags), since, flags)
-
-
-def _state(flags: Flags) -> State:
-    return stage_of(flags) or ("dual_write" if flags.dual_write else "off")
+    return CutoverState(stage_of(flags) or ("dual_write" if flags.dual_write else "off"), since, flags)
 
 
 def _exposure(values: dict[str, Any]) -> tuple[Any, ...]:

@@ -31,7 +31,7 @@ RUNS = 200
 LATENCY = ("query", "endpoint", "samples", "median_ms", "p95_ms", "p99_ms", "max_ms")
 COMPARED = ("query", "baseline_p50_ms", "p50_ms", "baseline_p95_ms", "p95_ms", "ratio")
 LIMITED = ("query", "p50_ms", "p95_ms", "p99_ms", "limit_ms", "within", "sequential_scans")
-WAY_BACK = ("path", "seconds", "target_seconds", "rows", "equal", "well", "differences")
+WAY_BACK = ("path", "seconds", "target_seconds", "rows", "equal", "passed", "differences")
 FINDING = ("finding", "table", "effect", "count", "of", "share_percent", "reason", "remedy")
 
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from knowledge_migration.engine.backfill.run import require_phase_1
-from knowledge_migration.engine.cutover.verdicts import STATES, last_verdicts
+from knowledge_migration.engine.cutover.evaluation import STATES, last_verdicts
 from knowledge_migration.engine.foundation.database import Connection, Database, exists
 from knowledge_migration.engine.foundation.errors import PreconditionError
 from knowledge_migration.engine.foundation.sql_files import text_of

@@ -1,28 +1,29 @@
-"""The rollback drill: a clone of production is migrated and taken back by each way, timed and compared (strategy §8.3).
+"""The rollback drill: migrates a clone of production, runs each rollback on it, measures and compares (strategy §8.3).
 
-The clone comes from the verified backup and is dropped at the end; production is only read, and gets the evidence. After
-each way the legacy tables must be what they were before it, value for value, and each has the strategy's time to keep to.
+The clone is restored from the verified backup and dropped at the end; production is only read, and gets the evidence. After each
+rollback the legacy tables must equal those before it, value for value, within the strategy's time limit.
 """
 
 import tempfile
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from knowledge_migration.engine.cutover.readiness import DRILL_EVIDENCE
 from knowledge_migration.engine.foundation import evidence, fingerprint
-from knowledge_migration.engine.foundation.check_outcome import CheckOutcome
-from knowledge_migration.engine.foundation.database import Connection, Database
+from knowledge_migration.engine.foundation.database import Database
 from knowledge_migration.engine.foundation.sql_files import statement
 from knowledge_migration.engine.rehearsal.staging_run import (
     REASON,
+    Progress,
     StagingRun,
     StagingRunOptions,
-    Tell,
-    Timed,
-    made_legacy,
+    TimedPhase,
+    revert_to_legacy,
 )
 from knowledge_migration.engine.rollback.backfill import rollback_backfill
 from knowledge_migration.engine.rollback.dual_write import rollback_dual_write
@@ -33,18 +34,19 @@ from knowledge_migration.engine.rollback.schema import rollback_schema
 from knowledge_migration.engine.validation import rules
 from knowledge_migration.knowledge.entity_kinds import KINDS
 from knowledge_migration.knowledge.extraction.model import Extractor
+from knowledge_migration.knowledge.flag_rollback import FlagRollbackResult
 from knowledge_migration.knowledge.flags import Flags
+from knowledge_migration.knowledge.stages import RollbackKind
 
-EVIDENCE = "rollback_drill"
 SHOWN = 3
 STRANDED = "no_pending_proposal_is_stranded"
 TARGET_ROWS = 10_000
-"""The strategy's bounds for phases 2 and 3 are for so many rows; more have proportionally more time."""
+"""The strategy's limits of phases 2 and 3 are for 10,000 rows; more rows have proportionally more time."""
 
 
 @dataclass(frozen=True)
 class PathResult:
-    """One way back: how long it took, how long it may, of how many rows, and what was not as before it."""
+    """One rollback: its seconds, its limit in seconds, the number of rows, and the differences that it left."""
 
     path: str
     seconds: float
@@ -53,7 +55,7 @@ class PathResult:
     differences: tuple[str, ...] = ()
 
     @property
-    def well(self) -> bool:
+    def passed(self) -> bool:
         """Whether nothing differs and it was in time."""
         return not self.differences and self.seconds <= self.target_seconds
 
@@ -66,30 +68,30 @@ class PathResult:
             "rows": self.rows,
             "equal": not self.differences,
             "differences": "; ".join(self.differences),
-            "well": self.well,
+            "passed": self.passed,
         }
 
 
 @dataclass(frozen=True)
 class Drill:
-    """Every way back, and how long the phases took on the clone."""
+    """Every rollback, and the seconds of each phase on the clone."""
 
     paths: tuple[PathResult, ...]
-    phases: tuple[Timed, ...]
+    phases: tuple[TimedPhase, ...]
     clone_seconds: float
     seconds: float
 
     @property
-    def well(self) -> bool:
-        """Whether every way went well, and there was one."""
-        return bool(self.paths) and all(path.well for path in self.paths)
+    def passed(self) -> bool:
+        """Whether every rollback passed, and there was one."""
+        return bool(self.paths) and all(path.passed for path in self.paths)
 
     def to_evidence(self) -> dict[str, Any]:
-        """All of it as JSON."""
+        """The drill as JSON."""
         return {
-            "well": self.well,
+            "passed": self.passed,
             "paths": [path.as_row() for path in self.paths],
-            "phases": [vars(timed) for timed in self.phases],
+            "phases": [vars(phase) for phase in self.phases],
             "clone_seconds": round(self.clone_seconds, 3),
             "seconds": round(self.seconds, 3),
         }
@@ -97,239 +99,184 @@ class Drill:
 
 @dataclass(frozen=True)
 class DrillOptions:
-    """Where the clone is made, and how the migration runs on it."""
+    """The server of the clone, and how the migration runs on it."""
 
     scratch: Database
     extractor: Extractor
     tools_dir: Path | None = None
-    course: StagingRunOptions = field(default_factory=StagingRunOptions)
+    run: StagingRunOptions = field(default_factory=StagingRunOptions)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The rows of a rollback, its own count of seconds where not all of it counts, and what it left unequal."""
+
+    rows: int = 0
+    seconds: float | None = None
+    differences: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class DrilledRollback:
+    """A rollback on the clone, its limit in seconds (for 10,000 rows where `grows`), and its preparation."""
+
+    run: Callable[["CloneDrill"], Outcome]
+    target_seconds: float
+    grows: bool = False
+    compares_tables: bool = True
+    prepare: Callable[["CloneDrill"], None] = lambda _: None
 
 
 def run_drill(
-    database: Database, options: DrillOptions, *, tell: Tell = lambda _: None, paths: "Mapping[str, Way] | None" = None
+    database: Database,
+    options: DrillOptions,
+    *,
+    progress: Progress = lambda _: None,
+    rollbacks: "Mapping[str, DrilledRollback] | None" = None,
 ) -> Drill:
-    """Clones, migrates, takes back by each way, compares; records nothing.
+    """Clones, migrates, rolls back by each rollback, compares; records nothing.
 
-    Raises `PreconditionError` without a verified backup or the right to make a database, `VerificationError` where the
-    clone cannot be migrated so that every rule holds.
+    Raises `PreconditionError` without a verified backup or the right to create a database, `VerificationError` where an
+    integrity rule is violated on the migrated clone.
     """
-    # the service brings the search for duplicates with it, which the code location does without
+    # the service imports the search for duplicates, which the code location does without
     from knowledge_migration.engine.rehearsal.live_service import live_service
 
     started = time.perf_counter()
-    content = _backup_content(database)
-    with restored_backup(database, scratch=options.scratch, tools_dir=options.tools_dir, progress=tell) as restored:
+    with database.connect("drill") as connection:
+        backup = evidence.require(connection, "verified_backup", made_by="asset verified_backup").content
+    with restored_backup(database, scratch=options.scratch, tools_dir=options.tools_dir, progress=progress) as restored:
         clone = restored.database
-        with clone.connect("drill") as connection:
-            made_legacy(clone, options.course, connection)
+        revert_to_legacy(clone, options.run)
         with live_service(clone, options.extractor) as service:
-            work = _Drilling(clone, StagingRun(clone, service, options.course, tell), options, content, tell)
-            work.all(WAYS if paths is None else paths)
-    return Drill(tuple(work.results), tuple(work.course.timed), restored.seconds, time.perf_counter() - started)
+            run = StagingRun(clone, service, options.run, progress)
+            run.migrate()
+            drill = CloneDrill(clone, run, options, backup)
+            results = tuple(drill.measure(name, rollback) for name, rollback in (rollbacks or ROLLBACKS).items())
+    return Drill(results, tuple(run.timed), restored.seconds, time.perf_counter() - started)
 
 
 def record(
     database: Database, drill: Drill, *, plan_hash: str | None = None, dagster_run_id: str | None = None
 ) -> None:
-    """Keeps the drill as evidence of production."""
+    """Records the drill as evidence of production."""
     with database.connect("drill evidence") as connection:
-        evidence.record(connection, EVIDENCE, drill.to_evidence(), plan_hash=plan_hash, dagster_run_id=dagster_run_id)
-
-
-def drill_outcome(connection: Connection, max_age_days: float) -> CheckOutcome:
-    """Whether the latest drill is fresh, and every way back equal and in time; a missing one is a `PreconditionError`."""
-    found = evidence.require(
-        connection,
-        EVIDENCE,
-        made_by="asset rollback_drill (or knowledge-migration drill)",
-        max_age_hours=24 * max_age_days,
-    )
-    broken = [path for path in found.content["paths"] if not path["well"]]
-    if not found.content["paths"]:
-        broken = [{"path": "none was drilled"}]
-    return CheckOutcome(
-        name="every_way_back_is_equal_and_in_time",
-        count=len(broken),
-        sample=tuple(broken),
-        description="On a clone of production every way back left the legacy tables as they were, and kept to its time.",
-        remedy="Look at the paths named here before you go on; then drill again (knowledge-migration drill).",
-        numbers={
-            "drilled_at": found.recorded_at,
-            **{f"seconds_of_{path['path'].replace(' ', '_')}": path["seconds"] for path in found.content["paths"]},
-        },
-    )
-
-
-def _backup_content(database: Database) -> dict[str, Any]:
-    with database.connect("drill") as connection:
-        return evidence.require(connection, "verified_backup", made_by="asset verified_backup").content
+        content = drill.to_evidence()
+        evidence.record(connection, DRILL_EVIDENCE, content, plan_hash=plan_hash, dagster_run_id=dagster_run_id)
 
 
 @dataclass
-class _Drilling:
-    """The ways one after the other on one clone. It has state, so it is a class."""
+class CloneDrill:
+    """The rollbacks one after the other on one clone; it has state: the proposals that it has parked."""
 
     clone: Database
-    course: StagingRun
+    run: StagingRun
     options: DrillOptions
     backup: dict[str, Any]
-    tell: Tell
-    results: list[PathResult] = field(default_factory=list)
+    parked: dict[str, list[UUID]] = field(default_factory=dict)
 
-    def all(self, ways: "Mapping[str, Way]") -> None:
-        """Every way, the clone migrated before the first and again before the last."""
-        self.course.whole()
-        for name, way in ways.items():
-            self.tell(f"clone: way back: {name}")
-            way(self, name)
-
-    def migrate_again(self) -> None:
-        """For a way that begins with everything in place; these phases are not timed twice."""
-        again = StagingRun(
-            self.clone, self.course.service, self.options.course, self.tell, extracted=self.course.extracted
-        )
-        again.whole()
-
-    def timed(self, name: str, target_seconds: float, work: Callable[[], tuple[int, float | None]]) -> None:
-        """Does the work, which tells its rows and, where not all of it counts, its seconds; compares before and after."""
+    def measure(self, name: str, rollback: DrilledRollback) -> PathResult:
+        """Runs one rollback, and compares the legacy tables before and after."""
+        self.run.progress(f"clone: rollback {name}")
+        rollback.prepare(self)
         with self.clone.connect("drill") as connection:
             before = fingerprint.take(connection)
         started = time.perf_counter()
-        rows, counted = work()
-        seconds = time.perf_counter() - started if counted is None else counted
+        outcome = rollback.run(self)
+        seconds = time.perf_counter() - started if outcome.seconds is None else outcome.seconds
+        differences = outcome.differences
+        if rollback.compares_tables:
+            with self.clone.connect("drill") as connection:
+                changed = fingerprint.differences(before, fingerprint.take(connection, like=before))
+            differences = (*(str(difference) for difference in changed[:SHOWN]), *differences)
+        target = rollback.target_seconds * (max(1.0, outcome.rows / TARGET_ROWS) if rollback.grows else 1.0)
+        return PathResult(name, seconds, target, outcome.rows, differences)
+
+    def park(self) -> None:
+        """Parks the pending proposals of proposal mode, so that a rollback has nothing to replay."""
         with self.clone.connect("drill") as connection:
-            found = fingerprint.differences(before, fingerprint.take(connection, like=before))
-        differences = tuple(str(one) for one in found[:SHOWN])
-        self.results.append(PathResult(name, seconds, target_seconds, rows, differences))
+            for kind in KINDS:
+                query = statement("rehearsal/park", proposals=f"public.{kind.proposal_table}")
+                self.parked[kind.proposal_table] = [row["id"] for row in connection.execute(query)]
+
+    def unpark(self) -> None:
+        """Makes the parked proposals pending again."""
+        with self.clone.connect("drill") as connection:
+            for table, ids in self.parked.items():
+                connection.execute(statement("rehearsal/unpark", proposals=f"public.{table}"), {"ids": ids})
+
+    def flags(self, kind: RollbackKind) -> FlagRollbackResult:
+        """A rollback by flags."""
+        return roll_back(self.clone, Flags(), self.options.run.timeouts, kind, reason=REASON)
 
 
-Way = Callable[[_Drilling, str], None]
+def _by_flags(kind: RollbackKind) -> Callable[[CloneDrill], Outcome]:
+    return lambda drill: Outcome(seconds=drill.flags(kind).acknowledged_seconds)
 
 
-def _scale(work: _Drilling) -> None:
-    """More rows than the strategy's bound is for have proportionally more time."""
-    last = work.results.pop()
-    allowed = last.target_seconds * max(1.0, last.rows / TARGET_ROWS)
-    work.results.append(replace(last, target_seconds=allowed))
+def _replay_or_park(drill: CloneDrill) -> Outcome:
+    drill.unpark()
+    settled = drill.flags("instant").settled.total
+    waiting = sum(len(ids) for ids in drill.parked.values())
+    lost = () if settled == waiting else (f"{waiting} proposals were pending and {settled} were settled",)
+    with drill.clone.connect("drill") as connection:
+        outcomes = [rules.evaluate(connection, rule) for rule in rules.RULES if rule.file == STRANDED]
+    return Outcome(settled, differences=(*lost, *(outcome.sentence for outcome in outcomes if not outcome.passed)))
 
 
-def _set_aside(work: _Drilling) -> dict[str, list[UUID]]:
-    """Parks what waits in proposal mode; the ids, per table."""
-    with work.clone.connect("drill") as connection:
-        return {
-            kind.proposal_table: [
-                row["id"]
-                for row in connection.execute(
-                    statement("rehearsal/set_aside", proposals=f"public.{kind.proposal_table}")
-                )
-            ]
-            for kind in KINDS
-        }
+def _dual_write(drill: CloneDrill) -> Outcome:
+    result = rollback_dual_write(drill.clone, Flags(), drill.options.run.timeouts, reason=REASON)
+    return Outcome(sum(result.deleted_proposals.values()))
 
 
-def _bring_back(work: _Drilling, waiting: dict[str, list[UUID]]) -> None:
-    with work.clone.connect("drill") as connection:
-        for table, ids in waiting.items():
-            connection.execute(statement("rehearsal/bring_back", proposals=f"public.{table}"), {"ids": ids})
+def _backfill(drill: CloneDrill) -> Outcome:
+    return Outcome(sum(rollback_backfill(drill.clone, reason=REASON).deleted_proposals.values()))
 
 
-def _stranded(clone: Database) -> tuple[str, ...]:
-    """What is neither replayed nor parked, in words."""
-    with clone.connect("drill") as connection:
-        asked = [rules.evaluate(connection, rule) for rule in rules.RULES if rule.file == STRANDED]
-    return tuple(outcome.sentence for outcome in asked if not outcome.passed)
+def _schema(drill: CloneDrill) -> Outcome:
+    with _folder() as folder:
+        export = folder / "proposals.jsonl"
+        result = rollback_schema(drill.clone, drill.options.run.lock_limits, reason=REASON, export_to=export)
+    return Outcome(result.exported_rows)
 
 
-def _partial(work: _Drilling, name: str) -> None:
-    def back() -> tuple[int, float]:
-        done = roll_back(work.clone, Flags(), work.options.course.timeouts, "partial", reason=REASON)
-        return 0, done.acknowledged_seconds or 0.0
-
-    work.timed(name, 120.0, back)
-
-
-def _instant(work: _Drilling, name: str) -> None:
-    """The flip first, with nothing to replay, so that the tables can be compared exactly; then again with what is stranded."""
-    waiting = _set_aside(work)
-
-    def back() -> tuple[int, float]:
-        done = roll_back(work.clone, Flags(), work.options.course.timeouts, "instant", reason=REASON)
-        return 0, done.acknowledged_seconds or 0.0
-
-    work.timed(name, 60.0, back)
-    _bring_back(work, waiting)
-    started = time.perf_counter()
-    done = roll_back(work.clone, Flags(), work.options.course.timeouts, "instant", reason=REASON)
-    settled = done.settled.total
-    broken = _stranded(work.clone)
-    wanted = sum(len(ids) for ids in waiting.values())
-    lost = () if settled == wanted else (f"{wanted} proposals waited and {settled} were settled",)
-    seconds = time.perf_counter() - started
-    work.results.append(PathResult("replay or park", seconds, 60.0, settled, (*lost, *broken)))
+def _migrate_again(drill: CloneDrill) -> None:
+    """The full rollback begins with all phases done, and with nothing to replay."""
+    drill.run.migrate()
+    drill.park()
+    with drill.clone.connect("drill") as connection:
+        evidence.record(connection, "verified_backup", drill.backup)
 
 
-def _dual_write(work: _Drilling, name: str) -> None:
-    def back() -> tuple[int, None]:
-        done = rollback_dual_write(work.clone, Flags(), work.options.course.timeouts, reason=REASON)
-        return sum(done.deleted_proposals.values()), None
-
-    work.timed(name, 60.0, back)
-    _scale(work)
-
-
-def _backfill(work: _Drilling, name: str) -> None:
-    def back() -> tuple[int, None]:
-        return sum(rollback_backfill(work.clone, reason=REASON).deleted_proposals.values()), None
-
-    work.timed(name, 600.0, back)
-    _scale(work)
-
-
-def _schema(work: _Drilling, name: str) -> None:
-    def back() -> tuple[int, None]:
-        with tempfile.TemporaryDirectory(prefix="drill_") as folder:
-            export = Path(folder) / "proposals.jsonl"
-            done = rollback_schema(work.clone, work.options.course.lock_limits, reason=REASON, export_to=export)
-        return done.exported_rows, None
-
-    work.timed(name, 300.0, back)
+def _full(drill: CloneDrill) -> Outcome:
+    run = drill.options.run
+    with _folder() as folder:
+        options = FullRollbackOptions(
+            initial_flags=Flags(),
+            directory=folder,
+            scratch=drill.options.scratch,
+            tools_dir=drill.options.tools_dir,
+            timeouts=run.timeouts,
+            lock_limits=run.lock_limits,
+            limits=run.limits,
+        )
+        comparison = rollback_full(drill.clone, options, reason=REASON, progress=drill.run.progress).comparison
+    return Outcome(comparison.rows, differences=() if comparison.is_equal else (comparison.sentence,))
 
 
-def _full(work: _Drilling, name: str) -> None:
-    """From a clone that is migrated again; its proposals that wait are parked first, so that nothing is replayed."""
-    work.migrate_again()
-    _set_aside(work)
-    with work.clone.connect("drill") as connection:
-        evidence.record(connection, "verified_backup", work.backup)
-
-    def back() -> tuple[int, None]:
-        with tempfile.TemporaryDirectory(prefix="drill_") as folder:
-            options = FullRollbackOptions(
-                initial_flags=Flags(),
-                directory=Path(folder),
-                scratch=work.options.scratch,
-                tools_dir=work.options.tools_dir,
-                timeouts=work.options.course.timeouts,
-                lock_limits=work.options.course.lock_limits,
-                limits=work.options.course.limits,
-            )
-            done = rollback_full(work.clone, options, reason=REASON, progress=work.tell)
-        if not done.comparison.is_equal:
-            unequal.append(done.comparison.sentence)
-        return done.comparison.rows, None
-
-    unequal: list[str] = []
-    work.timed(name, 600.0, back)
-    last = work.results.pop()
-    work.results.append(replace(last, differences=(*last.differences, *unequal)))
+@contextmanager
+def _folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="drill_") as folder:
+        yield Path(folder)
 
 
-WAYS: Mapping[str, Way] = {
-    "partial": _partial,
-    "instant": _instant,
-    "dual write": _dual_write,
-    "backfill": _backfill,
-    "schema": _schema,
-    "full": _full,
+ROLLBACKS: Mapping[str, DrilledRollback] = {
+    "partial": DrilledRollback(_by_flags("partial"), 120.0),
+    "instant": DrilledRollback(_by_flags("instant"), 60.0, prepare=CloneDrill.park),
+    "replay or park": DrilledRollback(_replay_or_park, 60.0, compares_tables=False),
+    "dual write": DrilledRollback(_dual_write, 60.0, grows=True),
+    "backfill": DrilledRollback(_backfill, 600.0, grows=True),
+    "schema": DrilledRollback(_schema, 300.0),
+    "full": DrilledRollback(_full, 600.0, prepare=_migrate_again),
 }
-"""In the order in which each finds what it takes back."""
+"""In the order in which each has something to roll back."""

@@ -1,4 +1,4 @@
-"""A real knowledge service on the clone, in a thread of this process: it obeys flags and extracts while the drill goes on."""
+"""A real knowledge service on the clone, in a thread of this process: it follows the flags and extracts during the drill."""
 
 import asyncio
 import logging
@@ -22,23 +22,23 @@ MANY = 1_000_000
 
 @dataclass(frozen=True)
 class LiveService:
-    """A service that runs; its extractions are asked for from this thread."""
+    """A running service; this thread requests its extractions."""
 
     service: KnowledgeService
     loop: asyncio.AbstractEventLoop
 
     def extract(self, message_ids: tuple[int, ...], user_id: int | None) -> Written:
-        """One extraction, in the mode that the flags say; raises `MigrationError` with the service's own words."""
-        asked = asyncio.run_coroutine_threadsafe(self.service.extract(message_ids, user_id), self.loop)
+        """One extraction, in the mode that the flags say; raises `MigrationError` with the service's message."""
+        future = asyncio.run_coroutine_threadsafe(self.service.extract(message_ids, user_id), self.loop)
         try:
-            return asked.result(EXTRACTION_SECONDS)
+            return future.result(EXTRACTION_SECONDS)
         except KnowledgeError as error:
             raise MigrationError(f"The extraction of messages {message_ids} failed: {error}") from error
 
 
 @contextmanager
 def live_service(database: Database, extractor: Extractor) -> Iterator[LiveService]:
-    """Runs one while the block runs."""
+    """Runs a service while the block runs."""
     options = ServiceOptions(database_url=database.url, pool_size=4, queue_limit=MANY, measurement_seconds=0.5)
     started: list[LiveService] = []
     ready, stop, failures = threading.Event(), threading.Event(), []
@@ -60,9 +60,9 @@ def live_service(database: Database, extractor: Extractor) -> Iterator[LiveServi
             ready.set()
 
     thread = threading.Thread(target=run, name="service of the drill")
-    words = logging.getLogger("knowledge_migration.knowledge")
-    level = words.level
-    words.setLevel(logging.CRITICAL)  # its tables are taken away under it on purpose
+    log = logging.getLogger("knowledge_migration.knowledge")
+    level = log.level
+    log.setLevel(logging.CRITICAL)  # its tables are dropped on purpose
     thread.start()
     try:
         ready.wait(START_SECONDS)
@@ -72,4 +72,4 @@ def live_service(database: Database, extractor: Extractor) -> Iterator[LiveServi
     finally:
         stop.set()
         thread.join(START_SECONDS)
-        words.setLevel(level)
+        log.setLevel(level)

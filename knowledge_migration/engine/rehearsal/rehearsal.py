@@ -1,6 +1,6 @@
-"""The staging rehearsal (strategy §2.3): the whole path and every way back on a clone, a forecast, and the plan it binds.
+"""The staging rehearsal (strategy §2.3): all phases and every rollback on a clone, a forecast, and the plan that it binds.
 
-Production refuses to run another plan than the one that was rehearsed, unless told with a reason, which is audited.
+Production refuses to run another plan than the rehearsed one, unless a reason is given, which is audited.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from knowledge_migration.engine.foundation.errors import PreconditionError
 from knowledge_migration.engine.rehearsal import drill as drills
 from knowledge_migration.engine.rehearsal.drill import Drill, DrillOptions, run_drill
 from knowledge_migration.engine.rehearsal.plan import Plan
-from knowledge_migration.engine.rehearsal.staging_run import Tell, Timed
+from knowledge_migration.engine.rehearsal.staging_run import Progress, TimedPhase
 from knowledge_migration.knowledge.audit import AuditAction
 
 EVIDENCE = "staging_rehearsal"
@@ -22,7 +22,7 @@ NAMED = 8
 
 @dataclass(frozen=True)
 class Forecast:
-    """How long a phase took on the clone, and what it will take in production at the configured rate."""
+    """The seconds of a phase on the clone, and in production at the configured rate."""
 
     phase: str
     rows: int
@@ -37,7 +37,7 @@ class Forecast:
 
 @dataclass(frozen=True)
 class Rehearsal:
-    """What was rehearsed, with what result, and what production will take."""
+    """The rehearsed plan, the drill, and the forecast for production."""
 
     plan: Plan
     drill: Drill
@@ -46,13 +46,13 @@ class Rehearsal:
     @property
     def seconds_in_production(self) -> float:
         """Of all phases, without the bake times of the cutover."""
-        return sum(one.seconds_in_production for one in self.forecasts)
+        return sum(forecast.seconds_in_production for forecast in self.forecasts)
 
     def to_evidence(self) -> dict[str, Any]:
-        """All of it as JSON; the parts of the plan are kept, so that what differs later can be named."""
+        """The rehearsal as JSON, with the parts of the plan, so that later differences can be named."""
         return {
             "plan": dict(self.plan.parts),
-            "forecasts": [one.as_row() for one in self.forecasts],
+            "forecasts": [forecast.as_row() for forecast in self.forecasts],
             "seconds_in_production": round(self.seconds_in_production, 1),
             **self.drill.to_evidence(),
         }
@@ -65,21 +65,21 @@ def rehearse(
     *,
     batch_size: int,
     rate_limit_per_second: float,
-    tell: Tell = lambda _: None,
+    progress: Progress = lambda _: None,
     dagster_run_id: str | None = None,
 ) -> Rehearsal:
-    """Rehearses and records, as a rehearsal and as a drill. Raises what `run_drill` raises; nothing is recorded then."""
-    drill = run_drill(database, options, tell=tell)
+    """Rehearses and records a rehearsal and a drill. Raises the errors of `run_drill`; nothing is recorded then."""
+    drill = run_drill(database, options, progress=progress)
     rows_per_second = batch_size * rate_limit_per_second
-    done = Rehearsal(plan, drill, tuple(_forecast(timed, rows_per_second) for timed in drill.phases))
+    done = Rehearsal(plan, drill, tuple(_forecast(phase, rows_per_second) for phase in drill.phases))
     with database.connect("rehearsal evidence") as connection:
         evidence.record(connection, EVIDENCE, done.to_evidence(), plan_hash=plan.hash, dagster_run_id=dagster_run_id)
     drills.record(database, drill, plan_hash=plan.hash, dagster_run_id=dagster_run_id)
     return done
 
 
-def _forecast(timed: Timed, rows_per_second: float) -> Forecast:
-    """The rate limit holds for the backfill alone; unlimited, production is taken to be as fast as the clone."""
+def _forecast(timed: TimedPhase, rows_per_second: float) -> Forecast:
+    """The rate limit applies to the backfill only; without one, production is assumed to be as fast as the clone."""
     limited = timed.rows / rows_per_second if timed.phase == "backfill" and rows_per_second else 0.0
     return Forecast(timed.phase, timed.rows, timed.seconds, timed.seconds_per_thousand, max(timed.seconds, limited))
 
@@ -87,7 +87,7 @@ def _forecast(timed: Timed, rows_per_second: float) -> Forecast:
 def require_rehearsed(
     database: Database, plan: Plan, phase: str, *, skip_rehearsal_reason: str | None, dagster_run_id: str | None = None
 ) -> None:
-    """Raises `PreconditionError` unless exactly this plan was rehearsed, and went well; with a reason it is audited instead.
+    """Raises `PreconditionError` unless exactly this plan passed a rehearsal; with a reason this is audited instead.
 
     Without a verified backup it raises in either case.
     """
@@ -98,8 +98,8 @@ def require_rehearsed(
             return
         if not skip_rehearsal_reason:
             raise PreconditionError(
-                f"{missing} Rehearse (asset staging_rehearsal, or knowledge-migration rehearse) before {phase}. To go on "
-                "without, give the reason in KNOWLEDGE_MIGRATION_SKIP_REHEARSAL_REASON; it goes to the audit log."
+                f"{missing} Rehearse (asset staging_rehearsal, or knowledge-migration rehearse) before {phase}. To continue "
+                "without, give the reason in KNOWLEDGE_MIGRATION_SKIP_REHEARSAL_REASON; it is recorded in the audit log."
             )
         audit.record(
             connection,
@@ -112,18 +112,16 @@ def require_rehearsed(
 
 
 def _missing(connection: Connection, plan: Plan) -> str | None:
-    """Why this plan does not count as rehearsed, in words; None if it does."""
-    found = evidence.latest(connection, EVIDENCE)
-    if found is None:
+    """Why this plan does not count as rehearsed; None if it does."""
+    rehearsal = evidence.latest(connection, EVIDENCE)
+    if rehearsal is None:
         return "Nothing was rehearsed on a clone of this database yet."
-    rehearsed: Mapping[str, str] = found.content["plan"]
+    rehearsed: Mapping[str, str] = rehearsal.content["plan"]
     differing = plan.differing(rehearsed)
     if differing:
         shown = ", ".join(differing[:NAMED]) + (f" and {len(differing) - NAMED} more" if len(differing) > NAMED else "")
-        return (
-            f"This is not the plan that was rehearsed at {found.recorded_at:%Y-%m-%d %H:%M} UTC; what differs: {shown}."
-        )
-    if not found.content["well"]:
-        wrong = ", ".join(path["path"] for path in found.content["paths"] if not path["well"])
-        return f"The rehearsal of {found.recorded_at:%Y-%m-%d %H:%M} UTC did not go well: {wrong}."
+        return f"This is not the plan that was rehearsed at {rehearsal.recorded_at:%Y-%m-%d %H:%M} UTC; differences: {shown}."
+    if not rehearsal.content["passed"]:
+        failed = ", ".join(path["path"] for path in rehearsal.content["paths"] if not path["passed"])
+        return f"The rehearsal of {rehearsal.recorded_at:%Y-%m-%d %H:%M} UTC failed: {failed}."
     return None

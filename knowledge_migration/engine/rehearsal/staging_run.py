@@ -1,8 +1,7 @@
-"""The path on a clone, phase by phase, each timed: schema, dual write, backfill, cutover, with a live service all the while."""
+"""The migration of a clone, phase by phase, each timed: schema, dual write, backfill, cutover, with a live service."""
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -10,7 +9,7 @@ from knowledge_migration.engine.backfill import completion, plan, runner
 from knowledge_migration.engine.backfill.control import Limits
 from knowledge_migration.engine.dual_write import switch
 from knowledge_migration.engine.dual_write.fence import wait_until_acknowledged
-from knowledge_migration.engine.foundation.database import Connection, Database
+from knowledge_migration.engine.foundation.database import Database
 from knowledge_migration.engine.foundation.errors import VerificationError
 from knowledge_migration.engine.foundation.own_objects import current_revision
 from knowledge_migration.engine.foundation.sql_files import statement
@@ -30,12 +29,12 @@ MESSAGES_EACH = 2
 REASON = "rehearsal"
 WIDTH_IDS, MAX_PARTITIONS = 50_000, 200
 
-Tell = Callable[[str], None]
+Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class StagingRunOptions:
-    """How the migration runs on the clone: production's limits, but as fast as the clone can."""
+    """How the migration runs on the clone: with production's limits, but unlimited in rate."""
 
     batch_size: int = 100
     lock_limits: LockLimits = field(default_factory=LockLimits)
@@ -48,8 +47,8 @@ class StagingRunOptions:
 
 
 @dataclass(frozen=True)
-class Timed:
-    """How long a phase took on the clone, and how many rows it wrote."""
+class TimedPhase:
+    """The seconds of a phase on the clone, and the rows that it wrote."""
 
     phase: str
     seconds: float
@@ -63,91 +62,86 @@ class Timed:
 
 @dataclass
 class StagingRun:
-    """The migration of one clone. It has state (what was timed), so it is a class."""
+    """The migration of one clone; it has state: the timed phases and the messages that it has extracted."""
 
     clone: Database
     service: "LiveService"
     options: StagingRunOptions
-    tell: Tell
-    timed: list[Timed] = field(default_factory=list)
+    progress: Progress
+    timed: list[TimedPhase] = field(default_factory=list)
     extracted: int = 0
 
-    def whole(self) -> None:
-        """From the legacy schema to the second stage of the cutover, extracting in each mode; then every rule must hold."""
-        self.schema()
-        self.dual_write()
-        self.backfill()
-        self.cutover()
-        self.refuse_broken_rules()
+    def migrate(self) -> None:
+        """Runs phases 1 to 4, with extractions in each mode; raises `VerificationError` where an integrity rule is violated.
 
-    def schema(self) -> None:
-        """Phase 1."""
-        with self._timing("schema"):
-            schema.upgrade(self.clone, self.options.lock_limits)
-            switch.store_flags(self.clone, Flags())
+        Only the first run is timed.
+        """
+        timed = []
+        for phase, work, mode in (
+            ("schema", self._schema, None),
+            ("dual write", self._dual_write, "dual_write"),
+            ("backfill", self._backfill, None),
+            ("cutover", self._cutover, "proposal"),
+        ):
+            self.progress(f"clone: {phase}")
+            started = time.perf_counter()
+            rows = work()
+            timed.append(TimedPhase(phase, time.perf_counter() - started, rows))
+            if mode:
+                self._extract(mode)
+        self.timed = self.timed or timed
+        self._refuse_violations()
 
-    def dual_write(self) -> None:
-        """Phase 2, with extractions in it."""
-        with self._timing("dual write"):
-            switch.switch_on(self.clone, Flags(), self.options.timeouts, reason=REASON)
-        self.extract("dual_write")
+    def _schema(self) -> int:
+        schema.upgrade(self.clone, self.options.lock_limits)
+        switch.store_flags(self.clone, Flags())
+        return 0
 
-    def backfill(self) -> None:
-        """Phase 3, unlimited in rate."""
-        with self._timing("backfill") as done:
-            with self.clone.connect("rehearsal") as connection:
-                plans = plan.make_plan(connection, width_ids=WIDTH_IDS, max_partitions=MAX_PARTITIONS)
-            rows = 0
-            for part in (part for made in plans.values() for part in made.partitions):
-                rows += runner.backfill_partition(self.clone, part, self.options.limits).linked_rows
-            done(rows + completion.complete(self.clone, self.options.limits).linked_rows)
+    def _dual_write(self) -> int:
+        switch.switch_on(self.clone, Flags(), self.options.timeouts, reason=REASON)
+        return 0
 
-    def cutover(self) -> None:
-        """Phase 4 as far as the flags go, with extractions that become proposals."""
-        with self._timing("cutover"):
-            self.set_flags(**STAGE_FLAGS["full_cutover"], auto_approve_high_confidence=False)
-        self.extract("proposal")
+    def _backfill(self) -> int:
+        limits = self.options.limits
+        with self.clone.connect("rehearsal") as connection:
+            plans = plan.make_plan(connection, width_ids=WIDTH_IDS, max_partitions=MAX_PARTITIONS)
+        partitions = [partition for planned in plans.values() for partition in planned.partitions]
+        rows = sum(runner.backfill_partition(self.clone, partition, limits).linked_rows for partition in partitions)
+        return rows + completion.complete(self.clone, limits).linked_rows
 
-    def set_flags(self, **changes: object) -> Flags:
-        """Changes flags and waits until the service has seen them."""
+    def _cutover(self) -> int:
+        changes = {**STAGE_FLAGS["full_cutover"], "auto_approve_high_confidence": False}
         with self.clone.begin() as transaction:
             after = set_flags(transaction, changes, initial=Flags(), actor=REASON, reason=REASON)
         wait_until_acknowledged(self.clone, after, replace(self.options.timeouts, poll_seconds=0.05))
-        return after
+        return 0
 
-    def extract(self, mode: str) -> int:
-        """Some extractions of the clone's own messages, which must be in this mode; returns how many."""
+    def _extract(self, mode: str) -> None:
+        """Some extractions of the clone's own messages, which must be in this mode."""
         with self.clone.connect("rehearsal") as connection:
-            wanted = {"skipped": self.extracted, "rows": EXTRACTIONS * MESSAGES_EACH}
-            rows = connection.execute(statement("rehearsal/messages"), wanted).fetchall()
-        groups = [rows[place : place + MESSAGES_EACH] for place in range(0, len(rows), MESSAGES_EACH)]
+            page = {"skipped": self.extracted, "rows": EXTRACTIONS * MESSAGES_EACH}
+            rows = connection.execute(statement("rehearsal/messages"), page).fetchall()
         self.extracted += len(rows)
-        for group in groups:
+        for first in range(0, len(rows), MESSAGES_EACH):
+            group = rows[first : first + MESSAGES_EACH]
             written = self.service.extract(tuple(row["id"] for row in group), group[0]["author_id"])
             if written.mode != mode:
                 raise VerificationError(f"An extraction on the clone was in {written.mode} mode, not in {mode}.")
-        return len(groups)
 
-    def refuse_broken_rules(self) -> None:
-        """Raises `VerificationError` naming the integrity rules that do not hold on the clone."""
+    def _refuse_violations(self) -> None:
         with self.clone.connect("rehearsal") as connection:
             outcomes = [rules.evaluate(connection, rule) for rule in rules.RULES if rule.severity == "error"]
-        broken = [outcome.sentence for outcome in outcomes if not outcome.passed]
-        if broken:
-            raise VerificationError(f"On the clone {len(broken)} integrity rules do not hold: {' '.join(broken)}")
-
-    @contextmanager
-    def _timing(self, phase: str) -> Iterator[Callable[[int], None]]:
-        rows: list[int] = []
-        self.tell(f"clone: {phase}")
-        started = time.perf_counter()
-        yield rows.append
-        self.timed.append(Timed(phase, time.perf_counter() - started, sum(rows)))
+        violations = [outcome.sentence for outcome in outcomes if not outcome.passed]
+        if violations:
+            raise VerificationError(
+                f"On the clone {len(violations)} integrity rules are violated: {' '.join(violations)}"
+            )
 
 
-def made_legacy(clone: Database, options: StagingRunOptions, connection: Connection) -> None:
-    """Takes a clone of a database that is migrated in part back to the legacy schema, for the course to begin with."""
-    if current_revision(connection) is None:
-        return
+def revert_to_legacy(clone: Database, options: StagingRunOptions) -> None:
+    """Reverts the clone of a partly migrated database to the legacy schema."""
+    with clone.connect("rehearsal") as connection:
+        if current_revision(connection) is None:
+            return
     rollback_backfill(clone, reason=REASON, limits=options.limits)
     schema.downgrade(clone, options.lock_limits, to=None)

@@ -1,24 +1,21 @@
-"""The rollback guard (strategy §8.1): looks at what must not happen, and goes back by itself, once per breach.
+"""The rollback guard (strategy §8.1): evaluates the breaches and rolls back automatically, once per breach.
 
-It acts on sound samples only: all of the 95 % interval has to be beyond the breach. Each act changes the flags only if they
-still are what was judged, so two guards act once; and since every window begins anew with a change of the flags, what has
-led to one act never leads to another. It needs no promotion to be over: one that waits finds the flags changed and is not
-recorded. Everything it does is in the audit log.
+It acts only where the whole 95 % interval is beyond the breach. It changes the flags only if they still have the evaluated
+version, so two guards act once. A change of the flags restarts every window, so one cause never leads to two actions.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from knowledge_migration.engine.cutover.evaluation import Evaluation, evaluate
 from knowledge_migration.engine.cutover.gates import BreachAction
 from knowledge_migration.engine.cutover.readiness import CutoverRules
-from knowledge_migration.engine.cutover.state import CutoverState, position
+from knowledge_migration.engine.cutover.state import CutoverState, read_cutover_state
 from knowledge_migration.engine.foundation import audit
 from knowledge_migration.engine.foundation.database import Database
 from knowledge_migration.engine.foundation.errors import BlockedError, PreconditionError
 from knowledge_migration.engine.rollback.flags import plan_rollback, roll_back
-from knowledge_migration.knowledge.audit import AuditAction
+from knowledge_migration.knowledge.audit import AuditAction, phase
 from knowledge_migration.knowledge.flags import Flags, FlagsError, history, set_flags
 from knowledge_migration.knowledge.stages import RollbackKind
 from knowledge_migration.knowledge.writers import FenceTimeouts
@@ -30,23 +27,27 @@ THRESHOLD_STEP = 0.05
 
 @dataclass(frozen=True)
 class GuardRules:
-    """What the guard may do beside going back: how low the threshold of automatic approval may go, and how often."""
+    """The floor of the threshold of automatic approval, the minutes between two reductions, the timeout of a rollback."""
 
     threshold_floor: float = 0.8
     relief_minutes: float = 30.0
-    patience_seconds: float = 20.0
+    timeout_seconds: float = 20.0
 
 
 @dataclass(frozen=True)
 class GuardTick:
-    """What was seen and done: `action` None where nothing was; `problem` where the flags are set but not all is done."""
+    """One tick: `action` is None where the guard did nothing, `problem` says what is incomplete although the flags are set."""
 
     state: str
-    words: str
+    message: str
     evaluations: tuple[Evaluation, ...] = ()
     action: BreachAction | None = None
     problem: str | None = None
-    breaches: tuple[Evaluation, ...] = field(default=())
+    breaches: tuple[Evaluation, ...] = ()
+
+    def saying(self, message: str) -> "GuardTick":
+        """The same tick with a message before that of the breach."""
+        return replace(self, message=f"{message} {self.message}")
 
 
 def guard(
@@ -58,99 +59,89 @@ def guard(
     now: datetime,
     timeouts: FenceTimeouts | None = None,
 ) -> GuardTick:
-    """Looks once, and acts if it must. Raises `PreconditionError` where nobody has set the flags."""
-    standing = position(database)
-    if standing.state in ("off", "dual_write"):
-        return GuardTick(standing.state, f"Proposals are off ({standing.state}): there is nothing to go back from.")
-    judged = tuple(
-        evaluate(
-            database,
-            [gate.watched for gate in rules.gates if gate.breach is not None],
-            standing,
-            now=now,
-            spacing_seconds=rules.spacing_seconds,
-            recorded_as=f"guard of {standing.state}",
-        )
+    """Evaluates once, and acts on a breach. Raises `PreconditionError` where nobody has set the flags."""
+    state = read_cutover_state(database)
+    if state.state in ("off", "dual_write"):
+        return GuardTick(state.state, f"Proposals are off ({state.state}), so there is nothing to roll back.")
+    evaluations = evaluate(
+        database,
+        [gate.watched for gate in rules.gates if gate.breach is not None],
+        state,
+        now=now,
+        spacing_seconds=rules.spacing_seconds,
+        recorded_as=f"guard of {state.state}",
     )
-    breaches = tuple(one for one in judged if one.verdict == "fail")
-    if not breaches:
-        return GuardTick(standing.state, f"{standing.state}: {len(judged)} metrics watched, none is in breach.", judged)
-    wanted = sorted({one.gate.on_breach for one in breaches if one.gate.on_breach}, key=SEVEREST_FIRST.index)
-    reason = " ".join(one.sentence for one in breaches)
-    seen = GuardTick(standing.state, reason, judged, breaches=breaches)
-    if wanted[0] == "lower threshold":
-        return _lower_threshold(database, initial, standing, limits, seen, now)
-    timeouts = timeouts or FenceTimeouts(seconds=limits.patience_seconds, live_seconds=rules.live_seconds)
-    return _go_back(database, initial, standing, rules, seen, wanted, timeouts)
+    breaches = tuple(evaluation for evaluation in evaluations if evaluation.verdict == "fail")
+    actions = {breach.gate.on_breach for breach in breaches if breach.gate.on_breach}
+    if not actions:
+        message = f"{state.state}: none of {len(evaluations)} watched metrics is in breach."
+        return GuardTick(state.state, message, tuple(evaluations))
+    action = min(actions, key=SEVEREST_FIRST.index)
+    reason = " ".join(breach.sentence for breach in breaches)
+    tick = GuardTick(state.state, reason, tuple(evaluations), breaches=breaches)
+    if action == "lower threshold":
+        return _lower_threshold(database, initial, state, limits, tick, now)
+    timeouts = timeouts or FenceTimeouts(seconds=limits.timeout_seconds, live_seconds=rules.live_seconds)
+    return _roll_back(database, initial, state, rules, tick, action, timeouts)
 
 
-def _go_back(
+def _roll_back(
     database: Database,
     initial: Flags,
-    standing: CutoverState,
+    state: CutoverState,
     rules: CutoverRules,
-    seen: GuardTick,
-    wanted: Sequence[BreachAction],
+    tick: GuardTick,
+    kind: RollbackKind,
     timeouts: FenceTimeouts,
 ) -> GuardTick:
-    way: RollbackKind = "instant" if wanted[0] == "instant" else "partial"
     try:
-        if not plan_rollback(database, initial, way).changes:
-            return replace(seen, words=f"In breach, and the flags are as low as {way} sets them already. {seen.words}")
+        if not plan_rollback(database, initial, kind).changes:
+            return tick.saying(f"In breach, but the flags are already as low as a {kind} rollback sets them.")
         roll_back(
             database,
             initial,
             timeouts,
-            way,
-            reason=f"automatic: {seen.words}",
+            kind,
+            reason=f"automatic: {tick.message}",
             actor=ACTOR,
             threshold=rules.direct_threshold,
-            expected_version=standing.flags.version,
+            expected_version=state.flags.version,
         )
     except PreconditionError as error:
-        return replace(seen, words=f"In breach, but nothing was changed: {error} {seen.words}")
+        return tick.saying(f"In breach, but nothing was changed: {error}")
     except BlockedError as error:
-        return replace(seen, words=f"Went back ({way}). {seen.words}", action=wanted[0], problem=str(error))
-    return replace(seen, words=f"Went back ({way}). {seen.words}", action=wanted[0])
+        return replace(tick.saying(f"Rolled back ({kind})."), action=kind, problem=str(error))
+    return replace(tick.saying(f"Rolled back ({kind})."), action=kind)
 
 
 def _lower_threshold(
-    database: Database, initial: Flags, standing: CutoverState, limits: GuardRules, seen: GuardTick, now: datetime
+    database: Database, initial: Flags, state: CutoverState, limits: GuardRules, tick: GuardTick, now: datetime
 ) -> GuardTick:
     """A lower threshold empties the queue (the strategy's higher one would fill it, ERRATA C5); never below the floor."""
-    flags = standing.flags
+    flags = state.flags
+    threshold = flags.auto_approve_threshold
     if not flags.auto_approve_high_confidence:
-        return replace(seen, words=f"The queue is too long, and automatic approval is off: review it. {seen.words}")
-    lower = round(max(limits.threshold_floor, flags.auto_approve_threshold - THRESHOLD_STEP), 4)
-    if lower >= flags.auto_approve_threshold:
-        words = (
-            f"The queue is too long, and the threshold is at its floor ({flags.auto_approve_threshold:g}): review it."
-        )
-        return replace(seen, words=f"{words} {seen.words}")
+        return tick.saying("The queue is too long, and automatic approval is off: review it.")
+    lower = round(max(limits.threshold_floor, threshold - THRESHOLD_STEP), 4)
+    if lower >= threshold:
+        return tick.saying(f"The queue is too long, and the threshold is at its floor ({threshold:g}): review it.")
     if _lowered_lately(database, now, limits.relief_minutes):
-        words = f"The queue is too long; the threshold was lowered less than {limits.relief_minutes:g} minutes ago."
-        return replace(seen, words=f"{words} {seen.words}")
-    before, reason = {"auto_approve_threshold": flags.auto_approve_threshold}, f"automatic: {seen.words}"
+        minutes = f"{limits.relief_minutes:g} min"
+        return tick.saying(f"The queue is too long; the threshold was lowered less than {minutes} ago.")
+    changes, reason = {"auto_approve_threshold": lower}, f"automatic: {tick.message}"
+    before = {"auto_approve_threshold": threshold}
     try:
         with database.begin() as transaction:
-            changes = {"auto_approve_threshold": lower}
             set_flags(transaction, changes, initial=initial, actor=ACTOR, reason=reason, expected_version=flags.version)
-            audit.record(
-                transaction,
-                AuditAction.LOWER_THRESHOLD,
-                "phase 4",
-                before=before,
-                after=changes,
-                reason=reason,
-                actor=ACTOR,
-            )
+            action = AuditAction.LOWER_THRESHOLD
+            audit.record(transaction, action, phase(4), before=before, after=changes, reason=reason, actor=ACTOR)
     except FlagsError as error:
-        return replace(seen, words=f"In breach, but nothing was changed: {error} {seen.words}")
-    words = f"Lowered the threshold of automatic approval from {flags.auto_approve_threshold:g} to {lower:g}."
-    return replace(seen, words=f"{words} {seen.words}", action="lower threshold")
+        return tick.saying(f"In breach, but nothing was changed: {error}")
+    message = f"Lowered the threshold of automatic approval from {threshold:g} to {lower:g}."
+    return replace(tick.saying(message), action="lower threshold")
 
 
 def _lowered_lately(database: Database, now: datetime, minutes: float) -> bool:
     with database.begin() as transaction:
-        mine = [change for change in history(transaction, 100) if change["actor"] == ACTOR]
-    return bool(mine) and now - mine[0]["at"] < timedelta(minutes=minutes)
+        changes = [change for change in history(transaction, 100) if change["actor"] == ACTOR]
+    return bool(changes) and now - changes[0]["at"] < timedelta(minutes=minutes)

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
-from knowledge_migration.engine.cutover.verdicts import LastVerdict
+from knowledge_migration.engine.cutover.evaluation import LastVerdict
 from knowledge_migration.engine.foundation.check_record import CHECK_RESULTS, CheckRecord, CheckResult
 from knowledge_migration.engine.status.audit_trail import AuditTrail
 

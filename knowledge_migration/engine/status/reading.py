@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import make_url
 
 from knowledge_migration.engine.cutover.gates import Gate
-from knowledge_migration.engine.cutover.state import CutoverState, position
+from knowledge_migration.engine.cutover.state import CutoverState, read_cutover_state
 from knowledge_migration.engine.foundation.database import NOT_SO_FAR, Connection, Database, UnreachableError
 from knowledge_migration.engine.foundation.errors import MigrationError
 from knowledge_migration.engine.status.audit_trail import AuditTrail
@@ -66,7 +66,7 @@ class Reading:
     @cached_property
     def cutover(self) -> CutoverState | None:
         """The current stage; None before the flags are set."""
-        return self.part("flags", lambda: position(self.database))
+        return self.part("flags", lambda: read_cutover_state(self.database))
 
     def part(self, name: str, ask: Callable[[], T]) -> T | None:
         """The answer; None where the database has not reached it, or does not allow it (then `unreadable` says so).

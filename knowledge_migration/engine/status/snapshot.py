@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 import psycopg
 
+from knowledge_migration.engine.cutover.evaluation import LastVerdict, last_verdicts
 from knowledge_migration.engine.cutover.gates import Gate
-from knowledge_migration.engine.cutover.verdicts import LastVerdict, last_verdicts
 from knowledge_migration.engine.dual_write.fence import live_writers
 from knowledge_migration.engine.foundation import evidence
 from knowledge_migration.engine.foundation.check_record import CheckRecord
@@ -180,7 +180,7 @@ def _validity(record: evidence.Evidence) -> tuple[bool, str]:
         if not path.exists():
             return False, f"its file is not at {path} on this machine"
         return True, f"{content['bytes'] / 1e6:,.1f} MB"
-    valid = bool(content["well"] if "well" in content else content["passed"])
+    valid = bool(content["passed"])
     return valid, "valid" if valid else "not valid"
 
 

@@ -11,7 +11,7 @@ from knowledge_migration.engine.backfill import phase
 from knowledge_migration.engine.cutover.evaluation import evaluate
 from knowledge_migration.engine.cutover.gates import Gate
 from knowledge_migration.engine.cutover.readiness import CheckRecord, CutoverRules
-from knowledge_migration.engine.cutover.state import position
+from knowledge_migration.engine.cutover.state import read_cutover_state
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.thresholds import GATES
 from knowledge_migration_tests.engine.backfill.backfilling import QUICK, backfill, fill
@@ -57,9 +57,9 @@ def backed_up(rows: Connection, folder: Path) -> Path:
 
 
 def drilled(rows: Connection, **content: Any) -> None:
-    """A rollback drill that went well."""
-    path = {"path": "instant", "seconds": 0.2, "well": content.get("well", True)}
-    kept(rows, "rollback_drill", paths=[path], well=path["well"])
+    """A rollback drill that passed."""
+    path = {"path": "instant", "seconds": 0.2, "passed": content.get("passed", True)}
+    kept(rows, "rollback_drill", paths=[path], passed=path["passed"])
 
 
 def passed(*names: str, at: datetime) -> list[CheckRecord]:
@@ -79,4 +79,4 @@ def seen_well(rows: Connection, database: Database, at: datetime, gates: tuple[G
         [quiet],
     )
     for minutes in (3, 2, 1):
-        evaluate(database, gates, position(database), now=at - timedelta(minutes=minutes), spacing_seconds=60)
+        evaluate(database, gates, read_cutover_state(database), now=at - timedelta(minutes=minutes), spacing_seconds=60)

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from knowledge_migration.engine.cutover.gates import Gate
-from knowledge_migration.engine.cutover.state import CutoverState, position
+from knowledge_migration.engine.cutover.state import CutoverState, read_cutover_state
 from knowledge_migration.engine.foundation import evidence
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.knowledge.flags import Flags, set_flags
@@ -37,7 +37,7 @@ def stand_at(database: Database, stage: Stage | str) -> CutoverState:
     """Sets the flags of a stage, or dual write."""
     changes = {"dual_write": True} if stage == "dual_write" else dict(STAGE_FLAGS[stage])  # type: ignore[index]
     set_(database, **changes, admin_user_ids=ADMINS)
-    return position(database)
+    return read_cutover_state(database)
 
 
 def measured(
@@ -71,7 +71,7 @@ def later(**span: float) -> datetime:
 
 def alive(rows: Connection, database: Database, *processes: str) -> None:
     """Processes that report, obeying the present flags."""
-    flags = position(database).flags
+    flags = read_cutover_state(database).flags
     for process in processes:
         rows.execute(
             "INSERT INTO migration.writer_heartbeat (process, mode, flag_version, started_at, seen_at) "

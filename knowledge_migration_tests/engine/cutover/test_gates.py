@@ -6,7 +6,7 @@ import pytest
 
 from knowledge_migration.engine.cutover.evaluation import Evaluation, evaluate
 from knowledge_migration.engine.cutover.gates import Gate
-from knowledge_migration.engine.cutover.state import position
+from knowledge_migration.engine.cutover.state import read_cutover_state
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.thresholds import GATES
 from knowledge_migration_tests.engine.backfill.backfilling import backfill, fill
@@ -27,7 +27,7 @@ SOON = timedelta(seconds=10)  # after the flags have settled
 
 def judged(database: Database, wanted: Gate | str, *, at: timedelta = SOON, spacing: float = 0.0) -> Evaluation:
     one = gate(wanted) if isinstance(wanted, str) else wanted
-    (found,) = evaluate(database, [one], position(database), now=now() + at, spacing_seconds=spacing)
+    (found,) = evaluate(database, [one], read_cutover_state(database), now=now() + at, spacing_seconds=spacing)
     return found
 
 
@@ -71,7 +71,7 @@ def test_without_any_request_every_rate_is_inconclusive(half: Database) -> None:
         "pool_exhaustion",
     ):
         found = judged(half, metric)
-        assert (found.verdict, found.measurement.sample, found.holds) == ("inconclusive", 0, False), metric
+        assert (found.verdict, found.measurement.sample, found.met) == ("inconclusive", 0, False), metric
 
 
 @pytest.mark.parametrize(
@@ -169,11 +169,13 @@ def test_one_request_without_a_connection_is_too_many(half: Database, rows: Conn
 
 def test_it_has_to_pass_several_times_in_a_row_and_not_at_once(half: Database, rows: Connection) -> None:
     measured(rows, "GET /topics", answered=400, at=later(seconds=5))
-    seen = [judged(half, "api_error_rate", at=SOON + n * A_MINUTE / 4, spacing=60).passed_in_a_row for n in range(12)]
+    seen = [
+        judged(half, "api_error_rate", at=SOON + n * A_MINUTE / 4, spacing=60).consecutive_passes for n in range(12)
+    ]
     assert seen == [1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3]
-    assert judged(half, "api_error_rate", at=SOON + 3 * A_MINUTE, spacing=60).holds
+    assert judged(half, "api_error_rate", at=SOON + 3 * A_MINUTE, spacing=60).met
     measured(rows, "GET /topics", errors=400, at=later(seconds=6))
-    assert judged(half, "api_error_rate", at=SOON + 4 * A_MINUTE, spacing=60).passed_in_a_row == 0
+    assert judged(half, "api_error_rate", at=SOON + 4 * A_MINUTE, spacing=60).consecutive_passes == 0
 
 
 def test_passes_of_another_stage_do_not_count(half: Database, rows: Connection) -> None:
@@ -181,11 +183,11 @@ def test_passes_of_another_stage_do_not_count(half: Database, rows: Connection) 
     for n in range(3):
         judged(half, "api_error_rate", at=SOON + n * A_MINUTE)
     set_(half, cutover_percentage=100)
-    assert judged(half, "api_error_rate", at=SOON + 3 * A_MINUTE).passed_in_a_row <= 1
+    assert judged(half, "api_error_rate", at=SOON + 3 * A_MINUTE).consecutive_passes <= 1
 
 
 def test_every_verdict_is_kept(half: Database, rows: Connection) -> None:
-    evaluate(half, GATES, position(half), now=later(seconds=10), spacing_seconds=0)
+    evaluate(half, GATES, read_cutover_state(half), now=later(seconds=10), spacing_seconds=0)
     assert [metric for metric, _ in verdicts(rows, "gradual_rollout")] == [one.metric for one in GATES]
     (row,) = rows.execute(
         "SELECT value, threshold, sample_size, window_seconds > 0 AS windowed FROM migration.gate_evaluation "

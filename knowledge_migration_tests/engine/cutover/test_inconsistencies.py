@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from knowledge_migration.engine.cutover.evaluation import Evaluation, evaluate
-from knowledge_migration.engine.cutover.state import position
+from knowledge_migration.engine.cutover.state import read_cutover_state
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.knowledge.extraction.model import Extraction
 from knowledge_migration_tests.engine.cutover.stages_reached import gate, later, set_, stand_at
@@ -19,7 +19,7 @@ FOUND = Extraction(topics=(topic("sure", 0.97),), atoms=(atom("of it", "sure", 0
 
 def judged(database: Database, seconds: float = 300) -> Evaluation:
     (found,) = evaluate(
-        database, [gate("inconsistencies")], position(database), now=later(seconds=seconds), spacing_seconds=0
+        database, [gate("inconsistencies")], read_cutover_state(database), now=later(seconds=seconds), spacing_seconds=0
     )
     return found
 

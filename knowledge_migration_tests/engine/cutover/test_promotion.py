@@ -12,7 +12,7 @@ import pytest
 
 from knowledge_migration.engine.cutover.promotion import NotReadyError, Promotion, promote
 from knowledge_migration.engine.cutover.readiness import CheckRecord, Readiness, readiness
-from knowledge_migration.engine.cutover.state import position
+from knowledge_migration.engine.cutover.state import read_cutover_state
 from knowledge_migration.engine.foundation import evidence
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.errors import BlockedError, BusyError, PreconditionError
@@ -81,7 +81,7 @@ def test_where_everything_holds_a_stage_is_promoted_obeyed_and_recorded(
     assert found.missing == ()
     with obeying(rows, expanded):
         done = promoted(expanded, found, FenceTimeouts(seconds=20))
-    standing = position(expanded)
+    standing = read_cutover_state(expanded)
     assert (standing.state, standing.flags) == ("internal_beta", done.after)
     assert (done.after.cutover_percentage, done.after.audience, done.after.auto_approve_high_confidence) == (
         10,
@@ -125,7 +125,7 @@ def test_a_stage_cannot_be_skipped_even_with_a_reason(expanded: Database, ready:
     for stage in ("gradual_rollout", "full_cutover"):
         with pytest.raises(NotReadyError, match="Next is internal_beta"):
             promoted(expanded, asked(expanded, ready, stage), override_reason="in a hurry")
-    assert position(expanded).state == "dual_write"
+    assert read_cutover_state(expanded).state == "dual_write"
 
 
 def test_the_state_before_has_to_bake(expanded: Database, rows: Connection, ready: datetime) -> None:
@@ -150,16 +150,16 @@ def test_without_any_measurement_nothing_is_promoted(expanded: Database, rows: C
 
 def test_gates_that_a_stage_does_not_need_do_not_hold_it_up(expanded: Database, ready: datetime) -> None:
     found = asked(expanded, ready)
-    assert {one.gate.metric for one in found.evaluations if not one.holds} >= {"auto_approval_rate", "review_seconds"}
+    assert {one.gate.metric for one in found.evaluations if not one.met} >= {"auto_approval_rate", "review_seconds"}
     assert found.ready
 
 
 @pytest.mark.parametrize(
     ("record", "words"),
     [
-        (CheckRecord("a check", False, None), "never been run"),
+        (CheckRecord("a check", False, None), "never run"),
         (CheckRecord("a check", False, later(minutes=119), "3 rows."), "did not pass"),
-        (CheckRecord("a check", True, later(minutes=30)), "limit 60"),
+        (CheckRecord("a check", True, later(minutes=30)), "limit 1.0 h"),
     ],
     ids=["missing", "failed", "stale"],
 )
@@ -230,7 +230,7 @@ def test_a_beta_without_admins_is_refused(expanded: Database, rows: Connection, 
     set_(expanded, admin_user_ids=())
     with pytest.raises(PreconditionError, match="KNOWLEDGE_PROPOSALS_ADMIN_USER_IDS"):
         promoted(expanded, asked(expanded, ready))
-    assert position(expanded).state == "dual_write"
+    assert read_cutover_state(expanded).state == "dual_write"
     with obeying(rows, expanded):
         done = promoted(expanded, asked(expanded, ready), FenceTimeouts(seconds=20), admin_user_ids=(7,))
     assert done.after.admin_user_ids == (7,)
@@ -243,7 +243,7 @@ def test_flags_that_changed_since_they_were_judged_are_not_overwritten(
     set_(expanded, auto_approve_threshold=0.9)
     with pytest.raises(PreconditionError, match="somebody changed them"):
         promoted(expanded, found)
-    assert position(expanded).state == "dual_write"
+    assert read_cutover_state(expanded).state == "dual_write"
 
 
 def test_who_does_not_obey_is_named_and_the_same_promotion_again_completes_it(
@@ -251,7 +251,7 @@ def test_who_does_not_obey_is_named_and_the_same_promotion_again_completes_it(
 ) -> None:
     with pytest.raises(BlockedError, match="one"):
         promoted(expanded, asked(expanded, ready))
-    assert position(expanded).state == "internal_beta"
+    assert read_cutover_state(expanded).state == "internal_beta"
     assert evidence.latest(rows, "cutover_stage") is None
     with obeying(rows, expanded):
         promoted(expanded, asked(expanded, ready), FenceTimeouts(seconds=20), override_reason="the same again")
@@ -275,7 +275,7 @@ def test_a_way_back_while_it_waits_is_not_recorded_as_a_promotion(
     thread.start()
     pause = threading.Event()
     for _ in range(500):
-        if position(expanded).state == "internal_beta":
+        if read_cutover_state(expanded).state == "internal_beta":
             break
         pause.wait(0.01)
     with pytest.raises(BlockedError):
@@ -284,7 +284,7 @@ def test_a_way_back_while_it_waits_is_not_recorded_as_a_promotion(
     thread.join()
     assert ["way back" in one for one in failures] == [True]
     assert evidence.latest(rows, "cutover_stage") is None
-    assert position(expanded).state == "dual_write"
+    assert read_cutover_state(expanded).state == "dual_write"
 
 
 def test_two_promotions_at_once_are_one(expanded: Database, rows: Connection, ready: datetime) -> None:
@@ -310,19 +310,22 @@ def test_two_promotions_at_once_are_one(expanded: Database, rows: Connection, re
 def test_a_partial_way_back_leads_up_again_through_the_second_stage(expanded: Database, rows: Connection) -> None:
     stand_at(expanded, "full_cutover")
     set_(expanded, cutover_percentage=10)
-    assert (position(expanded).state, position(expanded).next_stage) == ("internal_beta", "gradual_rollout")
+    assert (read_cutover_state(expanded).state, read_cutover_state(expanded).next_stage) == (
+        "internal_beta",
+        "gradual_rollout",
+    )
 
 
 def test_what_nobody_exposes_does_not_begin_the_bake_time_anew(expanded: Database) -> None:
     since = stand_at(expanded, "gradual_rollout").since
     set_(expanded, auto_approve_threshold=0.9)
     set_(expanded, admin_user_ids=(5,))
-    assert position(expanded).since == since
+    assert read_cutover_state(expanded).since == since
     set_(expanded, cutover_percentage=60)
-    assert position(expanded).since > since
+    assert read_cutover_state(expanded).since > since
 
 
 def test_an_old_drill_or_one_that_went_wrong_refuses(expanded: Database, rows: Connection, ready: datetime) -> None:
-    drilled(rows, well=False)
+    drilled(rows, passed=False)
     assert missing(expanded, ready) == ["rollback drill"]
     assert kept  # evidence of other kinds does not help

@@ -54,8 +54,8 @@ def test_everything_measured_is_in_it(expanded: Database) -> None:
         evidence.record(connection, "performance_baseline", baseline.measure(connection, samples=3).to_evidence())
         found = data_quality.report(connection, sample=2, similarity_percent=60)
         evidence.record(connection, "data_quality", {"findings": found.as_frame().to_dict("records")})
-        path = {"path": "instant", "seconds": 0.1, "target_seconds": 60, "rows": 3, "equal": True, "well": True}
-        evidence.record(connection, "rollback_drill", {"paths": [path], "phases": [], "well": True})
+        path = {"path": "instant", "seconds": 0.1, "target_seconds": 60, "rows": 3, "equal": True, "passed": True}
+        evidence.record(connection, "rollback_drill", {"paths": [path], "phases": [], "passed": True})
     contents = gathered(expanded)
     page = render(contents)
     assert section(contents, "Inventory").tables[0][1]

@@ -1,18 +1,26 @@
-"""The drill takes a clone back by every way, finds what a way spoils, and leaves production and the server as they were."""
+"""The drill runs every rollback on a clone, detects differences, and leaves production and the server unchanged."""
 
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from knowledge_migration.engine.cutover.readiness import drill_outcome
 from knowledge_migration.engine.foundation import evidence, fingerprint
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.embedded_server import EmbeddedServer
 from knowledge_migration.engine.foundation.errors import PreconditionError
 from knowledge_migration.engine.preparation.legacy_snapshot import take_legacy_snapshot
-from knowledge_migration.engine.rehearsal.drill import WAYS, DrillOptions, drill_outcome, record, run_drill
+from knowledge_migration.engine.rehearsal.drill import (
+    ROLLBACKS,
+    CloneDrill,
+    DrilledRollback,
+    DrillOptions,
+    Outcome,
+    record,
+    run_drill,
+)
 from knowledge_migration.engine.rehearsal.plan import Plan, present_plan
 from knowledge_migration.engine.rehearsal.rehearsal import rehearse, require_rehearsed
 from knowledge_migration.engine.schema import upgrade as schema
@@ -54,13 +62,13 @@ def rows(backed_up: Database) -> Iterator[Connection]:
         yield connection
 
 
-def test_every_way_back_is_equal_and_in_time_and_production_is_only_read(
+def test_every_rollback_is_equal_and_in_time_and_production_is_only_read(
     backed_up: Database, rows: Connection, server: EmbeddedServer
 ) -> None:
     before = fingerprint.take(rows)
     done = run_drill(backed_up, options(server))
     assert [(path.path, path.differences) for path in done.paths] == [(name, ()) for name in PATHS]
-    assert done.well
+    assert done.passed
     by_name = {path.path: path for path in done.paths}
     assert by_name["backfill"].rows == 460
     assert by_name["dual write"].rows > 0
@@ -81,22 +89,19 @@ def test_a_database_that_is_migrated_already_can_be_drilled(
     stand_at(backed_up, "gradual_rollout")
     back_up(backed_up, server, tmp_path / "later")
     done = run_drill(backed_up, options(server))
-    assert done.well, [path.as_row() for path in done.paths]
+    assert done.passed, [path.as_row() for path in done.paths]
 
 
-def test_a_way_that_spoils_a_row_is_named_with_its_table(
+def test_a_rollback_that_changes_a_row_is_named_with_its_table(
     backed_up: Database, rows: Connection, server: EmbeddedServer
 ) -> None:
-    def spoils(work: Any, name: str) -> None:
-        def back() -> tuple[int, None]:
-            with work.clone.connect("a way") as connection:
-                connection.execute("UPDATE atoms SET content = content || '!' WHERE id = 7")
-            return 1, None
+    def damages(drill: CloneDrill) -> Outcome:
+        with drill.clone.connect("a rollback") as connection:
+            connection.execute("UPDATE atoms SET content = content || '!' WHERE id = 7")
+        return Outcome(1)
 
-        work.timed(name, 60.0, back)
-
-    done = run_drill(backed_up, options(server), paths={"a bad one": spoils})
-    assert not done.well
+    done = run_drill(backed_up, options(server), rollbacks={"a bad one": DrilledRollback(damages, 60.0)})
+    assert not done.passed
     (path,) = done.paths
     assert "atoms" in path.differences[0]
     record(backed_up, done)
@@ -104,18 +109,16 @@ def test_a_way_that_spoils_a_row_is_named_with_its_table(
     assert (outcome.passed, [row["path"] for row in outcome.sample]) == (False, ["a bad one"])
 
 
-def test_a_way_that_is_too_slow_does_not_go_well(backed_up: Database, server: EmbeddedServer) -> None:
-    def slow(work: Any, name: str) -> None:
-        work.timed(name, 0.0, lambda: (0, time.perf_counter()))
-
-    done = run_drill(backed_up, options(server), paths={"a slow one": slow})
-    assert (done.well, done.paths[0].differences) == (False, ())
+def test_a_rollback_that_is_too_slow_fails(backed_up: Database, server: EmbeddedServer) -> None:
+    slow = DrilledRollback(lambda _: Outcome(seconds=time.perf_counter()), 0.0)
+    done = run_drill(backed_up, options(server), rollbacks={"a slow one": slow})
+    assert (done.passed, done.paths[0].differences) == (False, ())
 
 
 def test_an_old_drill_and_none_are_refused_with_what_to_run(backed_up: Database, rows: Connection) -> None:
     with pytest.raises(PreconditionError, match="knowledge-migration drill"):
         drill_outcome(rows, 7)
-    evidence.record(rows, "rollback_drill", {"paths": [], "well": False})
+    evidence.record(rows, "rollback_drill", {"paths": [], "passed": False})
     assert not drill_outcome(rows, 7).passed
     rows.execute(
         "UPDATE migration.evidence SET recorded_at = recorded_at - interval '8 days' WHERE kind = 'rollback_drill'"
@@ -131,11 +134,11 @@ def test_without_a_backup_nothing_is_drilled(database: Database, server: Embedde
 
 
 def test_a_drill_that_breaks_off_leaves_no_clone(backed_up: Database, rows: Connection, server: EmbeddedServer) -> None:
-    def breaks(work: Any, name: str) -> None:
+    def breaks(_: CloneDrill) -> Outcome:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_drill(backed_up, options(server), paths={"a stopped one": breaks})
+        run_drill(backed_up, options(server), rollbacks={"a stopped one": DrilledRollback(breaks, 60.0)})
     assert count(rows, CLONES) == 0
 
 
@@ -152,7 +155,7 @@ def test_a_rehearsal_binds_its_plan_and_forecasts_production(
     assert [tuple(row.values()) for row in hashes] == [("rollback_drill", plan.hash), ("staging_rehearsal", plan.hash)]
     require_rehearsed(backed_up, plan, "phase 1", skip_rehearsal_reason=None)
     other = present_plan({"migration_batch_size": 200})
-    with pytest.raises(PreconditionError, match="what differs: setting migration_batch_size"):
+    with pytest.raises(PreconditionError, match="differences: setting migration_batch_size"):
         require_rehearsed(backed_up, other, "phase 1", skip_rehearsal_reason=None)
     require_rehearsed(backed_up, other, "phase 1", skip_rehearsal_reason="tried elsewhere")
     (entry,) = rows.execute(
@@ -165,11 +168,11 @@ def test_a_rehearsal_that_went_wrong_is_no_rehearsal_and_without_a_backup_there_
     backed_up: Database, rows: Connection
 ) -> None:
     plan = Plan({"a": "1"})
-    content = {"plan": dict(plan.parts), "well": False, "paths": [{"path": "schema", "well": False}]}
+    content = {"plan": dict(plan.parts), "passed": False, "paths": [{"path": "schema", "passed": False}]}
     with pytest.raises(PreconditionError, match="Nothing was rehearsed"):
         require_rehearsed(backed_up, plan, "phase 1", skip_rehearsal_reason=None)
     evidence.record(rows, "staging_rehearsal", content)
-    with pytest.raises(PreconditionError, match="did not go well: schema"):
+    with pytest.raises(PreconditionError, match="failed: schema"):
         require_rehearsed(backed_up, plan, "phase 1", skip_rehearsal_reason=None)
 
 
@@ -180,7 +183,7 @@ def test_the_hash_follows_every_part_and_no_order() -> None:
     changed = Plan({**one.parts, "sql/backfill.sql": "another"})
     assert changed.hash != one.hash
     assert changed.differing(one.parts) == ["sql/backfill.sql"]
-    assert set(WAYS) == {"partial", "instant", "dual write", "backfill", "schema", "full"}
+    assert list(ROLLBACKS) == PATHS
 
 
 def test_without_a_backup_a_reason_does_not_help(database: Database) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from knowledge_migration.engine.cutover.readiness import CutoverRules
-from knowledge_migration.engine.cutover.state import position
+from knowledge_migration.engine.cutover.state import read_cutover_state
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.rollback.guard import GuardRules, GuardTick, guard
 from knowledge_migration.knowledge.flags import Flags
@@ -49,7 +49,7 @@ def test_a_healthy_stage_is_left_alone_and_what_was_seen_is_kept(half: Database,
     bad(rows, errors=0)
     said = tick(half)
     assert said.action is None
-    assert "none is in breach" in said.words
+    assert "metrics is in breach" in said.message
     assert [name for name, _ in verdicts(rows, "guard of gradual_rollout")] == [
         gate.metric for gate in GATES if gate.breach is not None
     ]
@@ -59,11 +59,11 @@ def test_errors_switch_proposals_off_and_dual_write_stays(half: Database, rows: 
     bad(rows)
     said = tick(half)
     assert said.action == "instant"
-    flags = position(half).flags
+    flags = read_cutover_state(half).flags
     assert (flags.enabled, flags.dual_write) == (False, True)
     (entry,) = rows.execute(AUTOMATIC).fetchall()
     assert entry["action"] == "rollback instant"
-    assert "proposal_error_rate fail: 0.2 seen" in entry["reason"]
+    assert "proposal_error_rate: fail. " in entry["reason"]
 
 
 def test_a_thin_sample_is_no_breach(half: Database, rows: Connection) -> None:
@@ -118,7 +118,7 @@ def test_half_as_slow_again_leaves_a_tenth(half: Database, rows: Connection) -> 
     measured(rows, "extraction", "proposal", answered=200, seconds=2.0, spread=1.3, at=later(seconds=5))
     measured(rows, "extraction", "dual_write", answered=200, seconds=1.0, spread=1.3, at=later(seconds=5))
     assert tick(half).action == "partial"
-    flags = position(half).flags
+    flags = read_cutover_state(half).flags
     assert (flags.enabled, flags.cutover_percentage, flags.dual_write) == (True, 10, True)
 
 
@@ -128,7 +128,7 @@ def test_what_is_slow_at_a_tenth_already_is_told_and_nothing_is_changed(half: Da
     measured(rows, "extraction", "dual_write", answered=200, seconds=1.0, at=later(seconds=5))
     said = tick(half)
     assert said.action is None
-    assert "as low as partial sets them already" in said.words
+    assert "already as low as a partial rollback sets them" in said.message
 
 
 def test_the_severest_breach_decides(half: Database, rows: Connection) -> None:
@@ -144,7 +144,7 @@ def test_an_inconsistency_switches_proposals_off(half: Database, rows: Connectio
     )
     said = tick(half)
     assert said.action == "instant"
-    assert "inconsistencies fail: 1 seen" in said.words
+    assert "inconsistencies: fail. 1 rows" in said.message
 
 
 def test_a_full_queue_lowers_the_threshold_step_by_step_down_to_its_floor(half: Database, rows: Connection) -> None:
@@ -156,7 +156,7 @@ def test_a_full_queue_lowers_the_threshold_step_by_step_down_to_its_floor(half: 
     thresholds = []
     for minutes in (0, 1, 31, 62, 93):
         said = tick(half, seconds=10 + 60 * minutes)
-        thresholds.append((said.action, position(half).flags.auto_approve_threshold))
+        thresholds.append((said.action, read_cutover_state(half).flags.auto_approve_threshold))
     assert thresholds == [
         ("lower threshold", 0.9),
         (None, 0.9),
@@ -164,7 +164,7 @@ def test_a_full_queue_lowers_the_threshold_step_by_step_down_to_its_floor(half: 
         (None, 0.87),
         (None, 0.87),
     ]
-    assert position(half).state == "gradual_rollout"
+    assert read_cutover_state(half).state == "gradual_rollout"
 
 
 def test_where_automatic_approval_is_off_a_full_queue_is_told_only(peopled: Database, rows: Connection) -> None:
@@ -176,7 +176,7 @@ def test_where_automatic_approval_is_off_a_full_queue_is_told_only(peopled: Data
     )
     said = tick(peopled)
     assert said.action is None
-    assert "review it" in said.words
+    assert "review it" in said.message
 
 
 def test_a_process_that_does_not_obey_is_named_and_the_flags_are_set(half: Database, rows: Connection) -> None:
@@ -188,7 +188,7 @@ def test_a_process_that_does_not_obey_is_named_and_the_flags_are_set(half: Datab
     assert said.action == "instant"
     assert said.problem
     assert "a stuck one" in said.problem
-    assert position(half).state == "dual_write"
+    assert read_cutover_state(half).state == "dual_write"
 
 
 def test_a_retired_path_is_not_gone_back_to(peopled: Database, rows: Connection) -> None:
@@ -197,8 +197,8 @@ def test_a_retired_path_is_not_gone_back_to(peopled: Database, rows: Connection)
     bad(rows)
     said = tick(peopled)
     assert said.action is None
-    assert "retired" in said.words
-    assert position(peopled).state == "full_cutover"
+    assert "retired" in said.message
+    assert read_cutover_state(peopled).state == "full_cutover"
 
 
 def test_what_a_load_test_broke_on_purpose_is_no_breach_and_what_breaks_after_it_is(

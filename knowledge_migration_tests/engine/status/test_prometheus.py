@@ -92,8 +92,8 @@ def prepare(connection: Connection) -> None:
         "('guard of internal_beta', 'api_error_rate', 'pass', 0)"
     )
     evidence.record(connection, "verified_backup", {"path": "/nowhere/backup.dump", "bytes": 1})
-    evidence.record(connection, "rollback_drill", {"well": True})
-    evidence.record(connection, "rollback_drill", {"well": False})
+    evidence.record(connection, "rollback_drill", {"passed": True})
+    evidence.record(connection, "rollback_drill", {"passed": False})
 
 
 def test_health_facts_are_the_revision_and_the_status_of_the_run(expanded: Database) -> None:

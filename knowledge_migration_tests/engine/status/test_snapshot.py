@@ -191,7 +191,7 @@ def test_a_full_queue_a_direct_writer_and_stale_evidence_need_attention(expanded
             "INSERT INTO migration.writer_heartbeat (process, mode, flag_version, started_at) "
             "VALUES ('old one', 'off', 1, now())"
         )
-        evidence.record(connection, "rollback_drill", {"well": False})
+        evidence.record(connection, "rollback_drill", {"passed": False})
         evidence.record(connection, "value_verification", {"passed": True})
         connection.execute(
             "UPDATE migration.evidence SET recorded_at = now() - interval '40 hours' WHERE kind = 'value_verification'"

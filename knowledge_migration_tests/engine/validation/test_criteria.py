@@ -138,16 +138,16 @@ def test_a_check_counts_by_its_latest_evaluation(facts: Facts) -> None:
         assert judged(facts)["dual_write_speed"].verdict == "not shown"
 
 
-@pytest.mark.parametrize(("well", "shown"), [(True, "holds"), (False, "fails")])
-def test_a_drill_counts_while_it_is_fresh(facts: Facts, well: bool, shown: str) -> None:
+@pytest.mark.parametrize(("passed", "shown"), [(True, "holds"), (False, "fails")])
+def test_a_drill_counts_while_it_is_fresh(facts: Facts, passed: bool, shown: str) -> None:
     path = {
         "path": "instant",
         "seconds": 0.1,
-        "well": well,
-        "equal": well,
-        "differences": "" if well else "topics 0..9",
+        "passed": passed,
+        "equal": passed,
+        "differences": "" if passed else "topics 0..9",
     }
-    keep(facts, "rollback_drill", {"paths": [path], "phases": [], "well": well})
+    keep(facts, "rollback_drill", {"paths": [path], "phases": [], "passed": passed})
     found = judged(facts)
     names = ("ways_back", "knowledge_accessible", "rollback_loses_nothing")
     assert {found[name].verdict for name in names} == {shown}

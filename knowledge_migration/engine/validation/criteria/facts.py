@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from knowledge_migration.engine.cutover.evaluation import LastVerdict, last_verdicts
 from knowledge_migration.engine.cutover.gates import Gate
-from knowledge_migration.engine.cutover.verdicts import LastVerdict, last_verdicts
 from knowledge_migration.engine.foundation import evidence
 from knowledge_migration.engine.foundation.check_outcome import CheckOutcome
 from knowledge_migration.engine.foundation.check_record import CheckRecord

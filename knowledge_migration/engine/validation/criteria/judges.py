@@ -127,19 +127,19 @@ def rehearsal(facts: Facts) -> Judgement:
     """The whole migration went well on a clone of production."""
     kept = facts.evidence("staging_rehearsal", "asset staging_rehearsal")
     words = f"The whole path and every way back on a clone, {kept.content['seconds']:.0f} s."
-    return Judgement(_verdict(kept.content["well"]), words, "asset staging_rehearsal", kept.recorded_at)
+    return Judgement(_verdict(kept.content["passed"]), words, "asset staging_rehearsal", kept.recorded_at)
 
 
 def ways_back(facts: Facts) -> Judgement:
     """Every way back was drilled lately, equal and in time."""
     kept = facts.evidence("rollback_drill", "asset rollback_drill")
     paths = kept.content["paths"]
-    told = ", ".join(f"{path['path']} {path['seconds']:.1f} s{'' if path['well'] else ' (NOT WELL)'}" for path in paths)
+    told = ", ".join(f"{path['path']} {path['seconds']:.1f} s{'' if path['passed'] else ' (FAILED)'}" for path in paths)
     days = kept.age_hours() / 24
     if days > facts.rules.drill_max_age_days:
         words = f"The last drill is {days:.0f} days old (limit {facts.rules.drill_max_age_days:g}): {told}."
         return Judgement("not shown", words, "asset rollback_drill", kept.recorded_at)
-    return Judgement(_verdict(kept.content["well"]), f"{told}.", "asset rollback_drill", kept.recorded_at)
+    return Judgement(_verdict(kept.content["passed"]), f"{told}.", "asset rollback_drill", kept.recorded_at)
 
 
 def drilled_tables_are_equal(facts: Facts) -> Judgement:

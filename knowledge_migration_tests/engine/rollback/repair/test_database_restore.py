@@ -272,7 +272,7 @@ def test_when_pg_restore_fails_nothing_is_changed(live: Database, server: Embedd
             "echo 'pg_restore: error: could not extend file: No space left on device' >&2\nexit 1\n"
         )
         program.chmod(0o755)
-    with pytest.raises(MigrationError, match=r"no room to restore .*Nothing was changed"):
+    with pytest.raises(MigrationError, match=r"no disk space to restore .*Nothing was changed"):
         restored(live, tmp_path, tools_dir=tools)
     assert kept(server, live) == []
     assert read(live, "SELECT content FROM atoms WHERE id = 1") == [("",)]

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from knowledge_migration.engine.cutover.statistics import Interval, LogSums, judge, proportion, ratio, ratio_of_means
+from knowledge_migration.engine.cutover.gates import Interval, LogSums, judge, proportion, ratio, ratio_of_means
 
 
 def sums(*values: float) -> LogSums:
