@@ -1,144 +1,243 @@
-"""Where everything of one installation is: the database to migrate, the scratch server, Dagster's storage, the backups.
+"""One installation: the settings as connections, directories and options, for Dagster and the commands alike.
 
-Starts the embedded server where it is needed: always for Dagster's own tables unless a database for them is named, and
-for the demonstration when no database to migrate is named.
+Starts the embedded server where it is needed: for Dagster's own tables unless a database for them is named, and for the
+demonstration when no database to migrate is named. Imports what a method needs in the method, so that a rollback is quick.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
 from sqlalchemy.engine import make_url
 
 from knowledge_migration.engine.foundation import embedded_server
 from knowledge_migration.engine.foundation.database import Database
-from knowledge_migration.engine.status.reading import StatusRules
-from knowledge_migration.knowledge.extraction.model import Extractor
-from knowledge_migration.knowledge.flags import FLAG_NAME, RETIRED, Flags
-from knowledge_migration.knowledge.options import ServiceOptions
+from knowledge_migration.engine.foundation.errors import PreconditionError
+from knowledge_migration.knowledge.flags import Flags
 from knowledge_migration.settings import Settings, SettingsError
+
+if TYPE_CHECKING:
+    from knowledge_migration.engine.observability.alerts import Alerts
+    from knowledge_migration.engine.preparation.preflight import PreflightContext
+    from knowledge_migration.engine.rehearsal.drill import DrillOptions
+    from knowledge_migration.engine.rehearsal.plan import Plan
+    from knowledge_migration.engine.rollback.full import FullRollbackOptions
+    from knowledge_migration.engine.validation.performance.pages import PageLatency
+    from knowledge_migration.engine.validation.service import ServiceAddress
+    from knowledge_migration.knowledge.extraction.model import Extractor
+    from knowledge_migration.knowledge.options import ServiceOptions
 
 DEMONSTRATION_DATABASE = "tasktracker"
 DAGSTER_DATABASE = "dagster"
-EMBEDDED_SERVER_DIRECTORY = "postgresql"
 
 
 @dataclass(frozen=True)
-class Environment:
-    """The addresses and directories of one installation."""
+class Installation:
+    """The settings of one installation and what they name."""
 
     settings: Settings
-    database: Database
-    scratch: Database
-    backups: Path
+
+    @cached_property
+    def database(self) -> Database:
+        """The database to migrate; starts the embedded server when the demonstration is meant."""
+        return _named(self.settings.installation.database_url) or _embedded(self.settings, DEMONSTRATION_DATABASE)
+
+    @cached_property
+    def scratch(self) -> Database:
+        """The server on which scratch databases are created."""
+        return _named(self.settings.installation.scratch_url) or self.database.sibling("postgres")
+
+    @property
+    def backups(self) -> Path:
+        """The directory of the backups."""
+        return self.settings.home / "backups"
 
     @property
     def exports(self) -> Path:
-        """Where rows are written before something is done to them."""
+        """The directory for rows that are saved before a command changes or removes them."""
         return self.settings.home / "exports"
 
+    @property
+    def initial_flags(self) -> Flags:
+        """The flags of the environment variables, until someone sets one."""
+        return Flags(**dict(self.settings.flags))
 
-def environment(settings: Settings) -> Environment:
-    """The environment that the settings name; starts the embedded server when the demonstration is meant."""
-    named = settings.knowledge_migration_database_url
-    database = Database(named.get_secret_value()) if named else _embedded(settings, DEMONSTRATION_DATABASE)
-    scratch_url = settings.knowledge_migration_scratch_url
-    scratch = Database(scratch_url.get_secret_value()) if scratch_url else database.sibling("postgres")
-    return Environment(settings, database, scratch, settings.home / "backups")
+    def service_options(self, *, allow_faults: bool = False) -> "ServiceOptions":
+        """The options of a service process on this database."""
+        from knowledge_migration.knowledge.options import ServiceOptions
 
+        return ServiceOptions(
+            **dict(self.settings.service),
+            database_url=self.database.url,
+            initial_flags=self.initial_flags,
+            allow_faults=allow_faults,
+        )
 
-def initial_flags(settings: Settings) -> Flags:
-    """The flags that the strategy's environment variables say, until somebody sets one."""
-    named = (name for name in Flags().values if name != RETIRED)
-    return Flags(**{name: getattr(settings, f"{FLAG_NAME}_{name}") for name in named})
+    @cached_property
+    def extractor(self) -> "Extractor":
+        """The extractor of the service; raises `SettingsError` for a language model without a name."""
+        chosen = self.settings.extractor
+        if chosen.provider == "local":
+            from knowledge_migration.knowledge.extraction.local import LocalExtractor
 
+            return LocalExtractor()
+        from knowledge_migration.knowledge.extraction.llm import LLMExtractor
 
-def service_options(settings: Settings, database: Database) -> ServiceOptions:
-    """How a process of the knowledge service runs on this database."""
-    return ServiceOptions(
-        database_url=database.url,
-        initial_flags=initial_flags(settings),
-        pool_size=settings.knowledge_pool_size,
-        direct_threshold=settings.knowledge_direct_threshold,
-        queue_limit=settings.knowledge_review_queue_limit,
-        writer_live_seconds=settings.writer_live_seconds,
-        reviewer_token=_secret(settings.knowledge_api_reviewer_token),
-        admin_token=_secret(settings.knowledge_api_admin_token),
-    )
+        if not chosen.model:
+            raise SettingsError(f"KNOWLEDGE_EXTRACTOR is {chosen.provider}, so KNOWLEDGE_LLM_MODEL must name a model.")
+        return LLMExtractor(
+            provider=chosen.provider,
+            model=chosen.model,
+            base_url=chosen.base_url,
+            api_key=_secret(chosen.api_key),
+            timeout_seconds=chosen.timeout_seconds,
+        )
 
+    @property
+    def service_address(self) -> "ServiceAddress":
+        """Where the service answers, with its token; raises `PreconditionError` where no setting names it."""
+        from knowledge_migration.engine.validation.service import ServiceAddress
 
-def status_rules(settings: Settings) -> StatusRules:
-    """The settings that the state of the migration is judged by."""
-    return StatusRules(
-        gates=settings.gates,
-        bake_minutes=settings.bake_minutes,
-        backup_max_age_hours=settings.backup_max_age_hours,
-        drill_max_age_days=settings.drill_max_age_days,
-        verification_max_age_hours=settings.verification_max_age_hours,
-        stable_days=settings.cleanup_stable_days,
-        live_seconds=settings.writer_live_seconds,
-        queue_limit=settings.knowledge_review_queue_limit,
-        no_live_writers=settings.knowledge_migration_no_live_writers,
-        skip_rehearsal=settings.knowledge_migration_skip_rehearsal_reason is not None,
-    )
+        service = self.settings.service
+        if service.url is None:
+            raise PreconditionError(
+                "KNOWLEDGE_SERVICE_URL does not say where the knowledge service answers (http://host:port). Start it with "
+                "knowledge-migration serve and set the variable."
+            )
+        return ServiceAddress(service.url, service.token)
 
+    def require_functional_validation_allowed(self) -> None:
+        """Raises `PreconditionError` where users would see its rows and nobody has allowed that."""
+        allowed = self.settings.validation.functional_allowed
+        self._require_allowed(allowed, "FUNCTIONAL_VALIDATION_ALLOWED", "The functional validation")
 
-def extractor(settings: Settings) -> Extractor:
-    """The extractor that the settings name; raises `SettingsError` for a language model without a name."""
-    if settings.knowledge_extractor == "local":
+    def require_load_test_allowed(self) -> None:
+        """Raises `PreconditionError` where users would notice the load and nobody has allowed that."""
+        self._require_allowed(self.settings.validation.load_test_allowed, "LOAD_TEST_ALLOWED", "The load test")
+
+    def _require_allowed(self, allowed: bool, setting: str, what: str) -> None:
+        from knowledge_migration.engine.validation.functional import require_allowed
+
+        require_allowed(allowed=allowed, is_demonstration=self.settings.uses_demonstration, setting=setting, what=what)
+
+    @property
+    def alerts(self) -> "Alerts":
+        """The channels of the alerts."""
+        from knowledge_migration.engine.observability.alerts import Alerts
+
+        return Alerts(tuple(url.get_secret_value() for url in self.settings.installation.alert_urls))
+
+    def refuse_unusable_channels(self) -> None:
+        """Raises `SettingsError` that names the place of each URL that apprise cannot use, never its content."""
+        places = self.alerts.unusable_places()
+        if places:
+            raise SettingsError(
+                f"KNOWLEDGE_MIGRATION_ALERT_URLS holds no usable address at place {', '.join(map(str, places))}. See the "
+                "notation of apprise for each channel, for example mailtos://user:password@example.com."
+            )
+
+    @cached_property
+    def plan(self) -> "Plan":
+        """The plan that this process would execute."""
+        from knowledge_migration.engine.rehearsal.plan import present_plan
+
+        return present_plan(self.settings.plan)
+
+    def require_rehearsed(self, phase: str, dagster_run_id: str) -> None:
+        """Raises `PreconditionError` unless this plan was rehearsed, or a reason is given to skip the rehearsal."""
+        from knowledge_migration.engine.rehearsal.rehearsal import require_rehearsed
+
+        require_rehearsed(
+            self.database,
+            self.plan,
+            phase,
+            skip_rehearsal_reason=self.settings.rehearsal.skip_reason,
+            dagster_run_id=dagster_run_id,
+        )
+
+    @property
+    def drill_options(self) -> "DrillOptions":
+        """How a drill works; its service extracts with the local extractor, which costs nothing."""
+        from knowledge_migration.engine.rehearsal.drill import DrillOptions
         from knowledge_migration.knowledge.extraction.local import LocalExtractor
 
-        return LocalExtractor()
-    from knowledge_migration.knowledge.extraction import llm
+        return DrillOptions(self.scratch, LocalExtractor(), self.settings)
 
-    if not settings.knowledge_llm_model:
-        raise SettingsError(
-            f"KNOWLEDGE_EXTRACTOR is {settings.knowledge_extractor}, so KNOWLEDGE_LLM_MODEL must name a model."
+    def full_rollback_options(self, *, restore_missing: bool) -> "FullRollbackOptions":
+        """What the steps of the full rollback need."""
+        from knowledge_migration.engine.rollback.full import FullRollbackOptions
+
+        return FullRollbackOptions(self.initial_flags, self.exports, self.scratch, self.settings, restore_missing)
+
+    @contextmanager
+    def preflight(self) -> Iterator["PreflightContext"]:
+        """What the preflight checks read, with a session of its own."""
+        from knowledge_migration.engine.preparation.preflight import PreflightContext
+
+        with self.database.connect("preflight") as connection:
+            yield PreflightContext(
+                database=self.database,
+                connection=connection,
+                backup_directory=self.backups,
+                scratch_is_elsewhere=self.settings.installation.scratch_url is not None,
+                long_transaction_seconds=self.settings.preparation.long_transaction_seconds,
+            )
+
+    def measured_pages(self) -> tuple["PageLatency", ...]:
+        """The present latency of the pages of BASELINE_URLS."""
+        from knowledge_migration.engine.validation.performance.pages import measure_pages
+
+        settings = self.settings.performance
+        return measure_pages(
+            [url.get_secret_value() for url in settings.baseline_urls],
+            samples=settings.baseline_samples,
+            bearer_token=_secret(settings.baseline_bearer_token),
         )
-    return llm.LLMExtractor(
-        provider=settings.knowledge_extractor,
-        model=settings.knowledge_llm_model,
-        base_url=settings.knowledge_llm_base_url,
-        api_key=_secret(settings.knowledge_llm_api_key),
-        timeout_seconds=settings.knowledge_llm_timeout_seconds,
-    )
+
+    @property
+    def dagster_storage_url(self) -> str:
+        """The address of Dagster's own tables, with the driver that dagster-postgres works with.
+
+        SQLAlchemy 2.1 would take psycopg 3 for `postgresql://`; dagster-postgres then fails on the first event it stores.
+        """
+        storage = _named(self.settings.installation.dagster_url) or _embedded(self.settings, DAGSTER_DATABASE)
+        return make_url(storage.url).set(drivername="postgresql+psycopg2").render_as_string(hide_password=False)
+
+    @property
+    def running_dagster_storage(self) -> Database | None:
+        """The database of Dagster's tables, without starting a server for it; None where none runs."""
+        server = embedded_server.running(embedded_directory(self.settings))
+        return _named(self.settings.installation.dagster_url) or (server.sibling(DAGSTER_DATABASE) if server else None)
+
+    def process_variables(self, project: Path) -> dict[str, str]:
+        """The environment variables of Dagster's processes: the places of its instance and its storage."""
+        files = self.settings.home / "dagster"
+        files.mkdir(parents=True, exist_ok=True)
+        return {
+            "DAGSTER_HOME": str(project),
+            "KNOWLEDGE_MIGRATION_HOME": str(self.settings.home),
+            "KNOWLEDGE_MIGRATION_DAGSTER_STORAGE": self.dagster_storage_url,
+            "KNOWLEDGE_MIGRATION_DAGSTER_FILES": str(files),
+            "GX_ANALYTICS_ENABLED": "false",
+        }
+
+
+def embedded_directory(settings: Settings) -> Path:
+    """The data directory of the embedded server."""
+    return settings.home / "postgresql"
+
+
+def _embedded(settings: Settings, name: str) -> Database:
+    return embedded_server.start(embedded_directory(settings)).ensure_database(name)
+
+
+def _named(url: SecretStr | None) -> Database | None:
+    return Database(url.get_secret_value()) if url else None
 
 
 def _secret(value: SecretStr | None) -> str | None:
     return value.get_secret_value() if value else None
-
-
-def dagster_storage_url(settings: Settings) -> str:
-    """The address of Dagster's own tables, with the driver that dagster-postgres works with.
-
-    SQLAlchemy 2.1 would take psycopg 3 for `postgresql://`; dagster-postgres then fails on the first event it stores.
-    """
-    named = settings.knowledge_migration_dagster_url
-    url = named.get_secret_value() if named else _embedded(settings, DAGSTER_DATABASE).url
-    return make_url(url).set(drivername="postgresql+psycopg2").render_as_string(hide_password=False)
-
-
-def running_dagster_storage(settings: Settings) -> Database | None:
-    """Where Dagster keeps its tables, without starting a server for it; None where none runs."""
-    named = settings.knowledge_migration_dagster_url
-    if named:
-        return Database(named.get_secret_value())
-    server = embedded_server.running(settings.home / EMBEDDED_SERVER_DIRECTORY)
-    return server.sibling(DAGSTER_DATABASE) if server else None
-
-
-def process_variables(settings: Settings, project: Path) -> dict[str, str]:
-    """The environment variables that Dagster's processes need: where its instance and its storage are."""
-    files = settings.home / "dagster"
-    files.mkdir(parents=True, exist_ok=True)
-    return {
-        "DAGSTER_HOME": str(project),
-        "KNOWLEDGE_MIGRATION_HOME": str(settings.home),
-        "KNOWLEDGE_MIGRATION_DAGSTER_STORAGE": dagster_storage_url(settings),
-        "KNOWLEDGE_MIGRATION_DAGSTER_FILES": str(files),
-        "GX_ANALYTICS_ENABLED": "false",
-    }
-
-
-def _embedded(settings: Settings, name: str) -> Database:
-    return embedded_server.start(settings.home / EMBEDDED_SERVER_DIRECTORY).ensure_database(name)

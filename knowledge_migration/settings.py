@@ -1,17 +1,22 @@
-"""Every knob of the migration, once: its name, unit, default and meaning.
+"""Every setting once, in sections; a section is the option object that the engine takes.
 
-A setting's environment variable is its name in capitals; a `.env` file in the working directory is read too. The names
-of the strategy (its §7.1 and appendix B) are kept as they are. An invalid value is refused at start with its name.
+The environment variable of a setting is its alias in capitals; a `.env` file in the working directory is read too. The
+variables of the strategy (§7.1, appendix B) keep their names. `load_settings` refuses an invalid value and names its
+variable. Sections never read the environment themselves: a section that code or a test builds holds what it was given.
 """
 
-from dataclasses import replace
-from functools import lru_cache
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self, get_origin
 
+from dotenv import dotenv_values
 from pydantic import (
-    AfterValidator,
+    AliasGenerator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     SecretStr,
@@ -19,432 +24,393 @@ from pydantic import (
     ValidationInfo,
     field_validator,
 )
-from pydantic_settings import BaseSettings, SettingsConfigDict
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
+from pydantic.fields import FieldInfo
 
-from knowledge_migration.engine.cutover.gates import BreachAction, Gate
-from knowledge_migration.engine.foundation.errors import MigrationError
-from knowledge_migration.engine.validation.performance.addresses import refuse_unusable
-from knowledge_migration.knowledge.stages import Stage
-from knowledge_migration.thresholds import BAKE_MINUTES, GATES
+from knowledge_migration.addresses import PostgresUrl, refuse_unusable, server_and_database
+from knowledge_migration.thresholds import BAKE_MINUTES, GATES, Gate, Stage, changed_gates
 
 LARGEST_MILLISECONDS = 2**31 - 1  # PostgreSQL's limit for a timeout
 
 
-class SettingsError(MigrationError):
+class SettingsError(Exception):
     """A setting has a value that cannot be used."""
 
 
-def _postgresql_url(url: SecretStr | None) -> SecretStr | None:
-    """Refuses what is not the address of a PostgreSQL database."""
-    if url is None:
-        return None
-    try:
-        parsed = make_url(url.get_secret_value())
-    except (ArgumentError, ValueError) as error:  # what follows a colon may be a password: never in the message
-        raise ValueError("is not a URL; expected postgresql://user:password@host:5432/database") from error
-    if parsed.get_backend_name() not in ("postgresql", "postgres"):
-        raise ValueError("is not a PostgreSQL URL; expected postgresql://user:password@host:5432/database")
-    if not parsed.database:
-        raise ValueError("names no database; expected postgresql://user:password@host:5432/database")
-    return url
+class Section(BaseModel):
+    """Settings that change together. A field with `exclude` has no environment variable: only code sets it."""
 
-
-def _place(url: SecretStr) -> tuple[object, ...]:
-    """Which database an address names, whoever connects and however."""
-    parsed = make_url(url.get_secret_value())
-    return parsed.host, parsed.port or 5432, parsed.query.get("host"), parsed.database
-
-
-PostgresUrl = Annotated[SecretStr | None, AfterValidator(_postgresql_url)]
-
-
-class GateChange(BaseModel):
-    """What may be changed of one line of the threshold table; what is not named stays."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    threshold: float = 0.0
-    upper: float | None = None
-    window_minutes: float = Field(default=1.0, gt=0)
-    minimum_sample: int = Field(default=1, ge=0)
-    passes_in_a_row: int = Field(default=1, ge=1)
-    stages: tuple[Stage, ...] = ()
-    limit_seconds: float | None = Field(default=None, gt=0)
-    breach: float | None = None
-    on_breach: BreachAction | None = None
-    breach_window_minutes: float = Field(default=1.0, gt=0)
-    breach_sample: int = Field(default=1, ge=0)
-
-
-class Settings(BaseSettings):
-    """All settings; see the module for how they are read."""
-
-    model_config = SettingsConfigDict(
-        env_file=".env", extra="ignore", frozen=True, env_ignore_empty=True, allow_inf_nan=False
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, validate_by_name=True, validate_by_alias=True
     )
 
-    # --- where things are ---------------------------------------------------------------------------------------
-    knowledge_migration_database_url: PostgresUrl = Field(
-        default=None,
-        description="The database to migrate. Unset: an embedded PostgreSQL with a demonstration knowledge base.",
-    )
-    knowledge_migration_scratch_url: PostgresUrl = Field(
-        default=None,
-        description=(
-            "A server on which scratch databases may be created to prove a backup. "
-            "Unset: the server of the database itself (needs CREATEDB)."
-        ),
-    )
-    knowledge_migration_dagster_url: PostgresUrl = Field(
-        default=None,
-        description="The database of Dagster's own tables, never the migrated one. Unset: on the embedded server.",
-    )
-    knowledge_migration_home: Path = Field(
-        default=Path(".knowledge_migration"),
-        description="Directory of what this machine keeps: embedded server, backups, Dagster's logs.",
-    )
-    knowledge_migration_pg_bin: Path | None = Field(
-        default=None,
-        description="Directory with pg_dump and pg_restore. Unset: those that fit the server best.",
-    )
-    knowledge_migration_rules_sample: int = Field(
-        default=20, ge=1, le=1000, description="Rows shown of those that break a rule. The count is always exact."
-    )
+    def replaced(self, **changes: Any) -> Self:
+        """The section with these fields changed and validated."""
+        return type(self)(**{**dict(self), **changes})
 
-    knowledge_migration_alert_urls: tuple[SecretStr, ...] = Field(
-        default=(),
-        description="Channels for alerts in apprise's notation, as a JSON list; `alerts test` tries them.",
-    )
 
-    knowledge_migration_suites: Path | None = Field(
-        default=None,
-        description="Folder of your own Great Expectations suites (JSON), which quality_validation runs beside its own.",
-    )
-    quality_docs_kept: int = Field(
-        default=30, ge=1, description="Validations whose Data Docs are kept under data_docs/ in the home directory."
-    )
-    quality_statement_timeout_seconds: float = Field(
-        default=300.0,
-        gt=0,
-        le=LARGEST_MILLISECONDS // 1_000,
-        description="Longest time of one statement of a quality validation; beyond it the validation fails, not the data.",
-    )
+def _prefixed(prefix: str) -> AliasGenerator:
+    """The variables of a section begin with this prefix, unless a field names its own."""
+    return AliasGenerator(validation_alias=lambda name: prefix + name)
 
-    # --- phase 0 ------------------------------------------------------------------------------------------------
-    fingerprint_range_ids: int = Field(
-        default=10_000, ge=1, description="Width in ids of the key ranges that are fingerprinted one by one."
-    )
-    near_duplicate_similarity_percent: float = Field(
-        default=60.0,
-        gt=0,
-        le=100,
-        description=(
-            "Topic names whose similarity reaches this are reported as near duplicates: their shared trigrams, as "
-            "pg_trgm counts them, or from 90 on their spelling without blanks and punctuation."
-        ),
-    )
-    baseline_samples: int = Field(
-        default=200, ge=20, description="Timed executions of each endpoint query for the performance baseline."
-    )
-    baseline_urls: tuple[SecretStr, ...] = Field(
-        default=(),
-        description=(
-            "Pages and endpoints of the application that are timed in the baseline and after each phase, as a JSON list of "
-            "http(s) addresses; GET only."
-        ),
-    )
-    baseline_bearer_token: SecretStr | None = Field(
-        default=None, description="Bearer token that is sent to the hosts of BASELINE_URLS, and nowhere else."
-    )
-    performance_samples: int = Field(
-        default=100, ge=20, description="Timed executions of each list query when it is held against its limit."
-    )
-    performance_large_table_rows: int = Field(
-        default=100_000, ge=1, description="A table from this many rows on must not be read whole by a list query."
-    )
-    long_transaction_seconds: float = Field(
-        default=300.0, gt=0, description="A transaction older than this fails preflight: schema changes would wait."
-    )
-    backup_max_age_hours: float = Field(
-        default=24.0, gt=0, description="A verified backup older than this no longer lets the schema phase start."
-    )
 
-    knowledge_migration_skip_rehearsal_reason: str | None = Field(
-        default=None,
-        description="Why to go on without a rehearsal of this very plan on a clone; it goes to the audit log.",
-    )
+def _setting(default: Any, description: str, env: str | None = None, *, plan: bool = False, **bounds: Any) -> Any:
+    """A setting; `env` is its variable where that is not prefix and name. The plan hash of the rehearsal covers `plan`."""
+    named: dict[str, Any] = {"validation_alias": env} if env else {}
+    return Field(default=default, description=description, json_schema_extra={"plan": plan}, **named, **bounds)
 
-    # --- phase 1 ------------------------------------------------------------------------------------------------
-    ddl_lock_timeout_ms: int = Field(
-        default=100, ge=1, le=1000, description="Longest time a schema statement queues for a lock, per attempt."
-    )
-    ddl_lock_attempts: int = Field(
-        default=60, ge=1, description="Attempts before a schema statement gives up and names the blocker."
-    )
-    ddl_retry_max_seconds: float = Field(
-        default=5.0, gt=0, description="Longest pause between two attempts (it grows from 0.1 s, with jitter)."
-    )
-    ddl_blocker_age_seconds: float = Field(
-        default=0.5, ge=0, description="A transaction older than this on the table is waited for, not queued behind."
-    )
-    index_build_timeout_minutes: float = Field(
-        default=240.0,
-        gt=0,
-        le=LARGEST_MILLISECONDS // 60_000,
-        description="Cap on one concurrent index build, which may wait for old transactions.",
-    )
-    reader_stall_limit_ms: float = Field(
-        default=250.0, gt=0, description="Longest stall of a reader that the schema phase may cause."
-    )
 
-    # --- phase 3 (strategy §2.2, §5.1) --------------------------------------------------------------------------
-    migration_batch_size: int = Field(default=100, ge=1, le=50_000, description="Rows in one backfill transaction.")
-    migration_rate_limit_per_second: float = Field(
-        default=10.0,
-        ge=0,
-        description="Backfill *batches* (not rows) per second, as the strategy's §5.1 has it; 0 is no limit.",
-    )
-    migration_partition_ids: int = Field(
-        default=50_000, ge=1, description="Width in ids of one backfill partition: minutes of work, not seconds."
-    )
-    migration_max_partitions: int = Field(
-        default=200, ge=1, description="Most partitions per table; the width grows beyond the setting to keep to it."
-    )
-    migration_statement_timeout_ms: int = Field(
-        default=10_000,
-        ge=100,
-        le=LARGEST_MILLISECONDS,
-        description="Longest time of one backfill batch; it is halved and tried again then.",
-    )
-    migration_lock_timeout_ms: int = Field(
-        default=1_000,
-        ge=1,
-        le=LARGEST_MILLISECONDS,
-        description="Longest wait of a backfill batch for a row that a user holds.",
-    )
-    migration_retry_attempts: int = Field(
-        default=8, ge=1, description="Attempts for one batch that meets locks, deadlocks or timeouts."
-    )
-    migration_sweep_passes: int = Field(
-        default=10, ge=1, description="Passes of the final sweep before it says that rows still appear unlinked."
-    )
+def _internal(default: Any) -> Any:
+    """A value that only code and tests set."""
+    return Field(default=default, exclude=True)
 
-    # --- phase 2 (strategy §4) ----------------------------------------------------------------------------------
-    knowledge_migration_no_live_writers: bool = Field(
-        default=False,
-        description=(
-            "The operator's word that no process writes topics or atoms: the backfill then needs no proof that every "
-            "writer dual-writes. It goes to the audit log."
-        ),
-    )
-    dual_write_fence_seconds: float = Field(
-        default=120.0, gt=0, description="How long to wait for live writers to obey and older transactions to end."
-    )
-    writer_live_seconds: float = Field(
-        default=10.0, ge=2, description="A process of the service counts as live if it reported this recently."
-    )
-    dual_write_max_slowdown_percent: float = Field(
-        default=10.0, gt=0, description="How much slower than direct mode an extraction in dual write may be."
-    )
-    dual_write_measured_pairs: int = Field(
-        default=60, ge=10, description="Extractions measured in each of the two modes, in turn; all are taken back."
-    )
 
-    # --- phase 4 (strategy §6, §8, §9.3, §11.1) -------------------------------------------------------------------
-    cutover_gates: dict[str, GateChange] = Field(
-        default_factory=dict,
-        description=(
-            "Changes of the threshold table (`knowledge-migration cutover gates` shows it), as JSON: "
-            '{"api_error_rate": {"minimum_sample": 1000}}.'
-        ),
-    )
-    cutover_bake_minutes: dict[Stage, float] = Field(
-        default_factory=dict,
-        description="How long the state before must have stood, per stage promoted to, where it is not a day.",
-    )
-    cutover_evaluation_seconds: float = Field(
-        default=60.0, gt=0, description="How far apart two verdicts of a gate lie to count as two in a row."
-    )
-    cutover_check_max_age_minutes: float = Field(
-        default=60.0, gt=0, description="An integrity check older than this does not let a stage be promoted."
-    )
-    cutover_automatic_promotion: bool = Field(
-        default=False,
-        description="Let the sensor cutover_promotion start the next stage itself when nothing is missing.",
-    )
-    cutover_rollback_window_hours: float = Field(
-        default=336.0,
-        gt=0,
-        description="How long full cutover must stand before dual write may be switched off; two weeks.",
-    )
-    drill_max_age_days: float = Field(
-        default=7.0, gt=0, description="A rollback drill older than this does not let a stage be promoted."
-    )
-    guard_threshold_floor: float = Field(
-        default=0.8, ge=0, le=1, description="The guard never lowers the threshold of automatic approval below this."
-    )
-    guard_relief_minutes: float = Field(
-        default=30.0, gt=0, description="How long the guard waits before it lowers that threshold again."
-    )
-    straggler_minutes: float = Field(
-        default=10.0, gt=0, description="A row without its proposal for this long was left so by an old writer."
-    )
+# fmt: off
+class InstallationSettings(Section, alias_generator=_prefixed("knowledge_migration_")):
+    """Addresses and directories."""
 
-    # --- validation at any time (strategy §9) -------------------------------------------------------------------
-    verification_whole_days: float = Field(
-        default=7.0,
-        ge=0,
-        description="Value verification compares all again if it last did longer ago; else what was written since.",
-    )
-    verification_settle_seconds: float = Field(
-        default=5.0, ge=0, le=600, description="A value that differs is read again after this long before it counts."
-    )
-    verification_max_age_hours: float = Field(
-        default=36.0, gt=0, description="A value verification older than this no longer counts as one."
-    )
+    database_url: PostgresUrl = _setting(None,
+        "The database to migrate. Unset: an embedded PostgreSQL with a demonstration knowledge base.")
+    scratch_url: PostgresUrl = _setting(None,
+        "A server on which scratch databases may be created to verify a backup. Unset: the server of the database itself "
+        "(needs CREATEDB).")
+    dagster_url: PostgresUrl = _setting(None,
+        "The database of Dagster's own tables, never the migrated one. Unset: on the embedded server.")
+    home: Path = _setting(Path(".knowledge_migration"),
+        "Directory of this machine's files: embedded server, backups, Dagster's logs.")
+    pg_bin: Path | None = _setting(None, "Directory with pg_dump and pg_restore. Unset: those that fit the server best.")
+    alert_urls: tuple[SecretStr, ...] = _setting((),
+        "Channels for alerts in apprise's notation, as a JSON list; `alerts test` tries them.")
 
-    functional_validation_allowed: bool = Field(
-        default=False,
-        description="This database may get the rows of a functional validation, which users may see until they are removed.",
-    )
-    load_test_allowed: bool = Field(
-        default=False, description="This database and its service may get the load of a load test, and its rows."
-    )
-    metrics_kept_days: int = Field(default=90, ge=1, description="Days for which samples of the metrics are kept.")
-
-    # --- phase 5 (strategy §11.3) -------------------------------------------------------------------------------
-    cleanup_stable_days: float = Field(
-        default=14.0, ge=0, description="Days of stable full cutover before the old paths may be retired."
-    )
-    archive_older_than_days: float = Field(
-        default=30.0, ge=0, description="Extraction runs that began longer ago may be archived."
-    )
-    cleanup_drop_indexes: tuple[str, ...] = Field(
-        default=(),
-        description="The indexes that index_maintenance may drop, by name, as a JSON list. Others are reported.",
-    )
-
-    # --- the knowledge service ----------------------------------------------------------------------------------
-    knowledge_service_url: str | None = Field(
-        default=None,
-        description="Where the service answers (http://host:port), for the probes. Unset: the probes are not run.",
-    )
-    knowledge_api_reviewer_token: SecretStr | None = Field(
-        default=None,
-        min_length=16,
-        description="Bearer token of reviewers. No token at all: this machine only is served.",
-    )
-    knowledge_api_admin_token: SecretStr | None = Field(
-        default=None, min_length=16, description="Bearer token of admins, who may change the flags too."
-    )
-    knowledge_pool_size: int = Field(
-        default=10, ge=2, le=500, description="Database connections of one process of the service."
-    )
-    knowledge_direct_threshold: float = Field(
-        default=0.7, ge=0, le=1, description="Confidence from which direct mode writes what was extracted."
-    )
-    knowledge_review_queue_limit: int = Field(
-        default=1_000,
-        ge=1,
-        description="Proposals that may wait for review; an extraction beyond that is refused (429).",
-    )
-    knowledge_extractor: Literal["local", "openai", "ollama"] = Field(
-        default="local",
-        description="What finds knowledge in messages. The last two need the extra `llm` and KNOWLEDGE_LLM_MODEL.",
-    )
-    knowledge_llm_model: str | None = Field(default=None, description="Name of the model.")
-    knowledge_llm_base_url: str | None = Field(
-        default=None, description="Address of an OpenAI-compatible endpoint, or of Ollama. Unset: their own defaults."
-    )
-    knowledge_llm_api_key: SecretStr | None = Field(default=None, description="Key of the endpoint.")
-    knowledge_llm_timeout_seconds: float = Field(default=60.0, gt=0, description="How long the model may take.")
-
-    # --- flags of the application (strategy §7.1): their initial values -----------------------------------------
-    knowledge_proposals_enabled: bool = Field(default=False, description="Master switch of the proposal system.")
-    knowledge_proposals_dual_write: bool = Field(default=False, description="Write proposals beside direct writes.")
-    knowledge_proposals_cutover_percentage: int = Field(
-        default=0, ge=0, le=100, description="Share of users whose extractions become proposals only, in percent."
-    )
-    knowledge_proposals_audience: Literal["admins", "everyone"] = Field(
-        default="everyone", description="Whom the percentage counts among: everyone, or the listed admins only."
-    )
-    knowledge_proposals_admin_user_ids: tuple[int, ...] = Field(
-        default=(), description="Users whose extractions are proposals first, as a JSON list: [1, 7]."
-    )
-    knowledge_proposals_auto_approve_high_confidence: bool = Field(
-        default=True, description="Approve proposals of high confidence without a reviewer."
-    )
-    knowledge_proposals_auto_approve_threshold: float = Field(
-        default=0.95, ge=0.0, le=1.0, description="Confidence from which a proposal is approved automatically."
-    )
-
-    @field_validator("knowledge_migration_dagster_url")
+    @field_validator("dagster_url")
     @classmethod
-    def _dagster_keeps_out(cls, url: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
-        """Refuses the migrated database for Dagster's own tables."""
-        migrated = info.data.get("knowledge_migration_database_url")
-        if url and migrated and _place(url) == _place(migrated):
+    def _differs_from_the_migrated_database(cls, url: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        migrated = info.data.get("database_url")
+        if url and migrated and server_and_database(url) == server_and_database(migrated):
             raise ValueError("is the database to migrate; Dagster's tables need a database of their own")
         return url
+
+
+class PreparationSettings(Section):
+    """Phase 0: preflight, fingerprint, data quality report, backup."""
+
+    fingerprint_range_ids: int = _setting(10_000,
+        "Width in ids of the key ranges that are fingerprinted one by one.", plan=True, ge=1)
+    near_duplicate_similarity_percent: float = _setting(60.0,
+        "Topic names whose similarity reaches this are reported as near duplicates: their shared trigrams, as pg_trgm "
+        "counts them, or from 90 on their spelling without blanks and punctuation.", gt=0, le=100)
+    long_transaction_seconds: float = _setting(300.0,
+        "A transaction older than this fails preflight: schema changes would wait.", gt=0)
+    backup_max_age_hours: float = _setting(24.0,
+        "A verified backup older than this no longer lets the schema phase start.", gt=0)
+
+
+class RehearsalSettings(Section):
+    """The rehearsal and the rollback drill on a clone."""
+
+    skip_reason: str | None = _setting(None,
+        "Why to go on without a rehearsal of this plan on a clone; it is recorded in the audit log.",
+        "knowledge_migration_skip_rehearsal_reason")
+    drill_max_age_days: float = _setting(7.0, "A rollback drill older than this does not let a stage be promoted.", gt=0)
+
+
+class PerformanceSettings(Section):
+    """The performance baseline and the limits of the list queries."""
+
+    baseline_samples: int = _setting(200, "Timed executions of each endpoint query for the performance baseline.", ge=20)
+    baseline_urls: tuple[SecretStr, ...] = _setting((),
+        "Pages and endpoints of the application that are timed in the baseline and after each phase, as a JSON list of "
+        "http(s) addresses; GET only.")
+    baseline_bearer_token: SecretStr | None = _setting(None,
+        "Bearer token that is sent to the hosts of BASELINE_URLS, and nowhere else.")
+    samples: int = _setting(100,
+        "Timed executions of each list query for its limit.", "performance_samples", ge=20)
+    large_table_rows: int = _setting(100_000,
+        "A list query must not scan a whole table of this many rows.", "performance_large_table_rows", ge=1)
 
     @field_validator("baseline_urls")
     @classmethod
     def _usable_pages(cls, urls: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
-        """Refuses what cannot be asked for, by its place: the address may hold a password."""
         refuse_unusable([url.get_secret_value() for url in urls])
         return urls
 
-    @field_validator("cutover_gates")
-    @classmethod
-    def _known_gates(cls, changes: dict[str, GateChange]) -> dict[str, GateChange]:
-        """Refuses a gate that does not exist: a misspelt one would change nothing, silently."""
-        unknown = sorted(changes.keys() - {gate.metric for gate in GATES})
-        if unknown:
-            raise ValueError(
-                f"names no gate: {', '.join(unknown)}; there are {', '.join(gate.metric for gate in GATES)}"
-            )
-        return changes
+
+class SchemaChangeSettings(Section, alias_generator=_prefixed("ddl_")):
+    """Phase 1: how long a schema statement may make others wait, and how long it retries."""
+
+    lock_timeout_ms: int = _setting(100,
+        "Longest time a schema statement queues for a lock, per attempt.", plan=True, ge=1, le=1000)
+    attempts: int = _setting(60,
+        "Attempts before a schema statement gives up and names the blocker.", "ddl_lock_attempts", plan=True, ge=1)
+    retry_max_seconds: float = _setting(5.0, "Longest pause between two attempts (it grows from 0.1 s, with jitter).", gt=0)
+    blocker_age_seconds: float = _setting(0.5,
+        "A statement waits for a transaction older than this on its table instead of queueing behind it.", ge=0)
+    index_build_timeout_minutes: float = _setting(240.0,
+        "Cap on one concurrent index build, which may wait for old transactions.",
+        "index_build_timeout_minutes", gt=0, le=LARGEST_MILLISECONDS // 60_000)
+    reader_stall_limit_ms: float = _setting(250.0,
+        "Longest stall of a reader that the schema phase may cause.", "reader_stall_limit_ms", gt=0)
+    sleep: Callable[[float], None] = _internal(time.sleep)
+
+
+class LivenessSettings(Section):
+    """Shared by the sections that need it: when a process of the service counts as live."""
+
+    live_seconds: float = _setting(10.0,
+        "A process of the service counts as live if it reported this recently.", "writer_live_seconds", ge=2)
+
+
+class FenceSettings(LivenessSettings):
+    """How long the dual-write fence waits, and which processes it waits for (strategy §4)."""
+
+    seconds: float = _setting(120.0,
+        "Longest wait until live writers acknowledge the flags and older transactions end.", "dual_write_fence_seconds", gt=0)
+    poll_seconds: float = _internal(0.2)
+    clock: Callable[[], float] = _internal(time.monotonic)
+    sleep: Callable[[float], None] = _internal(time.sleep)
+
+
+class DualWriteSettings(Section, alias_generator=_prefixed("dual_write_")):
+    """Phase 2 (strategy §4)."""
+
+    no_live_writers: bool = _setting(False,
+        "The operator confirms that no process writes topics or atoms: the backfill then needs no proof that every writer "
+        "dual-writes. It is recorded in the audit log.", "knowledge_migration_no_live_writers")
+    max_slowdown_percent: float = _setting(10.0, "How much slower than direct mode an extraction in dual write may be.", gt=0)
+    measured_pairs: int = _setting(60, "Extractions measured in each of the two modes, interleaved; all are undone.", ge=10)
+    straggler_minutes: float = _setting(10.0,
+        "A row without a proposal for this long was written by an old writer.", "straggler_minutes", gt=0)
+
+
+class BackfillSettings(Section, alias_generator=_prefixed("migration_")):
+    """Phase 3 (strategy §2.2, §5.1): how fast a backfill runs, and when it yields to others."""
+
+    batch_size: int = _setting(100, "Rows in one backfill transaction.", plan=True, ge=1, le=50_000)
+    rate_limit_per_second: float = _setting(10.0,
+        "Backfill *batches* (not rows) per second, as the strategy's §5.1 has it; 0 is no limit.", ge=0)
+    partition_ids: int = _setting(50_000,
+        "Width in ids of one backfill partition: minutes of work, not seconds.", plan=True, ge=1)
+    max_partitions: int = _setting(200, "Most partitions per table; a larger table gets wider partitions.", plan=True, ge=1)
+    statement_timeout_ms: int = _setting(10_000,
+        "Longest time of one backfill batch; a batch that exceeds it is halved and retried.",
+        plan=True, ge=100, le=LARGEST_MILLISECONDS)
+    lock_timeout_ms: int = _setting(1_000,
+        "Longest wait of a backfill batch for a row that a user has locked.", plan=True, ge=1, le=LARGEST_MILLISECONDS)
+    retry_attempts: int = _setting(8, "Attempts for one batch that meets locks, deadlocks or timeouts.", ge=1)
+    sweep_passes: int = _setting(10, "Passes of the final sweep before it reports that unlinked rows keep appearing.", ge=1)
+    slow_batch_seconds: float = _internal(0.4)
+    max_replica_lag_seconds: float = _internal(10.0)
+    look_every_seconds: float = _internal(1.0)
+    clock: Callable[[], float] = _internal(time.monotonic)
+    sleep: Callable[[float], None] = _internal(time.sleep)
+
+
+def _all_bake_minutes(changes: object) -> object:
+    """The bake time of every stage, with the changes of a mapping."""
+    return {**BAKE_MINUTES, **changes} if isinstance(changes, Mapping) else changes
+
+
+class CutoverSettings(Section, alias_generator=_prefixed("cutover_")):
+    """Phase 4 (strategy §6, §8, §9.3, §11.1): gates, bake times and ages."""
+
+    gates: Annotated[tuple[Gate, ...], BeforeValidator(changed_gates)] = _setting(GATES,
+        'Changes of the threshold table (`knowledge-migration cutover gates` shows it), as JSON: {"api_error_rate": '
+        '{"minimum_sample": 1000}}.')
+    bake_minutes: Annotated[dict[Stage, float], BeforeValidator(_all_bake_minutes)] = _setting(BAKE_MINUTES,
+        "Bake time of the state before, per stage promoted to, as JSON; a day where a stage is not named.")
+    spacing_seconds: float = _setting(60.0,
+        "Two verdicts of a gate count as consecutive if they are this far apart.", "cutover_evaluation_seconds", gt=0)
+    check_max_age_minutes: float = _setting(60.0, "An integrity check older than this does not let a stage be promoted.", gt=0)
+    automatic_promotion: bool = _setting(False,
+        "Let the sensor cutover_promotion start the next stage itself when nothing is missing.")
+    rollback_window_hours: float = _setting(336.0,
+        "How long full cutover must last before dual write may be switched off; two weeks.", gt=0)
+
+
+class GuardSettings(Section, alias_generator=_prefixed("guard_")):
+    """How the rollback guard shortens a long review queue."""
+
+    threshold_floor: float = _setting(0.8, "The guard never lowers the threshold of automatic approval below this.", ge=0, le=1)
+    relief_minutes: float = _setting(30.0, "How long the guard waits before it lowers that threshold again.", gt=0)
+
+
+class VerificationSettings(Section, alias_generator=_prefixed("verification_")):
+    """The verification of all values (strategy §9)."""
+
+    whole_days: float = _setting(7.0,
+        "Value verification compares all rows if it last did so longer ago; else the rows written since.", ge=0)
+    settle_seconds: float = _setting(5.0, "A value that differs is read again after this long before it counts.", ge=0, le=600)
+    max_age_hours: float = _setting(36.0, "A value verification older than this no longer counts as one.", gt=0)
+
+
+class ValidationSettings(Section):
+    """Validation at any time (strategy §9)."""
+
+    rules_sample: int = _setting(20,
+        "Rows shown of those that violate a rule. The count is always exact.",
+        "knowledge_migration_rules_sample", ge=1, le=1000)
+    functional_allowed: bool = _setting(False,
+        "This database may get the rows of a functional validation, which users may see until they are removed.",
+        "functional_validation_allowed")
+    load_test_allowed: bool = _setting(False, "This database and its service may get the load of a load test, and its rows.")
+    metrics_kept_days: int = _setting(90, "Days for which samples of the metrics are kept.", ge=1)
+
+
+class QualitySettings(Section, alias_generator=_prefixed("quality_")):
+    """The data quality validation with Great Expectations."""
+
+    suites: Path | None = _setting(None,
+        "Folder of your own Great Expectations suites (JSON), which quality_validation runs beside its own.",
+        "knowledge_migration_suites")
+    docs_kept: int = _setting(30, "Validations whose Data Docs are kept under data_docs/ in the home directory.", ge=1)
+    statement_timeout_seconds: float = _setting(300.0,
+        "Longest time of one statement of a quality validation; a longer one is an error, not bad data.",
+        gt=0, le=LARGEST_MILLISECONDS // 1_000)
+
+
+class CleanupSettings(Section, alias_generator=_prefixed("cleanup_")):
+    """Phase 5 (strategy §11.3)."""
+
+    stable_days: float = _setting(14.0, "Days of stable full cutover before the old paths may be retired.", ge=0)
+    archive_older_than_days: float = _setting(30.0,
+        "Extraction runs that began longer ago may be archived.", "archive_older_than_days", ge=0)
+    drop_indexes: tuple[str, ...] = _setting((),
+        "The indexes that index_maintenance may drop, by name, as a JSON list. Others are reported.")
+
+
+class ServiceSettings(LivenessSettings, alias_generator=_prefixed("knowledge_")):
+    """The knowledge service: its address, tokens and limits."""
+
+    url: str | None = _setting(None,
+        "Where the service answers (http://host:port), for the probes. Unset: the probes are not run.", "knowledge_service_url")
+    reviewer_token: SecretStr | None = _setting(None,
+        "Bearer token of reviewers. No token at all: this machine only is served.",
+        "knowledge_api_reviewer_token", min_length=16)
+    admin_token: SecretStr | None = _setting(None,
+        "Bearer token of admins, who may change the flags too.", "knowledge_api_admin_token", min_length=16)
+    pool_size: int = _setting(10, "Database connections of one process of the service.", ge=2, le=500)
+    direct_threshold: float = _setting(0.7,
+        "Confidence from which direct mode writes what was extracted.", plan=True, ge=0, le=1)
+    queue_limit: int = _setting(1_000,
+        "Proposals that may wait for review; an extraction beyond that is refused (429).", "knowledge_review_queue_limit", ge=1)
 
     @property
-    def gates(self) -> tuple[Gate, ...]:
-        """The threshold table with its changes."""
-        return tuple(
-            replace(gate, **self.cutover_gates[gate.metric].model_dump(exclude_unset=True))
-            if gate.metric in self.cutover_gates
-            else gate
-            for gate in GATES
-        )
+    def token(self) -> str | None:
+        """The token that the probes send: the admin's, else the reviewers'."""
+        token = self.admin_token or self.reviewer_token
+        return token.get_secret_value() if token else None
 
-    @property
-    def bake_minutes(self) -> dict[Stage, float]:
-        """How long the state before each stage must have stood."""
-        return {**BAKE_MINUTES, **self.cutover_bake_minutes}
+
+class ExtractorSettings(Section, alias_generator=_prefixed("knowledge_llm_")):
+    """The extractor and its language model."""
+
+    provider: Literal["local", "openai", "ollama"] = _setting("local",
+        "The extractor that finds knowledge in messages. The last two need the extra `llm` and KNOWLEDGE_LLM_MODEL.",
+        "knowledge_extractor")
+    model: str | None = _setting(None, "Name of the model.")
+    base_url: str | None = _setting(None, "Address of an OpenAI-compatible endpoint, or of Ollama. Unset: their own defaults.")
+    api_key: SecretStr | None = _setting(None, "Key of the endpoint.")
+    timeout_seconds: float = _setting(60.0, "How long the model may take.", gt=0)
+
+
+class FlagSettings(Section, alias_generator=_prefixed("knowledge_proposals_")):
+    """The flags of the application (strategy §7.1): their initial values."""
+
+    enabled: bool = _setting(False, "Master switch of the proposal system.")
+    dual_write: bool = _setting(False, "Write proposals beside direct writes.")
+    cutover_percentage: int = _setting(0, "Share of users whose extractions become proposals only, in percent.", ge=0, le=100)
+    audience: Literal["admins", "everyone"] = _setting("everyone",
+        "Whom the percentage counts among: everyone, or the listed admins only.")
+    admin_user_ids: tuple[int, ...] = _setting((),
+        "Users whose extractions are proposals as soon as proposals are enabled, as a JSON list: [1, 7].", strict=False)
+    auto_approve_high_confidence: bool = _setting(True, "Approve proposals of high confidence without a reviewer.")
+    auto_approve_threshold: float = _setting(0.95,
+        "Confidence from which a proposal is approved automatically.", ge=0, le=1, strict=False)
+
+
+class Settings(Section):
+    """All sections."""
+
+    installation: InstallationSettings = InstallationSettings()
+    preparation: PreparationSettings = PreparationSettings()
+    rehearsal: RehearsalSettings = RehearsalSettings()
+    performance: PerformanceSettings = PerformanceSettings()
+    schema_change: SchemaChangeSettings = SchemaChangeSettings()
+    dual_write: DualWriteSettings = DualWriteSettings()
+    fence: FenceSettings = FenceSettings()
+    backfill: BackfillSettings = BackfillSettings()
+    cutover: CutoverSettings = CutoverSettings()
+    guard: GuardSettings = GuardSettings()
+    verification: VerificationSettings = VerificationSettings()
+    validation: ValidationSettings = ValidationSettings()
+    quality: QualitySettings = QualitySettings()
+    cleanup: CleanupSettings = CleanupSettings()
+    service: ServiceSettings = ServiceSettings()
+    extractor: ExtractorSettings = ExtractorSettings()
+    flags: FlagSettings = FlagSettings()
 
     @property
     def home(self) -> Path:
-        """The absolute directory of what this machine keeps."""
-        return self.knowledge_migration_home.expanduser().absolute()
+        """The absolute directory of this machine's files."""
+        return self.installation.home.expanduser().absolute()
 
     @property
     def uses_demonstration(self) -> bool:
         """True when no database is named: everything then happens on the embedded server."""
-        return self.knowledge_migration_database_url is None
+        return self.installation.database_url is None
+
+    @property
+    def plan(self) -> dict[str, object]:
+        """The settings that change what the migration executes, by variable; speed and place may differ."""
+        return {
+            variable: getattr(getattr(self, section), field)
+            for variable, section, field, info in variables()
+            if info.json_schema_extra == {"plan": True}
+        }
+
+
+# fmt: on
+def variables() -> Iterator[tuple[str, str, str, FieldInfo]]:
+    """Every environment variable in lower case, with its section, its field and the field's declaration."""
+    for section, declared in Settings.model_fields.items():
+        assert isinstance(declared.default, Section)
+        for name, info in type(declared.default).model_fields.items():
+            if not info.exclude:
+                yield str(info.validation_alias or name), section, name, info
 
 
 def load_settings(**values: object) -> Settings:
-    """Reads the settings; raises `SettingsError` that names each refused one and the reason."""
+    """Reads the settings; `values` are variables in lower case that have precedence.
+
+    Raises `SettingsError` that names each refused variable and the reason.
+    """
+    known = {variable for variable, *_ in variables()}
+    if values.keys() - known:
+        raise SettingsError(f"{', '.join(sorted(values.keys() - known)).upper()} is no setting.")
+    given = {**_environment(), **values}
+    sections: dict[str, dict[str, object]] = {}
+    for variable, section, _, info in variables():
+        if variable in given:
+            sections.setdefault(section, {})[variable] = _decoded(given[variable], info)
     try:
-        return Settings(**values)  # type: ignore[arg-type]
+        return Settings.model_validate(sections)
     except ValidationError as error:
         refused = "; ".join(
-            f"{str(item['loc'][0]).upper()} {item['msg'].removeprefix('Value error, ')}" for item in error.errors()
+            f"{str(item['loc'][1]).upper()} {item['msg'].removeprefix('Value error, ')}" for item in error.errors()
         )
         raise SettingsError(f"These settings cannot be used: {refused}. Correct them and start again.") from None
 
 
-@lru_cache(maxsize=1)
-def current_settings() -> Settings:
-    """The settings of this process, read once."""
-    return load_settings()
+def _environment() -> dict[str, object]:
+    """The variables of `.env` and of the process, which has precedence, in lower case; an empty one is unset."""
+    read = (*dotenv_values(".env").items(), *os.environ.items())
+    return {name.lower(): value for name, value in read if value}
+
+
+def _decoded(value: object, info: FieldInfo) -> object:
+    """A list or an object is written as JSON in a variable."""
+    if not isinstance(value, str) or get_origin(info.annotation) not in (tuple, dict):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value  # the validation refuses the text and names the variable

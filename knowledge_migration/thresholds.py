@@ -1,17 +1,109 @@
 """The threshold table of the cutover: every threshold of strategy §6.4, §8.1, §9.3 and §11.1, once.
 
-Single values are changed by CUTOVER_GATES, a JSON object of metric names: {"api_error_rate": {"minimum_sample": 1000}}.
-Where the strategy has several values for one thing (errors < 1 % and > 5 %; slower < 20 % and > 50 %), the first promotes
-and the second is a breach, looked at over the last minutes only (ERRATA C15). `slow …` are the strategy's p95 limits: p95
-is within a limit when at most 5 % of the requests are beyond it, and a share has a confidence interval.
+Where the strategy has two values for one metric (errors < 1 % and > 5 %), the first promotes and the second is a breach,
+evaluated over the last minutes only (ERRATA C15). `slow …` are the strategy's p95 limits: p95 is within a limit when at
+most 5 % of the requests exceed it, and a share has a confidence interval.
 """
 
-from knowledge_migration.engine.cutover.gates import Gate
-from knowledge_migration.knowledge.stages import STAGES, Stage
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from typing import Annotated, Any, Literal
 
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+Stage = Literal["internal_beta", "gradual_rollout", "full_cutover"]
+STAGES: tuple[Stage, ...] = ("internal_beta", "gradual_rollout", "full_cutover")
+Comparison = Literal["at most", "between"]
+MetricName = Literal[
+    "api_error_rate",
+    "proposal_error_rate",
+    "extraction_slowdown",
+    "slow_extractions",
+    "slow_proposal_lists",
+    "slow_run_histories",
+    "slow_similarity_lists",
+    "slow_review_pages",
+    "pool_exhaustion",
+    "inconsistencies",
+    "open_shadow_failures",
+    "queue_depth",
+    "auto_approval_rate",
+    "review_seconds",
+    "proposals_per_message",
+]
+BreachAction = Literal["instant", "partial", "lower threshold"]
+FIXED = ("metric", "comparison", "unit", "source", "meaning")
+"""The fields of a gate that define it; CUTOVER_GATES changes the others."""
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))
+class Gate:
+    """One line of the threshold table.
+
+    `threshold` (and `upper` of a range) has the metric's `unit`; a unit "of …" is a share. `limit_seconds` defines "slow".
+    A metric is measured over `window_minutes`, but not from before the last change of the cutover state, and is
+    inconclusive below `minimum_sample`. It has to pass `passes_in_a_row` times for the promotions in `stages`; without
+    stages it is only watched. Beyond `breach` the guard does `on_breach`: it measures the last `breach_window_minutes`
+    only, so that a good morning does not hide a bad minute, and needs `breach_sample`.
+    """
+
+    metric: MetricName
+    comparison: Comparison
+    threshold: float
+    unit: str
+    window_minutes: Annotated[float, Field(gt=0)]
+    minimum_sample: Annotated[int, Field(ge=0)]
+    passes_in_a_row: Annotated[int, Field(ge=1)]
+    stages: tuple[Stage, ...]
+    source: str
+    meaning: str
+    upper: float | None = None
+    limit_seconds: Annotated[float | None, Field(gt=0)] = None
+    breach: float | None = None
+    on_breach: BreachAction | None = None
+    breach_window_minutes: Annotated[float, Field(gt=0)] = 10.0
+    breach_sample: Annotated[int, Field(ge=0)] = 30
+
+    @property
+    def watched(self) -> "Gate":
+        """The gate of the guard: its limit is the breach."""
+        assert self.breach is not None  # only gates with a breach are watched
+        return replace(
+            self,
+            threshold=self.breach,
+            window_minutes=self.breach_window_minutes,
+            minimum_sample=self.breach_sample,
+            passes_in_a_row=1,
+        )
+
+    @property
+    def is_share(self) -> bool:
+        """Whether the values are shares of all `noun`, shown as percentages."""
+        return self.unit.startswith("of ")
+
+    @property
+    def noun(self) -> str:
+        """The things that are counted: requests, rows."""
+        return self.unit.removeprefix("of ")
+
+    @property
+    def limit(self) -> str:
+        """The limit with its unit."""
+        low, high = self.number(self.threshold), self.number(self.threshold if self.upper is None else self.upper)
+        span = high if self.comparison == "at most" else f"{low}–{high}"
+        return f"{span} % {self.unit}" if self.is_share else f"{span} {self.unit}"
+
+    def number(self, value: float) -> str:
+        """A value rounded for a message; a share in percent, without its sign."""
+        scaled, digits = (100 * value, 2) if self.is_share else (value, 3)
+        return f"{scaled:.{digits}g}" if abs(scaled) < 10**digits - 0.5 else f"{scaled:,.0f}"
+
+
+GATE = TypeAdapter(Gate)
 DAY, HOUR = 24 * 60.0, 60.0
 PROPOSALS_FLOW = STAGES[1:]
-"""Promotions before which some users' extractions are proposals already."""
+"""Promotions before which the extractions of some users are proposals already."""
 
 GATES: tuple[Gate, ...] = (
     Gate(
@@ -81,4 +173,30 @@ GATES: tuple[Gate, ...] = (
 )  # fmt: skip
 
 BAKE_MINUTES: dict[Stage, float] = {"internal_beta": DAY, "gradual_rollout": DAY, "full_cutover": DAY}
-"""How long the state before must have stood when a stage is promoted to: dual write, then a day per stage (§6.1)."""
+"""Bake time of the state before a stage: dual write, then a day per stage (§6.1)."""
+
+
+def changed_gates(changes: object) -> object:
+    """The threshold table with the changes of a mapping {metric: {field: value}}; a tuple is the whole table already.
+
+    Raises `ValueError` for a metric or a field that does not exist: a misspelt one would change nothing, silently.
+    """
+    if isinstance(changes, tuple):
+        return changes
+    if not isinstance(changes, Mapping) or not all(isinstance(change, Mapping) for change in changes.values()):
+        raise ValueError("is not a JSON object of metrics and their changes")
+    unknown = sorted(changes.keys() - {gate.metric for gate in GATES})
+    if unknown:
+        raise ValueError(f"names no gate: {', '.join(unknown)}; there are {', '.join(gate.metric for gate in GATES)}")
+    return tuple(_changed(gate, changes.get(gate.metric, {})) for gate in GATES)
+
+
+def _changed(gate: Gate, change: Mapping[str, Any]) -> Gate:
+    fixed = [name for name in FIXED if name in change]
+    if fixed:
+        raise ValueError(f"cannot change {', '.join(fixed)} of {gate.metric}")
+    try:
+        return GATE.validate_python({**asdict(gate), **change})
+    except ValidationError as error:
+        refused = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+        raise ValueError(f"refuses {gate.metric}: {refused}") from error

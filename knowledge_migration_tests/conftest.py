@@ -14,7 +14,7 @@ from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.embedded_server import EmbeddedServer
 from knowledge_migration.engine.foundation.sql_files import text_of
 from knowledge_migration.engine.schema import upgrade as schema
-from knowledge_migration.engine.schema.ddl import LockLimits
+from knowledge_migration.settings import SchemaChangeSettings
 
 LEGACY_TEMPLATE = "legacy_template"
 EXPANDED_TEMPLATE = "expanded_template"
@@ -43,7 +43,7 @@ def _start(version: int) -> Iterator[EmbeddedServer]:
         expanded = server.ensure_database(EXPANDED_TEMPLATE)
         with expanded.connect("test template") as connection:
             connection.execute(text_of("legacy/schema"))
-        schema.upgrade(expanded, LockLimits())
+        schema.upgrade(expanded, SchemaChangeSettings())
         yield server
 
 

@@ -19,13 +19,12 @@ import httpx
 from playwright.sync_api import Browser, Page
 from rich.console import Console
 
-from knowledge_migration.commands.setup import dagster_project, installation
+from knowledge_migration.commands.setup import dagster_project, open_installation
 from knowledge_migration.commands.status import screen
 from knowledge_migration.demo.live_application import free_port, wait_until_well
 from knowledge_migration.engine.foundation import evidence
 from knowledge_migration.engine.foundation.audit import operator
 from knowledge_migration.engine.status.snapshot import read_status
-from knowledge_migration.installation import running_dagster_storage, status_rules
 from knowledge_migration.pages.frame import PREFERENCES_COOKIE, Preferences
 from knowledge_migration_tests.chromium import opened_browser
 
@@ -135,7 +134,7 @@ def settle(page: Page, times: int) -> None:
 
 def hide_this_machine(page: Page) -> None:
     """Directories and names of the machine that takes the pictures are nobody else's business."""
-    settings, _ = installation()
+    settings = open_installation().settings
     shown = {quote(str(settings.home), safe=""): "socket", str(settings.home): "home", operator(): "ada@operations"}
     page.evaluate(
         """shown => {
@@ -161,11 +160,13 @@ def picture_of_report(page: Page, folder: Path, scratch: Path) -> None:
 
 def picture_of_status(page: Page, folder: Path, scratch: Path) -> None:
     """The screen of `status`, as a terminal shows it."""
-    settings, env = installation()
+    installation = open_installation()
     console = Console(
         record=True, width=130, file=(scratch / "status.txt").open("w"), highlight=False, force_terminal=True
     )
-    console.print(screen(read_status(env.database, status_rules(settings), running_dagster_storage(settings))))
+    console.print(
+        screen(read_status(installation.database, installation.settings, installation.running_dagster_storage))
+    )
     target = scratch / "status.html"
     target.write_text(
         console.export_html(inline_styles=True, code_format="<pre style='font:14px/1.35 monospace'>{code}</pre>")
@@ -179,8 +180,8 @@ def picture_of_status(page: Page, folder: Path, scratch: Path) -> None:
 
 def picture_of_documents(page: Page, folder: Path) -> None:
     """The sign-off document of the latest quality validation."""
-    _, env = installation()
-    with env.database.connect("screenshots") as connection:
+    installation = open_installation()
+    with installation.database.connect("screenshots") as connection:
         kept = evidence.require(connection, "quality_validation", made_by="asset quality_validation")
     page.set_viewport_size({"width": 1250, "height": 800})
     page.goto(Path(kept.content["data_docs"]).absolute().as_uri())

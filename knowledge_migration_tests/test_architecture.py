@@ -10,14 +10,15 @@ PACKAGE = Path(__file__).parents[1] / "knowledge_migration"
 
 SHELLS = ("dagster", "knowledge_migration.defs", "knowledge_migration.definitions", "knowledge_migration.commands.main")
 PAGES = ("nicegui", "knowledge_migration.pages")
+READERS = ("knowledge_migration.settings.load_settings", "knowledge_migration.installation")
+"""They read the environment; who takes a section of the settings does not."""
 FORBIDDEN = {
-    "engine": (*SHELLS, *PAGES),
-    "knowledge": (*SHELLS, *PAGES, "knowledge_migration.engine"),
+    "engine": (*SHELLS, *PAGES, *READERS),
+    "knowledge": (*SHELLS, *PAGES, *READERS, "knowledge_migration.engine"),
     "pages": (
         *SHELLS,
+        *READERS,
         "knowledge_migration.commands",
-        "knowledge_migration.settings",
-        "knowledge_migration.installation",
     ),
     "defs": PAGES,
     "quality": PAGES,

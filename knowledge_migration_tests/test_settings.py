@@ -10,7 +10,7 @@ from psycopg.conninfo import conninfo_to_dict
 from knowledge_migration.engine.foundation import embedded_server
 from knowledge_migration.engine.foundation.database import Database, UnreachableError
 from knowledge_migration.engine.foundation.errors import MigrationError
-from knowledge_migration.settings import Settings, SettingsError, load_settings
+from knowledge_migration.settings import BackfillSettings, SettingsError, load_settings, variables
 
 SECRET = "s3cr3t"
 
@@ -19,7 +19,7 @@ SECRET = "s3cr3t"
 def nothing_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No setting in the environment, and no `.env` in the working directory."""
     monkeypatch.chdir(tmp_path)
-    for name in os.environ.keys() & {field.upper() for field in Settings.model_fields}:
+    for name in os.environ.keys() & {variable.upper() for variable, *_ in variables()}:
         monkeypatch.delenv(name)
 
 
@@ -35,12 +35,16 @@ def test_the_defaults_are_those_of_the_strategy() -> None:
         "migration_rate_limit_per_second": 10,
     }
 
-    assert {name: getattr(settings, name) for name in strategy} == strategy
+    assert {
+        variable: getattr(getattr(settings, section), field)
+        for variable, section, field, _ in variables()
+        if variable in strategy
+    } == strategy
     assert settings.uses_demonstration
 
 
 def test_every_setting_says_what_it_means() -> None:
-    silent = [name for name, field in Settings.model_fields.items() if not (field.description or "").endswith(".")]
+    silent = [variable for variable, _, _, field in variables() if not (field.description or "").endswith(".")]
 
     assert silent == []
 
@@ -54,8 +58,12 @@ def test_a_setting_is_read_from_the_environment_before_the_env_file(
 
     settings = load_settings()
 
-    assert (settings.migration_batch_size, settings.ddl_lock_attempts, settings.baseline_samples) == (7, 9, 200)
-    assert settings.knowledge_migration_database_url is None
+    assert (settings.backfill.batch_size, settings.schema_change.attempts, settings.performance.baseline_samples) == (
+        7,
+        9,
+        200,
+    )
+    assert settings.installation.database_url is None
     assert settings.home == tmp_path / ".knowledge_migration"
 
 
@@ -133,8 +141,8 @@ def test_an_address_that_cannot_be_used_is_refused_without_its_password(
 def test_a_password_is_shown_nowhere(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     monkeypatch.setenv("KNOWLEDGE_MIGRATION_DATABASE_URL", url)
     settings = load_settings()
-    assert settings.knowledge_migration_database_url is not None
-    database = Database(settings.knowledge_migration_database_url.get_secret_value())
+    assert settings.installation.database_url is not None
+    database = Database(settings.installation.database_url.get_secret_value())
 
     assert SECRET not in f"{settings!r} {settings.model_dump()} {database!r} {database.display}"
     assert conninfo_to_dict(database.conninfo)["password"] == SECRET
@@ -148,7 +156,7 @@ def test_dagster_s_own_tables_never_share_the_migrated_database(monkeypatch: pyt
         load_settings()
 
     monkeypatch.setenv("KNOWLEDGE_MIGRATION_DAGSTER_URL", "postgresql://dagster@host/dagster")
-    assert load_settings().knowledge_migration_dagster_url is not None
+    assert load_settings().installation.dagster_url is not None
 
 
 @pytest.mark.parametrize(
@@ -188,4 +196,51 @@ def test_the_embedded_server_says_when_its_directory_cannot_be_used(tmp_path: Pa
 
 def test_settings_cannot_be_changed_afterwards() -> None:
     with pytest.raises(ValueError, match="frozen"):
-        load_settings().migration_batch_size = 5
+        load_settings().backfill.batch_size = 5  # type: ignore[misc]
+
+
+def test_a_section_that_code_builds_does_not_read_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MIGRATION_BATCH_SIZE", "7")
+
+    assert BackfillSettings(lock_timeout_ms=5).batch_size == 100
+    with pytest.raises(ValueError, match="less than or equal to 50000"):
+        BackfillSettings().replaced(batch_size=50_001)
+
+
+@pytest.mark.parametrize(
+    ("gates", "reason"),
+    [
+        ('{"api_error_rat": {}}', "names no gate: api_error_rat"),
+        ('{"api_error_rate": {"minimum_sample": -1}}', "api_error_rate: minimum_sample: .*greater than or equal to 0"),
+        ('{"api_error_rate": {"minimum": 1}}', "api_error_rate: minimum"),
+        ('{"api_error_rate": {"unit": "of pages"}}', "cannot change unit of api_error_rate"),
+        ('{"api_error_rate": 0.5}', "is not a JSON object of metrics and their changes"),
+        ("[]", "is not a JSON object of metrics and their changes"),
+        ("every", "is not a JSON object of metrics and their changes"),
+    ],
+)
+def test_a_change_of_the_threshold_table_that_changes_nothing_is_refused(
+    monkeypatch: pytest.MonkeyPatch, gates: str, reason: str
+) -> None:
+    monkeypatch.setenv("CUTOVER_GATES", gates)
+
+    with pytest.raises(SettingsError, match=f"CUTOVER_GATES .*{reason}"):
+        load_settings()
+
+
+def test_a_list_that_is_not_json_is_refused_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLEANUP_DROP_INDEXES", "ix_one, ix_two")
+
+    with pytest.raises(SettingsError, match="CLEANUP_DROP_INDEXES Input should be a valid tuple"):
+        load_settings()
+
+
+def test_a_value_that_a_test_gives_has_precedence_and_a_misspelt_one_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("WRITER_LIVE_SECONDS", "7")
+    settings = load_settings(writer_live_seconds=9)
+
+    assert (settings.fence.live_seconds, settings.service.live_seconds) == (9, 9)
+    with pytest.raises(SettingsError, match="WRITER_LIFE_SECONDS is no setting"):
+        load_settings(writer_life_seconds=9)

@@ -2,7 +2,7 @@
 
 import typer
 
-from knowledge_migration.commands.setup import console, installation
+from knowledge_migration.commands.setup import console, open_installation
 from knowledge_migration.engine.foundation.errors import MigrationError, PreconditionError
 
 app = typer.Typer(help="The channels that people are told through.", no_args_is_help=True)
@@ -19,16 +19,15 @@ def test() -> None:
 
     Example: KNOWLEDGE_MIGRATION_ALERT_URLS='["json://127.0.0.1:9000"]' knowledge-migration alerts test
     """
-    from knowledge_migration.defs.resources import alerts_of, refuse_unusable_channels
 
-    settings, env = installation()
-    channels = alerts_of(settings)
+    installation = open_installation()
+    channels = installation.alerts
     if not channels.configured:
         raise PreconditionError(
             "No channel is configured. Name some, in the notation of apprise: KNOWLEDGE_MIGRATION_ALERT_URLS='[\"…\"]'."
         )
-    refuse_unusable_channels(settings)
-    failures = channels.send("A test", f"Alerts about {env.database.display} arrive here.", kind="info")
+    installation.refuse_unusable_channels()
+    failures = channels.send("A test", f"Alerts about {installation.database.display} arrive here.", kind="info")
     for failure in failures:
         console.print(f"{failure.channel}: {failure.reason}", markup=False)
     if failures:

@@ -5,7 +5,7 @@ from uuid import UUID
 
 import typer
 
-from knowledge_migration.commands.setup import DryRun, Reason, Yes, console, installation
+from knowledge_migration.commands.setup import DryRun, Reason, Yes, console, open_installation
 from knowledge_migration.engine.foundation.errors import PreconditionError
 
 app = typer.Typer(
@@ -27,9 +27,9 @@ def status() -> None:
     from knowledge_migration.engine.cleanup.indexes import report_indexes
     from knowledge_migration.engine.cleanup.retirement import readiness
 
-    settings, env = installation()
-    found = readiness(env.database, live_seconds=settings.writer_live_seconds)
-    console.print(f"Database {env.database.display}")
+    installation = open_installation()
+    found = readiness(installation.database, live_seconds=installation.settings.fence.live_seconds)
+    console.print(f"Database {installation.database.display}")
     console.print(found.stability.sentence)
     console.print(f"The old paths are {'retired' if found.retired else 'open'}.")
     for table, state in found.constraints.items():
@@ -37,7 +37,7 @@ def status() -> None:
     for obstacle in found.obstacles:
         console.print(f"In the way: {obstacle}")
     console.print(f"Live processes of the service: {', '.join(found.live_writers) or 'none'}")
-    with env.database.connect("cleanup status") as connection:
+    with installation.database.connect("cleanup status") as connection:
         extent, report = archive_extent(connection), report_indexes(connection)
     console.print(
         f"Archive: {extent.runs:,} runs, {extent.topic_proposals:,} topic and {extent.atom_proposals:,} atom proposals."
@@ -65,13 +65,13 @@ def retire(
 
       knowledge-migration cleanup retire --reason "the old client is gone" --override "agreed with operations"
     """
-    from knowledge_migration.defs.resources import fence_timeouts, lock_limits
     from knowledge_migration.engine.cleanup import retirement
-    from knowledge_migration.installation import initial_flags
 
-    settings, env = installation()
-    found = retirement.readiness(env.database, live_seconds=settings.writer_live_seconds, without=tuple(without or ()))
-    console.print(f"Database {env.database.display}. {found.stability.sentence}")
+    installation = open_installation()
+    found = retirement.readiness(
+        installation.database, live_seconds=installation.settings.fence.live_seconds, without=tuple(without or ())
+    )
+    console.print(f"Database {installation.database.display}. {found.stability.sentence}")
     for obstacle in found.obstacles:
         console.print(f"In the way: {obstacle}")
     if dry_run:
@@ -80,14 +80,14 @@ def retire(
     if not yes:
         typer.confirm("Retire direct writes and dual write?", abort=True)
     done = retirement.retire(
-        env.database,
-        initial_flags(settings),
-        fence_timeouts(settings),
-        lock_limits(settings),
+        installation.database,
+        installation.initial_flags,
+        installation.settings.fence,
+        installation.settings.schema_change,
         reason=reason,
         override=override,
         without=tuple(without or ()),
-        no_live_writers=settings.knowledge_migration_no_live_writers,
+        no_live_writers=installation.settings.dual_write.no_live_writers,
     )
     ruled = [table for table, state in done.constraints.items() if state is not None]
     console.print(
@@ -102,20 +102,20 @@ def reopen(reason: Reason, yes: Yes = False, dry_run: DryRun = False) -> None:
 
     Example: knowledge-migration cleanup reopen --reason "rolling back"
     """
-    from knowledge_migration.defs.resources import lock_limits
     from knowledge_migration.engine.cleanup import completeness, retirement
-    from knowledge_migration.installation import initial_flags
 
-    settings, env = installation()
-    with env.database.connect("cleanup status") as connection:
+    installation = open_installation()
+    with installation.database.connect("cleanup status") as connection:
         states = completeness.states(connection)
     standing = [table for table, state in states.items() if state != "missing"]
-    console.print(f"Database {env.database.display}; the rule stands on: {', '.join(standing) or 'no table'}.")
+    console.print(f"Database {installation.database.display}; the rule stands on: {', '.join(standing) or 'no table'}.")
     if dry_run:
         return
     if not yes:
         typer.confirm("Open the old paths?", abort=True)
-    opened = retirement.reopen(env.database, initial_flags(settings), lock_limits(settings), reason=reason)
+    opened = retirement.reopen(
+        installation.database, installation.initial_flags, installation.settings.schema_change, reason=reason
+    )
     console.print(
         f"The old paths are open (flags version {opened.flags.version}, state {opened.flags.state}); rules dropped: "
         f"{', '.join(opened.released) or 'none'}."
@@ -138,12 +138,11 @@ def archive(
 
       knowledge-migration cleanup archive --reason "an auditor asks" --restore 7b0c6f9e-3c0e-4a57-8a39-0f4f6f3a6d11
     """
-    from knowledge_migration.defs.resources import lock_limits
     from knowledge_migration.engine.cleanup.archive import archive_extractions, restore_archived
 
-    settings, env = installation()
+    installation = open_installation()
     if restore and not dry_run:
-        back = restore_archived(env.database, restore, reason=reason)
+        back = restore_archived(installation.database, restore, reason=reason)
         console.print(
             f"Run {restore} is back with {back.topic_proposals} topic and {back.atom_proposals} atom proposals."
         )
@@ -151,12 +150,12 @@ def archive(
     if restore:
         raise PreconditionError("A single run is brought back or not; there is no dry run of --restore.")
     done = archive_extractions(
-        env.database,
+        installation.database,
         reason=reason,
         older_than_days=older_than_days,
         batch_runs=batch_runs,
         dry_run=dry_run,
-        limits=lock_limits(settings),
+        limits=installation.settings.schema_change,
     )
     console.print(
         f"{'Would move' if dry_run else 'Moved'} {done.runs:,} runs with {done.topic_proposals:,} topic and "
@@ -184,23 +183,22 @@ def indexes(
       knowledge-migration cleanup indexes --recreate ix_messages_old --reason "the report needs it"
     """
     from knowledge_migration.commands.migrate import rows_table
-    from knowledge_migration.defs.resources import lock_limits
     from knowledge_migration.engine.cleanup import indexes as engine
 
-    settings, env = installation()
+    installation = open_installation()
     if (drop or recreate) and not reason:
         raise PreconditionError("Say why with --reason; it goes to the audit log. Nothing was changed.")
-    limits = lock_limits(settings)
+    limits = installation.settings.schema_change
     if recreate and not dry_run:
-        built = engine.recreate_index(env.database, recreate, limits, reason=str(reason))
+        built = engine.recreate_index(installation.database, recreate, limits, reason=str(reason))
         console.print(f"Index {recreate} {'is built again' if built else 'is there already'}.")
     if reason and not recreate:
-        done = engine.maintain_indexes(env.database, limits, drop=drop or (), reason=reason, dry_run=dry_run)
+        done = engine.maintain_indexes(installation.database, limits, drop=drop or (), reason=reason, dry_run=dry_run)
         verb = "Would drop" if dry_run else "Dropped"
         console.print(
             f"{verb}: {', '.join(done.dropped) or 'none'}; gone already: {', '.join(done.gone_already) or 'none'}."
         )
-    with env.database.connect("cleanup indexes") as connection:
+    with installation.database.connect("cleanup indexes") as connection:
         report = engine.report_indexes(connection)
     rows = [finding.as_row for finding in report.findings]
     console.print(rows_table(rows) if rows else "Every index is valid, used and needed.")

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from knowledge_migration.commands.setup import console, dagster_project, installation
+from knowledge_migration.commands.setup import console, dagster_project, open_installation
 
 app = typer.Typer(
     help="Every checkbox of the strategy: what holds, what is not shown, what a person must say.", no_args_is_help=True
@@ -54,6 +54,6 @@ def confirm(
     """
     from knowledge_migration.engine.validation.criteria.evaluation import confirm as keep
 
-    _, env = installation()
-    keep(env.database, name, words=reason, withdrawn=withdraw)
+    installation = open_installation()
+    keep(installation.database, name, words=reason, withdrawn=withdraw)
     console.print(f"Kept: {name} is {'no longer confirmed' if withdraw else 'confirmed'}.")

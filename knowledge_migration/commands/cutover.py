@@ -5,8 +5,8 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from knowledge_migration.commands.setup import console, dagster_project, installation
-from knowledge_migration.knowledge.stages import STAGES
+from knowledge_migration.commands.setup import console, dagster_project, open_installation
+from knowledge_migration.thresholds import STAGES
 
 app = typer.Typer(
     help="Phase 4: the current stage, the gates, the requirements of the next stage.", no_args_is_help=True
@@ -19,7 +19,7 @@ def gates() -> None:
 
     Example: knowledge-migration cutover gates
     """
-    settings, _ = installation()
+    settings = open_installation().settings.cutover
     table = Table("metric", "limit", "minutes", "sample", "passes", "needed for", "breach", "guard action", "strategy")
     for gate in settings.gates:
         table.add_row(
@@ -55,8 +55,8 @@ def status(
     from knowledge_migration.engine.cutover.state import read_cutover_state
 
     dagster_project()
-    _, env = installation()
-    state = read_cutover_state(env.database)
+    installation = open_installation()
+    state = read_cutover_state(installation.database)
     console.print(f"{state.state} since {state.since:%Y-%m-%d %H:%M:%S} UTC, flags of version {state.flags.version}")
     if state.next_stage is None or not evaluate:
         return

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from knowledge_migration.commands.setup import DryRun, Reason, console, installation
+from knowledge_migration.commands.setup import DryRun, Reason, console, open_installation
 from knowledge_migration.engine.foundation.errors import PreconditionError
 
 app = typer.Typer(
@@ -21,13 +21,12 @@ def show() -> None:
     Example: knowledge-migration flags show
     """
     from knowledge_migration.engine.dual_write.fence import live_writers
-    from knowledge_migration.installation import initial_flags
     from knowledge_migration.knowledge.flags import Flags, read_flags
 
-    settings, env = installation()
-    with env.database.begin() as transaction:
+    installation = open_installation()
+    with installation.database.begin() as transaction:
         flags = read_flags(transaction)
-    shown = flags or initial_flags(settings)
+    shown = flags or installation.initial_flags
     table = Table(
         "flag", "value", "meaning", title=f"version {shown.version}, state {shown.state}", title_justify="left"
     )
@@ -36,8 +35,8 @@ def show() -> None:
     console.print(table)
     if flags is None or not flags.version:
         console.print("Nobody has set them yet: these are the initial values of the environment.")
-    with env.database.connect("flags") as connection:
-        writers = live_writers(connection, settings.writer_live_seconds)
+    with installation.database.connect("flags") as connection:
+        writers = live_writers(connection, installation.settings.fence.live_seconds)
     for row in writers:
         console.print(f"live: {row['process']}, mode {row['mode']}, has seen version {row['flag_version']}")
     if not writers:
@@ -69,14 +68,13 @@ def set_(
       knowledge-migration flags set enabled=false --reason "back to direct writes"
     """
     from knowledge_migration.engine.foundation import audit
-    from knowledge_migration.installation import initial_flags
     from knowledge_migration.knowledge.flags import FlagsError, changed, read_flags, set_flags
 
-    settings, env = installation()
+    installation = open_installation()
     wanted = dict(_parsed(change) for change in changes)
-    initial = initial_flags(settings)
+    initial = installation.initial_flags
     try:
-        with env.database.begin() as transaction:
+        with installation.database.begin() as transaction:
             if dry_run:
                 now = initial if reset else read_flags(transaction) or initial
                 after = changed(now, wanted)
@@ -104,8 +102,8 @@ def history_(limit: Annotated[int, typer.Option(min=1, max=1_000, help="How many
     """
     from knowledge_migration.knowledge.flags import history
 
-    _, env = installation()
-    with env.database.begin() as transaction:
+    installation = open_installation()
+    with installation.database.begin() as transaction:
         changes = history(transaction, limit)
     if not changes:
         console.print("Nobody has changed the flags yet.")

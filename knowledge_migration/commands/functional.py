@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from knowledge_migration.commands.setup import DryRun, console, installation
+from knowledge_migration.commands.setup import DryRun, console, open_installation
 from knowledge_migration.engine.foundation.errors import VerificationError
 from knowledge_migration.engine.validation.functional import SCENARIOS
 
@@ -19,17 +19,16 @@ def functional(dry_run: DryRun = False) -> None:
 
     Example: FUNCTIONAL_VALIDATION_ALLOWED=true knowledge-migration functional
     """
-    from knowledge_migration.defs.resources import require_functional_validation_allowed, service_address
     from knowledge_migration.engine.validation.functional import validate
 
-    settings, env = installation()
-    address = service_address(settings)
+    installation = open_installation()
+    address = installation.service_address
     if dry_run:
         console.print(f"Would try on {address.url}: {', '.join(SCENARIOS)}; two messages, and what becomes of them.")
         return
-    require_functional_validation_allowed(settings)
+    installation.require_functional_validation_allowed()
     with console.status("trying"):
-        done = validate(env.database, address)
+        done = validate(installation.database, address)
     table = Table("scenario", "verdict", "seconds", "what was seen")
     for one in done.scenarios:
         table.add_row(
@@ -59,22 +58,21 @@ def load_test(
     Example: LOAD_TEST_ALLOWED=true knowledge-migration load-test --concurrency 50 --requests 50
     """
     from knowledge_migration.commands.migrate import counting
-    from knowledge_migration.defs.resources import require_load_test_allowed, service_address
     from knowledge_migration.engine.validation.load import MESSAGES_EACH, run_load_test
 
-    settings, env = installation()
-    address = service_address(settings)
+    installation = open_installation()
+    address = installation.service_address
     if dry_run:
         console.print(
             f"Would extract {requests} times from {MESSAGES_EACH} copied messages each, {concurrency} at once, on {address.url}."
         )
         return
-    require_load_test_allowed(settings)
+    installation.require_load_test_allowed()
     with counting(console, "extractions", requests) as count:
         done = run_load_test(
-            env.database,
+            installation.database,
             address,
-            settings.gates,
+            installation.settings.cutover.gates,
             concurrency=concurrency,
             requests=requests,
             on_answer=lambda _: count(1),

@@ -27,11 +27,10 @@ from knowledge_migration.commands import (
     status,
     traffic,
 )
-from knowledge_migration.commands.setup import console, dagster_project, installation, project_directory
+from knowledge_migration.commands.setup import console, dagster_project, open_installation, project_directory
 from knowledge_migration.engine.foundation.database import NOT_SO_FAR
 from knowledge_migration.engine.foundation.errors import MigrationError
-from knowledge_migration.installation import process_variables
-from knowledge_migration.settings import current_settings
+from knowledge_migration.settings import SettingsError, load_settings
 
 app = typer.Typer(
     help="Moves a live PostgreSQL application to a proposal workflow: no downtime, no data loss, with proof.",
@@ -69,7 +68,7 @@ def main() -> None:
     """Runs a command; an error that is meant for the operator is one sentence and exit code 1."""
     try:
         app()
-    except MigrationError as error:
+    except (MigrationError, SettingsError) as error:
         _fail(type(error).__name__, str(error), error)
     except NOT_SO_FAR as error:
         _fail(
@@ -107,7 +106,7 @@ def migrate() -> None:
     from knowledge_migration.commands.migrate import run_migrate
 
     dagster_project()
-    if not run_migrate(console, *installation()):
+    if not run_migrate(console, open_installation()):
         raise SystemExit(1)
 
 
@@ -120,9 +119,8 @@ def ui(
     Example: knowledge-migration ui --port 3000
     """
     from knowledge_migration.commands.migrate import run_ui
-    from knowledge_migration.defs.resources import refuse_unusable_channels
 
-    refuse_unusable_channels(current_settings())
+    open_installation().refuse_unusable_channels()
     raise SystemExit(run_ui(console, dagster_project(), port))
 
 
@@ -134,8 +132,7 @@ def print_environment() -> None:
     """
     from shlex import quote
 
-    settings = current_settings()
-    for name, value in process_variables(settings, project_directory()).items():
+    for name, value in open_installation().process_variables(project_directory()).items():
         print(f"export {name}={quote(value)}")
 
 
@@ -143,9 +140,9 @@ def print_environment() -> None:
 def stop() -> None:
     """Stop the embedded server of this directory, if it runs."""
     from knowledge_migration.engine.foundation.embedded_server import stop as stop_server
-    from knowledge_migration.installation import EMBEDDED_SERVER_DIRECTORY
+    from knowledge_migration.installation import embedded_directory
 
-    stopped = stop_server(current_settings().home / EMBEDDED_SERVER_DIRECTORY)
+    stopped = stop_server(embedded_directory(load_settings()))
     console.print("The embedded server is stopped." if stopped else "No embedded server runs here.")
 
 
@@ -154,7 +151,7 @@ def print_settings() -> None:
     """List every setting: its variable, value and meaning."""
     from knowledge_migration.commands.migrate import settings_table
 
-    console.print(settings_table(current_settings()))
+    console.print(settings_table(load_settings()))
 
 
 @backfill_app.command("dry-run")
@@ -166,16 +163,14 @@ def backfill_dry_run(
     Example: knowledge-migration backfill dry-run --batches 50
     """
     from knowledge_migration.commands.migrate import forecast_table
-    from knowledge_migration.defs.resources import backfill_limits
     from knowledge_migration.engine.backfill.dry_run import dry_run
     from knowledge_migration.engine.backfill.plan import make_plan
 
-    settings, env = installation()
-    with env.database.connect("dry run") as connection:
-        plans = make_plan(
-            connection, width_ids=settings.migration_partition_ids, max_partitions=settings.migration_max_partitions
-        )
-    console.print(forecast_table(dry_run(env.database, plans, backfill_limits(settings), sample_batches=batches)))
+    installation = open_installation()
+    settings = installation.settings.backfill
+    with installation.database.connect("dry run") as connection:
+        plans = make_plan(connection, width_ids=settings.partition_ids, max_partitions=settings.max_partitions)
+    console.print(forecast_table(dry_run(installation.database, plans, settings, sample_batches=batches)))
 
 
 @backfill_app.command("control")
@@ -196,18 +191,17 @@ def backfill_control(
     """
     from knowledge_migration.engine.backfill.control import read_control, set_control
 
-    settings, env = installation()
-    with env.database.connect("backfill control") as connection:
+    installation = open_installation()
+    settings = installation.settings.backfill
+    with installation.database.connect("backfill control") as connection:
         changes = pause is not None or batch_size is not None or rate is not None
         now = (
             set_control(connection, paused=pause, batch_size=batch_size, rate_limit_per_second=rate)
             if changes
             else read_control(connection)
         )
-        size = now.batch_size or settings.migration_batch_size
-        speed = (
-            settings.migration_rate_limit_per_second if now.rate_limit_per_second is None else now.rate_limit_per_second
-        )
+        size = now.batch_size or settings.batch_size
+        speed = settings.rate_limit_per_second if now.rate_limit_per_second is None else now.rate_limit_per_second
         limit = f"{speed:g} batches per second" if speed else "no rate limit"
         console.print(f"{'paused' if now.paused else 'not paused'}, {size} rows in a batch, {limit}")
 
@@ -220,8 +214,8 @@ def quarantine_list(
     from knowledge_migration.commands.migrate import rows_table
     from knowledge_migration.engine.backfill.quarantine import quarantined
 
-    _, env = installation()
-    with env.database.connect("quarantine") as connection:
+    installation = open_installation()
+    with installation.database.connect("quarantine") as connection:
         rows = quarantined(connection, state)
         console.print(rows_table(rows) if rows else "No row is in quarantine.")
 
@@ -248,8 +242,8 @@ def quarantine_decide(
         raise typer.BadParameter(f"{entity} is neither topic nor atom")
     if decision not in get_args(Decision):
         raise typer.BadParameter(f"{decision} is none of {', '.join(get_args(Decision))}")
-    _, env = installation()
-    with env.database.connect("quarantine") as connection:
+    installation = open_installation()
+    with installation.database.connect("quarantine") as connection:
         decide(connection, KIND_BY_NAME[entity].name, row_ids, decision, note=note)  # type: ignore[arg-type]
     console.print(f"Decided for {len(row_ids)} {entity}(s): {decision}. Complete the backfill again to act on it.")
 

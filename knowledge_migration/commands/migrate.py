@@ -17,8 +17,8 @@ from rich.text import Text
 
 from knowledge_migration.engine.backfill.dry_run import Forecast
 from knowledge_migration.engine.foundation import progress as reports
-from knowledge_migration.installation import Environment
-from knowledge_migration.settings import Settings
+from knowledge_migration.installation import Installation
+from knowledge_migration.settings import Settings, variables
 
 LINES_PER_WORK = 4
 
@@ -68,7 +68,7 @@ class ProgressLines:
             self.console.print(f"  {report.work}: {report.done:,} of {report.total:,} {report.unit}, {report.words}")
 
 
-def run_migrate(console: Console, settings: Settings, env: Environment) -> bool:
+def run_migrate(console: Console, installation: Installation) -> bool:
     """Runs the migration and prints its summary; True when every phase succeeded."""
     import dagster as dg
 
@@ -77,29 +77,29 @@ def run_migrate(console: Console, settings: Settings, env: Environment) -> bool:
     from knowledge_migration.demo.preparation import prepare_demonstration
 
     console = _own_terminal(console)
-    console.print(f"Database: {env.database.display}")
+    console.print(f"Database: {installation.database.display}")
     lines = ProgressLines(console)
     summaries: list[PhaseSummary] = []
     application: LiveApplication | None = None
     cutover: Callable[..., tuple[str, int]] | None = None
     with reports.listening(lines), lines.bars, ExitStack() as stack:
-        if settings.uses_demonstration:
+        if installation.settings.uses_demonstration:
             console.print("[bold]Demonstration: the documentation of this Python as a knowledge base[/]")
             loaded = prepare_demonstration(
-                env.database, lambda table, rows: lines(reports.Report("load", f"{rows:,} {table}"))
+                installation.database, lambda table, rows: lines(reports.Report("load", f"{rows:,} {table}"))
             )
             if loaded is None:
                 console.print("  already there")
-            if not migrated(env.database):
-                cutover = _scaled_down_cutover(console, env)
-                application = stack.enter_context(live_application(env.settings.home / "logs"))
+            if not migrated(installation.database):
+                cutover = _scaled_down_cutover(console, installation)
+                application = stack.enter_context(live_application(installation.settings.home / "logs"))
                 console.print(
                     f"  the application runs at {application.url}, with {REQUESTS_PER_SECOND} requests per second"
                 )
                 serve_probes_at(application.url)
         with dg.DagsterInstance.get() as instance:
             for summary in migrate(
-                env.database,
+                installation.database,
                 instance,
                 on_phase=lambda name: console.print(f"[bold]Phase {name}[/]"),
                 cutover=cutover and partial(cutover, service_url=application.url if application else ""),
@@ -109,12 +109,12 @@ def run_migrate(console: Console, settings: Settings, env: Environment) -> bool:
     _print_findings(console, summaries)
     succeeded = all(summary.succeeded for summary in summaries)
     if application and application.traffic:
-        succeeded = _print_traffic(console, env, application.traffic) and succeeded
-    _print_next(console, env, succeeded, changed=any(not summary.skipped for summary in summaries))
+        succeeded = _print_traffic(console, installation, application.traffic) and succeeded
+    _print_next(console, installation, succeeded, changed=any(not summary.skipped for summary in summaries))
     return succeeded
 
 
-def _scaled_down_cutover(console: Console, env: Environment) -> Callable[..., tuple[str, int]]:
+def _scaled_down_cutover(console: Console, installation: Installation) -> Callable[..., tuple[str, int]]:
     """Phase 4 of the demonstration, after its settings are set and shown."""
     import json
 
@@ -122,7 +122,7 @@ def _scaled_down_cutover(console: Console, env: Environment) -> Callable[..., tu
     from knowledge_migration.demo.cutover import SCALED_DOWN, Daemon, demonstrate_cutover, scale_down
     from knowledge_migration.engine.foundation.database import Database
 
-    scale_down(env.database)
+    scale_down(installation.database)
     table = Table(
         "setting", "in this demonstration", title="Scaled down, so that days take seconds", title_justify="left"
     )
@@ -178,11 +178,11 @@ def summary_table(summaries: Sequence[Any]) -> Table:
     return table
 
 
-def _print_traffic(console: Console, env: Environment, traffic: dict[str, Any]) -> bool:
+def _print_traffic(console: Console, installation: Installation, traffic: dict[str, Any]) -> bool:
     """What the users saw meanwhile, kept as evidence; True when nobody was failed and nothing is lost."""
     from knowledge_migration.engine.foundation import evidence
 
-    with env.database.connect("live traffic") as connection:
+    with installation.database.connect("live traffic") as connection:
         evidence.record(connection, "live_traffic", traffic)
     style = "green" if traffic["well"] else "red"
     console.print(f"[bold]Live traffic all the while:[/] [{style}]{traffic['sentence']}[/]", soft_wrap=True)
@@ -201,7 +201,7 @@ def _print_findings(console: Console, summaries: Sequence[Any]) -> None:
                 console.print(f"[{style}]{check.asset}.{check.name}[/] {check.message}", soft_wrap=True)
 
 
-def _print_next(console: Console, env: Environment, succeeded: bool, *, changed: bool) -> None:
+def _print_next(console: Console, installation: Installation, succeeded: bool, *, changed: bool) -> None:
     if not succeeded:
         console.print(
             "Stopped. What was committed stays and is safe to run again after the cause is mended: make migrate"
@@ -210,7 +210,7 @@ def _print_next(console: Console, env: Environment, succeeded: bool, *, changed:
     console.print("Everything was done before; nothing was changed." if not changed else "All phases succeeded.")
     console.print("Look next: [bold]make ui[/] shows the assets, their checks and the history of these runs.")
     console.print("               [bold]make demo[/] lets you review what was proposed, in a browser.")
-    console.print(f"Backups: {env.backups}")
+    console.print(f"Backups: {installation.backups}")
     console.print('Way back: [bold].venv/bin/knowledge-migration rollback backfill --reason "…" --dry-run[/]')
 
 
@@ -254,8 +254,12 @@ def counting(console: Console, words: str, total: int) -> Iterator[Callable[[int
 def settings_table(settings: Settings) -> Table:
     """Every setting with its value; addresses are shown without their passwords."""
     table = Table("variable", "value", "meaning", show_lines=False)
-    for name, field in type(settings).model_fields.items():
-        table.add_row(name.upper(), str(getattr(settings, name)), field.description or "")
+    rows = {
+        variable.upper(): (str(getattr(getattr(settings, section), field)), info.description or "")
+        for variable, section, field, info in variables()
+    }
+    for name, row in rows.items():
+        table.add_row(name, *row)
     return table
 
 

@@ -22,9 +22,8 @@ from knowledge_migration.engine.foundation.errors import MigrationError, Precond
 from knowledge_migration.engine.status.model import Phase
 from knowledge_migration.engine.status.phases import SKIPPED_DUAL_WRITE
 from knowledge_migration.engine.status.snapshot import read_status
-from knowledge_migration.installation import status_rules
 from knowledge_migration.knowledge.entity_kinds import KINDS
-from knowledge_migration.settings import current_settings
+from knowledge_migration.settings import load_settings
 
 WAITS = "waits for you: knowledge-migration cutover status says what each stage needs; cutover_job promotes"
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -125,7 +124,6 @@ class Runs:
 def serve_probes_at(url: str) -> None:
     """Tells this process where the service answers, before any phase asks."""
     os.environ["KNOWLEDGE_SERVICE_URL"] = url
-    current_settings.cache_clear()
 
 
 def migrated(database: Database) -> bool:
@@ -135,7 +133,7 @@ def migrated(database: Database) -> bool:
 
 def _phases(database: Database) -> tuple[Phase, ...]:
     """Phases 0 to 4, with exact counts. Raises `PreconditionError` where a part of the state cannot be read."""
-    snapshot = read_status(database, status_rules(current_settings()), parts=["phases"], exact=True)
+    snapshot = read_status(database, load_settings(), parts=["phases"], exact=True)
     if snapshot.unreadable:
         reasons = "; ".join(f"{part}: {reason}" for part, reason in snapshot.unreadable.items())
         raise PreconditionError(f"The state of the migration cannot be read ({reasons}). Nothing was changed.")

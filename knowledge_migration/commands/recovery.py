@@ -12,7 +12,7 @@ from uuid import UUID
 
 import typer
 
-from knowledge_migration.commands.setup import DryRun, Reason, Yes, console, installation
+from knowledge_migration.commands.setup import DryRun, Reason, Yes, console, open_installation
 from knowledge_migration.engine.foundation.errors import PreconditionError, VerificationError
 
 if TYPE_CHECKING:
@@ -40,9 +40,9 @@ def flags(reason: Reason, yes: Yes = False, dry_run: DryRun = False) -> None:
     from knowledge_migration.knowledge.flag_recovery import examine_flags, restore_flags
     from knowledge_migration.knowledge.flags import FlagsError
 
-    _, env = installation()
+    installation = open_installation()
     try:
-        with env.database.begin() as transaction:
+        with installation.database.begin() as transaction:
             found = examine_flags(transaction)
         if found.never_set:
             console.print(
@@ -69,7 +69,7 @@ def flags(reason: Reason, yes: Yes = False, dry_run: DryRun = False) -> None:
             return
         if not yes:
             typer.confirm("Write these back?", abort=True)
-        with env.database.begin() as transaction:
+        with installation.database.begin() as transaction:
             after, written = restore_flags(transaction, actor=audit.operator(), reason=reason)
     except FlagsError as error:
         raise PreconditionError(f"{error} Nothing was changed.") from error
@@ -86,8 +86,8 @@ def backfill_status() -> None:
 
     from knowledge_migration.engine.status.backfill import backfill_status as read_status
 
-    _, env = installation()
-    with env.database.connect("backfill status") as connection:
+    installation = open_installation()
+    with installation.database.connect("backfill status") as connection:
         now = read_status(connection)
     table = Table("table", "linked", "unlinked", "partitions done", "quarantine open", "to retry", "accepted")
     for one in now.tables:
@@ -126,8 +126,8 @@ def ledger(reason: OptionalReason = None, yes: Yes = False, dry_run: DryRun = Fa
     from knowledge_migration.commands.migrate import rows_table
     from knowledge_migration.engine.recovery.ledger import MEANING, RESTORED, examine_ledger, recover_ledger
 
-    _, env = installation()
-    with env.database.connect("ledger recovery", settings={"statement_timeout": "0"}) as connection:
+    installation = open_installation()
+    with installation.database.connect("ledger recovery", settings={"statement_timeout": "0"}) as connection:
         report = examine_ledger(connection)
     if report.whole:
         console.print(
@@ -152,7 +152,7 @@ def ledger(reason: OptionalReason = None, yes: Yes = False, dry_run: DryRun = Fa
     if dry_run:
         return
     _confirm(reason, yes, "Mend the ledger?")
-    done = recover_ledger(env.database, reason=reason or "")
+    done = recover_ledger(installation.database, reason=reason or "")
     console.print(f"Mended {len(done.report.differences):,} entries. The comparisons of values now say:")
     for sentence in done.judgements:
         console.print(sentence, markup=False)
@@ -184,8 +184,8 @@ def duplicates(reason: OptionalReason = None, yes: Yes = False, dry_run: DryRun 
     from knowledge_migration.knowledge.proposals import duplicate_proposals, link_conflicts
     from knowledge_migration.knowledge.proposals.review import Reviewer
 
-    _, env = installation()
-    with env.database.begin() as transaction:
+    installation = open_installation()
+    with installation.database.begin() as transaction:
         groups = duplicate_proposals.duplicate_groups(transaction)
         claims = link_conflicts.link_conflicts(transaction)
         shared = link_conflicts.shared_origins(transaction)
@@ -221,7 +221,7 @@ def duplicates(reason: OptionalReason = None, yes: Yes = False, dry_run: DryRun 
     _confirm(reason, yes, "Merge and reject these?")
     reviewer = Reviewer(f"{audit.operator()} (recover duplicates)", None, reason)
     counts: Counter[str] = Counter()
-    with env.database.engine() as engine:
+    with installation.database.engine() as engine:
         for one, words in link_conflicts.resolve_origins(engine, shared, reviewer):
             console.print(f"{one.proposal_id}: {words}")
         for proposal_id, words in link_conflicts.resolve_claims(engine, claims, reviewer):
@@ -274,8 +274,8 @@ def approvals(
     if action not in (None, *TAKEN_BACK):
         raise typer.BadParameter(f"{action} is none of {', '.join(TAKEN_BACK)}", param_hint="--action")
     wanted = WrongApprovals(run, _moment(since, "--since"), _moment(until, "--until"), reviewer, action)  # type: ignore[arg-type]
-    _, env = installation()
-    with env.database.begin() as transaction:
+    installation = open_installation()
+    with installation.database.begin() as transaction:
         found = find_approvals(transaction, wanted)
     for why, number in found.refused.items():
         console.print(f"{number:,} approved proposals are not taken back: {why}.")
@@ -288,7 +288,7 @@ def approvals(
         return
     _confirm(reason, yes, "Take these approvals back?")
     by = Reviewer(f"{audit.operator()} (recover approvals)", None, reason)
-    with env.database.engine() as engine:
+    with installation.database.engine() as engine:
         done = list(undo_approvals(engine, found.approvals, by))
     for one in done:
         if one.fate == "kept":

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from knowledge_migration.commands.setup import console, installation
+from knowledge_migration.commands.setup import console, open_installation
 from knowledge_migration.engine.foundation.errors import VerificationError
 
 if TYPE_CHECKING:
@@ -19,13 +19,12 @@ def drill() -> None:
 
     Example: knowledge-migration drill
     """
-    from knowledge_migration.defs.resources import drill_options, present_plan_of
     from knowledge_migration.engine.rehearsal.drill import record, run_drill
 
-    settings, env = installation()
+    installation = open_installation()
     with console.status("drilling") as status:
-        done = run_drill(env.database, drill_options(env), progress=status.update)
-    record(env.database, done, plan_hash=present_plan_of(settings).hash)
+        done = run_drill(installation.database, installation.drill_options, progress=status.update)
+    record(installation.database, done, plan_hash=installation.plan.hash)
     _show(done)
 
 
@@ -36,17 +35,16 @@ def rehearse() -> None:
 
     Example: knowledge-migration rehearse
     """
-    from knowledge_migration.defs.resources import drill_options, present_plan_of
     from knowledge_migration.engine.rehearsal.rehearsal import rehearse as rehearse_now
 
-    settings, env = installation()
+    installation = open_installation()
     with console.status("rehearsing") as status:
         done = rehearse_now(
-            env.database,
-            drill_options(env),
-            present_plan_of(settings),
-            batch_size=settings.migration_batch_size,
-            rate_limit_per_second=settings.migration_rate_limit_per_second,
+            installation.database,
+            installation.drill_options,
+            installation.plan,
+            batch_size=installation.settings.backfill.batch_size,
+            rate_limit_per_second=installation.settings.backfill.rate_limit_per_second,
             progress=status.update,
         )
     table = Table("phase", "rows", "seconds on the clone", "seconds per 1,000 rows", "seconds in production")

@@ -6,8 +6,7 @@ from typing import Annotated
 
 import typer
 
-from knowledge_migration.commands.setup import console, installation
-from knowledge_migration.installation import running_dagster_storage, status_rules
+from knowledge_migration.commands.setup import console, open_installation
 
 PLOTTED_DAYS = 30
 
@@ -21,23 +20,25 @@ def report(
 
     Example: knowledge-migration report --output report.html
     """
-    from knowledge_migration.defs.resources import criteria_rules, service_address
     from knowledge_migration.engine.foundation import audit
     from knowledge_migration.engine.observability.report import gather
     from knowledge_migration.engine.observability.report_page import write
     from knowledge_migration.engine.status.snapshot import read_status
     from knowledge_migration.engine.validation.criteria.facts import Facts
 
-    settings, env = installation()
-    storage = running_dagster_storage(settings)
-    with console.status("gathering"), env.database.connect("report", settings={"statement_timeout": "0"}) as connection:
-        overview = read_status(env.database, status_rules(settings), storage)
+    installation = open_installation()
+    storage = installation.running_dagster_storage
+    with (
+        console.status("gathering"),
+        installation.database.connect("report", settings={"statement_timeout": "0"}) as connection,
+    ):
+        overview = read_status(installation.database, installation.settings, storage)
         facts = Facts(
-            database=env.database,
+            database=installation.database,
             connection=connection,
-            rules=criteria_rules(settings),
+            settings=installation.settings,
             checks={check.name: check for check in overview.checks or ()},
-            service=service_address(settings) if settings.knowledge_service_url else None,
+            service=installation.service_address if installation.settings.service.url else None,
         )
         since = overview.at - timedelta(days=PLOTTED_DAYS)
         contents = gather(overview, facts, storage, written_by=audit.operator(), since=since)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from knowledge_migration.commands.setup import DryRun, Reason, Yes, console, installation
+from knowledge_migration.commands.setup import DryRun, Reason, Yes, console, open_installation
 
 RestoreMissing = Annotated[
     bool,
@@ -30,13 +30,12 @@ def rollback_full_command(
 
       knowledge-migration rollback full --reason "postponed" --yes
     """
-    from knowledge_migration.defs.resources import full_rollback_options
     from knowledge_migration.engine.rollback.full import plan_full_rollback, rollback_full
 
-    _, env = installation()
-    options = full_rollback_options(env, restore_missing=restore_missing)
-    console.print(f"Database {env.database.display}")
-    plan = plan_full_rollback(env.database, options)
+    installation = open_installation()
+    options = installation.full_rollback_options(restore_missing=restore_missing)
+    console.print(f"Database {installation.database.display}")
+    plan = plan_full_rollback(installation.database, options)
     for number, planned in enumerate(plan.steps, start=1):
         console.print(f"{number}. {planned.name}: {planned.words}", soft_wrap=True, markup=False)
     if dry_run:
@@ -45,7 +44,7 @@ def rollback_full_command(
         typer.confirm("Take all of it back?", abort=True)
     with comparing(plan.backup.tables) as on_rows:
         done = rollback_full(
-            env.database,
+            installation.database,
             options,
             reason=reason,
             on_step=lambda step: console.print(
@@ -82,10 +81,10 @@ def restore_command(
     """
     from knowledge_migration.engine.rollback.database_restore import plan_whole_restore, restore_whole
 
-    settings, env = installation()
-    plan = plan_whole_restore(env.database)
+    installation = open_installation()
+    plan = plan_whole_restore(installation.database)
     console.print(
-        f"Database {env.database.display}\n"
+        f"Database {installation.database.display}\n"
         f"Would restore {plan.backup.path.name} of {plan.backup.taken_at:%Y-%m-%d %H:%M} UTC ({plan.backup.rows:,} rows) into "
         f"a new database, carry over the rows that users wrote since, and keep the present one as {plan.keep_as}; "
         "proposals, flags and audit entries since the backup live on there only.",
@@ -96,15 +95,15 @@ def restore_command(
         console.print(f"In the way: {session}", soft_wrap=True, markup=False)
     if dry_run:
         return
-    if not yes and confirm == env.database.name:
+    if not yes and confirm == installation.database.name:
         typer.confirm("Are all applications stopped?", abort=True)
     with comparing(plan.backup.tables) as on_rows:
         done = restore_whole(
-            env.database,
+            installation.database,
             confirm=confirm,
-            directory=env.exports,
+            directory=installation.exports,
             reason=reason,
-            tools_dir=settings.knowledge_migration_pg_bin,
+            tools_dir=installation.settings.installation.pg_bin,
             progress=lambda words: console.print(words, soft_wrap=True, markup=False),
             on_rows=on_rows,
         )

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from knowledge_migration.commands.setup import DryRun, Reason, Yes, console, installation
+from knowledge_migration.commands.setup import DryRun, Reason, Yes, console, open_installation
 from knowledge_migration.knowledge.stages import RollbackKind
 
 app = typer.Typer(help="The rollbacks; each prints its plan first.", no_args_is_help=True)
@@ -36,14 +36,13 @@ def partial(reason: Reason, dry_run: DryRun = False, yes: Yes = False) -> None:
 
 def _by_flags(kind: RollbackKind, reason: str, *, dry_run: bool) -> None:
     from knowledge_migration.commands.migrate import counting
-    from knowledge_migration.defs.resources import fence_timeouts
     from knowledge_migration.engine.rollback.flags import plan_rollback, roll_back
-    from knowledge_migration.installation import initial_flags
 
-    settings, env = installation()
-    initial, threshold = initial_flags(settings), settings.knowledge_direct_threshold
-    plan = plan_rollback(env.database, initial, kind, live_seconds=settings.writer_live_seconds, threshold=threshold)
-    console.print(f"Database {env.database.display}, flags of version {plan.before.version}: {plan.before.state}")
+    installation = open_installation()
+    database, initial, settings = installation.database, installation.initial_flags, installation.settings
+    plan = plan_rollback(database, initial, settings, kind)
+    threshold = settings.service.direct_threshold
+    console.print(f"Database {database.display}, flags of version {plan.before.version}: {plan.before.state}")
     changes = ", ".join(f"{name}={json.dumps(value)}" for name, value in plan.changes.items())
     console.print(
         f"Would set: {changes or 'nothing, the flags have these values'}; {len(plan.processes)} live processes acknowledge it"
@@ -63,12 +62,11 @@ def _by_flags(kind: RollbackKind, reason: str, *, dry_run: bool) -> None:
 
     with counting(console, "replaying or parking", stranded.total if stranded else 0) as advance:
         result = roll_back(
-            env.database,
+            database,
             initial,
-            fence_timeouts(settings),
+            settings,
             kind,
             reason=reason,
-            threshold=threshold,
             on_acknowledged=acknowledged,
             on_settled=lambda *_: advance(1),
         )
@@ -89,10 +87,10 @@ def rollback_backfill_command(reason: Reason, yes: Yes = False, dry_run: DryRun 
     from knowledge_migration.commands.migrate import counting
     from knowledge_migration.engine.rollback.backfill import backfill_extent, rollback_backfill
 
-    _, env = installation()
-    with env.database.connect("backfill rollback") as connection:
+    installation = open_installation()
+    with installation.database.connect("backfill rollback") as connection:
         extent = backfill_extent(connection)
-    console.print(f"Database {env.database.display}")
+    console.print(f"Database {installation.database.display}")
     if not any(extent.values()):
         console.print("The backfill has made no proposals here; there is nothing to take back.")
         return
@@ -102,7 +100,7 @@ def rollback_backfill_command(reason: Reason, yes: Yes = False, dry_run: DryRun 
     if not yes:
         typer.confirm("Delete these proposals?", abort=True)
     with counting(console, "rolling back", sum(extent.values())) as advance:
-        undone = rollback_backfill(env.database, reason=reason, on_rows=lambda _, rows: advance(rows))
+        undone = rollback_backfill(installation.database, reason=reason, on_rows=lambda _, rows: advance(rows))
     console.print(
         f"Deleted {sum(undone.deleted_proposals.values()):,} proposals in {undone.seconds:.1f} s "
         f"({undone.rows_per_second:,.0f} rows/s)."
@@ -116,14 +114,12 @@ def rollback_dual_write_command(reason: Reason, yes: Yes = False, dry_run: DryRu
     Example: knowledge-migration rollback dual-write --reason "too slow" --dry-run
     """
     from knowledge_migration.commands.migrate import counting
-    from knowledge_migration.defs.resources import backfill_limits, fence_timeouts
     from knowledge_migration.engine.rollback.dual_write import dual_write_extent, rollback_dual_write
-    from knowledge_migration.installation import initial_flags
 
-    settings, env = installation()
-    with env.database.connect("dual write rollback") as connection:
+    installation = open_installation()
+    with installation.database.connect("dual write rollback") as connection:
         extent = dual_write_extent(connection)
-    console.print(f"Database {env.database.display}")
+    console.print(f"Database {installation.database.display}")
     console.print(
         "Would switch dual write off, then unlink and delete: "
         f"{', '.join(f'{count:,} {name}' for name, count in extent.shadows.items())}. Would keep: "
@@ -135,11 +131,11 @@ def rollback_dual_write_command(reason: Reason, yes: Yes = False, dry_run: DryRu
         typer.confirm("Switch dual write off and delete these proposals?", abort=True)
     with counting(console, "rolling back", sum(extent.shadows.values())) as advance:
         undone = rollback_dual_write(
-            env.database,
-            initial_flags(settings),
-            fence_timeouts(settings),
+            installation.database,
+            installation.initial_flags,
+            installation.settings.fence,
             reason=reason,
-            limits=backfill_limits(settings),
+            limits=installation.settings.backfill,
             on_rows=lambda _, rows: advance(rows),
         )
     console.print(
@@ -163,16 +159,15 @@ def rollback_schema_command(
 
     Example: knowledge-migration rollback schema --reason "postponed" --export proposals.jsonl
     """
-    from knowledge_migration.defs.resources import lock_limits
     from knowledge_migration.engine.foundation.own_objects import current_revision
     from knowledge_migration.engine.rollback.schema import proposals_without_copy, rollback_schema
     from knowledge_migration.engine.schema.upgrade import downgrade
 
-    settings, env = installation()
-    with env.database.connect("schema rollback") as connection:
+    installation = open_installation()
+    with installation.database.connect("schema rollback") as connection:
         revision = current_revision(connection) or "none"
         precious = proposals_without_copy(connection)
-    console.print(f"Database {env.database.display}, schema revision {revision}")
+    console.print(f"Database {installation.database.display}, schema revision {revision}")
     if revision == "none":
         console.print("The schema phase has not been run here; there is nothing to take back.")
         return
@@ -184,8 +179,8 @@ def rollback_schema_command(
         return
     if not yes:
         typer.confirm("Drop them?", abort=True)
-    limits = lock_limits(settings)
-    undone = rollback_schema(env.database, limits, reason=reason, export_to=export)
+    limits = installation.settings.schema_change
+    undone = rollback_schema(installation.database, limits, reason=reason, export_to=export)
     if everything:
-        downgrade(env.database, limits, to=None)
+        downgrade(installation.database, limits, to=None)
     console.print(f"Schema rolled back in {undone.change.seconds:.1f} s; {undone.exported_rows} rows exported.")

@@ -1,11 +1,10 @@
 """`knowledge-migration serve`, and what is done to proposals without a browser."""
 
-from dataclasses import replace
 from typing import Annotated
 
 import typer
 
-from knowledge_migration.commands.setup import DryRun, console, installation
+from knowledge_migration.commands.setup import DryRun, console, open_installation
 from knowledge_migration.engine.foundation.errors import PreconditionError
 
 proposals_app = typer.Typer(help="The review queue.", no_args_is_help=True)
@@ -35,18 +34,16 @@ def serve(
 
     import uvicorn
 
-    from knowledge_migration.engine.backfill.control import Limits
     from knowledge_migration.engine.status.prometheus import MigrationCollector
     from knowledge_migration.engine.status.reading import with_connect_limits
-    from knowledge_migration.installation import extractor, running_dagster_storage, service_options, status_rules
     from knowledge_migration.knowledge.api.access import is_loopback
     from knowledge_migration.knowledge.api.app import KEEP_ALIVE_SECONDS, create_app
     from knowledge_migration.knowledge.service import KnowledgeService
     from knowledge_migration.pages.install import install
     from knowledge_migration.pages.migration.feed import MigrationSource
 
-    settings, env = installation()
-    options = replace(service_options(settings, env.database), allow_faults=allow_faults)
+    installation = open_installation()
+    options = installation.service_options(allow_faults=allow_faults)
     if not options.has_tokens and not is_loopback(host):
         raise PreconditionError(
             f"{host} is no loopback address and no token is set, so anybody could change knowledge. Set "
@@ -54,15 +51,15 @@ def serve(
         )
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     console.print(
-        f"Database {env.database.display}; extractor {settings.knowledge_extractor}; review: http://{host}:{port}/review, "
+        f"Database {installation.database.display}; extractor {installation.settings.extractor.provider}; "
+        f"review: http://{host}:{port}/review, "
         f"migration: http://{host}:{port}/migration, API: http://{host}:{port}/docs"
     )
-    rules = status_rules(settings)
-    collector = MigrationCollector(with_connect_limits(env.database), rules)
-    service = KnowledgeService(options, extractor(settings), collector=collector)
+    rules = installation.settings
+    collector = MigrationCollector(with_connect_limits(installation.database), rules)
+    service = KnowledgeService(options, installation.extractor, collector=collector)
     app = create_app(service)
-    limits = Limits(settings.migration_batch_size, settings.migration_rate_limit_per_second)
-    migration = MigrationSource(env.database, rules, lambda: running_dagster_storage(settings), limits)
+    migration = MigrationSource(installation.database, rules, lambda: installation.running_dagster_storage)
     install(app, service, migration)
     gc.collect()
     gc.freeze()  # what is there now stays: going through all of it again took 0.2 s, in which nobody was answered
@@ -85,20 +82,19 @@ def auto_approve(
 
     Example: knowledge-migration proposals auto-approve --dry-run
     """
-    from knowledge_migration.installation import initial_flags
     from knowledge_migration.knowledge.flags import read_flags
     from knowledge_migration.knowledge.proposals.auto_approval import approve_all_eligible, eligible
 
-    settings, env = installation()
-    with env.database.begin() as transaction:
-        flags = read_flags(transaction) or initial_flags(settings)
+    installation = open_installation()
+    with installation.database.begin() as transaction:
+        flags = read_flags(transaction) or installation.initial_flags
         found = eligible(transaction, flags, limit)
     console.print(
         f"{len(found):,} proposals have a confidence of {flags.auto_approve_threshold:g} or more and are similar to nothing "
         f"of another name{'' if flags.auto_approve_high_confidence else ' (auto-approval is switched off)'}."
     )
     if not dry_run and found:
-        with env.database.engine() as engine:
+        with installation.database.engine() as engine:
             approved = approve_all_eligible(engine, flags, found)
         console.print(f"Approved {approved:,}; the others changed meanwhile, or are similar to something.")
 
@@ -111,14 +107,14 @@ def repair(dry_run: DryRun = False) -> None:
     """
     from knowledge_migration.knowledge.writing.repair import open_failures, repair_next
 
-    _, env = installation()
-    with env.database.begin() as transaction:
+    installation = open_installation()
+    with installation.database.begin() as transaction:
         count = open_failures(transaction)
     console.print(f"{count:,} direct writes are without their proposals.")
     if dry_run or not count:
         return
     repaired = 0
-    with env.database.engine() as engine:
+    with installation.database.engine() as engine:
         transactions = engine.execution_options(isolation_level="READ COMMITTED")
         while True:
             with transactions.begin() as connection:

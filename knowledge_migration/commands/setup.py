@@ -9,8 +9,8 @@ import typer
 from rich.console import Console
 
 from knowledge_migration.engine.foundation.errors import MigrationError
-from knowledge_migration.installation import Environment, environment, process_variables
-from knowledge_migration.settings import Settings, current_settings
+from knowledge_migration.installation import Installation
+from knowledge_migration.settings import load_settings
 
 PLAIN_WIDTH = 140
 console = Console(highlight=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH)
@@ -20,16 +20,15 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done 
 Reason = Annotated[str, typer.Option("--reason", help="Why; it goes to the audit log.")]
 
 
-def installation() -> tuple[Settings, Environment]:
+def open_installation() -> Installation:
     """The installation that the settings name; Dagster need not run, nor have any storage."""
-    settings = current_settings()
-    return settings, environment(settings)
+    return Installation(load_settings())
 
 
 def dagster_project() -> Path:
     """The project's directory, with the variables set in this process that Dagster needs."""
     project = project_directory()
-    os.environ.update(process_variables(current_settings(), project))
+    os.environ.update(open_installation().process_variables(project))
     return project
 
 

@@ -13,10 +13,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from knowledge_migration.commands.setup import console, installation
+from knowledge_migration.commands.setup import console, open_installation
 from knowledge_migration.engine.status.model import StatusSnapshot
 from knowledge_migration.engine.status.snapshot import read_status
-from knowledge_migration.installation import running_dagster_storage, status_rules
 
 BAR_WIDTH = 24
 SHOWN = 12
@@ -44,11 +43,11 @@ def status(
 
       knowledge-migration status --json
     """
-    settings, env = installation()
-    rules = status_rules(settings)
+    installation = open_installation()
+    rules = installation.settings
 
     def read() -> StatusSnapshot:
-        return read_status(env.database, rules, running_dagster_storage(settings))
+        return read_status(installation.database, rules, installation.running_dagster_storage)
 
     if as_json:
         print(json.dumps(read().as_json(), indent=2, ensure_ascii=False))

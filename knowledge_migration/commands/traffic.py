@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
-from knowledge_migration.commands.setup import console, installation
+from knowledge_migration.commands.setup import console, open_installation
 from knowledge_migration.engine.foundation.errors import VerificationError
 
 
@@ -42,12 +42,11 @@ def traffic(
     from knowledge_migration.demo.traffic.report import TrafficReport
     from knowledge_migration.demo.traffic.run import TrafficOptions, run_traffic
 
-    settings, env = installation()
-    token = settings.knowledge_api_admin_token or settings.knowledge_api_reviewer_token
+    installation = open_installation()
     options = TrafficOptions(
-        url=url or settings.knowledge_service_url or "http://127.0.0.1:8000",
-        database=env.database,
-        token=token.get_secret_value() if token else None,
+        url=url or installation.settings.service.url or "http://127.0.0.1:8000",
+        database=installation.database,
+        token=installation.settings.service.token,
         requests_per_second=rate,
         seconds=seconds,
         seed=seed,

@@ -34,11 +34,11 @@ FROM_NOW_ON = "Tells what happens from now on."
 
 def _tell(migration: Migration, title: str, body: str, kind: Kind) -> tuple[bool, str]:
     """Whether anybody was reached, and in words who was not."""
-    failures = migration.alerts.send(title, body, kind=kind)
+    failures = migration.installation.alerts.send(title, body, kind=kind)
     if not failures:
         return True, ""
     words = "; ".join(f"{one.channel}: {one.reason}" for one in failures)
-    if migration.alerts.reached_nobody(failures):
+    if migration.installation.alerts.reached_nobody(failures):
         return False, f" Nobody was reached ({words})."
     return True, f" Not reached: {words}."
 
@@ -51,7 +51,7 @@ def _looking(migration: Migration) -> AbstractContextManager[Connection]:
 @dg.run_failure_sensor(name="alert_on_failed_runs", default_status=RUNNING)
 def alert_on_failed_runs(context: dg.RunFailureSensorContext, migration: Migration) -> dg.SkipReason | None:
     """Tells of each failed run: the job, the run, and what its failed step says."""
-    if not migration.alerts.configured:
+    if not migration.installation.alerts.configured:
         return dg.SkipReason(UNCONFIGURED)
     failed = [event for event in context.get_step_failure_events() if event.is_step_failure]
     words = [f"{event.step_key}: {_said(event)}" for event in failed] or [
@@ -75,7 +75,7 @@ def alert_on_failed_checks(context: dg.SensorEvaluationContext, migration: Migra
 
     Reads one event log of all runs, as PostgreSQL keeps it (dagster.yaml).
     """
-    if not migration.alerts.configured:
+    if not migration.installation.alerts.configured:
         return dg.SensorResult(skip_reason=UNCONFIGURED)
     told = Told.read(context.cursor)
     if told is None:
@@ -131,7 +131,7 @@ def _failed(record: dg.EventLogRecord, ours: Collection[dg.AssetCheckKey]) -> st
 @dg.sensor(minimum_interval_seconds=30, default_status=RUNNING, asset_selection="cutover_stage")
 def alert_on_decisions(context: dg.SensorEvaluationContext, migration: Migration) -> dg.SensorResult:
     """Tells of each way back, promotion, override and act of the guard, whoever did it, from the audit log."""
-    if not migration.alerts.configured:
+    if not migration.installation.alerts.configured:
         return dg.SensorResult(skip_reason=UNCONFIGURED)
     told = Told.read(context.cursor)
     try:
@@ -175,7 +175,7 @@ def _settled_decision(connection: Connection, after: int) -> int:
 @dg.sensor(minimum_interval_seconds=60, default_status=RUNNING, asset_selection="dual_write_mode")
 def alert_on_failure_rate(context: dg.SensorEvaluationContext, migration: Migration) -> dg.SensorResult:
     """Tells when more than 1 % of the extractions of the last hour failed, at most once an hour while it lasts."""
-    if not migration.alerts.configured:
+    if not migration.installation.alerts.configured:
         return dg.SensorResult(skip_reason=UNCONFIGURED)
     try:
         now = migration.now()

@@ -32,15 +32,15 @@ def backfill_plan(context: dg.AssetExecutionContext, config: PlanConfig, migrati
     """
     settings = migration.settings
     with reporting.as_dagster_failure():
-        migration.require_rehearsed("phase 3", context.run.run_id)
+        migration.installation.require_rehearsed("phase 3", context.run.run_id)
         made = phase.plan_backfill(
             migration.database,
-            migration.backfill_limits,
-            width_ids=settings.migration_partition_ids,
-            max_partitions=settings.migration_max_partitions,
+            migration.settings.backfill,
+            width_ids=settings.backfill.partition_ids,
+            max_partitions=settings.backfill.max_partitions,
             sample_batches=config.sample_batches if config.dry_run else 0,
-            no_live_writers=settings.knowledge_migration_no_live_writers,
-            writer_live_seconds=settings.writer_live_seconds,
+            no_live_writers=settings.dual_write.no_live_writers,
+            live_seconds=settings.fence.live_seconds,
             dagster_run_id=context.run.run_id,
         )
     for kind in KINDS:
@@ -92,12 +92,12 @@ def _backfill_of(kind: EntityKind) -> dg.AssetsDefinition:
             result = runner.backfill_partition(
                 migration.database,
                 part,
-                migration.backfill_limits,
+                migration.settings.backfill,
                 dagster_run_id=context.run.run_id,
                 on_progress=_progress_logger(context.log.info, kind.table),
                 on_wait=lambda reason: context.log.info(f"waiting: {reason}"),
             )
-            sample = migration.settings.knowledge_migration_rules_sample
+            sample = migration.settings.validation.rules_sample
             outcomes = rules.partition_outcomes(connection, result, sample=sample)
         return dg.MaterializeResult(
             metadata={
@@ -128,8 +128,8 @@ def backfill_completion(context: dg.AssetExecutionContext, migration: Migration)
     with reporting.as_dagster_failure():
         done = completion.complete(
             migration.database,
-            migration.backfill_limits,
-            max_passes=migration.settings.migration_sweep_passes,
+            migration.settings.backfill,
+            max_passes=migration.settings.backfill.sweep_passes,
             dagster_run_id=context.run.run_id,
             on_progress=_progress_logger(context.log.info, "sweep"),
             on_wait=lambda reason: context.log.info(f"waiting: {reason}"),
@@ -165,7 +165,7 @@ def _progress_logger(log: Callable[[str], None], work: str) -> runner.OnProgress
 )
 def integrity_checks(context: dg.AssetCheckExecutionContext, migration: Migration) -> Iterator[dg.AssetCheckResult]:
     """Every integrity rule over the whole tables (strategy §5.3, §9.1). Reads only."""
-    sample = migration.settings.knowledge_migration_rules_sample
+    sample = migration.settings.validation.rules_sample
     with reporting.as_dagster_failure(), migration.database.connect("integrity checks") as connection:
         selected = {key.name for key in context.selected_asset_check_keys}
         for rule in (rule for rule in rules.RULES if rule.name in selected):

@@ -33,14 +33,14 @@ def legacy_path_retirement(
     with reporting.as_dagster_failure():
         done = retirement.retire(
             migration.database,
-            migration.initial_flags,
-            migration.fence_timeouts,
-            migration.lock_limits,
+            migration.installation.initial_flags,
+            migration.settings.fence,
+            migration.settings.schema_change,
             reason=config.reason,
             override=config.override,
             without=config.without,
-            required_days=settings.cleanup_stable_days,
-            no_live_writers=settings.knowledge_migration_no_live_writers,
+            required_days=settings.cleanup.stable_days,
+            no_live_writers=settings.dual_write.no_live_writers,
             dagster_run_id=context.run.run_id,
         )
     rules = [{"table": table, "before": state or "left without it"} for table, state in done.constraints.items()]
@@ -68,7 +68,7 @@ def full_cutover_is_stable(migration: Migration) -> dg.AssetCheckResult:
 def old_paths_are_retired(migration: Migration) -> dg.AssetCheckResult:
     """Direct writes and dual write are locked, and every live process of the service knows it."""
     with reporting.as_dagster_failure(), migration.database.connect("cleanup checks") as connection:
-        live_seconds = migration.settings.writer_live_seconds
+        live_seconds = migration.settings.fence.live_seconds
         outcome = outcomes.retired_outcome(migration.database, connection, live_seconds=live_seconds)
     return reporting.check_result(outcome, asset="legacy_path_retirement")
 
@@ -102,10 +102,10 @@ def extraction_archive(
         done = archive.archive_extractions(
             migration.database,
             reason=config.reason,
-            older_than_days=migration.settings.archive_older_than_days,
+            older_than_days=migration.settings.cleanup.archive_older_than_days,
             batch_runs=config.batch_runs,
             dry_run=config.dry_run,
-            limits=migration.lock_limits,
+            limits=migration.settings.schema_change,
             dagster_run_id=context.run.run_id,
             on_batch=_archive_logger(context.log.info),
         )
@@ -135,7 +135,7 @@ def _archive_logger(log: Callable[[str], None]) -> archive.OnBatch:
 def nothing_linked_was_archived(migration: Migration) -> dg.AssetCheckResult:
     """No row came from an archived proposal, each run is in one place, and none was lost on the way."""
     with reporting.as_dagster_failure(), migration.database.connect("archive check") as connection:
-        outcome = archive.archive_outcome(connection, sample=migration.settings.knowledge_migration_rules_sample)
+        outcome = archive.archive_outcome(connection, sample=migration.settings.validation.rules_sample)
     return reporting.check_result(outcome, asset="extraction_archive")
 
 
@@ -158,8 +158,8 @@ def index_maintenance(
     with reporting.as_dagster_failure():
         done = indexes.maintain_indexes(
             migration.database,
-            migration.lock_limits,
-            drop=migration.settings.cleanup_drop_indexes,
+            migration.settings.schema_change,
+            drop=migration.settings.cleanup.drop_indexes,
             reason=config.reason,
             dry_run=config.dry_run,
             dagster_run_id=context.run.run_id,
@@ -182,7 +182,7 @@ def index_maintenance(
 def every_index_is_valid(migration: Migration) -> dg.AssetCheckResult:
     """Every index of the application and of the proposal workflow is valid, and ours are all there."""
     with reporting.as_dagster_failure(), migration.database.connect("index check") as connection:
-        outcome = indexes.validity_outcome(connection, sample=migration.settings.knowledge_migration_rules_sample)
+        outcome = indexes.validity_outcome(connection, sample=migration.settings.validation.rules_sample)
     return reporting.check_result(outcome, asset="index_maintenance")
 
 

@@ -8,7 +8,7 @@ import dagster as dg
 
 from knowledge_migration.defs import reporting
 from knowledge_migration.defs.recorded_checks import recorded_checks
-from knowledge_migration.defs.resources import Migration, criteria_rules, service_address
+from knowledge_migration.defs.resources import Migration
 from knowledge_migration.engine.observability import plots
 from knowledge_migration.engine.validation.criteria.checklist import SECTIONS
 from knowledge_migration.engine.validation.criteria.evaluation import evaluate, record
@@ -43,9 +43,9 @@ def looking(migration: Migration, instance: dg.DagsterInstance) -> Iterator[Fact
         yield Facts(
             database=migration.database,
             connection=connection,
-            rules=criteria_rules(settings),
+            settings=settings,
             checks={one.name: one for one in recorded_checks(instance, CHECKS_ASKED)},
-            service=service_address(settings) if settings.knowledge_service_url else None,
+            service=migration.installation.service_address if settings.service.url else None,
         )
 
 

@@ -13,8 +13,7 @@ from knowledge_migration.engine.cutover.readiness import Readiness, readiness
 from knowledge_migration.engine.cutover.state import read_cutover_state
 from knowledge_migration.engine.observability import plots
 from knowledge_migration.engine.validation import rules
-from knowledge_migration.knowledge.stages import STAGES, Stage
-from knowledge_migration.thresholds import GATES
+from knowledge_migration.thresholds import GATES, STAGES, Stage
 
 GROUP = "phase_4_cutover"
 JOB = "cutover_job"
@@ -55,13 +54,13 @@ def cutover_gates(context: dg.AssetExecutionContext, migration: Migration) -> dg
     with reporting.as_dagster_failure():
         judged = evaluate(
             migration.database,
-            migration.cutover_rules.gates,
+            migration.settings.cutover.gates,
             read_cutover_state(migration.database),
             now=now,
-            spacing_seconds=migration.cutover_rules.spacing_seconds,
+            spacing_seconds=migration.settings.cutover.spacing_seconds,
             dagster_run_id=context.run.run_id,
         )
-    needed = {gate.metric for gate in needed_for(migration.cutover_rules.gates, stage)}
+    needed = {gate.metric for gate in needed_for(migration.settings.cutover.gates, stage)}
     return dg.MaterializeResult(
         metadata={
             "verdicts": reporting.rows_table([one.as_row() for one in judged]),
@@ -125,12 +124,12 @@ def cutover_stage(
         )
         done = promote(
             migration.database,
-            migration.initial_flags,
-            migration.fence_timeouts,
+            migration.installation.initial_flags,
+            migration.settings.fence,
             ready,
             reason=config.reason,
             override_reason=config.override_reason,
-            admin_user_ids=migration.settings.knowledge_proposals_admin_user_ids or None,
+            admin_user_ids=migration.settings.flags.admin_user_ids or None,
             dagster_run_id=context.run.run_id,
         )
     return dg.MaterializeResult(
@@ -156,7 +155,7 @@ def stage_readiness(
     """What the promotion to a stage needs, with the integrity checks as this instance has recorded them."""
     return readiness(
         migration.database,
-        migration.cutover_rules,
+        migration.settings,
         stage,
         list(recorded_checks(instance, INTEGRITY_CHECKS)),
         now=migration.now(),

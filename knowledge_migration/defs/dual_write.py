@@ -22,7 +22,9 @@ def feature_flag_store(context: dg.AssetExecutionContext, migration: Migration) 
     Change them with `knowledge-migration flags set`. Undo: job `rollback_schema`.
     """
     with reporting.as_dagster_failure():
-        flags = switch.store_flags(migration.database, migration.initial_flags, dagster_run_id=context.run.run_id)
+        flags = switch.store_flags(
+            migration.database, migration.installation.initial_flags, dagster_run_id=context.run.run_id
+        )
     return dg.MaterializeResult(
         metadata={"version": flags.version, "state": flags.state, "flags": reporting.rows_table([flags.values])}
     )
@@ -38,8 +40,8 @@ def dual_write_mode(context: dg.AssetExecutionContext, migration: Migration) -> 
     with reporting.as_dagster_failure():
         flags, proven = switch.switch_on(
             migration.database,
-            migration.initial_flags,
-            migration.fence_timeouts,
+            migration.installation.initial_flags,
+            migration.settings.fence,
             reason="phase 2: dual write",
             dagster_run_id=context.run.run_id,
         )
@@ -61,7 +63,7 @@ def dual_write_probe(migration: Migration) -> dg.MaterializeResult:
     Needs KNOWLEDGE_SERVICE_URL. Writes one message of its own and what is extracted from it, and deletes all of that.
     """
     with reporting.as_dagster_failure():
-        found = probe(migration.database, migration.service_address, expect=("dual_write",))
+        found = probe(migration.database, migration.installation.service_address, expect=("dual_write",))
     return dg.MaterializeResult(metadata=reporting.plain(vars(found)))
 
 
@@ -75,7 +77,7 @@ def dual_write_probe(migration: Migration) -> dg.MaterializeResult:
 )
 def dual_write_checks(context: dg.AssetCheckExecutionContext, migration: Migration) -> Iterator[dg.AssetCheckResult]:
     """Everything written since the fence has its proposal, value for value. Reads only."""
-    sample = migration.settings.knowledge_migration_rules_sample
+    sample = migration.settings.validation.rules_sample
     selected = {key.name for key in context.selected_asset_check_keys}
     with reporting.as_dagster_failure(), migration.database.connect("dual write checks") as connection:
         for outcome in rules.dual_write_outcomes(migration.database, connection, sample=sample):
@@ -87,7 +89,7 @@ def dual_write_checks(context: dg.AssetCheckExecutionContext, migration: Migrati
 def every_live_writer_dual_writes(migration: Migration) -> dg.AssetCheckResult:
     """Every live process of the service writes no knowledge without a proposal, and there is one."""
     with reporting.as_dagster_failure(), migration.database.connect("writers check") as connection:
-        outcome = fence.writers_outcome(connection, migration.settings.writer_live_seconds)
+        outcome = fence.writers_outcome(connection, migration.settings.fence.live_seconds)
     return reporting.check_result(outcome, asset="dual_write_mode")
 
 
@@ -100,19 +102,19 @@ def dual_write_is_not_slow(migration: Migration) -> dg.AssetCheckResult:
     with reporting.as_dagster_failure():
         measured = dual_write_overhead.measure_within(
             migration.database,
-            migration.extractor,
-            migration.service_options,
-            pairs=settings.dual_write_measured_pairs,
-            limit_percent=settings.dual_write_max_slowdown_percent,
+            migration.installation.extractor,
+            migration.installation.service_options(),
+            pairs=settings.dual_write.measured_pairs,
+            limit_percent=settings.dual_write.max_slowdown_percent,
         )
-    outcome = dual_write_overhead.overhead_outcome(measured, settings.dual_write_max_slowdown_percent)
+    outcome = dual_write_overhead.overhead_outcome(measured, settings.dual_write.max_slowdown_percent)
     return reporting.check_result(outcome, asset="dual_write_mode")
 
 
 @dg.asset_check(asset="proposal_schema")
 def extraction_still_works(migration: Migration) -> dg.AssetCheckResult:
     """The service is well and an extraction through its API succeeds after the schema has changed (strategy §3.2)."""
-    address = migration.settings.knowledge_service_url
+    address = migration.settings.service.url
     if address is None:
         return dg.AssetCheckResult(
             passed=False,
@@ -120,8 +122,10 @@ def extraction_still_works(migration: Migration) -> dg.AssetCheckResult:
             description="Not asked: KNOWLEDGE_SERVICE_URL does not say where the service answers.",
         )
     with reporting.as_dagster_failure():
-        answer = health(migration.service_address)
-        found = probe(migration.database, migration.service_address, expect=("direct", "dual_write", "proposal"))
+        answer = health(migration.installation.service_address)
+        found = probe(
+            migration.database, migration.installation.service_address, expect=("direct", "dual_write", "proposal")
+        )
     return dg.AssetCheckResult(
         passed=True,
         description=f"The service answers, and an extraction in {found.mode.replace('_', ' ')} mode succeeded.",

@@ -3,11 +3,7 @@
 import dagster as dg
 
 from knowledge_migration.defs import reporting
-from knowledge_migration.defs.resources import (
-    Migration,
-    require_functional_validation_allowed,
-    require_load_test_allowed,
-)
+from knowledge_migration.defs.resources import Migration
 from knowledge_migration.engine.foundation import progress
 from knowledge_migration.engine.observability import plots
 from knowledge_migration.engine.validation import functional, load
@@ -34,10 +30,11 @@ def functional_validation(context: dg.AssetExecutionContext, migration: Migratio
     WRITES messages, proposals and topics of its own, marked, and removes them again, also what a killed one has left; touches no
     row of anybody else. Refused unless FUNCTIONAL_VALIDATION_ALLOWED=true, for users may see these rows for seconds.
     """
-    settings = migration.settings
     with reporting.as_dagster_failure():
-        require_functional_validation_allowed(settings)
-        done = functional.validate(migration.database, migration.service_address, dagster_run_id=context.run.run_id)
+        migration.installation.require_functional_validation_allowed()
+        done = functional.validate(
+            migration.database, migration.installation.service_address, dagster_run_id=context.run.run_id
+        )
     return dg.MaterializeResult(
         metadata={
             "scenarios": reporting.rows_table([one.as_row() for one in done.scenarios]),
@@ -79,17 +76,16 @@ def load_test(context: dg.AssetExecutionContext, config: LoadConfig, migration: 
     WRITES copies of the latest messages and what is extracted from them, marked, and removes all of it. Refused unless
     LOAD_TEST_ALLOWED=true: it slows users down while it lasts.
     """
-    settings = migration.settings
 
     def told(answered: int) -> None:
         progress.tell(progress.Report("load test", "extractions", answered, config.requests, "requests"))
 
     with reporting.as_dagster_failure():
-        require_load_test_allowed(settings)
+        migration.installation.require_load_test_allowed()
         done = load.run_load_test(
             migration.database,
-            migration.service_address,
-            settings.gates,
+            migration.installation.service_address,
+            migration.settings.cutover.gates,
             concurrency=config.concurrency,
             requests=config.requests,
             on_answer=told,

@@ -56,9 +56,9 @@ def _sample(migration: Migration, *, with_tables: bool = False) -> Sampling:
     settings = migration.settings
     return sample(
         migration.database,
-        metrics=[gate.metric for gate in settings.gates],
-        threshold=settings.knowledge_proposals_auto_approve_threshold,
-        kept_days=settings.metrics_kept_days,
+        metrics=[gate.metric for gate in settings.cutover.gates],
+        threshold=settings.flags.auto_approve_threshold,
+        kept_days=settings.validation.metrics_kept_days,
         with_tables=with_tables,
     )
 

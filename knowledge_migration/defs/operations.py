@@ -13,7 +13,7 @@ from knowledge_migration.engine.validation.value_verification import fingerprint
 def legacy_rows_equal_the_fingerprint(migration: Migration) -> dg.AssetCheckResult:
     """Every key range of the legacy tables equals the fingerprint. Warns only: users may have written since."""
     with reporting.as_dagster_failure(), migration.database.connect("fingerprint check") as connection:
-        outcome = fingerprint_outcome(connection, sample=migration.settings.knowledge_migration_rules_sample)
+        outcome = fingerprint_outcome(connection, sample=migration.settings.validation.rules_sample)
     return reporting.check_result(outcome, asset="legacy_fingerprint", warns=True)
 
 
@@ -36,8 +36,8 @@ def value_verification(
         done = verify(
             migration.database,
             whole=config.whole,
-            whole_every_days=settings.verification_whole_days,
-            settle_seconds=settings.verification_settle_seconds,
+            whole_every_days=settings.verification.whole_days,
+            settle_seconds=settings.verification.settle_seconds,
             dagster_run_id=context.run.run_id,
         )
     rows = [one.as_row() for one in done.tables]
@@ -56,8 +56,8 @@ def no_value_differs(migration: Migration) -> dg.AssetCheckResult:
     with reporting.as_dagster_failure(), migration.database.connect("verification check") as connection:
         outcome = verification_outcome(
             connection,
-            max_age_hours=migration.settings.verification_max_age_hours,
-            sample=migration.settings.knowledge_migration_rules_sample,
+            max_age_hours=migration.settings.verification.max_age_hours,
+            sample=migration.settings.validation.rules_sample,
         )
     return reporting.check_result(outcome, asset="value_verification")
 

@@ -45,14 +45,14 @@ def performance_validation(context: dg.AssetExecutionContext, migration: Migrati
     with reporting.as_dagster_failure():
         measured = limits.validate(
             migration.database,
-            settings.gates,
-            samples=settings.performance_samples,
-            large_rows=settings.performance_large_table_rows,
+            settings.cutover.gates,
+            samples=settings.performance.samples,
+            large_rows=settings.performance.large_table_rows,
         )
         with migration.database.connect("performance validation") as connection:
             evidence.record(connection, limits.KIND, measured.to_evidence(), dagster_run_id=context.run.run_id)
     table = reporting.rows_table([verdict.as_row() for verdict in measured.verdicts])
-    scans = limits.scans_outcome(measured, settings.performance_large_table_rows)
+    scans = limits.scans_outcome(measured, settings.performance.large_table_rows)
     return dg.MaterializeResult(
         metadata={"queries": table, "proposals": measured.proposals, **_plans(measured)},
         check_results=[
@@ -94,16 +94,16 @@ def performance_comparison(context: dg.AssetExecutionContext, migration: Migrati
     """
     settings = migration.settings
     phase = PHASE_OF_JOB.get(context.run.job_name, GROUP)
-    (slowdown,) = (gate for gate in settings.gates if gate.metric == "extraction_slowdown")
+    (slowdown,) = (gate for gate in settings.cutover.gates if gate.metric == "extraction_slowdown")
     with reporting.as_dagster_failure(), migration.database.connect("performance comparison") as connection:
         if evidence.latest(connection, "performance_baseline") is None:
             return _not_compared()
         compared = comparison.compare_within(
             connection,
             phase,
-            samples=settings.baseline_samples,
+            samples=settings.performance.baseline_samples,
             limit_ratio=slowdown.threshold,
-            pages=migration.measured_pages,
+            pages=migration.installation.measured_pages,
         )
         evidence.record(connection, comparison.KIND, compared.to_evidence(), dagster_run_id=context.run.run_id)
     reporting.teller(context.log.info, "performance comparison")(

@@ -40,7 +40,7 @@ legacy_database = dg.AssetSpec(
 )
 def preflight_checks(context: dg.AssetCheckExecutionContext, migration: Migration) -> Iterator[dg.AssetCheckResult]:
     """Version, rights, extensions, schema, long transactions, disk, names: reads the catalog only."""
-    with reporting.as_dagster_failure(), migration.preflight() as looked_at:
+    with reporting.as_dagster_failure(), migration.installation.preflight() as looked_at:
         for key in sorted(context.selected_asset_check_keys, key=lambda key: list(preflight.CHECKS).index(key.name)):
             yield reporting.check_result(preflight.CHECKS[key.name](looked_at), asset="legacy_database")
 
@@ -53,7 +53,7 @@ def evidence_store(context: dg.AssetExecutionContext, migration: Migration) -> d
     drops it.
     """
     with reporting.as_dagster_failure():
-        change = schema.prepare_evidence(migration.database, migration.lock_limits)
+        change = schema.prepare_evidence(migration.database, migration.settings.schema_change)
     return dg.MaterializeResult(
         metadata={
             "revision": change.to_revision or "none",
@@ -103,10 +103,10 @@ def legacy_snapshot(context: dg.AssetExecutionContext, migration: Migration) -> 
     with reporting.as_dagster_failure():
         taken = take_legacy_snapshot(
             migration.database,
-            directory=migration.environment.backups,
-            scratch=migration.environment.scratch,
-            tools_directory=migration.settings.knowledge_migration_pg_bin,
-            range_ids=migration.settings.fingerprint_range_ids,
+            directory=migration.installation.backups,
+            scratch=migration.installation.scratch,
+            tools_directory=migration.settings.installation.pg_bin,
+            range_ids=migration.settings.preparation.fingerprint_range_ids,
             dagster_run_id=context.run.run_id,
             progress=reporting.teller(context.log.info, "verified backup"),
         )
@@ -155,8 +155,8 @@ def data_quality_report(context: dg.AssetExecutionContext, migration: Migration)
     with reporting.as_dagster_failure(), migration.database.connect("data quality") as connection:
         report = data_quality.report(
             connection,
-            sample=settings.knowledge_migration_rules_sample,
-            similarity_percent=settings.near_duplicate_similarity_percent,
+            sample=settings.validation.rules_sample,
+            similarity_percent=settings.preparation.near_duplicate_similarity_percent,
             progress=context.log.info,
         )
         frame = report.as_frame()
@@ -201,10 +201,10 @@ def performance_baseline(context: dg.AssetExecutionContext, migration: Migration
 
     Reads only; the addresses are asked for with GET. After each phase `performance_comparison` measures the same again.
     """
-    samples = migration.settings.baseline_samples
+    samples = migration.settings.performance.baseline_samples
     with reporting.as_dagster_failure(), migration.database.connect("performance baseline") as connection:
         measured = baseline.measure(connection, samples=samples, progress=context.log.info)
-        pages = migration.measured_pages()
+        pages = migration.installation.measured_pages()
         slowest = max(latency.p95_ms for latency in measured.latencies)
         reporting.teller(context.log.info, "performance baseline")(
             f"{samples} samples of {len(measured.latencies)} queries, slowest p95 {slowest:.1f} ms"

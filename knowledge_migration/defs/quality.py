@@ -53,7 +53,8 @@ def quality_validation(context: dg.AssetExecutionContext, migration: Migration) 
     with reporting.as_dagster_failure():
         validation = validate(
             migration.database,
-            migration.quality_options,
+            migration.settings.home / "data_docs",
+            migration.settings,
             progress=reporting.teller(context.log.info, "quality"),
             dagster_run_id=context.run.run_id,
         )

@@ -24,7 +24,7 @@ def staging_rehearsal(context: dg.AssetExecutionContext, migration: Migration) -
     Production is only read. Times each phase and forecasts production; binds the plan (SQL, code, settings): later phases
     refuse another one. KNOWLEDGE_MIGRATION_SKIP_REHEARSAL_REASON skips it, with a reason, audited.
     """
-    reason = migration.settings.knowledge_migration_skip_rehearsal_reason
+    reason = migration.settings.rehearsal.skip_reason
     if reason:
         return dg.MaterializeResult(
             metadata={"skipped": reason},
@@ -41,15 +41,15 @@ def staging_rehearsal(context: dg.AssetExecutionContext, migration: Migration) -
     with reporting.as_dagster_failure():
         done = rehearse(
             migration.database,
-            migration.drill_options,
-            migration.plan,
-            batch_size=settings.migration_batch_size,
-            rate_limit_per_second=settings.migration_rate_limit_per_second,
+            migration.installation.drill_options,
+            migration.installation.plan,
+            batch_size=settings.backfill.batch_size,
+            rate_limit_per_second=settings.backfill.rate_limit_per_second,
             progress=reporting.teller(context.log.info, "rehearsal"),
             dagster_run_id=context.run.run_id,
         )
         with migration.database.connect("rehearsal") as connection:
-            outcome = drill_outcome(connection, settings.drill_max_age_days)
+            outcome = drill_outcome(connection, settings.rehearsal.drill_max_age_days)
     return dg.MaterializeResult(
         metadata={
             "plan_hash": done.plan.hash,
@@ -76,9 +76,11 @@ def rollback_drill(context: dg.AssetExecutionContext, migration: Migration) -> d
     """
     with reporting.as_dagster_failure():
         drill = run_drill(
-            migration.database, migration.drill_options, progress=reporting.teller(context.log.info, "drill")
+            migration.database,
+            migration.installation.drill_options,
+            progress=reporting.teller(context.log.info, "drill"),
         )
-        record(migration.database, drill, plan_hash=migration.plan.hash, dagster_run_id=context.run.run_id)
+        record(migration.database, drill, plan_hash=migration.installation.plan.hash, dagster_run_id=context.run.run_id)
     return dg.MaterializeResult(metadata=_drilled(drill))
 
 
@@ -86,7 +88,7 @@ def rollback_drill(context: dg.AssetExecutionContext, migration: Migration) -> d
 def every_rollback_is_equal_and_in_time(migration: Migration) -> dg.AssetCheckResult:
     """The latest drill is fresh; every rollback left the legacy tables equal, within its time limit."""
     with reporting.as_dagster_failure(), migration.database.connect("drill check") as connection:
-        outcome = drill_outcome(connection, migration.settings.drill_max_age_days)
+        outcome = drill_outcome(connection, migration.settings.rehearsal.drill_max_age_days)
     return reporting.check_result(outcome, asset="rollback_drill")
 
 

@@ -30,11 +30,10 @@ def _by_flags(way: RollbackKind, words: str) -> dg.JobDefinition:
         with reporting.as_dagster_failure():
             done = roll_back(
                 migration.database,
-                migration.initial_flags,
-                migration.fence_timeouts,
+                migration.installation.initial_flags,
+                migration.settings,
                 way,
                 reason=config.reason,
-                threshold=migration.settings.knowledge_direct_threshold,
                 dagster_run_id=context.run_id,
             )
         context.add_output_metadata(
@@ -61,10 +60,10 @@ def remove_dual_write(context: dg.OpExecutionContext, config: RollbackConfig, mi
     with reporting.as_dagster_failure():
         undone = rollback_dual_write(
             migration.database,
-            migration.initial_flags,
-            migration.fence_timeouts,
+            migration.installation.initial_flags,
+            migration.settings.fence,
             reason=config.reason,
-            limits=migration.backfill_limits,
+            limits=migration.settings.backfill,
             dagster_run_id=context.run_id,
         )
     context.add_output_metadata(reporting.plain(vars(undone)))
@@ -90,7 +89,7 @@ def remove_schema(context: dg.OpExecutionContext, config: SchemaRollbackConfig, 
     with reporting.as_dagster_failure():
         undone = rollback_schema(
             migration.database,
-            migration.lock_limits,
+            migration.settings.schema_change,
             reason=config.reason,
             export_to=Path(config.export_to) if config.export_to else None,
             dagster_run_id=context.run_id,
@@ -110,7 +109,7 @@ def take_everything_back(context: dg.OpExecutionContext, config: FullRollbackCon
     with reporting.as_dagster_failure():
         done = rollback_full(
             migration.database,
-            migration.full_rollback_options(restore_missing=config.restore_missing),
+            migration.installation.full_rollback_options(restore_missing=config.restore_missing),
             reason=config.reason,
             dagster_run_id=context.run_id,
             on_step=lambda step: context.log.info(f"{step.name} ({step.seconds:.1f} s): {step.words}"),

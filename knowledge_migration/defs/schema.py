@@ -25,12 +25,12 @@ def proposal_schema(context: dg.AssetExecutionContext, migration: Migration) -> 
     Step by step, each lock bounded to 100 ms and tried again; indexes are built concurrently, references validated
     afterwards. Can be run again after a crash at any point. Undo: job `rollback_schema` (target < 5 min).
     """
-    with reporting.as_dagster_failure(), migration.preflight() as preconditions:
-        migration.require_rehearsed("phase 1", context.run.run_id)
+    with reporting.as_dagster_failure(), migration.installation.preflight() as preconditions:
+        migration.installation.require_rehearsed("phase 1", context.run.run_id)
         phase = schema_phase.run_schema_phase(
             preconditions,
-            migration.lock_limits,
-            backup_max_age_hours=migration.settings.backup_max_age_hours,
+            migration.settings.schema_change,
+            backup_max_age_hours=migration.settings.preparation.backup_max_age_hours,
             dagster_run_id=context.run.run_id,
             on_step=lambda result: context.log.info(
                 f"{result.step.name}: {result.outcome} ({result.attempts} attempts)"
@@ -57,7 +57,7 @@ def _told(context: dg.AssetExecutionContext, result: StepResult) -> None:
 def schema_matches_the_declaration(migration: Migration) -> dg.AssetCheckResult:
     """Every table, column, index (valid) and constraint (validated) is as declared."""
     with reporting.as_dagster_failure():
-        outcome = schema_phase.schema_outcome(migration.database, migration.settings.knowledge_migration_rules_sample)
+        outcome = schema_phase.schema_outcome(migration.database, migration.settings.validation.rules_sample)
     return reporting.check_result(outcome, asset="proposal_schema")
 
 
@@ -65,7 +65,7 @@ def schema_matches_the_declaration(migration: Migration) -> dg.AssetCheckResult:
 def no_reader_stalled(migration: Migration) -> dg.AssetCheckResult:
     """No reader of the live tables stalled beyond the limit while the schema changed."""
     with reporting.as_dagster_failure(), migration.database.connect("stall check") as connection:
-        outcome = schema_phase.stall_outcome(connection, migration.settings.reader_stall_limit_ms)
+        outcome = schema_phase.stall_outcome(connection, migration.settings.schema_change.reader_stall_limit_ms)
     return reporting.check_result(outcome, asset="proposal_schema")
 
 

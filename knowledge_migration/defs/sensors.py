@@ -19,7 +19,7 @@ from knowledge_migration.engine.cutover.state import read_cutover_state
 from knowledge_migration.engine.foundation.errors import MigrationError
 from knowledge_migration.engine.rollback.guard import guard
 from knowledge_migration.knowledge.flags import read_flags
-from knowledge_migration.knowledge.stages import Stage
+from knowledge_migration.thresholds import Stage
 
 STAGE_TAG, VERSION_TAG = "knowledge_migration/stage", "knowledge_migration/flag_version"
 NOT_THERE = (psycopg.Error, sa.exc.DBAPIError)
@@ -48,7 +48,7 @@ def cutover_promotion(context: dg.SensorEvaluationContext, migration: Migration)
         told = "\n".join(f"{number}. {one.sentence}" for number, one in enumerate(ready.missing, start=1))
         words = f"{stage} is not proven; missing are {len(ready.missing)} of {len(ready.requirements)}:\n{told}"
         return dg.SensorResult(skip_reason=words, asset_events=events, cursor=cursor)
-    if not migration.settings.cutover_automatic_promotion:
+    if not migration.settings.cutover.automatic_promotion:
         words = f"Everything holds for {stage}. Launch {cutover.JOB} with the partition {stage} to promote."
         return dg.SensorResult(skip_reason=words, asset_events=events, cursor=cursor)
     version = ready.state.flags.version
@@ -77,9 +77,8 @@ def rollback_guard(migration: Migration) -> dg.SensorResult:
     try:
         tick = guard(
             migration.database,
-            migration.initial_flags,
-            migration.cutover_rules,
-            migration.guard_rules,
+            migration.installation.initial_flags,
+            migration.settings,
             now=migration.now(),
         )
     except (MigrationError, *NOT_THERE) as error:
@@ -90,7 +89,7 @@ def rollback_guard(migration: Migration) -> dg.SensorResult:
 @dg.sensor(job=backfill.completion_job, minimum_interval_seconds=300, default_status=dg.DefaultSensorStatus.RUNNING)
 def backfill_stragglers(migration: Migration) -> dg.SensorResult:
     """Starts the final sweep when rows without a proposal appear after the backfill: an old writer still works somewhere."""
-    minutes = migration.settings.straggler_minutes
+    minutes = migration.settings.dual_write.straggler_minutes
     try:
         with migration.database.connect("stragglers", settings={"statement_timeout": "30000"}) as connection:
             found = stragglers(connection, minutes=minutes)
@@ -128,7 +127,7 @@ def auto_approval(migration: Migration) -> dg.SensorResult:
 
 
 def _needed(migration: Migration, stage: Stage | None) -> set[str]:
-    return {gate.metric for gate in needed_for(migration.cutover_rules.gates, stage)} if stage else set()
+    return {gate.metric for gate in needed_for(migration.settings.cutover.gates, stage)} if stage else set()
 
 
 def _news(

@@ -19,8 +19,7 @@ from knowledge_migration.engine.cutover.state import CutoverState, read_cutover_
 from knowledge_migration.engine.foundation.database import Database
 from knowledge_migration.engine.foundation.errors import VerificationError
 from knowledge_migration.engine.foundation.sql_files import statement
-from knowledge_migration.knowledge.stages import STAGES
-from knowledge_migration.settings import current_settings
+from knowledge_migration.thresholds import STAGES
 
 Tell = Callable[[str], None]
 RunJob = Callable[[dg.RunRequest], bool]
@@ -59,7 +58,6 @@ def scale_down(database: Database) -> None:
         users = [row["id"] for row in connection.execute(statement("demo/traffic_ids", table="public.users"))]
     values = {**SCALED_DOWN, "KNOWLEDGE_PROPOSALS_ADMIN_USER_IDS": users[::ADMINS_SHARE]}
     os.environ.update({name: json.dumps(value) for name, value in values.items()})
-    current_settings.cache_clear()
 
 
 @dataclass

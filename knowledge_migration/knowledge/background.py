@@ -87,7 +87,7 @@ class BackgroundWork:
     async def _clean(self) -> None:
         options = self.database.options
         while True:
-            await _logging_failure(self.database.in_transaction(fail_abandoned_runs, 3 * options.writer_live_seconds))
+            await _logging_failure(self.database.in_transaction(fail_abandoned_runs, 3 * options.live_seconds))
             await _logging_failure(self.database.in_transaction(forget_old_measurements))
             await asyncio.sleep(CLEANING_SECONDS)
 

@@ -14,16 +14,10 @@ from knowledge_migration.knowledge import audit
 from knowledge_migration.knowledge.flags import Flags, StaleFlagsError, changed, read_flags, set_flags
 from knowledge_migration.knowledge.proposals.stranded import OnSettled, Settled, Stranded, settle, stranded
 from knowledge_migration.knowledge.stages import RollbackKind, rollback_flags
-from knowledge_migration.knowledge.writers import (
-    FenceError,
-    FenceTimeouts,
-    drain,
-    live_processes,
-    wait_until_acknowledged,
-)
+from knowledge_migration.knowledge.writers import FenceError, drain, live_processes, wait_until_acknowledged
+from knowledge_migration.settings import FenceSettings
 
 FLAG_ROLLBACK_LOCK = 0x6B6E6F77_666C6970
-DIRECT_THRESHOLD = 0.7
 POLL_SECONDS = 0.05
 
 OnAcknowledged = Callable[[float, int], None]
@@ -37,8 +31,8 @@ class FlagRollback:
     initial: Flags
     actor: str
     reason: str
-    threshold: float = DIRECT_THRESHOLD
-    timeouts: FenceTimeouts = field(default_factory=FenceTimeouts)
+    threshold: float
+    timeouts: FenceSettings
     expected_version: int | None = None
     dagster_run_id: str | None = None
 
@@ -139,7 +133,7 @@ def complete_rollback(
     """
     started = time.perf_counter() - applied.apply_seconds
     with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
-        timeouts = replace(rollback.timeouts, poll_seconds=POLL_SECONDS)
+        timeouts = rollback.timeouts.replaced(poll_seconds=POLL_SECONDS)
         processes = wait_until_acknowledged(connection, applied.after, timeouts, need_one=False)
         acknowledged_seconds = time.perf_counter() - started
         if on_acknowledged:

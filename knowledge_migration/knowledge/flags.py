@@ -11,12 +11,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import sqlalchemy as sa
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 from sqlalchemy.dialects.postgresql import insert
 
 from knowledge_migration.knowledge import audit
 from knowledge_migration.knowledge.audit import AuditAction
 from knowledge_migration.knowledge.tables import ORIGIN_CONSTRAINTS, audit_log, feature_flags
+from knowledge_migration.settings import FlagSettings
 
 FLAG_NAME = "knowledge_proposals"
 CHANNEL = "knowledge_flags"
@@ -40,38 +41,11 @@ class StaleFlagsError(FlagsError):
     """Somebody else has changed the flags since they were read."""
 
 
-def _strategy_name(field: str) -> str:
-    return f"knowledge_proposals_{field}"
-
-
-class Flags(BaseModel):
+class Flags(FlagSettings):
     """One version of the flags; `version` 0 are the initial values, which nobody has set."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, alias_generator=_strategy_name, validate_by_name=True
-    )
+    model_config = ConfigDict(strict=True, alias_generator=lambda name: f"{FLAG_NAME}_{name}")
 
-    enabled: bool = Field(default=False, description="Master switch of the proposal system.")
-    dual_write: bool = Field(default=False, description="Write proposals beside direct writes.")
-    cutover_percentage: int = Field(
-        default=0, ge=0, le=100, description="Share of users whose extractions become proposals only, in percent."
-    )
-    audience: Literal["admins", "everyone"] = Field(
-        default="everyone", description="Whom the percentage counts among: everyone, or the listed admins only."
-    )
-    admin_user_ids: tuple[int, ...] = Field(
-        default=(), strict=False, description="Users whose extractions are proposals as soon as proposals are enabled."
-    )
-    auto_approve_high_confidence: bool = Field(
-        default=True, description="Approve proposals of high confidence without a reviewer."
-    )
-    auto_approve_threshold: float = Field(
-        default=0.95,
-        ge=0,
-        le=1,
-        strict=False,
-        description="Confidence from which a proposal is approved automatically.",
-    )
     legacy_paths_retired: bool = Field(
         default=False, description="Locked by phase 5: proposals only, for everyone; nothing writes directly any more."
     )
@@ -284,7 +258,7 @@ def store(
 
 def changed(flags: Flags, changes: Mapping[str, Any]) -> Flags:
     """The flags with some values changed; raises `FlagsError` that names what cannot be."""
-    short = {name.removeprefix(_strategy_name("")): value for name, value in changes.items()}
+    short = {name.removeprefix(f"{FLAG_NAME}_"): value for name, value in changes.items()}
     unknown = sorted(set(short) - set(flags.values))
     if unknown:
         raise FlagsError(f"There is no flag {', '.join(unknown)}. The flags are {', '.join(flags.values)}.")
@@ -302,7 +276,7 @@ def changed(flags: Flags, changes: Mapping[str, Any]) -> Flags:
 
 def _refuse_unlocking(row: sa.RowMapping, after: Flags, changes: Mapping[str, Any]) -> None:
     """The lock of phase 5 opens only by its own name: no reset does it in passing."""
-    named = {name.removeprefix(_strategy_name("")) for name in changes}
+    named = {name.removeprefix(f"{FLAG_NAME}_") for name in changes}
     if _values_of(row).get(RETIRED) is True and not after.legacy_paths_retired and RETIRED not in named:
         raise FlagsError(
             "Direct writes and dual write are retired (phase 5). To open the old paths again, name it: "

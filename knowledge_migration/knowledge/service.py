@@ -22,9 +22,9 @@ from knowledge_migration.knowledge.measurements import EXTRACTION, Outcome, outc
 from knowledge_migration.knowledge.proposals.stranded import stranded
 from knowledge_migration.knowledge.stages import RollbackKind
 from knowledge_migration.knowledge.transactions import ServiceDatabase
-from knowledge_migration.knowledge.writers import FenceTimeouts
 from knowledge_migration.knowledge.writing.modes import Written
 from knowledge_migration.knowledge.writing.runs import RunOrigin
+from knowledge_migration.settings import FenceSettings
 
 METRICS_TIMEOUT_SECONDS = 2.0
 
@@ -96,7 +96,7 @@ class KnowledgeService(ServiceDatabase):
         Raises `FlagsError` where this rollback is not possible, `StaleFlagsError` for another version.
         """
         options = self.options
-        timeouts = FenceTimeouts(live_seconds=options.writer_live_seconds)
+        timeouts = FenceSettings(live_seconds=options.live_seconds)
         rollback = FlagRollback(
             kind, options.initial_flags, actor, reason, options.direct_threshold, timeouts, expected_version
         )
@@ -130,6 +130,6 @@ class KnowledgeService(ServiceDatabase):
             exporter.keep(state, time.perf_counter() - started)
 
     async def _read_state(self) -> metrics.ServiceState:
-        state = await self.in_transaction(metrics.read_service_state, self.options.writer_live_seconds)
+        state = await self.in_transaction(metrics.read_service_state, self.options.live_seconds)
         collected = await asyncio.to_thread(self.collector.collect) if self.collector else None
         return replace(state, collected=collected)

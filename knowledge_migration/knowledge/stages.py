@@ -4,11 +4,9 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from knowledge_migration.knowledge.flags import Flags, FlagsError
+from knowledge_migration.thresholds import Stage
 
-Stage = Literal["internal_beta", "gradual_rollout", "full_cutover"]
 RollbackKind = Literal["instant", "partial"]
-
-STAGES: tuple[Stage, ...] = ("internal_beta", "gradual_rollout", "full_cutover")
 
 REDUCED_PERCENTAGE = 10
 

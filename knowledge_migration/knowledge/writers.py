@@ -4,9 +4,6 @@ The service reads the flags inside each transaction that writes, so a transactio
 bounded and raise `FenceError`, which names the missing processes or transactions. Nothing is changed.
 """
 
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -14,23 +11,13 @@ import sqlalchemy as sa
 
 from knowledge_migration.knowledge.flags import Flags
 from knowledge_migration.knowledge.tables import writer_heartbeat
+from knowledge_migration.settings import FenceSettings
 
 Rows = list[dict[str, Any]]
 
 
 class FenceError(Exception):
     """A process has not acknowledged the flags, or an older transaction has not ended, within the timeout."""
-
-
-@dataclass(frozen=True)
-class FenceTimeouts:
-    """The longest wait in seconds, and how recently a process must have reported to count as live."""
-
-    seconds: float = 120.0
-    live_seconds: float = 10.0
-    poll_seconds: float = 0.2
-    clock: Callable[[], float] = time.monotonic
-    sleep: Callable[[float], None] = time.sleep
 
 
 def live_writers_query(live_seconds: float) -> sa.Select[Any]:
@@ -48,7 +35,7 @@ def live_processes(connection: sa.Connection, live_seconds: float) -> tuple[str,
 
 
 def wait_until_acknowledged(
-    connection: sa.Connection, flags: Flags, timeouts: FenceTimeouts, *, need_one: bool = True
+    connection: sa.Connection, flags: Flags, timeouts: FenceSettings, *, need_one: bool = True
 ) -> tuple[str, ...]:
     """Waits until every live process has acknowledged these flags; returns their names. Needs autocommit.
 
@@ -65,7 +52,7 @@ def wait_until_acknowledged(
         timeouts.sleep(timeouts.poll_seconds)
 
 
-def drain(connection: sa.Connection, timeouts: FenceTimeouts) -> None:
+def drain(connection: sa.Connection, timeouts: FenceSettings) -> None:
     """Waits until every transaction that is open now has ended. Needs autocommit; raises `FenceError` naming those left."""
     until = timeouts.clock() + timeouts.seconds
     older = _open_transactions(connection)
@@ -117,7 +104,7 @@ def _rows(connection: sa.Connection, query: sa.Select[Any] | sa.CompoundSelect[A
     return [dict(row) for row in connection.execute(query).mappings()]
 
 
-def _not_acknowledged(missing: Rows, flags: Flags, timeouts: FenceTimeouts) -> str:
+def _not_acknowledged(missing: Rows, flags: Flags, timeouts: FenceSettings) -> str:
     if not missing:
         return (
             f"No process of the knowledge service has reported within {timeouts.live_seconds:g} s, so none can acknowledge "

@@ -111,4 +111,4 @@ def _key(options: ServiceOptions, role: Role) -> str:
     if not options.has_tokens:
         return LOCAL_KEY
     token = options.admin_token if role == "admin" else options.reviewer_token
-    return token or ""
+    return token.get_secret_value() if token else ""

@@ -14,19 +14,9 @@ from knowledge_migration.quality import documents
 from knowledge_migration.quality.adapter import as_expectations, session
 from knowledge_migration.quality.expectations import Suite, SuiteOutcome
 from knowledge_migration.quality.suites import BLUEPRINTS, Columns, read_suites, refused
+from knowledge_migration.settings import Settings
 
 EVIDENCE = "quality_validation"
-
-
-@dataclass(frozen=True)
-class ValidationOptions:
-    """The folder of the documents, the number of runs to keep, the user's suites, sample size and statement timeout."""
-
-    directory: Path
-    kept: int = 30
-    your_suites: Path | None = None
-    sample: int = 20
-    statement_timeout_seconds: float = 300.0
 
 
 @dataclass(frozen=True)
@@ -54,7 +44,8 @@ class Validation:
 
 def validate(
     database: Database,
-    options: ValidationOptions,
+    directory: Path,
+    settings: Settings,
     *,
     progress: Callable[[str], None] = lambda _: None,
     dagster_run_id: str = "",
@@ -64,16 +55,16 @@ def validate(
     Raises `PreconditionError` naming a file of the user that cannot be used, `UnansweredError` if a statement fails; then
     neither document nor evidence is written.
     """
-    yours = read_suites(options.your_suites)
+    yours = read_suites(settings.quality.suites)
     with database.connect("quality") as connection:
         columns = _columns(connection, "public", [blueprint.table for blueprint in BLUEPRINTS])
         _require_usable(connection, yours)
     ours = tuple(blueprint.suite(columns) for blueprint in BLUEPRINTS if blueprint.table in columns)
     absent = tuple((blueprint.name, blueprint.table) for blueprint in BLUEPRINTS if blueprint.table not in columns)
-    with documents.unpublished(options.directory) as folder:
+    with documents.unpublished(directory) as folder:
         with exported_snapshot(database) as snapshot:
             # the user's first, so that a mistake in them shows before the long suites run
-            outcomes = _run(database, snapshot.snapshot_id, (*yours, *ours), options, folder, progress)
+            outcomes = _run(database, snapshot.snapshot_id, (*yours, *ours), settings, folder, progress)
         of_yours, of_ours = outcomes[: len(yours)], outcomes[len(yours) :]
         sign_off = documents.SignOff(
             database=database.display,
@@ -83,7 +74,7 @@ def validate(
             operator=audit.operator(),
             dagster_run_id=dagster_run_id,
         )
-        index = documents.publish(folder, sign_off, kept=options.kept)
+        index = documents.publish(folder, sign_off, kept=settings.quality.docs_kept)
     validation = Validation(of_ours, of_yours, absent, index)
     with database.connect("quality") as connection:
         evidence.record(connection, EVIDENCE, validation.to_evidence(), dagster_run_id=dagster_run_id or None)
@@ -94,16 +85,16 @@ def _run(
     database: Database,
     snapshot_id: str,
     suites: Sequence[Suite],
-    options: ValidationOptions,
+    settings: Settings,
     folder: Path,
     progress: Callable[[str], None],
 ) -> tuple[SuiteOutcome, ...]:
     """Great Expectations reads every suite before the first one runs."""
-    outcomes = []
-    timeout = options.statement_timeout_seconds
-    with session(database, snapshot_id, folder, sample=options.sample, statement_timeout_seconds=timeout) as opened:
+    outcomes, sample = [], settings.validation.rules_sample
+    timeout = settings.quality.statement_timeout_seconds
+    with session(database, snapshot_id, folder, sample=sample, statement_timeout_seconds=timeout) as opened:
         for suite in suites:
-            as_expectations(suite, options.sample)
+            as_expectations(suite, sample)
         for suite in suites:
             outcome = opened.validate(suite)
             progress(

@@ -23,7 +23,6 @@ from knowledge_migration.demo.json_lines import JsonLinesFolder
 from knowledge_migration.demo.loader import build_legacy_schema, load
 from knowledge_migration.demo.python_documentation import PythonDocumentation
 from knowledge_migration.engine.backfill.batch import proposal_columns
-from knowledge_migration.engine.backfill.control import Limits
 from knowledge_migration.engine.backfill.plan import make_plan
 from knowledge_migration.engine.backfill.run import open_run
 from knowledge_migration.engine.backfill.runner import backfill_partition
@@ -31,8 +30,8 @@ from knowledge_migration.engine.foundation import embedded_server
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.embedded_server import EmbeddedServer
 from knowledge_migration.engine.schema import upgrade as schema
-from knowledge_migration.engine.schema.ddl import LockLimits
 from knowledge_migration.knowledge.entity_kinds import ATOM
+from knowledge_migration.settings import BackfillSettings, SchemaChangeSettings
 from knowledge_migration_tests.conftest import SHARED_DATA
 
 COPIES_OF_DEMONSTRATION = 30
@@ -77,7 +76,7 @@ def prepare(server: EmbeddedServer, data: Path) -> int:
         with template.connect("bench") as connection:
             connection.execute(COPY_ATOMS, (COPIES_OF_DEMONSTRATION,))
             connection.execute(COPY_RELATIONS, (COPIES_OF_DEMONSTRATION, COPIES_OF_DEMONSTRATION))
-    schema.upgrade(template, LockLimits())
+    schema.upgrade(template, SchemaChangeSettings())
     with template.connect("bench") as connection:
         connection.execute("VACUUM ANALYZE")
         row = connection.execute("SELECT count(*) AS n FROM atoms").fetchone()
@@ -153,7 +152,7 @@ def in_batches(database: Database, size: int) -> float:
     """The backfill without a rate limit; returns the slowest batch in seconds."""
     with database.connect("bench") as connection:
         plan = make_plan(connection, width_ids=50_000, max_partitions=200)["atom"]
-    limits = Limits(batch_size=size, rate_limit_per_second=0)
+    limits = BackfillSettings(batch_size=size, rate_limit_per_second=0)
     results = [backfill_partition(database, partition, limits) for partition in plan.partitions]
     assert not any(result.remaining or result.quarantined_rows for result in results)
     return max(result.slowest_batch_seconds for result in results)

@@ -10,7 +10,7 @@ lies behind it in the order of age.
 from knowledge_migration.demo.loader import build_legacy_schema
 from knowledge_migration.engine.foundation.database import Database
 from knowledge_migration.engine.schema import upgrade as schema
-from knowledge_migration.engine.schema.ddl import LockLimits
+from knowledge_migration.settings import SchemaChangeSettings
 
 PROPOSALS = 1_000_000
 
@@ -87,7 +87,7 @@ def million_proposals(url: str) -> Database:
     """Fills an empty database: the legacy schema, phase 1, and the rows; needs a superuser. Returns the database."""
     database = Database(url)
     build_legacy_schema(database)
-    schema.upgrade(database, LockLimits())
+    schema.upgrade(database, SchemaChangeSettings())
     with database.connect("bench") as connection:
         rows = (RUNS, NUMBERED, TOPIC_PROPOSALS, ATOM_PROPOSALS, TOPICS, ATOMS)
         for text in (SETTINGS, *rows, NUMBERS, "VACUUM ANALYZE"):

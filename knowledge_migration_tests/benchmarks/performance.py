@@ -13,7 +13,7 @@ from rich.table import Table
 
 from knowledge_migration.engine.foundation import embedded_server
 from knowledge_migration.engine.validation.performance.limits import PerformanceValidation, validate
-from knowledge_migration.settings import Settings
+from knowledge_migration.settings import PerformanceSettings
 from knowledge_migration.thresholds import GATES
 from knowledge_migration_tests.benchmarks.million import million_proposals
 
@@ -32,7 +32,7 @@ def main() -> None:
         began = time.perf_counter()
         database = million_proposals(server.ensure_database("million").url)
         console.print(f"a million proposals made in {time.perf_counter() - began:.0f} s")
-        large_rows = Settings.model_fields["performance_large_table_rows"].default
+        large_rows = PerformanceSettings().large_table_rows
         report(validate(database, GATES, samples=given.samples, large_rows=large_rows), plans=given.plans)
 
 

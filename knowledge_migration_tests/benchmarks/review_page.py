@@ -20,8 +20,8 @@ from knowledge_migration.engine.foundation import embedded_server
 from knowledge_migration.engine.foundation.database import Database
 from knowledge_migration.engine.foundation.sql_files import text_of
 from knowledge_migration.engine.schema import upgrade as schema
-from knowledge_migration.engine.schema.ddl import LockLimits
 from knowledge_migration.pages.frame import PREFERENCES_COOKIE, Preferences
+from knowledge_migration.settings import SchemaChangeSettings
 from knowledge_migration_tests.benchmarks.million import million_proposals
 from knowledge_migration_tests.chromium import opened_browser
 from knowledge_migration_tests.pages.living import Living, living
@@ -91,7 +91,7 @@ def prepare_short(database: Database) -> None:
     """A small queue."""
     with database.connect("bench") as connection:
         connection.execute(text_of("legacy/schema"))
-    schema.upgrade(database, LockLimits())
+    schema.upgrade(database, SchemaChangeSettings())
     waiting_proposals(database, topics=1_000, atoms=0)
 
 

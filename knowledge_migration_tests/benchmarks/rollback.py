@@ -17,7 +17,6 @@ from rich.console import Console
 from rich.table import Table
 
 from knowledge_migration.demo.live_application import free_port, running_process, wait_until_well
-from knowledge_migration.engine.backfill.control import Limits
 from knowledge_migration.engine.backfill.plan import make_plan
 from knowledge_migration.engine.backfill.run import open_run
 from knowledge_migration.engine.backfill.runner import backfill_partition
@@ -28,7 +27,7 @@ from knowledge_migration.engine.rollback.backfill import rollback_backfill
 from knowledge_migration.engine.rollback.flags import roll_back
 from knowledge_migration.knowledge.flags import Flags, set_flags
 from knowledge_migration.knowledge.stages import STAGE_FLAGS
-from knowledge_migration.knowledge.writers import FenceTimeouts
+from knowledge_migration.settings import BackfillSettings, FenceSettings, Settings
 from knowledge_migration_tests.benchmarks.backfill import SHARED_DATA, fresh, prepare
 
 PROCESSES, REQUESTS_PER_SECOND, PAUSE_SECONDS = 3, 30, 3.0
@@ -84,7 +83,7 @@ def one_flip(database: Database) -> float:
     with database.begin() as transaction:
         set_flags(transaction, STAGE_FLAGS["full_cutover"], initial=Flags(), actor="bench", reason="bench")
     time.sleep(PAUSE_SECONDS)
-    done = roll_back(database, Flags(), FenceTimeouts(seconds=30), "instant", reason="bench")
+    done = roll_back(database, Flags(), Settings(fence=FenceSettings(seconds=30)), "instant", reason="bench")
     assert len(done.processes) == PROCESSES
     return done.acknowledged_seconds
 
@@ -94,7 +93,7 @@ def backfill_atoms(database: Database, parts: int) -> None:
     with database.connect("bench") as connection:
         open_run(connection)
         whole = make_plan(connection, width_ids=1, max_partitions=PARTS)["atom"]
-    limits = Limits(batch_size=BATCH, rate_limit_per_second=0)
+    limits = BackfillSettings(batch_size=BATCH, rate_limit_per_second=0)
     for partition in whole.partitions[:parts]:
         backfill_partition(database, partition, limits)
 

@@ -22,11 +22,11 @@ from knowledge_migration.demo.traffic.measurements import percentile
 from knowledge_migration.engine.foundation import embedded_server
 from knowledge_migration.engine.foundation.database import Database
 from knowledge_migration.engine.schema import upgrade as schema
-from knowledge_migration.engine.schema.ddl import LockLimits
 from knowledge_migration.knowledge.extraction.local import LocalExtractor
 from knowledge_migration.knowledge.flags import Flags
 from knowledge_migration.knowledge.options import ServiceOptions
 from knowledge_migration.knowledge.service import KnowledgeService
+from knowledge_migration.settings import SchemaChangeSettings
 from knowledge_migration_tests.conftest import SHARED_DATA
 from knowledge_migration_tests.serving import serving
 
@@ -48,7 +48,7 @@ def main() -> None:
         build_legacy_schema(database)
         small = SHARED_DATA / "small"
         load(database, JsonLinesFolder(small) if small.exists() else PythonDocumentation())
-        schema.upgrade(database, LockLimits())
+        schema.upgrade(database, SchemaChangeSettings())
         with database.connect("benchmark") as connection:
             ids = [row["id"] for row in connection.execute("SELECT id FROM messages ORDER BY id")]
         asyncio.run(in_turn(database, ids))
@@ -60,7 +60,7 @@ async def in_turn(database: Database, ids: list[int]) -> None:
     """One extraction at a time, in each mode, in random order."""
     order = random.Random(1)
     seconds: dict[str, list[float]] = {mode: [] for mode in MODES}
-    service = KnowledgeService(ServiceOptions(database.url, queue_limit=10**9), LocalExtractor())
+    service = KnowledgeService(ServiceOptions(database_url=database.url, queue_limit=10**9), LocalExtractor())
     async with service.running():
         for _ in range(GROUPS):
             group = order.sample(ids, 3)

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from knowledge_migration.commands.main import app
 from knowledge_migration.engine.foundation.database import Database
 from knowledge_migration.engine.foundation.errors import MigrationError, PreconditionError
-from knowledge_migration.settings import SettingsError, current_settings, load_settings
+from knowledge_migration.settings import SettingsError, load_settings
 from knowledge_migration_tests.channel import channel, titles
 
 
@@ -19,13 +19,7 @@ def named(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("KNOWLEDGE_MIGRATION_DATABASE_URL", database.url)
     monkeypatch.delenv("KNOWLEDGE_MIGRATION_ALERT_URLS", raising=False)
-    current_settings.cache_clear()
     return monkeypatch
-
-
-@pytest.fixture(autouse=True)
-def fresh_settings() -> None:
-    current_settings.cache_clear()
 
 
 def said(*words: str) -> str:
@@ -37,7 +31,6 @@ def said(*words: str) -> str:
 
 def channels(patch: pytest.MonkeyPatch, *urls: str) -> None:
     patch.setenv("KNOWLEDGE_MIGRATION_ALERT_URLS", json.dumps(urls))
-    current_settings.cache_clear()
 
 
 def test_every_channel_gets_a_message(named: pytest.MonkeyPatch) -> None:

@@ -9,22 +9,19 @@ from typer.testing import CliRunner
 from knowledge_migration.commands.cleanup import app
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.errors import PreconditionError
-from knowledge_migration.settings import current_settings
 from knowledge_migration_tests.engine.backfill.backfilling import count
 from knowledge_migration_tests.engine.cleanup.conftest import FULL, change
 
 
 @pytest.fixture
-def named(expanded: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
+def named(expanded: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Database:
     """The settings name the test's database at full cutover; no service runs, and somebody says so."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("KNOWLEDGE_MIGRATION_DATABASE_URL", expanded.url)
     monkeypatch.setenv("KNOWLEDGE_MIGRATION_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("KNOWLEDGE_MIGRATION_NO_LIVE_WRITERS", "true")
-    current_settings.cache_clear()
     change(expanded, FULL)
-    yield expanded
-    current_settings.cache_clear()
+    return expanded
 
 
 @pytest.fixture

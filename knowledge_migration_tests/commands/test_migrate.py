@@ -14,8 +14,9 @@ from knowledge_migration.demo.loader import load
 from knowledge_migration.engine.backfill import quarantine
 from knowledge_migration.engine.foundation import fingerprint
 from knowledge_migration.engine.foundation.database import Connection, Database
+from knowledge_migration.installation import Installation
 from knowledge_migration.knowledge.audit import AuditAction
-from knowledge_migration.settings import current_settings
+from knowledge_migration.settings import load_settings
 from knowledge_migration_tests.conftest import SHARED_DATA
 from knowledge_migration_tests.serving import PEOPLE_AND_MESSAGES, serving
 
@@ -36,7 +37,7 @@ NOT_ASKED = [
 
 
 @pytest.fixture
-def named(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
+def named(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Database:
     """The settings name the test's database; nothing is limited in rate."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("KNOWLEDGE_MIGRATION_DATABASE_URL", database.url)
@@ -47,9 +48,7 @@ def named(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("CUTOVER_GATES", '{"extraction_slowdown": {"threshold": 1000}}')  # speed is tested elsewhere
     monkeypatch.setenv("KNOWLEDGE_MIGRATION_NO_LIVE_WRITERS", "true")
     monkeypatch.setenv("KNOWLEDGE_MIGRATION_SKIP_REHEARSAL_REASON", "it has tests of its own")
-    current_settings.cache_clear()
-    yield database
-    current_settings.cache_clear()
+    return database
 
 
 @pytest.fixture
@@ -167,7 +166,7 @@ def test_an_altered_backup_file_keeps_the_schema_phase_from_starting(
     connection.execute(SOME_ROWS)
     job = build_defs().resolve_job_def("phase_0_preparation")
     assert job.execute_in_process(instance=instance, run_config=QUIET).success
-    (dump,) = (current_settings().home / "backups").glob("*.dump")
+    (dump,) = Installation(load_settings()).backups.glob("*.dump")
     dump.write_bytes(dump.read_bytes() + b"x")
     result = (
         build_defs()
@@ -264,7 +263,6 @@ def test_the_small_real_knowledge_base_migrates_whole(
     named: Database, connection: Connection, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MIGRATION_PARTITION_IDS", "50000")
-    current_settings.cache_clear()
     load(named, JsonLinesFolder(SHARED_DATA / "small"))
     summaries = run(named, instance)
     assert [summary.succeeded for summary in summaries] == [True, True, True, True]
@@ -282,7 +280,6 @@ def test_dual_write_is_switched_on_proven_and_probed_before_the_backfill(
     monkeypatch.setenv("DUAL_WRITE_MAX_SLOWDOWN_PERCENT", "1000")  # speed is not what this test is about
     with serving(named) as url:
         monkeypatch.setenv("KNOWLEDGE_SERVICE_URL", url)
-        current_settings.cache_clear()
         summaries = run(named, instance)
         assert [(summary.phase, summary.errors) for summary in summaries] == [
             ("0 preparation", ()),
@@ -299,7 +296,6 @@ def test_without_a_service_the_migration_stops_before_dual_write_and_switches_no
 ) -> None:
     connection.execute(SOME_ROWS)
     monkeypatch.setenv("KNOWLEDGE_MIGRATION_NO_LIVE_WRITERS", "false")
-    current_settings.cache_clear()
     summaries = run(named, instance)
     assert [summary.succeeded for summary in summaries] == [True, True, False]
     assert "knowledge-migration serve" in summaries[2].errors[0]

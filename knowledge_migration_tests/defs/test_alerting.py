@@ -15,8 +15,7 @@ from knowledge_migration.engine.foundation import audit
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.rollback.flags import roll_back
 from knowledge_migration.knowledge.flags import Flags
-from knowledge_migration.knowledge.writers import FenceTimeouts
-from knowledge_migration.settings import current_settings
+from knowledge_migration.settings import FenceSettings, Settings
 from knowledge_migration_tests.channel import channel, titles
 from knowledge_migration_tests.engine.cutover.stages_reached import set_, stand_at
 
@@ -29,9 +28,7 @@ def hook(expanded: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         monkeypatch.setenv("KNOWLEDGE_MIGRATION_DATABASE_URL", expanded.url)
         monkeypatch.setenv("KNOWLEDGE_MIGRATION_HOME", str(tmp_path / "home"))
         monkeypatch.setenv("KNOWLEDGE_MIGRATION_ALERT_URLS", json.dumps([url]))
-        current_settings.cache_clear()
         yield got
-    current_settings.cache_clear()
 
 
 @pytest.fixture
@@ -64,20 +61,20 @@ def test_without_a_channel_every_sensor_says_so(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("KNOWLEDGE_MIGRATION_DATABASE_URL", expanded.url)
-    current_settings.cache_clear()
     for name in ("alert_on_failed_checks", "alert_on_decisions", "alert_on_failure_rate"):
         assert "No channel is configured" in tick(instance, name).skip_message
-    current_settings.cache_clear()
 
 
 def test_ways_back_and_overrides_are_told_once_each_from_now_on(
     expanded: Database, rows: Connection, hook: list[dict[str, Any]], instance: dg.DagsterInstance
 ) -> None:
     stand_at(expanded, "gradual_rollout")
-    roll_back(expanded, Flags(), FenceTimeouts(seconds=5), "partial", reason="of the past")
+    roll_back(expanded, Flags(), Settings(fence=FenceSettings(seconds=5)), "partial", reason="of the past")
     cursor = tick(instance, "alert_on_decisions").cursor
     set_(expanded, cutover_percentage=50)
-    roll_back(expanded, Flags(), FenceTimeouts(seconds=5), "instant", reason="errors", actor="rollback guard")
+    roll_back(
+        expanded, Flags(), Settings(fence=FenceSettings(seconds=5)), "instant", reason="errors", actor="rollback guard"
+    )
     found = tick(instance, "alert_on_decisions", cursor)
     assert titles(hook) == ["Rollback instant"]
     assert "rollback guard" in hook[0]["message"]
@@ -260,12 +257,10 @@ def test_what_reached_nobody_is_told_again_and_what_reached_somebody_is_not(
     with channel(500) as (bad, tried), channel() as (good, got):
         for name in sensors:
             monkeypatch.setenv("KNOWLEDGE_MIGRATION_ALERT_URLS", json.dumps([bad]))
-            current_settings.cache_clear()
             missed = tick(instance, name, cursors[name])
             assert missed.cursor == cursors[name], name
             assert "Nobody was reached" in missed.skip_message
             monkeypatch.setenv("KNOWLEDGE_MIGRATION_ALERT_URLS", json.dumps([bad, good]))
-            current_settings.cache_clear()
             found = tick(instance, name, missed.cursor)
             assert "Not reached: json channel" in found.skip_message
             assert tick(instance, name, found.cursor).cursor == found.cursor
@@ -278,7 +273,6 @@ def test_without_the_database_failed_checks_are_told_and_the_others_say_so(
 ) -> None:
     cursors = {name: tick(instance, name).cursor for name in ("alert_on_failed_checks", "alert_on_decisions")}
     monkeypatch.setenv("KNOWLEDGE_MIGRATION_DATABASE_URL", "postgresql://nobody@127.0.0.1:9/nothing")
-    current_settings.cache_clear()
     evaluated(instance, "the database is away", passed=False)
     tick(instance, "alert_on_failed_checks", cursors["alert_on_failed_checks"])
     assert titles(hook) == ["A check failed"]
@@ -292,7 +286,6 @@ def test_before_phase_1_the_sensors_say_so(
     database: Database, hook: list[dict[str, Any]], instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KNOWLEDGE_MIGRATION_DATABASE_URL", database.url)
-    current_settings.cache_clear()
     assert "The audit log cannot be read" in tick(instance, "alert_on_decisions").skip_message
     assert "The extractions cannot be counted" in tick(instance, "alert_on_failure_rate").skip_message
     assert hook == []

@@ -10,7 +10,6 @@ import pytest
 from knowledge_migration.defs import cleanup
 from knowledge_migration.defs.resources import Migration
 from knowledge_migration.engine.foundation.database import Connection, Database
-from knowledge_migration.settings import current_settings
 from knowledge_migration_tests.engine.backfill.backfilling import count
 from knowledge_migration_tests.engine.cleanup.conftest import FULL, change
 
@@ -24,16 +23,14 @@ def cutover_stage() -> None:
 
 
 @pytest.fixture
-def named(expanded: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
+def named(expanded: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Database:
     """The settings name the test's database at full cutover; no service runs, and somebody says so."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("KNOWLEDGE_MIGRATION_DATABASE_URL", expanded.url)
     monkeypatch.setenv("KNOWLEDGE_MIGRATION_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("KNOWLEDGE_MIGRATION_NO_LIVE_WRITERS", "true")
-    current_settings.cache_clear()
     change(expanded, FULL)
-    yield expanded
-    current_settings.cache_clear()
+    return expanded
 
 
 @pytest.fixture
@@ -62,7 +59,6 @@ def run(**config: dict[str, Any]) -> dg.ExecuteInProcessResult:
 def may_drop_idle(patch: pytest.MonkeyPatch) -> None:
     """Puts the index `idle` on the stated list."""
     patch.setenv("CLEANUP_DROP_INDEXES", '["idle"]')
-    current_settings.cache_clear()
 
 
 def failure(result: dg.ExecuteInProcessResult) -> str:

@@ -11,7 +11,6 @@ from knowledge_migration.commands.phase_runs import QUIET, migrate
 from knowledge_migration.definitions import build_defs
 from knowledge_migration.engine.foundation import evidence
 from knowledge_migration.engine.foundation.database import Connection, Database
-from knowledge_migration.settings import current_settings
 from knowledge_migration_tests.commands.test_migrate import SOME_ROWS
 
 CHECKS = {
@@ -36,11 +35,9 @@ def named(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         "CUTOVER_GATES": '{"extraction_slowdown": {"threshold": 1000}}',
     }.items():
         monkeypatch.setenv(name, value)
-    current_settings.cache_clear()
     with database.connect("test") as connection:
         connection.execute(SOME_ROWS)
         yield connection
-    current_settings.cache_clear()
 
 
 @pytest.fixture
@@ -85,7 +82,6 @@ def test_lists_beyond_their_limits_fail_the_check_and_not_the_run(
         "CUTOVER_GATES", '{"slow_run_histories": {"limit_seconds": 1e-6}, "extraction_slowdown": {"threshold": 1e-6}}'
     )
     monkeypatch.setenv("PERFORMANCE_LARGE_TABLE_ROWS", "1")
-    current_settings.cache_clear()
     result = run(instance, "performance")
     assert result.success
     found = {one.check_name: (one.passed, one.severity.name) for one in result.get_asset_check_evaluations()}
@@ -100,7 +96,6 @@ def test_a_listed_page_that_does_not_answer_fails_the_baseline_by_its_name(
     named: Connection, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("BASELINE_URLS", '["http://ada:s3cr3t@127.0.0.1:1/page"]')
-    current_settings.cache_clear()
     result = run(instance, "phase_0_preparation")
     (failure,) = result.get_step_failure_events()
     assert failure.step_key == "performance_baseline"

@@ -15,7 +15,6 @@ from knowledge_migration.defs.cutover import INTEGRITY_CHECKS
 from knowledge_migration.defs.resources import Migration
 from knowledge_migration.engine.cutover.state import read_cutover_state
 from knowledge_migration.engine.foundation.database import Connection, Database
-from knowledge_migration.settings import current_settings
 from knowledge_migration_tests.engine.backfill.backfilling import count
 from knowledge_migration_tests.engine.cutover.ready import UNHURRIED, made_ready, seen_well
 from knowledge_migration_tests.engine.cutover.stages_reached import alive, later, measured, set_, stand_at
@@ -39,11 +38,9 @@ def named(expanded: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     calm = {metric: {"limit_seconds": seconds} for metric, seconds in UNHURRIED.items()}
     monkeypatch.setenv("CUTOVER_GATES", json.dumps(calm))
     monkeypatch.setenv("KNOWLEDGE_PROPOSALS_ADMIN_USER_IDS", "[1, 2]")
-    current_settings.cache_clear()
     moment = later(hours=2)
     monkeypatch.setattr(Migration, "now", lambda self: moment)
-    yield monkeypatch
-    current_settings.cache_clear()
+    return monkeypatch
 
 
 @pytest.fixture
@@ -64,7 +61,6 @@ def ready(expanded: Database, rows: Connection, named: pytest.MonkeyPatch, tmp_p
 def changed(patch: pytest.MonkeyPatch, **settings: str) -> None:
     for name, value in settings.items():
         patch.setenv(name, value)
-    current_settings.cache_clear()
 
 
 def tick(instance: dg.DagsterInstance, name: str, cursor: str | None = None) -> Any:
@@ -104,11 +100,9 @@ def test_before_phase_1_every_sensor_says_so_and_does_nothing(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("KNOWLEDGE_MIGRATION_DATABASE_URL", database.url)
-    current_settings.cache_clear()
     for name in ("cutover_promotion", "rollback_guard", "backfill_stragglers", "auto_approval"):
         found = tick(instance, name)
         assert (found.run_requests, bool(found.skip_message)) == ([], True), name
-    current_settings.cache_clear()
 
 
 def test_the_tick_says_exactly_what_is_missing(

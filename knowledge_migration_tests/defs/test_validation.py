@@ -13,7 +13,6 @@ from knowledge_migration.defs.recorded_checks import recorded_checks
 from knowledge_migration.engine.foundation import evidence
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.validation.criteria.checklist import SECTIONS
-from knowledge_migration.settings import current_settings
 from knowledge_migration_tests.engine.backfill.backfilling import backfill, fill
 
 
@@ -26,10 +25,8 @@ def named(expanded: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("KNOWLEDGE_MIGRATION_DATABASE_URL", expanded.url)
     monkeypatch.setenv("KNOWLEDGE_MIGRATION_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("VERIFICATION_SETTLE_SECONDS", "0")
-    current_settings.cache_clear()
     with expanded.connect("test") as connection:
         yield connection
-    current_settings.cache_clear()
 
 
 def run(job: str, config: dict[str, object] | None = None) -> dg.ExecuteInProcessResult:

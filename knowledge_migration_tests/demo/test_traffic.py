@@ -17,11 +17,10 @@ from knowledge_migration.engine.foundation import audit
 from knowledge_migration.engine.foundation.database import Database
 from knowledge_migration.engine.rollback.flags import roll_back
 from knowledge_migration.engine.rollback.schema import rollback_schema
-from knowledge_migration.engine.schema.ddl import LockLimits
 from knowledge_migration.knowledge.extraction.model import Extraction
 from knowledge_migration.knowledge.flag_rollback import FlagRollbackResult
 from knowledge_migration.knowledge.flags import Flags
-from knowledge_migration.knowledge.writers import FenceTimeouts
+from knowledge_migration.settings import FenceSettings, SchemaChangeSettings, Settings
 from knowledge_migration_tests.engine.cutover.stages_reached import set_, stand_at
 from knowledge_migration_tests.serving import PEOPLE_AND_MESSAGES, serving
 
@@ -185,7 +184,7 @@ def test_where_the_tables_are_gone_a_way_back_took_them(peopled: Database, tmp_p
     journal, since = Journal(), peopled.now()
     for one in (RUN, OTHER):
         journal.extracted(extraction(one, one))
-    rollback_schema(peopled, LockLimits(), reason="a test", export_to=tmp_path / "export.jsonl")
+    rollback_schema(peopled, SchemaChangeSettings(), reason="a test", export_to=tmp_path / "export.jsonl")
     assert verify(peopled, journal, since) == Verified((), taken_back=2)
 
 
@@ -226,7 +225,9 @@ def test_proposals_that_a_way_back_by_flags_replays_or_parks_are_not_lost(people
         def go_back_once(measured: Measurements) -> None:
             nonlocal enough
             if not gone_back and measured.statuses["extract", "answered"] >= 10:
-                gone_back.append(roll_back(peopled, Flags(), FenceTimeouts(seconds=20), "instant", reason="a test"))
+                gone_back.append(
+                    roll_back(peopled, Flags(), Settings(fence=FenceSettings(seconds=20)), "instant", reason="a test")
+                )
                 enough = measured.requests + 30
             if gone_back and measured.requests >= enough:
                 stop.set()

@@ -12,8 +12,9 @@ from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.knowledge import audit
 from knowledge_migration.knowledge.audit import AuditAction
 from knowledge_migration.knowledge.entity_kinds import KINDS
-from knowledge_migration.knowledge.stages import STAGES, FlagRollback
+from knowledge_migration.knowledge.stages import RollbackKind
 from knowledge_migration.knowledge.tables import REVIEW_ACTIONS
+from knowledge_migration.thresholds import STAGES
 
 PACKAGE = Path(__file__).parents[2] / "knowledge_migration"
 SQL = Path(__file__).parents[2] / "sql"
@@ -40,7 +41,7 @@ def test_both_drivers_write_the_same_entry(expanded: Database, rows: Connection)
 
 def test_every_name_that_an_action_is_made_of_has_its_constant() -> None:
     assert {AuditAction(f"promote {stage}") for stage in STAGES}
-    assert {AuditAction(f"rollback {rollback}") for rollback in get_args(FlagRollback)}
+    assert {AuditAction(f"rollback {rollback}") for rollback in get_args(RollbackKind)}
     assert set(audit.DECISIONS.values()) == set(REVIEW_ACTIONS) - {"dual_write", "auto_approve_migration"}
     assert {audit.decision_action(name) for name in audit.DECISIONS.values()} == set(audit.DECISIONS)
 

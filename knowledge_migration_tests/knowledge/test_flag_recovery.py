@@ -16,11 +16,11 @@ from psycopg.types.json import Jsonb
 from knowledge_migration.demo.live_application import free_port, wait_until_well
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.rollback.schema import rollback_schema
-from knowledge_migration.engine.schema.ddl import LockLimits
 from knowledge_migration.engine.schema.upgrade import upgrade
 from knowledge_migration.knowledge.flag_recovery import examine_flags, restore_flags
 from knowledge_migration.knowledge.flags import Flags, FlagsError, history, present_flags, read_flags, set_flags
 from knowledge_migration.knowledge.writing.modes import confirmed
+from knowledge_migration.settings import SchemaChangeSettings
 from knowledge_migration_tests.commands.test_cli import COMMAND
 from knowledge_migration_tests.engine.backfill.backfilling import count, until
 from knowledge_migration_tests.knowledge.test_routing import change
@@ -126,8 +126,8 @@ def test_without_the_schema_of_the_audit_log_the_known_flags_stay_and_the_transa
 
 def test_flags_that_were_given_up_with_the_schema_do_not_come_back_with_it(peopled: Database, rows: Connection) -> None:
     change(peopled, {"dual_write": True})
-    rollback_schema(peopled, LockLimits(), reason="a test")
-    upgrade(peopled, LockLimits())
+    rollback_schema(peopled, SchemaChangeSettings(), reason="a test")
+    upgrade(peopled, SchemaChangeSettings())
     with peopled.begin() as transaction:
         assert read_flags(transaction) is None
         with pytest.raises(FlagsError, match="holds no flags"):

@@ -18,11 +18,11 @@ from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.embedded_server import EmbeddedServer
 from knowledge_migration.engine.foundation.sql_files import text_of
 from knowledge_migration.engine.schema import upgrade as schema
-from knowledge_migration.engine.schema.ddl import LockLimits
 from knowledge_migration.knowledge import flag_watcher
 from knowledge_migration.knowledge.flag_watcher import FlagWatcher
 from knowledge_migration.knowledge.flags import Flags
 from knowledge_migration.knowledge.options import ServiceOptions
+from knowledge_migration.settings import SchemaChangeSettings
 from knowledge_migration_tests.engine.backfill.backfilling import count, until
 from knowledge_migration_tests.knowledge.test_watching import becomes, change, watch
 
@@ -34,7 +34,7 @@ from knowledge_migration.knowledge.options import ServiceOptions
 async def main():
     ended = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
-    async with FlagWatcher(ServiceOptions(sys.argv[1], flag_poll_seconds=3600)).running():
+    async with FlagWatcher(ServiceOptions(database_url=sys.argv[1], flag_poll_seconds=3600)).running():
         await ended.wait()
 asyncio.run(main())
 """
@@ -134,7 +134,7 @@ def test_the_last_known_flags_outlive_a_crash_of_the_server(own_server: Embedded
     database = own_server.ensure_database("flags")
     with database.connect("test") as connection:
         connection.execute(text_of("legacy/schema"))
-    schema.upgrade(database, LockLimits())
+    schema.upgrade(database, SchemaChangeSettings())
     change(database, dual_write=True)
 
     async def work(watcher: FlagWatcher) -> None:
@@ -177,7 +177,7 @@ def test_a_process_that_runs_through_phase_1_obeys_and_reports_afterwards(
     async def work(watcher: FlagWatcher) -> None:
         assert watcher.flags == Flags(dual_write=True)
         assert watcher.problem is None
-        await asyncio.to_thread(schema.upgrade, database, LockLimits())
+        await asyncio.to_thread(schema.upgrade, database, SchemaChangeSettings())
         await becomes(lambda: seen(connection) == [("dual_write", 0)])
         await asyncio.to_thread(change, database, cutover_percentage=5)
         await becomes(lambda: seen(connection) == [("off", 1)])
@@ -236,7 +236,7 @@ def test_a_fault_of_ours_does_not_end_the_watching(peopled: Database, monkeypatc
 
 def test_a_reload_reads_at_once_and_says_if_it_cannot(peopled: Database, server: EmbeddedServer) -> None:
     async def work() -> None:
-        watcher = FlagWatcher(ServiceOptions(peopled.url))  # not running: nothing but the reload reads
+        watcher = FlagWatcher(ServiceOptions(database_url=peopled.url))  # not running: nothing but the reload reads
         await asyncio.to_thread(change, peopled, dual_write=True)
         await watcher.reload()
         assert (watcher.flags.dual_write, watcher.problem) == (True, None)

@@ -25,7 +25,7 @@ given = json.loads(sys.argv[1])
 async def when_told(messages):
     await asyncio.to_thread(sys.stdin.readline)
     return FOUND
-options = ServiceOptions(given["url"], initial_flags=Flags(**given["flags"]), shadow_timeout_ms=60_000)
+options = ServiceOptions(database_url=given["url"], initial_flags=Flags(**given["flags"]), shadow_timeout_ms=60_000)
 service = KnowledgeService(options, Told(when_told))
 async def main():
     async with service.running():

@@ -88,7 +88,7 @@ def test_direct_mode_writes_what_it_always_did(make_service: ServiceMaker, rows:
 def test_direct_mode_needs_no_phase_1(database: Database) -> None:
     with database.connect("test") as connection:
         connection.execute(PEOPLE_AND_MESSAGES)
-        written = extract(KnowledgeService(ServiceOptions(database.url), Told(FOUND)))
+        written = extract(KnowledgeService(ServiceOptions(database_url=database.url), Told(FOUND)))
         assert (written.run_id, len(written.topic_ids), len(written.atom_ids)) == (None, 2, 2)
         assert count(connection, "SELECT count(*) FROM topics") == 2
 

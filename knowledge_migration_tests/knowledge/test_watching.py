@@ -17,7 +17,7 @@ Work = Callable[[FlagWatcher], Awaitable[Any]]
 
 def watch(database: Database, work: Work, **options: Any) -> Any:
     async def inside() -> Any:
-        async with FlagWatcher(ServiceOptions(database.url, **options)).running() as watcher:
+        async with FlagWatcher(ServiceOptions(database_url=database.url, **options)).running() as watcher:
             return await work(watcher)
 
     return asyncio.run(inside())
@@ -57,7 +57,7 @@ def test_a_change_without_a_notification_is_found_by_polling(peopled: Database, 
 
 def test_two_processes_obey(peopled: Database) -> None:
     async def work(watcher: FlagWatcher) -> None:
-        async with FlagWatcher(ServiceOptions(peopled.url)).running() as other:
+        async with FlagWatcher(ServiceOptions(database_url=peopled.url)).running() as other:
             await asyncio.to_thread(change, peopled, cutover_percentage=5)
             await becomes(lambda: watcher.flags.version == other.flags.version == 1)
 

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -34,7 +33,9 @@ def with_reviewers(database: Database, work: Work, *sessions: Session) -> Any:
     """Runs work with a loaded review_session for each session, on one service."""
 
     async def inside() -> Any:
-        async with KnowledgeService(ServiceOptions(database.url, measurement_seconds=60), Told()).running() as service:
+        async with KnowledgeService(
+            ServiceOptions(database_url=database.url, measurement_seconds=60), Told()
+        ).running() as service:
             sessions_of_reviewers = [ReviewSession(service, session) for session in sessions or (ANNA,)]
             for review_session in sessions_of_reviewers:
                 await review_session.load()
@@ -213,7 +214,7 @@ def test_who_did_not_say_who_they_are_takes_back_only_what_was_decided_on_the_sa
     expanded: Database, rows: Connection
 ) -> None:
     async def work(here: ReviewSession, elsewhere: ReviewSession) -> list[tuple[UUID, Outcome]]:
-        here.service.options = replace(here.service.options, reviewer_token="a token")
+        here.service.options = here.service.options.replaced(reviewer_token="a token of reviewers")
         await here.decide("reject", id_of(rows, "Topic 1"), notes="why")
         return await elsewhere.undo_last()
 

@@ -10,7 +10,8 @@ from knowledge_migration.knowledge.api.access import ForbiddenError
 from knowledge_migration.knowledge.options import ServiceOptions
 from knowledge_migration.pages.session import COOKIE, SESSION_SECONDS, Session, session_cookie, session_of
 
-OPTIONS = ServiceOptions("postgresql://nowhere/x", reviewer_token="reviewer", admin_token="admin")
+TOKENS = {"reviewer_token": "token of reviewers", "admin_token": "token of the admins"}
+OPTIONS = ServiceOptions(database_url="postgresql://nowhere/x", **TOKENS)
 ANNA = Session("reviewer", 7, "Anna Example")
 
 
@@ -29,13 +30,13 @@ def test_who_signed_in_is_known_again() -> None:
 
 
 def test_another_process_with_the_same_tokens_knows_the_session_too() -> None:
-    elsewhere = ServiceOptions("postgresql://elsewhere/y", reviewer_token="reviewer", admin_token="admin")
+    elsewhere = ServiceOptions(database_url="postgresql://elsewhere/y", **TOKENS)
 
     assert session_of(elsewhere, request(session_cookie(OPTIONS, ANNA))) is not None
 
 
 def test_a_new_token_ends_the_sessions_of_the_old_one() -> None:
-    renewed = ServiceOptions("postgresql://nowhere/x", reviewer_token="renewed", admin_token="admin")
+    renewed = OPTIONS.replaced(reviewer_token="the renewed token")
 
     assert session_of(renewed, request(session_cookie(OPTIONS, ANNA))) is None
 
@@ -45,10 +46,10 @@ def test_a_new_token_ends_the_sessions_of_the_old_one() -> None:
     [
         "nonsense",
         "",
-        URLSafeTimedSerializer("reviewer", salt="knowledge session").dumps({"role": "admin"}),
-        URLSafeTimedSerializer("reviewer", salt="knowledge session").dumps(["reviewer"]),
+        URLSafeTimedSerializer(TOKENS["reviewer_token"], salt="knowledge session").dumps({"role": "admin"}),
+        URLSafeTimedSerializer(TOKENS["reviewer_token"], salt="knowledge session").dumps(["reviewer"]),
         URLSafeTimedSerializer("", salt="knowledge session").dumps({"role": "admin"}),
-        URLSafeTimedSerializer("admin", salt="another salt").dumps({"role": "admin"}),
+        URLSafeTimedSerializer(TOKENS["admin_token"], salt="another salt").dumps({"role": "admin"}),
     ],
     ids=["nonsense", "empty", "another role's key", "no object", "no key", "another purpose"],
 )
@@ -67,14 +68,14 @@ def test_a_cookie_of_half_a_day_ago_is_nobody(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_where_one_role_has_no_token_nobody_has_that_role() -> None:
-    only_admins = ServiceOptions("postgresql://nowhere/x", admin_token="admin")
+    only_admins = ServiceOptions(database_url="postgresql://nowhere/x", admin_token="token of the admins")
     without_key = URLSafeTimedSerializer("", salt="knowledge session").dumps({"role": "reviewer"})
 
     assert session_of(only_admins, request(without_key)) is None
 
 
 def test_a_bearer_token_sees_pages_too() -> None:
-    found = session_of(OPTIONS, request(authorization="Bearer admin"))
+    found = session_of(OPTIONS, request(authorization=f"Bearer {TOKENS['admin_token']}"))
 
     assert found == Session("admin")
     assert session_of(OPTIONS, request(authorization="Bearer wrong")) is None
@@ -87,7 +88,7 @@ def test_a_bearer_token_sees_pages_too() -> None:
     ids=["another machine", "another name for this machine", "a page of another site"],
 )
 def test_without_tokens_only_this_machine_is_served(elsewhere: dict[str, Any]) -> None:
-    without = ServiceOptions("postgresql://nowhere/x")
+    without = ServiceOptions(database_url="postgresql://nowhere/x")
 
     assert session_of(without, request()) == Session("admin")
     with pytest.raises(ForbiddenError, match="only this machine"):
@@ -95,7 +96,7 @@ def test_without_tokens_only_this_machine_is_served(elsewhere: dict[str, Any]) -
 
 
 def test_without_tokens_one_may_still_say_who_one_is() -> None:
-    without = ServiceOptions("postgresql://nowhere/x")
+    without = ServiceOptions(database_url="postgresql://nowhere/x")
     found = session_of(without, request(session_cookie(without, Session("admin", 3, "Ben Example"))))
 
     assert found is not None

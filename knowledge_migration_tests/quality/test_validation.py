@@ -14,18 +14,16 @@ from knowledge_migration.defs.quality import quality_job
 from knowledge_migration.demo.json_lines import JsonLinesFolder
 from knowledge_migration.demo.loader import load
 from knowledge_migration.engine.backfill import completion, plan, runner
-from knowledge_migration.engine.backfill.control import Limits
 from knowledge_migration.engine.foundation import evidence
 from knowledge_migration.engine.foundation.database import Database
 from knowledge_migration.engine.foundation.embedded_server import EmbeddedServer
 from knowledge_migration.engine.foundation.errors import PreconditionError
 from knowledge_migration.engine.schema import upgrade as schema
-from knowledge_migration.engine.schema.ddl import LockLimits
 from knowledge_migration.quality.adapter import UnansweredError
 from knowledge_migration.quality.expectations import SEVERITIES
 from knowledge_migration.quality.suites import BLUEPRINTS
-from knowledge_migration.quality.validation import Validation, ValidationOptions, validate
-from knowledge_migration.settings import current_settings
+from knowledge_migration.quality.validation import Validation, validate
+from knowledge_migration.settings import BackfillSettings, QualitySettings, SchemaChangeSettings, Settings
 from knowledge_migration_tests.conftest import EXPANDED_TEMPLATE, SHARED_DATA, clone, drop
 from knowledge_migration_tests.quality.violations import BROKEN, EVERYTHING
 
@@ -52,8 +50,8 @@ def dirty(server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> I
     database = clone(server, EXPANDED_TEMPLATE)
     with database.connect("test") as connection:
         connection.execute(EVERYTHING)
-    options = ValidationOptions(tmp_path_factory.mktemp("quality") / "data_docs")
-    yield database, validate(with_password(database), options, dagster_run_id="0123456789")
+    directory = tmp_path_factory.mktemp("quality") / "data_docs"
+    yield database, validate(with_password(database), directory, Settings(), dagster_run_id="0123456789")
     drop(server, database)
 
 
@@ -133,7 +131,8 @@ def validated_with(database: Database, folder: Path, suite: str, **options: Any)
     """A validation with one suite of the user's, `mine.json`."""
     (folder / "suites").mkdir(exist_ok=True)
     (folder / "suites" / "mine.json").write_text(suite, encoding="utf-8")
-    return validate(database, ValidationOptions(folder / "docs", your_suites=folder / "suites", **options))
+    quality = QualitySettings(suites=folder / "suites", **options)
+    return validate(database, folder / "docs", Settings(quality=quality))
 
 
 @pytest.mark.parametrize(
@@ -168,7 +167,7 @@ def test_a_column_that_is_missing_is_an_error_that_names_suite_expectation_and_t
         connection.execute("ALTER TABLE topics DROP COLUMN icon")
 
     with pytest.raises(UnansweredError, match=r"icon.* of suite topics .* on table public\.topics"):
-        validate(expanded, ValidationOptions(tmp_path))
+        validate(expanded, tmp_path, Settings())
 
 
 def test_suites_of_the_user_are_validated_beside_those_of_the_project(expanded: Database, tmp_path: Path) -> None:
@@ -207,13 +206,9 @@ def materialized(database: Database, home: Path, monkeypatch: pytest.MonkeyPatch
     """The job on this database."""
     monkeypatch.setenv("KNOWLEDGE_MIGRATION_DATABASE_URL", database.url)
     monkeypatch.setenv("KNOWLEDGE_MIGRATION_HOME", str(home))
-    current_settings.cache_clear()
-    try:
-        with dg.DagsterInstance.ephemeral() as instance:
-            job = build_defs().resolve_job_def(quality_job.name)
-            return job.execute_in_process(instance=instance, raise_on_error=False)
-    finally:
-        current_settings.cache_clear()
+    with dg.DagsterInstance.ephemeral() as instance:
+        job = build_defs().resolve_job_def(quality_job.name)
+        return job.execute_in_process(instance=instance, raise_on_error=False)
 
 
 def checks(result: dg.ExecuteInProcessResult) -> dict[str, tuple[bool, str]]:
@@ -225,7 +220,7 @@ def checks(result: dg.ExecuteInProcessResult) -> dict[str, tuple[bool, str]]:
 def test_before_phase_1_what_is_not_there_is_said_and_does_not_pass(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    schema.prepare_evidence(database, LockLimits())
+    schema.prepare_evidence(database, SchemaChangeSettings())
 
     result = materialized(database, tmp_path, monkeypatch)
 
@@ -241,7 +236,7 @@ def test_before_phase_1_what_is_not_there_is_said_and_does_not_pass(
 
 def test_without_an_evidence_store_nothing_is_validated(database: Database, tmp_path: Path) -> None:
     with pytest.raises(PreconditionError, match="evidence_store"):
-        validate(database, ValidationOptions(tmp_path))
+        validate(database, tmp_path, Settings())
 
 
 def test_a_critical_violation_is_an_error_and_a_warning_warns(
@@ -264,8 +259,8 @@ def test_the_small_real_knowledge_base_breaks_nothing_critical_after_the_backfil
     database: Database, tmp_path: Path
 ) -> None:
     load(database, JsonLinesFolder(SHARED_DATA / "small"))
-    schema.upgrade(database, LockLimits())
-    limits = Limits(batch_size=1000, rate_limit_per_second=0)
+    schema.upgrade(database, SchemaChangeSettings())
+    limits = BackfillSettings(batch_size=1000, rate_limit_per_second=0)
     with database.connect("test") as connection:
         parts = [
             part
@@ -276,7 +271,7 @@ def test_the_small_real_knowledge_base_breaks_nothing_critical_after_the_backfil
         runner.backfill_partition(database, part, limits)
     completion.complete(database, limits)
 
-    validation = validate(database, ValidationOptions(tmp_path))
+    validation = validate(database, tmp_path, Settings())
 
     assert validation.passed
     assert validation.absent == ()

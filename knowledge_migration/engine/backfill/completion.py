@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from knowledge_migration.engine.backfill.batch import pending_rows
-from knowledge_migration.engine.backfill.control import Limits
 from knowledge_migration.engine.backfill.plan import Partition
 from knowledge_migration.engine.backfill.run import close_run, open_run, require_phase_1
 from knowledge_migration.engine.backfill.runner import (
@@ -23,6 +22,7 @@ from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.errors import MigrationError
 from knowledge_migration.engine.foundation.sql_files import statement, text_of
 from knowledge_migration.knowledge.entity_kinds import KINDS, EntityKind
+from knowledge_migration.settings import BackfillSettings
 
 SWEEP_KEY = "sweep"
 # Counting and ANALYZE may take their time: a limit of the role is meant for the application's statements.
@@ -44,7 +44,7 @@ class Completion:
 
 def complete(
     database: Database,
-    limits: Limits,
+    limits: BackfillSettings,
     *,
     max_passes: int = 10,
     dagster_run_id: str | None = None,

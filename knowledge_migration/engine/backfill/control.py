@@ -1,7 +1,6 @@
 """What an operator may change while a backfill runs: pause, batch size, rate; and what it must wait for by itself."""
 
 import math
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -10,25 +9,10 @@ from knowledge_migration.engine.foundation.database import Connection
 from knowledge_migration.engine.foundation.errors import PreconditionError
 from knowledge_migration.engine.foundation.sql_files import text_of
 from knowledge_migration.knowledge.audit import AuditAction
+from knowledge_migration.settings import BackfillSettings
 
 CLOCK_TICK_SECONDS = 1e-6
 LARGEST_BATCH = 50_000
-
-
-@dataclass(frozen=True)
-class Limits:
-    """How fast a backfill may go: rows in a batch, batches a second (0: no limit), and when to wait for others."""
-
-    batch_size: int = 100
-    rate_limit_per_second: float = 10.0
-    slow_batch_seconds: float = 0.4
-    statement_timeout_ms: int = 10_000
-    lock_timeout_ms: int = 1_000
-    retry_attempts: int = 8
-    max_replica_lag_seconds: float = 10.0
-    look_every_seconds: float = 1.0
-    clock: Callable[[], float] = time.monotonic
-    sleep: Callable[[float], None] = time.sleep
 
 
 @dataclass(frozen=True)
@@ -91,7 +75,7 @@ def _refuse_impossible(batch_size: int | None, rate: float | None) -> None:
 class Throttle:
     """Keeps a backfill to its limits; it has state (when it looked and when the last batch began), so it is a class."""
 
-    limits: Limits
+    limits: BackfillSettings
     on_wait: Callable[[str], None] | None = None
     _control: Control = Control(False, None, None)
     _obstacle: str | None = None

@@ -14,7 +14,6 @@ from knowledge_migration.engine.backfill.batch import (
     pending_rows,
     reason_of,
 )
-from knowledge_migration.engine.backfill.control import Limits
 from knowledge_migration.engine.backfill.plan import EntityPlan, Partition
 from knowledge_migration.engine.backfill.run import open_run, require_phase_1
 from knowledge_migration.engine.backfill.side_effects import refuse_side_effects
@@ -22,6 +21,7 @@ from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.errors import MigrationError
 from knowledge_migration.engine.foundation.sql_files import statement
 from knowledge_migration.knowledge.entity_kinds import KIND_BY_NAME, KINDS
+from knowledge_migration.settings import BackfillSettings
 
 FAILURES_PER_BATCH = 10
 
@@ -55,7 +55,7 @@ class _Tried:
 
 
 def dry_run(
-    database: Database, plans: dict[str, EntityPlan], limits: Limits, *, sample_batches: int = 10
+    database: Database, plans: dict[str, EntityPlan], limits: BackfillSettings, *, sample_batches: int = 10
 ) -> tuple[Forecast, ...]:
     """Forecasts both tables; changes nothing.
 
@@ -67,7 +67,7 @@ def dry_run(
         return tuple(_sample(connection, plans[kind.name], limits, sample_batches) for kind in KINDS)
 
 
-def _sample(connection: Connection, plan: EntityPlan, limits: Limits, batches: int) -> Forecast:
+def _sample(connection: Connection, plan: EntityPlan, limits: BackfillSettings, batches: int) -> Forecast:
     tried: list[_Tried] = []
     size = limits.batch_size
     for part in plan.partitions:
@@ -126,7 +126,7 @@ def _wal(connection: Connection) -> float:
     return float(row["bytes"])
 
 
-def _forecast(plan: EntityPlan, limits: Limits, tried: list[_Tried]) -> Forecast:
+def _forecast(plan: EntityPlan, limits: BackfillSettings, tried: list[_Tried]) -> Forecast:
     rows = sum(batch.rows for batch in tried)
     seconds = sum(batch.seconds for batch in tried)
     to_do = plan.rows - plan.linked

@@ -2,7 +2,6 @@
 
 from dataclasses import asdict, dataclass
 
-from knowledge_migration.engine.backfill.control import Limits
 from knowledge_migration.engine.backfill.dry_run import Forecast, dry_run
 from knowledge_migration.engine.backfill.plan import EntityPlan, Partition, make_plan
 from knowledge_migration.engine.dual_write.fence import require_fence
@@ -12,6 +11,7 @@ from knowledge_migration.engine.foundation.check_outcome import CheckOutcome
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.errors import PreconditionError
 from knowledge_migration.knowledge.entity_kinds import KINDS, EntityName
+from knowledge_migration.settings import BackfillSettings
 
 EVIDENCE = "backfill_plan"
 
@@ -26,13 +26,13 @@ class Planned:
 
 def plan_backfill(
     database: Database,
-    limits: Limits,
+    limits: BackfillSettings,
     *,
     width_ids: int,
     max_partitions: int,
     sample_batches: int = 0,
     no_live_writers: bool,
-    writer_live_seconds: float = 10.0,
+    live_seconds: float,
     dagster_run_id: str | None = None,
 ) -> Planned:
     """Fixes bounds and partitions and keeps them as evidence; with `sample_batches` tries that many and takes them back.
@@ -46,9 +46,7 @@ def plan_backfill(
             f"The schema is not as phase 1 leaves it ({len(differences)} differences, first: {differences[0].object} is "
             f"{differences[0].found}). Run phase 1 (job phase_1_schema), then plan again."
         )
-    require_fence(
-        database, no_live_writers=no_live_writers, live_seconds=writer_live_seconds, dagster_run_id=dagster_run_id
-    )
+    require_fence(database, no_live_writers=no_live_writers, live_seconds=live_seconds, dagster_run_id=dagster_run_id)
     with database.connect("backfill plan") as connection:
         _refuse_blocking_findings(connection)
         plans = make_plan(connection, width_ids=width_ids, max_partitions=max_partitions)

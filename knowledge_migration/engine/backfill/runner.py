@@ -23,7 +23,7 @@ from knowledge_migration.engine.backfill.batch import (
     run_batch,
     run_single_row,
 )
-from knowledge_migration.engine.backfill.control import Limits, Throttle
+from knowledge_migration.engine.backfill.control import Throttle
 from knowledge_migration.engine.backfill.plan import Partition
 from knowledge_migration.engine.backfill.run import open_run, require_phase_1
 from knowledge_migration.engine.backfill.side_effects import refuse_side_effects
@@ -32,6 +32,7 @@ from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.errors import BlockedError, MigrationError
 from knowledge_migration.engine.foundation.sql_files import statement, text_of
 from knowledge_migration.knowledge.entity_kinds import KIND_BY_NAME
+from knowledge_migration.settings import BackfillSettings
 
 WORK = "backfill"
 
@@ -87,7 +88,7 @@ OnProgress = Callable[[Progress], None]
 def backfill_partition(
     database: Database,
     partition: Partition,
-    limits: Limits,
+    limits: BackfillSettings,
     *,
     dagster_run_id: str | None = None,
     on_progress: OnProgress | None = None,
@@ -150,7 +151,7 @@ def work_of(partition: Partition) -> str:
     return f"{WORK} of {partition.entity} {partition.key}"
 
 
-def _session(limits: Limits) -> dict[str, str]:
+def _session(limits: BackfillSettings) -> dict[str, str]:
     """A batch walks the primary key; a plan that reads and sorts the whole table is never right, whatever the estimates.
 
     Batches need not wait for the disk one by one: one that the server loses in a crash leaves its rows unlinked, and
@@ -173,7 +174,7 @@ class _Walk:
         connection: Connection,
         context: BatchContext,
         total_rows: int,
-        limits: Limits,
+        limits: BackfillSettings,
         on_progress: OnProgress | None,
         on_wait: Callable[[str], None] | None,
     ) -> None:

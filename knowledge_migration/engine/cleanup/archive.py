@@ -26,9 +26,10 @@ from knowledge_migration.engine.foundation.check_outcome import CheckOutcome, co
 from knowledge_migration.engine.foundation.database import Connection, Database, exists
 from knowledge_migration.engine.foundation.errors import BlockedError, PreconditionError, VerificationError
 from knowledge_migration.engine.foundation.sql_files import statement, text_of
-from knowledge_migration.engine.schema.ddl import RETRIED, LockLimits
+from knowledge_migration.engine.schema.ddl import RETRIED, pause
 from knowledge_migration.knowledge.audit import AuditAction
 from knowledge_migration.knowledge.entity_kinds import KINDS
+from knowledge_migration.settings import SchemaChangeSettings
 
 WORK = "archiving extractions"
 SUBJECT = "extraction archive"
@@ -77,7 +78,7 @@ def archive_extractions(
     batch_runs: int = BATCH_RUNS,
     dry_run: bool = False,
     now: datetime | None = None,
-    limits: LockLimits | None = None,
+    limits: SchemaChangeSettings | None = None,
     actor: str | None = None,
     dagster_run_id: str | None = None,
     on_batch: OnBatch | None = None,
@@ -94,7 +95,7 @@ def archive_extractions(
             if dry_run:
                 walk.would_move(window)
             else:
-                walk.move(window, limits or LockLimits(), audited)
+                walk.move(window, limits or SchemaChangeSettings(), audited)
             if on_batch:
                 on_batch(walk.archived)
         return walk.archived
@@ -209,12 +210,12 @@ class _Walk:
         assert row is not None
         self.moved.update({"runs": len(runs), **row})
 
-    def move(self, runs: list[UUID], limits: LockLimits, audited: Mapping[str, Any]) -> None:
+    def move(self, runs: list[UUID], limits: SchemaChangeSettings, audited: Mapping[str, Any]) -> None:
         """Moves one batch in a transaction; tried again while a user's transaction holds one of its proposals."""
         cause: Exception | None = None
         for attempt in range(limits.attempts):
             if attempt:
-                limits.pause(attempt - 1)
+                pause(limits, attempt - 1)
             try:
                 self._copy_and_count(runs, audited)
                 return

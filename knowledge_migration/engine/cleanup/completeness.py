@@ -17,11 +17,12 @@ from knowledge_migration.engine.foundation.check_outcome import count_and_sample
 from knowledge_migration.engine.foundation.database import Connection
 from knowledge_migration.engine.foundation.errors import PreconditionError
 from knowledge_migration.engine.foundation.sql_files import statement, text_of
-from knowledge_migration.engine.schema.ddl import LockLimits, run_locked
+from knowledge_migration.engine.schema.ddl import run_locked
 from knowledge_migration.knowledge.audit import AuditAction
 from knowledge_migration.knowledge.entity_kinds import KINDS, EntityKind
 from knowledge_migration.knowledge.flags import FLAG_NAME
 from knowledge_migration.knowledge.tables import ORIGIN_CONSTRAINTS
+from knowledge_migration.settings import SchemaChangeSettings
 
 State = Literal["missing", "not validated", "validated"]
 
@@ -78,7 +79,7 @@ def require_complete(connection: Connection, entities: Sequence[EntityKind] = KI
 def enforce(
     connection: Connection,
     kind: EntityKind,
-    limits: LockLimits,
+    limits: SchemaChangeSettings,
     *,
     reason: str,
     actor: str | None = None,
@@ -119,7 +120,7 @@ def enforce(
 def release(
     connection: Connection,
     kind: EntityKind,
-    limits: LockLimits,
+    limits: SchemaChangeSettings,
     *,
     reason: str,
     actor: str | None = None,

@@ -20,9 +20,10 @@ from knowledge_migration.engine.foundation.check_outcome import CheckOutcome
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.errors import PreconditionError
 from knowledge_migration.engine.foundation.sql_files import statement, text_of
-from knowledge_migration.engine.schema.ddl import LockLimits, build_concurrently, run_concurrently
+from knowledge_migration.engine.schema.ddl import build_concurrently, run_concurrently
 from knowledge_migration.knowledge import tables
 from knowledge_migration.knowledge.audit import AuditAction
+from knowledge_migration.settings import SchemaChangeSettings
 
 WORK = "maintaining indexes"
 SESSION = {"statement_timeout": "0"}
@@ -154,7 +155,7 @@ def findings(indexes: Sequence[Index]) -> list[Finding]:
 
 def maintain_indexes(
     database: Database,
-    limits: LockLimits,
+    limits: SchemaChangeSettings,
     *,
     drop: Sequence[str] = (),
     reason: str,
@@ -185,7 +186,7 @@ def maintain_indexes(
 def recreate_index(
     database: Database,
     name: str,
-    limits: LockLimits,
+    limits: SchemaChangeSettings,
     *,
     reason: str,
     actor: str | None = None,
@@ -280,14 +281,14 @@ def _refuse(connection: Connection, wanted: Sequence[str], there: Mapping[str, I
         )
 
 
-def _drop(connection: Connection, index: Index, limits: LockLimits, audited: Mapping[str, Any]) -> None:
+def _drop(connection: Connection, index: Index, limits: SchemaChangeSettings, audited: Mapping[str, Any]) -> None:
     before = {"table": index.table, "definition": index.definition, "bytes": index.bytes, "scans": index.scans}
     audit.record(connection, AuditAction.DROP_INDEX, index.index, before=before, **audited)
     _drop_now(connection, index, limits)
     audit.record(connection, AuditAction.INDEX_DROPPED, index.index, **audited)
 
 
-def _drop_now(connection: Connection, index: Index, limits: LockLimits) -> None:
+def _drop_now(connection: Connection, index: Index, limits: SchemaChangeSettings) -> None:
     command = statement("cleanup/drop_index", index=sql.Identifier(index.index))
     run_concurrently(connection, command, (index.table,), limits, f"Dropping index {index.index}")
 

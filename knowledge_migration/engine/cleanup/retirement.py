@@ -21,11 +21,10 @@ from knowledge_migration.engine.foundation.catalog import proposal_differences
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.errors import MigrationError, PreconditionError
 from knowledge_migration.engine.foundation.sql_files import text_of
-from knowledge_migration.engine.schema.ddl import LockLimits
 from knowledge_migration.knowledge.audit import AuditAction
 from knowledge_migration.knowledge.entity_kinds import KINDS, EntityKind
 from knowledge_migration.knowledge.flags import Flags, FlagsError, read_flags, set_flags
-from knowledge_migration.knowledge.writers import FenceTimeouts
+from knowledge_migration.settings import FenceSettings, SchemaChangeSettings
 
 WORK = "retiring the old paths"
 EVIDENCE = "legacy_path_retirement"
@@ -77,7 +76,7 @@ def readiness(
     database: Database,
     *,
     required_days: float = STABLE_DAYS,
-    live_seconds: float = 10.0,
+    live_seconds: float,
     without: Sequence[str] = (),
     now: datetime | None = None,
 ) -> Readiness:
@@ -97,8 +96,8 @@ def readiness(
 def retire(
     database: Database,
     initial: Flags,
-    timeouts: FenceTimeouts,
-    limits: LockLimits,
+    timeouts: FenceSettings,
+    limits: SchemaChangeSettings,
     *,
     reason: str,
     override: str | None = None,
@@ -151,7 +150,7 @@ def retire(
 def reopen(
     database: Database,
     initial: Flags,
-    limits: LockLimits,
+    limits: SchemaChangeSettings,
     *,
     reason: str,
     actor: str | None = None,

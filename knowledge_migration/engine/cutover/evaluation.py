@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from psycopg.types.json import Jsonb
 
-from knowledge_migration.engine.cutover.gates import Gate, Verdict, duration, judge
+from knowledge_migration.engine.cutover.gates import Verdict, duration, judge
 from knowledge_migration.engine.cutover.metrics import Measurement, Window, measure
 from knowledge_migration.engine.cutover.state import CutoverState, State
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.sql_files import text_of
-from knowledge_migration.knowledge.stages import STAGES
+from knowledge_migration.thresholds import STAGES, Gate
 
 if TYPE_CHECKING:
     import pandas as pd

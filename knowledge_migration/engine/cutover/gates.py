@@ -1,98 +1,13 @@
-"""The gate: a metric, its limit, the sample it needs, the stages that need it, the action on a breach; and its statistics.
-
-The gates with the strategy's thresholds are in `knowledge_migration.thresholds`. Intervals have 95 % confidence.
-"""
+"""The statistics of the gates: intervals of 95 % confidence, and what they say about a limit. Pure functions."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
-from knowledge_migration.knowledge.stages import Stage
+from knowledge_migration.thresholds import Comparison
 
 Z_95 = 1.959964
 Verdict = Literal["pass", "fail", "inconclusive"]
-Comparison = Literal["at most", "between"]
-MetricName = Literal[
-    "api_error_rate",
-    "proposal_error_rate",
-    "extraction_slowdown",
-    "slow_extractions",
-    "slow_proposal_lists",
-    "slow_run_histories",
-    "slow_similarity_lists",
-    "slow_review_pages",
-    "pool_exhaustion",
-    "inconsistencies",
-    "open_shadow_failures",
-    "queue_depth",
-    "auto_approval_rate",
-    "review_seconds",
-    "proposals_per_message",
-]
-BreachAction = Literal["instant", "partial", "lower threshold"]
-
-
-@dataclass(frozen=True)
-class Gate:
-    """One line of the threshold table.
-
-    `threshold` (and `upper` of a range) has the metric's `unit`; a unit "of …" is a share. `limit_seconds` defines "slow".
-    A metric is measured over `window_minutes`, but not from before the last change of the cutover state, and is
-    inconclusive below `minimum_sample`. It has to pass `passes_in_a_row` times for the promotions in `stages`; without
-    stages it is only watched. Beyond `breach` the guard does `on_breach`: it measures the last `breach_window_minutes`
-    only, so that a good morning does not hide a bad minute, and needs `breach_sample`.
-    """
-
-    metric: MetricName
-    comparison: Comparison
-    threshold: float
-    unit: str
-    window_minutes: float
-    minimum_sample: int
-    passes_in_a_row: int
-    stages: tuple[Stage, ...]
-    source: str
-    meaning: str
-    upper: float | None = None
-    limit_seconds: float | None = None
-    breach: float | None = None
-    on_breach: BreachAction | None = None
-    breach_window_minutes: float = 10.0
-    breach_sample: int = 30
-
-    @property
-    def watched(self) -> "Gate":
-        """The gate of the guard: its limit is the breach."""
-        assert self.breach is not None  # only gates with a breach are watched
-        return replace(
-            self,
-            threshold=self.breach,
-            window_minutes=self.breach_window_minutes,
-            minimum_sample=self.breach_sample,
-            passes_in_a_row=1,
-        )
-
-    @property
-    def is_share(self) -> bool:
-        """Whether the values are shares of all `noun`, shown as percentages."""
-        return self.unit.startswith("of ")
-
-    @property
-    def noun(self) -> str:
-        """The things that are counted: requests, rows."""
-        return self.unit.removeprefix("of ")
-
-    @property
-    def limit(self) -> str:
-        """The limit with its unit."""
-        low, high = self.number(self.threshold), self.number(self.threshold if self.upper is None else self.upper)
-        span = high if self.comparison == "at most" else f"{low}–{high}"
-        return f"{span} % {self.unit}" if self.is_share else f"{span} {self.unit}"
-
-    def number(self, value: float) -> str:
-        """A value rounded for a message; a share in percent, without its sign."""
-        scaled, digits = (100 * value, 2) if self.is_share else (value, 3)
-        return f"{scaled:.{digits}g}" if abs(scaled) < 10**digits - 0.5 else f"{scaled:,.0f}"
 
 
 def duration(seconds: float) -> str:

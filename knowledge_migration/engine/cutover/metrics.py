@@ -14,21 +14,14 @@ import psycopg
 import sqlalchemy as sa
 
 from knowledge_migration.engine.backfill.phase import planned
-from knowledge_migration.engine.cutover.gates import (
-    Gate,
-    Interval,
-    LogSums,
-    MetricName,
-    proportion,
-    ratio,
-    ratio_of_means,
-)
+from knowledge_migration.engine.cutover.gates import Interval, LogSums, proportion, ratio, ratio_of_means
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.errors import PreconditionError
 from knowledge_migration.engine.foundation.sql_files import text_of
 from knowledge_migration.knowledge.audit import AuditAction
 from knowledge_migration.knowledge.measurements import BUCKET_SECONDS, EXTRACTION, KEPT
 from knowledge_migration.knowledge.proposals.listing import Wanted, list_proposals, list_runs
+from knowledge_migration.thresholds import Gate, MetricName
 
 CONTROL_MODES = ("direct", "dual_write")
 PROBE_TIMEOUT_MS = 2_000

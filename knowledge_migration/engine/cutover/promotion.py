@@ -17,8 +17,9 @@ from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.errors import PreconditionError
 from knowledge_migration.knowledge.audit import AuditAction, phase
 from knowledge_migration.knowledge.flags import Flags, FlagsError, set_flags
-from knowledge_migration.knowledge.stages import STAGE_FLAGS, Stage
-from knowledge_migration.knowledge.writers import FenceTimeouts
+from knowledge_migration.knowledge.stages import STAGE_FLAGS
+from knowledge_migration.settings import FenceSettings
+from knowledge_migration.thresholds import Stage
 
 EVIDENCE = "cutover_stage"
 WORK = "cutover promotion"
@@ -48,7 +49,7 @@ class Promotion:
 def promote(
     database: Database,
     initial: Flags,
-    timeouts: FenceTimeouts,
+    timeouts: FenceSettings,
     ready: Readiness,
     *,
     reason: str,

@@ -3,7 +3,7 @@
 Reads, and writes nothing but the verdicts of the gates. A requirement that cannot be read is missing.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -11,7 +11,7 @@ from pathlib import Path
 from knowledge_migration.engine.backfill.run import run_status
 from knowledge_migration.engine.backup.verified_backup import verify_file
 from knowledge_migration.engine.cutover.evaluation import Evaluation, evaluate, needed_for
-from knowledge_migration.engine.cutover.gates import Gate, duration
+from knowledge_migration.engine.cutover.gates import duration
 from knowledge_migration.engine.cutover.state import CutoverState, read_cutover_state
 from knowledge_migration.engine.dual_write.fence import live_writers, proven_fence
 from knowledge_migration.engine.foundation import evidence
@@ -20,28 +20,10 @@ from knowledge_migration.engine.foundation.check_record import CheckRecord
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.errors import MigrationError
 from knowledge_migration.knowledge.flags import SHADOWING_STATES
-from knowledge_migration.knowledge.stages import Stage
+from knowledge_migration.settings import Settings
+from knowledge_migration.thresholds import Stage
 
 DRILL_EVIDENCE = "rollback_drill"
-
-
-@dataclass(frozen=True)
-class CutoverRules:
-    """The settings of the cutover.
-
-    `bake_minutes` is the minimum age of the state before a stage, `spacing_seconds` the minimum time between two verdicts
-    that both count, `rollback_window_hours` the minimum age of full cutover before dual write is switched off.
-    """
-
-    gates: tuple[Gate, ...]
-    bake_minutes: Mapping[Stage, float]
-    spacing_seconds: float = 60.0
-    check_max_age_minutes: float = 60.0
-    backup_max_age_hours: float = 24.0
-    drill_max_age_days: float = 7.0
-    rollback_window_hours: float = 336.0
-    live_seconds: float = 10.0
-    direct_threshold: float = 0.7
 
 
 @dataclass(frozen=True)
@@ -83,7 +65,7 @@ class Readiness:
 
 def readiness(
     database: Database,
-    rules: CutoverRules,
+    settings: Settings,
     stage: Stage,
     checks: Sequence[CheckRecord],
     *,
@@ -93,24 +75,24 @@ def readiness(
 ) -> Readiness:
     """Reads every requirement; `ages_matter` False ignores the age of checks where they are about to run again."""
     state = read_cutover_state(database)
-    spacing_seconds = rules.spacing_seconds
+    spacing_seconds = settings.cutover.spacing_seconds
     evaluations = evaluate(
-        database, rules.gates, state, now=now, spacing_seconds=spacing_seconds, dagster_run_id=dagster_run_id
+        database, settings.cutover.gates, state, now=now, spacing_seconds=spacing_seconds, dagster_run_id=dagster_run_id
     )
-    needed = {gate.metric for gate in needed_for(rules.gates, stage)}
+    needed = {gate.metric for gate in needed_for(settings.cutover.gates, stage)}
     with database.connect("cutover readiness") as connection:
         requirements = (
             _in_order(state, stage),
-            _baked(state, rules, stage, now),
-            _writers(connection, rules),
+            _baked(state, settings, stage, now),
+            _writers(connection, settings),
             _read("dual write", lambda: _fence(database)),
             _backfilled(connection),
             *(_gate(evaluation) for evaluation in evaluations if evaluation.gate.metric in needed),
-            *(_check(record, rules, now, ages_matter=ages_matter) for record in checks),
-            _read("verified backup", lambda: _backup(connection, rules, now)),
-            _read("rollback drill", lambda: _drill(connection, rules)),
+            *(_check(record, settings, now, ages_matter=ages_matter) for record in checks),
+            _read("verified backup", lambda: _backup(connection, settings, now)),
+            _read("rollback drill", lambda: _drill(connection, settings)),
         )
-    closed = state.state == stage == "full_cutover" and state.hours(now) >= rules.rollback_window_hours
+    closed = state.state == stage == "full_cutover" and state.hours(now) >= settings.cutover.rollback_window_hours
     return Readiness(stage, state, requirements, tuple(evaluations), closed)
 
 
@@ -152,16 +134,16 @@ def _in_order(state: CutoverState, stage: Stage) -> Requirement:
     return Requirement("stages in order", stage in (state.next_stage, state.state), message, remedy, essential=True)
 
 
-def _baked(state: CutoverState, rules: CutoverRules, stage: Stage, now: datetime) -> Requirement:
-    needed = timedelta(minutes=0 if state.state == stage else rules.bake_minutes[stage])
+def _baked(state: CutoverState, settings: Settings, stage: Stage, now: datetime) -> Requirement:
+    needed = timedelta(minutes=0 if state.state == stage else settings.cutover.bake_minutes[stage])
     age = now - state.since
     message = f"{state.state} has lasted {duration(age.total_seconds())} of {duration(needed.total_seconds())}."
     remedy = f"Wait until {state.since + needed:%Y-%m-%d %H:%M:%S} UTC."
     return Requirement("bake time", age >= needed, message, remedy)
 
 
-def _writers(connection: Connection, rules: CutoverRules) -> Requirement:
-    live = live_writers(connection, rules.live_seconds)
+def _writers(connection: Connection, settings: Settings) -> Requirement:
+    live = live_writers(connection, settings.fence.live_seconds)
     direct = [row["process"] for row in live if row["mode"] not in SHADOWING_STATES]
     message = f"{len(live)} processes of the service are live" + (
         f"; {', '.join(direct)} write directly." if direct else "."
@@ -186,28 +168,28 @@ def _gate(evaluation: Evaluation) -> Requirement:
     return Requirement(name, evaluation.met, evaluation.sentence, remedy)
 
 
-def _check(record: CheckRecord, rules: CutoverRules, now: datetime, *, ages_matter: bool) -> Requirement:
+def _check(record: CheckRecord, settings: Settings, now: datetime, *, ages_matter: bool) -> Requirement:
     name, remedy = f"check {record.name}", "Run the job cutover_job (it runs all checks), or validation."
     if record.at is None:
         return Requirement(name, not ages_matter, "it has never run to its end.", remedy)
     seconds = (now - record.at).total_seconds()
     if not record.succeeded:
         return Requirement(name, False, f"it did not pass {duration(seconds)} ago. {record.message}".rstrip(), remedy)
-    limit = 60 * rules.check_max_age_minutes
+    limit = 60 * settings.cutover.check_max_age_minutes
     message = f"it passed {duration(seconds)} ago (limit {duration(limit)})."
     return Requirement(name, seconds <= limit or not ages_matter, message, remedy)
 
 
-def _backup(connection: Connection, rules: CutoverRules, now: datetime) -> Requirement:
+def _backup(connection: Connection, settings: Settings, now: datetime) -> Requirement:
     backup = evidence.require(connection, "verified_backup", made_by="asset verified_backup")
     age = backup.age_hours(now)
-    if age > rules.backup_max_age_hours:
-        message = f"it is {age:.1f} h old (limit {rules.backup_max_age_hours:g} h)."
+    if age > settings.preparation.backup_max_age_hours:
+        message = f"it is {age:.1f} h old (limit {settings.preparation.backup_max_age_hours:g} h)."
         return Requirement("verified backup", False, message, "Materialize verified_backup again.")
     verify_file(Path(backup.content["path"]))
     return Requirement("verified backup", True, f"it is {age:.1f} h old, restored, compared and unaltered.")
 
 
-def _drill(connection: Connection, rules: CutoverRules) -> Requirement:
-    outcome = drill_outcome(connection, rules.drill_max_age_days)
+def _drill(connection: Connection, settings: Settings) -> Requirement:
+    outcome = drill_outcome(connection, settings.rehearsal.drill_max_age_days)
     return Requirement("rollback drill", outcome.passed, outcome.sentence)

@@ -7,7 +7,8 @@ from typing import Any, Literal
 from knowledge_migration.engine.foundation.database import Database
 from knowledge_migration.engine.foundation.errors import PreconditionError, translate_knowledge_errors
 from knowledge_migration.knowledge.flags import Flags, history, read_flags
-from knowledge_migration.knowledge.stages import STAGES, Stage, stage_of
+from knowledge_migration.knowledge.stages import stage_of
+from knowledge_migration.thresholds import STAGES, Stage
 
 State = Stage | Literal["off", "dual_write"]
 

@@ -18,7 +18,8 @@ from knowledge_migration.engine.foundation.errors import PreconditionError, tran
 from knowledge_migration.knowledge import writers
 from knowledge_migration.knowledge.audit import AuditAction
 from knowledge_migration.knowledge.flags import SHADOWING_STATES, Flags, changes_since, read_flags
-from knowledge_migration.knowledge.writers import FenceTimeouts, Rows
+from knowledge_migration.knowledge.writers import Rows
+from knowledge_migration.settings import FenceSettings
 
 EVIDENCE = "dual_write_fence"
 DIALECT = registry.load("postgresql.psycopg")()
@@ -41,7 +42,7 @@ def live_writers(connection: Connection, live_seconds: float) -> Rows:
 
 
 def wait_until_acknowledged(
-    database: Database, flags: Flags, timeouts: FenceTimeouts, *, need_one: bool = True
+    database: Database, flags: Flags, timeouts: FenceSettings, *, need_one: bool = True
 ) -> tuple[str, ...]:
     """Waits until every live process has acknowledged these flags; returns their names.
 
@@ -52,7 +53,7 @@ def wait_until_acknowledged(
 
 
 def wait_until_fenced(
-    database: Database, flags: Flags, timeouts: FenceTimeouts, *, need_one: bool = True
+    database: Database, flags: Flags, timeouts: FenceSettings, *, need_one: bool = True
 ) -> tuple[str, ...]:
     """The same, and then until every transaction that was open by then has ended."""
     with _session(database) as connection:
@@ -61,7 +62,7 @@ def wait_until_fenced(
     return processes
 
 
-def prove(database: Database, flags: Flags, timeouts: FenceTimeouts, *, dagster_run_id: str | None = None) -> Fence:
+def prove(database: Database, flags: Flags, timeouts: FenceSettings, *, dagster_run_id: str | None = None) -> Fence:
     """Waits for processes and transactions, then records the fence; the flags are set already."""
     started = timeouts.clock()
     processes = wait_until_fenced(database, flags, timeouts)

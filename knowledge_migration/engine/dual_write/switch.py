@@ -6,7 +6,7 @@ from knowledge_migration.engine.foundation.catalog import proposal_differences
 from knowledge_migration.engine.foundation.database import Database
 from knowledge_migration.engine.foundation.errors import PreconditionError, translate_knowledge_errors
 from knowledge_migration.knowledge.flags import Flags, read_flags, set_flags
-from knowledge_migration.knowledge.writers import FenceTimeouts
+from knowledge_migration.settings import FenceSettings
 
 
 def store_flags(database: Database, initial: Flags, *, dagster_run_id: str | None = None) -> Flags:
@@ -17,7 +17,7 @@ def store_flags(database: Database, initial: Flags, *, dagster_run_id: str | Non
 
 
 def switch_on(
-    database: Database, initial: Flags, timeouts: FenceTimeouts, *, reason: str, dagster_run_id: str | None = None
+    database: Database, initial: Flags, timeouts: FenceSettings, *, reason: str, dagster_run_id: str | None = None
 ) -> tuple[Flags, Fence]:
     """Sets dual write (idempotent), waits until every process has acknowledged it, and records the fence.
 

@@ -21,7 +21,6 @@ from knowledge_migration.engine.rehearsal.staging_run import (
     REASON,
     Progress,
     StagingRun,
-    StagingRunOptions,
     TimedPhase,
     revert_to_legacy,
 )
@@ -37,9 +36,11 @@ from knowledge_migration.knowledge.extraction.model import Extractor
 from knowledge_migration.knowledge.flag_rollback import FlagRollbackResult
 from knowledge_migration.knowledge.flags import Flags
 from knowledge_migration.knowledge.stages import RollbackKind
+from knowledge_migration.settings import Settings
 
 SHOWN = 3
 STRANDED = "no_pending_proposal_is_stranded"
+FENCE_SECONDS = 60.0
 TARGET_ROWS = 10_000
 """The strategy's limits of phases 2 and 3 are for 10,000 rows; more rows have proportionally more time."""
 
@@ -99,12 +100,17 @@ class Drill:
 
 @dataclass(frozen=True)
 class DrillOptions:
-    """The server of the clone, and how the migration runs on it."""
+    """The server of the clone, the extractor of its service, and the settings of production."""
 
     scratch: Database
     extractor: Extractor
-    tools_dir: Path | None = None
-    run: StagingRunOptions = field(default_factory=StagingRunOptions)
+    settings: Settings = field(default_factory=Settings)
+
+    @property
+    def on_clone(self) -> Settings:
+        """Production's settings without a rate limit, and with a short wait for the one service on the clone."""
+        backfill = self.settings.backfill.replaced(rate_limit_per_second=0)
+        return self.settings.replaced(backfill=backfill, fence=self.settings.fence.replaced(seconds=FENCE_SECONDS))
 
 
 @dataclass(frozen=True)
@@ -145,11 +151,12 @@ def run_drill(
     started = time.perf_counter()
     with database.connect("drill") as connection:
         backup = evidence.require(connection, "verified_backup", made_by="asset verified_backup").content
-    with restored_backup(database, scratch=options.scratch, tools_dir=options.tools_dir, progress=progress) as restored:
+    tools_dir = options.settings.installation.pg_bin
+    with restored_backup(database, scratch=options.scratch, tools_dir=tools_dir, progress=progress) as restored:
         clone = restored.database
-        revert_to_legacy(clone, options.run)
+        revert_to_legacy(clone, options.on_clone)
         with live_service(clone, options.extractor) as service:
-            run = StagingRun(clone, service, options.run, progress)
+            run = StagingRun(clone, service, options.on_clone, progress)
             run.migrate()
             drill = CloneDrill(clone, run, options, backup)
             results = tuple(drill.measure(name, rollback) for name, rollback in (rollbacks or ROLLBACKS).items())
@@ -207,7 +214,7 @@ class CloneDrill:
 
     def flags(self, kind: RollbackKind) -> FlagRollbackResult:
         """A rollback by flags."""
-        return roll_back(self.clone, Flags(), self.options.run.timeouts, kind, reason=REASON)
+        return roll_back(self.clone, Flags(), self.options.on_clone, kind, reason=REASON)
 
 
 def _by_flags(kind: RollbackKind) -> Callable[[CloneDrill], Outcome]:
@@ -225,7 +232,7 @@ def _replay_or_park(drill: CloneDrill) -> Outcome:
 
 
 def _dual_write(drill: CloneDrill) -> Outcome:
-    result = rollback_dual_write(drill.clone, Flags(), drill.options.run.timeouts, reason=REASON)
+    result = rollback_dual_write(drill.clone, Flags(), drill.options.on_clone.fence, reason=REASON)
     return Outcome(sum(result.deleted_proposals.values()))
 
 
@@ -236,7 +243,7 @@ def _backfill(drill: CloneDrill) -> Outcome:
 def _schema(drill: CloneDrill) -> Outcome:
     with _folder() as folder:
         export = folder / "proposals.jsonl"
-        result = rollback_schema(drill.clone, drill.options.run.lock_limits, reason=REASON, export_to=export)
+        result = rollback_schema(drill.clone, drill.options.on_clone.schema_change, reason=REASON, export_to=export)
     return Outcome(result.exported_rows)
 
 
@@ -249,16 +256,12 @@ def _migrate_again(drill: CloneDrill) -> None:
 
 
 def _full(drill: CloneDrill) -> Outcome:
-    run = drill.options.run
     with _folder() as folder:
         options = FullRollbackOptions(
             initial_flags=Flags(),
             directory=folder,
             scratch=drill.options.scratch,
-            tools_dir=drill.options.tools_dir,
-            timeouts=run.timeouts,
-            lock_limits=run.lock_limits,
-            limits=run.limits,
+            settings=drill.options.on_clone,
         )
         comparison = rollback_full(drill.clone, options, reason=REASON, progress=drill.run.progress).comparison
     return Outcome(comparison.rows, differences=() if comparison.is_equal else (comparison.sentence,))

@@ -2,11 +2,10 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from knowledge_migration.engine.backfill import completion, plan, runner
-from knowledge_migration.engine.backfill.control import Limits
 from knowledge_migration.engine.dual_write import switch
 from knowledge_migration.engine.dual_write.fence import wait_until_acknowledged
 from knowledge_migration.engine.foundation.database import Database
@@ -15,11 +14,10 @@ from knowledge_migration.engine.foundation.own_objects import current_revision
 from knowledge_migration.engine.foundation.sql_files import statement
 from knowledge_migration.engine.rollback.backfill import rollback_backfill
 from knowledge_migration.engine.schema import upgrade as schema
-from knowledge_migration.engine.schema.ddl import LockLimits
 from knowledge_migration.engine.validation import rules
 from knowledge_migration.knowledge.flags import Flags, set_flags
 from knowledge_migration.knowledge.stages import STAGE_FLAGS
-from knowledge_migration.knowledge.writers import FenceTimeouts
+from knowledge_migration.settings import Settings
 
 if TYPE_CHECKING:
     from knowledge_migration.engine.rehearsal.live_service import LiveService
@@ -30,20 +28,6 @@ REASON = "rehearsal"
 WIDTH_IDS, MAX_PARTITIONS = 50_000, 200
 
 Progress = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class StagingRunOptions:
-    """How the migration runs on the clone: with production's limits, but unlimited in rate."""
-
-    batch_size: int = 100
-    lock_limits: LockLimits = field(default_factory=LockLimits)
-    timeouts: FenceTimeouts = field(default_factory=lambda: FenceTimeouts(seconds=60.0))
-
-    @property
-    def limits(self) -> Limits:
-        """Of the backfill."""
-        return Limits(batch_size=self.batch_size, rate_limit_per_second=0)
 
 
 @dataclass(frozen=True)
@@ -66,7 +50,7 @@ class StagingRun:
 
     clone: Database
     service: "LiveService"
-    options: StagingRunOptions
+    settings: Settings
     progress: Progress
     timed: list[TimedPhase] = field(default_factory=list)
     extracted: int = 0
@@ -93,16 +77,16 @@ class StagingRun:
         self._refuse_violations()
 
     def _schema(self) -> int:
-        schema.upgrade(self.clone, self.options.lock_limits)
+        schema.upgrade(self.clone, self.settings.schema_change)
         switch.store_flags(self.clone, Flags())
         return 0
 
     def _dual_write(self) -> int:
-        switch.switch_on(self.clone, Flags(), self.options.timeouts, reason=REASON)
+        switch.switch_on(self.clone, Flags(), self.settings.fence, reason=REASON)
         return 0
 
     def _backfill(self) -> int:
-        limits = self.options.limits
+        limits = self.settings.backfill
         with self.clone.connect("rehearsal") as connection:
             plans = plan.make_plan(connection, width_ids=WIDTH_IDS, max_partitions=MAX_PARTITIONS)
         partitions = [partition for planned in plans.values() for partition in planned.partitions]
@@ -113,7 +97,7 @@ class StagingRun:
         changes = {**STAGE_FLAGS["full_cutover"], "auto_approve_high_confidence": False}
         with self.clone.begin() as transaction:
             after = set_flags(transaction, changes, initial=Flags(), actor=REASON, reason=REASON)
-        wait_until_acknowledged(self.clone, after, replace(self.options.timeouts, poll_seconds=0.05))
+        wait_until_acknowledged(self.clone, after, self.settings.fence.replaced(poll_seconds=0.05))
         return 0
 
     def _extract(self, mode: str) -> None:
@@ -138,10 +122,10 @@ class StagingRun:
             )
 
 
-def revert_to_legacy(clone: Database, options: StagingRunOptions) -> None:
+def revert_to_legacy(clone: Database, settings: Settings) -> None:
     """Reverts the clone of a partly migrated database to the legacy schema."""
     with clone.connect("rehearsal") as connection:
         if current_revision(connection) is None:
             return
-    rollback_backfill(clone, reason=REASON, limits=options.limits)
-    schema.downgrade(clone, options.lock_limits, to=None)
+    rollback_backfill(clone, reason=REASON, limits=settings.backfill)
+    schema.downgrade(clone, settings.schema_change, to=None)

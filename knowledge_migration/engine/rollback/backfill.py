@@ -10,7 +10,6 @@ from typing import Any
 from uuid import UUID
 
 from knowledge_migration.engine.backfill.batch import TRANSIENT_ERRORS
-from knowledge_migration.engine.backfill.control import Limits
 from knowledge_migration.engine.backfill.run import run_id, run_status
 from knowledge_migration.engine.backfill.runner import WORK, translate_db_errors
 from knowledge_migration.engine.cleanup.completeness import refuse_while_enforced
@@ -22,6 +21,7 @@ from knowledge_migration.engine.foundation.sql_files import statement, text_of
 from knowledge_migration.engine.rollback.unlinking import OnRows, ProposalRollback, Unlinking, session_settings
 from knowledge_migration.knowledge.audit import AuditAction
 from knowledge_migration.knowledge.entity_kinds import KINDS, EntityKind
+from knowledge_migration.settings import BackfillSettings
 
 BATCH = "rollback/backfill_batch"
 
@@ -39,7 +39,7 @@ def rollback_backfill(
     *,
     reason: str,
     batch_size: int = 1_000,
-    limits: Limits | None = None,
+    limits: BackfillSettings | None = None,
     actor: str | None = None,
     dagster_run_id: str | None = None,
     on_rows: OnRows | None = None,
@@ -49,7 +49,7 @@ def rollback_backfill(
     Of `limits` only the timeouts, the attempts and the sleep matter. Raises `BusyError` while a backfill runs,
     `BlockedError` when a user does not release a row, `VerificationError` if proposals of the run remain.
     """
-    limits = limits or Limits()
+    limits = limits or BackfillSettings()
     started = time.perf_counter()
     with (
         translate_db_errors(database, "the rollback of the backfill", again="the rollback"),

@@ -10,7 +10,6 @@ from typing import Any
 from uuid import UUID
 
 from knowledge_migration.engine.backfill.batch import Locked
-from knowledge_migration.engine.backfill.control import Limits
 from knowledge_migration.engine.backfill.runner import WORK, translate_db_errors
 from knowledge_migration.engine.dual_write.fence import wait_until_fenced
 from knowledge_migration.engine.dual_write.switch import switch_off
@@ -22,7 +21,7 @@ from knowledge_migration.engine.rollback.unlinking import OnRows, ProposalRollba
 from knowledge_migration.knowledge.audit import AuditAction
 from knowledge_migration.knowledge.entity_kinds import KINDS
 from knowledge_migration.knowledge.flags import Flags
-from knowledge_migration.knowledge.writers import FenceTimeouts
+from knowledge_migration.settings import BackfillSettings, FenceSettings
 
 FIRST = UUID(int=0)
 PASSES: tuple[Locked, ...] = ("skip", "wait")
@@ -50,10 +49,10 @@ def dual_write_extent(connection: Connection) -> DualWriteExtent:
 def rollback_dual_write(
     database: Database,
     initial: Flags,
-    timeouts: FenceTimeouts,
+    timeouts: FenceSettings,
     *,
     reason: str,
-    limits: Limits | None = None,
+    limits: BackfillSettings | None = None,
     batch_size: int = 1_000,
     dagster_run_id: str | None = None,
     on_rows: OnRows | None = None,
@@ -63,7 +62,7 @@ def rollback_dual_write(
     Raises `PreconditionError` while proposals are enabled, `BlockedError` when a process does not acknowledge or a user
     does not release a row (dual write is off then), `BusyError` during a backfill.
     """
-    started, limits = time.perf_counter(), limits or Limits()
+    started, limits = time.perf_counter(), limits or BackfillSettings()
     flags = switch_off(database, initial, reason=reason, dagster_run_id=dagster_run_id)
     with (
         translate_db_errors(database, "the rollback of dual write", again="the rollback"),

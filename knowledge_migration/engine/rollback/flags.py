@@ -6,7 +6,6 @@ from knowledge_migration.engine.foundation import audit
 from knowledge_migration.engine.foundation.database import Database
 from knowledge_migration.engine.foundation.errors import translate_knowledge_errors
 from knowledge_migration.knowledge.flag_rollback import (
-    DIRECT_THRESHOLD,
     FlagRollback,
     FlagRollbackPlan,
     FlagRollbackResult,
@@ -18,31 +17,34 @@ from knowledge_migration.knowledge.flag_rollback import (
 from knowledge_migration.knowledge.flags import Flags
 from knowledge_migration.knowledge.proposals.stranded import OnSettled
 from knowledge_migration.knowledge.stages import RollbackKind
-from knowledge_migration.knowledge.writers import FenceTimeouts
+from knowledge_migration.settings import Settings
 
 
 def plan_rollback(
     database: Database,
     initial: Flags,
+    settings: Settings,
     kind: RollbackKind,
-    *,
-    live_seconds: float = FenceTimeouts.live_seconds,
-    threshold: float = DIRECT_THRESHOLD,
 ) -> FlagRollbackPlan:
     """Reads only; raises `PreconditionError` where this rollback is not possible."""
     with translate_knowledge_errors(), database.begin() as transaction:
-        return plan_flag_rollback(transaction, kind, initial, live_seconds=live_seconds, threshold=threshold)
+        return plan_flag_rollback(
+            transaction,
+            kind,
+            initial,
+            live_seconds=settings.fence.live_seconds,
+            threshold=settings.service.direct_threshold,
+        )
 
 
 def roll_back(
     database: Database,
     initial: Flags,
-    timeouts: FenceTimeouts,
+    settings: Settings,
     kind: RollbackKind,
     *,
     reason: str,
     actor: str | None = None,
-    threshold: float = DIRECT_THRESHOLD,
     expected_version: int | None = None,
     dagster_run_id: str | None = None,
     on_acknowledged: OnAcknowledged | None = None,
@@ -55,7 +57,14 @@ def roll_back(
     set then.
     """
     rollback = FlagRollback(
-        kind, initial, actor or audit.operator(), reason, threshold, timeouts, expected_version, dagster_run_id
+        kind,
+        initial,
+        actor or audit.operator(),
+        reason,
+        settings.service.direct_threshold,
+        settings.fence,
+        expected_version,
+        dagster_run_id,
     )
     started = time.perf_counter()
     with translate_knowledge_errors():

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from knowledge_migration.engine.backfill.control import Limits
 from knowledge_migration.engine.foundation import evidence
 from knowledge_migration.engine.foundation.advisory_lock import advisory_lock
 from knowledge_migration.engine.foundation.database import Connection, Database, exists
@@ -24,10 +23,9 @@ from knowledge_migration.engine.rollback.repair.comparison import Comparison, On
 from knowledge_migration.engine.rollback.repair.repair import Repair, RepairOptions, repair_from_backup
 from knowledge_migration.engine.rollback.repair.saved_rows import new_path
 from knowledge_migration.engine.rollback.schema import PROPOSAL_TABLES, proposals_without_copy, rollback_schema
-from knowledge_migration.engine.schema.ddl import LockLimits
 from knowledge_migration.engine.schema.steps import EVIDENCE_REVISION, TARGET_REVISION, steps_of
 from knowledge_migration.knowledge.flags import Flags
-from knowledge_migration.knowledge.writers import FenceTimeouts
+from knowledge_migration.settings import Settings
 
 WORK = "the full rollback"
 EVIDENCE = "full_rollback"
@@ -95,21 +93,18 @@ class FullRollback:
 
 @dataclass(frozen=True)
 class FullRollbackOptions:
-    """What the steps need: the flags of the environment, how long to wait for what, and where files and restores go."""
+    """The initial flags, the directory of the files, the server for the restore, and the settings."""
 
     initial_flags: Flags
     directory: Path
     scratch: Database
-    tools_dir: Path | None = None
-    timeouts: FenceTimeouts = field(default_factory=FenceTimeouts)
-    lock_limits: LockLimits = field(default_factory=LockLimits)
-    limits: Limits = field(default_factory=Limits)
+    settings: Settings = field(default_factory=Settings)
     restore_missing: bool = False
 
     @property
     def repair(self) -> RepairOptions:
         """How the rows are repaired."""
-        return RepairOptions(self.directory, self.limits, self.restore_missing)
+        return RepairOptions(self.directory, self.settings.backfill, self.restore_missing)
 
 
 def plan_full_rollback(database: Database, options: FullRollbackOptions) -> FullRollbackPlan:
@@ -184,7 +179,7 @@ class _Work:
         result = roll_back(
             self.database,
             options.initial_flags,
-            options.timeouts,
+            options.settings,
             "instant",
             reason=self.reason,
             dagster_run_id=self.dagster_run_id,
@@ -202,9 +197,9 @@ class _Work:
         undone = rollback_dual_write(
             self.database,
             options.initial_flags,
-            options.timeouts,
+            options.settings.fence,
             reason=self.reason,
-            limits=options.limits,
+            limits=options.settings.backfill,
             dagster_run_id=self.dagster_run_id,
         )
         self._tell("dual write", f"off; {_counted(undone.deleted_proposals)} deleted", began)
@@ -218,7 +213,7 @@ class _Work:
         undone = rollback_backfill(
             self.database,
             reason=self.reason,
-            limits=self.options.limits,
+            limits=self.options.settings.backfill,
             actor=self.actor,
             dagster_run_id=self.dagster_run_id,
         )
@@ -233,7 +228,7 @@ class _Work:
         path = new_path(self.options.directory, "proposals", self.database.name)
         undone = rollback_schema(
             self.database,
-            self.options.lock_limits,
+            self.options.settings.schema_change,
             reason=self.reason,
             export_to=path,
             actor=self.actor,
@@ -253,7 +248,7 @@ class _Work:
             self.database,
             options.repair,
             scratch=options.scratch,
-            tools_dir=options.tools_dir,
+            tools_dir=options.settings.installation.pg_bin,
             reason=self.reason,
             actor=self.actor,
             dagster_run_id=self.dagster_run_id,
@@ -273,7 +268,7 @@ class _Work:
 def _planned_flags(connection: Connection, database: Database, options: FullRollbackOptions) -> PlannedStep:
     if not _flags_stand(connection):
         return PlannedStep("flags", NOTHING_STANDS, needed=False)
-    plan = plan_rollback(database, options.initial_flags, "instant", live_seconds=options.timeouts.live_seconds)
+    plan = plan_rollback(database, options.initial_flags, options.settings, "instant")
     changes = ", ".join(f"{name}={value}" for name, value in plan.changes.items()) or "none: proposals are off"
     return PlannedStep(
         "flags",

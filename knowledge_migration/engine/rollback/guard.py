@@ -8,8 +8,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from knowledge_migration.engine.cutover.evaluation import Evaluation, evaluate
-from knowledge_migration.engine.cutover.gates import BreachAction
-from knowledge_migration.engine.cutover.readiness import CutoverRules
 from knowledge_migration.engine.cutover.state import CutoverState, read_cutover_state
 from knowledge_migration.engine.foundation import audit
 from knowledge_migration.engine.foundation.database import Database
@@ -18,20 +16,13 @@ from knowledge_migration.engine.rollback.flags import plan_rollback, roll_back
 from knowledge_migration.knowledge.audit import AuditAction, phase
 from knowledge_migration.knowledge.flags import Flags, FlagsError, history, set_flags
 from knowledge_migration.knowledge.stages import RollbackKind
-from knowledge_migration.knowledge.writers import FenceTimeouts
+from knowledge_migration.settings import GuardSettings, Settings
+from knowledge_migration.thresholds import BreachAction
 
 ACTOR = "rollback guard"
 SEVEREST_FIRST: tuple[BreachAction, ...] = ("instant", "partial", "lower threshold")
 THRESHOLD_STEP = 0.05
-
-
-@dataclass(frozen=True)
-class GuardRules:
-    """The floor of the threshold of automatic approval, the minutes between two reductions, the timeout of a rollback."""
-
-    threshold_floor: float = 0.8
-    relief_minutes: float = 30.0
-    timeout_seconds: float = 20.0
+FENCE_SECONDS = 20.0  # a tick of Dagster has 60 s
 
 
 @dataclass(frozen=True)
@@ -53,11 +44,9 @@ class GuardTick:
 def guard(
     database: Database,
     initial: Flags,
-    rules: CutoverRules,
-    limits: GuardRules,
+    settings: Settings,
     *,
     now: datetime,
-    timeouts: FenceTimeouts | None = None,
 ) -> GuardTick:
     """Evaluates once, and acts on a breach. Raises `PreconditionError` where nobody has set the flags."""
     state = read_cutover_state(database)
@@ -65,10 +54,10 @@ def guard(
         return GuardTick(state.state, f"Proposals are off ({state.state}), so there is nothing to roll back.")
     evaluations = evaluate(
         database,
-        [gate.watched for gate in rules.gates if gate.breach is not None],
+        [gate.watched for gate in settings.cutover.gates if gate.breach is not None],
         state,
         now=now,
-        spacing_seconds=rules.spacing_seconds,
+        spacing_seconds=settings.cutover.spacing_seconds,
         recorded_as=f"guard of {state.state}",
     )
     breaches = tuple(evaluation for evaluation in evaluations if evaluation.verdict == "fail")
@@ -80,31 +69,29 @@ def guard(
     reason = " ".join(breach.sentence for breach in breaches)
     tick = GuardTick(state.state, reason, tuple(evaluations), breaches=breaches)
     if action == "lower threshold":
-        return _lower_threshold(database, initial, state, limits, tick, now)
-    timeouts = timeouts or FenceTimeouts(seconds=limits.timeout_seconds, live_seconds=rules.live_seconds)
-    return _roll_back(database, initial, state, rules, tick, action, timeouts)
+        return _lower_threshold(database, initial, state, settings.guard, tick, now)
+    fence = settings.fence.replaced(seconds=min(settings.fence.seconds, FENCE_SECONDS))
+    return _roll_back(database, initial, state, settings.replaced(fence=fence), tick, action)
 
 
 def _roll_back(
     database: Database,
     initial: Flags,
     state: CutoverState,
-    rules: CutoverRules,
+    settings: Settings,
     tick: GuardTick,
     kind: RollbackKind,
-    timeouts: FenceTimeouts,
 ) -> GuardTick:
     try:
-        if not plan_rollback(database, initial, kind).changes:
+        if not plan_rollback(database, initial, settings, kind).changes:
             return tick.saying(f"In breach, but the flags are already as low as a {kind} rollback sets them.")
         roll_back(
             database,
             initial,
-            timeouts,
+            settings,
             kind,
             reason=f"automatic: {tick.message}",
             actor=ACTOR,
-            threshold=rules.direct_threshold,
             expected_version=state.flags.version,
         )
     except PreconditionError as error:
@@ -115,7 +102,7 @@ def _roll_back(
 
 
 def _lower_threshold(
-    database: Database, initial: Flags, state: CutoverState, limits: GuardRules, tick: GuardTick, now: datetime
+    database: Database, initial: Flags, state: CutoverState, limits: GuardSettings, tick: GuardTick, now: datetime
 ) -> GuardTick:
     """A lower threshold empties the queue (the strategy's higher one would fill it, ERRATA C5); never below the floor."""
     flags = state.flags

@@ -9,7 +9,7 @@ two link columns and nothing else. Killed anywhere, a second run completes it.
 import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import LiteralString, TextIO
@@ -25,7 +25,7 @@ from knowledge_migration.engine.foundation.database import Connection, Database,
 from knowledge_migration.engine.foundation.errors import BlockedError, MigrationError, PreconditionError
 from knowledge_migration.engine.foundation.own_objects import current_revision, made_objects
 from knowledge_migration.engine.foundation.sql_files import statement, text_of
-from knowledge_migration.engine.schema.ddl import LockLimits, object_state, run_locked
+from knowledge_migration.engine.schema.ddl import object_state, run_locked
 from knowledge_migration.engine.schema.steps import STEPS
 from knowledge_migration.engine.schema.upgrade import (
     OnStep,
@@ -34,6 +34,7 @@ from knowledge_migration.engine.schema.upgrade import (
 )
 from knowledge_migration.knowledge.audit import AuditAction
 from knowledge_migration.knowledge.tables import LINK_COLUMN
+from knowledge_migration.settings import SchemaChangeSettings
 
 PROPOSAL_TABLES = ("topic_proposals", "atom_proposals")
 ARCHIVE = "knowledge_extraction_archive"
@@ -69,7 +70,7 @@ def proposals_without_copy(connection: Connection) -> dict[str, int]:
 
 def rollback_schema(
     database: Database,
-    limits: LockLimits,
+    limits: SchemaChangeSettings,
     *,
     reason: str,
     export_to: Path | None = None,
@@ -109,7 +110,7 @@ def _present(connection: Connection, names: Iterable[str]) -> list[str]:
 
 
 @contextmanager
-def _frozen(connection: Connection, limits: LockLimits) -> Iterator[None]:
+def _frozen(connection: Connection, limits: SchemaChangeSettings) -> Iterator[None]:
     """Refuses writes to the proposal tables from here on; thaws them when the body does not succeed."""
     try:
         connection.execute(text_of("rollback/freeze_rule"))
@@ -122,17 +123,17 @@ def _frozen(connection: Connection, limits: LockLimits) -> Iterator[None]:
         raise
 
 
-def _freeze(connection: Connection, table: str, limits: LockLimits) -> None:
+def _freeze(connection: Connection, table: str, limits: SchemaChangeSettings) -> None:
     """One table a transaction: locks on two at once could deadlock with a user's extraction."""
     names = {"events": sql.SQL(FROZEN[table]), "pid": sql.Literal(connection.info.backend_pid)}
     command = statement("rollback/freeze", table=f"public.{table}", **names)
     run_locked(connection, partial(connection.execute, command), (table,), "share_row_exclusive", limits, "The freeze")
 
 
-def _thaw(connection: Connection, table: str, limits: LockLimits) -> None:
+def _thaw(connection: Connection, table: str, limits: SchemaChangeSettings) -> None:
     """Drops the trigger where that is possible at once; where not, it refuses nothing once this session has ended."""
     command = statement("rollback/thaw", table=f"public.{table}")
-    once = replace(limits, attempts=1)
+    once = limits.replaced(attempts=1)
     with suppress(BlockedError):
         run_locked(connection, partial(connection.execute, command), (table,), "access_exclusive", once, "The thaw")
 

@@ -12,11 +12,11 @@ import psycopg
 from psycopg import sql
 
 from knowledge_migration.engine.backfill.batch import TRANSIENT_ERRORS, Locked, reason_of, skipping
-from knowledge_migration.engine.backfill.control import Limits
 from knowledge_migration.engine.foundation.database import Connection
 from knowledge_migration.engine.foundation.errors import BlockedError
 from knowledge_migration.engine.foundation.sql_files import statement
 from knowledge_migration.knowledge.entity_kinds import EntityKind
+from knowledge_migration.settings import BackfillSettings
 
 LONGEST_PAUSE_SECONDS = 5.0
 
@@ -47,7 +47,7 @@ class Unlinking:
     kind: EntityKind
     parameters: Mapping[str, Any]
     size: int
-    limits: Limits
+    limits: BackfillSettings
     on_rows: OnRows | None = None
     unlinked: int = 0
     deleted: int = 0
@@ -94,13 +94,13 @@ class Unlinking:
         )
 
 
-def session_settings(limits: Limits) -> dict[str, str]:
+def session_settings(limits: BackfillSettings) -> dict[str, str]:
     """The timeouts of a session that works beside users."""
     return {"lock_timeout": str(limits.lock_timeout_ms), "statement_timeout": str(limits.statement_timeout_ms)}
 
 
 def retried(
-    limits: Limits,
+    limits: BackfillSettings,
     work: Callable[[], T],
     blocked: Callable[[psycopg.Error], str],
     on_retry: Callable[[], None] = lambda: None,

@@ -20,6 +20,7 @@ from knowledge_migration.engine.foundation.database import Connection
 from knowledge_migration.engine.foundation.errors import BlockedError, MigrationError
 from knowledge_migration.engine.foundation.sql_files import text_of
 from knowledge_migration.engine.schema.steps import Direction, LockLevel, Step
+from knowledge_migration.settings import SchemaChangeSettings
 
 State = Literal["missing", "invalid", "present"]
 Outcome = Literal["done", "already_done"]
@@ -41,28 +42,6 @@ CONFLICTING: dict[LockLevel, tuple[str, ...]] = {
     "share_row_exclusive": _SHARE_ROW_EXCLUSIVE,
     "access_exclusive": ("AccessShareLock", "RowShareLock", *_SHARE_ROW_EXCLUSIVE),
 }
-
-
-@dataclass(frozen=True)
-class LockLimits:
-    """How long a schema statement may make others wait, and how long it is retried."""
-
-    lock_timeout_ms: int = 100
-    attempts: int = 60
-    retry_max_seconds: float = 5.0
-    blocker_age_seconds: float = 0.5
-    index_build_timeout_minutes: float = 240.0
-    sleep: Callable[[float], None] = time.sleep
-
-    @property
-    def total_seconds(self) -> float:
-        """The longest time that all attempts together take, within PostgreSQL's range of timeouts."""
-        return min(self.attempts * self.retry_max_seconds, 2_000_000.0)
-
-    def pause(self, attempt: int) -> None:
-        """Sleeps before the next attempt: doubling from 0.1 s up to the limit, with 50 % jitter."""
-        longest = min(0.1 * 2 ** min(attempt, 32), self.retry_max_seconds)
-        self.sleep(longest * random.uniform(0.5, 1.0))
 
 
 @dataclass(frozen=True)
@@ -88,7 +67,18 @@ class StepResult:
         }
 
 
-def run_step(connection: Connection, step: Step, direction: Direction, limits: LockLimits) -> StepResult:
+def pause(limits: SchemaChangeSettings, attempt: int) -> None:
+    """Sleeps before the next attempt: doubling from 0.1 s up to the limit, with 50 % jitter."""
+    longest = min(0.1 * 2 ** min(attempt, 32), limits.retry_max_seconds)
+    limits.sleep(longest * random.uniform(0.5, 1.0))
+
+
+def _total_seconds(limits: SchemaChangeSettings) -> float:
+    """The longest time that all attempts together take, within PostgreSQL's range of timeouts."""
+    return min(limits.attempts * limits.retry_max_seconds, 2_000_000.0)
+
+
+def run_step(connection: Connection, step: Step, direction: Direction, limits: SchemaChangeSettings) -> StepResult:
     """Applies or reverts one step unless the catalog shows that it is done.
 
     Raises `BlockedError` naming the blocking session when every attempt met a lock, `MigrationError` with the server's
@@ -141,7 +131,9 @@ def _failed(step: Step, direction: Direction, reason: str) -> str:
     )
 
 
-def _change_in_transaction(connection: Connection, step: Step, direction: Direction, limits: LockLimits) -> int:
+def _change_in_transaction(
+    connection: Connection, step: Step, direction: Direction, limits: SchemaChangeSettings
+) -> int:
     def change() -> None:
         connection.execute(step.command(direction))
         _record(connection, step, direction)
@@ -155,7 +147,7 @@ def run_locked(
     change: Callable[[], object],
     tables: Sequence[str],
     level: LockLevel,
-    limits: LockLimits,
+    limits: SchemaChangeSettings,
     what: str,
 ) -> int:
     """Runs `change` in a transaction that never queues long for its locks on `tables`; returns the attempts it took.
@@ -172,7 +164,7 @@ def run_locked(
 
 
 def run_concurrently(
-    connection: Connection, command: sql.Composed, tables: Sequence[str], limits: LockLimits, what: str
+    connection: Connection, command: sql.Composed, tables: Sequence[str], limits: SchemaChangeSettings, what: str
 ) -> int:
     """Runs a CONCURRENTLY statement, which cannot run in a transaction, with bounded waits; returns the attempts it took.
 
@@ -192,14 +184,14 @@ def _retried(
     attempt: Callable[[], None],
     tables: Sequence[str],
     level: LockLevel,
-    limits: LockLimits,
+    limits: SchemaChangeSettings,
     what: str,
 ) -> int:
     holders = partial(_holders, connection, tables, level)
     cause: Exception | None = None
     for number in range(limits.attempts):
         if number:
-            limits.pause(number - 1)
+            pause(limits, number - 1)
         if holders(limits.blocker_age_seconds):
             continue
         try:
@@ -213,7 +205,7 @@ def _retried(
     ) from cause
 
 
-def build_concurrently(connection: Connection, command: str, name: str, limits: LockLimits) -> None:
+def build_concurrently(connection: Connection, command: str, name: str, limits: SchemaChangeSettings) -> None:
     """Builds an index while reads and writes continue; `command` contains CONCURRENTLY. It waits for older transactions.
 
     Raises `BlockedError` naming them after the build's time limit; an invalid index may be left then.
@@ -222,9 +214,9 @@ def build_concurrently(connection: Connection, command: str, name: str, limits: 
         connection.execute(command.encode())
 
 
-def _change_index(connection: Connection, step: Step, direction: Direction, limits: LockLimits) -> int:
+def _change_index(connection: Connection, step: Step, direction: Direction, limits: SchemaChangeSettings) -> int:
     """Builds or drops an index concurrently; drops an invalid leftover of an earlier build first."""
-    seconds = limits.index_build_timeout_minutes * 60 if direction == "up" else limits.total_seconds
+    seconds = limits.index_build_timeout_minutes * 60 if direction == "up" else _total_seconds(limits)
     with _time_limit(connection, step.name, seconds):
         if object_state(connection, step) != "missing":
             connection.execute(step.command("down"))

@@ -11,10 +11,10 @@ from knowledge_migration.engine.foundation.check_outcome import CheckOutcome
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.preparation.preflight import PreflightContext, require_preflight
 from knowledge_migration.engine.schema import upgrade as schema
-from knowledge_migration.engine.schema.ddl import LockLimits
 from knowledge_migration.engine.schema.stall_probe import StallProbe, probing
 from knowledge_migration.engine.schema.upgrade import OnStep, SchemaChange
 from knowledge_migration.knowledge.audit import AuditAction
+from knowledge_migration.settings import SchemaChangeSettings
 
 PROBED_TABLES = ("topics", "atoms", "users", "topic_atoms")
 
@@ -29,7 +29,7 @@ class SchemaPhase:
 
 def run_schema_phase(
     preconditions: PreflightContext,
-    limits: LockLimits,
+    limits: SchemaChangeSettings,
     *,
     backup_max_age_hours: float,
     dagster_run_id: str | None = None,

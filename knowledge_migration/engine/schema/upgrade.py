@@ -15,7 +15,7 @@ from knowledge_migration.engine.foundation.database import Connection, Database,
 from knowledge_migration.engine.foundation.errors import MigrationError, PreconditionError
 from knowledge_migration.engine.foundation.own_objects import LEDGER, current_revision, foreign_objects, made_objects
 from knowledge_migration.engine.foundation.sql_files import text_of
-from knowledge_migration.engine.schema.ddl import LockLimits, StepResult, run_step
+from knowledge_migration.engine.schema.ddl import StepResult, run_step
 from knowledge_migration.engine.schema.steps import (
     EVIDENCE_REVISION,
     REVISIONS,
@@ -23,6 +23,7 @@ from knowledge_migration.engine.schema.steps import (
     Direction,
     steps_of,
 )
+from knowledge_migration.settings import SchemaChangeSettings
 
 WORK = "changing the schema"
 # The application's limits for its statements, set on the role or the database, do not apply to validations and index
@@ -52,13 +53,13 @@ class SchemaChange:
         return sum(result.seconds for result in self.steps)
 
 
-def prepare_evidence(database: Database, limits: LockLimits, on_step: OnStep | None = None) -> SchemaChange:
+def prepare_evidence(database: Database, limits: SchemaChangeSettings, on_step: OnStep | None = None) -> SchemaChange:
     """Creates the schema `migration` for the evidence of phase 0; changes no table of the user's."""
     return upgrade(database, limits, to=EVIDENCE_REVISION, on_step=on_step)
 
 
 def upgrade(
-    database: Database, limits: LockLimits, *, to: str = TARGET_REVISION, on_step: OnStep | None = None
+    database: Database, limits: SchemaChangeSettings, *, to: str = TARGET_REVISION, on_step: OnStep | None = None
 ) -> SchemaChange:
     """Applies every step up to revision `to` that is missing, also one whose object somebody has dropped since.
 
@@ -78,7 +79,11 @@ def upgrade(
 
 
 def downgrade(
-    database: Database, limits: LockLimits, *, to: str | None = EVIDENCE_REVISION, on_step: OnStep | None = None
+    database: Database,
+    limits: SchemaChangeSettings,
+    *,
+    to: str | None = EVIDENCE_REVISION,
+    on_step: OnStep | None = None,
 ) -> SchemaChange:
     """Reverts every step above revision `to`, by default all but our own evidence; None removes that, too.
 
@@ -110,7 +115,7 @@ def _position(revision: str | None) -> int:
 class _Run:
     """One upgrade or downgrade: the revision it started from, and the results of its steps."""
 
-    def __init__(self, connection: Connection, limits: LockLimits, on_step: OnStep | None) -> None:
+    def __init__(self, connection: Connection, limits: SchemaChangeSettings, on_step: OnStep | None) -> None:
         self.connection = connection
         self.limits = limits
         self.on_step = on_step

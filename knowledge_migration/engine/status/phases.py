@@ -16,7 +16,7 @@ from knowledge_migration.engine.status.backfill import LinkedRows, linked_rows, 
 from knowledge_migration.engine.status.model import Phase
 from knowledge_migration.engine.status.reading import Reading
 from knowledge_migration.knowledge.entity_kinds import KINDS
-from knowledge_migration.knowledge.stages import STAGES
+from knowledge_migration.thresholds import STAGES
 
 PREPARATION_EVIDENCE = ("legacy_fingerprint", "verified_backup", "data_quality", "performance_baseline")
 SKIPPED_DUAL_WRITE = "skipped: KNOWLEDGE_MIGRATION_NO_LIVE_WRITERS is set"
@@ -39,7 +39,7 @@ def read_phases(reading: Reading) -> Iterator[Phase]:
     yield _cleanup(
         reading.part(
             "phases",
-            lambda: stability(reading.database, required_days=reading.rules.stable_days, now=reading.now),
+            lambda: stability(reading.database, required_days=reading.settings.cleanup.stable_days, now=reading.now),
         )
     )
 
@@ -55,20 +55,20 @@ def _preparation(reading: Reading, has_schema: bool) -> Phase:
 
 def _prepared(reading: Reading, has_schema: bool) -> str | None:
     """Done when all evidence is recorded and none blocks; before the schema phase it must be fresh and rehearsed too."""
-    needs_rehearsal = not has_schema and not reading.rules.skip_rehearsal
+    needs_rehearsal = not has_schema and not reading.settings.rehearsal.skip_reason
     kinds = (*PREPARATION_EVIDENCE, *(["staging_rehearsal"] if needs_rehearsal else []))
     records = [record for kind in kinds if (record := evidence.latest(reading.connection, kind))]
     if len(records) < len(kinds) or not blocking_findings_outcome(reading.connection).passed:
         return None
     oldest = min(record.recorded_at for record in records)
     hours = (reading.now - oldest).total_seconds() / 3600
-    if not has_schema and hours > reading.rules.backup_max_age_hours:
+    if not has_schema and hours > reading.settings.preparation.backup_max_age_hours:
         return None
     return f"fingerprint, verified backup, data quality and baseline of {oldest:%Y-%m-%d %H:%M} UTC"
 
 
 def _dual_write(reading: Reading) -> Phase:
-    if reading.rules.no_live_writers:
+    if reading.settings.dual_write.no_live_writers:
         return Phase(2, "dual write", "done", SKIPPED_DUAL_WRITE, 1.0)
     fence = reading.part("phases", lambda: proven_fence(reading.database))
     if fence is None:
@@ -117,7 +117,7 @@ def _cutover(reading: Reading) -> Phase:
     if following is None:
         return Phase(4, "cutover", "done", since, 1.0)
     elapsed = (reading.now - state.since).total_seconds()
-    left = max(reading.rules.bake_minutes[following] * 60 - elapsed, 0)
+    left = max(reading.settings.cutover.bake_minutes[following] * 60 - elapsed, 0)
     message = f"{since}; {following.replace('_', ' ')} {'has to wait' if left else 'may follow'}"
     return Phase(4, "cutover", "under way", message, (STAGES.index(state.state) + 1) / len(STAGES), left or None)
 

@@ -9,9 +9,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 
 from knowledge_migration.engine.foundation.database import Database, UnreachableError
 from knowledge_migration.engine.status.model import BackfillProgress, EvidenceState, GateState
-from knowledge_migration.engine.status.reading import StatusRules
 from knowledge_migration.engine.status.snapshot import Part, read_status
 from knowledge_migration.knowledge.metrics import CollectedStatus, gauges
+from knowledge_migration.settings import Settings
 
 PARTS: tuple[Part, ...] = ("backfill", "gates", "evidence")
 AGING_EVIDENCE = ("verified_backup", "rollback_drill", "value_verification", "quality_validation")
@@ -23,12 +23,12 @@ class MigrationCollector:
     """A `StatusCollector` over the one reader of the state."""
 
     database: Database
-    rules: StatusRules
+    settings: Settings
 
     def collect(self) -> CollectedStatus | None:
         """What is recorded about the migration; None where the database does not answer."""
         try:
-            snapshot = read_status(self.database, self.rules, parts=PARTS)
+            snapshot = read_status(self.database, self.settings, parts=PARTS)
         except (UnreachableError, psycopg.OperationalError, sa.exc.OperationalError):
             return None
         progress = snapshot.backfill or BackfillProgress(None, None, ())

@@ -10,13 +10,12 @@ import psycopg
 import sqlalchemy as sa
 from sqlalchemy.engine import make_url
 
-from knowledge_migration.engine.cutover.gates import Gate
 from knowledge_migration.engine.cutover.state import CutoverState, read_cutover_state
 from knowledge_migration.engine.foundation.database import NOT_SO_FAR, Connection, Database, UnreachableError
 from knowledge_migration.engine.foundation.errors import MigrationError
 from knowledge_migration.engine.status.audit_trail import AuditTrail
 from knowledge_migration.knowledge.flags import FlagsError
-from knowledge_migration.knowledge.stages import Stage
+from knowledge_migration.settings import Settings
 
 CONNECT_LIMITS = {
     "connect_timeout": "5",
@@ -30,22 +29,6 @@ CONNECT_LIMITS = {
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class StatusRules:
-    """The settings that the state is judged by: gates, bake times, maximum ages in hours (days for the drill), queue limit."""
-
-    gates: tuple[Gate, ...]
-    bake_minutes: dict[Stage, float]
-    backup_max_age_hours: float
-    drill_max_age_days: float
-    verification_max_age_hours: float
-    stable_days: float
-    live_seconds: float
-    queue_limit: int
-    no_live_writers: bool
-    skip_rehearsal: bool = False
-
-
 @dataclass
 class Reading:
     """What one reading needs; `unreadable` collects the parts that could not be read, with the reason.
@@ -56,7 +39,7 @@ class Reading:
 
     database: Database
     connection: Connection
-    rules: StatusRules
+    settings: Settings
     now: datetime
     storage: Database | None = None
     trail: AuditTrail | None = None

@@ -12,7 +12,6 @@ from typing import Any, Literal
 import psycopg
 
 from knowledge_migration.engine.cutover.evaluation import LastVerdict, last_verdicts
-from knowledge_migration.engine.cutover.gates import Gate
 from knowledge_migration.engine.dual_write.fence import live_writers
 from knowledge_migration.engine.foundation import evidence
 from knowledge_migration.engine.foundation.check_record import CheckRecord
@@ -32,9 +31,11 @@ from knowledge_migration.engine.status.model import (
     Writer,
 )
 from knowledge_migration.engine.status.phases import read_phases
-from knowledge_migration.engine.status.reading import Reading, StatusRules
+from knowledge_migration.engine.status.reading import Reading
 from knowledge_migration.knowledge.entity_kinds import KINDS
 from knowledge_migration.knowledge.flags import history, read_flags
+from knowledge_migration.settings import Settings
+from knowledge_migration.thresholds import Gate
 
 SESSION = {"statement_timeout": "2000", "default_transaction_read_only": "on"}
 CHECKS_TIMEOUT_MS = "1000"
@@ -53,7 +54,7 @@ CONTROLS: tuple[Part, ...] = ("writers", "control", "audit trail", "flags")
 
 def read_status(
     database: Database,
-    rules: StatusRules,
+    settings: Settings,
     storage: Database | None = None,
     *,
     parts: Collection[Part] = OVERVIEW,
@@ -68,11 +69,13 @@ def read_status(
     with database.connect("status", settings=SESSION) as connection:
         moment = connection.execute(text_of("foundation/moment")).fetchone()
         assert moment is not None  # a SELECT without FROM
-        reading = Reading(database, connection, rules, moment["moment"], storage, trail, exact)
+        reading = Reading(database, connection, settings, moment["moment"], storage, trail, exact)
         fields: dict[str, Any] = {}
         for part in parts:
             fields |= READERS[part](reading)
-    snapshot = StatusSnapshot(reading.now, database.display, rules.queue_limit, **fields, unreadable=reading.unreadable)
+    snapshot = StatusSnapshot(
+        reading.now, database.display, settings.service.queue_limit, **fields, unreadable=reading.unreadable
+    )
     return replace(snapshot, attention=tuple(attention(snapshot))) if "checks" in parts else snapshot
 
 
@@ -105,7 +108,7 @@ def _flag_state(database: Database) -> FlagState | None:
 
 
 def _gates(reading: Reading) -> dict[str, Any]:
-    gates = reading.rules.gates
+    gates = reading.settings.cutover.gates
     metrics = [gate.metric for gate in gates]
     verdicts = reading.part("gates", lambda: last_verdicts(reading.connection, metrics)) or []
     latest = {verdict.metric: verdict for verdict in verdicts}
@@ -143,7 +146,7 @@ def _gate(reading: Reading, gate: Gate, last: LastVerdict | None) -> GateState:
 def _writers(reading: Reading) -> tuple[Writer, ...]:
     return tuple(
         Writer(row["process"], row["mode"], row["flag_version"], float(row["seconds_ago"]))
-        for row in live_writers(reading.connection, reading.rules.live_seconds)
+        for row in live_writers(reading.connection, reading.settings.fence.live_seconds)
     )
 
 
@@ -153,12 +156,12 @@ def _control(connection: Connection) -> ControlState | None:
 
 
 def _evidence(reading: Reading) -> tuple[EvidenceState, ...]:
-    rules = reading.rules
+    settings = reading.settings
     kinds: tuple[tuple[str, str, float | None], ...] = (
-        ("verified_backup", "backup", rules.backup_max_age_hours),
+        ("verified_backup", "backup", settings.preparation.backup_max_age_hours),
         ("staging_rehearsal", "rehearsal", None),
-        ("rollback_drill", "rollback drill", 24 * rules.drill_max_age_days),
-        ("value_verification", "value verification", rules.verification_max_age_hours),
+        ("rollback_drill", "rollback drill", 24 * settings.rehearsal.drill_max_age_days),
+        ("value_verification", "value verification", settings.verification.max_age_hours),
         ("quality_validation", "quality validation", None),
         ("functional_validation", "functional validation", None),
         ("performance_validation", "performance validation", None),

@@ -15,7 +15,6 @@ from typing import Any
 import httpx
 
 from knowledge_migration.engine.backfill.run import require_phase_1
-from knowledge_migration.engine.cutover.gates import Gate
 from knowledge_migration.engine.foundation import evidence
 from knowledge_migration.engine.foundation.check_outcome import CheckOutcome
 from knowledge_migration.engine.foundation.database import Connection, Database
@@ -24,6 +23,7 @@ from knowledge_migration.engine.foundation.sql_files import text_of
 from knowledge_migration.engine.foundation.timing import percentiles_ms
 from knowledge_migration.engine.validation.service import ServiceAddress, health, require_this_database
 from knowledge_migration.engine.validation.synthetic_messages import Removed, synthetic_messages, user_ids
+from knowledge_migration.thresholds import Gate
 
 KIND = "load_test"
 MESSAGES_EACH = 3

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from pydantic import SecretStr
 from starlette.requests import HTTPConnection
 
 from knowledge_migration.knowledge.errors import KnowledgeError
@@ -60,8 +61,9 @@ def caller(request: Request, credentials: Credentials) -> Caller:
 
 def role_of(options: ServiceOptions, token: str) -> Role | None:
     """The role of a token, None if it is not valid; compared in constant time."""
-    tokens: tuple[tuple[Role, str | None], ...] = (("admin", options.admin_token), ("reviewer", options.reviewer_token))
-    roles = [role for role, known in tokens if known and hmac.compare_digest(token.encode(), known.encode())]
+    known: dict[Role, SecretStr | None] = {"admin": options.admin_token, "reviewer": options.reviewer_token}
+    tokens = {role: secret.get_secret_value() for role, secret in known.items() if secret}
+    roles = [role for role, secret in tokens.items() if hmac.compare_digest(token.encode(), secret.encode())]
     return roles[0] if roles else None
 
 

@@ -88,7 +88,7 @@ class Actions:
             plan_flag_rollback,
             kind,
             options.initial_flags,
-            live_seconds=self.source.rules.live_seconds,
+            live_seconds=self.source.settings.fence.live_seconds,
             threshold=options.direct_threshold,
         )
         return await _translated(work)

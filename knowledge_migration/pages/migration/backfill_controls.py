@@ -2,18 +2,19 @@
 
 from nicegui import ui
 
-from knowledge_migration.engine.backfill.control import LARGEST_BATCH, Control, Limits
+from knowledge_migration.engine.backfill.control import LARGEST_BATCH, Control
 from knowledge_migration.engine.status.model import ControlState
 from knowledge_migration.knowledge.errors import KnowledgeError
 from knowledge_migration.pages.elements import Text
 from knowledge_migration.pages.migration.actions import Actions
 from knowledge_migration.pages.migration.widgets import Ago
+from knowledge_migration.settings import BackfillSettings
 
 
 class BackfillControls:
     """The controls change in place; typed text stays."""
 
-    def __init__(self, actions: Actions, limits: Limits) -> None:
+    def __init__(self, actions: Actions, limits: BackfillSettings) -> None:
         self._actions, self._limits = actions, limits
         self._control: ControlState | None = None
         self._current = Text("p", "").props("id=backfill-now")

@@ -16,12 +16,12 @@ from typing import Generic, TypeVar
 import psycopg
 import sqlalchemy as sa
 
-from knowledge_migration.engine.backfill.control import Limits
 from knowledge_migration.engine.foundation.database import Database
 from knowledge_migration.engine.foundation.errors import MigrationError
 from knowledge_migration.engine.status.model import StatusSnapshot
-from knowledge_migration.engine.status.reading import StatusRules, with_connect_limits
+from knowledge_migration.engine.status.reading import with_connect_limits
 from knowledge_migration.engine.status.snapshot import CONTROLS, read_status
+from knowledge_migration.settings import BackfillSettings, Settings
 
 PAUSE_SECONDS = 1.0
 PAUSES_PER_READING = 5
@@ -36,21 +36,21 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class MigrationSource:
-    """What the page reads: the database, the settings' rules, Dagster's storage (None where it does not run), the limits."""
+    """What the page reads: the database, the settings' settings, Dagster's storage (None where it does not run), the limits."""
 
     database: Database
-    rules: StatusRules
+    settings: Settings
     storage: Callable[[], Database | None]
-    limits: Limits = field(default_factory=Limits)
+    limits: BackfillSettings = field(default_factory=BackfillSettings)
 
     def read_overview(self, _previous: StatusSnapshot | None = None) -> StatusSnapshot:
         """Phases, gates, queue, checks and evidence. Raises what the database raises."""
         storage = self.storage()
-        return read_status(self.bounded, self.rules, with_connect_limits(storage) if storage else None)
+        return read_status(self.bounded, self.settings, with_connect_limits(storage) if storage else None)
 
     def read_controls(self, previous: StatusSnapshot | None = None) -> StatusSnapshot:
         """What an action of an admin changes: flags, processes, the backfill's controls, the audit trail."""
-        return read_status(self.bounded, self.rules, parts=CONTROLS, trail=previous.trail if previous else None)
+        return read_status(self.bounded, self.settings, parts=CONTROLS, trail=previous.trail if previous else None)
 
     @property
     def bounded(self) -> Database:

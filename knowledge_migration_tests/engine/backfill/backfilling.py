@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from knowledge_migration.engine.backfill import completion, plan, runner
-from knowledge_migration.engine.backfill.control import Limits
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.validation import rules
+from knowledge_migration.settings import BackfillSettings
 
 ROWS = """
 INSERT INTO topics (name, description, icon, color, created_at)
@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 ATOMS_FILLED = 400
 
-QUICK = Limits(batch_size=50, rate_limit_per_second=0, lock_timeout_ms=200, sleep=lambda _: None)
+QUICK = BackfillSettings(batch_size=50, rate_limit_per_second=0, lock_timeout_ms=200, sleep=lambda _: None)
 
 
 def fill(database: Database) -> None:
@@ -44,7 +44,7 @@ def partitions(connection: Connection) -> list[plan.Partition]:
     return [part for made in plans.values() for part in made.partitions]
 
 
-def backfill(database: Database, limits: Limits = QUICK, on_progress: Any = None) -> completion.Completion:
+def backfill(database: Database, limits: BackfillSettings = QUICK, on_progress: Any = None) -> completion.Completion:
     """Plan, partitions and completion."""
     with database.connect("test") as connection:
         parts = partitions(connection)

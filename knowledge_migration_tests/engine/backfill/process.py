@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from knowledge_migration.engine.backfill import completion, plan, runner
-from knowledge_migration.engine.backfill.control import Limits
 from knowledge_migration.engine.foundation.database import Database
+from knowledge_migration.settings import BackfillSettings
 from knowledge_migration_tests.engine.backfill.backfilling import backfill
 
 WHOLE = {
@@ -80,7 +80,7 @@ def process(database: Database, work: str = "all", batch_size: int = 10) -> Iter
 def main() -> None:
     """Does the work, telling each batch and each wait."""
     database, work, size = Database(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-    limits = Limits(batch_size=size, rate_limit_per_second=0, look_every_seconds=0.05)
+    limits = BackfillSettings(batch_size=size, rate_limit_per_second=0, look_every_seconds=0.05)
 
     def tell(what: object) -> None:
         print(what, flush=True)

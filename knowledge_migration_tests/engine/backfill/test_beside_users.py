@@ -5,11 +5,11 @@ from collections.abc import Iterator
 import pytest
 
 from knowledge_migration.engine.backfill.batch import BatchContext, run_batch
-from knowledge_migration.engine.backfill.control import Limits
 from knowledge_migration.engine.backfill.plan import Partition
 from knowledge_migration.engine.backfill.run import open_run
 from knowledge_migration.engine.backfill.runner import PartitionResult, backfill_partition
 from knowledge_migration.engine.foundation.database import Connection, Database
+from knowledge_migration.settings import BackfillSettings
 from knowledge_migration_tests.engine.backfill.backfilling import (
     at_the_same_time,
     backfill,
@@ -21,7 +21,7 @@ from knowledge_migration_tests.engine.backfill.backfilling import (
 
 TOPICS = Partition("topic", "000000000001-000000000100", 0, 100)
 ATOMS = Partition("atom", "000000000001-000000000500", 0, 500)
-PATIENT = Limits(batch_size=50, rate_limit_per_second=0, lock_timeout_ms=10_000, retry_attempts=1)
+PATIENT = BackfillSettings(batch_size=50, rate_limit_per_second=0, lock_timeout_ms=10_000, retry_attempts=1)
 BACKFILL = "knowledge_migration backfill"
 
 
@@ -161,7 +161,7 @@ def test_it_is_not_held_up_by_users_who_relate_a_row_nor_they_by_it(
     with user.transaction():
         user.execute("INSERT INTO topic_atoms (topic_id, atom_id) VALUES (59, 400)")
         result = backfill_partition(
-            filled, TOPICS, Limits(rate_limit_per_second=0, lock_timeout_ms=1, retry_attempts=1)
+            filled, TOPICS, BackfillSettings(rate_limit_per_second=0, lock_timeout_ms=1, retry_attempts=1)
         )
         assert (result.linked_rows, result.retries) == (60, 0)
     with filled.connect("batch") as batch, batch.transaction():

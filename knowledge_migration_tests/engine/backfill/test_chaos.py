@@ -16,7 +16,7 @@ from knowledge_migration.engine.foundation.embedded_server import EmbeddedServer
 from knowledge_migration.engine.foundation.errors import BusyError, MigrationError
 from knowledge_migration.engine.foundation.sql_files import text_of
 from knowledge_migration.engine.schema import upgrade as schema
-from knowledge_migration.engine.schema.ddl import LockLimits
+from knowledge_migration.settings import SchemaChangeSettings
 from knowledge_migration_tests.conftest import clone
 from knowledge_migration_tests.engine.backfill.backfilling import (
     QUICK,
@@ -199,7 +199,7 @@ def crashing() -> Iterator[EmbeddedServer]:
             connection.execute("ALTER SYSTEM SET wal_writer_delay = '10s'")
             connection.execute("ALTER SYSTEM SET wal_writer_flush_after = '1GB'")
             connection.execute("SELECT pg_reload_conf()")
-        schema.upgrade(template, LockLimits())
+        schema.upgrade(template, SchemaChangeSettings())
         fill(template)
         yield server
 

@@ -4,10 +4,11 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from knowledge_migration.engine.backfill.control import Control, Limits, Throttle, read_control, set_control
+from knowledge_migration.engine.backfill.control import Control, Throttle, read_control, set_control
 from knowledge_migration.engine.backfill.plan import Partition
 from knowledge_migration.engine.backfill.runner import Progress, backfill_partition
 from knowledge_migration.engine.foundation.database import Connection, Database
+from knowledge_migration.settings import BackfillSettings
 from knowledge_migration_tests.engine.backfill.backfilling import fill
 
 TOPICS = Partition("topic", "000000000001-000000000100", 0, 100)
@@ -27,9 +28,11 @@ class Clock:
         for moment in [moment for moment in self.then if moment <= self.now - 1_000.0]:
             self.then.pop(moment)()
 
-    def limits(self, *, rate: float = 10.0, batch_size: int = 10) -> Limits:
-        """Limits by this clock."""
-        return Limits(batch_size, rate, clock=lambda: self.now, sleep=self.sleep)
+    def limits(self, *, rate: float = 10.0, batch_size: int = 10) -> BackfillSettings:
+        """BackfillSettings by this clock."""
+        return BackfillSettings(
+            batch_size=batch_size, rate_limit_per_second=rate, clock=lambda: self.now, sleep=self.sleep
+        )
 
 
 @pytest.fixture
@@ -47,7 +50,7 @@ def batches(connection: Connection) -> list[int]:
     ]
 
 
-def starts(connection: Connection, limits: Limits, clock: Clock, number: int) -> list[float]:
+def starts(connection: Connection, limits: BackfillSettings, clock: Clock, number: int) -> list[float]:
     """When each of so many batches, which take no time, may begin."""
     throttle, moments = Throttle(limits), []
     for _ in range(number):
@@ -131,7 +134,7 @@ def test_a_slow_batch_is_followed_by_smaller_ones_and_quick_ones_let_it_grow_aga
     expanded: Database, operator: Connection
 ) -> None:
     took = [0.0, 1.0, 0.0, 0.0, 0.0, 0.0]
-    limits = Limits(batch_size=16, rate_limit_per_second=0, clock=lambda: sum(took[: len(batches(operator))]))
+    limits = BackfillSettings(batch_size=16, rate_limit_per_second=0, clock=lambda: sum(took[: len(batches(operator))]))
     result = backfill_partition(expanded, TOPICS, limits)
     assert batches(operator) == [16, 16, 8, 10, 10]
     assert result.slowest_batch_seconds == 1.0

@@ -1,17 +1,16 @@
 """Locks and timeouts make batches smaller and are tried again, bounded; then the error names the cause and the next step."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import psycopg
 import pytest
 
-from knowledge_migration.engine.backfill.control import Limits
 from knowledge_migration.engine.backfill.plan import Partition
 from knowledge_migration.engine.backfill.quarantine import quarantined
 from knowledge_migration.engine.backfill.runner import backfill_partition
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.errors import BlockedError, MigrationError, PreconditionError
+from knowledge_migration.settings import BackfillSettings
 from knowledge_migration_tests.engine.backfill.backfilling import QUICK, backfill, broken_rules, count, fill
 
 TOPICS = Partition("topic", "000000000001-000000000100", 0, 100)
@@ -36,7 +35,7 @@ def on_link(connection: Connection, body: str, condition: str = "true") -> None:
 def test_a_batch_that_times_out_is_halved_until_it_fits(expanded: Database, session: Connection) -> None:
     on_link(session, "PERFORM pg_sleep(0.02)")
     slept: list[float] = []
-    limits = Limits(batch_size=60, rate_limit_per_second=0, statement_timeout_ms=400, sleep=slept.append)
+    limits = BackfillSettings(batch_size=60, rate_limit_per_second=0, statement_timeout_ms=400, sleep=slept.append)
     result = backfill_partition(expanded, TOPICS, limits)
     assert (result.linked_rows, result.remaining) == (60, 0)
     assert result.retries >= 2
@@ -46,7 +45,7 @@ def test_a_batch_that_times_out_is_halved_until_it_fits(expanded: Database, sess
 
 def test_a_row_that_always_times_out_ends_it_with_the_cause(expanded: Database, session: Connection) -> None:
     on_link(session, "PERFORM pg_sleep(60)", "NEW.id = 40")
-    limits = Limits(
+    limits = BackfillSettings(
         batch_size=8, rate_limit_per_second=0, statement_timeout_ms=100, retry_attempts=4, sleep=lambda _: None
     )
     with pytest.raises(BlockedError, match=r"stopped 4 times, last by 57014 .*longer than 100 ms") as error:
@@ -59,7 +58,7 @@ def test_a_lock_that_is_never_given_ends_it_after_the_attempts_with_growing_paus
     expanded: Database, session: Connection
 ) -> None:
     slept: list[float] = []
-    impatient = replace(QUICK, lock_timeout_ms=20, retry_attempts=8, sleep=slept.append)
+    impatient = QUICK.replaced(lock_timeout_ms=20, retry_attempts=8, sleep=slept.append)
     with expanded.connect("user") as user, user.transaction():
         user.execute("SELECT FROM topics WHERE id = 5 FOR UPDATE")
         with pytest.raises(BlockedError, match="stopped 8 times, last by 55P03"):
@@ -79,7 +78,7 @@ def test_waiting_for_locks_is_not_counted_as_the_time_of_a_batch(expanded: Datab
 
     with expanded.connect("user") as user:
         user.execute("BEGIN; SELECT FROM topics WHERE id = 5 FOR UPDATE")
-        limits = replace(QUICK, lock_timeout_ms=20, clock=lambda: now[0], sleep=let_go)
+        limits = QUICK.replaced(lock_timeout_ms=20, clock=lambda: now[0], sleep=let_go)
         result = backfill_partition(expanded, TOPICS, limits)
     assert (result.linked_rows, result.retries, result.slowest_batch_seconds) == (60, 1, 0.0)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from knowledge_migration.engine.cleanup import archive, completeness, indexes, retirement
 from knowledge_migration.engine.foundation.database import Database
-from knowledge_migration.engine.schema.ddl import LockLimits
+from knowledge_migration.settings import SchemaChangeSettings
 from knowledge_migration_tests.engine.cleanup.conftest import in_days, reopen, retire
 
 
@@ -89,7 +89,7 @@ def main() -> None:
     elif work == "reopen":
         reopen(database)
     elif work == "drop":
-        limits = LockLimits(lock_timeout_ms=60_000, blocker_age_seconds=3_600)
+        limits = SchemaChangeSettings(lock_timeout_ms=1_000, blocker_age_seconds=3_600)
         indexes.maintain_indexes(database, limits, drop=["idle"], reason="a test")
     else:
         archive.archive_extractions(

@@ -15,9 +15,9 @@ from knowledge_migration.engine.foundation.errors import PreconditionError
 from knowledge_migration.engine.rollback.backfill import rollback_backfill
 from knowledge_migration.engine.rollback.schema import rollback_schema
 from knowledge_migration.engine.schema import upgrade as schema
-from knowledge_migration.engine.schema.ddl import LockLimits
 from knowledge_migration.knowledge.entity_kinds import ATOM, TOPIC
 from knowledge_migration.knowledge.writing.repair import repair_next
+from knowledge_migration.settings import SchemaChangeSettings
 from knowledge_migration_tests.engine.backfill.backfilling import (
     QUICK,
     at_the_same_time,
@@ -87,14 +87,14 @@ def test_a_row_that_slips_in_before_it_is_proven_is_found_and_nobody_is_refused(
 
         patch.setattr(completeness, "require_complete", too_early_once)
         with pytest.raises(PreconditionError, match="1 rows of topics have no proposal: 61"):
-            enforce(rows, TOPIC, LockLimits(), reason="a test")
+            enforce(rows, TOPIC, SchemaChangeSettings(), reason="a test")
     assert states(rows)["topics"] == "missing"
     rows.execute("UPDATE topics SET description = 'its user edits it' WHERE id = 61")
 
 
 def test_it_is_not_added_while_the_old_paths_are_open(filled: Database, rows: Connection) -> None:
     with pytest.raises(PreconditionError, match="knowledge-migration cleanup retire"):
-        enforce(rows, ATOM, LockLimits(), reason="a test")
+        enforce(rows, ATOM, SchemaChangeSettings(), reason="a test")
     assert states(rows)["atoms"] == "missing"
 
 
@@ -106,7 +106,9 @@ def test_a_constraint_of_that_name_that_is_not_ours_is_refused(filled: Database,
 
 def test_readers_and_writers_go_on_while_it_waits_for_a_long_reader(filled: Database, rows: Connection) -> None:
     retire(filled, without=["topics", "atoms"])
-    limits = LockLimits(lock_timeout_ms=50, attempts=10_000, retry_max_seconds=0.01, blocker_age_seconds=3_600)
+    limits = SchemaChangeSettings(
+        lock_timeout_ms=50, attempts=10_000, retry_max_seconds=0.01, blocker_age_seconds=3_600
+    )
     with filled.connect("a long reader") as reader, filled.connect("adding") as adding:
         reader.execute("BEGIN")
         reader.execute("SELECT count(*) FROM topics")
@@ -125,19 +127,19 @@ def test_readers_and_writers_go_on_while_it_waits_for_a_long_reader(filled: Data
 def test_the_schema_is_as_declared_and_can_be_upgraded_again(filled: Database, rows: Connection) -> None:
     retire(filled)
     assert proposal_differences(filled) == []
-    assert not schema.upgrade(filled, LockLimits()).changed
+    assert not schema.upgrade(filled, SchemaChangeSettings()).changed
     assert states(rows) == BOTH
 
 
 def test_a_schema_rollback_drops_it_with_its_column(filled: Database, rows: Connection, tmp_path: Path) -> None:
     before = legacy_values(rows)
     retire(filled)
-    rollback_schema(filled, LockLimits(), reason="a test", export_to=tmp_path / "export.jsonl")
+    rollback_schema(filled, SchemaChangeSettings(), reason="a test", export_to=tmp_path / "export.jsonl")
     assert count(rows, "SELECT count(*) FROM pg_constraint WHERE conname LIKE '%%come_from_proposals'") == 0
     rows.execute("INSERT INTO topics (name, description) VALUES ('direct again', '')")
     rows.execute("DELETE FROM topics WHERE name = 'direct again'")
     assert legacy_values(rows) == before
-    assert schema.upgrade(filled, LockLimits()).changed
+    assert schema.upgrade(filled, SchemaChangeSettings()).changed
     assert proposal_differences(filled) == []
 
 

@@ -10,14 +10,14 @@ from knowledge_migration.engine.cleanup.indexes import Maintenance, report_index
 from knowledge_migration.engine.foundation.advisory_lock import advisory_lock
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.errors import BlockedError, BusyError, PreconditionError
-from knowledge_migration.engine.schema.ddl import LockLimits
+from knowledge_migration.settings import SchemaChangeSettings
 from knowledge_migration_tests.engine.backfill.backfilling import at_the_same_time, count, until
 from knowledge_migration_tests.engine.cleanup.conftest import QUICK
 from knowledge_migration_tests.engine.cleanup.process import process
 
 
 def maintain(database: Database, *drop: str, **given: Any) -> Maintenance:
-    limits = given.pop("limits", LockLimits())
+    limits = given.pop("limits", SchemaChangeSettings())
     return indexes.maintain_indexes(database, limits, drop=drop, reason="a test", **given)
 
 
@@ -154,11 +154,11 @@ def test_a_dropped_index_is_brought_back_as_it_was(full: Database, rows: Connect
     rows.execute("CREATE INDEX \"Idle 50%\" ON messages (lower(content), author_id DESC) WHERE content LIKE '50%'")
     (before,) = [one.definition for one in report_indexes(rows).indexes if one.index == "Idle 50%"]
     maintain(full, "Idle 50%")
-    assert indexes.recreate_index(full, "Idle 50%", LockLimits(), reason="it was needed")
+    assert indexes.recreate_index(full, "Idle 50%", SchemaChangeSettings(), reason="it was needed")
     assert [one.definition for one in report_indexes(rows).indexes if one.index == "Idle 50%"] == [before]
-    assert not indexes.recreate_index(full, "Idle 50%", LockLimits(), reason="again")
+    assert not indexes.recreate_index(full, "Idle 50%", SchemaChangeSettings(), reason="again")
     with pytest.raises(PreconditionError, match="was not dropped by this project"):
-        indexes.recreate_index(full, "unknown", LockLimits(), reason="a test")
+        indexes.recreate_index(full, "unknown", SchemaChangeSettings(), reason="a test")
 
 
 def test_a_transaction_in_the_way_is_named_and_readers_go_on(full: Database, rows: Connection) -> None:

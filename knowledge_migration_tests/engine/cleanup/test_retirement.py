@@ -260,7 +260,7 @@ def test_who_opens_the_paths_just_before_the_rule_is_added_stops_it(full: Databa
             full.connect("adding") as adding,
             at_the_same_time(
                 lambda: retirement.completeness.enforce(
-                    adding, retirement.KINDS[0], retirement.LockLimits(lock_timeout_ms=1000), reason="a test"
+                    adding, retirement.KINDS[0], retirement.SchemaChangeSettings(lock_timeout_ms=1000), reason="a test"
                 )
             ) as future,
         ):
@@ -273,7 +273,7 @@ def test_who_opens_the_paths_just_before_the_rule_is_added_stops_it(full: Databa
 
 def test_readiness_says_everything_and_changes_nothing(full: Database, rows: Connection) -> None:
     rows.execute("INSERT INTO topics (name, description) VALUES ('raw', '')")
-    found = retirement.readiness(full, now=in_days(1))
+    found = retirement.readiness(full, live_seconds=10, now=in_days(1))
     assert found.retired is False
     assert found.constraints == {"topics": "missing", "atoms": "missing"}
     assert [obstacle.partition(" ")[0] for obstacle in found.obstacles] == ["Full", "1"]

@@ -9,11 +9,11 @@ from typing import Any
 
 from knowledge_migration.engine.backfill import phase
 from knowledge_migration.engine.cutover.evaluation import evaluate
-from knowledge_migration.engine.cutover.gates import Gate
-from knowledge_migration.engine.cutover.readiness import CheckRecord, CutoverRules
+from knowledge_migration.engine.cutover.readiness import CheckRecord
 from knowledge_migration.engine.cutover.state import read_cutover_state
 from knowledge_migration.engine.foundation.database import Connection, Database
-from knowledge_migration.thresholds import GATES
+from knowledge_migration.settings import CutoverSettings, Settings
+from knowledge_migration.thresholds import GATES, Gate
 from knowledge_migration_tests.engine.backfill.backfilling import QUICK, backfill, fill
 from knowledge_migration_tests.engine.cutover.stages_reached import alive, kept, measured, stand_at
 
@@ -23,7 +23,7 @@ UNHURRIED = {"slow_proposal_lists": 10.0, "slow_run_histories": 10.0, "slow_simi
 CALM_GATES = tuple(
     replace(gate, limit_seconds=UNHURRIED[gate.metric]) if gate.metric in UNHURRIED else gate for gate in GATES
 )
-RULES = CutoverRules(gates=CALM_GATES, bake_minutes=BAKED)  # type: ignore[arg-type]
+RULES = Settings(cutover=CutoverSettings(gates=CALM_GATES, bake_minutes=BAKED))  # type: ignore[arg-type]
 
 
 def made_ready(database: Database, rows: Connection, folder: Path) -> None:
@@ -38,7 +38,7 @@ def made_ready(database: Database, rows: Connection, folder: Path) -> None:
         max_partitions=200,
         sample_batches=0,
         no_live_writers=True,
-        writer_live_seconds=1,
+        live_seconds=1,
     )
     standing = stand_at(database, "dual_write")
     kept(rows, "dual_write_fence", flag_version=standing.flags.version, writers=["one"], seconds=0.1)

@@ -3,14 +3,13 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from knowledge_migration.engine.cutover.gates import Gate
 from knowledge_migration.engine.cutover.state import CutoverState, read_cutover_state
 from knowledge_migration.engine.foundation import evidence
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.knowledge.flags import Flags, set_flags
 from knowledge_migration.knowledge.measurements import Measured
-from knowledge_migration.knowledge.stages import STAGE_FLAGS, Stage
-from knowledge_migration.thresholds import GATES
+from knowledge_migration.knowledge.stages import STAGE_FLAGS
+from knowledge_migration.thresholds import GATES, Gate, Stage
 
 HOUR = timedelta(hours=1)
 ADMINS = (1, 2)

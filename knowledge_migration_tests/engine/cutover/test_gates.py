@@ -5,10 +5,9 @@ from datetime import timedelta
 import pytest
 
 from knowledge_migration.engine.cutover.evaluation import Evaluation, evaluate
-from knowledge_migration.engine.cutover.gates import Gate
 from knowledge_migration.engine.cutover.state import read_cutover_state
 from knowledge_migration.engine.foundation.database import Connection, Database
-from knowledge_migration.thresholds import GATES
+from knowledge_migration.thresholds import GATES, Gate
 from knowledge_migration_tests.engine.backfill.backfilling import backfill, fill
 from knowledge_migration_tests.engine.cutover.stages_reached import (
     HOUR,

@@ -3,7 +3,6 @@
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,13 +17,13 @@ from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.errors import BlockedError, BusyError, PreconditionError
 from knowledge_migration.engine.rollback.flags import roll_back
 from knowledge_migration.knowledge.flags import Flags
-from knowledge_migration.knowledge.stages import Stage
-from knowledge_migration.knowledge.writers import FenceTimeouts
+from knowledge_migration.settings import FenceSettings, PreparationSettings, Settings
+from knowledge_migration.thresholds import Stage
 from knowledge_migration_tests.engine.cutover.ready import RULES, backed_up, drilled, made_ready, passed, seen_well
 from knowledge_migration_tests.engine.cutover.stages_reached import alive, kept, later, measured, set_, stand_at
 
 NAMES = ("every_topic_has_a_proposal", "every_atom_has_a_proposal")
-BRIEF = FenceTimeouts(seconds=0.3)
+BRIEF = FenceSettings(seconds=0.3)
 
 
 @pytest.fixture
@@ -47,7 +46,7 @@ def asked(database: Database, at: datetime, stage: Stage = "internal_beta", **op
     return readiness(database, options.pop("rules", RULES), stage, checks, now=at, **options)
 
 
-def promoted(database: Database, found: Readiness, timeouts: FenceTimeouts = BRIEF, **options: Any) -> Promotion:
+def promoted(database: Database, found: Readiness, timeouts: FenceSettings = BRIEF, **options: Any) -> Promotion:
     return promote(database, Flags(), timeouts, found, reason="a test", **options)
 
 
@@ -80,7 +79,7 @@ def test_where_everything_holds_a_stage_is_promoted_obeyed_and_recorded(
     found = asked(expanded, ready)
     assert found.missing == ()
     with obeying(rows, expanded):
-        done = promoted(expanded, found, FenceTimeouts(seconds=20))
+        done = promoted(expanded, found, FenceSettings(seconds=20))
     standing = read_cutover_state(expanded)
     assert (standing.state, standing.flags) == ("internal_beta", done.after)
     assert (done.after.cutover_percentage, done.after.audience, done.after.auto_approve_high_confidence) == (
@@ -103,7 +102,7 @@ def test_the_stages_have_the_flags_of_the_strategy_and_dual_write_goes_when_the_
     with obeying(rows, expanded):
         for stage in ("internal_beta", "gradual_rollout", "full_cutover", "full_cutover"):
             done = promoted(
-                expanded, asked(expanded, ready, stage), FenceTimeouts(seconds=20), override_reason="a test"
+                expanded, asked(expanded, ready, stage), FenceSettings(seconds=20), override_reason="a test"
             )
             flags = done.after
             found.append(
@@ -111,7 +110,7 @@ def test_the_stages_have_the_flags_of_the_strategy_and_dual_write_goes_when_the_
             )
         closed = asked(expanded, later(days=15), "full_cutover")
         assert closed.window_closed
-        final = promoted(expanded, closed, FenceTimeouts(seconds=20), override_reason="a test").after
+        final = promoted(expanded, closed, FenceSettings(seconds=20), override_reason="a test").after
     assert found == [
         ("admins", 10, True, False),
         ("everyone", 50, True, True),
@@ -180,7 +179,9 @@ def test_where_the_checks_are_about_to_be_run_only_a_failed_one_refuses(expanded
 def test_an_old_or_altered_or_missing_backup_refuses(
     expanded: Database, rows: Connection, ready: datetime, tmp_path: Path
 ) -> None:
-    (old,) = asked(expanded, ready, rules=replace(RULES, backup_max_age_hours=1)).missing
+    (old,) = asked(
+        expanded, ready, rules=RULES.replaced(preparation=PreparationSettings(backup_max_age_hours=1))
+    ).missing
     assert (old.name, "Materialize verified_backup again" in old.sentence) == ("verified backup", True)
     path = backed_up(rows, tmp_path)
     path.write_bytes(b"another")
@@ -218,7 +219,7 @@ def test_an_override_needs_a_reason_and_says_in_the_audit_log_what_it_overrode(
     with pytest.raises(NotReadyError, match="give an override reason"):
         promoted(expanded, found, override_reason="  ")
     with obeying(rows, expanded):
-        done = promoted(expanded, found, FenceTimeouts(seconds=20), override_reason="drilled elsewhere")
+        done = promoted(expanded, found, FenceSettings(seconds=20), override_reason="drilled elsewhere")
     assert done.overridden == ("rollback drill",)
     (entry,) = rows.execute(
         "SELECT reason, after FROM migration.audit_log WHERE action = 'override promotion'"
@@ -232,7 +233,7 @@ def test_a_beta_without_admins_is_refused(expanded: Database, rows: Connection, 
         promoted(expanded, asked(expanded, ready))
     assert read_cutover_state(expanded).state == "dual_write"
     with obeying(rows, expanded):
-        done = promoted(expanded, asked(expanded, ready), FenceTimeouts(seconds=20), admin_user_ids=(7,))
+        done = promoted(expanded, asked(expanded, ready), FenceSettings(seconds=20), admin_user_ids=(7,))
     assert done.after.admin_user_ids == (7,)
 
 
@@ -254,7 +255,7 @@ def test_who_does_not_obey_is_named_and_the_same_promotion_again_completes_it(
     assert read_cutover_state(expanded).state == "internal_beta"
     assert evidence.latest(rows, "cutover_stage") is None
     with obeying(rows, expanded):
-        promoted(expanded, asked(expanded, ready), FenceTimeouts(seconds=20), override_reason="the same again")
+        promoted(expanded, asked(expanded, ready), FenceSettings(seconds=20), override_reason="the same again")
     recorded = evidence.latest(rows, "cutover_stage")
     assert recorded
     assert recorded.content["stage"] == "internal_beta"
@@ -267,7 +268,7 @@ def test_a_way_back_while_it_waits_is_not_recorded_as_a_promotion(
 
     def wait() -> None:
         try:
-            promoted(expanded, found, FenceTimeouts(seconds=20))
+            promoted(expanded, found, FenceSettings(seconds=20))
         except PreconditionError as error:
             failures.append(str(error))
 
@@ -279,7 +280,7 @@ def test_a_way_back_while_it_waits_is_not_recorded_as_a_promotion(
             break
         pause.wait(0.01)
     with pytest.raises(BlockedError):
-        roll_back(expanded, Flags(), BRIEF, "instant", reason="a breach")
+        roll_back(expanded, Flags(), Settings(fence=BRIEF), "instant", reason="a breach")
     alive(rows, expanded, "one")
     thread.join()
     assert ["way back" in one for one in failures] == [True]
@@ -292,7 +293,7 @@ def test_two_promotions_at_once_are_one(expanded: Database, rows: Connection, re
 
     def go() -> None:
         try:
-            done.append(promoted(expanded, found, FenceTimeouts(seconds=20)))
+            done.append(promoted(expanded, found, FenceSettings(seconds=20)))
         except (BusyError, PreconditionError) as error:
             failures.append(error)
 

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 import pytest
 
 from knowledge_migration.engine.foundation.database import Connection, Database
-from knowledge_migration.knowledge.writers import FenceTimeouts
+from knowledge_migration.settings import FenceSettings
 from knowledge_migration_tests.serving import PEOPLE_AND_MESSAGES, serving
 
-BRIEF = FenceTimeouts(seconds=0.5)
-PATIENT = FenceTimeouts(seconds=20.0)
+BRIEF = FenceSettings(seconds=0.5)
+PATIENT = FenceSettings(seconds=20.0)
 
 
 @pytest.fixture

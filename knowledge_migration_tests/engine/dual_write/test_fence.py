@@ -6,7 +6,7 @@ from knowledge_migration.engine.dual_write import fence, switch
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.errors import BlockedError, PreconditionError
 from knowledge_migration.knowledge.flags import Flags
-from knowledge_migration.knowledge.writers import FenceTimeouts
+from knowledge_migration.settings import FenceSettings
 from knowledge_migration_tests.engine.backfill.backfilling import at_the_same_time, count, until
 from knowledge_migration_tests.engine.dual_write.conftest import BRIEF, PATIENT
 
@@ -64,7 +64,7 @@ def test_a_transaction_that_never_ends_is_named(peopled: Database, rows: Connect
     with peopled.connect("a sleeping writer") as writer:
         writer.execute("BEGIN")
         writer.execute("SELECT 1")
-        timeouts = FenceTimeouts(seconds=3.0)
+        timeouts = FenceSettings(seconds=3.0)
         with pytest.raises(BlockedError, match=f"pid {writer.info.backend_pid} .*a sleeping writer"):
             switch.switch_on(peopled, Flags(), timeouts, reason="a test")
 

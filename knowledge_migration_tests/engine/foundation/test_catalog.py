@@ -6,7 +6,7 @@ import pytest
 from knowledge_migration.engine.foundation.catalog import Difference, legacy_differences, proposal_differences
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.schema import upgrade as schema
-from knowledge_migration.engine.schema.ddl import LockLimits
+from knowledge_migration.settings import SchemaChangeSettings
 
 
 def alter(connection: Connection, *statements: str) -> None:
@@ -116,7 +116,7 @@ def test_before_the_phase_everything_of_the_workflow_is_missing(database: Databa
 
 
 def test_each_difference_of_the_workflow_is_told_and_none_is_tolerated(any_database: Database) -> None:
-    schema.upgrade(any_database, LockLimits())
+    schema.upgrade(any_database, SchemaChangeSettings())
     with any_database.connect() as connection:
         alter(
             connection,

@@ -14,14 +14,15 @@ from knowledge_migration.engine.observability.report_page import render, write
 from knowledge_migration.engine.preparation import baseline
 from knowledge_migration.engine.status.snapshot import read_status
 from knowledge_migration.engine.validation import data_quality
-from knowledge_migration.engine.validation.criteria.facts import CriteriaRules, Facts
+from knowledge_migration.engine.validation.criteria.facts import Facts
+from knowledge_migration.settings import Settings
 from knowledge_migration.thresholds import GATES
 from knowledge_migration_tests.engine.backfill.backfilling import backfill, fill
 from knowledge_migration_tests.engine.cutover.stages_reached import stand_at
 from knowledge_migration_tests.engine.status.test_snapshot import RULES
 
 SINCE = datetime(2020, 1, 1, tzinfo=UTC)
-LIMITS = CriteriaRules(GATES, direct_threshold=0.7, drill_max_age_days=7)
+LIMITS = Settings()
 
 
 def gathered(database: Database, storage: Database | None = None) -> Contents:

@@ -24,11 +24,11 @@ from knowledge_migration.engine.foundation.sql_files import text_of
 from knowledge_migration.engine.preparation import preflight
 from knowledge_migration.engine.preparation.preflight import PreflightContext
 from knowledge_migration.engine.schema import upgrade as schema
-from knowledge_migration.engine.schema.ddl import LockLimits
 from knowledge_migration.engine.schema.steps import EVIDENCE_REVISION
+from knowledge_migration.settings import SchemaChangeSettings
 from knowledge_migration_tests.conftest import clone, drop
 
-BRIEF = LockLimits(lock_timeout_ms=50, attempts=3, retry_max_seconds=0.2, sleep=lambda seconds: None)
+BRIEF = SchemaChangeSettings(lock_timeout_ms=50, attempts=3, retry_max_seconds=0.2, sleep=lambda seconds: None)
 TABLES = ("users", "sources", "telegram_profiles", "messages", "topics", "atoms", "topic_atoms", "atom_links")
 SEQUENCES = ("users", "sources", "telegram_profiles", "messages", "topics", "atoms")
 

@@ -24,9 +24,9 @@ from knowledge_migration.engine.rehearsal.drill import (
 from knowledge_migration.engine.rehearsal.plan import Plan, present_plan
 from knowledge_migration.engine.rehearsal.rehearsal import rehearse, require_rehearsed
 from knowledge_migration.engine.schema import upgrade as schema
-from knowledge_migration.engine.schema.ddl import LockLimits
 from knowledge_migration.engine.schema.steps import EVIDENCE_REVISION
 from knowledge_migration.knowledge.extraction.local import LocalExtractor
+from knowledge_migration.settings import SchemaChangeSettings
 from knowledge_migration_tests.engine.backfill.backfilling import backfill, count, fill
 from knowledge_migration_tests.engine.cutover.stages_reached import stand_at
 from knowledge_migration_tests.serving import PEOPLE_AND_MESSAGES
@@ -41,7 +41,7 @@ def backed_up(database: Database, server: EmbeddedServer, tmp_path: Path) -> Dat
     fill(database)
     with database.connect("test") as connection:
         connection.execute(PEOPLE_AND_MESSAGES)
-    schema.upgrade(database, LockLimits(), to=EVIDENCE_REVISION)
+    schema.upgrade(database, SchemaChangeSettings(), to=EVIDENCE_REVISION)
     back_up(database, server, tmp_path)
     return database
 
@@ -84,7 +84,7 @@ def test_every_rollback_is_equal_and_in_time_and_production_is_only_read(
 def test_a_database_that_is_migrated_already_can_be_drilled(
     backed_up: Database, rows: Connection, server: EmbeddedServer, tmp_path: Path
 ) -> None:
-    schema.upgrade(backed_up, LockLimits())
+    schema.upgrade(backed_up, SchemaChangeSettings())
     backfill(backed_up)
     stand_at(backed_up, "gradual_rollout")
     back_up(backed_up, server, tmp_path / "later")
@@ -128,7 +128,7 @@ def test_an_old_drill_and_none_are_refused_with_what_to_run(backed_up: Database,
 
 
 def test_without_a_backup_nothing_is_drilled(database: Database, server: EmbeddedServer) -> None:
-    schema.upgrade(database, LockLimits(), to=EVIDENCE_REVISION)
+    schema.upgrade(database, SchemaChangeSettings(), to=EVIDENCE_REVISION)
     with pytest.raises(PreconditionError, match="verified backup"):
         run_drill(database, options(server))
 
@@ -187,6 +187,6 @@ def test_the_hash_follows_every_part_and_no_order() -> None:
 
 
 def test_without_a_backup_a_reason_does_not_help(database: Database) -> None:
-    schema.upgrade(database, LockLimits(), to=EVIDENCE_REVISION)
+    schema.upgrade(database, SchemaChangeSettings(), to=EVIDENCE_REVISION)
     with pytest.raises(PreconditionError, match="verified_backup first"):
         require_rehearsed(database, Plan({"a": "1"}), "phase 1", skip_rehearsal_reason="in a hurry")

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from knowledge_migration.engine.backfill.control import Limits
 from knowledge_migration.engine.backfill.quarantine import decide, quarantined
 from knowledge_migration.engine.backfill.runner import WORK
 from knowledge_migration.engine.foundation import fingerprint
@@ -14,6 +13,7 @@ from knowledge_migration.engine.foundation.advisory_lock import advisory_lock
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.errors import BlockedError, BusyError
 from knowledge_migration.engine.rollback import backfill as backfill_rollback
+from knowledge_migration.settings import BackfillSettings
 from knowledge_migration_tests.engine.backfill.backfilling import (
     QUICK,
     at_the_same_time,
@@ -26,7 +26,7 @@ from knowledge_migration_tests.engine.backfill.backfilling import (
 )
 
 ROLLBACK = "knowledge_migration backfill rollback"
-PATIENT = Limits(lock_timeout_ms=10_000, retry_attempts=1)
+PATIENT = BackfillSettings(lock_timeout_ms=10_000, retry_attempts=1)
 
 DUAL_WRITTEN = """
 INSERT INTO knowledge_extraction_runs (id, status, message_ids, message_count)

@@ -5,16 +5,16 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from knowledge_migration.engine.backfill.control import Limits
 from knowledge_migration.engine.dual_write import switch
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.errors import BlockedError, PreconditionError
 from knowledge_migration.engine.rollback.dual_write import dual_write_extent, rollback_dual_write
 from knowledge_migration.knowledge.flags import Flags, read_flags, set_flags
+from knowledge_migration.settings import BackfillSettings
 from knowledge_migration_tests.engine.backfill.backfilling import backfill, broken_rules, count, legacy_values
 from knowledge_migration_tests.engine.dual_write.conftest import BRIEF, PATIENT
 
-QUICK = Limits(lock_timeout_ms=100, retry_attempts=3, sleep=lambda _: None)
+QUICK = BackfillSettings(lock_timeout_ms=100, retry_attempts=3, sleep=lambda _: None)
 SHADOWS = "SELECT count(*) FROM {} WHERE review_action = 'dual_write'"
 
 
@@ -30,7 +30,7 @@ def written(peopled: Database, service: str) -> Iterator[httpx.Client]:
         yield client
 
 
-def back(database: Database, timeouts: object = PATIENT, limits: Limits = QUICK) -> object:
+def back(database: Database, timeouts: object = PATIENT, limits: BackfillSettings = QUICK) -> object:
     return rollback_dual_write(database, Flags(), timeouts, reason="a test", limits=limits, batch_size=7)  # type: ignore[arg-type]
 
 

@@ -16,6 +16,7 @@ from knowledge_migration.knowledge.extraction.model import Extraction
 from knowledge_migration.knowledge.flag_rollback import FlagRollbackResult
 from knowledge_migration.knowledge.flags import Flags, read_flags, set_flags
 from knowledge_migration.knowledge.stages import STAGE_FLAGS
+from knowledge_migration.settings import Settings
 from knowledge_migration_tests.engine.cutover.conftest import BRIEF, PATIENT
 from knowledge_migration_tests.knowledge.conftest import Told, atom, topic
 from knowledge_migration_tests.serving import serving
@@ -54,7 +55,8 @@ def extract(url: str, user: int = 1, message: int = 1) -> dict[str, Any]:
 
 
 def back(database: Database, way: Any = "instant", **options: Any) -> FlagRollbackResult:
-    return roll_back(database, Flags(), options.pop("timeouts", PATIENT), way, reason="a test", **options)
+    settings = Settings(fence=options.pop("timeouts", PATIENT))
+    return roll_back(database, Flags(), settings, way, reason="a test", **options)
 
 
 def statuses(rows: Connection) -> dict[str, tuple[str, str | None]]:
@@ -209,7 +211,7 @@ def test_an_older_transaction_is_named_and_the_flags_stay_set(peopled: Database,
 
 def test_the_plan_says_what_would_happen_and_changes_nothing(peopled: Database, rows: Connection, url: str) -> None:
     before = flags_of(peopled)
-    plan = plan_rollback(peopled, Flags(), "instant")
+    plan = plan_rollback(peopled, Flags(), Settings(), "instant")
     assert plan.changes == {"enabled": False}
     assert (plan.stranded.waiting, plan.stranded.replayable) == ({"topic": 2, "atom": 3}, {"topic": 1, "atom": 2})
     assert len(plan.processes) == 1

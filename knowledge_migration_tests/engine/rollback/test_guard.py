@@ -5,25 +5,23 @@ from collections.abc import Iterator
 
 import pytest
 
-from knowledge_migration.engine.cutover.readiness import CutoverRules
 from knowledge_migration.engine.cutover.state import read_cutover_state
 from knowledge_migration.engine.foundation.database import Connection, Database
-from knowledge_migration.engine.rollback.guard import GuardRules, GuardTick, guard
+from knowledge_migration.engine.rollback.guard import GuardTick, guard
 from knowledge_migration.knowledge.flags import Flags
-from knowledge_migration.knowledge.writers import FenceTimeouts
-from knowledge_migration.thresholds import BAKE_MINUTES, GATES
+from knowledge_migration.settings import FenceSettings, GuardSettings, Settings
+from knowledge_migration.thresholds import GATES
 from knowledge_migration_tests.engine.cutover.stages_reached import later, measured, set_, stand_at, verdicts
 
-RULES = CutoverRules(gates=GATES, bake_minutes=BAKE_MINUTES)
-LIMITS = GuardRules(threshold_floor=0.87, relief_minutes=30)
+SETTINGS = Settings(guard=GuardSettings(threshold_floor=0.87, relief_minutes=30))
 AUTOMATIC = """
 SELECT action, actor, reason FROM migration.audit_log
 WHERE actor = 'rollback guard' AND action <> 'set flags' ORDER BY id
 """
 
 
-def tick(database: Database, *, seconds: float = 10, timeouts: FenceTimeouts | None = None) -> GuardTick:
-    return guard(database, Flags(), RULES, LIMITS, now=later(seconds=seconds), timeouts=timeouts)
+def tick(database: Database, *, seconds: float = 10, settings: Settings = SETTINGS) -> GuardTick:
+    return guard(database, Flags(), settings, now=later(seconds=seconds))
 
 
 @pytest.fixture
@@ -184,7 +182,7 @@ def test_a_process_that_does_not_obey_is_named_and_the_flags_are_set(half: Datab
         "INSERT INTO migration.writer_heartbeat VALUES ('a stuck one', 'rollout', 1, now(), now() + interval '1 hour')"
     )
     bad(rows)
-    said = tick(half, timeouts=FenceTimeouts(seconds=0.3))
+    said = tick(half, settings=SETTINGS.replaced(fence=FenceSettings(seconds=0.3)))
     assert said.action == "instant"
     assert said.problem
     assert "a stuck one" in said.problem

@@ -10,7 +10,6 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, LiteralString
 
@@ -27,11 +26,12 @@ from knowledge_migration.engine.foundation.errors import BlockedError, BusyError
 from knowledge_migration.engine.foundation.own_objects import current_revision
 from knowledge_migration.engine.rollback.schema import proposals_without_copy, rollback_schema
 from knowledge_migration.engine.schema import upgrade as schema
-from knowledge_migration.engine.schema.ddl import LockLimits, StepResult
+from knowledge_migration.engine.schema.ddl import StepResult
 from knowledge_migration.engine.schema.steps import EVIDENCE_REVISION, TARGET_REVISION
+from knowledge_migration.settings import SchemaChangeSettings
 from knowledge_migration_tests.conftest import clone, drop
 
-BRIEF = LockLimits(lock_timeout_ms=50, attempts=3, retry_max_seconds=0.2, sleep=lambda seconds: None)
+BRIEF = SchemaChangeSettings(lock_timeout_ms=50, attempts=3, retry_max_seconds=0.2, sleep=lambda seconds: None)
 RUN = uuid.UUID(int=1)
 BACKFILLED = uuid.UUID(int=10)
 PENDING = uuid.UUID(int=11)
@@ -39,14 +39,14 @@ PENDING = uuid.UUID(int=11)
 CHILD = """
 import sys
 from knowledge_migration.engine.foundation.database import Database
-from knowledge_migration.engine.schema.ddl import LockLimits
+from knowledge_migration.engine.schema.ddl import SchemaChangeSettings
 from knowledge_migration.engine.rollback.schema import rollback_schema
 
 def tell(result):
     print(result.step.object, flush=True)
     sys.stdin.readline()
 
-rollback_schema(Database(sys.argv[1]), LockLimits(), reason="to be killed", on_step=tell)
+rollback_schema(Database(sys.argv[1]), SchemaChangeSettings(), reason="to be killed", on_step=tell)
 """
 
 
@@ -312,7 +312,7 @@ def test_during_the_rollback_proposals_are_refused_and_direct_writes_and_deletes
 def test_a_rollback_that_is_blocked_leaves_the_tables_writable_and_goes_on_later(
     migrated: Database, connection: Connection
 ) -> None:
-    limits = replace(BRIEF, blocker_age_seconds=0)
+    limits = BRIEF.replaced(blocker_age_seconds=0)
     with migrated.connect("application") as reader:
         reader.execute("BEGIN")
         reader.execute("SELECT FROM topics")

@@ -9,7 +9,6 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from importlib.resources import as_file
 from pathlib import Path
 from typing import Any, LiteralString
@@ -26,14 +25,15 @@ from knowledge_migration.engine.foundation.errors import BlockedError, BusyError
 from knowledge_migration.engine.foundation.own_objects import current_revision
 from knowledge_migration.engine.foundation.sql_files import sql_root, text_of
 from knowledge_migration.engine.schema import upgrade as schema
-from knowledge_migration.engine.schema.ddl import LockLimits, object_state
+from knowledge_migration.engine.schema.ddl import object_state, pause
 from knowledge_migration.engine.schema.stall_probe import probing
 from knowledge_migration.engine.schema.steps import EVIDENCE_REVISION, STEPS, TARGET_REVISION, Step
 from knowledge_migration.knowledge import tables
 from knowledge_migration.knowledge.audit import AuditAction
+from knowledge_migration.settings import SchemaChangeSettings
 from knowledge_migration_tests.conftest import clone, drop
 
-BRIEF = LockLimits(lock_timeout_ms=50, attempts=3, retry_max_seconds=0.2, sleep=lambda seconds: None)
+BRIEF = SchemaChangeSettings(lock_timeout_ms=50, attempts=3, retry_max_seconds=0.2, sleep=lambda seconds: None)
 RUN = uuid.UUID(int=1)
 SQUAWK_RULES = Path(__file__).parents[3] / "squawk.toml"
 PROPOSAL = uuid.UUID(int=2)
@@ -46,7 +46,7 @@ CHILD = """
 import os, signal, sys
 from knowledge_migration.engine.schema import upgrade as schema
 from knowledge_migration.engine.foundation.database import Database
-from knowledge_migration.engine.schema.ddl import LockLimits
+from knowledge_migration.engine.schema.ddl import SchemaChangeSettings
 
 def until(url, last):
     def tell(result):
@@ -60,9 +60,9 @@ for url, last in zip(walks[::2], walks[1::2]):
     if os.fork() == 0:
         try:
             if way == "up":
-                schema.upgrade(Database(url), LockLimits(), on_step=until(url, last))
+                schema.upgrade(Database(url), SchemaChangeSettings(), on_step=until(url, last))
             else:
-                schema.downgrade(Database(url), LockLimits(), to=None, on_step=until(url, last))
+                schema.downgrade(Database(url), SchemaChangeSettings(), to=None, on_step=until(url, last))
         finally:
             os.write(1, f"{url} ended by itself\\n".encode())
 signal.pause()
@@ -622,7 +622,7 @@ def test_a_second_operator_is_told_who_is_at_it(database: Database, connection: 
 def test_a_blocker_that_never_ends_is_named_and_the_step_is_not_applied(
     database: Database, blocker_age_seconds: float
 ) -> None:
-    limits = replace(BRIEF, blocker_age_seconds=blocker_age_seconds)
+    limits = BRIEF.replaced(blocker_age_seconds=blocker_age_seconds)
     column = step("public.topics.migrated_from_proposal_id")
     with transaction_on(database, "SELECT count(*) AS a_report FROM topics") as reader:
         with pytest.raises(BlockedError) as blocked:
@@ -674,7 +674,7 @@ def test_an_index_build_that_waits_too_long_names_the_open_transactions(
     database: Database, connection: Connection
 ) -> None:
     schema.upgrade(database, BRIEF, to="0004_references")
-    limits = replace(BRIEF, index_build_timeout_minutes=0.01)
+    limits = BRIEF.replaced(index_build_timeout_minutes=0.01)
     with transaction_on(database, "SELECT count(*) AS elsewhere FROM users") as reader:
         with pytest.raises(BlockedError) as blocked:
             schema.upgrade(database, limits)
@@ -695,7 +695,9 @@ def test_a_statement_timeout_of_the_database_does_not_stop_a_step_that_waits(
     name = sql.Identifier(database.name)
     connection.execute(sql.SQL("ALTER DATABASE {} SET statement_timeout = 200").format(name))
     with transaction_on(database, "SELECT FROM topics") as reader:
-        limits = LockLimits(600, 2, blocker_age_seconds=3600, sleep=lambda seconds: reader.rollback())
+        limits = SchemaChangeSettings(
+            lock_timeout_ms=600, attempts=2, blocker_age_seconds=3600, sleep=lambda seconds: reader.rollback()
+        )
         change = schema.upgrade(database, limits)
 
     attempts = {
@@ -719,7 +721,7 @@ def test_no_reader_waits_for_the_end_of_a_long_transaction(
                 reader.rollback()
             time.sleep(0.05)
 
-        limits = LockLimits(lock_timeout_ms=100, attempts=1000, blocker_age_seconds=3600, sleep=wait)
+        limits = SchemaChangeSettings(lock_timeout_ms=100, attempts=1000, blocker_age_seconds=3600, sleep=wait)
         with probing(database, ("topics", "atoms", "users", "topic_atoms")) as probe:
             change = schema.upgrade(database, limits)
 
@@ -734,9 +736,9 @@ def test_no_reader_waits_for_the_end_of_a_long_transaction(
 
 def test_the_pause_between_attempts_stays_within_its_limit_however_many_there_are() -> None:
     pauses: list[float] = []
-    limits = LockLimits(retry_max_seconds=5.0, sleep=pauses.append)
+    limits = SchemaChangeSettings(retry_max_seconds=5.0, sleep=pauses.append)
     for attempt in (0, 1, 5, 100, 10_000):
-        limits.pause(attempt)
+        pause(limits, attempt)
 
     assert 0.05 <= pauses[0] <= 0.1
     assert all(2.5 <= pause <= 5.0 for pause in pauses[3:])

@@ -3,7 +3,6 @@
 import json
 import threading
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import UTC, datetime
 
 import dagster as dg
@@ -13,7 +12,7 @@ from dagster._core.events import DagsterEvent, DagsterEventType
 from dagster_postgres import PostgresEventLogStorage
 from sqlalchemy.engine import make_url
 
-from knowledge_migration.engine.backfill.control import Limits, set_control
+from knowledge_migration.engine.backfill.control import set_control
 from knowledge_migration.engine.backfill.plan import make_plan
 from knowledge_migration.engine.backfill.run import open_run
 from knowledge_migration.engine.backfill.runner import backfill_partition
@@ -22,24 +21,13 @@ from knowledge_migration.engine.foundation.database import Database, Unreachable
 from knowledge_migration.engine.foundation.embedded_server import EmbeddedServer
 from knowledge_migration.engine.status import backfill as progress
 from knowledge_migration.engine.status.model import Phase, StatusSnapshot
-from knowledge_migration.engine.status.reading import StatusRules
 from knowledge_migration.engine.status.snapshot import read_status, recorded_checks
-from knowledge_migration.thresholds import BAKE_MINUTES, GATES
+from knowledge_migration.settings import BackfillSettings, DualWriteSettings, ServiceSettings, Settings
 from knowledge_migration_tests.conftest import clone, drop
 from knowledge_migration_tests.engine.backfill.backfilling import backfill, fill
 from knowledge_migration_tests.engine.cutover.stages_reached import stand_at
 
-RULES = StatusRules(
-    gates=GATES,
-    bake_minutes=BAKE_MINUTES,
-    backup_max_age_hours=24,
-    drill_max_age_days=7,
-    verification_max_age_hours=36,
-    stable_days=14,
-    live_seconds=10,
-    queue_limit=3,
-    no_live_writers=False,
-)
+RULES = Settings(service=ServiceSettings(queue_limit=3))
 
 
 def phase(snapshot: StatusSnapshot, number: int) -> Phase:
@@ -101,7 +89,7 @@ def test_a_backfill_under_way_shows_its_share_and_its_end(expanded: Database) ->
         open_run(connection)
         plan = make_plan(connection, width_ids=100, max_partitions=200)["atom"]
     first = plan.partitions[0]
-    backfill_partition(expanded, first, Limits(batch_size=10, rate_limit_per_second=0))
+    backfill_partition(expanded, first, BackfillSettings(batch_size=10, rate_limit_per_second=0))
     idle = phase(read_status(expanded, RULES, None), 3)
     assert (idle.state, idle.eta_seconds) == ("under way", None)
     assert "no runner" in idle.message
@@ -115,7 +103,9 @@ def test_a_backfill_under_way_shows_its_share_and_its_end(expanded: Database) ->
             seen.append(read_status(expanded, RULES, None))
             read.set()
 
-    backfill_partition(expanded, plan.partitions[1], Limits(batch_size=10, rate_limit_per_second=0), on_progress=report)
+    backfill_partition(
+        expanded, plan.partitions[1], BackfillSettings(batch_size=10, rate_limit_per_second=0), on_progress=report
+    )
     busy = phase(seen[0], 3)
     assert "1 runner, " in busy.message
     assert busy.eta_seconds is not None
@@ -133,7 +123,7 @@ def test_a_paused_backfill_says_so_and_has_no_estimated_end(expanded: Database) 
             seen.append(phase(read_status(expanded, RULES, None), 3))
             set_control(connection, paused=False, actor="a test")
 
-        backfill_partition(expanded, plan.partitions[0], Limits(rate_limit_per_second=0), on_progress=report)
+        backfill_partition(expanded, plan.partitions[0], BackfillSettings(rate_limit_per_second=0), on_progress=report)
     assert {(one.state, one.eta_seconds) for one in seen} == {("under way", None)}
     assert all(one.message.endswith("1 runner, paused by the operator") for one in seen)
 
@@ -240,7 +230,11 @@ def test_a_database_that_is_away_is_an_error() -> None:
 
 def test_everything_can_be_written_as_json(expanded: Database, storage: Database) -> None:
     stand_at(expanded, "gradual_rollout")
-    written = json.loads(json.dumps(read_status(expanded, replace(RULES, no_live_writers=True), storage).as_json()))
+    written = json.loads(
+        json.dumps(
+            read_status(expanded, RULES.replaced(dual_write=DualWriteSettings(no_live_writers=True)), storage).as_json()
+        )
+    )
     assert written["stage"] == "gradual_rollout"
     assert written["phases"][2]["state"] == "done"
     assert len(written["checks"]) == 4

@@ -13,14 +13,14 @@ from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.errors import PreconditionError
 from knowledge_migration.engine.validation.criteria.checklist import CHECKLIST, SECTIONS
 from knowledge_migration.engine.validation.criteria.evaluation import EVIDENCE, confirm, evaluate, record
-from knowledge_migration.engine.validation.criteria.facts import CriteriaRules, Facts
+from knowledge_migration.engine.validation.criteria.facts import Facts
 from knowledge_migration.engine.validation.criteria.model import Judgement
 from knowledge_migration.engine.validation.service import ServiceAddress
-from knowledge_migration.thresholds import GATES
+from knowledge_migration.settings import Settings
 from knowledge_migration_tests.conftest import SHARED_DATA
 from knowledge_migration_tests.engine.backfill.backfilling import backfill, fill
 
-RULES = CriteriaRules(GATES, direct_threshold=0.7, drill_max_age_days=7)
+RULES = Settings()
 STRATEGY = SHARED_DATA.parent / "seed" / "migration-strategy.md"
 
 

@@ -13,7 +13,9 @@ from knowledge_migration_tests.engine.backfill.backfilling import count, legacy_
 
 def test_both_modes_are_measured_and_nothing_stays(peopled: Database, rows: Connection) -> None:
     before = legacy_values(rows)
-    measured = dual_write_overhead.measure(peopled, LocalExtractor(), ServiceOptions(peopled.url), pairs=12)
+    measured = dual_write_overhead.measure(
+        peopled, LocalExtractor(), ServiceOptions(database_url=peopled.url), pairs=12
+    )
     assert (len(measured.direct), len(measured.dual_write)) == (12, 12)
     assert legacy_values(rows) == before
     assert count(rows, "SELECT count(*) FROM knowledge_extraction_runs") == 0
@@ -21,13 +23,15 @@ def test_both_modes_are_measured_and_nothing_stays(peopled: Database, rows: Conn
 
 
 def test_it_measures_where_there_are_no_messages(expanded: Database) -> None:
-    assert dual_write_overhead.measure(expanded, LocalExtractor(), ServiceOptions(expanded.url), pairs=2).direct
+    assert dual_write_overhead.measure(
+        expanded, LocalExtractor(), ServiceOptions(database_url=expanded.url), pairs=2
+    ).direct
 
 
 def test_a_shadow_that_fails_is_no_fast_one(peopled: Database, rows: Connection) -> None:
     rows.execute("ALTER TABLE topic_proposals RENAME TO elsewhere")
     with pytest.raises(VerificationError, match="could not be written"):
-        dual_write_overhead.measure(peopled, LocalExtractor(), ServiceOptions(peopled.url), pairs=2)
+        dual_write_overhead.measure(peopled, LocalExtractor(), ServiceOptions(database_url=peopled.url), pairs=2)
 
 
 def test_the_limit_is_on_the_medians() -> None:
@@ -37,7 +41,7 @@ def test_the_limit_is_on_the_medians() -> None:
 
 
 def test_what_is_beyond_the_limit_is_measured_longer(peopled: Database) -> None:
-    parts = (LocalExtractor(), ServiceOptions(peopled.url))
+    parts = (LocalExtractor(), ServiceOptions(database_url=peopled.url))
     never = dual_write_overhead.measure_within(peopled, *parts, pairs=2, limit_percent=-1000.0)
     always = dual_write_overhead.measure_within(peopled, *parts, pairs=2, limit_percent=1e9)
     assert (len(never.direct), len(always.direct)) == (2 * dual_write_overhead.ROUNDS, 2)

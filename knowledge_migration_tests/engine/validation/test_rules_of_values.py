@@ -247,7 +247,7 @@ def test_a_restore_of_one_batch_alone_is_seen_too(
     server: EmbeddedServer, expanded: Database, tmp_path: Path, options: tuple[str, ...]
 ) -> None:
     fill(expanded)
-    backfill_partition(expanded, Partition("topic", "x", 0, 100), QUICK.__class__(100, 0))
+    backfill_partition(expanded, Partition("topic", "x", 0, 100), QUICK.replaced(batch_size=100))
     with expanded.connect("test") as connection:
         connection.execute("UPDATE topic_proposals SET name = 'forged' WHERE name = 'topic 3'")
         target = restored(server, connection, tmp_path, *options)

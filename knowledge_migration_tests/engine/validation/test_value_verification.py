@@ -5,7 +5,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from knowledge_migration.engine.backfill.control import Limits
 from knowledge_migration.engine.backfill.plan import make_plan
 from knowledge_migration.engine.backfill.run import open_run
 from knowledge_migration.engine.backfill.runner import backfill_partition
@@ -20,6 +19,7 @@ from knowledge_migration.engine.validation.value_verification import (
     verification_outcome,
     verify,
 )
+from knowledge_migration.settings import BackfillSettings
 
 WIDTH = 1 << RANGE_SHIFT
 ROWS = """
@@ -39,7 +39,7 @@ def migrated(expanded: Database) -> Iterator[Database]:
         plans = make_plan(connection, width_ids=10**6, max_partitions=200)
     for plan in plans.values():
         for part in plan.partitions:
-            backfill_partition(expanded, part, Limits(rate_limit_per_second=0))
+            backfill_partition(expanded, part, BackfillSettings(rate_limit_per_second=0))
     link_below_zero(expanded)
     return expanded
 

@@ -9,7 +9,6 @@ import pytest
 
 from knowledge_migration.engine.foundation.catalog import proposal_differences
 from knowledge_migration.engine.foundation.database import Connection, Database
-from knowledge_migration.engine.schema.ddl import LockLimits
 from knowledge_migration.engine.schema.upgrade import upgrade
 from knowledge_migration.knowledge.errors import ConflictError
 from knowledge_migration.knowledge.extraction.model import Extraction
@@ -22,6 +21,7 @@ from knowledge_migration.knowledge.proposals.link_conflicts import (
     shared_origins,
 )
 from knowledge_migration.knowledge.proposals.review import Reviewer
+from knowledge_migration.settings import SchemaChangeSettings
 from knowledge_migration_tests.engine.backfill.backfilling import backfill, count
 from knowledge_migration_tests.knowledge.conftest import atom, topic
 from knowledge_migration_tests.knowledge.proposals.reviewing import (
@@ -319,5 +319,5 @@ def test_a_row_that_took_the_proposal_of_another_gets_its_own_and_the_index_can_
     assert table(rows, "SELECT count(*), count(DISTINCT migrated_from_proposal_id) FROM topics") == [(3, 3)]
     assert broken_rules(rows) == []
     assert len(list(proposal_differences(peopled))) == 2
-    upgrade(peopled, LockLimits())
+    upgrade(peopled, SchemaChangeSettings())
     assert list(proposal_differences(peopled)) == []

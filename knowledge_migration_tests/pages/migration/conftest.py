@@ -1,17 +1,15 @@
 """A service on a database after phase 1, and what the page reads there."""
 
-from dataclasses import replace
-
 import pytest
 
 from knowledge_migration.engine.foundation.database import Database
 from knowledge_migration.pages.migration.feed import MigrationSource
-from knowledge_migration_tests.engine.status.test_snapshot import RULES as STATUS_RULES
+from knowledge_migration.settings import Settings
 from knowledge_migration_tests.knowledge.conftest import make_service, peopled, rows
 
 __all__ = ["make_service", "peopled", "rows"]
 
-RULES = replace(STATUS_RULES, queue_limit=1_000)
+RULES = Settings()
 
 
 def source_of(database: Database) -> MigrationSource:

@@ -15,7 +15,6 @@ from typing import Any
 import psycopg
 
 from knowledge_migration.engine.backfill.batch import TRANSIENT_ERRORS, reason_of
-from knowledge_migration.engine.backfill.control import Limits
 from knowledge_migration.engine.backfill.runner import translate_db_errors
 from knowledge_migration.engine.foundation import audit
 from knowledge_migration.engine.foundation.advisory_lock import advisory_lock
@@ -44,6 +43,7 @@ from knowledge_migration.engine.rollback.repair.tables import (
 )
 from knowledge_migration.engine.rollback.unlinking import retried, session_settings
 from knowledge_migration.knowledge.audit import AuditAction
+from knowledge_migration.settings import BackfillSettings
 
 WORK = "repairing rows from the backup"
 
@@ -90,7 +90,7 @@ class RepairOptions:
     """The limits of a repair, the folder of the saved rows, and whether missing rows are inserted again."""
 
     directory: Path
-    limits: Limits = field(default_factory=Limits)
+    limits: BackfillSettings = field(default_factory=BackfillSettings)
     restore_missing: bool = False
     sample: int = 20
 

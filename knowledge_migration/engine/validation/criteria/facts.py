@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from knowledge_migration.engine.cutover.evaluation import LastVerdict, last_verdicts
-from knowledge_migration.engine.cutover.gates import Gate
 from knowledge_migration.engine.foundation import evidence
 from knowledge_migration.engine.foundation.check_outcome import CheckOutcome
 from knowledge_migration.engine.foundation.check_record import CheckRecord
@@ -14,15 +13,7 @@ from knowledge_migration.engine.foundation.errors import PreconditionError
 from knowledge_migration.engine.foundation.sql_files import text_of
 from knowledge_migration.engine.validation import rules
 from knowledge_migration.engine.validation.service import ServiceAddress
-
-
-@dataclass(frozen=True)
-class CriteriaRules:
-    """The limits that the settings name."""
-
-    gates: tuple[Gate, ...]
-    direct_threshold: float
-    drill_max_age_days: float
+from knowledge_migration.settings import Settings
 
 
 @dataclass
@@ -31,7 +22,7 @@ class Facts:
 
     database: Database
     connection: Connection
-    rules: CriteriaRules
+    settings: Settings
     checks: Mapping[str, CheckRecord] = field(default_factory=dict)
     service: ServiceAddress | None = None
     _outcomes: dict[str, CheckOutcome] = field(default_factory=dict)

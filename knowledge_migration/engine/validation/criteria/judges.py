@@ -58,7 +58,7 @@ def by_gate(metric: str) -> Judge:
 
     def judge(facts: Facts) -> Judgement:
         last = facts.gate(metric)
-        gate = next(one for one in facts.rules.gates if one.metric == metric)
+        gate = next(one for one in facts.settings.cutover.gates if one.metric == metric)
         seen = "nothing was seen" if last.value is None else f"{last.value:.4g} seen"
         words = (
             f"{gate.meaning} {seen}, limit {gate.limit}, sample {last.sample_size:,}, at {last.stage}: {last.verdict}."
@@ -136,8 +136,10 @@ def ways_back(facts: Facts) -> Judgement:
     paths = kept.content["paths"]
     told = ", ".join(f"{path['path']} {path['seconds']:.1f} s{'' if path['passed'] else ' (FAILED)'}" for path in paths)
     days = kept.age_hours() / 24
-    if days > facts.rules.drill_max_age_days:
-        words = f"The last drill is {days:.0f} days old (limit {facts.rules.drill_max_age_days:g}): {told}."
+    if days > facts.settings.rehearsal.drill_max_age_days:
+        words = (
+            f"The last drill is {days:.0f} days old (limit {facts.settings.rehearsal.drill_max_age_days:g}): {told}."
+        )
         return Judgement("not shown", words, "asset rollback_drill", kept.recorded_at)
     return Judgement(_verdict(kept.content["passed"]), f"{told}.", "asset rollback_drill", kept.recorded_at)
 
@@ -180,7 +182,7 @@ def healthy(facts: Facts) -> Judgement:
 
 def dual_written_knowledge(facts: Facts) -> Judgement:
     """Extractions in dual write still wrote final entities."""
-    row = facts.one("dual_written", threshold=facts.rules.direct_threshold)
+    row = facts.one("dual_written", threshold=facts.settings.service.direct_threshold)
     if not row["proposals"]:
         raise PreconditionError("No completed extraction in dual write has proposed anything yet.")
     words = (
@@ -192,7 +194,7 @@ def dual_written_knowledge(facts: Facts) -> Judgement:
 
 def unsure_results_are_kept(facts: Facts) -> Judgement:
     """What direct mode would have dropped is there as a proposal."""
-    threshold = facts.rules.direct_threshold
+    threshold = facts.settings.service.direct_threshold
     row = facts.one("dual_written", threshold=threshold)
     if not row["unsure"]:
         raise PreconditionError(

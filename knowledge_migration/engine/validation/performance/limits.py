@@ -12,7 +12,6 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from knowledge_migration.engine.cutover.gates import Gate, MetricName
 from knowledge_migration.engine.foundation.check_outcome import CheckOutcome
 from knowledge_migration.engine.foundation.database import Database, exists
 from knowledge_migration.engine.foundation.errors import PreconditionError
@@ -25,6 +24,7 @@ from knowledge_migration.engine.validation.performance.queries import (
     limited_queries,
     statements_of,
 )
+from knowledge_migration.thresholds import Gate, MetricName
 
 STATEMENT_TIMEOUT_SECONDS = 5
 """Ten times the longest limit."""

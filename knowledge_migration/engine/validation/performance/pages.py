@@ -12,9 +12,9 @@ from typing import Any
 
 import httpx
 
+from knowledge_migration.addresses import shown
 from knowledge_migration.engine.foundation.errors import MigrationError, PreconditionError
 from knowledge_migration.engine.foundation.timing import Clock, time_interleaved
-from knowledge_migration.engine.validation.performance.addresses import shown
 
 REQUEST_SECONDS = 10.0
 """The longest duration of one request, up to the last byte of its answer."""

@@ -11,13 +11,13 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from knowledge_migration.engine.cutover.gates import MetricName
 from knowledge_migration.engine.cutover.metrics import FLAGGED
 from knowledge_migration.engine.foundation.errors import PreconditionError
 from knowledge_migration.engine.foundation.sql_files import text_of
 from knowledge_migration.knowledge.entities import list_entities
 from knowledge_migration.knowledge.entity_kinds import ATOM, TOPIC
 from knowledge_migration.knowledge.proposals.listing import Page, Wanted, list_proposals, list_runs
+from knowledge_migration.thresholds import MetricName
 
 PAGE, RUNS_PAGE, SIMILAR_PAGE = 50, 20, 10
 

@@ -13,7 +13,7 @@ from knowledge_migration.engine.foundation.embedded_server import EmbeddedServer
 from knowledge_migration.engine.preparation.legacy_snapshot import take_legacy_snapshot
 from knowledge_migration.engine.rollback.repair.backup_copy import COMPARISON
 from knowledge_migration.engine.schema import upgrade as schema
-from knowledge_migration.engine.schema.ddl import LockLimits
+from knowledge_migration.settings import SchemaChangeSettings
 from knowledge_migration_tests.conftest import clone, drop
 from knowledge_migration_tests.engine.backup.legacy_rows import fill
 
@@ -44,7 +44,7 @@ def backed_up(server: EmbeddedServer, folder: Path) -> Database:
     with database.connect("test template") as connection:
         fill(connection)
         connection.execute(OTHER_SHAPES)
-    schema.prepare_evidence(database, LockLimits())
+    schema.prepare_evidence(database, SchemaChangeSettings())
     take_legacy_snapshot(
         database,
         directory=folder,

@@ -30,7 +30,7 @@ from knowledge_migration.engine.rollback.database_restore import (
     restore_whole,
 )
 from knowledge_migration.engine.schema import upgrade as schema
-from knowledge_migration.engine.schema.ddl import LockLimits
+from knowledge_migration.settings import SchemaChangeSettings
 from knowledge_migration_tests.conftest import drop
 from knowledge_migration_tests.engine.rollback.repair.conftest import (
     databases_like,
@@ -100,7 +100,7 @@ def test_the_backup_takes_its_place_with_what_users_wrote_since(any_live: Databa
 
 
 def test_the_old_database_is_kept_as_it_was(live: Database, server: EmbeddedServer, tmp_path: Path) -> None:
-    schema.upgrade(live, LockLimits())
+    schema.upgrade(live, SchemaChangeSettings())
     run(live, WRITTEN_SINCE + DAMAGE)
     done = restored(live, tmp_path)
     old = live.sibling(done.kept_as)

@@ -10,7 +10,6 @@ from typing import Any
 import httpx
 import pytest
 
-from knowledge_migration.engine.backfill.control import Limits
 from knowledge_migration.engine.dual_write.switch import switch_on
 from knowledge_migration.engine.foundation import evidence
 from knowledge_migration.engine.foundation.database import Connection, Database
@@ -25,18 +24,17 @@ from knowledge_migration.engine.rollback.full import (
     rollback_full,
 )
 from knowledge_migration.engine.schema import upgrade as schema
-from knowledge_migration.engine.schema.ddl import LockLimits
 from knowledge_migration.engine.schema.steps import TARGET_REVISION
 from knowledge_migration.knowledge.extraction.model import Extraction
 from knowledge_migration.knowledge.flags import Flags, set_flags
-from knowledge_migration.knowledge.writers import FenceTimeouts
+from knowledge_migration.settings import FenceSettings, SchemaChangeSettings, Settings
 from knowledge_migration_tests.engine.backfill.backfilling import backfill, count
 from knowledge_migration_tests.engine.rollback.repair.conftest import values
 from knowledge_migration_tests.engine.rollback.repair.test_repair import differing, taken
 from knowledge_migration_tests.knowledge.conftest import Told, atom, topic
 from knowledge_migration_tests.serving import serving
 
-PATIENT = FenceTimeouts(seconds=20.0)
+PATIENT = FenceSettings(seconds=20.0)
 STEPS = ["flags", "dual write", "backfill", "schema", "rows"]
 
 
@@ -89,7 +87,8 @@ def told() -> Told:
 
 
 def options(server: EmbeddedServer, folder: Path, **changes: Any) -> FullRollbackOptions:
-    return FullRollbackOptions(Flags(), folder, server.admin, timeouts=PATIENT, limits=Limits(), **changes)
+    settings = Settings(fence=PATIENT, schema_change=changes.pop("schema_change", SchemaChangeSettings()))
+    return FullRollbackOptions(Flags(), folder, server.admin, settings, **changes)
 
 
 def back(database: Database, server: EmbeddedServer, folder: Path, **changes: Any) -> FullRollback:
@@ -116,7 +115,7 @@ def migrate(database: Database, url: str) -> None:
 @pytest.fixture
 def migrated(live: Database) -> Iterator[tuple[Database, str]]:
     """A copy of the backed up database after phases 1 to 3, in proposal mode, with a live service."""
-    schema.upgrade(live, LockLimits())
+    schema.upgrade(live, SchemaChangeSettings())
     with serving(live, told(), initial_flags=Flags()) as url:
         migrate(live, url)
         yield live, url
@@ -198,7 +197,7 @@ def test_straight_after_phase_1_there_is_only_the_schema_to_take_back(
     live: Database, rows: Connection, server: EmbeddedServer, tmp_path: Path
 ) -> None:
     before = taken(rows)
-    schema.upgrade(live, LockLimits())
+    schema.upgrade(live, SchemaChangeSettings())
     done = back(live, server, tmp_path)
     assert [step.name for step in done.steps if step.skipped] == ["backfill"]
     assert differing(rows, before) == []
@@ -225,7 +224,7 @@ def test_the_plan_changes_nothing(
 def test_without_a_sound_backup_nothing_is_begun(
     live: Database, rows: Connection, server: EmbeddedServer, tmp_path: Path
 ) -> None:
-    schema.upgrade(live, LockLimits())
+    schema.upgrade(live, SchemaChangeSettings())
     rows.execute(
         "UPDATE migration.evidence SET content = content || '{\"path\": \"/nowhere.dump\"}' WHERE kind = 'verified_backup'"
     )
@@ -242,7 +241,9 @@ def test_stopped_half_way_by_a_user_it_goes_on_later(
     migrated: tuple[Database, str], rows: Connection, server: EmbeddedServer, tmp_path: Path
 ) -> None:
     live, _ = migrated
-    impatient = options(server, tmp_path, lock_limits=LockLimits(lock_timeout_ms=50, attempts=3, retry_max_seconds=0.1))
+    impatient = options(
+        server, tmp_path, schema_change=SchemaChangeSettings(lock_timeout_ms=50, attempts=3, retry_max_seconds=0.1)
+    )
     with live.connect("user") as user:
 
         def hold(step: Any) -> None:

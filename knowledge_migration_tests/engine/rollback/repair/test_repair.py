@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from knowledge_migration.engine.backfill.control import Limits
 from knowledge_migration.engine.foundation import fingerprint
 from knowledge_migration.engine.foundation.advisory_lock import advisory_lock
 from knowledge_migration.engine.foundation.database import Connection, Database
@@ -18,11 +17,12 @@ from knowledge_migration.engine.foundation.errors import BlockedError, BusyError
 from knowledge_migration.engine.foundation.fingerprint import Fingerprint
 from knowledge_migration.engine.rollback.repair.backup_copy import COMPARISON
 from knowledge_migration.engine.rollback.repair.repair import WORK, RepairOptions, RepairRun, repair_from_backup
+from knowledge_migration.settings import BackfillSettings
 from knowledge_migration_tests.engine.backfill.backfilling import at_the_same_time, blocked_by, gone
 from knowledge_migration_tests.engine.rollback.repair.conftest import drop_databases_like, values
 
-SMALL = Limits(batch_size=2, lock_timeout_ms=200, sleep=lambda _: None)
-PATIENT = Limits(batch_size=2, lock_timeout_ms=20_000)
+SMALL = BackfillSettings(batch_size=2, lock_timeout_ms=200, sleep=lambda _: None)
+PATIENT = BackfillSettings(batch_size=2, lock_timeout_ms=20_000)
 
 ALTERATIONS = """
 UPDATE users SET email = NULL;
@@ -239,7 +239,7 @@ def test_rows_that_cannot_be_saved_are_not_repaired(
 CHILD = """
 import sys
 from pathlib import Path
-from knowledge_migration.engine.backfill.control import Limits
+from knowledge_migration.engine.backfill.control import BackfillSettings
 from knowledge_migration.engine.foundation.database import Database
 from knowledge_migration.engine.rollback.repair.backup_copy import COMPARISON
 from knowledge_migration.engine.rollback.repair.repair import RepairOptions, repair_from_backup
@@ -249,7 +249,7 @@ def tell(table, count):
     sys.stdin.readline()
 
 url, admin, folder = sys.argv[1:]
-options = RepairOptions(Path(folder), Limits(batch_size=2))
+options = RepairOptions(Path(folder), BackfillSettings(batch_size=2))
 repair_from_backup(Database(url), options, scratch=Database(admin), reason="to be killed", on_repaired=tell)
 """
 

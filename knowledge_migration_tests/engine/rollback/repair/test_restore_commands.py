@@ -8,7 +8,7 @@ from pathlib import Path
 from knowledge_migration.engine.foundation.database import Database
 from knowledge_migration.engine.foundation.embedded_server import EmbeddedServer
 from knowledge_migration.engine.schema import upgrade as schema
-from knowledge_migration.engine.schema.ddl import LockLimits
+from knowledge_migration.settings import SchemaChangeSettings
 from knowledge_migration_tests.engine.rollback.repair.conftest import (
     databases_like,
     drop_databases_like,
@@ -47,7 +47,7 @@ def damage(database: Database) -> None:
 
 
 def test_the_full_rollback_prints_its_plan_and_waits_for_a_yes(live: Database, tmp_path: Path) -> None:
-    schema.upgrade(live, LockLimits())
+    schema.upgrade(live, SchemaChangeSettings())
     damage(live)
     for words, answer in ((("--dry-run",), ""), ((), "n\n")):
         done = run(live, tmp_path, "full", "--reason", "a test", *words, answer=answer)

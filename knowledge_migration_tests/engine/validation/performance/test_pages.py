@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from knowledge_migration.addresses import shown
 from knowledge_migration.demo.live_application import free_port
 from knowledge_migration.engine.validation.performance import pages as module
-from knowledge_migration.engine.validation.performance.addresses import shown
 from knowledge_migration.engine.validation.performance.pages import UnreachablePageError, measure_pages
 from knowledge_migration.settings import SettingsError, load_settings
 
@@ -159,4 +159,4 @@ def test_the_settings_hide_what_the_addresses_hold(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("BASELINE_BEARER_TOKEN", SECRET)
     settings = load_settings()
     assert SECRET not in f"{settings!r} {settings.model_dump()}"
-    assert [url.get_secret_value() for url in settings.baseline_urls] == [f"http://ada:{SECRET}@host/x"]
+    assert [url.get_secret_value() for url in settings.performance.baseline_urls] == [f"http://ada:{SECRET}@host/x"]
