@@ -1,222 +1,173 @@
 """Atoms from sentences with a role, each under the topic that fits it best, and the links between them.
 
-A clear cue alone gives 0.72, above the threshold of direct mode (0.7); a hint needs its topic in the sentence and an
-answer or problem that it belongs to; an explicit label or "must" reaches 0.95 if the sentence names its topic.
+A label, a question mark or a cue tells the role. A clear cue gives 0.72, above the threshold of direct mode (0.7); a label
+or "must" reaches 0.95 if the sentence names its topic; a hint needs more.
 """
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from knowledge_migration.knowledge.extraction.cues import Strength
+from knowledge_migration.knowledge.extraction import cues
 from knowledge_migration.knowledge.extraction.model import AtomType, ExtractedAtom, ExtractedTopic, LinkType
-from knowledge_migration.knowledge.extraction.roles import Role, is_hedged, role_of, without_label, without_opening
-from knowledge_migration.knowledge.extraction.sentences import Sentence
-from knowledge_migration.knowledge.extraction.topics import MOST_CONFIDENCE, shortened
+from knowledge_migration.knowledge.extraction.text import Sentence, shortened
+from knowledge_migration.knowledge.extraction.topics import MOST_CONFIDENCE
 
-MAX_ATOMS = 10  # a reviewer reads them all; the surest are kept
-TITLE_CHARACTERS = 120  # the column takes 200; a title is read in a list
-CONTENT_CHARACTERS = 2_000
-LEAST_CONFIDENCE = 0.6  # below: a hint without its topic; a reviewer would refuse most of them
-FEWEST_WORDS = 4  # fewer say nothing by themselves, unless labelled
+MAX_ATOMS = 10  # a reviewer reads them all; the most confident are kept
+LEAST_CONFIDENCE = 0.6
 
-_OF_STRENGTH = {Strength.HINT: 0.58, Strength.CLEAR: 0.72, Strength.EXPLICIT: 0.88}
-_NAMES_ITS_TOPIC = 0.07
-_SECOND_CUE = 0.05
-_SOLVES = 0.06
-_SAID_AGAIN = 0.08
-_TOPIC_RETURNS = 0.05
-_HEDGED = -0.1
-_SHORT = -0.1
-_SHORT_WORDS = 7
-_RAMBLING = -0.08
-_RAMBLING_WORDS = 50  # speech without full stops: the cue is a small part of what is said
+_LABEL = re.compile(r"\W{0,3}([A-Za-z][A-Za-z ]{0,20}?)(?:\([^()]{0,30}\))?\s?[:：]\s+(?=\S)")
 
-_ANSWERING: frozenset[AtomType] = frozenset(("solution", "insight", "decision", "requirement", "pattern"))
-# words at a sentence's start that refer to what was said before, by the link that they make
-_OPENINGS: Mapping[LinkType, tuple[str, ...]] = {
-    "contradicts": ("but", "however", "although", "nevertheless", "on the contrary", "on the other hand", "i disagree",
-                    "that's not", "not true", "actually no", "no but"),
-    "supports": ("because", "for example", "for instance", "indeed", "exactly", "agreed", "i agree", "that's right",
-                 "in fact", "this is because", "the reason is"),
-    "continues": ("also", "and", "so", "then", "in addition", "additionally", "furthermore", "moreover", "besides",
-                  "another", "next", "finally", "therefore", "secondly"),
-}  # fmt: skip
+
+@dataclass(frozen=True)
+class Role:
+    """The type of a sentence by its strongest cue; `cues` counts all that tell the same."""
+
+    type: AtomType
+    strength: float
+    cue: str
+    cues: int = 1
 
 
 @dataclass(frozen=True)
 class Piece:
-    """A sentence with its role, what follows it without a role of its own, and its topic."""
+    """A sentence with its role, its topic, and the link to an earlier one."""
 
     sentence: Sentence
     role: Role
     topic: ExtractedTopic
+    names_topic: bool
     title: str
     content: str
-    names_topic: bool
     message_ids: tuple[int, ...]
-    links: tuple[tuple[str, LinkType], ...] = ()
+    link: tuple[str, LinkType] | None = None
+
+    @property
+    def confidence(self) -> float:
+        """The confidence that the sentence is worth an atom, 0 to 1."""
+        length = len(self.sentence.words)
+        total = self.role.strength + 0.07 * self.names_topic + 0.05 * (self.role.cues > 1)
+        total += 0.06 * (self.link is not None and self.link[1] == "solves") + 0.08 * (len(self.message_ids) > 1)
+        total += 0.05 * (len(self.topic.related_message_ids) > 1) - 0.08 * (length >= 50)
+        total -= 0.1 * any(hedge in self.sentence.spoken for hedge in cues.HEDGES)
+        total -= 0.1 * (length < 7 and self.role.strength < cues.EXPLICIT)
+        return round(min(total, MOST_CONFIDENCE), 2)
 
 
 def atoms_of(sentences: Sequence[Sentence], topics: Sequence[ExtractedTopic]) -> list[ExtractedAtom]:
     """The atoms in the order of the text, at most `MAX_ATOMS`; none without a topic."""
-    if not topics:
-        return []
-    linked = _linked(_once_each(_pieces(sentences, topics)))
-    sure = [piece for piece in linked if _confidence(piece) >= LEAST_CONFIDENCE]
-    surest = sorted(sure, key=lambda piece: -_confidence(piece))[:MAX_ATOMS]
-    titles = {piece.title for piece in surest}
-    return [_atom(piece, titles) for piece in sure if piece.title in titles]
+    pieces: dict[str, Piece] = {}
+    for piece in _pieces(sentences, topics) if topics else ():
+        known = pieces.get(piece.title) or replace(piece, link=_link(piece, list(pieces.values())))
+        ids = tuple(dict.fromkeys(known.message_ids + piece.message_ids))
+        pieces[piece.title] = replace(known, message_ids=ids)
+    best = sorted(pieces.values(), key=lambda piece: -piece.confidence)[:MAX_ATOMS]
+    titles = {piece.title for piece in best if piece.confidence >= LEAST_CONFIDENCE}
+    return [_atom(piece, titles) for piece in pieces.values() if piece.title in titles]
 
 
-def _pieces(sentences: Sequence[Sentence], topics: Sequence[ExtractedTopic]) -> list[Piece]:
-    """The sentences that have a role and enough words."""
-    roles = [_telling_role(sentence) for sentence in sentences]
-    for number in range(1, len(sentences)):
-        if roles[number] is None and _answers(sentences, roles, number):
-            roles[number] = Role("insight", Strength.HINT, "the answer to the question before")
-    pieces: list[Piece] = []
-    for number, (sentence, role) in enumerate(zip(sentences, roles, strict=True)):
+def _pieces(sentences: Sequence[Sentence], topics: Sequence[ExtractedTopic]) -> Iterator[Piece]:
+    """The sentences with a role; the content includes the next sentence of the message if that has none."""
+    roles = [_role(sentence) for sentence in sentences]
+    topic = topics[0]
+    for number, sentence in enumerate(sentences):
+        role = roles[number]
+        if role is None and number and _is_question(roles[number - 1]) and _is_reply(sentence, sentences[number - 1]):
+            role = Role("insight", cues.HINT, "the answer to the question before")
         if role is not None:
-            spoken_of = pieces[-1].topic if pieces else topics[0]
-            topic, named = _topic_of(sentence, topics, spoken_of)
-            pieces.append(_piece(sentence, role, topic, named, _explained(sentences, roles, number)))
-    return pieces
+            named = [each for each in topics if re.search(f" {re.escape(each.name)}s? ", sentence.spoken)]
+            related = [each for each in topics if sentence.message.id in each.related_message_ids]
+            topic = (*named, *related, topic)[0]
+            title = shortened(sentence.text[_label(sentence)[1] :], 120)
+            follower = sentences[number + 1] if roles[number + 1 : number + 2] == [None] else None
+            content = f"{sentence.text} {follower.text}" if follower and not follower.opens_message else sentence.text
+            title = title[:1].upper() + title[1:]
+            yield Piece(sentence, role, topic, bool(named), title, shortened(content, 2_000), (sentence.message.id,))
 
 
-def _telling_role(sentence: Sentence) -> Role | None:
-    role = role_of(sentence)
-    return role if role and (role.strength is Strength.EXPLICIT or len(sentence.words) >= FEWEST_WORDS) else None
+def _role(sentence: Sentence) -> Role | None:
+    """The role that the sentence's label, question mark or cues tell; None if nothing does or it is too short."""
+    words = sentence.words
+    label, end = _label(sentence)
+    if end:
+        return Role(cues.LABELS[label], cues.EXPLICIT, f"{label}:")
+    start = next((number for number, word in enumerate(words) if word not in cues.OPENERS), 0)
+    if sentence.text.rstrip("\"'”’»)] ").endswith(("?", "？", "؟")):
+        is_clear = (words[start] in cues.INTERROGATIVES and len(words) > 4) or not any(map(str.isascii, words))
+        role: Role | None = Role("question", cues.CLEAR if is_clear else cues.HINT, "?")
+    else:
+        role = max(_cued(words, start), key=lambda role: (role.strength, role.cues), default=None)
+    return role if role and (len(words) >= 4 or role.strength == cues.EXPLICIT) else None
 
 
-def _answers(sentences: Sequence[Sentence], roles: Sequence[Role | None], number: int) -> bool:
-    """True for another author's first sentence right after a clear question."""
-    before, sentence = roles[number - 1], sentences[number]
-    return (
-        before is not None
-        and before.type == "question"
-        and before.strength >= Strength.CLEAR
-        and sentence.opens_message
-        and sentence.message.author_id != sentences[number - 1].message.author_id
-        and len(sentence.words) >= _SHORT_WORDS
-    )
+def _label(sentence: Sentence) -> tuple[str, int]:
+    """The label at the sentence's start and where it ends; "" and 0 for none."""
+    match = _LABEL.match(sentence.text)
+    label = match[1].lower().strip() if match else ""
+    return (label, match.end()) if match and label in cues.LABELS else ("", 0)
 
 
-def _explained(sentences: Sequence[Sentence], roles: Sequence[Role | None], number: int) -> str:
-    """The sentence with the next one of its message, if that has no role of its own."""
-    content = sentences[number].text
-    following = number + 1
-    if following < len(sentences) and roles[following] is None and not sentences[following].opens_message:
-        content = f"{content} {sentences[following].text}"
-    return shortened(content, CONTENT_CHARACTERS)
+def _cued(words: Sequence[str], start: int) -> list[Role]:
+    """A role for each type that has cues. They are read from left to right, the longest where several begin with one word."""
+    roles: dict[AtomType, Role] = {}
+    position = start
+    while position < len(words):
+        for length in range(cues.LONGEST_CUE, 0, -1):
+            cue = " ".join(words[position : position + length])
+            found = (position == start and cues.ROLE_OF_CUE.get(f"^{cue}")) or cues.ROLE_OF_CUE.get(cue)
+            if found:
+                break
+        position += length
+        type, strength = found or (None, 0.0)
+        if type:
+            known = roles.get(type, Role(type, 0.0, cue, 0))
+            best = known if known.strength >= strength else Role(type, strength, cue)
+            roles[type] = replace(best, cues=known.cues + 1)
+    return list(roles.values())
 
 
-def _topic_of(
-    sentence: Sentence, topics: Sequence[ExtractedTopic], spoken_of: ExtractedTopic
-) -> tuple[ExtractedTopic, bool]:
-    """The surest topic that the sentence names, else that of its message, else what was spoken of; and if it is named."""
-    named = next((topic for topic in topics if _names(sentence, topic)), None)
-    related = next((topic for topic in topics if sentence.message.id in topic.related_message_ids), None)
-    return named or related or spoken_of, named is not None
+def _is_question(role: Role | None) -> bool:
+    return role is not None and role.type == "question" and role.strength >= cues.CLEAR
 
 
-def _piece(sentence: Sentence, role: Role, topic: ExtractedTopic, names_topic: bool, content: str) -> Piece:
-    title = shortened(without_opening(without_label(sentence.text)), TITLE_CHARACTERS)
-    return Piece(sentence, role, topic, title, content, names_topic, message_ids=(sentence.message.id,))
+def _is_reply(sentence: Sentence, before: Sentence) -> bool:
+    is_next = sentence.opens_message and sentence.message.author_id != before.message.author_id
+    return is_next and len(sentence.words) >= 7
 
 
-def _names(sentence: Sentence, topic: ExtractedTopic) -> bool:
-    return f" {topic.name} " in sentence.spoken or f" {topic.name}s " in sentence.spoken
-
-
-def _once_each(pieces: Sequence[Piece]) -> list[Piece]:
-    """One piece for each title, with all messages that say it."""
-    by_title: dict[str, Piece] = {}
-    for piece in pieces:
-        first = by_title.setdefault(piece.title, piece)
-        ids = tuple(dict.fromkeys(first.message_ids + piece.message_ids))
-        by_title[piece.title] = replace(first, message_ids=ids)
-    return list(by_title.values())
-
-
-def _linked(pieces: Sequence[Piece]) -> list[Piece]:
-    """The pieces, each linked to the earlier one that it answers, solves, contradicts, supports or continues."""
-    linked: list[Piece] = []
-    for number, piece in enumerate(pieces):
-        link = _solved(pieces, number) or _related(pieces, number)
-        linked.append(replace(piece, links=(link,)) if link else piece)
-    return linked
-
-
-def _solved(pieces: Sequence[Piece], number: int) -> tuple[str, LinkType] | None:
-    """The nearest earlier problem of the topic that a solution solves, or the question of the message before."""
-    piece = pieces[number]
-    directly_before = True
-    for earlier in reversed(pieces[:number]):
-        if piece.role.type == "solution" and earlier.role.type == "problem" and earlier.topic == piece.topic:
-            return earlier.title, "solves"
-        if directly_before and earlier.sentence.message.id != piece.sentence.message.id:
-            directly_before = False
-            if _is_answer(piece, earlier):
-                return earlier.title, "solves"
-    return None
+def _link(piece: Piece, earlier: Sequence[Piece]) -> tuple[str, LinkType] | None:
+    """The link to the problem that a solution solves, the question that it answers, or the sentence that it refers to."""
+    problems = [each for each in earlier if each.role.type == "problem" and each.topic == piece.topic]
+    if piece.role.type == "solution" and problems:
+        return problems[-1].title, "solves"
+    message = piece.sentence.message
+    other = next((each for each in reversed(earlier) if each.sentence.message.id != message.id), None)
+    if other and _is_question(other.role) and _is_answer(piece, other):
+        return other.title, "solves"
+    before = earlier[-1] if earlier else piece
+    same_subject = message.id == before.sentence.message.id or piece.topic == before.topic
+    openings = (link for opening, link in cues.OPENINGS.items() if piece.sentence.spoken.startswith(f" {opening} "))
+    return next(((before.title, link) for link in openings if same_subject and before is not piece), None)
 
 
 def _is_answer(piece: Piece, question: Piece) -> bool:
-    """True for what another author says to a clear question next, about its topic or as the first thing."""
-    return (
-        question.role.type == "question"
-        and question.role.strength >= Strength.CLEAR
-        and piece.role.type in _ANSWERING
-        and piece.sentence.message.author_id != question.sentence.message.author_id
-        and (piece.topic == question.topic or piece.sentence.opens_message)
-    )
-
-
-def _related(pieces: Sequence[Piece], number: int) -> tuple[str, LinkType] | None:
-    """The piece right before, if the sentence opens with a word that refers to it and is of its message or topic."""
-    if number == 0:
-        return None
-    piece, before = pieces[number], pieces[number - 1]
-    if piece.sentence.message.id != before.sentence.message.id and piece.topic != before.topic:
-        return None
-    for type, openings in _OPENINGS.items():
-        if piece.sentence.spoken.startswith(tuple(f" {opening} " for opening in openings)):
-            return before.title, type
-    return None
-
-
-def _confidence(piece: Piece) -> float:
-    total = (
-        _OF_STRENGTH[piece.role.strength]
-        + _NAMES_ITS_TOPIC * piece.names_topic
-        + _SECOND_CUE * (piece.role.cues > 1)
-        + _SOLVES * any(type == "solves" for _, type in piece.links)
-        + _TOPIC_RETURNS * (len(piece.topic.related_message_ids) > 1)
-        + _SAID_AGAIN * (len(piece.message_ids) > 1)
-        + _HEDGED * is_hedged(piece.sentence)
-        + _RAMBLING * (len(piece.sentence.words) >= _RAMBLING_WORDS)
-        + _SHORT * (len(piece.sentence.words) < _SHORT_WORDS and piece.role.strength is not Strength.EXPLICIT)
-    )
-    return round(min(total, MOST_CONFIDENCE), 2)
+    is_near = piece.topic == question.topic or piece.sentence.opens_message
+    other_author = piece.sentence.message.author_id != question.sentence.message.author_id
+    return is_near and other_author and piece.role.type not in ("question", "problem")
 
 
 def _atom(piece: Piece, titles: set[str]) -> ExtractedAtom:
-    links = [link for link in piece.links if link[0] in titles]
+    link = piece.link if piece.link and piece.link[0] in titles else None
+    place = "the sentence names" if piece.names_topic else "its message is about"
+    again = f"; {len(piece.message_ids)} messages say it" * (len(piece.message_ids) > 1)
     return ExtractedAtom(
         type=piece.role.type,
         title=piece.title,
         content=piece.content,
-        confidence=_confidence(piece),
+        confidence=piece.confidence,
         topic_name=piece.topic.name,
         related_message_ids=piece.message_ids,
-        links_to_atom_titles=tuple(title for title, _ in links),
-        link_types=tuple(type for _, type in links),
-        reasoning=_reasoning(piece),
+        links_to_atom_titles=link[:1] if link else (),
+        link_types=link[1:] if link else (),
+        reasoning=f'The cue "{piece.role.cue}" tells its role; {place} "{piece.topic.name}"{again}.',
     )
-
-
-def _reasoning(piece: Piece) -> str:
-    place = "the sentence names" if piece.names_topic else "its message is about"
-    again = f"; {len(piece.message_ids)} messages say it" if len(piece.message_ids) > 1 else ""
-    article = "An" if piece.role.type == "insight" else "A"
-    return f'{article} {piece.role.type} by its cue "{piece.role.cue}"; {place} "{piece.topic.name}"{again}.'

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import SecretStr
 
 from knowledge_migration.knowledge.extraction.model import ExtractedAtom, Extraction, ExtractionError, Message
-from knowledge_migration.knowledge.extraction.sentences import without_unstorable
+from knowledge_migration.knowledge.extraction.text import storable
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -150,7 +150,7 @@ def prompt_of(messages: Sequence[Message]) -> str:
                 "id": message.id,
                 "author_id": message.author_id,
                 "sent_at": message.sent_at.isoformat(),
-                "content": without_unstorable(message.content),
+                "content": storable(message.content),
             },
             ensure_ascii=False,
         ).replace("<", "\\u003c")

@@ -109,7 +109,7 @@ def test_a_topic_says_why_and_where() -> None:
     topic = extract_locally(said("Hello!", "Update `cargo-fuzz` page")).topics[0]
     assert topic.name == "cargo-fuzz"
     assert topic.related_message_ids == (2,)
-    assert topic.reasoning.startswith('The phrase "cargo-fuzz" occurs once, in 1 of 2 messages; a writer set it apart')
+    assert topic.reasoning.startswith('The phrase "cargo-fuzz" occurs once, in 1 of 2 messages; a writer marked it')
 
 
 @pytest.mark.parametrize(
