@@ -1,4 +1,4 @@
-"""`knowledge-migration rollback full` and `knowledge-migration restore`: the ways back that use the verified backup."""
+"""`knowledge-migration rollback full` and `knowledge-migration restore`: the rollbacks that use the verified backup."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -37,18 +37,18 @@ def rollback_full_command(
     console.print(f"Database {installation.database.display}")
     plan = plan_full_rollback(installation.database, options)
     for number, planned in enumerate(plan.steps, start=1):
-        console.print(f"{number}. {planned.name}: {planned.words}", soft_wrap=True, markup=False)
+        console.print(f"{number}. {planned.name}: {planned.message}", soft_wrap=True, markup=False)
     if dry_run:
         return
     if not yes:
-        typer.confirm("Take all of it back?", abort=True)
+        typer.confirm("Roll all of it back?", abort=True)
     with comparing(plan.backup.tables) as on_rows:
         done = rollback_full(
             installation.database,
             options,
             reason=reason,
             on_step=lambda step: console.print(
-                f"{step.name} ({step.seconds:.1f} s): {step.words}", soft_wrap=True, markup=False
+                f"{step.name} ({step.seconds:.1f} s): {step.message}", soft_wrap=True, markup=False
             ),
             on_rows=on_rows,
         )
@@ -59,7 +59,7 @@ def rollback_full_command(
         console.print(f"The rows as they were before the repair: {done.repair.file}", soft_wrap=True)
     if done.export_file:
         console.print(f"The proposals: {done.export_file}", soft_wrap=True)
-    console.print(f"Everything is taken back in {done.seconds:.1f} s. {done.comparison.sentence}", soft_wrap=True)
+    console.print(f"Everything is rolled back in {done.seconds:.1f} s. {done.comparison.sentence}", soft_wrap=True)
 
 
 def restore_command(

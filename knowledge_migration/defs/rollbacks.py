@@ -1,10 +1,14 @@
-"""The ways back as jobs (strategy §8): each asks for a reason, and is a command too (`knowledge-migration rollback`)."""
+"""The rollback jobs (strategy §8): each needs a reason, and is a command too (`knowledge-migration rollback`)."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import dagster as dg
 
 from knowledge_migration.defs import reporting
 from knowledge_migration.defs.resources import Migration
-from knowledge_migration.engine.rollback import backfill as backfill_rollback
+from knowledge_migration.engine.rollback.backfill import rollback_backfill
 from knowledge_migration.engine.rollback.dual_write import rollback_dual_write
 from knowledge_migration.engine.rollback.flags import roll_back
 from knowledge_migration.engine.rollback.full import rollback_full
@@ -13,160 +17,154 @@ from knowledge_migration.knowledge.stages import RollbackKind
 
 
 class RollbackConfig(dg.Config):
-    """Why something is taken back; it goes to the audit log."""
+    """The reason of a rollback; it is recorded in the audit log."""
 
     reason: str
 
 
 class SchemaRollbackConfig(RollbackConfig):
-    """Where proposals that exist nowhere else are exported to; without it the rollback refuses to destroy them."""
+    """The export file of proposals that exist nowhere else; without it the rollback refuses to delete them."""
 
     export_to: str | None = None
 
 
-def _by_flags(way: RollbackKind, words: str) -> dg.JobDefinition:
-    @dg.op(name=f"set_flags_{way}", description=words)
-    def change(context: dg.OpExecutionContext, config: RollbackConfig, migration: Migration) -> None:
-        with reporting.as_dagster_failure():
-            done = roll_back(
-                migration.database,
-                migration.installation.initial_flags,
-                migration.settings,
-                way,
-                reason=config.reason,
-                dagster_run_id=context.run_id,
-            )
-        context.add_output_metadata(
-            {
-                "flag_version": done.after.version,
-                "state": done.after.state,
-                "seconds_until_all_obeyed": done.acknowledged_seconds,
-                "live_processes": len(done.processes),
-                "replayed": done.settled.replayed,
-                "parked": done.settled.parked,
-            }
-        )
-
-    @dg.job(name=f"rollback_{way}", description=words)
-    def job() -> None:
-        change()
-
-    return job
-
-
-@dg.op
-def remove_dual_write(context: dg.OpExecutionContext, config: RollbackConfig, migration: Migration) -> None:
-    """Switches dual write off and removes its shadows."""
-    with reporting.as_dagster_failure():
-        undone = rollback_dual_write(
-            migration.database,
-            migration.installation.initial_flags,
-            migration.settings.fence,
-            reason=config.reason,
-            limits=migration.settings.backfill,
-            dagster_run_id=context.run_id,
-        )
-    context.add_output_metadata(reporting.plain(vars(undone)))
-
-
-@dg.op
-def remove_backfill(context: dg.OpExecutionContext, config: RollbackConfig, migration: Migration) -> None:
-    """Unlinks and deletes what the backfill made, in batches."""
-    with reporting.as_dagster_failure():
-        undone = backfill_rollback.rollback_backfill(
-            migration.database, reason=config.reason, dagster_run_id=context.run_id
-        )
-    context.add_output_metadata(
-        {"unlinked": undone.unlinked_rows, "deleted": undone.deleted_proposals, "seconds": undone.seconds}
-    )
-
-
-@dg.op
-def remove_schema(context: dg.OpExecutionContext, config: SchemaRollbackConfig, migration: Migration) -> None:
-    """Takes the schema back to the evidence store."""
-    from pathlib import Path
-
-    with reporting.as_dagster_failure():
-        undone = rollback_schema(
-            migration.database,
-            migration.settings.schema_change,
-            reason=config.reason,
-            export_to=Path(config.export_to) if config.export_to else None,
-            dagster_run_id=context.run_id,
-        )
-    context.add_output_metadata({"seconds": undone.change.seconds, "exported_rows": undone.exported_rows})
-
-
 class FullRollbackConfig(RollbackConfig):
-    """Whether rows that are only in the backup are brought back; users delete rows too, so by default they are counted."""
+    """Whether rows that are only in the backup are inserted again; by default they are counted: users delete rows too."""
 
     restore_missing: bool = False
 
 
-@dg.op
-def take_everything_back(context: dg.OpExecutionContext, config: FullRollbackConfig, migration: Migration) -> None:
-    """Flags, dual write, backfill, schema; then the legacy tables are held against the backup and repaired."""
-    with reporting.as_dagster_failure():
-        done = rollback_full(
+def _job(
+    rollback: str, op: str, description: str, config: type[RollbackConfig], run: Callable[..., dict[str, Any]]
+) -> dg.JobDefinition:
+    """A job with one op, which calls `run(context, config, migration)` and reports what that returns."""
+
+    def call(context: dg.OpExecutionContext, config: RollbackConfig, migration: Migration) -> None:
+        with reporting.as_dagster_failure():
+            metadata = run(context, config, migration)
+        context.add_output_metadata(metadata)
+
+    call.__annotations__["config"] = config
+    only_op = dg.op(name=op, description=description)(call)
+
+    @dg.job(name=f"rollback_{rollback}", description=description)
+    def job() -> None:
+        only_op()
+
+    return job
+
+
+def _flags(kind: RollbackKind) -> Callable[..., dict[str, Any]]:
+    def run(context: dg.OpExecutionContext, config: RollbackConfig, migration: Migration) -> dict[str, Any]:
+        result = roll_back(
             migration.database,
-            migration.installation.full_rollback_options(restore_missing=config.restore_missing),
+            migration.installation.initial_flags,
+            migration.settings,
+            kind,
             reason=config.reason,
             dagster_run_id=context.run_id,
-            on_step=lambda step: context.log.info(f"{step.name} ({step.seconds:.1f} s): {step.words}"),
-            progress=context.log.info,
         )
-    steps = [{"step": one.name, "seconds": round(one.seconds, 3), "what": one.words} for one in done.steps]
-    context.add_output_metadata(
-        {
-            "seconds": done.seconds,
-            "within_ten_minutes": done.is_within_bound,
-            "comparison": done.comparison.sentence,
-            "steps": reporting.rows_table(steps),
-            "repaired_rows": done.repair.changed,
+        return {
+            "flag_version": result.after.version,
+            "state": result.after.state,
+            "seconds_until_acknowledged": result.acknowledged_seconds,
+            "live_processes": len(result.processes),
+            "replayed": result.settled.replayed,
+            "parked": result.settled.parked,
         }
+
+    return run
+
+
+def _dual_write(context: dg.OpExecutionContext, config: RollbackConfig, migration: Migration) -> dict[str, Any]:
+    result = rollback_dual_write(
+        migration.database,
+        migration.installation.initial_flags,
+        migration.settings.fence,
+        reason=config.reason,
+        limits=migration.settings.backfill,
+        dagster_run_id=context.run_id,
     )
+    return {**vars(result)}
 
 
-@dg.job(
-    name="rollback_full",
-    description=(
-        "Way back from everything, online: flags, dual write, backfill, schema; proposals that exist nowhere else are "
-        "exported, rows written since the backup are kept, what differs from it is repaired."
-    ),
-)
-def rollback_full_job() -> None:
-    """One op; see `engine.restore.full_rollback`."""
-    take_everything_back()
+def _backfill(context: dg.OpExecutionContext, config: RollbackConfig, migration: Migration) -> dict[str, Any]:
+    result = rollback_backfill(migration.database, reason=config.reason, dagster_run_id=context.run_id)
+    return {**vars(result)}
 
 
-@dg.job(
-    name="rollback_dual_write",
-    description="Way back from phase 2: dual write off, its shadow proposals removed; what reviewers decided stays.",
-)
-def rollback_dual_write_job() -> None:
-    """One op; see `engine.dual_write.rollback`."""
-    remove_dual_write()
+def _schema(context: dg.OpExecutionContext, config: SchemaRollbackConfig, migration: Migration) -> dict[str, Any]:
+    result = rollback_schema(
+        migration.database,
+        migration.settings.schema_change,
+        reason=config.reason,
+        export_to=Path(config.export_to) if config.export_to else None,
+        dagster_run_id=context.run_id,
+    )
+    return {"seconds": result.change.seconds, "exported_rows": result.exported_rows}
 
 
-@dg.job(name="rollback_backfill", description="Way back from phase 3: removes the backfill's proposals and links only.")
-def rollback_backfill_job() -> None:
-    """One op; see `engine.backfill.rollback`."""
-    remove_backfill()
-
-
-@dg.job(
-    name="rollback_schema", description="Way back from phase 1; refuses to destroy proposals that exist nowhere else."
-)
-def rollback_schema_job() -> None:
-    """One op; see `engine.schema.rollback`."""
-    remove_schema()
+def _full(context: dg.OpExecutionContext, config: FullRollbackConfig, migration: Migration) -> dict[str, Any]:
+    result = rollback_full(
+        migration.database,
+        migration.installation.full_rollback_options(restore_missing=config.restore_missing),
+        reason=config.reason,
+        dagster_run_id=context.run_id,
+        on_step=lambda step: context.log.info(f"{step.name} ({step.seconds:.1f} s): {step.message}"),
+        progress=context.log.info,
+    )
+    steps = [{"step": step.name, "seconds": round(step.seconds, 3), "result": step.message} for step in result.steps]
+    return {
+        "seconds": result.seconds,
+        "within_ten_minutes": result.is_within_limit,
+        "comparison": result.comparison.sentence,
+        "steps": reporting.rows_table(steps),
+        "repaired_rows": result.repair.changed,
+    }
 
 
 JOBS = [
-    _by_flags("instant", "Way back from phase 4, in seconds: proposals off for everyone, dual write on."),
-    _by_flags("partial", "Way back from phase 4, in seconds: proposals for a tenth of the users only, dual write on."),
-    rollback_dual_write_job,
-    rollback_backfill_job,
-    rollback_schema_job,
-    rollback_full_job,
+    _job(
+        "instant",
+        "set_flags_instant",
+        "Rolls phase 4 back in seconds: proposals off for all users, dual write on.",
+        RollbackConfig,
+        _flags("instant"),
+    ),
+    _job(
+        "partial",
+        "set_flags_partial",
+        "Reduces phase 4 in seconds: proposals for 10 % of users only, dual write on.",
+        RollbackConfig,
+        _flags("partial"),
+    ),
+    _job(
+        "dual_write",
+        "remove_dual_write",
+        "Rolls phase 2 back: dual write off, its shadow proposals deleted; proposals that reviewers decided stay.",
+        RollbackConfig,
+        _dual_write,
+    ),
+    _job(
+        "backfill",
+        "remove_backfill",
+        "Rolls phase 3 back: deletes the backfill's proposals and links only, in batches.",
+        RollbackConfig,
+        _backfill,
+    ),
+    _job(
+        "schema",
+        "remove_schema",
+        "Rolls phase 1 back to the evidence store; refuses to delete proposals that exist nowhere else.",
+        SchemaRollbackConfig,
+        _schema,
+    ),
+    _job(
+        "full",
+        "roll_everything_back",
+        "Rolls everything back, online: flags, dual write, backfill, schema. Proposals that exist nowhere else are exported, "
+        "rows written since the backup are kept, and rows that differ from it are repaired.",
+        FullRollbackConfig,
+        _full,
+    ),
 ]

@@ -1,12 +1,11 @@
-"""The full way back, online: every phase is taken back, then the legacy tables are held against the backup and repaired.
+"""The full rollback, online: rolls back every phase, then compares the legacy tables with the backup and repairs them.
 
-Rows that users wrote since the backup are kept (strategy §8.2 as ERRATA B2, B3 and B8 correct it). Proposals that exist
-nowhere else are written to a file before they are dropped. A step that has nothing to do says so. Killed anywhere, a second
-run goes on; the evidence store stays, and records how long it took.
+Rows that users wrote since the backup are kept (strategy §8.2, ERRATA B2, B3, B8). Proposals that exist nowhere else are exported
+before they are dropped. A second run completes a killed one; the evidence store stays.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,25 +28,27 @@ from knowledge_migration.settings import Settings
 
 WORK = "the full rollback"
 EVIDENCE = "full_rollback"
-BOUND_MINUTES = 10.0
+LIMIT_MINUTES = 10.0
 FLAG_TABLES = ("feature_flags", "knowledge_extraction_runs", *PROPOSAL_TABLES)
-NOTHING_STANDS = "nothing to do: the proposal schema is not there, or its rollback had begun"
+NO_SCHEMA = "nothing to do: the proposal schema does not exist, or its rollback has begun"
+NO_OBJECTS = "nothing to do: the proposal schema does not exist"
+NO_BACKFILL = "nothing to do: the backfill has made no proposals here"
 
 OnStep = Callable[["StepDone"], None]
 
 
 @dataclass(frozen=True)
 class PlannedStep:
-    """What a step would do; `needed` is False where there is nothing to do."""
+    """A step and what it would do; `needed` is False where there is nothing to do."""
 
     name: str
-    words: str
+    message: str
     needed: bool = True
 
 
 @dataclass(frozen=True)
 class FullRollbackPlan:
-    """Every step in its order, and the backup that the rows will be held against."""
+    """Every step in its order, and the backup that the rows will be compared with."""
 
     steps: tuple[PlannedStep, ...]
     backup: LatestBackup
@@ -55,17 +56,17 @@ class FullRollbackPlan:
 
 @dataclass(frozen=True)
 class StepDone:
-    """What a step did and how long it took; `skipped` where there was nothing to do."""
+    """What a step did, and its seconds; `skipped` where there was nothing to do."""
 
     name: str
-    words: str
+    message: str
     seconds: float
     skipped: bool = False
 
 
 @dataclass(frozen=True)
 class FullRollback:
-    """What was taken back, step by step, and how the legacy tables stand to the backup now."""
+    """The steps, and the comparison of the legacy tables with the backup at the end."""
 
     steps: tuple[StepDone, ...]
     export_file: Path | None
@@ -74,20 +75,20 @@ class FullRollback:
     seconds: float
 
     @property
-    def is_within_bound(self) -> bool:
+    def is_within_limit(self) -> bool:
         """Whether it took less than the strategy's ten minutes."""
-        return self.seconds < BOUND_MINUTES * 60
+        return self.seconds < LIMIT_MINUTES * 60
 
     def to_evidence(self) -> dict[str, Any]:
-        """All of it as JSON."""
+        """The rollback as JSON."""
         return {
             "steps": [{**vars(step), "seconds": round(step.seconds, 3)} for step in self.steps],
             "export_file": str(self.export_file) if self.export_file else None,
             "repair": self.repair.to_evidence(),
             "comparison": self.comparison.to_evidence(),
             "seconds": round(self.seconds, 3),
-            "bound_minutes": BOUND_MINUTES,
-            "within_bound": self.is_within_bound,
+            "limit_minutes": LIMIT_MINUTES,
+            "within_limit": self.is_within_limit,
         }
 
 
@@ -101,28 +102,22 @@ class FullRollbackOptions:
     settings: Settings = field(default_factory=Settings)
     restore_missing: bool = False
 
-    @property
-    def repair(self) -> RepairOptions:
-        """How the rows are repaired."""
-        return RepairOptions(self.directory, self.settings.backfill, self.restore_missing)
-
 
 def plan_full_rollback(database: Database, options: FullRollbackOptions) -> FullRollbackPlan:
-    """What each step would do. Reads only; raises `MigrationError` where the way is barred from the beginning."""
+    """What each step would do. Reads only; raises `MigrationError` where the rollback is not possible."""
     with database.connect("full rollback plan") as connection:
         backup = proven_backup(connection)
-        steps = (
-            _planned_flags(connection, database, options),
-            _planned_dual_write(connection),
-            _planned_backfill(connection),
-            _planned_schema(connection),
-        )
-    rows = (
+        work = _Work(database, connection, options)
+        steps = []
+        for name, step in STEPS.items():
+            nothing = step.nothing_to_do(connection)
+            steps.append(PlannedStep(name, nothing or step.plan(work), needed=nothing is None))
+    message = (
         f"restore {backup.path.name} of {backup.taken_at:%Y-%m-%d %H:%M} UTC into a scratch database, compare its "
-        f"{backup.rows:,} rows, repair what was altered; rows that users wrote since are kept, missing ones are "
-        f"{'brought back' if options.restore_missing else 'reported only'}"
+        f"{backup.rows:,} rows, repair altered ones; keep rows that users wrote since; "
+        f"{'insert missing ones again' if options.restore_missing else 'only report missing ones'}"
     )
-    return FullRollbackPlan((*steps, PlannedStep("rows", rows)), backup)
+    return FullRollbackPlan((*steps, PlannedStep("rows", message)), backup)
 
 
 def rollback_full(
@@ -136,187 +131,151 @@ def rollback_full(
     progress: Progress = lambda _: None,
     on_rows: OnRows | None = None,
 ) -> FullRollback:
-    """Takes everything back (strategy §8.2); doing it again changes nothing more.
+    """Rolls everything back (strategy §8.2); a second run changes nothing.
 
-    Each step is audited by itself. Raises what the steps raise (`BlockedError` naming who is in the way); the steps before
-    stay done, and a second run goes on. Raises `PreconditionError` before the first step without a sound backup.
+    Each step is audited by itself. Raises the errors of the steps (`BlockedError` naming the session in the way); the
+    steps before stay done, and a second run continues. Raises `PreconditionError` before the first step without a valid backup.
     """
+    started, done = time.perf_counter(), []
+
+    def report(name: str, message: str, began: float, *, skipped: bool = False) -> None:
+        done.append(StepDone(name, message, time.perf_counter() - began, skipped))
+        if on_step:
+            on_step(done[-1])
+
     settings = {"idle_session_timeout": "0"}
     with database.connect("full rollback", settings=settings) as connection, advisory_lock(connection, WORK):
         proven_backup(connection)
-        work = _Work(database, connection, options, reason, actor, dagster_run_id, on_step)
-        work.flags()
-        work.dual_write()
-        work.backfill()
-        work.schema()
-        done = work.rows(progress, on_rows)
-        evidence.record(connection, EVIDENCE, done.to_evidence(), dagster_run_id=dagster_run_id)
-    return done
+        work = _Work(database, connection, options, reason, actor, dagster_run_id)
+        for name, step in STEPS.items():
+            began = time.perf_counter()
+            nothing = step.nothing_to_do(connection)
+            report(name, nothing or step.run(work), began, skipped=nothing is not None)
+        began = time.perf_counter()
+        run = repair_from_backup(
+            database,
+            RepairOptions(options.directory, options.settings.backfill, options.restore_missing),
+            scratch=options.scratch,
+            tools_dir=options.settings.installation.pg_bin,
+            progress=progress,
+            on_rows=on_rows,
+            **work.who,
+        )
+        report("rows", f"{run.repair.changed:,} rows repaired. {run.after.sentence}", began)
+        seconds = time.perf_counter() - started
+        result = FullRollback(tuple(done), work.export_file, run.repair, run.after, seconds)
+        evidence.record(connection, EVIDENCE, result.to_evidence(), dagster_run_id=dagster_run_id)
+    return result
 
 
 @dataclass
 class _Work:
-    """The steps, and what they have done so far."""
+    """The arguments of the steps, and the file of the exported proposals once there is one."""
 
     database: Database
     connection: Connection
     options: FullRollbackOptions
-    reason: str
-    actor: str | None
-    dagster_run_id: str | None
-    on_step: OnStep | None
-    started: float = field(default_factory=time.perf_counter)
-    done: list[StepDone] = field(default_factory=list)
+    reason: str = ""
+    actor: str | None = None
+    dagster_run_id: str | None = None
     export_file: Path | None = None
 
-    def flags(self) -> None:
-        """Leaves proposal mode, so that nothing new appears while the rest goes."""
-        began = time.perf_counter()
-        if not _flags_stand(self.connection):
-            self._tell("flags", NOTHING_STANDS, began, skipped=True)
-            return
-        options = self.options
-        result = roll_back(
-            self.database,
-            options.initial_flags,
-            options.settings,
-            "instant",
-            reason=self.reason,
-            dagster_run_id=self.dagster_run_id,
-        )
-        words = f"{len(result.processes)} processes have acknowledged; {result.settled.sentence}"
-        self._tell("flags", words, began)
-
-    def dual_write(self) -> None:
-        """Dual write off, and its shadows away."""
-        began = time.perf_counter()
-        if not _links_stand(self.connection):
-            self._tell("dual write", NOTHING_STANDS, began, skipped=True)
-            return
-        options = self.options
-        undone = rollback_dual_write(
-            self.database,
-            options.initial_flags,
-            options.settings.fence,
-            reason=self.reason,
-            limits=options.settings.backfill,
-            dagster_run_id=self.dagster_run_id,
-        )
-        self._tell("dual write", f"off; {_counted(undone.deleted_proposals)} deleted", began)
-
-    def backfill(self) -> None:
-        """The backfill's proposals away, and its links."""
-        began = time.perf_counter()
-        if not _links_stand(self.connection) or not any(backfill_extent(self.connection).values()):
-            self._tell("backfill", "nothing to do: the backfill has made no proposals here", began, skipped=True)
-            return
-        undone = rollback_backfill(
-            self.database,
-            reason=self.reason,
-            limits=self.options.settings.backfill,
-            actor=self.actor,
-            dagster_run_id=self.dagster_run_id,
-        )
-        self._tell("backfill", f"{_counted(undone.deleted_proposals)} deleted", began)
-
-    def schema(self) -> None:
-        """Exports what exists nowhere else, then drops the proposal schema."""
-        began = time.perf_counter()
-        if not _own_objects(self.connection):
-            self._tell("schema", "nothing to do: the proposal schema is not there", began, skipped=True)
-            return
-        path = new_path(self.options.directory, "proposals", self.database.name)
-        undone = rollback_schema(
-            self.database,
-            self.options.settings.schema_change,
-            reason=self.reason,
-            export_to=path,
-            actor=self.actor,
-            dagster_run_id=self.dagster_run_id,
-        )
-        self.export_file = undone.export_file
-        words = (
-            f"at revision {undone.change.to_revision}; {undone.exported_rows:,} rows exported to {undone.export_file}"
-        )
-        self._tell("schema", words, began)
-
-    def rows(self, progress: Progress, on_rows: OnRows | None) -> FullRollback:
-        """Holds the legacy tables against the backup and repairs what was altered."""
-        began = time.perf_counter()
-        options = self.options
-        run = repair_from_backup(
-            self.database,
-            options.repair,
-            scratch=options.scratch,
-            tools_dir=options.settings.installation.pg_bin,
-            reason=self.reason,
-            actor=self.actor,
-            dagster_run_id=self.dagster_run_id,
-            progress=progress,
-            on_rows=on_rows,
-        )
-        self._tell("rows", f"{run.repair.changed:,} rows repaired. {run.after.sentence}", began)
-        seconds = time.perf_counter() - self.started
-        return FullRollback(tuple(self.done), self.export_file, run.repair, run.after, seconds)
-
-    def _tell(self, name: str, words: str, began: float, *, skipped: bool = False) -> None:
-        self.done.append(StepDone(name, words, time.perf_counter() - began, skipped))
-        if self.on_step:
-            self.on_step(self.done[-1])
+    @property
+    def who(self) -> dict[str, Any]:
+        """For the audit log."""
+        return {"reason": self.reason, "actor": self.actor, "dagster_run_id": self.dagster_run_id}
 
 
-def _planned_flags(connection: Connection, database: Database, options: FullRollbackOptions) -> PlannedStep:
-    if not _flags_stand(connection):
-        return PlannedStep("flags", NOTHING_STANDS, needed=False)
-    plan = plan_rollback(database, options.initial_flags, options.settings, "instant")
+@dataclass(frozen=True)
+class _Step:
+    """Why there is nothing to do, if so; what the step would do; and the step, which returns what it did."""
+
+    nothing_to_do: Callable[[Connection], str | None]
+    plan: Callable[[_Work], str]
+    run: Callable[[_Work], str]
+
+
+def _plan_flags(work: _Work) -> str:
+    plan = plan_rollback(work.database, work.options.initial_flags, work.options.settings, "instant")
     changes = ", ".join(f"{name}={value}" for name, value in plan.changes.items()) or "none: proposals are off"
-    return PlannedStep(
-        "flags",
-        f"flags that change: {changes}; {len(plan.processes)} live processes have to obey; {plan.stranded.total:,} stranded "
-        f"proposals are replayed or parked",
+    return (
+        f"flags that change: {changes}; {len(plan.processes)} live processes have to acknowledge; "
+        f"{plan.stranded.total:,} stranded proposals are replayed or parked"
     )
 
 
-def _planned_dual_write(connection: Connection) -> PlannedStep:
-    if not _links_stand(connection):
-        return PlannedStep("dual write", NOTHING_STANDS, needed=False)
-    extent = dual_write_extent(connection)
-    return PlannedStep("dual write", f"switch it off, delete {_counted(extent.shadows)}")
+def _flags(work: _Work) -> str:
+    options = work.options
+    result = roll_back(work.database, options.initial_flags, options.settings, "instant", **work.who)
+    return f"{len(result.processes)} processes have acknowledged; {result.settled.sentence}"
 
 
-def _planned_backfill(connection: Connection) -> PlannedStep:
-    extent = backfill_extent(connection) if _links_stand(connection) else {}
-    if not any(extent.values()):
-        return PlannedStep("backfill", "nothing to do: the backfill has made no proposals here", needed=False)
-    return PlannedStep("backfill", f"unlink and delete {_counted(extent)}")
+def _plan_dual_write(work: _Work) -> str:
+    return f"switch it off, delete {_counted(dual_write_extent(work.connection).shadows)}"
 
 
-def _planned_schema(connection: Connection) -> PlannedStep:
-    objects = _own_objects(connection)
-    if not objects:
-        return PlannedStep("schema", "nothing to do: the proposal schema is not there", needed=False)
-    precious = _counted(proposals_without_copy(connection))
-    return PlannedStep(
-        "schema",
-        f"export the proposal tables (only there, before the steps above: {precious}), then drop {len(objects)} objects; "
-        "the evidence store stays",
+def _dual_write(work: _Work) -> str:
+    options = work.options
+    who: dict[str, Any] = {"reason": work.reason, "dagster_run_id": work.dagster_run_id}
+    result = rollback_dual_write(work.database, options.initial_flags, options.settings.fence, limits=options.settings.backfill, **who)
+    return f"off; {_counted(result.deleted_proposals)} deleted"
+
+
+def _plan_backfill(work: _Work) -> str:
+    return f"unlink and delete {_counted(backfill_extent(work.connection))}"
+
+
+def _backfill(work: _Work) -> str:
+    result = rollback_backfill(work.database, limits=work.options.settings.backfill, **work.who)
+    return f"{_counted(result.deleted_proposals)} deleted"
+
+
+def _plan_schema(work: _Work) -> str:
+    return (
+        f"export the proposal tables ({_counted(proposals_without_copy(work.connection))} exist nowhere else before the steps "
+        f"above), then drop {len(_own_objects(work.connection))} objects; the evidence store stays"
     )
 
 
-def _flags_stand(connection: Connection) -> bool:
+def _schema(work: _Work) -> str:
+    """Exports proposals that exist nowhere else, then drops the proposal schema."""
+    path = new_path(work.options.directory, "proposals", work.database.name)
+    result = rollback_schema(work.database, work.options.settings.schema_change, export_to=path, **work.who)
+    work.export_file = result.export_file
+    return f"at revision {result.change.to_revision}; {result.exported_rows:,} rows exported to {result.export_file}"
+
+
+def _without_flags(connection: Connection) -> str | None:
     made = made_objects(connection)
-    return all(f"public.{table}" in made and exists(connection, f"public.{table}") for table in FLAG_TABLES)
+    there = all(f"public.{table}" in made and exists(connection, f"public.{table}") for table in FLAG_TABLES)
+    return None if there else NO_SCHEMA
 
 
-def _links_stand(connection: Connection) -> bool:
-    """Whether the schema is whole; where its rollback has begun, proposals and links go with what is left of it."""
-    return _flags_stand(connection) and current_revision(connection) == TARGET_REVISION
+def _without_links(connection: Connection) -> str | None:
+    """Where the rollback of the schema has begun, it also removes the proposals and links that are left."""
+    return _without_flags(connection) or (None if current_revision(connection) == TARGET_REVISION else NO_SCHEMA)
+
+
+def _without_backfill(connection: Connection) -> str | None:
+    return None if not _without_links(connection) and any(backfill_extent(connection).values()) else NO_BACKFILL
+
+
+def _without_objects(connection: Connection) -> str | None:
+    return None if _own_objects(connection) else NO_OBJECTS
 
 
 def _own_objects(connection: Connection) -> frozenset[str]:
-    """What the migration has made beside its evidence store, also half way through phase 1."""
+    """The objects of the migration besides its evidence store, also half way through phase 1."""
     return made_objects(connection) - {step.object for step in steps_of(EVIDENCE_REVISION)}
 
 
-def _counted(counts: dict[str, int]) -> str:
+def _counted(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{count:,} {name}" for name, count in counts.items() if count) or "nothing"
+
+
+STEPS: Mapping[str, _Step] = {
+    "flags": _Step(_without_flags, _plan_flags, _flags),
+    "dual write": _Step(_without_links, _plan_dual_write, _dual_write),
+    "backfill": _Step(_without_backfill, _plan_backfill, _backfill),
+    "schema": _Step(_without_objects, _plan_schema, _schema),
+}

@@ -57,7 +57,7 @@ def test_the_full_rollback_prints_its_plan_and_waits_for_a_yes(live: Database, t
     done = run(live, tmp_path, "full", "--reason", "a test", "--yes")
     assert done.returncode == 0, done.stderr
     assert "1 rows repaired" in done.stdout
-    assert "12 tables equal the backup but for these rows: 1 missing in atom_links." in done.stdout
+    assert "12 tables equal the backup except for these rows: 1 missing in atom_links." in done.stdout
     assert content(live) == [("No space left", False)]
     assert sorted(path.name.split("_")[0] for path in (tmp_path / "exports").iterdir()) == ["proposals", "rows"]
 
