@@ -1,18 +1,18 @@
 -- name: gate_auto_approval
--- Proposals that extractions in proposal mode made in a window, and how many of them needed no reviewer. Backfilled and
--- dual-written ones are of other runs. Uses the indexes on created_at of the proposals.
-SELECT count(*) AS sample, count(*) FILTER (WHERE made.review_action = 'auto_approve') AS hits
+-- Proposals of extractions in proposal mode in a window, and how many were approved automatically. Backfilled and
+-- dual-written ones belong to other runs. Uses the indexes on created_at of the proposals.
+SELECT count(*) AS sample, count(*) FILTER (WHERE proposal.review_action = 'auto_approve') AS hits
 FROM (
     SELECT extraction_run_id, review_action FROM public.topic_proposals WHERE created_at > %(since)s AND created_at <= %(until)s
     UNION ALL
     SELECT extraction_run_id, review_action FROM public.atom_proposals WHERE created_at > %(since)s AND created_at <= %(until)s
-) AS made
-JOIN public.knowledge_extraction_runs AS run ON run.id = made.extraction_run_id
+) AS proposal
+JOIN public.knowledge_extraction_runs AS run ON run.id = proposal.extraction_run_id
 WHERE run.settings ->> 'mode' = 'proposal'
 
 -- name: gate_disturbed
--- Until when the service was loaded on purpose: the end of the last load test, or now while one is under way. A mark that a killed one
--- has left counts for a quarter of an hour only, so that it blinds nobody for good. Relies on evidence_by_kind.
+-- The end of the last load test, or now during one. The mark of a killed load test counts for 15 minutes only, so that it
+-- does not disable the gates for ever. Relies on evidence_by_kind.
 SELECT greatest(
     (SELECT tested.recorded_at FROM migration.evidence AS tested WHERE tested.kind = 'load_test' ORDER BY tested.id DESC LIMIT 1),
     (SELECT %(now)s::timestamptz WHERE EXISTS (
@@ -22,7 +22,7 @@ SELECT greatest(
 ) AS until
 
 -- name: gate_extractions
--- Extractions in a window by mode: how many were let in, how many failed, and the sums of the logarithms of their seconds.
+-- Extractions in a window by mode: accepted ones, failed ones, and the sums of the logarithms of their seconds.
 -- Uses the primary key of the measurements.
 SELECT mode, sum(requests - refused)::bigint AS sample, sum(errors)::bigint AS hits,
        sum(requests - refused - errors)::bigint AS answered,
@@ -40,9 +40,9 @@ ORDER BY id
 LIMIT 20000
 
 -- name: gate_inconsistencies
--- What must not be since the flags are as they are: rows above the backfill's bound that have been without a proposal for a
--- minute, approved proposals whose row exists and does not name them, extractions that recorded more proposals than there
--- are. Rows of the backfill are never among them. Primary keys, and the indexes on created_at of runs and proposals.
+-- Inconsistencies since the last change of flags: rows above the backfill's bound without a proposal for a minute, approved
+-- proposals whose row exists and does not name them, extractions that recorded more proposals than exist. Rows of the
+-- backfill are never among them. Primary keys, and the indexes on created_at of runs and proposals.
 WITH unlinked AS (
     SELECT 'topic ' || id AS what FROM public.topics
     WHERE id > %(topics_above)s AND migrated_from_proposal_id IS NULL
@@ -55,21 +55,21 @@ WITH unlinked AS (
 orphaned AS (
     SELECT 'topic proposal ' || proposal.id AS what
     FROM public.topic_proposals AS proposal
-    LEFT JOIN public.topics AS made ON made.id = proposal.entity_id
+    LEFT JOIN public.topics AS entity ON entity.id = proposal.entity_id
     WHERE proposal.created_at > %(since)s AND proposal.status IN ('approved', 'auto_approved')
       AND CASE WHEN proposal.entity_id IS NULL
           THEN proposal.similarity_type IS DISTINCT FROM 'exact'
-          ELSE made.id IS NOT NULL AND made.migrated_from_proposal_id IS DISTINCT FROM proposal.id
+          ELSE entity.id IS NOT NULL AND entity.migrated_from_proposal_id IS DISTINCT FROM proposal.id
       END
       AND proposal.review_action IS DISTINCT FROM 'auto_approve_migration'
     UNION ALL
     SELECT 'atom proposal ' || proposal.id
     FROM public.atom_proposals AS proposal
-    LEFT JOIN public.atoms AS made ON made.id = proposal.entity_id
+    LEFT JOIN public.atoms AS entity ON entity.id = proposal.entity_id
     WHERE proposal.created_at > %(since)s AND proposal.status IN ('approved', 'auto_approved')
       AND CASE WHEN proposal.entity_id IS NULL
           THEN proposal.similarity_type IS DISTINCT FROM 'exact'
-          ELSE made.id IS NOT NULL AND made.migrated_from_proposal_id IS DISTINCT FROM proposal.id
+          ELSE entity.id IS NOT NULL AND entity.migrated_from_proposal_id IS DISTINCT FROM proposal.id
       END
       AND proposal.review_action IS DISTINCT FROM 'auto_approve_migration'
 ),
@@ -86,15 +86,15 @@ incomplete AS (
     WHERE proposals < coalesce((settings ->> 'topic_proposals')::bigint, 0)
                       + coalesce((settings ->> 'atom_proposals')::bigint, 0)
 ),
-found AS (
+violations AS (
     SELECT what FROM unlinked UNION ALL SELECT what FROM orphaned UNION ALL SELECT what FROM incomplete
 )
-SELECT (SELECT count(*) FROM extractions) AS sample, count(found.what) AS hits,
-       (array_agg(found.what ORDER BY found.what))[1:10] AS first
-FROM found
+SELECT (SELECT count(*) FROM extractions) AS sample, count(violations.what) AS hits,
+       (array_agg(violations.what ORDER BY violations.what))[1:10] AS first
+FROM violations
 
 -- name: gate_last
--- The latest verdict of each metric in the given states, each found through the index by stage and metric.
+-- The latest verdict of each metric in the given states, each read through the index by stage and metric.
 SELECT DISTINCT ON (metric.name) metric.name AS metric, latest.*
 FROM unnest(%(metrics)s::text[]) AS metric (name)
 CROSS JOIN unnest(%(states)s::text[]) AS state (name)
@@ -120,13 +120,13 @@ LIMIT 200
 SELECT count(*) AS hits FROM migration.shadow_failure WHERE repaired_at IS NULL
 
 -- name: gate_pool_exhaustion
--- Requests that got no connection in time, of all. Uses the primary key of the measurements.
+-- All requests, and those that got no connection in time. Uses the primary key of the measurements.
 SELECT coalesce(sum(requests), 0)::bigint AS sample, coalesce(sum(pool_timeouts), 0)::bigint AS hits
 FROM migration.service_measurement
 WHERE at > %(since)s AND at <= %(until)s
 
 -- name: gate_proposals_per_message
--- Proposals made of a message, extraction by extraction: how many extractions, mean and variance, by mode. Uses the index on
+-- Proposals per message of each extraction: the number of extractions, mean and variance, by mode. Uses the index on
 -- created_at of the runs; the backfill's run has a mode of its own.
 SELECT settings ->> 'mode' AS mode, count(*) AS sample, avg(made) AS mean, coalesce(var_samp(made), 0) AS variance
 FROM (
@@ -140,12 +140,12 @@ FROM (
 GROUP BY 1
 
 -- name: gate_queue_depth
--- Proposals that wait for review. Uses the indexes on status.
+-- Pending proposals. Uses the indexes on status.
 SELECT (SELECT count(*) FROM public.topic_proposals WHERE status = 'pending')
        + (SELECT count(*) FROM public.atom_proposals WHERE status = 'pending') AS hits
 
 -- name: gate_record
--- Keeps one verdict. An append to a table of our own.
+-- Records one verdict. An append to a table of our own.
 INSERT INTO migration.gate_evaluation
     (at, stage, metric, verdict, value, threshold, window_seconds, sample_size, detail, dagster_run_id)
 VALUES
@@ -153,15 +153,15 @@ VALUES
      %(detail)s, %(dagster_run_id)s)
 
 -- name: gate_requests
--- Requests of users in a window, without extractions counted twice and without those that the full queue refused, and how
--- many of them failed. Uses the primary key of the measurements.
+-- Requests of users in a window, and how many of them failed; without extractions (counted as requests already) and without
+-- those that a full queue refused. Uses the primary key of the measurements.
 SELECT coalesce(sum(requests - refused), 0)::bigint AS sample, coalesce(sum(errors), 0)::bigint AS hits
 FROM migration.service_measurement
 WHERE at > %(since)s AND at <= %(until)s AND operation NOT IN ('extraction', 'pool')
 
 -- name: gate_review_seconds
--- How long a reviewer takes: from one decision to the next of the same person, the median of those less than ten minutes
--- apart (a longer gap is a pause). Reads the audit log of the window.
+-- The seconds from one decision of a reviewer to the next: the median of those less than ten minutes apart (a longer gap
+-- is a pause). Reads the audit log of the window.
 SELECT count(*) AS sample, percentile_cont(0.5) WITHIN GROUP (ORDER BY seconds) AS value
 FROM (
     SELECT extract(epoch FROM at - lag(at) OVER (PARTITION BY actor ORDER BY at))::double precision AS seconds
@@ -172,8 +172,8 @@ FROM (
 WHERE seconds < 600
 
 -- name: gate_slow_requests
--- How many requests of an operation were answered in a window, and how many of them beyond the limit (the buckets after
--- the one that ends there). Uses the primary key of the measurements.
+-- Answered requests of an operation in a window, and those that took longer than the limit (the buckets after the one that
+-- ends there). Uses the primary key of the measurements.
 SELECT coalesce(sum(counts.answered), 0)::bigint AS sample, coalesce(sum(counts.slow), 0)::bigint AS hits
 FROM migration.service_measurement AS measured
 CROSS JOIN LATERAL (

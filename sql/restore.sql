@@ -1,17 +1,17 @@
 -- name: advance_sequence
--- Takes a sequence on to the last number that it gave elsewhere, so that none is given twice. Never back.
+-- Advances a sequence to its last value in the other database, so that no number is given twice. Never lowers it.
 SELECT setval({sequence_name}::regclass, %(last)s)
 FROM {sequence} AS here
 WHERE (%(last)s - here.last_value) * sign(%(increment)s) > 0 OR (%(last)s = here.last_value AND NOT here.is_called);
 
 -- name: analyze
--- Statistics of the restored database: a dump holds none, and the application's first queries need them. Nobody else is in it.
+-- Statistics of the restored database: a dump has none, and the application's first queries need them. Nobody is connected.
 ANALYZE;
 
 -- name: database_properties
--- What belongs to a database and is not in its dump, as the statements that give it to another: owner, rights, connection
--- limit, comment, and the settings of the database, for everybody and by role. A setting that is a list is written as it
--- stands, because it is quoted already. Catalog only; takes no lock.
+-- The properties of a database that its dump does not contain, as statements for another database: owner, rights,
+-- connection limit, comment, and settings, for all roles and by role. A setting that is a list is quoted already, so it is
+-- written unchanged. Catalog only; takes no lock.
 WITH source AS (
     SELECT * FROM pg_database WHERE datname = %(source)s
 )
@@ -60,8 +60,8 @@ JOIN pg_db_role_setting AS setting ON setting.setdatabase = source.oid
 CROSS JOIN LATERAL unnest(setting.setconfig) AS one (line)
 ORDER BY 1;
 
--- name: door_is_barred
--- Whether a rename bars the door of a database: it holds the lock that every new session asks for. Takes no lock.
+-- name: connections_are_blocked
+-- Whether a rename blocks new connections to a database: it holds the lock that every new session requests. Takes no lock.
 SELECT EXISTS (
     SELECT
     FROM pg_locks
@@ -72,12 +72,12 @@ SELECT EXISTS (
         AND pg_locks.granted
         AND pg_locks.pid = %(pid)s
         AND pg_database.datname = %(database)s
-) AS barred;
+) AS blocked;
 
 -- name: every_table
 -- Every table of the application with rows of its own: all but the server's, the migration's and those of extensions; a
--- partitioned table stands for its partitions. Without the version table of the application's schema changes, which says
--- what the restored schema is and must not be carried over. Catalog only; takes no lock.
+-- partitioned table represents its partitions. Excludes the version table of the application's schema changes: it describes
+-- the restored schema and must not be carried over. Catalog only; takes no lock.
 SELECT format('%%I.%%I', namespace.nspname, class.relname) AS name
 FROM pg_class AS class
 JOIN pg_namespace AS namespace ON namespace.oid = class.relnamespace
@@ -96,8 +96,8 @@ WHERE class.relkind IN ('r', 'p')
 ORDER BY 1;
 
 -- name: exact_texts
--- Makes, for this transaction only, the text of every value exact and the same on both servers, as
--- reports/fingerprint_settings.sql does for checksums: a value read so on one side is written so on the other.
+-- Makes the text of every value exact and equal on both servers, for this transaction only, as the settings of the
+-- fingerprint do for checksums: a text that is read on one side can be written on the other.
 SELECT
     set_config('DateStyle', 'ISO, YMD', true),
     set_config('IntervalStyle', 'postgres', true),
@@ -109,15 +109,15 @@ SELECT
     set_config('search_path', 'pg_catalog', true);
 
 -- name: insert_rows
--- Puts rows into {table} with all their values, ids included. A row of that key that is there already is an error.
+-- Inserts rows into {table} with all their values, ids included. An existing row with that key is an error.
 INSERT INTO {table} ({columns}) OVERRIDING SYSTEM VALUE
 SELECT {values}
 FROM unnest({arrays}) AS given ({names});
 
 -- name: keyed_hashes
--- Of each row of one range of {table}: its place, its key as text, the hash of its legacy values, and when the application
--- says that it was written. Both sides come in the order of the place, a hash of the key, because the order of texts
--- depends on the server's collation and that of numbers does not.
+-- Each row of one range of {table}: its place, its key as text, the hash of its legacy values, and its updated_at in
+-- seconds. Both sides are ordered by the place, a hash of the key, because the order of texts depends on the server's
+-- collation and that of numbers does not.
 -- A range is read by the primary key's index; a table without an integer key by one scan, sorted on the server's disk.
 -- Takes ACCESS SHARE.
 SELECT
@@ -130,7 +130,7 @@ WHERE {within}
 ORDER BY 1;
 
 -- name: keys
--- The primary key of each given table, in its order, and the columns that only the server may write.
+-- The primary key of each given table, in its order, and the generated columns.
 -- Catalog only; takes no lock.
 SELECT
     namespace.nspname AS schema,
@@ -159,13 +159,13 @@ JOIN pg_namespace AS namespace ON namespace.nspname = wanted.schema
 JOIN pg_class AS class ON class.relnamespace = namespace.oid AND class.relname = wanted.name;
 
 -- name: lock_tables
--- Bars every write to the tables until the transaction ends; readers go on. Nobody else is connected when this is taken,
--- so it waits for nobody; whoever connects afterwards and writes, waits.
+-- Blocks every write to the tables until the transaction ends; reads continue. Nobody else is connected when it is taken,
+-- so it does not wait; later writers do.
 LOCK TABLE {tables} IN SHARE MODE;
 
 -- name: other_sessions
--- Who is connected to a database but the sessions given: pid, name and user; and what has prepared a transaction in it.
--- The server's own workers (autovacuum) are not told: a rename ends them. Takes no lock.
+-- The sessions of a database except those given: pid, name and user; and its prepared transactions. Excludes the server's
+-- own workers (autovacuum): a rename ends them. Takes no lock.
 SELECT pid, coalesce(nullif(application_name, ''), 'unnamed application') AS application, usename AS "user"
 FROM pg_stat_activity
 WHERE datname = %(database)s AND NOT pid = ANY (%(own)s) AND backend_type NOT LIKE 'autovacuum%%'
@@ -174,21 +174,21 @@ SELECT NULL, 'prepared transaction ' || quote_literal(gid), owner FROM pg_prepar
 ORDER BY 1;
 
 -- name: own_search_path
--- Gives the search_path of the session back to this transaction, for the triggers of a table that is about to be written.
+-- Resets the search_path of this transaction to that of the session, for the triggers of a table that is written next.
 SET LOCAL search_path TO DEFAULT;
 
 -- name: rename_database
--- Gives a database another name; undone with its transaction. From the moment it waits, nobody can connect to the database
--- any more; it goes on when the last session has left, or fails after five seconds naming nobody.
+-- Renames a database; a rollback of the transaction undoes it. While it waits, nobody can connect to the database; it
+-- continues when the last session has ended, or fails after five seconds.
 ALTER DATABASE {before} RENAME TO {after};
 
 -- name: row_hash
--- The hash of the values of one row, as reports/fingerprint_ranges.sql sums it; a piece of other statements.
+-- The hash of the values of one row, as the fingerprint sums it; a part of other statements.
 hash_record_extended(ROW(int8send(hash_record_extended(ROW({values}), 0))), 0)
 
 -- name: rows_by_key
--- The rows of {table} with the given keys: key, hash of the legacy values, and every value as text; locked where asked, so
--- that a user's edit of the row is either seen here or waits. One probe of the primary key's index for each key.
+-- The rows of {table} with the given keys: key, hash of the legacy values, and every value as text; locked on request, so
+-- that a user's edit is either visible here or waits. One index probe of the primary key per key.
 SELECT
     {key} AS key,
     {hash} AS hash,
@@ -198,14 +198,14 @@ JOIN unnest({arrays}) AS wanted ({names}) ON {matching}
 {lock};
 
 -- name: sequences
--- How far every sequence of the application has come; one that gave no number yet is not told. Takes no lock.
+-- The last value of every sequence of the application that has given a number. Takes no lock.
 SELECT schemaname AS schema, sequencename AS name, last_value, increment_by
 FROM pg_sequences
 WHERE last_value IS NOT NULL AND schemaname <> %(own_schema)s
 ORDER BY 1, 2;
 
 -- name: swap_rights
--- Whether this role may make, rename and give away a database like this one, and who owns it. Takes no lock.
+-- Whether this role may create, rename and give away a database like this one, and its owner. Takes no lock.
 SELECT
     role.rolsuper OR (role.rolcreatedb AND pg_has_role(pg_database.datdba, 'USAGE')) AS may_swap,
     role.rolname AS role,
@@ -216,8 +216,8 @@ JOIN pg_roles AS role ON role.rolname = current_user
 WHERE pg_database.datname = %(database)s;
 
 -- name: update_rows
--- Gives rows of {table} the values of the backup; the rows are locked by this transaction and have just been compared.
--- One probe of the primary key's index for each row.
+-- Sets rows of {table} to the values of the backup; this transaction has locked and compared them. One index probe of the
+-- primary key per row.
 UPDATE {table} AS target
 SET {assignments}
 FROM unnest({arrays}) AS given ({names})

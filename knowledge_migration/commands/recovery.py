@@ -59,7 +59,7 @@ def flags(reason: Reason, yes: Yes = False, dry_run: DryRun = False) -> None:
         console.print(found.damage)
         if found.audited is None:
             raise PreconditionError(
-                "The audit log holds no flags that could be brought back. Set each: knowledge-migration flags set --reset."
+                "The audit log has no flags to restore. Set each flag: knowledge-migration flags set --reset."
             )
         console.print(
             f"Last audited (version {found.audited.version}, state {found.audited.state}): "

@@ -79,10 +79,10 @@ def restore_command(
 
       knowledge-migration restore --reason "disk damage" --confirm tasktracker
     """
-    from knowledge_migration.engine.rollback.database_restore import plan_whole_restore, restore_whole
+    from knowledge_migration.engine.rollback.database_restore import plan_database_restore, restore_database
 
     installation = open_installation()
-    plan = plan_whole_restore(installation.database)
+    plan = plan_database_restore(installation.database)
     console.print(
         f"Database {installation.database.display}\n"
         f"Would restore {plan.backup.path.name} of {plan.backup.taken_at:%Y-%m-%d %H:%M} UTC ({plan.backup.rows:,} rows) into "
@@ -98,7 +98,7 @@ def restore_command(
     if not yes and confirm == installation.database.name:
         typer.confirm("Are all applications stopped?", abort=True)
     with comparing(plan.backup.tables) as on_rows:
-        done = restore_whole(
+        done = restore_database(
             installation.database,
             confirm=confirm,
             directory=installation.exports,

@@ -1,8 +1,7 @@
 """One extraction, from message ids to written knowledge, in the mode that the flags say (strategy §7.2).
 
-No connection is held while the extractor works. Then one transaction writes, under one version of the flags: the request's own,
-or the newer one if they have changed meanwhile. The transaction reads them itself, so once all transactions older than a change
-have ended, nothing is written in the old mode any more.
+No connection is held while the extractor works. Then one transaction reads the flags again and writes: once all transactions
+older than a change of flags have ended, nothing is written in the old mode any more.
 """
 
 import asyncio
@@ -43,7 +42,7 @@ class ExtractionWork:
     origin: RunOrigin
 
     async def extract(self) -> Written:
-        """Raises a `KnowledgeError`; nothing is written then, and the run is marked as failed."""
+        """Raises a `KnowledgeError`; nothing is written then, and the run is recorded as failed."""
         run_id, message_rows, refusal = await self.database.in_transaction(self._begin)
         if refusal:
             raise refusal
@@ -107,7 +106,7 @@ class ExtractionWork:
             return await self.database.in_transaction(write_extraction, run_id, known, *parts)
 
     async def _record_failure(self, run_id: UUID, error: BaseException) -> None:
-        """Marks the run as failed; while the database is away, the cleaning of any process does it later."""
+        """Records the failure of the run; while the database is away, the cleaning of any process does it later."""
         reason = str(error) if isinstance(error, KnowledgeError) else type(error).__name__
         try:
             await self.database.in_transaction(fail_run, run_id, reason)

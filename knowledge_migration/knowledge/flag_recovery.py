@@ -1,7 +1,6 @@
-"""Brings back the flags when their row is lost or damaged: what the audit log says they were last (strategy §10.4).
+"""Restores the last audited flags where their row is lost or damaged (strategy §10.4); never touches a readable row.
 
-Until then every process obeys those already (see `flags.present_flags`), so nothing is decided here that was not in force.
-A row that can be read is never touched: `flags.set_flags` changes that.
+Until then every process follows these flags already (see `flags.present_flags`), so this changes nothing that is in force.
 """
 
 from dataclasses import dataclass
@@ -21,61 +20,57 @@ from knowledge_migration.knowledge.flags import (
 
 
 @dataclass(frozen=True)
-class FlagsFound:
-    """The state of the row (None: it can be read), the flags that it holds, and those that were last audited."""
+class StoredFlags:
+    """The damage of the row (None: it can be read), the flags in it, and the last audited flags."""
 
     damage: str | None
     stored: Flags | None
     audited: Flags | None
-    is_there: bool = True
+    exists: bool = True
 
     @property
     def never_set(self) -> bool:
-        """Whether there is no row because nobody has set any flags, or because they were given up with the schema."""
-        return not self.is_there and self.audited is None
+        """Whether there is no row because nobody has set flags, or because they were removed with the schema."""
+        return not self.exists and self.audited is None
 
     @property
     def differ(self) -> bool:
-        """Whether somebody has written a readable row without the audit log."""
+        """Whether a readable row was written without the audit log."""
         return bool(self.stored and self.stored.version and self.stored != self.audited)
 
 
-def examine_flags(connection: sa.Connection) -> FlagsFound:
-    """What there is to recover. Reads only; raises `FlagsError` when the audit log's own entry cannot be read."""
-    return _found(stored_row(connection), last_audited(connection))
+def examine_flags(connection: sa.Connection) -> StoredFlags:
+    """The state of the row. Reads only; raises `FlagsError` when the entry of the audit log cannot be read."""
+    return _examined(stored_row(connection), last_audited(connection))
 
 
 def restore_flags(
     connection: sa.Connection, *, actor: str, reason: str, dagster_run_id: str | None = None
 ) -> tuple[Flags, bool]:
-    """The flags that are in force afterwards, and whether the row was written; in the caller's transaction.
+    """Writes the last audited flags to a lost or damaged row, in the caller's transaction; returns whether it did.
 
-    The row becomes what was last audited, under a version that no process has seen; audited and notified. Raises
-    `FlagsError` where the audit log holds no flags.
+    They get a version that no process has seen; the change is audited and notified. Returns the flags in force. Raises
+    `FlagsError` where the audit log has no flags.
     """
     refuse_without_reason(reason)
     row, audited = stored_row(connection, lock=True), last_audited(connection)
-    found = _found(row, audited)
-    if found.stored:
-        return found.stored, False
+    state = _examined(row, audited)
+    if state.stored:
+        return state.stored, False
     if audited is None:
-        raise FlagsError(
-            "The audit log holds no flags that could be brought back. Set each: knowledge-migration flags set --reset."
-        )
+        raise FlagsError("The audit log has no flags to restore. Set each flag: knowledge-migration flags set --reset.")
     if row is None:
         row = inserted_row(connection, audited)
-        audited = (
-            last_audited(connection) or audited
-        )  # somebody else may have brought them back, or set others, meanwhile
+        audited = last_audited(connection) or audited  # another process may have set them meanwhile
     after = audited.model_copy(update={"version": max(row["version"], audited.version) + 1})
     store(connection, row, after, actor=actor, reason=reason, dagster_run_id=dagster_run_id)
     return after, True
 
 
-def _found(row: sa.RowMapping | None, audited: Flags | None) -> FlagsFound:
+def _examined(row: sa.RowMapping | None, audited: Flags | None) -> StoredFlags:
     if row is None:
-        return FlagsFound("The row is gone from feature_flags.", None, audited, is_there=False)
+        return StoredFlags("The row is gone from feature_flags.", None, audited, exists=False)
     try:
-        return FlagsFound(None, flags_of(row), audited)
+        return StoredFlags(None, flags_of(row), audited)
     except FlagsError as error:
-        return FlagsFound(str(error), None, audited)
+        return StoredFlags(str(error), None, audited)

@@ -1,9 +1,7 @@
-"""The last resort: the whole database from the backup, in a new database that takes the old one's name. Destroys nothing.
+"""Restores the whole database from the verified backup, with applications stopped: the confirmed last resort (§8.2, ERRATA B3).
 
-The rows that users wrote since the backup are saved to a file and put into the restored database, and the sequences go on;
-only when both are compared do they exchange names. The old database is kept, and with it everything that lives only there:
-proposals, flags and audit entries since the backup, and rows that the restored one does not take. Nobody may be connected.
-Killed anywhere, nothing is lost: the next run drops the half restored database and begins anew.
+Restores beside the database, carries over rows that users wrote since, then exchanges the names. Rows that differ are saved to a
+file first, and the old database is kept. Killed before the exchange, nothing has changed; the next run drops the copy.
 """
 
 import time
@@ -72,7 +70,7 @@ from knowledge_migration.engine.rollback.repair.tables import (
 from knowledge_migration.knowledge.audit import AuditAction
 
 ACTION = "restore of the whole database"
-EVIDENCE = "whole_restore"
+EVIDENCE = "database_restore"
 MAINTENANCE_DATABASE = "postgres"
 BATCH_ROWS = 200
 RESTORED = Purpose(
@@ -83,8 +81,8 @@ RESTORED = Purpose(
 
 
 @dataclass(frozen=True)
-class WholeRestorePlan:
-    """What would be restored, under which name the present database would be kept, and who is in the way."""
+class DatabaseRestorePlan:
+    """The backup, the name under which the present database would be kept, and the sessions in the way."""
 
     backup: LatestBackup
     keep_as: str
@@ -92,11 +90,8 @@ class WholeRestorePlan:
 
 
 @dataclass(frozen=True)
-class WholeRestore:
-    """What was done, per table: rows carried over, rows that are as in the backup again, and rows that were not taken.
-
-    `brought_back` were deleted since the backup, by users or otherwise; `restored` were altered without a stamp.
-    """
+class DatabaseRestore:
+    """Per table: rows carried over, deleted rows that are back, altered rows with the backup's values again; refused rows."""
 
     database: str
     kept_as: str
@@ -111,16 +106,16 @@ class WholeRestore:
 
     @property
     def sentence(self) -> str:
-        """The result in plain words."""
+        """The result as a sentence."""
         return (
             f"{self.database} is the backup {self.backup.name} with {sum(self.carried.values()):,} rows that users wrote since. "
             f"{sum(self.restored.values()):,} altered rows have the backup's values again, {sum(self.brought_back.values()):,} "
-            f"deleted rows are back, {len(self.not_carried):,} rows were not taken. The database as it was is kept as "
-            f"{self.kept_as}: proposals, flags and audit entries since the backup live on there only."
+            f"deleted rows are back, {len(self.not_carried):,} rows were refused. The old database is kept as {self.kept_as}: "
+            "only it has the proposals, flags and audit entries since the backup."
         )
 
     def to_evidence(self) -> dict[str, Any]:
-        """All of it as JSON."""
+        """The restore as JSON."""
         return {
             **vars(self),
             "backup": str(self.backup),
@@ -130,16 +125,16 @@ class WholeRestore:
         }
 
 
-def plan_whole_restore(database: Database) -> WholeRestorePlan:
-    """What would be done. Reads only; raises `MigrationError` without a sound backup or without the rights."""
+def plan_database_restore(database: Database) -> DatabaseRestorePlan:
+    """Reads only; raises `MigrationError` without a valid backup or without the rights."""
     with database.connect("restore plan") as live:
         backup = proven_backup(live)
     with database.sibling(MAINTENANCE_DATABASE).connect("restore plan") as admin:
         refuse_without_rights(admin, database.name)
-        return WholeRestorePlan(backup, kept_name(database.name), tuple(other_sessions(admin, database.name)))
+        return DatabaseRestorePlan(backup, kept_name(database.name), tuple(other_sessions(admin, database.name)))
 
 
-def restore_whole(
+def restore_database(
     database: Database,
     *,
     confirm: str,
@@ -149,16 +144,16 @@ def restore_whole(
     actor: str | None = None,
     progress: Progress = lambda _: None,
     on_rows: OnRows | None = None,
-) -> WholeRestore:
-    """Restores the latest verified backup in place of the database; `confirm` has to be its name (strategy §8.2, ERRATA B3).
+) -> DatabaseRestore:
+    """Restores the latest verified backup in place of the database; `confirm` must be its name (strategy §8.2, ERRATA B3).
 
-    Raises `PreconditionError` unless confirmed, without a backup or a right, `BlockedError` naming who is connected,
+    Raises `PreconditionError` unless confirmed, without a backup or a right, `BlockedError` naming connected sessions,
     `VerificationError` when the file was altered or the two cannot be compared, `MigrationError` when it cannot be restored.
-    The database is as it was then.
+    Nothing has changed then.
     """
     if confirm != database.name:
         raise PreconditionError(
-            f"The whole of {database.name} would be restored; {confirm!r} is not its name. Give it exactly (--confirm "
+            f"This would restore the whole database {database.name}; {confirm!r} is not its name. Give the exact name (--confirm "
             f"{database.name}). Nothing was changed."
         )
     started = time.perf_counter()
@@ -189,20 +184,20 @@ def restore_whole(
 
 @contextmanager
 def _translated(database: Database) -> Iterator[None]:
-    """Says of an error of the server that nothing has changed."""
+    """Raises `MigrationError` for an error of the server: nothing has changed."""
     try:
         yield
     except psycopg.Error as error:
         raise MigrationError(
             f"The server stopped the {ACTION} {database.display}: {reason_of(error)}. Nothing was changed: the database has "
-            "its name and its rows, and what was restored beside it is dropped, by the next run at the latest. Correct the "
-            "cause, then run it again."
+            "its name and its rows, and the restored copy is dropped, by the next run at the latest. Correct the cause, then run "
+            "it again."
         ) from error
 
 
 @dataclass
 class _Work:
-    """The restore in its three parts, and what is known so far."""
+    """The restore in three parts; it has state: the saved file, the counts, the rows that wait."""
 
     database: Database
     server: Database
@@ -228,7 +223,7 @@ class _Work:
         return self.target.connection
 
     def restore(self, tools_dir: Path | None) -> None:
-        """Everything of the dump into the new database."""
+        """Restores the whole dump into the new database."""
         self.progress(f"restoring {self.backup.path.name} into {self.target.database.name}")
 
         def wait() -> None:
@@ -240,12 +235,12 @@ class _Work:
         self.new.execute(text_of("restore/analyze"))
 
     def carry_over(self) -> None:
-        """Bars writes, compares, saves the rows written since, puts them into the new database, and compares again."""
+        """Locks the tables, compares, saves rows written since, writes them to the new database, and compares again."""
         refuse_sessions(self.admin, self.database.name, (self.live.info.backend_pid,))
-        found = _every_table(self.new)
-        self.live.execute("BEGIN")  # until the session ends: nothing may be written between here and the new names
+        tables = _every_table(self.new)
+        self.live.execute("BEGIN")  # until the session ends: nobody may write between here and the new names
         with self.new.transaction():
-            sides = self._sides(found)
+            sides = self._sides(tables)
             names = sql.SQL(", ").join(table.name for table in sides.tables)
             self.live.execute(statement("restore/lock_tables", tables=names))
             refuse_new_columns(self.live, sides.tables, _every_table(self.live).tables)
@@ -253,10 +248,10 @@ class _Work:
         self._carry()
         self.sequences = _advance_sequences(self.live, self.new)
         with self.new.transaction():
-            self._refuse_differences(self._sides(found))
+            self._refuse_differences(self._sides(tables))
 
-    def exchange(self, reason: str, actor: str | None) -> WholeRestore:
-        """Writes down what was done where it will be read, and exchanges the names."""
+    def exchange(self, reason: str, actor: str | None) -> DatabaseRestore:
+        """Records the restore in the new database, and exchanges the names."""
         keep_as = kept_name(self.database.name)
         copy_properties(self.admin, self.database.name, self.target.database.name)
         done = self._result(keep_as)
@@ -278,8 +273,8 @@ class _Work:
     def _restored(self) -> RestoredBackup:
         return RestoredBackup(self.backup, self.target.database, self.new, time.perf_counter() - self.started)
 
-    def _sides(self, found: Inventory) -> Sides:
-        sides = sides_of(self.live, self._restored(), found)
+    def _sides(self, tables: Inventory) -> Sides:
+        sides = sides_of(self.live, self._restored(), tables)
         self.tables = sides.tables
         return sides
 
@@ -329,22 +324,22 @@ class _Work:
         self.carried[table.label] += sum(copies.values())
 
     def _refuse_differences(self, sides: Sides) -> None:
-        """What users wrote has to be there, but for what was refused."""
+        """Every row that users wrote must be in the new database, except for refused ones."""
         refused = {(one.table, one.key) for one in self.refused}
         wrong: Counter[str] = Counter()
 
-        def look(table: ComparedTable, difference: RowDifference) -> None:
+        def count(table: ComparedTable, difference: RowDifference) -> None:
             wrong[table.label] += difference.kind in KEPT and (table.label, difference.key) not in refused
 
-        compare(sides, self._restored(), on_difference=look)
+        compare(sides, self._restored(), on_difference=count)
         if +wrong:
             raise VerificationError(
-                f"Rows that were put into the restored database are not there as they were written: {dict(+wrong)}. A trigger "
-                f"changes them, or the tables it writes to. Nothing was changed; the rows are in {self.file}."
+                f"Rows in the restored database are not as they were written: {dict(+wrong)}. A trigger changes them. Nothing "
+                f"was changed; the rows are in {self.file}."
             )
 
-    def _result(self, keep_as: str) -> WholeRestore:
-        return WholeRestore(
+    def _result(self, keep_as: str) -> DatabaseRestore:
+        return DatabaseRestore(
             database=self.database.name,
             kept_as=keep_as,
             backup=self.backup.path,
@@ -372,7 +367,7 @@ def _every_table(connection: Connection) -> Inventory:
 
 
 def _advance_sequences(live: Connection, new: Connection) -> int:
-    """Takes each sequence on to where it is in the live database; returns how many were behind."""
+    """Advances each sequence to its value in the live database; returns how many were behind."""
     advanced = 0
     for row in live.execute(statement("restore/sequences"), {"own_schema": OWN_SCHEMA}).fetchall():
         identifier = sql.Identifier(row["schema"], row["name"])

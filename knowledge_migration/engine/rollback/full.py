@@ -217,7 +217,9 @@ def _plan_dual_write(work: _Work) -> str:
 def _dual_write(work: _Work) -> str:
     options = work.options
     who: dict[str, Any] = {"reason": work.reason, "dagster_run_id": work.dagster_run_id}
-    result = rollback_dual_write(work.database, options.initial_flags, options.settings.fence, limits=options.settings.backfill, **who)
+    result = rollback_dual_write(
+        work.database, options.initial_flags, options.settings.fence, limits=options.settings.backfill, **who
+    )
     return f"off; {_counted(result.deleted_proposals)} deleted"
 
 

@@ -1,9 +1,7 @@
-"""The way back from phase 1: to the recorded revision, and not over proposals that exist nowhere else.
+"""The rollback of phase 1 to the recorded revision; it deletes proposals that exist nowhere else only after an export.
 
-First the proposal tables are frozen (a trigger refuses new writes), so that what is counted and exported is all there
-will ever be; if the rollback is refused or stopped, they are thawed again, and the freeze ends with this process
-however that dies. A proposal exists nowhere else unless it is the backfilled image of a row. The legacy tables lose the
-two link columns and nothing else. Killed anywhere, a second run completes it.
+A trigger freezes the proposal tables first, so that the export is complete; the freeze ends with this process. A proposal exists
+nowhere else unless it is the backfilled image of a row. Legacy tables lose only the link columns. A second run completes it.
 """
 
 import json
@@ -49,7 +47,7 @@ FROZEN: dict[str, LiteralString] = {
 
 @dataclass(frozen=True)
 class SchemaRollback:
-    """What was undone, and what was exported before."""
+    """The schema change, and the rows exported before it."""
 
     change: SchemaChange
     exported_rows: int
@@ -57,7 +55,7 @@ class SchemaRollback:
 
 
 def proposals_without_copy(connection: Connection) -> dict[str, int]:
-    """Per table, the proposals that exist nowhere else; empty when the tables are not there."""
+    """The number of proposals that exist nowhere else, per table; empty without the tables."""
     counts = {}
     for table in _present(connection, PROPOSAL_TABLES):
         row = connection.execute(statement("rollback/proposals_without_copy", table=f"public.{table}")).fetchone()
@@ -78,10 +76,10 @@ def rollback_schema(
     dagster_run_id: str | None = None,
     on_step: OnStep | None = None,
 ) -> SchemaRollback:
-    """Takes the schema back to our own evidence store; does nothing where phase 1 was never begun.
+    """Rolls the schema back to our own evidence store; does nothing where phase 1 was never begun.
 
-    Raises `PreconditionError` when proposals would be lost and no export file is named, `BusyError` during a backfill,
-    `BlockedError` when a lock could not be had; the proposal tables that are still there are writable then.
+    Raises `PreconditionError` when proposals would be lost and no export file is given, `BusyError` during a backfill,
+    `BlockedError` when a lock timed out; the proposal tables that still exist are writable then.
     """
 
     with database.connect("schema rollback") as connection, advisory_lock(connection, BACKFILL_WORK):
@@ -89,29 +87,29 @@ def rollback_schema(
         if revision is None:
             return SchemaRollback(downgrade(database, limits, on_step=on_step), 0, None)
 
-        def tell(action: AuditAction, after: dict[str, object]) -> None:
+        def audited(action: AuditAction, after: dict[str, object]) -> None:
             who = {"reason": reason, "actor": actor, "dagster_run_id": dagster_run_id}
             audit.record(connection, action, "phase 1", before={"revision": revision}, after=after, **who)
 
         with _frozen(connection, limits):
             exported = _export_or_refuse(connection, export_to)
-            tell(AuditAction.ROLLBACK_SCHEMA_BEGUN, {"exported": exported})
+            audited(AuditAction.ROLLBACK_SCHEMA_BEGUN, {"exported": exported})
             change = downgrade(database, limits, on_step=on_step)
         with connection.transaction():
             connection.execute(text_of("rollback/freeze_forgotten"))
-            tell(AuditAction.ROLLBACK_SCHEMA, {"revision": change.to_revision, "exported": exported})
+            audited(AuditAction.ROLLBACK_SCHEMA, {"revision": change.to_revision, "exported": exported})
     return SchemaRollback(change, exported, export_to)
 
 
 def _present(connection: Connection, names: Iterable[str]) -> list[str]:
-    """Those of our tables that are there: a rollback that was killed has dropped some, and one may be somebody else's."""
+    """Those of our tables that exist: a killed rollback has dropped some, and one may belong to the application."""
     made = made_objects(connection)
     return [name for name in names if f"public.{name}" in made and exists(connection, f"public.{name}")]
 
 
 @contextmanager
 def _frozen(connection: Connection, limits: SchemaChangeSettings) -> Iterator[None]:
-    """Refuses writes to the proposal tables from here on; thaws them when the body does not succeed."""
+    """Refuses writes to the proposal tables; allows them again when the block fails."""
     try:
         connection.execute(text_of("rollback/freeze_rule"))
         for table in _present(connection, FROZEN):
@@ -124,14 +122,14 @@ def _frozen(connection: Connection, limits: SchemaChangeSettings) -> Iterator[No
 
 
 def _freeze(connection: Connection, table: str, limits: SchemaChangeSettings) -> None:
-    """One table a transaction: locks on two at once could deadlock with a user's extraction."""
+    """One table per transaction: locks on two at once could deadlock with a user's extraction."""
     names = {"events": sql.SQL(FROZEN[table]), "pid": sql.Literal(connection.info.backend_pid)}
     command = statement("rollback/freeze", table=f"public.{table}", **names)
     run_locked(connection, partial(connection.execute, command), (table,), "share_row_exclusive", limits, "The freeze")
 
 
 def _thaw(connection: Connection, table: str, limits: SchemaChangeSettings) -> None:
-    """Drops the trigger where that is possible at once; where not, it refuses nothing once this session has ended."""
+    """Drops the trigger if that is possible at once; otherwise it refuses nothing once this session has ended."""
     command = statement("rollback/thaw", table=f"public.{table}")
     once = limits.replaced(attempts=1)
     with suppress(BlockedError):
@@ -143,8 +141,8 @@ def _export_or_refuse(connection: Connection, export_to: Path | None) -> int:
     if lost and export_to is None:
         counts = ", ".join(f"{count} in {table}" for table, count in lost.items())
         raise PreconditionError(
-            f"The schema rollback would destroy proposals that exist nowhere else: {counts}. Review or replay them "
-            "first, or name a file for them with --export; nothing was changed."
+            f"The schema rollback would delete proposals that exist nowhere else: {counts}. Review or replay them "
+            "first, or give an export file with --export; nothing was changed."
         )
     return export(connection, export_to) if export_to else 0
 
@@ -152,7 +150,7 @@ def _export_or_refuse(connection: Connection, export_to: Path | None) -> int:
 def export(connection: Connection, path: Path) -> int:
     """Writes every row of the proposal tables, and every link of a legacy row to its proposal, as JSON lines.
 
-    Complete or not at all, readable by this user only; refuses an existing file.
+    The file is complete or does not exist, with mode 0600; an existing file is refused.
     """
     if path.exists():
         raise MigrationError(f"{path} exists already. Name another file for the export; nothing was changed.")
@@ -176,7 +174,7 @@ def _write_rows(connection: Connection, file: TextIO) -> int:
 
 
 def _exported(connection: Connection) -> list[tuple[str, sql.Composed]]:
-    """The tables that are there, then the links of topics and atoms, which say what became of which proposal."""
+    """The existing tables, then the links of topics and atoms to their proposals."""
     own = [
         (table, statement("rollback/export_rows", table=f"public.{table}")) for table in _present(connection, TABLES)
     ]

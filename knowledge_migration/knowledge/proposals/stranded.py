@@ -1,8 +1,7 @@
 """Pending proposals of proposal mode after proposals were switched off: each is replayed or parked (ERRATA C4).
 
 Replay does what direct mode would have done: a proposal that reaches its threshold becomes knowledge, an atom only if its topic
-has. All others, and those whose decision a reviewer has undone, are parked: out of the queue, on record, open to review. Each is
-settled in its own transaction, which reads the flags first; a second run completes a killed one.
+has. All others, and those whose decision was undone, are parked: out of the queue, but on record. A second run completes it.
 """
 
 from collections import Counter

@@ -1,7 +1,6 @@
 """Restores the backup's values of rows that something altered, and nothing else, while users continue to write.
 
-First the rows as they are go to a file. Then they are repaired in small batches: each row is locked and compared again, and a row
-that a user has written meanwhile stays. Rows that users hold are skipped and waited for at the end, one by one. Missing rows are
+Each row is saved to a file first, then locked and compared again: a row that a user has written meanwhile stays. Missing rows are
 inserted only on request. A second run compares again and completes a killed one.
 """
 

@@ -25,9 +25,9 @@ from knowledge_migration.engine.foundation.errors import (
 from knowledge_migration.engine.rollback import database_restore, database_swap
 from knowledge_migration.engine.rollback.database_restore import (
     RESTORED,
-    WholeRestore,
-    plan_whole_restore,
-    restore_whole,
+    DatabaseRestore,
+    plan_database_restore,
+    restore_database,
 )
 from knowledge_migration.engine.schema import upgrade as schema
 from knowledge_migration.settings import SchemaChangeSettings
@@ -60,8 +60,8 @@ def nothing_stays(server: EmbeddedServer, live: Database) -> Iterator[None]:
     drop_databases_like(server.admin, f"{live.name}_before_restore_")
 
 
-def restored(database: Database, folder: Path, **options: Any) -> WholeRestore:
-    return restore_whole(
+def restored(database: Database, folder: Path, **options: Any) -> DatabaseRestore:
+    return restore_database(
         database, confirm=options.pop("confirm", database.name), directory=folder, reason="a test", **options
     )
 
@@ -141,7 +141,7 @@ def test_it_is_written_down_where_it_will_be_read(live: Database, tmp_path: Path
         ("restore of the whole database begun",)
     ]
     with live.connect() as session:
-        assert evidence.require(session, "whole_restore", made_by="the test").content["kept_as"] == done.kept_as
+        assert evidence.require(session, "database_restore", made_by="the test").content["kept_as"] == done.kept_as
     assert restored(live, tmp_path).carried == {}
 
 
@@ -200,7 +200,7 @@ def test_it_is_refused_while_others_are_connected_naming_them(
             BlockedError, match=rf"connected to {live.name}: knowledge_migration of a user \(pid {pid}, user"
         ):
             restored(live, tmp_path)
-        assert plan_whole_restore(live).sessions == (f"knowledge_migration of a user (pid {pid}, user postgres)",)
+        assert plan_database_restore(live).sessions == (f"knowledge_migration of a user (pid {pid}, user postgres)",)
     assert kept(server, live) == []
     assert read(live, "SELECT count(*) FROM migration.audit_log") == [(0,)]
 
@@ -313,7 +313,7 @@ if where.startswith("_"):
 else:
     before(where)
 database = Database(url)
-database_restore.restore_whole(database, confirm=database.name, directory=Path(folder), reason="to be killed")
+database_restore.restore_database(database, confirm=database.name, directory=Path(folder), reason="to be killed")
 """
 
 
