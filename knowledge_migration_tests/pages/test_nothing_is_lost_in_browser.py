@@ -43,13 +43,13 @@ def row_of(page: Page, name: str) -> None:
 def test_what_was_typed_is_there_again_after_a_look_at_another_proposal(served: Living, browser: Browser) -> None:
     page = signed_in(visitor(browser, served), served, REVIEWER_TOKEN, "2")
     page.keyboard.press("r")
-    page.get_by_label("Reason").press_sequentially("It says nothing new")
+    page.get_by_label("Reason", exact=True).press_sequentially("It says nothing new")
     row_of(page, "Topic 3")
     edit(page)
     page.get_by_label("Description").fill("Better words.")
     row_of(page, "Topic 1")
     page.keyboard.press("r")
-    expect(page.get_by_label("Reason")).to_have_value("It says nothing new")
+    expect(page.get_by_label("Reason", exact=True)).to_have_value("It says nothing new")
     row_of(page, "Topic 3")
     edit(page)
     expect(page.get_by_label("Description")).to_have_value("Better words.")
@@ -93,7 +93,7 @@ def test_undo_leaves_alone_what_somebody_else_has_decided_since(served: Living, 
     anna = signed_in(visitor(browser, served), served, REVIEWER_TOKEN, "1")
     ben = signed_in(visitor(browser, served), served, REVIEWER_TOKEN, "2")
     anna.keyboard.press("r")
-    anna.get_by_label("Reason").fill("Wrong")
+    anna.get_by_label("Reason", exact=True).fill("Wrong")
     press(anna, "Enter", "Topic 2")
     expect(ben.get_by_role("alert")).to_contain_text("Another reviewer decided first.")
     ben.keyboard.press("h")
@@ -112,14 +112,14 @@ def test_undo_leaves_alone_what_somebody_else_has_decided_since(served: Living, 
 def test_keys_typed_while_the_page_loads_again_decide_nothing(served: Living, browser: Browser) -> None:
     page = signed_in(visitor(browser, served), served, REVIEWER_TOKEN, "2")
     page.keyboard.press("r")
-    page.get_by_label("Reason").press_sequentially("W")
+    page.get_by_label("Reason", exact=True).press_sequentially("W")
     page.evaluate("window.before = true")
     page.reload(wait_until="commit")
     for _ in range(60):
         page.keyboard.press("a")
         if page.locator("#reason").count() and page.evaluate("document.activeElement?.id === 'reason'"):
             break
-    expect(page.get_by_label("Reason")).to_have_value(re.compile("^Wa*$"))
+    expect(page.get_by_label("Reason", exact=True)).to_have_value(re.compile("^Wa*$"))
     assert decided(served) == {}
 
 
@@ -167,10 +167,10 @@ def test_what_was_chosen_outlives_a_reload(served: Living, browser: Browser) -> 
     press(page, "s", "Atom 2")
     page.keyboard.press("r")
     page.get_by_role("button", name="Too vague").click()
-    expect(page.get_by_label("Reason")).to_have_value("Too vague")
+    expect(page.get_by_label("Reason", exact=True)).to_have_value("Too vague")
     page.reload()
     ready(page)
-    expect(page.get_by_label("Reason")).to_have_value("Too vague")
+    expect(page.get_by_label("Reason", exact=True)).to_have_value("Too vague")
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ def test_ten_proposals_are_reviewed_with_the_keyboard_alone(served: Living, brow
     page.keyboard.type(", corrected")
     press(page, "Control+Enter", "Topic 3")
     page.keyboard.press("r")
-    expect(page.get_by_label("Reason")).to_be_focused()
+    expect(page.get_by_label("Reason", exact=True)).to_be_focused()
     page.keyboard.type("Too vague")
     press(page, "Enter", "Topic 4")
     expect(page.get_by_role("heading", name="Similar to topic 1, 87 %")).to_be_visible()
@@ -96,18 +96,18 @@ def test_of_two_reviewers_the_second_is_told_who_decided_and_keeps_what_was_type
     anna = signed_in(visitor(browser, served), served, REVIEWER_TOKEN, "1")
     ben = signed_in(visitor(browser, served), served, REVIEWER_TOKEN, "2")
     ben.keyboard.press("r")
-    ben.get_by_label("Reason").fill("I think it is wrong")
+    ben.get_by_label("Reason", exact=True).fill("I think it is wrong")
 
     press(anna, "a", "Topic 2")
-    ben.get_by_label("Reason").press("Enter")
+    ben.get_by_label("Reason", exact=True).press("Enter")
 
     expect(ben.get_by_role("alert")).to_contain_text("Another reviewer decided first. user 1: approved")
-    expect(ben.get_by_label("Reason")).to_have_value("I think it is wrong")
+    expect(ben.get_by_label("Reason", exact=True)).to_have_value("I think it is wrong")
     assert heading(ben) == "Topic 1"
     (first, *_) = rows(served.database, STATES)
     assert (first["status"], first["review_notes"], first["who"]) == ("approved", None, 1)
     ben.keyboard.press("Escape")
-    expect(ben.get_by_label("Reason")).to_have_count(0)
+    expect(ben.get_by_label("Reason", exact=True)).to_have_count(0)
     expect(ben.get_by_text("Decided by a person")).to_be_visible()
     press(ben, "s", "Topic 2")
 
@@ -116,7 +116,7 @@ def test_who_only_looks_is_told_too_that_somebody_decided(served: Living, browse
     ben = signed_in(visitor(browser, served), served, REVIEWER_TOKEN, "2")
     anna = signed_in(visitor(browser, served), served, REVIEWER_TOKEN, "1")
     anna.keyboard.press("r")
-    anna.get_by_label("Reason").fill("Already known")
+    anna.get_by_label("Reason", exact=True).fill("Already known")
     press(anna, "Enter", "Topic 2")
 
     expect(ben.get_by_role("alert")).to_contain_text("user 1: rejected")
@@ -130,7 +130,7 @@ def test_what_was_typed_outlives_a_restart_of_the_service(served: Living, browse
     page = signed_in(visitor(browser, served), served, REVIEWER_TOKEN, "2")
     press(page, "s", "Topic 2")
     page.keyboard.press("r")
-    page.get_by_label("Reason").press_sequentially("Out of date since the release")
+    page.get_by_label("Reason", exact=True).press_sequentially("Out of date since the release")
 
     page.evaluate("window.before = true")
     served.stop()
@@ -138,9 +138,9 @@ def test_what_was_typed_outlives_a_restart_of_the_service(served: Living, browse
     served.start()
     page.wait_for_function("!window.before && window.pages?.listening")
 
-    expect(page.get_by_label("Reason")).to_have_value("Out of date since the release")
+    expect(page.get_by_label("Reason", exact=True)).to_have_value("Out of date since the release")
     assert heading(page) == "Topic 2"
-    page.get_by_label("Reason").press("Enter")
+    page.get_by_label("Reason", exact=True).press("Enter")
     expect(page.locator("#proposal-heading")).to_have_text("Topic 3")
     assert rows(served.database, STATES)[1]["review_notes"] == "Out of date since the release"
 
