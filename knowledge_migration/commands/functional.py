@@ -9,7 +9,7 @@ from knowledge_migration.commands.setup import DryRun, console, open_installatio
 from knowledge_migration.engine.foundation.errors import VerificationError
 from knowledge_migration.engine.validation.functional import SCENARIOS
 
-COLOURS = {"pass": "green", "fail": "red", "not shown": "yellow"}
+COLOURS = {"pass": "green", "fail": "red", "inconclusive": "yellow"}
 
 
 def functional(dry_run: DryRun = False) -> None:
@@ -32,7 +32,7 @@ def functional(dry_run: DryRun = False) -> None:
     table = Table("scenario", "verdict", "seconds", "what was seen")
     for one in done.scenarios:
         table.add_row(
-            one.name.replace("_", " "), f"[{COLOURS[one.verdict]}]{one.verdict}[/]", f"{one.seconds:.1f}", one.words
+            one.name.replace("_", " "), f"[{COLOURS[one.verdict]}]{one.verdict}[/]", f"{one.seconds:.1f}", one.message
         )
     console.print(table)
     left = sum(one.rows for one in done.removed[:-1])

@@ -1,4 +1,4 @@
-"""Every checkbox of the strategy, judged (strategy §11.1 and the validation lists of all phases)."""
+"""The criteria of the strategy: every checkbox (§11.1 and the validation lists of all phases), judged."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,8 +12,7 @@ from knowledge_migration.defs.resources import Migration
 from knowledge_migration.engine.observability import plots
 from knowledge_migration.engine.validation.criteria.checklist import SECTIONS
 from knowledge_migration.engine.validation.criteria.evaluation import evaluate, record
-from knowledge_migration.engine.validation.criteria.facts import Facts
-from knowledge_migration.engine.validation.criteria.model import Judged, Verdict
+from knowledge_migration.engine.validation.criteria.facts import Facts, Judged, Verdict
 
 CHECKS_ASKED: tuple[dg.AssetCheckKey, ...] = (
     dg.AssetCheckKey(dg.AssetKey("proposal_schema"), "extraction_still_works"),
@@ -27,17 +26,17 @@ CHECKS_ASKED: tuple[dg.AssetCheckKey, ...] = (
         )
     ),
 )
-"""The asset checks whose latest evaluation is the evidence of a criterion."""
+"""The asset checks whose latest evaluation is evidence for a criterion."""
 
 
 def check_name(section: str) -> str:
-    """The name of the check of one section: §11.1 Data integrity is `data_integrity_criteria_hold`."""
-    return f"{section.partition(' ')[2].lower().replace(' ', '_')}_criteria_hold"
+    """The name of the check of one section: §11.1 Data integrity is `data_integrity_criteria_are_met`."""
+    return f"{section.partition(' ')[2].lower().replace(' ', '_')}_criteria_are_met"
 
 
 @contextmanager
-def looking(migration: Migration, instance: dg.DagsterInstance) -> Iterator[Facts]:
-    """Everything that criteria are judged by, with a session of its own that may take its time."""
+def criteria_facts(migration: Migration, instance: dg.DagsterInstance) -> Iterator[Facts]:
+    """The facts that criteria are judged by, over a session without a statement timeout."""
     settings = migration.settings
     with migration.database.connect("criteria", settings={"statement_timeout": "0"}) as connection:
         yield Facts(
@@ -53,18 +52,20 @@ def looking(migration: Migration, instance: dg.DagsterInstance) -> Iterator[Fact
     group_name="operations",
     deps=["backfill_completion", "cutover_stage"],
     check_specs=[
-        dg.AssetCheckSpec(check_name(section), asset="success_criteria", description=f"Every checkbox of {section}.")
+        dg.AssetCheckSpec(
+            check_name(section), asset="success_criteria", description=f"Every criterion of {section} is met."
+        )
         for section in SECTIONS
     ],
     kinds={"postgres"},
 )
 def success_criteria(context: dg.AssetExecutionContext, migration: Migration) -> dg.MaterializeResult:
-    """Every checkbox of the strategy with its evidence: it holds, fails, is not shown yet, or waits for a person's word.
+    """Every checkbox of the strategy with its evidence: met, not met, no evidence yet, or for a person.
 
-    Reads, and asks the live service if KNOWLEDGE_SERVICE_URL names one. `knowledge-migration criteria confirm` takes the
-    word of a person. Nothing passes for lack of data.
+    Read-only; also queries the service at KNOWLEDGE_SERVICE_URL. `knowledge-migration criteria confirm` records the
+    confirmation of a person. A criterion without data is never met.
     """
-    with reporting.as_dagster_failure(), looking(migration, context.instance) as facts:
+    with reporting.as_dagster_failure(), criteria_facts(migration, context.instance) as facts:
         judged = evaluate(facts)
         record(facts.connection, judged, dagster_run_id=context.run.run_id)
     counts = {verdict: sum(one.judgement.verdict == verdict for one in judged) for verdict in get_args(Verdict)}
@@ -72,7 +73,7 @@ def success_criteria(context: dg.AssetExecutionContext, migration: Migration) ->
         metadata={
             "criteria": reporting.rows_table([one.as_row() for one in judged]),
             "plot": reporting.picture(
-                plots.verdicts_by_section([one.as_row() for one in judged]), "how many criteria of each section hold"
+                plots.verdicts_by_section([one.as_row() for one in judged]), "verdicts by section"
             ),
             **{verdict.replace(" ", "_"): count for verdict, count in counts.items()},
         },
@@ -81,17 +82,17 @@ def success_criteria(context: dg.AssetExecutionContext, migration: Migration) ->
 
 
 def _result(section: str, judged: list[Judged]) -> dg.AssetCheckResult:
-    """Fails where one fails; warns where one is not shown or waits for a person, which is no pass either."""
+    """ERROR if a criterion is not met; WARN if one has no evidence yet or is for a person."""
     rows = [one for one in judged if one.criterion.section == section]
-    open_rows = [one for one in rows if one.judgement.verdict != "holds"]
-    failed = any(one.judgement.verdict == "fails" for one in open_rows)
-    words = "; ".join(f"{one.criterion.text}: {one.judgement.verdict}" for one in open_rows) or "All of them hold."
+    open_rows = [one for one in rows if one.judgement.verdict != "met"]
+    failed = any(one.judgement.verdict == "not met" for one in open_rows)
+    verdicts = "; ".join(f"{one.criterion.text}: {one.judgement.verdict}" for one in open_rows) or "All are met."
     return dg.AssetCheckResult(
         check_name=check_name(section),
         asset_key="success_criteria",
         passed=not open_rows,
-        severity=dg.AssetCheckSeverity.ERROR if failed else dg.AssetCheckSeverity.WARN,
-        description=f"{section}: {len(rows) - len(open_rows)} of {len(rows)} hold. {words}",
+        severity=reporting.severity(warns=not failed),
+        description=f"{section}: {len(rows) - len(open_rows)} of {len(rows)} criteria are met. {verdicts}",
         metadata={"criteria": reporting.rows_table([one.as_row() for one in rows])},
     )
 
@@ -99,7 +100,7 @@ def _result(section: str, judged: list[Judged]) -> dg.AssetCheckResult:
 job = dg.define_asset_job(
     "validation_criteria",
     selection=dg.AssetSelection.assets(success_criteria),
-    description="Every checkbox of the strategy, judged as things stand now. Reads only.",
+    description="Every checkbox of the strategy, judged now. Read-only.",
 )
 
 ASSETS = [success_criteria]

@@ -1,4 +1,4 @@
-"""How fast it is (strategy §9.3, §6.4): the lists against their limits, and the endpoints against the baseline."""
+"""Performance (strategy §9.3, §6.4): list queries against their limits, and endpoints against the baseline."""
 
 from typing import TYPE_CHECKING
 
@@ -34,10 +34,10 @@ PHASE_OF_JOB = {
     kinds={"postgres"},
 )
 def performance_validation(context: dg.AssetExecutionContext, migration: Migration) -> dg.MaterializeResult:
-    """The benchmark queries of the strategy and the service's own lists, timed against their limits, each with its plan.
+    """Times the benchmark queries of the strategy and the service's lists against their limits, and explains each.
 
-    Reads only, in a session that can do nothing else; some seconds, or minutes where an index is missing. Each statement is
-    executed once more to see its plan. The limits are those of the gates `slow_…_lists` and `slow_run_histories`.
+    Read-only session; takes seconds, or minutes if an index is missing. EXPLAIN ANALYZE executes each statement once more. The
+    limits are those of the gates `slow_…_lists` and `slow_run_histories`.
     """
     from knowledge_migration.engine.validation.performance import limits
 
@@ -65,19 +65,19 @@ def performance_validation(context: dg.AssetExecutionContext, migration: Migrati
 
 
 def _plans(measured: "PerformanceValidation") -> dict[str, dg.MarkdownMetadataValue]:
-    """Each query's plan as text."""
+    """The plans of each query as text."""
     return {
-        f"plan_{verdict.query}": dg.MetadataValue.md("\n\n".join(f"```\n{plan.words}\n```" for plan in verdict.plans))
+        f"plan_{verdict.query}": dg.MetadataValue.md("\n\n".join(f"```\n{plan.as_text}\n```" for plan in verdict.plans))
         for verdict in measured.verdicts
     }
 
 
 def _not_compared() -> dg.MaterializeResult:
-    words = "Not compared: there is no baseline of this database (asset performance_baseline, before phase 1)."
+    result = "Not compared: this database has no baseline (asset performance_baseline, before phase 1)."
     check = dg.AssetCheckResult(
-        check_name=AS_BEFORE, passed=False, severity=dg.AssetCheckSeverity.WARN, description=words
+        check_name=AS_BEFORE, passed=False, severity=dg.AssetCheckSeverity.WARN, description=result
     )
-    return dg.MaterializeResult(metadata={"result": words}, check_results=[check])
+    return dg.MaterializeResult(metadata={"result": result}, check_results=[check])
 
 
 @dg.asset(
@@ -87,10 +87,10 @@ def _not_compared() -> dg.MaterializeResult:
     kinds={"postgres"},
 )
 def performance_comparison(context: dg.AssetExecutionContext, migration: Migration) -> dg.MaterializeResult:
-    """The endpoint queries and BASELINE_URLS again, against the baseline; at the end of phases 1, 2 and 3, and at any time.
+    """Measures the endpoint queries and BASELINE_URLS against the baseline, after phases 1, 2 and 3 and at any time.
 
-    Reads only, some seconds. The baseline is of another time: controls measured on both take the machine out. Without a
-    baseline nothing is compared, and the check says so; what came before in the run stands all the same.
+    Read-only; takes seconds. Control queries normalise for machine speed. Without a baseline nothing is compared; the check
+    reports that, and the run succeeds.
     """
     settings = migration.settings
     phase = PHASE_OF_JOB.get(context.run.job_name, GROUP)
@@ -107,14 +107,14 @@ def performance_comparison(context: dg.AssetExecutionContext, migration: Migrati
         )
         evidence.record(connection, comparison.KIND, compared.to_evidence(), dagster_run_id=context.run.run_id)
     reporting.teller(context.log.info, "performance comparison")(
-        f"the slowest endpoint takes {compared.slowest_ratio:.2f} of the baseline's time"
+        f"the slowest endpoint takes {compared.slowest_ratio:.2f} times its latency in the baseline"
     )
     outcome = comparison.comparison_outcome(compared)
     return dg.MaterializeResult(
         metadata={
             "queries": reporting.rows_table([one.as_row("query") for one in compared.queries]),
             "pages": reporting.rows_table([one.as_row("url") for one in compared.urls]),
-            "not_in_the_baseline": reporting.rows_table([{"what": one} for one in compared.not_in_the_baseline]),
+            "not_in_the_baseline": reporting.rows_table([{"name": one} for one in compared.not_in_the_baseline]),
             "plot": reporting.picture(plots.before_and_after(compared.as_frame()), "medians before and after"),
             "slowest_ratio": compared.slowest_ratio,
             "after": phase,
@@ -126,7 +126,7 @@ def performance_comparison(context: dg.AssetExecutionContext, migration: Migrati
 job = dg.define_asset_job(
     "performance",
     selection=dg.AssetSelection.assets(performance_validation, performance_comparison),
-    description="How fast it is now: lists against their limits, endpoints against the baseline. Reads only.",
+    description="List queries against their limits, endpoints against the baseline. Read-only.",
 )
 
 ASSETS = [performance_validation, performance_comparison]

@@ -1,4 +1,4 @@
-"""How results of the engine look in Dagster: tables, pictures, check results, failures with their remedy."""
+"""Converts results of the engine to Dagster: tables, plots, check results, and failures with their remedy."""
 
 import base64
 import json
@@ -32,22 +32,22 @@ def rows_table(rows: Sequence[Mapping[str, Any]]) -> dg.TableMetadataValue:
 
 
 def _cell(value: Any) -> Any:
-    """A value as a cell can hold it: whole numbers stay numbers, what is nested becomes text."""
+    """A value as a cell of a table: numbers stay numbers, nested values become text."""
     if hasattr(value, "item"):
         value = value.item()
     value = plain(value)
     return value if value is None or isinstance(value, str | int | float | bool) else str(value)
 
 
-def picture(png: bytes, words: str) -> dg.MarkdownMetadataValue:
+def picture(png: bytes, title: str) -> dg.MarkdownMetadataValue:
     """A plot, shown in the UI without a file."""
-    return dg.MetadataValue.md(f"![{words}](data:image/png;base64,{base64.b64encode(png).decode()})")
+    return dg.MetadataValue.md(f"![{title}](data:image/png;base64,{base64.b64encode(png).decode()})")
 
 
 def check_result(
     outcome: CheckOutcome, *, asset: str, warns: bool = False, shows: Mapping[str, Any] | None = None
 ) -> dg.AssetCheckResult:
-    """A rule's outcome: the exact count, a sample, and in plain words what to do; `shows` is further metadata."""
+    """An outcome as a check result: the exact count, a sample and the remedy; `shows` is further metadata."""
     metadata: dict[str, Any] = {
         **(shows or {}),
         "result": outcome.sentence,
@@ -61,14 +61,19 @@ def check_result(
         check_name=outcome.name,
         asset_key=asset,
         passed=outcome.passed,
-        severity=dg.AssetCheckSeverity.WARN if warns else dg.AssetCheckSeverity.ERROR,
+        severity=severity(warns=warns),
         description=outcome.sentence,
         metadata=metadata,
     )
 
 
+def severity(*, warns: bool) -> dg.AssetCheckSeverity:
+    """WARN or ERROR."""
+    return dg.AssetCheckSeverity.WARN if warns else dg.AssetCheckSeverity.ERROR
+
+
 def plain(value: Any) -> Any:
-    """A value as JSON and Dagster's metadata can hold it."""
+    """A value as JSON and Dagster's metadata accept it."""
     if isinstance(value, dict):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -4,7 +4,6 @@ A folder gets its final name when it is complete; the oldest beyond a number are
 and run no script: external styles, icons, scripts and logos are removed, and our own style sheet is inserted.
 """
 
-import html
 import re
 import shutil
 import tempfile
@@ -99,90 +98,26 @@ def _remove_leftovers(directory: Path) -> None:
 def cleaned(page: str) -> str:
     """The page without external resources and scripts."""
     local = _ACTIONS.sub("", _REMOTE.sub("", page))
-    return local.replace("<head>", f"<head>{ALONE}", 1).replace("</head>", f"<style>{_style()}</style></head>", 1)
+    return local.replace("<head>", f"<head>{ALONE}", 1).replace(
+        "</head>", f"<style>{_file('sign_off.css')}</style></head>", 1
+    )
 
 
 @cache
-def _style() -> str:
-    return files("knowledge_migration.quality").joinpath("sign_off.css").read_text(encoding="utf-8")
+def _file(name: str) -> str:
+    return files("knowledge_migration.quality").joinpath(name).read_text(encoding="utf-8")
 
 
 def index(sign_off: SignOff) -> str:
     """The first page: verdict, suites, each expectation that is not met with its remedy, and lines to sign."""
-    title = "Data quality: sign-off"
-    return "\n".join(
-        (
-            f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">{ALONE}',
-            f"<title>{title}</title><style>{_style()}</style></head><body>",
-            f"<h1>{title}</h1><p>{_verdict_of(sign_off)}</p>",
-            _facts(sign_off),
-            "<h2>Suites</h2>",
-            _table(
-                ("suite", "table", "expectations", "failed", "critical", "seconds", "verdict"),
-                [*map(_suite_row, sign_off.suites), *map(_absent_row, sign_off.absent)],
-            ),
-            "<h2>Not met</h2>",
-            _not_met(sign_off),
-            '<div class="sign"><div>signed off by</div><div>date</div></div></body></html>',
-        )
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(autoescape=True, undefined=StrictUndefined)
+    return environment.from_string(_file("sign_off.html.j2")).render(
+        sign_off=sign_off,
+        failed=[row for outcome in sign_off.suites for row in outcome.failed_rows()],
+        at=sign_off.at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC"),
+        policy=ALONE,
+        style=_file("sign_off.css"),
+        absent=ABSENT,
     )
-
-
-def _verdict_of(sign_off: SignOff) -> str:
-    critical = sum(outcome.critical for outcome in sign_off.suites)
-    others = sum(len(outcome.failed) for outcome in sign_off.suites) - critical
-    if critical:
-        return f'<span class="verdict fail">not to be signed off</span> Critical expectations that are not met: {critical}.'
-    summary = (
-        f"Every critical expectation is met; {others} others are not met." if others else "Every expectation is met."
-    )
-    return f'<span class="verdict {"warn" if others else "pass"}">may be signed off</span> {summary}'
-
-
-def _facts(sign_off: SignOff) -> str:
-    facts = {
-        "database": sign_off.database,
-        "validated at": sign_off.at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC"),
-        "validated by": sign_off.operator,
-        "Dagster run": sign_off.dagster_run_id,
-    }
-    rows = (f"<tr><td>{name}</td><td>{_text(value)}</td></tr>" for name, value in facts.items() if value)
-    return f'<table class="facts">{"".join(rows)}</table>'
-
-
-def _suite_row(outcome: SuiteOutcome) -> str:
-    name = f'<a href="{_text(outcome.page)}">{_text(outcome.suite.name)}</a>'
-    numbers = (len(outcome.outcomes), len(outcome.failed), outcome.critical, f"{outcome.seconds:.1f}")
-    cells = "".join(f'<td class="number">{number}</td>' for number in numbers)
-    style = {None: "pass", "critical": "fail"}.get(outcome.worst, "warn")
-    text = {None: "met", "critical": "not met"}.get(outcome.worst, "met with warnings")
-    verdict = f'<span class="verdict {style}">{text}</span>'
-    return f"<tr><td>{name}</td><td>{_text(outcome.suite.table)}</td>{cells}<td>{verdict}</td></tr>"
-
-
-def _absent_row(absent: tuple[str, str]) -> str:
-    name, table = absent
-    verdict = f'<span class="verdict absent">{ABSENT}</span>'
-    return f"<tr><td>{_text(name)}</td><td>{_text(table)}</td>{'<td></td>' * 4}<td>{verdict}</td></tr>"
-
-
-def _not_met(sign_off: SignOff) -> str:
-    rows = [
-        "<tr>" + "".join(f"<td>{_text(value)}</td>" for value in row.values()) + "</tr>"
-        for outcome in sign_off.suites
-        for row in outcome.failed_rows()
-    ]
-    if not rows:
-        return "<p>Nothing.</p>"
-    return _table(("suite", "expectation", "severity", "unexpected", "sample", "what to do"), rows)
-
-
-def _table(head: Sequence[str], rows: Sequence[str]) -> str:
-    numbers = {"expectations", "failed", "critical", "seconds"}
-    cells = "".join(f"<th{' class=number' if name in numbers else ''}>{name}</th>" for name in head)
-    style = ' class="not-met"' if "sample" in head else ""
-    return f"<table{style}><thead><tr>{cells}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
-
-
-def _text(value: object) -> str:
-    return html.escape(str(value))

@@ -63,15 +63,15 @@ def test_the_criteria_are_judged_kept_and_pass_only_where_all_of_a_section_hold(
     assert result.success
     found = {check.check_name: check for check in result.get_asset_check_evaluations()}
     assert set(found) == {check_name(section) for section in SECTIONS}
-    assert found["backfill_criteria_hold"].passed
-    functional = found["functional_criteria_hold"]
+    assert found["backfill_criteria_are_met"].passed
+    functional = found["functional_criteria_are_met"]
     assert (functional.passed, functional.severity) == (False, dg.AssetCheckSeverity.WARN)
     named.execute("UPDATE atoms SET migrated_from_proposal_id = NULL, migration_timestamp = NULL WHERE id = 3")
     broken = {check.check_name: check for check in run("validation_criteria").get_asset_check_evaluations()}
-    assert broken["backfill_criteria_hold"].severity == dg.AssetCheckSeverity.ERROR
+    assert broken["backfill_criteria_are_met"].severity == dg.AssetCheckSeverity.ERROR
     kept = evidence.latest(named, "success_criteria")
     assert kept
-    assert {row["verdict"] for row in kept.content["rows"] if row["name"] == "atoms_linked"} == {"fails"}
+    assert {row["verdict"] for row in kept.content["rows"] if row["name"] == "atoms_linked"} == {"not met"}
 
 
 def test_a_check_that_broke_off_is_no_pass_and_no_error() -> None:

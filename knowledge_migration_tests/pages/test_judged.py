@@ -29,4 +29,4 @@ def test_the_page_is_for_a_person_to_judge_and_a_sign_in_is_no_page(served: Livi
 
         assert review_page(with_token).verdict == "for a person"
         refused = review_page(without)
-        assert (refused.verdict, "leads to /sign-in" in refused.words) == ("fails", True)
+        assert (refused.verdict, "redirects to /sign-in" in refused.message) == ("not met", True)

@@ -18,7 +18,7 @@ ROW_HEIGHT = 22
 
 EFFECT_COLOURS = {"blocks": "#B91C1C", "quarantines": "#D97706", "accepted": "#64748B"}
 VERDICT_COLOURS = {"pass": "#0F766E", "inconclusive": "#D97706", "fail": "#B91C1C"}
-CRITERION_COLOURS = {"holds": "#0F766E", "for a person": "#2563EB", "not shown": "#D97706", "fails": "#B91C1C"}
+CRITERION_COLOURS = {"met": "#0F766E", "for a person": "#2563EB", "no evidence yet": "#D97706", "not met": "#B91C1C"}
 MEASURE_COLOURS = {"median": "#0F766E", "p95": "#2563EB", "p99": "#D97706", "max": "#B91C1C"}
 
 FEW_POINTS = 150

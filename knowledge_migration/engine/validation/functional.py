@@ -1,15 +1,14 @@
-"""The four scenarios of strategy §9.2, tried on a live service through its API, as one of its users would see them.
+"""The four scenarios of strategy §9.2, run on a live service through its API.
 
-Each says pass, fail, or not shown: what the flags, the extractor or a full queue keep from being seen is no pass and no
-fault. The flags are never touched; a user is found whose extractions are proposals. The names that are used exist nowhere
-else (ERRATA V7, V8), and nothing of a user's is approved.
+Each passes, fails or is inconclusive (the flags, the extractor or a full queue prevent it). It never changes flags: it extracts
+for a user whose extractions are proposals. It uses unique names (ERRATA V7, V8) and approves nothing of a user.
 """
 
 import random
 import string
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 from uuid import UUID, uuid4
 
@@ -26,8 +25,9 @@ from knowledge_migration.knowledge.flags import Flags, read_flags, route
 
 KIND = "functional_validation"
 SIMILARITY_SECONDS, PAUSE_SECONDS = 15.0, 0.25
+PROPOSALS = "/api/v1/knowledge/proposals"
 
-Verdict = Literal["pass", "fail", "not shown"]
+Verdict = Literal["pass", "fail", "inconclusive"]
 
 TEXTS = (
     "Decision: the {word} register keeps its audit log. The {word} register must never lose an entry. "
@@ -35,26 +35,34 @@ TEXTS = (
     "Decision: the {word} registers keep an audit log. {Word} registers must never lose an entry. "
     "Problem: {word} registers fail.",
 )
-"""The second names the topic of the first in another spelling."""
+"""The second text names the topic of the first in another spelling."""
+
+SCENARIOS: dict[str, str] = {
+    "a_new_extraction_creates_proposals": "A new extraction creates proposals, and no unapproved knowledge.",
+    "a_confident_proposal_is_approved_automatically": "A proposal of sufficient confidence is approved without a reviewer.",
+    "a_manual_approval_creates_the_entity": "An approval through the API creates one topic; a second approval creates none.",
+    "duplicates_are_flagged": "A topic spelled similarly to an existing one is flagged, with its score and type.",
+}
+"""In dependency order: a later scenario uses results of an earlier one."""
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """What one scenario showed."""
+    """The result of one scenario."""
 
     name: str
     verdict: Verdict
-    words: str
+    message: str
     seconds: float
 
     def as_row(self) -> dict[str, Any]:
         """For a table and the evidence."""
-        return {"name": self.name, "verdict": self.verdict, "words": self.words, "seconds": round(self.seconds, 3)}
+        return {**asdict(self), "seconds": round(self.seconds, 3)}
 
 
 @dataclass(frozen=True)
 class FunctionalValidation:
-    """All scenarios, the mode that the flags give, and what was removed of earlier validations and of this one."""
+    """All scenarios, the mode of the extractions, and the removals: leftovers of earlier validations, then these rows."""
 
     scenarios: tuple[Scenario, ...]
     mode: str
@@ -68,28 +76,33 @@ class FunctionalValidation:
 
     @property
     def kept(self) -> tuple[str, ...]:
-        """What could not be removed because somebody refers to it."""
+        """The rows that stay because somebody uses them."""
         return tuple(one for removed in self.removed for one in removed.kept)
 
+    @property
+    def leftovers(self) -> int:
+        """The removed rows of earlier validations."""
+        return sum(one.rows for one in self.removed[:-1])
+
     def to_evidence(self) -> dict[str, Any]:
-        """For the evidence."""
+        """As JSON, for the evidence."""
         return {
             "scenarios": [one.as_row() for one in self.scenarios],
             "passed": self.passed,
             "mode": self.mode,
             "url": self.url,
             "removed_rows": self.removed[-1].rows,
-            "leftovers_removed": sum(one.rows for one in self.removed[:-1]),
+            "leftovers_removed": self.leftovers,
             "kept": list(self.kept),
         }
 
 
-class NotShownError(Exception):
-    """Something keeps a scenario from being seen."""
+class InconclusiveError(Exception):
+    """Something prevents a scenario."""
 
 
-class BrokenError(Exception):
-    """A scenario ended otherwise than it must."""
+class FailedError(Exception):
+    """A scenario has a wrong result."""
 
 
 def validate(
@@ -99,9 +112,9 @@ def validate(
     dagster_run_id: str | None = None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> FunctionalValidation:
-    """Tries all scenarios, removes what they made, and keeps the evidence.
+    """Runs all scenarios, removes their rows, and records the evidence.
 
-    Raises `VerificationError` when the service is not well, and what `synthetic_messages` raises.
+    Raises `VerificationError` for an unhealthy service, and the errors of `synthetic_messages`.
     """
     process = str(health(address)["process"])
     word = "".join(random.choices(string.ascii_lowercase, k=12))
@@ -111,27 +124,27 @@ def validate(
         require_this_database(connection, process)
         with synthetic_messages(connection, contents, sleep=sleep) as (mark, removed):
             trial = _Trial(database, connection, address, word, mark, sleep)
-            scenarios = tuple(_tried(name, getattr(trial, name)) for name in SCENARIOS)
-        done = FunctionalValidation(scenarios, trial.mode, address.url, tuple(removed))
-        evidence.record(connection, KIND, done.to_evidence(), dagster_run_id=dagster_run_id)
-    return done
+            scenarios = tuple(_run(name, getattr(trial, name)) for name in SCENARIOS)
+        result = FunctionalValidation(scenarios, trial.mode, address.url, tuple(removed))
+        evidence.record(connection, KIND, result.to_evidence(), dagster_run_id=dagster_run_id)
+    return result
 
 
-def _tried(name: str, scenario: Callable[[], str]) -> Scenario:
-    began = time.perf_counter()
+def _run(name: str, scenario: Callable[[], str]) -> Scenario:
+    started = time.perf_counter()
     verdict: Verdict = "pass"
     try:
-        words = scenario()
-    except NotShownError as error:
-        verdict, words = "not shown", str(error)
-    except (BrokenError, VerificationError, httpx.HTTPError) as error:
-        verdict, words = "fail", str(error)
-    return Scenario(name, verdict, words, time.perf_counter() - began)
+        message = scenario()
+    except InconclusiveError as error:
+        verdict, message = "inconclusive", str(error)
+    except (FailedError, VerificationError, httpx.HTTPError) as error:
+        verdict, message = "fail", str(error)
+    return Scenario(name, verdict, message, time.perf_counter() - started)
 
 
 @dataclass
 class _Trial:
-    """The scenarios in their order; a later one builds on an earlier. It has state, so it is a class."""
+    """The scenarios. A later one uses the state of an earlier one, so it is a class."""
 
     database: Database
     connection: Connection
@@ -140,171 +153,137 @@ class _Trial:
     mark: Mark
     sleep: Callable[[float], None]
     mode: str = "unknown"
-    run_id: str | None = None
+    run_id: UUID | None = None
     topic_id: int | None = None
     _flags: Flags = field(default_factory=Flags)
 
     def a_new_extraction_creates_proposals(self) -> str:
-        """Proposals, and knowledge only of those approved at once."""
         answer = self._extract(self.mark.message_ids[0])
-        self.run_id = answer["run_id"]
-        told = [*answer["topic_proposal_ids"], *answer["atom_proposal_ids"]]
-        if not told:
-            raise NotShownError("The extractor found nothing in the validation's message.")
-        rows = self._proposals(answer["run_id"])
-        missing = set(told) - {str(row["proposal_id"]) for row in rows}
+        self.run_id = UUID(answer["run_id"])
+        reported = [*answer["topic_proposal_ids"], *answer["atom_proposal_ids"]]
+        if not reported:
+            raise InconclusiveError("The extractor found nothing in the synthetic message.")
+        rows = self.connection.execute(text_of("validation/probe_proposals"), {"run": self.run_id}).fetchall()
+        missing = set(reported) - {str(row["proposal_id"]) for row in rows}
         unapproved = [row for row in rows if row["linked_id"] is not None and row["status"] != "auto_approved"]
         if missing or unapproved:
-            raise BrokenError(
-                f"{len(missing)} proposals that the service told of are not there; {len(unapproved)} became knowledge "
-                "without an approval."
+            raise FailedError(
+                f"{len(missing)} reported proposals do not exist; {len(unapproved)} became knowledge without an approval."
             )
         approved = sum(row["status"] == "auto_approved" for row in rows)
-        return f"{len(rows)} proposals, {approved} of them approved at once, and no other knowledge."
+        return f"{len(rows)} proposals, {approved} of them approved automatically, and no other knowledge."
 
     def a_confident_proposal_is_approved_automatically(self) -> str:
-        """A proposal as sure as it must be becomes knowledge exactly once, though nobody looks at it."""
         from knowledge_migration.knowledge.proposals.auto_approval import approve_all_eligible
 
         flags = self._flags
         if not flags.auto_approve_high_confidence:
-            raise NotShownError("Automatic approval is switched off by the flags.")
+            raise InconclusiveError("The flags disable automatic approval.")
         proposal = self._insert(f"{self.word} certainty", max(flags.auto_approve_threshold, 0.99))
         with self.database.engine() as engine:
             approve_all_eligible(engine, flags, [proposal])
-        found = self._get(f"/api/v1/knowledge/proposals/{proposal}")
-        rows = self._topics_of(proposal)
-        if found["status"] != "auto_approved" or len(rows) != 1:
-            raise BrokenError(
-                f"The proposal is {found['status']} and has {len(rows)} topics; auto_approved and one were due."
+        body = self._request("GET", f"{PROPOSALS}/{proposal}")
+        topics = self._topics_of(proposal)
+        if body["status"] != "auto_approved" or len(topics) != 1:
+            raise FailedError(
+                f"The proposal is {body['status']} and has {len(topics)} topics; expected auto_approved and one topic."
             )
-        return f"A proposal of {found['confidence']:g} was approved, and has one topic."
+        return f"A proposal of confidence {body['confidence']:g} was approved, and has one topic."
 
     def a_manual_approval_creates_the_entity(self) -> str:
-        """One approval makes one topic, a second one none."""
-        proposal = self._pending_of_ours() or self._insert(f"{self.word} register", 0.5)
-        first, second = (self._post(f"/api/v1/knowledge/proposals/{proposal}/approve") for _ in range(2))
-        rows = self._topics_of(proposal)
-        if rows != [first["entity_id"]] or second["changed"] or second["entity_id"] != first["entity_id"]:
-            raise BrokenError(
-                f"After two approvals the proposal has {len(rows)} topics; one, made by the first, was due."
+        proposal = self._pending() or self._insert(f"{self.word} register", 0.5)
+        note = {"notes": self.mark.name}
+        first, second = (self._request("POST", f"{PROPOSALS}/{proposal}/approve", note) for _ in range(2))
+        topics = self._topics_of(proposal)
+        if topics != [first["entity_id"]] or second["changed"] or second["entity_id"] != first["entity_id"]:
+            raise FailedError(
+                f"After two approvals the proposal has {len(topics)} topics; expected the one of the first."
             )
-        self.topic_id = rows[0]
-        return "Approved through the API: one topic; a second approval changed nothing."
+        self.topic_id = topics[0]
+        return "The first approval through the API created one topic; a second approval changed nothing."
 
     def duplicates_are_flagged(self) -> str:
-        """Another spelling of that topic's name is flagged, with its score and why."""
         if self.topic_id is None:
-            raise NotShownError("No topic was approved that something could be similar to.")
-        answer = self._extract(self.mark.message_ids[1])
-        ids = answer["topic_proposal_ids"]
+            raise InconclusiveError("No topic was approved, so there is nothing to compare with.")
+        ids = self._extract(self.mark.message_ids[1])["topic_proposal_ids"]
         if not ids:
-            raise NotShownError("The extractor found no topic in the validation's second message.")
-        waited, found = 0.0, []
-        while waited < SIMILARITY_SECONDS:
-            found = [self._get(f"/api/v1/knowledge/proposals/{one}") for one in ids]
-            flagged = [one for one in found if one["similar_entity_id"] == self.topic_id]
-            if flagged:
-                one = flagged[0]
-                return (
-                    f"{one['name']!r} is flagged as similar ({one['similarity_type']}, {one['similarity_score']:.2f}) to "
-                    "the topic that was approved."
-                )
+            raise InconclusiveError("The extractor found no topic in the second synthetic message.")
+        for _ in range(int(SIMILARITY_SECONDS / PAUSE_SECONDS)):
+            proposals = [self._request("GET", f"{PROPOSALS}/{one}") for one in ids]
+            for proposal in proposals:
+                if proposal["similar_entity_id"] == self.topic_id:
+                    return (
+                        f"{proposal['name']!r} is flagged as similar to the approved topic "
+                        f"({proposal['similarity_type']}, score {proposal['similarity_score']:.2f})."
+                    )
             self.sleep(PAUSE_SECONDS)
-            waited += PAUSE_SECONDS
-        if not any(self.word in one["name"].lower() for one in found):
-            raise NotShownError("The extractor named the topic otherwise, so nothing similar was extracted.")
-        raise BrokenError(
-            f"None of {', '.join(repr(one['name']) for one in found)} is flagged after {SIMILARITY_SECONDS:g} s."
-        )
+        if not any(self.word in proposal["name"].lower() for proposal in proposals):
+            raise InconclusiveError("The extractor gave the topic another name, so no similar topic was extracted.")
+        names = ", ".join(repr(proposal["name"]) for proposal in proposals)
+        raise FailedError(f"None of {names} is flagged after {SIMILARITY_SECONDS:g} s.")
 
     def _extract(self, message_id: int) -> dict[str, Any]:
         """An extraction in proposal mode."""
-        user = self._user()
-        answer = self._ask("POST", "/api/v1/knowledge/extract", {"message_ids": [message_id], "user_id": user})
-        if answer.status_code == 429:
-            raise NotShownError(f"The review queue is full: {answer.json().get('detail', '')}")
-        body: dict[str, Any] = self._well(answer)
+        asked = {"message_ids": [message_id], "user_id": self._user()}
+        body = self._request("POST", "/api/v1/knowledge/extract", asked)
         self.mode = body["mode"]
         if self.mode != "proposal":
-            raise NotShownError(f"The extraction ran in mode {self.mode}: the flags changed meanwhile.")
+            raise InconclusiveError(f"The extraction ran in mode {self.mode}: the flags changed during the validation.")
         return body
 
     def _user(self) -> int:
-        """A user whose extractions are proposals under the present flags."""
+        """A user whose extractions are proposals under the present flags; a listed admin if there is one."""
         with self.database.begin() as transaction:
-            flags = read_flags(transaction)
-        self._flags = flags or Flags()
-        listed = self._flags.admin_user_ids if self._flags.enabled else ()
-        users = user_ids(self.connection)
-        for user in (*(one for one in users if one in listed), *users):
+            self._flags = read_flags(transaction) or Flags()
+        admins = self._flags.admin_user_ids if self._flags.enabled else ()
+        for user in sorted(user_ids(self.connection), key=lambda one: one not in admins):
             if route(self._flags, user, self.mark.message_ids) == "proposal":
                 return user
         self.mode = self._flags.state
-        raise NotShownError(
-            f"The flags stand at {self._flags.state.replace('_', ' ')}: nobody's extractions are proposals only."
+        raise InconclusiveError(
+            f"The flags are at {self._flags.state.replace('_', ' ')}: no extraction is in proposal mode."
         )
 
     def _insert(self, name: str, confidence: float) -> UUID:
-        """A pending proposal of our own, in the run of our own message."""
+        """A pending proposal in the run of the first synthetic message."""
         if self.run_id is None:
-            raise NotShownError("There is no extraction of the validation that a proposal could belong to.")
+            raise InconclusiveError("There is no extraction of a synthetic message for a proposal.")
         proposal = uuid4()
-        values = {"id": proposal, "run": UUID(self.run_id), "name": name, "confidence": confidence}
+        values = {"id": proposal, "run": self.run_id, "name": name, "confidence": confidence}
         self.connection.execute(text_of("validation/functional_insert_proposal"), values)
         return proposal
 
-    def _pending_of_ours(self) -> UUID | None:
-        """What the extractor proposed under our own word, if it did; nothing else is ever approved."""
+    def _pending(self) -> UUID | None:
+        """The pending proposal that the extractor named with our word; no other proposal is ever approved."""
         if self.run_id is None:
-            raise NotShownError("There is no extraction of the validation, so there is nothing to approve.")
-        asked = {"run": UUID(self.run_id), "name": f"%{self.word}%"}
+            raise InconclusiveError("There is no extraction of a synthetic message to approve.")
+        asked = {"run": self.run_id, "name": f"%{self.word}%"}
         row = self.connection.execute(text_of("validation/functional_pending_topic"), asked).fetchone()
         return row["id"] if row else None
-
-    def _proposals(self, run_id: str) -> list[dict[str, Any]]:
-        return self.connection.execute(text_of("validation/probe_proposals"), {"run": UUID(run_id)}).fetchall()
 
     def _topics_of(self, proposal: UUID) -> list[int]:
         rows = self.connection.execute(text_of("validation/functional_topics_of"), {"proposal": proposal})
         return [row["id"] for row in rows]
 
-    def _get(self, path: str) -> dict[str, Any]:
-        return self._well(self._ask("GET", path))
-
-    def _post(self, path: str) -> dict[str, Any]:
-        return self._well(self._ask("POST", path, {"notes": self.mark.name}))
-
-    def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> httpx.Response:
+    def _request(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         with self.address.client() as client:
-            return client.request(method, path, json=body)
-
-    def _well(self, answer: httpx.Response) -> dict[str, Any]:
+            answer = client.request(method, path, json=body)
         if answer.status_code in (401, 403):
-            raise NotShownError(
-                "The service asks for a token: set KNOWLEDGE_API_REVIEWER_TOKEN or KNOWLEDGE_API_ADMIN_TOKEN."
+            raise InconclusiveError(
+                "The service requires a token: set KNOWLEDGE_API_REVIEWER_TOKEN or KNOWLEDGE_API_ADMIN_TOKEN."
             )
+        content: dict[str, Any] = answer.json() if answer.status_code in (200, 429) else {}
+        if answer.status_code == 429:
+            raise InconclusiveError(f"The review queue is full: {content.get('detail', '')}")
         if answer.status_code != 200:
-            raise BrokenError(
-                f"{answer.request.method} {answer.request.url.path} answered {answer.status_code}: {answer.text[:300]}"
-            )
-        body: dict[str, Any] = answer.json()
-        return body
-
-
-SCENARIOS: dict[str, str] = {
-    "a_new_extraction_creates_proposals": "A new extraction creates proposals, and no knowledge that nobody approved.",
-    "a_confident_proposal_is_approved_automatically": "A proposal as sure as it must be is approved without a reviewer.",
-    "a_manual_approval_creates_the_entity": "An approval through the API makes one topic, a second one none.",
-    "duplicates_are_flagged": "What is spelled nearly like an existing topic is flagged, with its score and why.",
-}
-"""In the order in which each finds what it builds on."""
+            raise FailedError(f"{method} {path} answered {answer.status_code}: {answer.text[:300]}")
+        return content
 
 
 def require_allowed(*, allowed: bool, is_demonstration: bool, setting: str, what: str) -> None:
-    """Raises `PreconditionError` where users would see the rows and nobody has allowed that."""
+    """Raises `PreconditionError` unless the operator allows synthetic rows, or it is the demonstration."""
     if not allowed and not is_demonstration:
         raise PreconditionError(
-            f"{what} writes rows of its own into this database and removes them again; until then users may see them in "
-            f"lists and in the review queue. Run it on a clone, or set {setting}=true if that is fine here."
+            f"{what} writes synthetic rows into this database and removes them; until then users may see them in lists and "
+            f"in the review queue. Run it on a clone, or set {setting}=true to allow it here."
         )

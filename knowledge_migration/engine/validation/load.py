@@ -1,8 +1,7 @@
-"""The load test (strategy §9.3): many extractions at once through the live API, timed, and everything removed again.
+"""The load test (strategy §9.3): concurrent extractions through the live API, timed; all rows are removed afterwards.
 
-The messages are copies of the application's own latest ones, each extraction with others (ERRATA V10). Judged against the
-limits of the gates: p95, errors, requests that got no connection. A refusal for a full queue is counted apart: it is no
-error, and it is no extraction either.
+The messages are copies of the application's latest ones, different in each extraction (ERRATA V10). The limits are those of
+the gates: p95, errors, requests without a connection. A refusal by a full review queue is neither an error nor an extraction.
 """
 
 import asyncio
@@ -27,13 +26,13 @@ from knowledge_migration.thresholds import Gate
 
 KIND = "load_test"
 MESSAGES_EACH = 3
-ANSWER_SECONDS, LOOK_SECONDS, SETTLE_SECONDS = 120.0, 0.25, 3.0
+ANSWER_SECONDS, SAMPLING_SECONDS, SETTLE_SECONDS = 120.0, 0.25, 3.0
 POOL = 'knowledge_pool_connections{state="'
 
 
 @dataclass(frozen=True)
 class LoadTest:
-    """What the extractions took and how they ended; seconds unless said otherwise, `pool_*` in connections."""
+    """Durations in seconds and counts of the extractions; `pool_*` in connections."""
 
     concurrency: int
     requests: int
@@ -55,27 +54,27 @@ class LoadTest:
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """What is not within the limits; a test in which nothing was extracted shows nothing."""
-        found = []
+        """Each limit that is exceeded; a test without an extraction is a problem."""
+        problems = []
         if self.p95_seconds is None:
-            found.append(f"no extraction was answered ({self.refused} refused, {self.errors} failed)")
+            problems.append(f"no extraction was answered ({self.refused} refused, {self.errors} errors)")
         elif self.p95_seconds >= self.limit_seconds:
-            found.append(f"p95 is {self.p95_seconds:.2f} s (limit {self.limit_seconds:g} s)")
+            problems.append(f"p95 is {self.p95_seconds:.2f} s (limit {self.limit_seconds:g} s)")
         if self.errors:
-            found.append(f"{self.errors} of {self.requests} failed")
+            problems.append(f"{self.errors} of {self.requests} requests failed")
         if self.pool_timeouts:
-            found.append(f"{self.pool_timeouts} requests got no database connection in time")
+            problems.append(f"{self.pool_timeouts} requests got no database connection in time")
         if self.answered and self.refused > self.answered:
-            found.append(f"{self.refused} were refused because the review queue is full, so that few were measured")
-        return tuple(found)
+            problems.append(f"the full review queue refused {self.refused} requests, so the sample is small")
+        return tuple(problems)
 
     @property
     def passed(self) -> bool:
-        """Whether everything is within the limits."""
+        """Whether no limit is exceeded."""
         return not self.problems
 
     def to_evidence(self) -> dict[str, Any]:
-        """For the evidence and for a table."""
+        """As JSON, for the evidence and a table."""
         kept = [one for removed in self.removed for one in removed.kept]
         plain = {key: value for key, value in vars(self).items() if key != "removed"}
         return {**plain, "passed": self.passed, "problems": list(self.problems), "kept": kept}
@@ -83,13 +82,31 @@ class LoadTest:
 
 @dataclass
 class _Answers:
-    """What came back so far. It has state, so it is a class."""
+    """The answers so far. It has state, so it is a class."""
 
     seconds: list[float] = field(default_factory=list)
     statuses: Counter[str] = field(default_factory=Counter)
     modes: Counter[str] = field(default_factory=Counter)
     used: list[int] = field(default_factory=list)
     size: int | None = None
+
+    def measured(self) -> dict[str, Any]:
+        """The fields of `LoadTest` that the answers determine."""
+        p50, p95, p99 = (value / 1000 for value in percentiles_ms(self.seconds)) if self.seconds else (None,) * 3
+        refused, answered = self.statuses["429"], len(self.seconds)
+        return {
+            "answered": answered,
+            "errors": self.statuses.total() - answered - refused,
+            "refused": refused,
+            "statuses": dict(self.statuses),
+            "p50_seconds": p50,
+            "p95_seconds": p95,
+            "p99_seconds": p99,
+            "max_seconds": max(self.seconds, default=None),
+            "mode": ", ".join(sorted(self.modes)),
+            "pool_size": self.size,
+            "pool_used_max": max(self.used, default=None),
+        }
 
 
 def run_load_test(
@@ -102,39 +119,48 @@ def run_load_test(
     on_answer: Callable[[int], None] = lambda _: None,
     dagster_run_id: str | None = None,
 ) -> LoadTest:
-    """Loads the service, waits until all is answered, removes what was made, and keeps the evidence.
+    """Loads the service, waits for all answers, removes the rows, and records the evidence.
 
-    Raises `PreconditionError` in direct mode, where what is written cannot be told from what users write at that time, and
-    what `synthetic_messages` raises; `VerificationError` when the service is not well.
+    Raises `PreconditionError` in direct mode, whose writes cannot be attributed reliably under concurrent load;
+    `VerificationError` for an unhealthy service; and the errors of `synthetic_messages`.
     """
     body = health(address)
     if body.get("state") == "off":
         raise PreconditionError(
-            "The flags are off: in direct mode nothing says which topics an extraction made, so they could not be removed "
-            "again. Switch dual write on (phase 2), or test a clone."
+            "The flags are off. In direct mode no record attributes topics to an extraction, so they could not be removed. "
+            "Switch dual write on (phase 2), or test a clone."
         )
+    (limit,) = (gate.limit_seconds for gate in gates if gate.metric == "slow_extractions")
+    assert limit is not None  # the table of gates defines it
     with database.connect("load test") as connection:
         require_phase_1(connection)
         require_this_database(connection, str(body["process"]))
         since = database.now()
         with synthetic_messages(connection, _texts(connection, MESSAGES_EACH * requests)) as (mark, removed):
             users = user_ids(connection)
-            began = time.perf_counter()
+            started = time.perf_counter()
             answers = asyncio.run(_load(address, mark.message_ids, users, concurrency, requests, on_answer))
-            seconds = time.perf_counter() - began
-            time.sleep(SETTLE_SECONDS)  # the service writes what it measured every two seconds
+            seconds = time.perf_counter() - started
+            time.sleep(SETTLE_SECONDS)  # the service writes its measurements every two seconds
             row = connection.execute(text_of("validation/functional_pool_timeouts"), {"since": since}).fetchone()
-            timeouts = int(row["pool_timeouts"]) if row else 0
-        done = _judged(answers, gates, concurrency, requests, timeouts, seconds, tuple(removed))
-        evidence.record(connection, KIND, done.to_evidence(), dagster_run_id=dagster_run_id)
-    return done
+        result = LoadTest(
+            concurrency=concurrency,
+            requests=requests,
+            limit_seconds=limit,
+            pool_timeouts=int(row["pool_timeouts"]) if row else 0,
+            seconds=seconds,
+            removed=tuple(removed),
+            **answers.measured(),
+        )
+        evidence.record(connection, KIND, result.to_evidence(), dagster_run_id=dagster_run_id)
+    return result
 
 
 def _texts(connection: Connection, number: int) -> list[str]:
-    found = [row["content"] for row in connection.execute(text_of("validation/synthetic_texts"), {"limit": number})]
-    if not found:
-        raise PreconditionError("There is no message in this database whose text could be extracted from.")
-    return [found[place % len(found)] for place in range(number)]
+    texts = [row["content"] for row in connection.execute(text_of("validation/synthetic_texts"), {"limit": number})]
+    if not texts:
+        raise PreconditionError("This database has no message with a text of 20 to 4,000 characters to copy.")
+    return [texts[place % len(texts)] for place in range(number)]
 
 
 async def _load(
@@ -150,7 +176,7 @@ async def _load(
     async with httpx.AsyncClient(
         base_url=address.url, headers=address.headers, timeout=ANSWER_SECONDS, limits=limits
     ) as client:
-        looking = asyncio.create_task(_look_at_pool(client, answers))
+        sampling = asyncio.create_task(_sample_pool(client, answers))
 
         async def one(number: int) -> None:
             ids = list(message_ids[MESSAGES_EACH * number : MESSAGES_EACH * (number + 1)])
@@ -159,12 +185,12 @@ async def _load(
             on_answer(answers.statuses.total())
 
         await asyncio.gather(*(one(number) for number in range(requests)))
-        looking.cancel()
+        sampling.cancel()
     return answers
 
 
 async def _extract(client: httpx.AsyncClient, ids: list[int], user: int, answers: _Answers) -> None:
-    began = time.perf_counter()
+    started = time.perf_counter()
     try:
         answer = await client.post("/api/v1/knowledge/extract", json={"message_ids": ids, "user_id": user})
     except httpx.HTTPError as error:
@@ -172,12 +198,12 @@ async def _extract(client: httpx.AsyncClient, ids: list[int], user: int, answers
         return
     answers.statuses[str(answer.status_code)] += 1
     if answer.status_code == 200:
-        answers.seconds.append(time.perf_counter() - began)
+        answers.seconds.append(time.perf_counter() - started)
         answers.modes[answer.json()["mode"]] += 1
 
 
-async def _look_at_pool(client: httpx.AsyncClient, answers: _Answers) -> None:
-    """The connections in use, as the answering process exports them, for as long as the load lasts."""
+async def _sample_pool(client: httpx.AsyncClient, answers: _Answers) -> None:
+    """Samples the connections in use from /metrics until it is cancelled."""
     while True:
         try:
             text = (await client.get("/metrics")).text
@@ -188,50 +214,17 @@ async def _look_at_pool(client: httpx.AsyncClient, answers: _Answers) -> None:
                 answers.used.append(int(float(line.rpartition(" ")[2])))
             elif line.startswith(f'{POOL}size"'):
                 answers.size = int(float(line.rpartition(" ")[2]))
-        await asyncio.sleep(LOOK_SECONDS)
+        await asyncio.sleep(SAMPLING_SECONDS)
 
 
-def _judged(
-    answers: _Answers,
-    gates: Sequence[Gate],
-    concurrency: int,
-    requests: int,
-    pool_timeouts: int,
-    seconds: float,
-    removed: tuple[Removed, ...],
-) -> LoadTest:
-    (limit,) = (gate.limit_seconds for gate in gates if gate.metric == "slow_extractions")
-    assert limit is not None  # the table has it
-    p50, p95, p99 = (value / 1000 for value in percentiles_ms(answers.seconds)) if answers.seconds else (None,) * 3
-    refused, answered = answers.statuses["429"], len(answers.seconds)
-    return LoadTest(
-        concurrency=concurrency,
-        requests=requests,
-        answered=answered,
-        errors=requests - answered - refused,
-        refused=refused,
-        statuses=dict(answers.statuses),
-        p50_seconds=p50,
-        p95_seconds=p95,
-        p99_seconds=p99,
-        max_seconds=max(answers.seconds, default=None),
-        limit_seconds=limit,
-        mode=", ".join(sorted(answers.modes)),
-        pool_size=answers.size,
-        pool_used_max=max(answers.used, default=None),
-        pool_timeouts=pool_timeouts,
-        seconds=seconds,
-        removed=removed,
-    )
-
-
-def load_outcome(done: LoadTest) -> CheckOutcome:
-    """Whether the service keeps to its limits under load."""
+def load_outcome(result: LoadTest) -> CheckOutcome:
+    """Whether the service is within its limits under load."""
     return CheckOutcome(
         "the_load_test_keeps_to_its_limits",
-        len(done.problems),
-        tuple({"problem": words} for words in done.problems),
-        f"{done.concurrency} extractions at once keep to {done.limit_seconds:g} s (p95), none fails, each gets a connection.",
-        "Look at the service's processes, KNOWLEDGE_POOL_SIZE and the database's load; then test again.",
-        {"answered": done.answered, "refused": done.refused, "p95_seconds": done.p95_seconds},
+        len(result.problems),
+        tuple({"problem": problem} for problem in result.problems),
+        f"p95 of {result.concurrency} concurrent extractions is below {result.limit_seconds:g} s, and every request gets a "
+        "connection and an answer.",
+        "Check the service's processes, KNOWLEDGE_POOL_SIZE and the load of the database, then test again.",
+        {"answered": result.answered, "refused": result.refused, "p95_seconds": result.p95_seconds},
     )

@@ -13,8 +13,7 @@ from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.errors import PreconditionError
 from knowledge_migration.engine.validation.criteria.checklist import CHECKLIST, SECTIONS
 from knowledge_migration.engine.validation.criteria.evaluation import EVIDENCE, confirm, evaluate, record
-from knowledge_migration.engine.validation.criteria.facts import Facts
-from knowledge_migration.engine.validation.criteria.model import Judgement
+from knowledge_migration.engine.validation.criteria.facts import Facts, Judgement
 from knowledge_migration.engine.validation.service import ServiceAddress
 from knowledge_migration.settings import Settings
 from knowledge_migration_tests.conftest import SHARED_DATA
@@ -73,59 +72,63 @@ def test_names_are_unique_and_sections_in_order() -> None:
 def test_before_the_first_phase_nothing_holds_and_nothing_fails(database: Database) -> None:
     with database.connect("test") as connection:
         verdicts = {one.judgement.verdict for one in evaluate(Facts(database, connection, RULES))}
-    assert verdicts == {"not shown"}
+    assert verdicts == {"no evidence yet"}
 
 
 def test_an_empty_database_shows_its_schema_and_nothing_else(facts: Facts) -> None:
-    holding = {name for name, found in judged(facts).items() if found.verdict == "holds"}
+    holding = {name for name, found in judged(facts).items() if found.verdict == "met"}
     assert holding == {"tables", "indexes"}
 
 
 def test_a_missing_index_fails(facts: Facts) -> None:
     facts.connection.execute("DROP INDEX public.idx_topic_proposals_created")
     found = judged(facts)["indexes"]
-    assert found.verdict == "fails"
-    assert "idx_topic_proposals_created" in found.words
+    assert found.verdict == "not met"
+    assert "idx_topic_proposals_created" in found.message
 
 
 def test_rules_are_asked_now(migrated: Facts) -> None:
     asked = ("topics_linked", "atoms_linked", "backfilled_approved", "no_orphans", "backfill_errors")
     before = judged(migrated)
-    assert {before[name].verdict for name in asked} == {"holds"}
+    assert {before[name].verdict for name in asked} == {"met"}
     migrated.connection.execute(
         "UPDATE atoms SET migrated_from_proposal_id = NULL, migration_timestamp = NULL WHERE id = 5"
     )
     after = judged(Facts(migrated.database, migrated.connection, RULES))
-    assert (after["atoms_linked"].verdict, after["topics_linked"].verdict) == ("fails", "holds")
+    assert (after["atoms_linked"].verdict, after["topics_linked"].verdict) == ("not met", "met")
 
 
-@pytest.mark.parametrize(("verdict", "shown"), [("pass", "holds"), ("fail", "fails"), ("inconclusive", "not shown")])
+@pytest.mark.parametrize(
+    ("verdict", "shown"), [("pass", "met"), ("fail", "not met"), ("inconclusive", "no evidence yet")]
+)
 def test_a_gate_holds_only_if_it_passed(facts: Facts, verdict: str, shown: str) -> None:
     verdict_of(facts.connection, "api_error_rate", verdict)
     found = judged(facts)["api_errors"]
     assert (found.verdict, found.source) == (shown, "gate api_error_rate")
-    assert "sample 400" in found.words
+    assert "sample 400" in found.message
 
 
 def test_the_last_verdict_counts_and_the_guards_do_not(facts: Facts) -> None:
     verdict_of(facts.connection, "extraction_slowdown", "fail", stage="internal_beta")
     verdict_of(facts.connection, "extraction_slowdown", "pass", stage="full_cutover")
     verdict_of(facts.connection, "extraction_slowdown", "fail", stage="guard of full_cutover")
-    assert judged(facts)["extraction_speed"].verdict == "holds"
+    assert judged(facts)["extraction_speed"].verdict == "met"
 
 
-@pytest.mark.parametrize(("verdict", "shown"), [("pass", "holds"), ("fail", "fails"), ("not shown", "not shown")])
+@pytest.mark.parametrize(
+    ("verdict", "shown"), [("pass", "met"), ("fail", "not met"), ("inconclusive", "no evidence yet")]
+)
 def test_a_scenario_says_what_it_said(facts: Facts, verdict: str, shown: str) -> None:
-    scenario = {"name": "duplicates_are_flagged", "verdict": verdict, "words": "seen so", "seconds": 1}
+    scenario = {"name": "duplicates_are_flagged", "verdict": verdict, "message": "result", "seconds": 1}
     keep(facts, "functional_validation", {"scenarios": [scenario], "passed": False})
     found = judged(facts)
-    assert (found["duplicates_flagged"].verdict, found["duplicates_flagged"].words) == (shown, "seen so")
-    assert found["manual_approval"].verdict == "not shown"
+    assert (found["duplicates_flagged"].verdict, found["duplicates_flagged"].message) == (shown, "result")
+    assert found["manual_approval"].verdict == "no evidence yet"
 
 
 def test_a_check_counts_by_its_latest_evaluation(facts: Facts) -> None:
     at = datetime(2026, 1, 1, tzinfo=UTC)
-    for succeeded, shown in ((True, "holds"), (False, "fails")):
+    for succeeded, shown in ((True, "met"), (False, "not met")):
         facts.checks = {"dual_write_is_not_slow": CheckRecord("dual_write_is_not_slow", succeeded, at, "1.01")}
         found = judged(facts)["dual_write_speed"]
         assert (found.verdict, found.at) == (shown, at)
@@ -135,10 +138,10 @@ def test_a_check_counts_by_its_latest_evaluation(facts: Facts) -> None:
         CheckRecord("dual_write_is_not_slow", False, at, "Not asked", warns=True),
     ):
         facts.checks = {"dual_write_is_not_slow": unseen}
-        assert judged(facts)["dual_write_speed"].verdict == "not shown"
+        assert judged(facts)["dual_write_speed"].verdict == "no evidence yet"
 
 
-@pytest.mark.parametrize(("passed", "shown"), [(True, "holds"), (False, "fails")])
+@pytest.mark.parametrize(("passed", "shown"), [(True, "met"), (False, "not met")])
 def test_a_drill_counts_while_it_is_fresh(facts: Facts, passed: bool, shown: str) -> None:
     path = {
         "path": "instant",
@@ -149,15 +152,15 @@ def test_a_drill_counts_while_it_is_fresh(facts: Facts, passed: bool, shown: str
     }
     keep(facts, "rollback_drill", {"paths": [path], "phases": [], "passed": passed})
     found = judged(facts)
-    names = ("ways_back", "knowledge_accessible", "rollback_loses_nothing")
+    names = ("rollbacks", "knowledge_accessible", "rollback_loses_nothing")
     assert {found[name].verdict for name in names} == {shown}
     facts.connection.execute("UPDATE migration.evidence SET recorded_at = now() - interval '8 days'")
-    assert judged(facts)["ways_back"].verdict == "not shown"
+    assert judged(facts)["rollbacks"].verdict == "no evidence yet"
 
 
 def test_rows_that_are_gone_are_for_a_person(migrated: Facts) -> None:
     keep(migrated, "data_inventory", inventory.read(migrated.connection).to_evidence())
-    assert judged(migrated)["no_data_loss"].verdict == "holds"
+    assert judged(migrated)["no_data_loss"].verdict == "met"
     migrated.connection.execute(
         "INSERT INTO atoms (type, title, content, user_approved) VALUES ('fact', 'new', '', false)"
     )
@@ -165,21 +168,21 @@ def test_rows_that_are_gone_are_for_a_person(migrated: Facts) -> None:
     migrated.connection.execute("DELETE FROM atoms WHERE id IN (3, 4)")
     found = judged(migrated)["no_data_loss"]
     assert found.verdict == "for a person"
-    assert "Did users delete 2?" in found.words
+    assert "Did users delete 2?" in found.message
 
 
 def test_a_service_that_does_not_answer_fails(facts: Facts) -> None:
     facts.service = ServiceAddress("http://127.0.0.1:1")
     found = judged(facts)
-    assert (found["api_health"].verdict, found["review_page"].verdict) == ("fails", "fails")
+    assert (found["api_health"].verdict, found["review_page"].verdict) == ("not met", "not met")
 
 
 def test_a_person_confirms_and_takes_it_back(facts: Facts) -> None:
-    confirm(facts.database, "feedback", words="asked five reviewers")
+    confirm(facts.database, "feedback", reason="asked five reviewers")
     found = judged(facts)["feedback"]
-    assert found.verdict == "holds"
-    assert "asked five reviewers" in found.words
-    confirm(facts.database, "feedback", words="asked again", withdrawn=True)
+    assert found.verdict == "met"
+    assert "asked five reviewers" in found.message
+    confirm(facts.database, "feedback", reason="asked again", withdrawn=True)
     assert judged(facts)["feedback"].verdict == "for a person"
     actions = facts.connection.execute("SELECT action, subject, reason FROM migration.audit_log ORDER BY id").fetchall()
     assert [tuple(row.values()) for row in actions] == [
@@ -191,14 +194,14 @@ def test_a_person_confirms_and_takes_it_back(facts: Facts) -> None:
 def test_a_persons_word_overrules_no_measurement(facts: Facts) -> None:
     verdict_of(facts.connection, "api_error_rate", "fail")
     for name in ("api_errors", "list_speed"):
-        confirm(facts.database, name, words="it is fine")
+        confirm(facts.database, name, reason="it is fine")
     found = judged(facts)
-    assert (found["api_errors"].verdict, found["list_speed"].verdict) == ("fails", "not shown")
+    assert (found["api_errors"].verdict, found["list_speed"].verdict) == ("not met", "no evidence yet")
 
 
 def test_a_word_about_nothing_is_refused(facts: Facts) -> None:
     with pytest.raises(PreconditionError, match="no criterion feedbck"):
-        confirm(facts.database, "feedbck", words="yes")
+        confirm(facts.database, "feedbck", reason="yes")
 
 
 def test_what_was_judged_is_kept(facts: Facts) -> None:

@@ -78,7 +78,7 @@ def test_every_scenario_passes_on_a_service_in_proposal_mode_and_nothing_is_left
     flag(peopled, **FULL)
     with unchanged(peopled):
         done = tried(peopled)
-    assert [(one.verdict, one.words) for one in done.scenarios if one.verdict != "pass"] == []
+    assert [(one.verdict, one.message) for one in done.scenarios if one.verdict != "pass"] == []
     assert (done.passed, done.mode, done.kept) == (True, "proposal", ())
     assert done.removed[-1].rows > 8
     with peopled.connect("test") as connection:
@@ -90,8 +90,8 @@ def test_every_scenario_passes_on_a_service_in_proposal_mode_and_nothing_is_left
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        ({"enabled": False, "dual_write": True}, "The flags stand at dual write"),
-        ({"enabled": False}, "The flags stand at off"),
+        ({"enabled": False, "dual_write": True}, "The flags are at dual write"),
+        ({"enabled": False}, "The flags are at off"),
     ],
 )
 def test_where_nobodys_extractions_are_proposals_nothing_is_shown_and_nothing_written(
@@ -100,8 +100,8 @@ def test_where_nobodys_extractions_are_proposals_nothing_is_shown_and_nothing_wr
     flag(peopled, **flags)
     with unchanged(peopled):
         done = tried(peopled)
-    assert verdicts(done) == ["not shown"] * 4
-    assert words in done.scenarios[0].words
+    assert verdicts(done) == ["inconclusive"] * 4
+    assert words in done.scenarios[0].message
     assert not done.passed
 
 
@@ -113,7 +113,7 @@ def test_a_listed_admin_is_found_in_the_internal_beta(peopled: Database) -> None
 
 def test_automatic_approval_that_is_off_is_not_shown(peopled: Database) -> None:
     flag(peopled, **FULL, auto_approve_high_confidence=False)
-    assert verdicts(tried(peopled)) == ["pass", "not shown", "pass", "pass"]
+    assert verdicts(tried(peopled)) == ["pass", "inconclusive", "pass", "pass"]
 
 
 def test_a_full_queue_is_no_fault(peopled: Database) -> None:
@@ -121,8 +121,8 @@ def test_a_full_queue_is_no_fault(peopled: Database) -> None:
     fill_queue(peopled)
     with unchanged(peopled):
         done = tried(peopled, queue_limit=1)
-    assert verdicts(done) == ["not shown"] * 4
-    assert "queue is full" in done.scenarios[0].words
+    assert verdicts(done) == ["inconclusive"] * 4
+    assert "queue is full" in done.scenarios[0].message
 
 
 def fill_queue(database: Database) -> None:
@@ -140,7 +140,7 @@ def test_an_extractor_that_names_things_otherwise_is_no_fault(peopled: Database)
     flag(peopled, **FULL)
     with unchanged(peopled):
         done = tried(peopled, Told(Extraction(topics=(topic("Quite another", 0.6, messages=()),))))
-    assert verdicts(done) == ["pass", "pass", "pass", "not shown"]
+    assert verdicts(done) == ["pass", "pass", "pass", "inconclusive"]
 
 
 def test_a_service_that_fails_is_a_fault_of_that_scenario(peopled: Database, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,7 +150,7 @@ def test_a_service_that_fails_is_a_fault_of_that_scenario(peopled: Database, mon
     with unchanged(peopled):
         done = tried(peopled)
     assert verdicts(done) == ["pass", "pass", "pass", "fail"]
-    assert "is flagged" in done.scenarios[3].words
+    assert "is flagged" in done.scenarios[3].message
 
 
 def test_rows_of_users_with_the_same_names_are_not_touched(peopled: Database, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,8 +1,8 @@
-"""Every checkbox of the strategy in its order, with the way in which it is judged."""
+"""Every checkbox of the strategy in its order, with its judge."""
 
 from knowledge_migration.engine.validation.criteria import judges
+from knowledge_migration.engine.validation.criteria.facts import Criterion
 from knowledge_migration.engine.validation.criteria.judges import by_check, by_gate, by_person, by_rules, by_scenario
-from knowledge_migration.engine.validation.criteria.model import Criterion
 
 PREPARATION = "§2.3 Preparation"
 SCHEMA = "§3.2 Schema addition"
@@ -18,7 +18,7 @@ EXPERIENCE = "§11.1 User experience"
 SUCCESS_CRITERIA = (INTEGRITY, FUNCTIONAL, PERFORMANCE, EXPERIENCE)
 SECTIONS = (PREPARATION, SCHEMA, DUAL_WRITE, BACKFILL, CUTOVER, ROLLBACK, *SUCCESS_CRITERIA)
 
-_LOGS = "Are the application's logs free of errors? They are not seen from here."
+_LOGS = "Are the application's logs free of errors? The migration does not read them."
 _REPORTED = "Has any user reported an error?"
 
 CHECKLIST: tuple[Criterion, ...] = (
@@ -26,7 +26,7 @@ CHECKLIST: tuple[Criterion, ...] = (
     Criterion("baseline", PREPARATION, "Performance baseline metrics", judges.baseline),
     Criterion("backup", PREPARATION, "Database backup verified", judges.backup),
     Criterion("rehearsal", PREPARATION, "Migration scripts tested on staging", judges.rehearsal),
-    Criterion("ways_back", PREPARATION, "Rollback procedure documented and tested", judges.ways_back),
+    Criterion("rollbacks", PREPARATION, "Rollback procedure documented and tested", judges.rollbacks),
     Criterion("tables", SCHEMA, "All tables exist", judges.schema),
     Criterion("indexes", SCHEMA, "All indexes created", judges.schema),
     Criterion("logs_after_schema", SCHEMA, "No application errors in logs", by_person(_LOGS)),
@@ -80,7 +80,7 @@ CHECKLIST: tuple[Criterion, ...] = (
         "cutover_speed", CUTOVER, "Performance within acceptable range (< 20% slower)", by_gate("extraction_slowdown")
     ),
     Criterion("services_start", ROLLBACK, "All services start successfully", judges.drilled_service_worked),
-    Criterion("queries_work", ROLLBACK, "Database queries execute without errors", judges.ways_back),
+    Criterion("queries_work", ROLLBACK, "Database queries execute without errors", judges.rollbacks),
     Criterion(
         "knowledge_accessible", ROLLBACK, "Existing Topics/Atoms still accessible", judges.drilled_tables_are_equal
     ),
@@ -88,7 +88,7 @@ CHECKLIST: tuple[Criterion, ...] = (
     Criterion("api_responses", ROLLBACK, "API returns expected responses", judges.drilled_service_worked),
     Criterion(
         "frontend", ROLLBACK, "Frontend renders correctly",
-        by_person("Does the application's frontend render correctly after a way back?"),
+        by_person("Does the application's frontend render correctly after a rollback?"),
     ),
     Criterion(
         "success_topics_linked", INTEGRITY, "100% of topics have migrated_from_proposal_id",
@@ -134,12 +134,10 @@ CHECKLIST: tuple[Criterion, ...] = (
     Criterion("no_reported_errors", EXPERIENCE, "No user-reported errors", by_person(_REPORTED)),
     Criterion(
         "feedback", EXPERIENCE, "Positive feedback on proposal workflow",
-        by_person("What do reviewers say of the workflow?"),
+        by_person("What is the reviewers' feedback on the workflow?"),
     ),
     Criterion(
         "auto_approval_rate", EXPERIENCE, "Auto-approval rate 50-70% (indicates good LLM accuracy)",
         by_gate("auto_approval_rate"),
     ),
 )  # fmt: skip
-
-BY_KEY = {criterion.key: criterion for criterion in CHECKLIST}

@@ -1,8 +1,12 @@
-"""What criteria are judged by: rules asked now, evidence, the gates' last verdicts, the checks that Dagster has on record."""
+"""Criteria and the facts that they are judged by: rules evaluated now, evidence, gate verdicts, and recorded checks.
 
-from collections.abc import Mapping
+A missing fact raises `PreconditionError`: the criterion then has no evidence yet, and is never met for lack of data.
+"""
+
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from datetime import datetime
+from typing import Any, Literal
 
 from knowledge_migration.engine.cutover.evaluation import LastVerdict, last_verdicts
 from knowledge_migration.engine.foundation import evidence
@@ -15,10 +19,58 @@ from knowledge_migration.engine.validation import rules
 from knowledge_migration.engine.validation.service import ServiceAddress
 from knowledge_migration.settings import Settings
 
+Verdict = Literal["met", "not met", "no evidence yet", "for a person"]
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A verdict, its message with figures, its source, and the time of the measurement (None: now)."""
+
+    verdict: Verdict
+    message: str
+    source: str
+    at: datetime | None = None
+
+    @classmethod
+    def of(cls, met: bool, message: str, source: str, at: datetime | None = None) -> "Judgement":
+        """The judgement of a measurement."""
+        return cls("met" if met else "not met", message, source, at)
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """One checkbox: `key` is its name in commands, `section` its section of the strategy, `text` its text there."""
+
+    key: str
+    section: str
+    text: str
+    judge: "Judge"
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A criterion with its judgement."""
+
+    criterion: Criterion
+    judgement: Judgement
+
+    def as_row(self) -> dict[str, Any]:
+        """For a table, a report and the evidence."""
+        judgement = self.judgement
+        return {
+            "section": self.criterion.section,
+            "criterion": self.criterion.text,
+            "verdict": judgement.verdict,
+            "evidence": judgement.message,
+            "from": judgement.source,
+            "measured": f"{judgement.at:%Y-%m-%d %H:%M} UTC" if judgement.at else "now",
+            "name": self.criterion.key,
+        }
+
 
 @dataclass
 class Facts:
-    """One look at everything; what was asked once is not asked again. It has state, so it is a class."""
+    """Reads each fact once. It has state, so it is a class."""
 
     database: Database
     connection: Connection
@@ -27,37 +79,46 @@ class Facts:
     service: ServiceAddress | None = None
     _outcomes: dict[str, CheckOutcome] = field(default_factory=dict)
 
-    def evidence(self, kind: str, made_by: str) -> evidence.Evidence:
-        """The newest of its kind; raises `PreconditionError` naming what makes it."""
-        return evidence.require(self.connection, kind, made_by=made_by)
+    def evidence(self, kind: str) -> evidence.Evidence:
+        """The latest evidence of a kind, which is recorded by the asset of that name."""
+        return evidence.require(self.connection, kind, made_by=f"asset {kind}")
 
     def rule(self, name: str) -> CheckOutcome:
-        """An integrity rule, asked now."""
+        """An integrity rule, evaluated now."""
         if name not in self._outcomes:
             rule = next(one for one in rules.RULES if one.name == name)
             self._outcomes[name] = rules.evaluate(self.connection, rule)
         return self._outcomes[name]
 
     def check(self, name: str) -> CheckRecord:
-        """The latest evaluation of an asset check; raises `PreconditionError` when it never ran to its end."""
-        found = self.checks.get(name)
-        if found is None or found.at is None:
-            raise PreconditionError(f"The check {name} has not been run yet, as far as this Dagster instance knows.")
-        if not found.ended:
-            raise PreconditionError(f"The check {name} was not run to its end the last time.")
-        if found.warns and not found.succeeded:
-            raise PreconditionError(f"The check {name} could not show it: {found.message}")
-        return found
+        """The latest evaluation of an asset check; a warning that did not pass is no evidence."""
+        record = self.checks.get(name)
+        if record is None or record.at is None:
+            raise PreconditionError(f"This Dagster instance has no evaluation of the check {name} yet.")
+        if not record.ended:
+            raise PreconditionError(f"The last execution of the check {name} did not finish.")
+        if record.warns and not record.succeeded:
+            raise PreconditionError(f"The check {name} has no result: {record.message}")
+        return record
 
     def gate(self, metric: str) -> LastVerdict:
-        """The last verdict of a gate; raises `PreconditionError` when it was never judged."""
-        found = last_verdicts(self.connection, [metric])
-        if not found:
-            raise PreconditionError(f"The gate {metric} has not been judged yet: materialize cutover_gates.")
-        return found[0]
+        """The last verdict of a gate."""
+        verdicts = last_verdicts(self.connection, [metric])
+        if not verdicts:
+            raise PreconditionError(f"The gate {metric} has no verdict yet: materialize cutover_gates.")
+        return verdicts[0]
+
+    def require_service(self) -> ServiceAddress:
+        """The address of the service."""
+        if self.service is None:
+            raise PreconditionError("KNOWLEDGE_SERVICE_URL does not name the service.")
+        return self.service
 
     def one(self, name: str, **parameters: object) -> dict[str, Any]:
-        """The one row of a statement of `sql/criteria/`."""
+        """The one row of the query `validation/criteria_<name>`."""
         row = self.connection.execute(text_of(f"validation/criteria_{name}"), parameters).fetchone()
         assert row is not None  # aggregates
         return row
+
+
+Judge = Callable[[Facts], Judgement]

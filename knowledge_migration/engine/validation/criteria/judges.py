@@ -1,7 +1,7 @@
-"""The ways of judging a criterion: by rules, by evidence, by a gate, by a check, by the live service, or by a person.
+"""The ways to judge a criterion: by rules, evidence, a gate, a check, the running service, or a person."""
 
-A judge that raises `PreconditionError` has nothing to look at: the criterion is then `not shown` (see `evaluation`).
-"""
+from collections.abc import Callable
+from typing import Any
 
 import httpx
 
@@ -10,28 +10,25 @@ from knowledge_migration.engine.foundation.errors import PreconditionError
 from knowledge_migration.engine.foundation.sql_files import statement
 from knowledge_migration.engine.preparation.legacy_snapshot import backup_outcome
 from knowledge_migration.engine.schema.phase import schema_outcome
-from knowledge_migration.engine.validation.criteria.facts import Facts
-from knowledge_migration.engine.validation.criteria.model import Judge, Judgement, Verdict
+from knowledge_migration.engine.validation.criteria.facts import Facts, Judge, Judgement, Verdict
 from knowledge_migration.engine.validation.service import health
 
 REVIEW_PAGE_SECONDS = 30.0
 DAYS = 7
-
-
-def _verdict(holds: bool) -> Verdict:
-    return "holds" if holds else "fails"
+VERDICTS: dict[str, Verdict] = {"pass": "met", "fail": "not met"}
+"""Of a gate or a scenario; inconclusive is no evidence."""
 
 
 def by_rules(*names: str, over: tuple[str, ...]) -> Judge:
-    """Each of these integrity rules holds, asked now; where all tables that they are `over` are empty, nothing is shown."""
+    """Each of these integrity rules is satisfied now; no evidence while all tables of `over` are empty."""
 
     def judge(facts: Facts) -> Judgement:
         if not any(_has_rows(facts, table) for table in over):
-            raise PreconditionError(f"There is no row in {' or '.join(over)} yet that could show it.")
+            raise PreconditionError(f"{' and '.join(over)} have no row yet.")
         outcomes = [facts.rule(name) for name in names]
-        broken = [outcome.sentence for outcome in outcomes if not outcome.passed]
-        words = " ".join(broken) or " ".join(outcome.description for outcome in outcomes)
-        return Judgement(_verdict(not broken), words, f"rule {', '.join(names)}")
+        violated = [outcome.sentence for outcome in outcomes if not outcome.passed]
+        message = " ".join(violated or [outcome.description for outcome in outcomes])
+        return Judgement.of(not violated, message, f"rule {', '.join(names)}")
 
     return judge
 
@@ -46,245 +43,246 @@ def by_check(*names: str) -> Judge:
     def judge(facts: Facts) -> Judgement:
         records = [facts.check(name) for name in names]
         failed = [record for record in records if not record.succeeded]
-        words = " ".join(record.message for record in failed or records)
+        message = " ".join(record.message for record in failed or records)
         at = min(record.at for record in records if record.at)
-        return Judgement(_verdict(not failed), words, f"check {', '.join(names)}", at)
+        return Judgement.of(not failed, message, f"check {', '.join(names)}", at)
 
     return judge
 
 
 def by_gate(metric: str) -> Judge:
-    """The last verdict of a gate; inconclusive is not shown."""
+    """The last verdict of a gate."""
 
     def judge(facts: Facts) -> Judgement:
         last = facts.gate(metric)
         gate = next(one for one in facts.settings.cutover.gates if one.metric == metric)
-        seen = "nothing was seen" if last.value is None else f"{last.value:.4g} seen"
-        words = (
-            f"{gate.meaning} {seen}, limit {gate.limit}, sample {last.sample_size:,}, at {last.stage}: {last.verdict}."
+        value = "no value" if last.value is None else f"value {last.value:.4g}"
+        message = (
+            f"{gate.meaning} {value}, limit {gate.limit}, sample {last.sample_size:,}, at {last.stage}: {last.verdict}."
         )
-        found: dict[str, Verdict] = {"pass": "holds", "fail": "fails"}
-        return Judgement(found.get(last.verdict, "not shown"), words, f"gate {metric}", last.at)
+        return Judgement(VERDICTS.get(last.verdict, "no evidence yet"), message, f"gate {metric}", last.at)
 
     return judge
 
 
 def by_scenario(name: str) -> Judge:
-    """A scenario of the functional validation, tried on the live service."""
+    """A scenario of the functional validation of the running service."""
 
     def judge(facts: Facts) -> Judgement:
-        kept = facts.evidence("functional_validation", "asset functional_validation")
-        found = next((one for one in kept.content["scenarios"] if one["name"] == name), None)
-        if found is None:
-            raise PreconditionError(f"The scenario {name} was not tried. Materialize asset functional_validation.")
-        verdicts: dict[str, Verdict] = {"pass": "holds", "fail": "fails"}
-        verdict = verdicts.get(found["verdict"], "not shown")
-        return Judgement(verdict, found["words"], "asset functional_validation", kept.recorded_at)
+        recorded = facts.evidence("functional_validation")
+        result = next((one for one in recorded.content["scenarios"] if one["name"] == name), None)
+        if result is None:
+            raise PreconditionError(f"The scenario {name} was not run. Materialize asset functional_validation.")
+        verdict = VERDICTS.get(result["verdict"], "no evidence yet")
+        return Judgement(verdict, result["message"], "asset functional_validation", recorded.recorded_at)
 
     return judge
 
 
 def by_person(question: str) -> Judge:
-    """Only a person can say; the service's own count of failures stands beside it."""
+    """Only a person can judge it; the service's count of errors is shown with the question."""
 
     def judge(facts: Facts) -> Judgement:
-        counted = facts.one("requests", days=DAYS)
-        beside = (
-            f"Beside it: the service counted {counted['errors']:,} failures of {counted['requests']:,} requests in {DAYS} days."
-            if counted["requests"]
+        row = facts.one("requests", days=DAYS)
+        count = (
+            f"The service counted {row['errors']:,} errors in {row['requests']:,} requests in {DAYS} days."
+            if row["requests"]
             else f"The service counted no request in the last {DAYS} days."
         )
-        return Judgement("for a person", f"{question} {beside}", "a person")
+        return Judgement("for a person", f"{question} {count}", "a person")
 
     return judge
 
 
-def inventory(facts: Facts) -> Judgement:
-    """There is a data inventory."""
-    kept = facts.evidence("data_inventory", "asset data_inventory")
-    rows = sum(table["rows"] for table in kept.content["tables"])
-    words = f"{rows:,} rows in {len(kept.content['tables'])} tables."
-    return Judgement("holds", words, "asset data_inventory", kept.recorded_at)
+def by_evidence(kind: str, read: Callable[[dict[str, Any]], tuple[bool, str]]) -> Judge:
+    """The latest evidence of a kind; `read` returns whether it meets the criterion, and the message."""
+
+    def judge(facts: Facts) -> Judgement:
+        recorded = facts.evidence(kind)
+        return Judgement.of(*read(recorded.content), f"asset {kind}", recorded.recorded_at)
+
+    return judge
 
 
-def baseline(facts: Facts) -> Judgement:
-    """There is a performance baseline."""
-    kept = facts.evidence("performance_baseline", "asset performance_baseline")
-    slowest = max(kept.content["queries"], key=lambda query: query["p95_ms"])
-    words = f"{len(kept.content['queries'])} queries, slowest p95 {slowest['p95_ms']:.1f} ms ({slowest['query']})."
-    return Judgement("holds", words, "asset performance_baseline", kept.recorded_at)
+def _inventory(content: dict[str, Any]) -> tuple[bool, str]:
+    tables = content["tables"]
+    return True, f"{sum(table['rows'] for table in tables):,} rows in {len(tables)} tables."
+
+
+def _baseline(content: dict[str, Any]) -> tuple[bool, str]:
+    slowest = max(content["queries"], key=lambda query: query["p95_ms"])
+    return True, f"{len(content['queries'])} queries, slowest p95 {slowest['p95_ms']:.1f} ms ({slowest['query']})."
+
+
+def _rehearsal(content: dict[str, Any]) -> tuple[bool, str]:
+    return content["passed"], f"All phases and every rollback on a clone took {content['seconds']:.0f} s."
+
+
+def _drilled_tables(content: dict[str, Any]) -> tuple[bool, str]:
+    paths = content["paths"]
+    different = [f"{path['path']}: {path['differences']}" for path in paths if not path["equal"]]
+    equal = f"The tables of the clone equalled their fingerprint after each of {len(paths)} rollbacks."
+    return bool(paths) and not different, "; ".join(different) or equal
+
+
+def _drilled_service(content: dict[str, Any]) -> tuple[bool, str]:
+    phases = ", ".join(f"{one['phase']} {one['seconds']:.1f} s" for one in content["phases"])
+    return True, f"A service ran on the clone through every phase ({phases}) and every rollback."
+
+
+def _list_queries(content: dict[str, Any]) -> tuple[bool, str]:
+    queries = content["queries"]
+    slow = [query for query in queries if not query["within"]]
+    shown = ", ".join(
+        f"{one['query']} {one['p95_ms']:.1f} ms (limit {one['limit_ms']:g} ms)" for one in slow or queries
+    )
+    return bool(queries) and not slow, f"p95 with {content['proposals']:,} proposals: {shown}."
+
+
+inventory = by_evidence("data_inventory", _inventory)
+baseline = by_evidence("performance_baseline", _baseline)
+rehearsal = by_evidence("staging_rehearsal", _rehearsal)
+drilled_tables_are_equal = by_evidence("rollback_drill", _drilled_tables)
+drilled_service_worked = by_evidence("rollback_drill", _drilled_service)
+list_queries = by_evidence("performance_validation", _list_queries)
 
 
 def backup(facts: Facts) -> Judgement:
     """The backup was restored and compared, and its file is unaltered."""
-    kept = facts.evidence("verified_backup", "asset verified_backup")
+    recorded = facts.evidence("verified_backup")
     outcome = backup_outcome(facts.connection)
-    words = f"Restored into a scratch database and compared: {len(kept.content['tables'])} tables. {outcome.sentence}"
-    return Judgement(_verdict(outcome.passed), words, "asset verified_backup", kept.recorded_at)
+    message = (
+        f"Restored into a scratch database and compared: {len(recorded.content['tables'])} tables. {outcome.sentence}"
+    )
+    return Judgement.of(outcome.passed, message, "asset verified_backup", recorded.recorded_at)
 
 
-def rehearsal(facts: Facts) -> Judgement:
-    """The whole migration went well on a clone of production."""
-    kept = facts.evidence("staging_rehearsal", "asset staging_rehearsal")
-    words = f"The whole path and every way back on a clone, {kept.content['seconds']:.0f} s."
-    return Judgement(_verdict(kept.content["passed"]), words, "asset staging_rehearsal", kept.recorded_at)
-
-
-def ways_back(facts: Facts) -> Judgement:
-    """Every way back was drilled lately, equal and in time."""
-    kept = facts.evidence("rollback_drill", "asset rollback_drill")
-    paths = kept.content["paths"]
-    told = ", ".join(f"{path['path']} {path['seconds']:.1f} s{'' if path['passed'] else ' (FAILED)'}" for path in paths)
-    days = kept.age_hours() / 24
+def rollbacks(facts: Facts) -> Judgement:
+    """Every rollback was drilled recently, with equal tables and within its time limit."""
+    recorded = facts.evidence("rollback_drill")
+    paths = ", ".join(
+        f"{path['path']} {path['seconds']:.1f} s{'' if path['passed'] else ' (failed)'}"
+        for path in recorded.content["paths"]
+    )
+    days = recorded.age_hours() / 24
     if days > facts.settings.rehearsal.drill_max_age_days:
-        words = (
-            f"The last drill is {days:.0f} days old (limit {facts.settings.rehearsal.drill_max_age_days:g}): {told}."
-        )
-        return Judgement("not shown", words, "asset rollback_drill", kept.recorded_at)
-    return Judgement(_verdict(kept.content["passed"]), f"{told}.", "asset rollback_drill", kept.recorded_at)
-
-
-def drilled_tables_are_equal(facts: Facts) -> Judgement:
-    """After each way back the legacy tables of the clone were as before it, value for value."""
-    kept = facts.evidence("rollback_drill", "asset rollback_drill")
-    different = [f"{path['path']}: {path['differences']}" for path in kept.content["paths"] if not path["equal"]]
-    equal = f"Equal to their fingerprint after each of {len(kept.content['paths'])} ways back."
-    holds = bool(kept.content["paths"]) and not different
-    return Judgement(_verdict(holds), "; ".join(different) or equal, "asset rollback_drill", kept.recorded_at)
-
-
-def drilled_service_worked(facts: Facts) -> Judgement:
-    """The service ran on the clone through every phase and every way back, and extracted."""
-    kept = facts.evidence("rollback_drill", "asset rollback_drill")
-    phases = ", ".join(f"{one['phase']} {one['seconds']:.1f} s" for one in kept.content["phases"])
-    words = f"A live service started on the clone and worked through every phase ({phases}) and way back."
-    return Judgement("holds", words, "asset rollback_drill", kept.recorded_at)
+        message = f"The last drill is {days:.0f} days old (limit {facts.settings.rehearsal.drill_max_age_days:g} days): {paths}."
+        return Judgement("no evidence yet", message, "asset rollback_drill", recorded.recorded_at)
+    return Judgement.of(recorded.content["passed"], f"{paths}.", "asset rollback_drill", recorded.recorded_at)
 
 
 def schema(facts: Facts) -> Judgement:
     """Every table, column, index and constraint is as declared."""
     require_phase_1(facts.connection)
     outcome = schema_outcome(facts.database, 20)
-    missing = "; ".join(str(row) for row in outcome.sample)
-    return Judgement(
-        _verdict(outcome.passed), f"{outcome.sentence} {missing}".strip(), "check schema_matches_the_declaration"
-    )
+    message = " ".join([outcome.sentence, *(f"{row};" for row in outcome.sample)])
+    return Judgement.of(outcome.passed, message, "check schema_matches_the_declaration")
 
 
 def healthy(facts: Facts) -> Judgement:
-    """The live service says that it is well."""
-    if facts.service is None:
-        raise PreconditionError("KNOWLEDGE_SERVICE_URL does not say where the service answers.")
-    said = health(facts.service)
-    words = f"It answers: database {said['database']}, flags of version {said.get('flag_version', 'unknown')}."
-    return Judgement("holds", words, f"{facts.service.url}/health")
+    """The running service is healthy."""
+    service = facts.require_service()
+    body = health(service)
+    message = f"It answers: database {body['database']}, flags of version {body.get('flag_version', 'unknown')}."
+    return Judgement.of(True, message, f"{service.url}/health")
 
 
 def dual_written_knowledge(facts: Facts) -> Judgement:
     """Extractions in dual write still wrote final entities."""
-    row = facts.one("dual_written", threshold=facts.settings.service.direct_threshold)
-    if not row["proposals"]:
-        raise PreconditionError("No completed extraction in dual write has proposed anything yet.")
-    words = (
-        f"The last {row['extractions']:,} extractions in dual write made {row['proposals']:,} proposals, of which "
-        f"{row['with_knowledge']:,} are knowledge."
+    row = _dual_written(facts)
+    message = (
+        f"The last {row['extractions']:,} extractions in dual write created {row['proposals']:,} proposals; "
+        f"{row['with_knowledge']:,} of them have an entity."
     )
-    return Judgement(_verdict(row["with_knowledge"] > 0), words, "sql/criteria/dual_written.sql")
+    return Judgement.of(row["with_knowledge"] > 0, message, "validation/criteria_dual_written")
 
 
 def unsure_results_are_kept(facts: Facts) -> Judgement:
-    """What direct mode would have dropped is there as a proposal."""
-    threshold = facts.settings.service.direct_threshold
-    row = facts.one("dual_written", threshold=threshold)
+    """Results below the threshold of direct mode exist as proposals."""
+    row, threshold = _dual_written(facts), facts.settings.service.direct_threshold
+    message = f"{row['unsure']:,} of {row['proposals']:,} proposals of dual write are below {threshold:g}"
     if not row["unsure"]:
-        raise PreconditionError(
-            f"None of the {row['proposals']:,} proposals of dual write is below {threshold:g}: nothing unsure was extracted."
-        )
-    words = f"{row['unsure']:,} of {row['proposals']:,} proposals of dual write are below {threshold:g} and were kept."
-    return Judgement("holds", words, "sql/criteria/dual_written.sql")
+        raise PreconditionError(f"{message}, so no such result was extracted.")
+    return Judgement.of(True, f"{message} and were kept.", "validation/criteria_dual_written")
+
+
+def _dual_written(facts: Facts) -> dict[str, Any]:
+    row = facts.one("dual_written", threshold=facts.settings.service.direct_threshold)
+    if not row["proposals"]:
+        raise PreconditionError("No completed extraction in dual write has created a proposal yet.")
+    return row
 
 
 def backfill_in_time(facts: Facts) -> Judgement:
     """Ten thousand rows took less than an hour."""
     row = facts.one("backfill_time")
     if not row["linked"] or row["elapsed_seconds"] is None:
-        raise PreconditionError("The backfill is not completed, or had nothing to link.")
+        raise PreconditionError("The backfill is not completed, or linked no row.")
     elapsed = float(row["elapsed_seconds"])
-    each = elapsed * 10_000 / row["linked"]
-    words = (
-        f"{row['linked']:,} rows in {elapsed:,.0f} s from beginning to end, pauses included; {row['working_seconds']:,.0f} s "
-        f"of it in batches; {each:,.0f} s for 10,000 rows (limit 3,600)."
+    per_10_000 = elapsed * 10_000 / row["linked"]
+    message = (
+        f"{row['linked']:,} rows in {elapsed:,.0f} s, pauses included; {row['working_seconds']:,.0f} s in batches; "
+        f"{per_10_000:,.0f} s per 10,000 rows (limit 3,600 s)."
     )
-    return Judgement(_verdict(each < 3_600), words, "migration.backfill_batch")
+    return Judgement.of(per_10_000 < 3_600, message, "migration.backfill_batch")
 
 
 def backfill_without_errors(facts: Facts) -> Judgement:
-    """No row is left undecided, and how many had to be set aside."""
+    """No quarantined row needs a decision."""
     row = facts.one("backfill_time")
     if row["linked"] is None:
-        raise PreconditionError("The backfill has not begun.")
+        raise PreconditionError("The backfill has not started.")
     outcome = facts.rule("quarantine_is_decided")
-    words = f"{row['quarantined']:,} rows were set aside on the way. {outcome.sentence}"
-    return Judgement(_verdict(outcome.passed), words, "migration.backfill_batch, rule quarantine_is_decided")
+    message = f"{row['quarantined']:,} rows were quarantined. {outcome.sentence}"
+    return Judgement.of(outcome.passed, message, "migration.backfill_batch, rule quarantine_is_decided")
 
 
 def no_row_is_gone(facts: Facts) -> Judgement:
-    """Every topic and atom that the inventory counted is still there; users may delete, and only a person knows that they did."""
-    kept = facts.evidence("data_inventory", "asset data_inventory")
-    counted = {table["name"]: table for table in kept.content["tables"] if table["schema"] == "public"}
-    told, gone = [], 0
+    """Every topic and atom of the inventory still exists; whether users deleted the missing ones is for a person."""
+    recorded = facts.evidence("data_inventory")
+    before = {table["name"]: table for table in recorded.content["tables"] if table["schema"] == "public"}
+    counts, gone = [], 0
     for name in ("topics", "atoms"):
-        before = counted[name]
         query = statement("validation/criteria_rows_up_to", table=f"public.{name}")
-        row = facts.connection.execute(query, {"last": before["highest_id"] or 0}).fetchone()
-        assert row is not None
-        gone += max(0, before["rows"] - row["rows"])
-        told.append(f"{row['rows']:,} of {before['rows']:,} {name}")
-    words = f"Of those that the inventory counted there are {' and '.join(told)}."
+        row = facts.connection.execute(query, {"last": before[name]["highest_id"] or 0}).fetchone()
+        assert row is not None  # an aggregate
+        gone += max(0, before[name]["rows"] - row["rows"])
+        counts.append(f"{row['rows']:,} of {before[name]['rows']:,} {name}")
+    message = f"Of the rows in the inventory, {' and '.join(counts)} exist."
     if gone:
-        words += f" Did users delete {gone:,}? `knowledge-migration rollback full --dry-run` compares with the backup."
-    return Judgement("for a person" if gone else "holds", words, "asset data_inventory, counted again now", None)
-
-
-def list_queries(facts: Facts) -> Judgement:
-    """The list of proposals keeps to its limit, measured on purpose."""
-    kept = facts.evidence("performance_validation", "asset performance_validation")
-    queries = kept.content["queries"]
-    slow = [query for query in queries if not query["within"]]
-    told = ", ".join(f"{one['query']} {one['p95_ms']:.1f} ms of {one['limit_ms']:g}" for one in slow or queries)
-    words = f"p95 with {kept.content['proposals']:,} proposals: {told}."
-    return Judgement(_verdict(bool(queries) and not slow), words, "asset performance_validation", kept.recorded_at)
+        message += (
+            f" Did users delete {gone:,}? `knowledge-migration rollback full --dry-run` compares with the backup."
+        )
+    return Judgement("for a person" if gone else "met", message, "asset data_inventory, counted again now")
 
 
 def pool(facts: Facts) -> Judgement:
-    """No request waited in vain for a connection: under load where that was tried, else as the gate saw it."""
+    """No request failed to get a database connection: in the load test if there is one, else by the gate."""
     try:
-        kept = facts.evidence("load_test", "asset load_test")
+        recorded = facts.evidence("load_test")
     except PreconditionError:
         return by_gate("pool_exhaustion")(facts)
-    found = kept.content
-    words = (
-        f"{found['concurrency']} extractions at once: {found['pool_used_max']} of {found['pool_size']} connections in use at "
-        f"most, {found['pool_timeouts']} requests without one."
+    content = recorded.content
+    message = (
+        f"{content['concurrency']} concurrent extractions: at most {content['pool_used_max']} of {content['pool_size']} "
+        f"connections in use, {content['pool_timeouts']} requests without a connection."
     )
-    return Judgement(_verdict(not found["pool_timeouts"]), words, "asset load_test", kept.recorded_at)
+    return Judgement.of(not content["pool_timeouts"], message, "asset load_test", recorded.recorded_at)
 
 
 def review_page(facts: Facts) -> Judgement:
-    """The review page answers, and how fast; whether it can be worked with is for a person."""
-    if facts.service is None:
-        raise PreconditionError("KNOWLEDGE_SERVICE_URL does not say where the service answers.")
-    address = f"{facts.service.url}/review"
+    """The review page answers; whether reviewers can work with it is for a person."""
+    service = facts.require_service()
+    address = f"{service.url}/review"
     try:
-        with facts.service.client() as client:
+        with service.client() as client:
             answer = client.get("/review", timeout=REVIEW_PAGE_SECONDS, follow_redirects=True)
     except httpx.HTTPError as error:
-        return Judgement("fails", f"{address} does not answer: {error}.", address)
+        return Judgement.of(False, f"{address} does not answer: {error}.", address)
     if answer.status_code >= 400:
-        return Judgement("fails", f"{address} answers {answer.status_code}.", address)
+        return Judgement.of(False, f"{address} answers {answer.status_code}.", address)
     if answer.url.path != "/review":
-        return Judgement(
-            "fails", f"{address} leads to {answer.url.path}: the token of the settings is not the service's.", address
-        )
-    words = f"It answers within {answer.elapsed.total_seconds():.2f} s. Can reviewers work with it?"
-    return Judgement("for a person", words, address)
+        message = f"{address} redirects to {answer.url.path}: the service does not accept the token of the settings."
+        return Judgement.of(False, message, address)
+    message = f"It answers within {answer.elapsed.total_seconds():.2f} s. Can reviewers work with it?"
+    return Judgement("for a person", message, address)

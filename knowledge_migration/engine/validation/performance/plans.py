@@ -30,7 +30,7 @@ class Plan:
     executed: bool
 
     @property
-    def words(self) -> str:
+    def as_text(self) -> str:
         """The plan as text, one node per line."""
         return "\n".join(_lines(self.tree["Plan"], 0))
 

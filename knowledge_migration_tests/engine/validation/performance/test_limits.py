@@ -151,7 +151,7 @@ def test_a_table_without_statistics_is_large_by_what_was_read(filled: Database, 
     plan = explain(reading, SentStatement("SELECT * FROM new WHERE n = %(n)s", {"n": 5}))
     assert sequential_scans(reading, [plan], 1_000) == [SequentialScan("public.new", 1_000)]
     assert sequential_scans(reading, [plan], 1_001) == []
-    assert "Seq Scan on new" in plan.words
+    assert "Seq Scan on new" in plan.as_text
 
 
 def test_a_list_beyond_its_limit_is_told_with_its_times(filled: Database) -> None:
@@ -178,7 +178,7 @@ def test_a_query_that_meets_the_timeout_is_beyond_its_limit_and_asked_no_more(
     (verdict,) = validate(filled, GATES, samples=20, large_rows=LARGE).verdicts
     assert (verdict.timed_out, verdict.within, verdict.samples, len(asked)) == (True, False, 1, 2)
     assert not verdict.plans[0].executed
-    assert "not executed" in verdict.plans[0].words
+    assert "not executed" in verdict.plans[0].as_text
 
 
 def test_a_list_that_is_locked_out_is_no_measurement(
