@@ -1,6 +1,5 @@
 -- name: atom_links_of_missing_atoms
--- Links of which one end does not exist; a valid foreign key prevents it.
--- Hash joins over the primary key of atoms.
+-- Links with a missing end; a valid foreign key prevents them. Hash joins over the primary key of atoms.
 SELECT
     atom_links.from_atom_id,
     atom_links.to_atom_id,
@@ -11,37 +10,37 @@ LEFT JOIN public.atoms AS target ON target.id = atom_links.to_atom_id
 WHERE origin.id IS NULL OR target.id IS NULL
 
 -- name: atoms_linked_to_themselves
--- Links that lead from an atom to itself. One scan of atom_links.
+-- Links from an atom to itself. One scan of atom_links.
 SELECT from_atom_id, to_atom_id, left(link_type, 40) AS link_type FROM {rows} AS atom_links WHERE from_atom_id = to_atom_id
 
 -- name: atoms_of_an_unknown_type
--- Atoms whose type is none that the application knows. One scan of atoms.
+-- Atoms of a type that the application does not know. One scan of atoms.
 SELECT id, left(type, 40) AS type, left(title, 100) AS title FROM {rows} AS atoms WHERE type <> ALL (%(atom_types)s)
 
 -- name: atoms_with_a_confidence_outside_0_to_1
--- Atoms whose confidence the proposal's CHECK refuses. 'NaN' sorts above every number, so that > 1 finds it as well.
+-- Atoms whose confidence the proposal's CHECK rejects. 'NaN' sorts above every number, so > 1 finds it.
 -- One scan of atoms.
 SELECT id, confidence, left(title, 100) AS title FROM {rows} AS atoms WHERE confidence < 0 OR confidence > 1
 
 -- name: atoms_with_a_zero_embedding
--- Atoms whose embedding has no direction: its cosine distance to anything is NaN, and no threshold finds it.
+-- Atoms with a zero vector: its cosine distance to any vector is NaN, and no threshold finds it.
 -- One scan of atoms that reads the embeddings (6 KB each).
 SELECT id, left(title, 100) AS title FROM {rows} AS atoms WHERE vector_norm(embedding) = 0
 
 -- name: atoms_with_an_embedding_of_another_dimension
--- Atoms whose embedding is not comparable with the others; possible only where the user's column fixes no dimension.
+-- Atoms whose embedding is not comparable with the others; possible only if the user's column fixes no dimension.
 -- One scan of atoms that reads the embeddings (6 KB each).
 SELECT id, vector_dims(embedding) AS dimensions, left(title, 100) AS title
 FROM {rows} AS atoms
 WHERE vector_dims(embedding) <> %(embedding_dimensions)s
 
 -- name: atoms_with_empty_content
--- Atoms whose content holds nothing but white space. One scan of atoms.
+-- Atoms whose content is empty or white space. One scan of atoms.
 SELECT id, left(title, 100) AS title FROM {rows} AS atoms WHERE content !~ '\S'
 
 -- name: atoms_with_meta_json_null
--- Atoms whose meta is the JSON value null instead of the absence of one. json_typeof reads the first token only, so that
--- it does not stumble over what jsonb cannot hold. One scan of atoms.
+-- Atoms whose meta is the JSON value null instead of SQL NULL. json_typeof reads the first token only, so it accepts values
+-- that jsonb cannot hold. One scan of atoms.
 SELECT id, left(title, 100) AS title FROM {rows} AS atoms WHERE json_typeof(meta) = 'null'
 
 -- name: atoms_with_meta_that_jsonb_cannot_hold
@@ -59,7 +58,7 @@ WHERE regexp_replace(
 ) ~* '\\u(0000|d[89a-f])'
 
 -- name: atoms_with_the_same_title_and_content
--- Atoms that say word for word what another one says; first_id is the oldest of them by id.
+-- Atoms with the same title and content; first_id is the lowest id of them.
 -- One scan of atoms and a sort by title and content.
 SELECT id, first_id, left(title, 100) AS title
 FROM (
@@ -74,28 +73,28 @@ FROM (
 WHERE alike > 1
 
 -- name: atoms_without_a_confidence
--- Atoms that state no confidence. One scan of atoms.
+-- Atoms without a confidence. One scan of atoms.
 SELECT id, left(title, 100) AS title FROM {rows} AS atoms WHERE confidence IS NULL
 
 -- name: atoms_without_a_topic
--- Atoms that belong to no topic. topic_atoms has no index that begins with atom_id before phase 1, so that this is a hash
--- anti join over one scan of each table.
+-- Atoms without a topic. topic_atoms has no index on atom_id before phase 1, so this is a hash anti join over one scan of
+-- each table.
 SELECT atoms.id, left(atoms.title, 100) AS title
 FROM {rows} AS atoms
 WHERE NOT EXISTS (SELECT FROM public.topic_atoms WHERE topic_atoms.atom_id = atoms.id)
 
 -- name: atoms_without_an_embedding
--- Atoms that similarity search cannot see. One scan of atoms that does not read the embeddings.
+-- Atoms without an embedding. One scan of atoms that does not read the embeddings.
 SELECT id, left(title, 100) AS title FROM {rows} AS atoms WHERE embedding IS NULL
 
 -- name: links_of_an_unknown_type
--- Links whose type is none that the application knows. One scan of atom_links.
+-- Links of a type that the application does not know. One scan of atom_links.
 SELECT from_atom_id, to_atom_id, left(link_type, 40) AS link_type
 FROM {rows} AS atom_links
 WHERE link_type <> ALL (%(link_types)s)
 
 -- name: messages_of_a_missing_topic
--- Messages that name a topic which does not exist; a valid foreign key prevents it.
+-- Messages that name a missing topic; a valid foreign key prevents them.
 -- Hash anti join over the primary key of topics.
 SELECT messages.id, messages.topic_id
 FROM {rows} AS messages
@@ -112,7 +111,7 @@ SELECT id, concat_ws(', ', {shown}) AS lacking FROM {rows} AS source WHERE {cond
 SELECT * FROM ({finding}) AS found ORDER BY 1, 2
 
 -- name: table_rows
--- How many rows each table has that findings are counted against. ACCESS SHARE on the five tables: reads and writes go
+-- The number of rows of each table that has findings. ACCESS SHARE on the five tables: reads and writes go
 -- on. Exact on purpose (the planner's estimate may be from before the last load); index-only scans where vacuum allows.
 SELECT
     (SELECT count(*) FROM public.topics) AS topics,
@@ -122,7 +121,7 @@ SELECT
     (SELECT count(*) FROM public.messages) AS messages
 
 -- name: topic_atoms_of_missing_rows
--- Pairs of topic and atom of which one does not exist; a valid foreign key prevents it.
+-- Pairs with a missing topic or atom; a valid foreign key prevents them.
 -- Hash joins over the primary keys.
 SELECT
     topic_atoms.topic_id,
@@ -139,7 +138,7 @@ WHERE topics.id IS NULL OR atoms.id IS NULL
 SELECT id, name FROM {rows} AS topics WHERE name IS NOT NULL ORDER BY id
 
 -- name: topic_names_that_differ_in_case_or_blanks_only
--- Topics whose name is another one's but for case or white space; the unique index on name does not see them as equal.
+-- Topics whose names differ only in case or white space; the unique index on name does not treat them as equal.
 -- One scan of topics and a sort.
 SELECT id, name, first_id
 FROM (
@@ -155,24 +154,24 @@ FROM (
 WHERE alike > 1
 
 -- name: topics_with_a_colour_that_is_not_hex
--- Topics whose colour is not # and six hexadecimal digits ("emerald" fits the column too).
+-- Topics whose colour is not # and six hexadecimal digits ("emerald" also fits the column).
 -- One scan of topics.
 SELECT id, left(name, 100) AS name, left(color, 40) AS color
 FROM {rows} AS topics
 WHERE color !~ '^#[0-9A-Fa-f]+$' OR char_length(color) <> 7
 
 -- name: topics_with_an_empty_description
--- Topics whose description holds nothing but white space. One scan of topics.
+-- Topics whose description is empty or white space. One scan of topics.
 SELECT id, left(name, 100) AS name FROM {rows} AS topics WHERE description !~ '\S'
 
 -- name: topics_without_atoms
--- Topics that no atom belongs to. Uses the primary key of topic_atoms, which begins with topic_id.
+-- Topics without atoms. Uses the primary key of topic_atoms, which begins with topic_id.
 SELECT topics.id, left(topics.name, 100) AS name
 FROM {rows} AS topics
 WHERE NOT EXISTS (SELECT FROM public.topic_atoms WHERE topic_atoms.topic_id = topics.id)
 
 -- name: updated_before_created
--- Rows of a table that were changed before they came to be. One scan.
+-- Rows with an update time before their creation time. One scan.
 SELECT id, created_at, updated_at FROM {rows} AS source WHERE updated_at < created_at
 
 -- name: wide_values
@@ -180,5 +179,5 @@ SELECT id, created_at, updated_at FROM {rows} AS source WHERE updated_at < creat
 SELECT id, concat_ws(', ', {shown}) AS characters, left({label}, 100) AS {label} FROM {rows} AS source WHERE {condition}
 
 -- name: without_created_at
--- Rows of a table that do not say when they came to be. One scan.
+-- Rows without a creation time. One scan.
 SELECT id, updated_at FROM {rows} AS source WHERE created_at IS NULL

@@ -1,21 +1,20 @@
 -- name: benchmark_extent
--- How many proposals there are, of both kinds: what a time is worth depends on it. Reads an index of each table whole,
--- once, ACCESS SHARE.
+-- The number of proposals of both kinds. One index-only scan of each table.
 SELECT (SELECT count(*) FROM public.topic_proposals) + (SELECT count(*) FROM public.atom_proposals) AS proposals
 
 -- name: benchmark_middle_run
--- A run with proposals, for the list of one run's proposals. ACCESS SHARE, one row of an index.
+-- A run with proposals, for the list of one run's proposals. One row of an index.
 SELECT extraction_run_id AS id FROM public.topic_proposals ORDER BY created_at DESC, id LIMIT 1
 
 -- name: benchmark_pending_proposals
--- Strategy §9.3, query 1: the first page of the review queue; its ties in a defined order. Walks
--- idx_topic_proposals_status_confidence, ACCESS SHARE.
+-- Strategy §9.3, query 1: the first page of the review queue, ordered by id within a confidence. Scans
+-- idx_topic_proposals_status_confidence.
 SELECT * FROM public.topic_proposals WHERE status = 'pending' ORDER BY confidence DESC, id LIMIT 50
 
 -- name: benchmark_run_history
--- Strategy §9.3, query 2: the latest runs with the number of their topic proposals (ERRATA V3). The counts are of these runs
--- only: joined and grouped first, every proposal of the database would be read for one page. idx_knowledge_runs_created, then
--- idx_topic_proposals_run_created once a run, ACCESS SHARE.
+-- Strategy §9.3, query 2: the latest runs with the number of their topic proposals (ERRATA V3). It counts for these
+-- runs only: joining and grouping first would read every proposal. idx_knowledge_runs_created, then
+-- idx_topic_proposals_run_created per run.
 SELECT latest.*, counted.proposal_count
 FROM (SELECT * FROM public.knowledge_extraction_runs ORDER BY created_at DESC, id DESC LIMIT 20) AS latest
 CROSS JOIN LATERAL (
@@ -24,8 +23,8 @@ CROSS JOIN LATERAL (
 ORDER BY latest.created_at DESC, latest.id DESC
 
 -- name: benchmark_similar_proposals
--- Strategy §9.3, query 3: proposals that resemble an existing topic, the most similar first (ERRATA V9: without an order,
--- LIMIT returns any ten). ACCESS SHARE.
+-- Strategy §9.3, query 3: proposals that are similar to an existing topic, the most similar first (ERRATA V9: without an order,
+-- LIMIT returns any ten).
 SELECT *
 FROM public.topic_proposals
 WHERE status = 'pending' AND similar_topic_id IS NOT NULL AND similarity_score > %(flagged)s
@@ -33,28 +32,28 @@ ORDER BY similarity_score DESC, id
 LIMIT 10
 
 -- name: benchmark_table_rows
--- How many rows the statistics say that each of these tables has; -1 where it was never analyzed. Reads the catalog only.
+-- The rows of each of these tables by the statistics; -1 if it was never analyzed. Reads the catalog only.
 SELECT namespaces.nspname || '.' || classes.relname AS name, classes.reltuples::bigint AS rows
 FROM pg_class AS classes
 JOIN pg_namespace AS namespaces ON namespaces.oid = classes.relnamespace
 WHERE namespaces.nspname || '.' || classes.relname = ANY(%(tables)s)
 
 -- name: endpoint_atom
--- GET /api/v1/atoms/:id: one atom, by its primary key. ACCESS SHARE.
+-- GET /api/v1/atoms/:id: one atom, by its primary key.
 SELECT id, type, title, content, confidence, user_approved, meta, created_at, updated_at
 FROM public.atoms
 WHERE id = %(id)s
 
 -- name: endpoint_atoms_by_title
 -- The application's search for the atoms that an extraction links to (link_atoms): all of exactly that title.
--- Index ix_atoms_title, ACCESS SHARE.
+-- Index ix_atoms_title.
 SELECT id, type, title, content, confidence, user_approved, meta, created_at, updated_at
 FROM public.atoms
 WHERE title = %(title)s
 ORDER BY id
 
 -- name: endpoint_atoms_of_a_topic
--- GET /api/v1/topics/:id/atoms: primary key of topic_atoms (it begins with topic_id), then that of atoms. ACCESS SHARE.
+-- GET /api/v1/topics/:id/atoms: primary key of topic_atoms (it begins with topic_id), then that of atoms.
 SELECT
     atoms.id, atoms.type, atoms.title, atoms.content, atoms.confidence, atoms.user_approved, atoms.meta,
     atoms.created_at, atoms.updated_at, topic_atoms.position, topic_atoms.note
@@ -64,7 +63,7 @@ WHERE topic_atoms.topic_id = %(id)s
 ORDER BY topic_atoms.position, atoms.id
 
 -- name: endpoint_atoms_page
--- GET /api/v1/atoms: one page of 50, from the atom drawn. Range scan of the primary key, ACCESS SHARE.
+-- GET /api/v1/atoms: one page of 50, from the atom drawn. Range scan of the primary key.
 SELECT id, type, title, content, confidence, user_approved, meta, created_at, updated_at
 FROM public.atoms
 WHERE id >= %(id)s
@@ -72,12 +71,12 @@ ORDER BY id
 LIMIT 50
 
 -- name: endpoint_control
--- Work that no schema changes: it reads no table, and takes as long as the machine is slow on that day.
+-- Constant work that reads no table: its latency shows the speed of the machine.
 SELECT sum(sqrt(n)) FROM generate_series(1, 2000) AS n
 
 -- name: endpoint_draw_atoms
--- Atoms spread evenly over all that are there, with their titles; drawn as endpoint_draw_topics.sql does it.
--- One pass over the primary key and one look-up for each that is drawn, ACCESS SHARE.
+-- Atoms spread evenly over all rows, with their titles; drawn like endpoint_draw_topics.
+-- One scan of the primary key and one lookup per drawn row.
 SELECT atoms.id, atoms.title
 FROM (
     SELECT id, row_number() OVER (ORDER BY id) - 1 AS place, count(*) OVER () AS total
@@ -88,8 +87,8 @@ WHERE (place + 1) * %(samples)s / total > place * %(samples)s / total
 ORDER BY atoms.id
 
 -- name: endpoint_draw_topics
--- Topics spread evenly over all that are there, at most `samples` of them and always the same ones of the same rows: row
--- p of n (counted from 0) is drawn where p * samples / n steps up. One pass over the primary key, ACCESS SHARE.
+-- Topics spread evenly over all rows, at most `samples`, and always the same ones of the same rows: row p of n (from 0) is
+-- drawn where p * samples / n increases. One scan of the primary key.
 SELECT id
 FROM (
     SELECT id, row_number() OVER (ORDER BY id) - 1 AS place, count(*) OVER () AS total
@@ -99,20 +98,19 @@ WHERE (place + 1) * %(samples)s / total > place * %(samples)s / total
 ORDER BY id
 
 -- name: endpoint_round_trip
--- Asks for nothing: a round trip to the server, on that day.
+-- An empty query: the latency of a round trip to the server.
 SELECT 1
 
 -- name: endpoint_statement_timeout
--- Bounds each statement of this transaction, so that no measurement burdens the database for long; it ends with the
--- transaction.
+-- Sets the statement timeout of this transaction.
 SELECT set_config('statement_timeout', %(timeout)s, true)
 
 -- name: endpoint_topic
--- GET /api/v1/topics/:id: one topic, by its primary key. ACCESS SHARE.
+-- GET /api/v1/topics/:id: one topic, by its primary key.
 SELECT id, name, description, icon, color, created_at, updated_at FROM public.topics WHERE id = %(id)s
 
 -- name: endpoint_topics_page
--- GET /api/v1/topics: one page of 50, from the topic drawn. Range scan of the primary key, ACCESS SHARE.
+-- GET /api/v1/topics: one page of 50, from the topic drawn. Range scan of the primary key.
 SELECT id, name, description, icon, color, created_at, updated_at
 FROM public.topics
 WHERE id >= %(id)s
@@ -120,10 +118,9 @@ ORDER BY id
 LIMIT 50
 
 -- name: explain
--- How a query would be executed that took too long to execute it once more; reads nothing.
+-- The plan of a query that takes too long to execute once more; reads nothing.
 EXPLAIN (VERBOSE, FORMAT JSON) {query}
 
 -- name: explain_analyze
--- Executes a query of the application and tells how; only ever a SELECT, in a session that is read-only. VERBOSE names the
--- schema of each table.
+-- The plan of an executed SELECT, in a read-only session. VERBOSE names the schema of each table.
 EXPLAIN (ANALYZE, VERBOSE, BUFFERS, FORMAT JSON) {query}

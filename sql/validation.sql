@@ -1,5 +1,5 @@
 -- name: criteria_backfill_time
--- What the backfill linked and set aside, how long its batches worked, and how long it took from its beginning to its end.
+-- Linked and quarantined rows of the backfill, the seconds of its batches, and its elapsed seconds.
 SELECT
     sum(ledger.linked_rows)::bigint AS linked, sum(ledger.quarantined_rows)::bigint AS quarantined,
     sum(ledger.seconds) AS working_seconds,
@@ -8,15 +8,15 @@ SELECT
 FROM migration.backfill_batch AS ledger
 
 -- name: criteria_confirmations
--- The latest word of a person about each criterion.
+-- The latest confirmation of each criterion by a person.
 SELECT DISTINCT ON (kept.content ->> 'criterion') kept.content ->> 'criterion' AS criterion, kept.recorded_at, kept.content
 FROM migration.evidence AS kept
 WHERE kept.kind = 'confirmation'
 ORDER BY kept.content ->> 'criterion', kept.id DESC
 
 -- name: criteria_dual_written
--- Completed extractions in dual write: what they proposed, what of it became knowledge at once, and what direct mode would have
--- dropped because the model was not sure. Through idx_knowledge_runs_created and the index of the proposals' run.
+-- The latest 1,000 completed extractions in dual write: their proposals, those with an entity, and those below the threshold of
+-- direct mode. Uses idx_knowledge_runs_created and the index of the proposals' run.
 SELECT
     count(DISTINCT run.id) AS extractions, count(proposed.id) AS proposals,
     count(proposed.id) FILTER (WHERE proposed.linked) AS with_knowledge,
@@ -38,7 +38,7 @@ WHERE run.id IN (
 )
 
 -- name: criteria_requests
--- What the service counted in the last days: requests, those that failed through no fault of the caller, those without a connection.
+-- Requests, server errors and requests without a connection in the last days, as the service counted them.
 SELECT
     coalesce(sum(measured.requests), 0)::bigint AS requests, coalesce(sum(measured.errors), 0)::bigint AS errors,
     coalesce(sum(measured.pool_timeouts), 0)::bigint AS pool_timeouts
@@ -46,23 +46,23 @@ FROM migration.service_measurement AS measured
 WHERE measured.at > now() - make_interval(days => %(days)s)
 
 -- name: criteria_rows_up_to
--- How many rows a table still has of those up to an id.
+-- The number of rows of a table up to an id.
 SELECT count(*) AS rows FROM {table} AS source WHERE source.id <= %(last)s
 
 -- name: functional_insert_proposal
--- A pending proposal of the validation's own, in the run of its own message.
+-- A synthetic pending proposal in the run of a synthetic message.
 INSERT INTO public.topic_proposals (id, extraction_run_id, name, description, confidence, status, reasoning)
-VALUES (%(id)s, %(run)s, %(name)s, 'Made by a functional validation, which removes it again.', %(confidence)s, 'pending',
+VALUES (%(id)s, %(run)s, %(name)s, 'Created by a functional validation, which removes it.', %(confidence)s, 'pending',
         'A functional validation of the running service')
 
 -- name: functional_pending_topic
--- A pending topic proposal of one run whose name holds the validation's own word.
+-- A pending topic proposal of one run whose name contains the validation's unique word.
 SELECT id FROM public.topic_proposals
 WHERE extraction_run_id = %(run)s AND status = 'pending' AND name ILIKE %(name)s
 ORDER BY id LIMIT 1
 
 -- name: functional_pool_timeouts
--- Requests that got no connection since a moment, as the processes of the service counted them.
+-- Requests without a connection since a time, as the processes of the service counted them.
 SELECT coalesce(sum(measured.pool_timeouts), 0)::bigint AS pool_timeouts
 FROM migration.service_measurement AS measured
 WHERE measured.at >= %(since)s
@@ -72,13 +72,13 @@ WHERE measured.at >= %(since)s
 SELECT id FROM public.topics WHERE migrated_from_proposal_id = %(proposal)s ORDER BY id
 
 -- name: in_range
--- Restricts a rule that returns row ids to one range of them; the planner pushes the range down to the primary key.
+-- Restricts a rule that returns row ids to one id range; the planner pushes the range down to the primary key.
 SELECT ranged.* FROM ({rule}) AS ranged WHERE ranged.id > %(after)s AND ranged.id <= %(through)s
 
 -- name: judged_by_version
--- Whether a pair `source`, `proposal` must be equal: nobody has written the row since it was linked. Its version is then
--- that of a batch, or that of a proposal written with it; any later UPDATE changes it, also one that forgets updated_at.
--- Where a restore has lost the versions, only updated_at can excuse a difference.
+-- Whether a pair `source`, `proposal` must be equal, because the row was not written since it was linked. Its version is then
+-- that of a batch, or that of a proposal written with it; any later UPDATE changes it, even without a new updated_at. After a
+-- restore, which loses the versions, only updated_at shows a later write.
 CASE WHEN %(versions_kept)s
     THEN source.row_version = proposal.xmin
          OR source.row_version IN (SELECT ledger.xmin FROM migration.backfill_batch AS ledger WHERE ledger.entity = %(entity)s)
@@ -86,11 +86,11 @@ CASE WHEN %(versions_kept)s
 END
 
 -- name: latest_messages
--- Texts of the latest messages, for a measurement that writes nothing that stays. Walks the primary key backwards.
+-- Texts of the latest messages, for a measurement that is rolled back. Scans the primary key backwards.
 SELECT content FROM public.messages WHERE content <> '' ORDER BY id DESC LIMIT %(messages)s
 
 -- name: probe_proposals
--- The proposals of one run with the row that each names as its own, and whether the two have equal values.
+-- The proposals of one run, each with the row that links to it, and whether the two have equal values.
 SELECT 'topic' AS entity, proposal.id AS proposal_id, proposal.status, proposal.entity_id, row.id AS linked_id,
        (proposal.name, proposal.description, proposal.icon, proposal.color)
            IS NOT DISTINCT FROM (row.name, row.description, row.icon, row.color) AS equal
@@ -106,10 +106,10 @@ LEFT JOIN public.atoms AS row ON row.migrated_from_proposal_id = proposal.id
 WHERE proposal.extraction_run_id = %(run)s
 
 -- name: row_versions_kept
--- Whether row versions (xmin) still say which transaction wrote a row. No two batches of the ledger and the migration's run
--- were written by one transaction, and a batch marks its proposals, as any transaction marks the pair it links: a dump and
--- restore breaks the one or the other. Pairs are asked first, for the first row answers; and proposals are counted, for
--- EXISTS takes a nested loop, which took 22 s for 300,000 proposals and 3,000 entries where none matched.
+-- Whether row versions (xmin) still identify the transaction that wrote a row. Each batch of the ledger and the migration's run
+-- had its own transaction, and a batch and its proposals share one, as do the row and the proposal of a linked pair; a dump and
+-- restore breaks one of these. Pairs come first, because the first row answers. Proposals are counted, because EXISTS takes a
+-- nested loop: 22 s for 300,000 proposals and 3,000 entries without a match.
 SELECT (
     SELECT count(*) = count(DISTINCT written.version)
     FROM (
@@ -173,7 +173,7 @@ FROM public.messages AS message
 WHERE message.id = ANY (%(message_ids)s) AND message.topic_id IS NOT NULL
 
 -- name: synthetic_forget
--- Forgets a mark: what it speaks of is removed in this transaction.
+-- Deletes a mark, in the transaction that removes its rows.
 DELETE FROM migration.evidence WHERE kind = 'synthetic_messages' AND id = %(mark)s
 
 -- name: synthetic_insert
@@ -187,31 +187,31 @@ FROM unnest(%(contents)s::text[]) WITH ORDINALITY AS text (content, number),
 RETURNING id
 
 -- name: synthetic_left_proposals
--- What is left of the proposals of these runs.
+-- The remaining proposals of these runs.
 SELECT proposal.id FROM {proposals} AS proposal WHERE proposal.extraction_run_id = ANY (%(run_ids)s) ORDER BY proposal.id
 
 -- name: synthetic_lock_runs
--- Locks the extractions of our messages; a reviewer of their proposals locks the run first, too, and waits.
+-- Locks the runs of synthetic messages; a reviewer of their proposals also locks the run first, and waits.
 SELECT id FROM public.knowledge_extraction_runs WHERE id = ANY (%(run_ids)s) ORDER BY id FOR UPDATE
 
 -- name: synthetic_marks
--- What is marked as ours and not removed yet, oldest first. Relies on evidence_by_kind.
+-- The marks of synthetic messages that are not removed yet, oldest first. Uses evidence_by_kind.
 SELECT id, recorded_at, content FROM migration.evidence WHERE kind = 'synthetic_messages' ORDER BY id
 
 -- name: synthetic_remove_atom_links
--- The links between atoms of ours; one to somebody else's atom stays, and keeps the atom.
+-- The links between synthetic atoms; a link to another atom stays, and keeps the atom.
 DELETE FROM public.atom_links WHERE from_atom_id = ANY (%(atom_ids)s) AND to_atom_id = ANY (%(atom_ids)s)
 
 -- name: synthetic_remove_atom_relations
--- The relations of one atom of ours, made with it.
+-- The relations of one synthetic atom.
 DELETE FROM public.topic_atoms WHERE atom_id = %(id)s
 
 -- name: synthetic_remove_messages
--- Our own messages; nobody else's.
+-- The synthetic messages.
 DELETE FROM public.messages WHERE id = ANY (%(message_ids)s)
 
 -- name: synthetic_remove_proposals
--- The proposals of these runs, but for those whose row had to stay, and those that a person has decided about.
+-- The proposals of these runs, except those whose row stays, and those that a person has decided about.
 DELETE FROM {proposals} AS proposal
 WHERE proposal.extraction_run_id = ANY (%(run_ids)s)
   AND NOT EXISTS (SELECT FROM {table} AS row WHERE row.migrated_from_proposal_id = proposal.id)
@@ -221,18 +221,18 @@ WHERE proposal.extraction_run_id = ANY (%(run_ids)s)
   )
 
 -- name: synthetic_remove_row
--- One row of ours; a row of somebody else's that refers to it stops this.
+-- One synthetic row; a foreign key of a row that refers to it prevents this.
 DELETE FROM {table} WHERE id = %(id)s
 
 -- name: synthetic_remove_runs
--- These runs, but for those that still have a proposal.
+-- These runs, except those that still have a proposal.
 DELETE FROM public.knowledge_extraction_runs AS run
 WHERE run.id = ANY (%(run_ids)s)
   AND NOT EXISTS (SELECT FROM public.topic_proposals AS topic WHERE topic.extraction_run_id = run.id)
   AND NOT EXISTS (SELECT FROM public.atom_proposals AS atom WHERE atom.extraction_run_id = run.id)
 
 -- name: synthetic_runs
--- The extractions of our own messages, and which of them still run. Uses idx_knowledge_runs_created.
+-- The runs of synthetic messages with their status. Uses idx_knowledge_runs_created.
 SELECT run.id, run.status
 FROM public.knowledge_extraction_runs AS run
 WHERE run.created_at >= %(since)s - interval '1 minute' AND run.message_count > 0
@@ -240,7 +240,7 @@ WHERE run.created_at >= %(since)s - interval '1 minute' AND run.message_count > 
 ORDER BY run.created_at, run.id
 
 -- name: synthetic_texts
--- Texts of the application's own latest messages, as realistic a load as there is.
+-- Texts of the application's latest messages, for a realistic load.
 SELECT content FROM public.messages WHERE length(content) BETWEEN 20 AND 4000 ORDER BY id DESC LIMIT %(limit)s
 
 -- name: synthetic_topics
@@ -280,12 +280,12 @@ ORDER BY row.id
 FOR UPDATE OF row
 
 -- name: synthetic_users
--- Some users, for one whose extractions are proposals.
+-- Users, by id.
 SELECT id FROM public.users ORDER BY id LIMIT 10000
 
 -- name: value_comparison_extent
--- How many pairs the value comparison can judge, how many rows a user has edited since they were linked, and how many were
--- written since without a new updated_at.
+-- The number of linked pairs, of pairs that can be judged, of rows edited since they were linked, and of rows written since
+-- without a new updated_at.
 SELECT
     count(*) AS linked,
     count(*) FILTER (WHERE extent.judged) AS compared,
@@ -305,8 +305,8 @@ FROM (
 {table} AS source
 
 -- name: verification_changed_ranges
--- The key ranges in which a row, or the proposal it is linked to, was written by a transaction that had not ended at an earlier
--- horizon. Reads both tables once, without their long values and without comparing anything.
+-- The key ranges in which a row or its proposal was written by a transaction that had not ended at an earlier horizon. Reads
+-- both tables once, without their long values.
 SELECT DISTINCT source.id >> %(shift)s AS key_range
 FROM {table} AS source
 WHERE source.migrated_from_proposal_id IS NOT NULL
@@ -319,9 +319,8 @@ WHERE source.migrated_from_proposal_id IS NOT NULL
 ORDER BY key_range
 
 -- name: verification_compared_ranges
--- Every linked pair of these rows, value by value, NULL for NULL, summed up by key range: how many there
--- are, how many can be judged (nobody has written the row since it was linked), and the rows that differ. What a user has
--- edited since is not even looked at. One join.
+-- Compares every linked pair of these rows, value by value and NULL-safe, aggregated by key range: the number of pairs, of
+-- judged pairs (not written since they were linked), and the rows that differ. Rows edited since are not compared. One join.
 SELECT
     compared.key_range,
     count(*) AS linked,
@@ -345,20 +344,20 @@ GROUP BY compared.key_range
 ORDER BY compared.key_range
 
 -- name: verification_countable
--- Whether row versions can be held against an earlier horizon: it is not ahead of this cluster's transactions, and not so far
--- behind them that the 32 bits of a row's version have begun to mean another one.
+-- Whether row versions can be compared with an earlier horizon: it is not ahead of this cluster's transactions, and not so far
+-- behind that the 32 bits of a row version have wrapped around.
 SELECT pg_snapshot_xmax(pg_current_snapshot())::text::numeric - %(horizon)s::text::numeric BETWEEN 0 AND 1000000000 AS countable
 
 -- name: verification_moment
--- Where this moment stands among the transactions of this cluster: every transaction below the horizon has ended and is seen.
--- Cluster and database say whose numbers these are; a restore elsewhere begins to count anew.
+-- The present horizon: every transaction below it has ended and is visible. Cluster and database identify the counter, which
+-- restarts after a restore elsewhere.
 SELECT
     pg_snapshot_xmin(pg_current_snapshot())::text AS horizon,
     (SELECT control.system_identifier::text FROM pg_control_system() AS control) AS cluster,
     (SELECT own.oid::text FROM pg_database AS own WHERE own.datname = current_database()) AS database_oid
 
 -- name: verification_ranges
--- How many key ranges the ids of a table span, from both ends of its primary key.
+-- The number of key ranges that the ids of a table span, from both ends of its primary key.
 SELECT coalesce((max(source.id) >> %(shift)s) - (min(source.id) >> %(shift)s) + 1, 0) AS ranges FROM {table} AS source
 
 -- name: verification_rows_by_id

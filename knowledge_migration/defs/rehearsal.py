@@ -118,6 +118,6 @@ weekly_drill = dg.ScheduleDefinition(
     execution_timezone="UTC",
     description=(
         "Sundays at 3:00 UTC; switch it on once the schema phase is done. Restores the latest backup on the scratch server and "
-        "runs the whole migration there: 15 s for 14,000 rows, minutes for a million; production is only read."
+        "runs the whole migration there. Costs 15 s for 14,000 rows, minutes for a million; production is only read."
     ),
 )

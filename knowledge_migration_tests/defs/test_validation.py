@@ -88,7 +88,7 @@ def test_a_check_that_broke_off_is_no_pass_and_no_error() -> None:
         )
         (record,) = recorded_checks(instance, [key])
     assert not record.succeeded
-    assert record.words == "Its last execution is PLANNED."
+    assert record.message == "Its last execution is PLANNED."
 
 
 def test_every_schedule_says_what_it_costs_and_only_harmless_ones_run_by_default() -> None:

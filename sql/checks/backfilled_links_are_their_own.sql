@@ -1,5 +1,5 @@
 -- Rows whose origin is the backfilled proposal of another row: the id of a backfilled proposal follows from its row, so
--- links that were exchanged show. One hash join.
+-- exchanged links are found. One hash join.
 SELECT source.id, left(source.{label}, 80) AS label, source.migrated_from_proposal_id
 FROM {table} AS source
 JOIN {proposals} AS proposal ON proposal.id = source.migrated_from_proposal_id

@@ -1,5 +1,5 @@
--- Backfilled proposals that are not approved, or reviewed before they were made (strategy §5.3): those that say so of
--- themselves, and whatever they say now, those of the migration's run that a row has as its origin.
+-- Backfilled proposals that are not approved, or reviewed before they were created (strategy §5.3): those with the action of
+-- the migration, and all of the migration's run that are the origin of a row.
 SELECT proposal.id, left(proposal.{label}, 80) AS label, proposal.status, proposal.review_action, proposal.created_at,
        proposal.reviewed_at
 FROM {proposals} AS proposal

@@ -1,4 +1,4 @@
--- Links that lead nowhere. A validated foreign key forbids them; this sees them where it is missing or was switched off.
+-- Links to missing proposals. A validated foreign key prevents them; this finds them if it is missing or was disabled.
 SELECT source.id, left(source.{label}, 80) AS label, source.migrated_from_proposal_id
 FROM {table} AS source
 LEFT JOIN {proposals} AS proposal ON proposal.id = source.migrated_from_proposal_id

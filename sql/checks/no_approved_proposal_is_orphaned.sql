@@ -1,7 +1,6 @@
--- Approved proposals that no row has as its origin (the strategy's check 4 could not see them). Not orphaned: one that
--- matched an existing row exactly (the reference is gone once a user deletes that row, the mark of the match stays), and
--- one whose own row a user has deleted since. Which row that was a proposal says (entity_id), or its own id does if it was
--- backfilled, so the row can be looked for. Hash joins.
+-- Approved proposals that no row has as its origin (the strategy's check 4 could not find them). Not orphaned: a
+-- proposal that matched an existing row exactly (similarity_type stays when a user deletes that row), and one whose row a user
+-- has deleted since. entity_id names that row, or the id of a backfilled proposal, which is derived from it. Hash joins.
 SELECT proposal.id, left(proposal.{label}, 80) AS label, proposal.status, proposal.review_action,
        coalesce(copied.id, made.id) AS row_id
 FROM {proposals} AS proposal

@@ -1,5 +1,5 @@
--- Pending proposals of proposal mode while proposals are off: neither replayed nor parked, so that nobody would write their
--- knowledge (the rule is about the moment after a way back by flags). Uses the index on status.
+-- Pending proposals of proposal mode while proposals are off: they are neither replayed nor parked, so their knowledge would be
+-- lost. Applies after a rollback of flags. Uses the index on status.
 SELECT proposal.id, left(proposal.{label}, 80) AS label, proposal.confidence, proposal.created_at
 FROM {proposals} AS proposal
 JOIN public.knowledge_extraction_runs AS run ON run.id = proposal.extraction_run_id

@@ -1,5 +1,5 @@
--- Pairs whose values differ, column by column and NULL-safe, although nobody has written the row since it was linked. What
--- a user has edited since is not even looked at: its meta may no longer be what jsonb can hold. One hash join.
+-- Pairs whose values differ, column by column and NULL-safe, although the row was not written since it was linked. Rows edited
+-- since are not compared, because jsonb may be unable to hold their meta. One hash join.
 SELECT
     compared.id, compared.label, compared.proposal_id, compared.differing_columns, compared.updated_at,
     compared.migration_timestamp

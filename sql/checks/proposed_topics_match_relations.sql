@@ -1,5 +1,5 @@
--- Backfilled atom proposals whose proposed topics are not the atom's relations of then: relations made since do not
--- count; one that a user has removed since shows here, which is why this rule only warns.
+-- Backfilled atom proposals whose proposed topics differ from the atom's relations at that time. Later relations do not count.
+-- A relation that a user has removed since appears here, so this rule only warns.
 SELECT atom.id, left(atom.title, 80) AS label, proposal.proposed_topic_ids, related.topic_ids
 FROM public.atoms AS atom
 JOIN public.atom_proposals AS proposal ON proposal.id = atom.migrated_from_proposal_id

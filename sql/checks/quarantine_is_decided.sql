@@ -1,5 +1,4 @@
--- Rows in quarantine on which nobody has decided yet; one that a user has deleted, or that has its proposal, needs no
--- decision.
+-- Quarantined rows without a decision; a row that a user has deleted, or that has its proposal, needs none.
 SELECT held.entity, held.row_id, held.state, held.sqlstate, held.reason, held.found_at
 FROM migration.quarantine AS held
 LEFT JOIN public.topics AS topic ON held.entity = 'topic' AND topic.id = held.row_id

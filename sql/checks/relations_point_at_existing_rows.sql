@@ -1,4 +1,4 @@
--- Relations whose topic, atom or message topic does not exist (what the strategy's check 5 is named for). Anti-joins.
+-- Relations whose topic, atom or message topic does not exist (strategy, check 5). Anti-joins.
 SELECT 'topic_atoms' AS relation, topic_atoms.topic_id AS from_id, topic_atoms.atom_id AS to_id
 FROM public.topic_atoms
 LEFT JOIN public.topics ON topics.id = topic_atoms.topic_id

@@ -158,7 +158,7 @@ def ways_back(rows: "Sequence[Mapping[str, Any]]") -> bytes:
 
 
 def verdicts_by_section(rows: "Sequence[Mapping[str, Any]]") -> bytes:
-    """How many criteria of each section hold, wait for a person, are not shown, or fail; rows of `Judged.as_row`."""
+    """The number of criteria of each section by verdict; rows of `Judged.as_row`."""
     import altair as alt
     import pandas as pd
 

@@ -1,23 +1,8 @@
-"""Which topic names are nearly the same: a report for people. It merges nothing and reads no database.
+"""Finds near-duplicate topic names for the data quality report; it merges nothing and reads no database.
 
-Two names are near duplicates when the greater of two measures reaches the wanted percent:
-
-- trigrams, counted exactly as PostgreSQL's pg_trgm counts them (so no extension is needed on the user's server);
-- spelling with everything but letters and digits taken out, which alone only counts from 90 %. It finds what trigrams
-  do not ("self-host" and "selfhost", "Kerbal Space Program" and "kerbalspaceprogram2").
-
-Measured on the real topic names of `data/small` (1,826 names; their sources declare 510 pairs to be one thing, 1,000
-with those that follow from them) and `data/large` (10,800), against `similarity(a, b) >= 0.6` of pg_trgm 1.6 on
-PostgreSQL 15:
-
-- at 60: 288 of 288 trigram pairs, 314 pairs in all (large: 3,267 of 3,267, 3,777 in all). Of the 26 that spelling
-  adds, 22 are declared to be one thing; of the 288 trigram pairs, 156;
-- spelling counted from 85 % would add 83 pairs (51 declared), from 80 % 224 (86): "esp32c3" and "esp32s3";
-- edit similarity alone reaches all 288 only at 40 %, which is 82,675 pairs; the best of ratio, token sort ratio and
-  token set ratio, on words without punctuation, reaches them at 72.7 %, which is 2,308 pairs.
-
-1,826 names take 0.1 s and 10,800 take 0.8 s on two cores (10,800 names that differ in a number only: 2.8 s). The time
-grows with the square of the number of names; the memory does not (`CELLS_AT_ONCE`).
+Similarity is the greater of pg_trgm's trigram similarity (without the extension) and, from 90 %, the spelling similarity of
+letters and digits. On 1,826 real names, 60 % finds all 288 pairs of pg_trgm and 26 more, of which 22 are true duplicates.
+Time grows with the square of the names (10,800 names: 0.8 s); memory is bounded by `CELLS_AT_ONCE`.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -30,17 +15,17 @@ from numpy.typing import NDArray
 from knowledge_migration.knowledge.duplicates.names import squeezed, trigrams
 
 SPELLING_COUNTS_FROM_PERCENT = 90.0
-"""Below it, names that share their spelling but not their trigrams are rarely the same thing (see the module)."""
+"""Of the pairs that 85 % would add on the same names, 51 of 83 are true duplicates; of 80 %, 86 of 224."""
 
 CELLS_AT_ONCE = 2_000_000
-"""Pairs compared at a time: 16 MB a matrix, and four of them live at once."""
+"""Pairs per block: 16 MB per matrix, and four matrices exist at once."""
 
 Similarities = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class NamePair:
-    """Two topics whose names are nearly the same; `similarity_percent` is 0 to 100."""
+    """Two topics with similar names; `similarity_percent` is 0 to 100."""
 
     id: int
     name: str
@@ -51,7 +36,7 @@ class NamePair:
 
 @dataclass(frozen=True)
 class NearDuplicates:
-    """How many of the `compared` pairs are near duplicates, and the most similar of them first."""
+    """The number of near duplicates among the `compared` pairs, and the most similar pairs first."""
 
     count: int
     compared: int
@@ -65,7 +50,7 @@ def near_duplicates(
     sample: int,
     progress: Callable[[str], None] | None = None,
 ) -> NearDuplicates:
-    """Compares each of the `(id, name)` with each other; the count is exact, `sample` bounds the pairs kept (§2.1)."""
+    """Compares all pairs of `(id, name)`; the count is exact, `sample` limits the pairs returned (§2.1)."""
     names = _Names(tuple(name for _, name in topics))
     count, best = 0, list[tuple[float, int, int]]()
     for block in _blocks(len(topics)):
@@ -76,12 +61,12 @@ def near_duplicates(
         if progress:
             progress(f"compared {block.stop:,} of {len(topics):,} topic names")
     compared = len(topics) * (len(topics) - 1) // 2
-    return NearDuplicates(count, compared, tuple(_pair(topics, *found) for found in best))
+    return NearDuplicates(count, compared, tuple(_pair(topics, *one) for one in best))
 
 
 @dataclass(frozen=True)
 class _Names:
-    """The names in the forms that are compared, and for each trigram the names that have it."""
+    """The compared forms of the names, and the names of each trigram."""
 
     names: tuple[str, ...]
 
@@ -95,15 +80,15 @@ class _Names:
 
     @cached_property
     def trigram_counts(self) -> NDArray[np.int64]:
-        return np.array([len(found) for found in self.trigrams], dtype=np.int64)
+        return np.array([len(trigrams) for trigrams in self.trigrams], dtype=np.int64)
 
     @cached_property
     def having(self) -> dict[str, NDArray[np.int64]]:
         places: dict[str, list[int]] = {}
-        for place, found in enumerate(self.trigrams):
-            for trigram in found:
+        for place, trigrams_of_name in enumerate(self.trigrams):
+            for trigram in trigrams_of_name:
                 places.setdefault(trigram, []).append(place)
-        return {trigram: np.array(found, dtype=np.int64) for trigram, found in places.items()}
+        return {trigram: np.array(names, dtype=np.int64) for trigram, names in places.items()}
 
 
 def _blocks(total: int) -> Iterator[range]:
@@ -112,7 +97,7 @@ def _blocks(total: int) -> Iterator[range]:
 
 
 def _similarities(names: _Names, block: range, similarity_percent: float) -> Similarities:
-    """Block by everything from its start on; zero where the pair is seen from its other side."""
+    """Block by all names from its start; the lower triangle is zero, so each pair counts once."""
     spelling = _spelling_similarities(names, block, max(similarity_percent, SPELLING_COUNTS_FROM_PERCENT))
     for row, place in enumerate(block):
         np.maximum(spelling[row], _trigram_similarities(names, place, block.start), out=spelling[row])
@@ -133,7 +118,7 @@ def _spelling_similarities(names: _Names, block: range, from_percent: float) -> 
 
 
 def _trigram_similarities(names: _Names, place: int, start: int) -> Similarities:
-    """Shared trigrams of all trigrams, in percent. In float64, so that 3 of 5 is 60 and not 59.999996 as in float32."""
+    """Shared trigrams of all trigrams, in percent; float64, because 3 of 5 is 59.999996 in float32."""
     own = names.trigrams[place]
     if not own:
         return np.zeros(len(names.names) - start)
@@ -145,7 +130,7 @@ def _trigram_similarities(names: _Names, place: int, start: int) -> Similarities
 def _most_similar(
     similarities: Similarities, reached: NDArray[np.int64], start: int, sample: int
 ) -> list[tuple[float, int, int]]:
-    """The best of a block as (negative similarity, place, other place), so that they sort best first."""
+    """The best of a block as (negative similarity, place, other place), which sorts the best first."""
     values = similarities[reached[:, 0], reached[:, 1]]
     best = np.argsort(-values, kind="stable")[:sample]
     return [(-float(values[at]), start + int(reached[at, 0]), start + int(reached[at, 1])) for at in best]

@@ -145,7 +145,7 @@ def test_an_extractor_that_names_things_otherwise_is_no_fault(peopled: Database)
 
 def test_a_service_that_fails_is_a_fault_of_that_scenario(peopled: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     flag(peopled, **FULL)
-    monkeypatch.setattr("knowledge_migration.knowledge.service.flag_runs", lambda *parts: None)
+    monkeypatch.setattr("knowledge_migration.knowledge.background.flag_runs", lambda *parts: None)
     monkeypatch.setattr(functional, "SIMILARITY_SECONDS", 0.5)
     with unchanged(peopled):
         done = tried(peopled)

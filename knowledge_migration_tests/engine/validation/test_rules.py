@@ -273,7 +273,7 @@ def test_a_run_that_never_began_is_found_and_no_other_stands_in_for_it(expanded:
             "INSERT INTO knowledge_extraction_runs (id, status, message_ids, message_count) VALUES (%s, 'completed', '[]', 0)",
             (UUID(int=5),),
         )
-        assert found(connection, "migration_run_is_completed", "status") == ["never begun"]
+        assert found(connection, "migration_run_is_completed", "status") == ["never started"]
 
 
 def test_a_rule_that_cannot_be_asked_raises(connection: Connection) -> None:
