@@ -50,22 +50,22 @@ class ProgressLines:
 
     def _bar(self, report: reports.Report) -> None:
         if report.total is None:
-            self.bars.console.print(f"  [dim]{report.work}: {report.words}[/]")
+            self.bars.console.print(f"  [dim]{report.work}: {report.message}[/]")
             return
         key = (report.work, report.total)
         if key not in self.tasks:
             self.tasks[key] = self.bars.add_task(report.work, total=report.total, words="")
-        self.bars.update(self.tasks[key], completed=report.done or 0, words=report.words)
+        self.bars.update(self.tasks[key], completed=report.done or 0, words=report.message)
 
     def _line(self, report: reports.Report) -> None:
         if report.total is None:
-            self.console.print(f"  {report.work}: {report.words}")
+            self.console.print(f"  {report.work}: {report.message}")
             return
         quarter = LINES_PER_WORK * (report.done or 0) // max(report.total, 1)
         key = (report.work, report.total)
         if self.printed.get(key) != quarter:
             self.printed[key] = quarter
-            self.console.print(f"  {report.work}: {report.done:,} of {report.total:,} {report.unit}, {report.words}")
+            self.console.print(f"  {report.work}: {report.done:,} of {report.total:,} {report.unit}, {report.message}")
 
 
 def run_migrate(console: Console, installation: Installation) -> bool:

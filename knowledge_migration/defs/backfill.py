@@ -145,7 +145,7 @@ def _progress_logger(log: Callable[[str], None], work: str) -> runner.OnProgress
         nonlocal logged
         eta = "unknown" if now.eta_seconds is None else f"{now.eta_seconds:,.0f} s"
         words = f"{now.rows_per_second:,.0f} rows/s, ETA {eta}"
-        progress.tell(progress.Report(work, words, now.done_rows, now.total_rows, "rows"))
+        progress.report_progress(progress.Report(work, words, now.done_rows, now.total_rows, "rows"))
         if now.done_rows - logged >= LOG_EVERY_ROWS or now.done_rows == now.total_rows:
             logged = now.done_rows
             log(f"{now.done_rows:,} of {now.total_rows:,} rows, {words}")
@@ -170,7 +170,7 @@ def integrity_checks(context: dg.AssetCheckExecutionContext, migration: Migratio
         selected = {key.name for key in context.selected_asset_check_keys}
         for rule in (rule for rule in rules.RULES if rule.name in selected):
             outcome = rules.evaluate(connection, rule, sample=sample)
-            progress.tell(
+            progress.report_progress(
                 progress.Report("integrity rules", rule.name, rules.RULES.index(rule) + 1, len(rules.RULES), "rules")
             )
             yield reporting.check_result(outcome, asset="backfill_completion", warns=rule.severity == "warn")

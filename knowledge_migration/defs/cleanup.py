@@ -126,7 +126,7 @@ def _archive_logger(log: Callable[[str], None]) -> archive.OnBatch:
     def told(now: archive.Archived) -> None:
         words = f"{now.runs:,} runs moved, {now.old_runs:,} looked at"
         log(words)
-        progress.tell(progress.Report("archive", words))
+        progress.report_progress(progress.Report("archive", words))
 
     return told
 

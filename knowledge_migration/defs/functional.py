@@ -72,7 +72,7 @@ def load_test(context: dg.AssetExecutionContext, config: LoadConfig, migration: 
     """
 
     def report_answered(answered: int) -> None:
-        progress.tell(progress.Report("load test", "extractions", answered, config.requests, "requests"))
+        progress.report_progress(progress.Report("load test", "extractions", answered, config.requests, "requests"))
 
     with reporting.as_dagster_failure():
         migration.installation.require_load_test_allowed()

@@ -106,7 +106,7 @@ def performance_comparison(context: dg.AssetExecutionContext, migration: Migrati
             pages=migration.installation.measured_pages,
         )
         evidence.record(connection, comparison.KIND, compared.to_evidence(), dagster_run_id=context.run.run_id)
-    reporting.teller(context.log.info, "performance comparison")(
+    reporting.progress_reporter(context.log.info, "performance comparison")(
         f"the slowest endpoint takes {compared.slowest_ratio:.2f} times its latency in the baseline"
     )
     outcome = comparison.comparison_outcome(compared)

@@ -108,7 +108,7 @@ def legacy_snapshot(context: dg.AssetExecutionContext, migration: Migration) -> 
             tools_directory=migration.settings.installation.pg_bin,
             range_ids=migration.settings.preparation.fingerprint_range_ids,
             dagster_run_id=context.run.run_id,
-            progress=reporting.teller(context.log.info, "verified backup"),
+            progress=reporting.progress_reporter(context.log.info, "verified backup"),
         )
     frame = inventory_frame(taken.inventory)
     yield dg.MaterializeResult(
@@ -160,7 +160,7 @@ def data_quality_report(context: dg.AssetExecutionContext, migration: Migration)
             progress=context.log.info,
         )
         frame = report.as_frame()
-        reporting.teller(context.log.info, "data quality")(
+        reporting.progress_reporter(context.log.info, "data quality")(
             f"{len(report.blocking)} findings block the backfill, {len(report.met('quarantines'))} set rows aside, "
             f"{len(report.met('accepted'))} are carried over as they are"
         )
@@ -206,7 +206,7 @@ def performance_baseline(context: dg.AssetExecutionContext, migration: Migration
         measured = baseline.measure(connection, samples=samples, progress=context.log.info)
         pages = migration.installation.measured_pages()
         slowest = max(latency.p95_ms for latency in measured.latencies)
-        reporting.teller(context.log.info, "performance baseline")(
+        reporting.progress_reporter(context.log.info, "performance baseline")(
             f"{samples} samples of {len(measured.latencies)} queries, slowest p95 {slowest:.1f} ms"
         )
         content = {**measured.to_evidence(), "urls": [page.to_evidence() for page in pages]}

@@ -55,7 +55,7 @@ def quality_validation(context: dg.AssetExecutionContext, migration: Migration) 
             migration.database,
             migration.settings.home / "data_docs",
             migration.settings,
-            progress=reporting.teller(context.log.info, "quality"),
+            progress=reporting.progress_reporter(context.log.info, "quality"),
             dagster_run_id=context.run.run_id,
         )
     return dg.MaterializeResult(

@@ -45,7 +45,7 @@ def staging_rehearsal(context: dg.AssetExecutionContext, migration: Migration) -
             migration.installation.plan,
             batch_size=settings.backfill.batch_size,
             rate_limit_per_second=settings.backfill.rate_limit_per_second,
-            progress=reporting.teller(context.log.info, "rehearsal"),
+            progress=reporting.progress_reporter(context.log.info, "rehearsal"),
             dagster_run_id=context.run.run_id,
         )
         with migration.database.connect("rehearsal") as connection:
@@ -78,7 +78,7 @@ def rollback_drill(context: dg.AssetExecutionContext, migration: Migration) -> d
         drill = run_drill(
             migration.database,
             migration.installation.drill_options,
-            progress=reporting.teller(context.log.info, "drill"),
+            progress=reporting.progress_reporter(context.log.info, "drill"),
         )
         record(migration.database, drill, plan_hash=migration.installation.plan.hash, dagster_run_id=context.run.run_id)
     return dg.MaterializeResult(metadata=_drilled(drill))

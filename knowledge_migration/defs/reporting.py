@@ -91,23 +91,22 @@ def plain(value: Any) -> Any:
     return value
 
 
-def teller(log: Callable[[str], None], work: str) -> Callable[[str], None]:
-    """Sends a step's words to the run's log and to whoever listens in this process."""
+def progress_reporter(log: Callable[[str], None], work: str) -> Callable[[str], None]:
+    """A function that reports the progress of a step to the run's log and to listeners in this process."""
 
-    def tell(words: str) -> None:
-        log(f"{work}: {words}")
-        progress.tell(progress.Report(work, words))
+    def report(message: str) -> None:
+        log(f"{work}: {message}")
+        progress.report_progress(progress.Report(work, message))
 
-    return tell
+    return report
 
 
 @contextmanager
 def as_dagster_failure() -> Iterator[None]:
-    """Turns an error that the engine raises on purpose into a failure that says what to do next."""
+    """Converts an error of the engine into a `dg.Failure` with its remedy; a blocked or busy step may be retried."""
     try:
         yield
     except MigrationError as error:
-        waiting = isinstance(error, BlockedError | BusyError)
         raise dg.Failure(
             description=str(error),
             metadata={
@@ -115,5 +114,5 @@ def as_dagster_failure() -> Iterator[None]:
                 "what_to_do": str(error),
                 "safe_to_run_again": True,
             },
-            allow_retries=waiting,
+            allow_retries=isinstance(error, BlockedError | BusyError),
         ) from error

@@ -50,7 +50,7 @@ def proposal_schema(context: dg.AssetExecutionContext, migration: Migration) -> 
 def _told(context: dg.AssetExecutionContext, result: StepResult) -> None:
     context.log.info(f"{result.step.name}: {result.outcome.replace('_', ' ')} after {result.attempts} attempts")
     position = STEPS.index(result.step) + 1
-    progress.tell(progress.Report("schema", result.step.name.split(".")[-1], position, len(STEPS), "steps"))
+    progress.report_progress(progress.Report("schema", result.step.name.split(".")[-1], position, len(STEPS), "steps"))
 
 
 @dg.asset_check(asset=proposal_schema, blocking=True)

@@ -1,6 +1,6 @@
-"""How long work tells where it stands: a step of the migration reports, whoever runs it listens.
+"""Progress of long work: a step reports it, and listeners in the same process display it.
 
-Without a listener nothing is shown; the command line sets one that draws bars, Dagster's runs log lines of their own.
+Without a listener nothing is displayed; the command line adds one that draws bars.
 """
 
 from collections.abc import Callable, Iterator
@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Report:
-    """Where a piece of work stands: `done` of `total` in `unit`; both None when it only has words."""
+    """The progress of a piece of work: `done` of `total` in `unit`; both None for a message only."""
 
     work: str
-    words: str
+    message: str
     done: int | None = None
     total: int | None = None
     unit: str = ""
@@ -24,15 +24,15 @@ Listener = Callable[[Report], None]
 _listeners: list[Listener] = []
 
 
-def tell(report: Report) -> None:
-    """Hands a report to everybody who listens in this process."""
+def report_progress(report: Report) -> None:
+    """Sends a report to all listeners in this process."""
     for listener in _listeners:
         listener(report)
 
 
 @contextmanager
 def listening(listener: Listener) -> Iterator[None]:
-    """Listens while the body runs."""
+    """Adds a listener while the block runs."""
     _listeners.append(listener)
     try:
         yield
