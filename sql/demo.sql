@@ -16,10 +16,6 @@ ANALYZE public.users, public.sources, public.topics, public.messages, public.ato
 -- Whether a table holds anything.
 SELECT 1 AS one FROM {table} LIMIT 1
 
--- name: demonstration_is_filled
--- Whether the demonstration was loaded: it is loaded in one transaction, so any topic means all of it.
-SELECT 1 AS one FROM public.topics LIMIT 1
-
 -- name: existing_tables
 -- Tables of the legacy schema that this database already has. Reads the catalog only.
 SELECT relname AS name FROM pg_class

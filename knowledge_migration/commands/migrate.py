@@ -74,7 +74,7 @@ def run_migrate(console: Console, installation: Installation) -> bool:
 
     from knowledge_migration.commands.phase_runs import PhaseSummary, migrate, migrated, serve_probes_at
     from knowledge_migration.demo.live_application import REQUESTS_PER_SECOND, LiveApplication, live_application
-    from knowledge_migration.demo.preparation import prepare_demonstration
+    from knowledge_migration.demo.loader import prepare_demonstration
 
     console = _own_terminal(console)
     console.print(f"Database: {installation.database.display}")

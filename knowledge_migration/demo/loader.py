@@ -4,28 +4,44 @@ Only for databases of our own (the demonstration, tests, benchmarks): a table th
 """
 
 import json
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
-from typing import Any
+from typing import Any, Protocol
 
 from psycopg import sql
 
-from knowledge_migration.demo.knowledge_base import TABLES, KnowledgeBase, Row
+from knowledge_migration.demo.python_documentation import PythonDocumentation, Row
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.errors import MigrationError
 from knowledge_migration.engine.foundation.sql_files import statement, text_of
 
+# parents before the tables that refer to them
+TABLES: tuple[str, ...] = ("users", "sources", "topics", "messages", "atoms", "topic_atoms", "atom_links")
 JSON_COLUMNS = frozenset({"config", "included_in_runs", "noise_factors", "meta"})
 
 Progress = Callable[[str, int], None]
 
 
-@dataclass(frozen=True)
-class LoadResult:
-    """The rows stored, by table."""
+class KnowledgeBase(Protocol):
+    """A source of rows. A column that a row does not name gets the table's default."""
 
-    rows: dict[str, int]
+    def rows(self, table: str) -> Iterable[Row]:
+        """The rows of one of `TABLES`, in the order in which they are to be stored."""
+        ...
+
+
+def prepare_demonstration(database: Database, progress: Progress) -> dict[str, int] | None:
+    """Builds the legacy schema and loads the documentation of this Python; returns the rows stored by table.
+
+    None if the demonstration is already there. A partly built one is completed.
+    """
+    with database.connect("demonstration") as connection:
+        tables = connection.execute(text_of("demo/existing_tables")).fetchall()
+        if tables and connection.execute(statement("demo/any_row", table="public.topics")).fetchone():
+            return None  # it is loaded in one transaction, so any topic means all of it
+    if not tables:
+        build_legacy_schema(database)
+    return load(database, PythonDocumentation(), progress=progress)
 
 
 def build_legacy_schema(database: Database) -> None:
@@ -38,8 +54,8 @@ def build_legacy_schema(database: Database) -> None:
         connection.execute(text_of("legacy/schema"))
 
 
-def load(database: Database, knowledge_base: KnowledgeBase, *, progress: Progress | None = None) -> LoadResult:
-    """Copies every row, sets each sequence beyond the last id and runs ANALYZE.
+def load(database: Database, knowledge_base: KnowledgeBase, *, progress: Progress | None = None) -> dict[str, int]:
+    """Copies every row, sets each sequence beyond the last id and runs ANALYZE; returns the rows stored by table.
 
     Raises `MigrationError` when a table already holds rows; nothing is stored then, nor after any other error.
     """
@@ -51,7 +67,7 @@ def load(database: Database, knowledge_base: KnowledgeBase, *, progress: Progres
                 stored[table] = _copy(connection, table, knowledge_base, progress)
             connection.execute(text_of("demo/advance_sequences"))
         connection.execute(text_of("demo/analyze"))
-    return LoadResult(stored)
+    return stored
 
 
 def _refuse_rows(connection: Connection, table: str) -> None:

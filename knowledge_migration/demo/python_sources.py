@@ -1,27 +1,33 @@
-"""Reads the standard library's sources: its modules, and the classes, functions and methods that they define.
+"""Reads the standard library's sources: modules, their classes, functions and methods, and what a name in them refers to.
 
-Sources are parsed, never imported, so reading them runs nothing. Only what every distribution of Python ships is read,
-sorted by name, so that two machines with the same Python read the same.
+Sources are parsed, never imported, so reading them runs nothing. Only modules that every distribution of Python ships are
+read. A name that leads to no definition in them (a C function, a variable) leads to None.
 """
 
 import ast
+import builtins
+import re
 import tokenize
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-Kind = Literal["class", "function", "method"]
-
-# Left out: tests, what distributions put in packages of their own, and what only some Python versions still carry.
+# Tests, modules that distributions put in packages of their own, and modules that only some Python versions have
 LEFT_OUT = frozenset(
     {"test", "idlelib", "turtledemo", "turtle", "tkinter", "lib2to3", "ensurepip", "distutils", "__pycache__"}
 )
 GENERATED_BY_THE_BUILD = "_sysconfigdata"
+LONGEST_CHAIN = 6  # of imports; the longest one in the standard library has three
 
-_DEFINITIONS = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 _DefinitionNode = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+_MENTION = re.compile(r"(?<![\w.])([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)(\(\))?")
+_BUILTIN_EXCEPTIONS = frozenset(
+    name for name, value in vars(builtins).items() if isinstance(value, type) and issubclass(value, BaseException)
+)
 
 
 @dataclass(frozen=True)
@@ -30,42 +36,90 @@ class Definition:
 
     name: str
     module: str
-    kind: Kind
+    kind: Literal["class", "function", "method"]
     line: int
     signature: str
     docstring: str
     bases: tuple[str, ...]
     raises: tuple[str, ...]
 
-    @property
-    def short_name(self) -> str:
-        """The name without its module and class."""
-        return self.name.rpartition(".")[2]
-
 
 @dataclass(frozen=True)
 class Module:
-    """A module; `imports` maps its names to the qualified names they stand for, `stars` are imported whole."""
+    """A module; `imports` maps its names to the qualified names that they refer to, "*" to the modules imported whole."""
 
     name: str
     is_package: bool
     docstring: str
     definitions: tuple[Definition, ...]
-    imports: Mapping[str, str]
-    stars: tuple[str, ...]
+    imports: Mapping[str, Sequence[str]]
 
 
-def read_modules(library: Path) -> tuple[Module, ...]:
-    """Every module under the standard library's folder, by name; a file that does not parse is passed over."""
+@dataclass(frozen=True)
+class Sources:
+    """All modules by name, in order."""
+
+    modules: Mapping[str, Module]
+    _resolved: dict[str, Definition | None] = field(default_factory=dict, repr=False, compare=False)
+
+    @cached_property
+    def definitions(self) -> Mapping[str, Definition]:
+        """The first definition of each qualified name."""
+        every = [definition for module in self.modules.values() for definition in module.definitions]
+        return {definition.name: definition for definition in reversed(every)}
+
+    def resolve(self, name: str) -> Definition | None:
+        """The definition of a qualified name, through the modules that re-export it."""
+        if name not in self._resolved:
+            self._resolved[name] = self._follow(name, LONGEST_CHAIN)
+        return self._resolved[name]
+
+    def mentioned_in(self, text: str, scope: str = "") -> Iterator[Definition]:
+        """The definitions that a text names as `name()` or with a dot, looked up in the scope first, then around it."""
+        scopes = [scope[:end] for end in range(len(scope), 0, -1) if scope[end : end + 1] in ("", ".")]
+        for name in dict.fromkeys(name for name, call in _MENTION.findall(text) if call or "." in name):
+            candidates = (self.resolve(each) for each in (*(f"{outer}.{name}" for outer in scopes), name))
+            if definition := next(filter(None, candidates), None):
+                yield definition
+
+    def offered_by(self, package: Module) -> Iterator[Definition]:
+        """The definitions that a package imports from its own modules, so that its users import them from the package."""
+        for target, *_ in package.imports.values() if package.is_package else ():
+            if target.startswith(f"{package.name}.") and (definition := self.resolve(target)):
+                yield definition
+
+    def is_exception(self, definition: Definition, generations: int = 20) -> bool:
+        """True for a class that descends from a built-in exception."""
+        for base in definition.bases if generations else ():
+            parent = self.resolve(f"{definition.module}.{base}")
+            if self.is_exception(parent, generations - 1) if parent else base in _BUILTIN_EXCEPTIONS:
+                return True
+        return False
+
+    def _follow(self, name: str, links: int) -> Definition | None:
+        parts = name.split(".")
+        splits = ((".".join(parts[:length]), parts[length:]) for length in range(len(parts) - 1, 0, -1))
+        module, rest = next(
+            ((self.modules[prefix], rest) for prefix, rest in splits if prefix in self.modules), (None, [])
+        )
+        if name in self.definitions or module is None or not links:
+            return self.definitions.get(name)
+        targets = [".".join((target, *rest[1:])) for target in module.imports.get(rest[0], ())[:1]]
+        targets = targets or [".".join((target, *rest)) for target in module.imports.get("*", ())]
+        return next(filter(None, (self._follow(target, links - 1) for target in targets)), None)
+
+
+def read_sources(library: Path) -> Sources:
+    """Every module under the standard library's folder; a file that does not parse is skipped."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SyntaxWarning)
-        modules = [_read(path, library) for path in _source_files(library)]
-    return tuple(sorted((module for module in modules if module), key=lambda module: module.name))
+        modules = [_read(path, library) for path in (_source_files(library) if library.is_dir() else ())]
+    return Sources({module.name: module for module in sorted(filter(None, modules), key=lambda each: each.name)})
 
 
 def _source_files(folder: Path) -> Iterator[Path]:
     for entry in folder.iterdir():
-        # site-packages, lib-dynload and config-3.x-... are no identifiers, so they cannot be packages.
+        # site-packages, lib-dynload and config-3.x-... are no identifiers, so they cannot be packages
         if not entry.stem.isidentifier() or entry.stem in LEFT_OUT:
             continue
         if entry.suffix == ".py" and not entry.stem.startswith(GENERATED_BY_THE_BUILD):
@@ -83,102 +137,60 @@ def _read(path: Path, library: Path) -> Module | None:
     *packages, stem = path.relative_to(library).with_suffix("").parts
     is_package = stem == "__init__"
     name = ".".join(packages if is_package else (*packages, stem))
-    imports, stars = _imports(tree.body, packages)
-    return Module(
-        name=name,
-        is_package=is_package,
-        docstring=_docstring(tree),
-        definitions=tuple(_definitions(tree.body, name, name)),
-        imports=imports,
-        stars=stars,
-    )
+    imports: dict[str, list[str]] = {}
+    for local_name, target in (pair for node in _statements(tree) for pair in _imported(node, packages)):
+        imports.setdefault(local_name, []).append(target)  # the first of several alternatives is the preferred one
+    definitions = tuple(_definitions(tree, name, name))
+    return Module(name, is_package, ast.get_docstring(tree) or "", definitions, imports)
 
 
-def _docstring(node: ast.Module | _DefinitionNode) -> str:
-    """The docstring as `help()` shows it; '' when there is none."""
-    return ast.get_docstring(node) or ""
+def _statements(node: ast.AST) -> Iterator[ast.stmt]:
+    """Every statement in a node and in its blocks, but not those in the definitions in it."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.stmt):
+            yield child
+        if not isinstance(child, (_DefinitionNode, ast.expr)):
+            yield from _statements(child)
 
 
-def _definitions(body: Sequence[ast.stmt], module: str, scope: str) -> Iterator[Definition]:
-    for node in _statements(body):
-        if isinstance(node, _DEFINITIONS):
-            definition = _definition(node, module, scope)
-            yield definition
+def _definitions(parent: ast.AST, module: str, scope: str) -> Iterator[Definition]:
+    for node in _statements(parent):
+        if isinstance(node, _DefinitionNode):
+            yield _definition(node, module, scope)
             if isinstance(node, ast.ClassDef):
-                yield from _definitions(node.body, module, definition.name)
+                yield from _definitions(node, module, f"{scope}.{node.name}")
 
 
 def _definition(node: _DefinitionNode, module: str, scope: str) -> Definition:
-    docstring = _docstring(node)
+    docstring = ast.get_docstring(node) or ""
+    is_class = isinstance(node, ast.ClassDef)
+    raised = (each.exc for each in _statements(node) if isinstance(each, ast.Raise) and each.exc)
     return Definition(
         name=f"{scope}.{node.name}",
         module=module,
-        kind="class" if isinstance(node, ast.ClassDef) else "function" if scope == module else "method",
+        kind="class" if is_class else "function" if scope == module else "method",
         line=node.lineno,
         signature=_signature(node) if docstring else "",
         docstring=docstring,
-        bases=_names(node.bases) if isinstance(node, ast.ClassDef) else (),
-        raises=() if isinstance(node, ast.ClassDef) else _raised(node.body),
+        bases=_dotted_names(getattr(node, "bases", ())),
+        raises=() if is_class else _dotted_names(each.func if isinstance(each, ast.Call) else each for each in raised),
     )
 
 
 def _signature(node: _DefinitionNode) -> str:
-    if isinstance(node, ast.ClassDef):
-        bases = ", ".join(ast.unparse(base) for base in (*node.bases, *node.keywords))
-        return f"class {node.name}({bases})" if bases else f"class {node.name}"
-    prefix = "async def" if isinstance(node, ast.AsyncFunctionDef) else "def"
-    returns = f" -> {ast.unparse(node.returns)}" if node.returns else ""
-    return f"{prefix} {node.name}({ast.unparse(node.args)}){returns}"
+    header = copy(node)
+    header.body, header.decorator_list = [], []
+    return ast.unparse(header).strip().removesuffix(":")
 
 
-def _statements(body: Sequence[ast.stmt]) -> Iterator[ast.stmt]:
-    """Every statement of a body and of the blocks in it, but not of the definitions in it."""
-    for node in body:
-        yield node
-        if not isinstance(node, _DEFINITIONS):
-            for block in _blocks(node):
-                yield from _statements(block)
-
-
-def _blocks(node: ast.stmt) -> Iterator[Sequence[ast.stmt]]:
-    for part in (node, *getattr(node, "handlers", ()), *getattr(node, "cases", ())):
-        yield getattr(part, "body", ())
-    yield getattr(node, "orelse", ())
-    yield getattr(node, "finalbody", ())
-
-
-def _raised(body: Sequence[ast.stmt]) -> tuple[str, ...]:
-    raised = (node.exc for node in _statements(body) if isinstance(node, ast.Raise) and node.exc)
-    return _names(node.func if isinstance(node, ast.Call) else node for node in raised)
-
-
-def _names(nodes: Iterable[ast.expr]) -> tuple[str, ...]:
-    """The dotted names among expressions, each once, in their order."""
-    return tuple(dict.fromkeys(name for node in nodes if (name := _dotted(node))))
-
-
-def _dotted(node: ast.expr) -> str:
-    if isinstance(node, ast.Name):
-        return node.id
-    if isinstance(node, ast.Attribute) and (owner := _dotted(node.value)):
-        return f"{owner}.{node.attr}"
-    return ""
-
-
-def _imports(body: Sequence[ast.stmt], packages: Sequence[str]) -> tuple[dict[str, str], tuple[str, ...]]:
-    imports: dict[str, str] = {}
-    stars: list[str] = []
-    for node in _statements(body):
-        for name, target in _imported(node, packages):
-            if name == "*":
-                stars.append(target)
-            else:
-                imports.setdefault(name, target)  # the first of several alternatives is the preferred one
-    return imports, tuple(stars)
+def _dotted_names(nodes: Iterable[ast.expr]) -> tuple[str, ...]:
+    """The dotted names among expressions, each once, in order."""
+    names = (ast.unparse(node) for node in nodes if isinstance(node, ast.Name | ast.Attribute))
+    return tuple(dict.fromkeys(name for name in names if re.fullmatch(r"[\w.]+", name)))
 
 
 def _imported(node: ast.stmt, packages: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """The pairs of a local name and what it stands for; for `*` that is the module."""
+    """The pairs of a local name and the qualified name that it refers to; for `*` that is the module."""
     if isinstance(node, ast.Import):
         for alias in node.names:
             top = alias.name.partition(".")[0]

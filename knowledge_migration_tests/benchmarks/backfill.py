@@ -19,7 +19,6 @@ from psycopg.types.json import Jsonb
 from rich.console import Console
 from rich.table import Table
 
-from knowledge_migration.demo.json_lines import JsonLinesFolder
 from knowledge_migration.demo.loader import build_legacy_schema, load
 from knowledge_migration.demo.python_documentation import PythonDocumentation
 from knowledge_migration.engine.backfill.batch import proposal_columns
@@ -33,6 +32,7 @@ from knowledge_migration.engine.schema import upgrade as schema
 from knowledge_migration.knowledge.entity_kinds import ATOM
 from knowledge_migration.settings import BackfillSettings, SchemaChangeSettings
 from knowledge_migration_tests.conftest import SHARED_DATA
+from knowledge_migration_tests.support.json_lines import JsonLinesFolder
 
 COPIES_OF_DEMONSTRATION = 30
 STRATEGY_ROWS = 3_000

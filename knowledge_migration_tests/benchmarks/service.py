@@ -15,7 +15,6 @@ from pathlib import Path
 
 import httpx
 
-from knowledge_migration.demo.json_lines import JsonLinesFolder
 from knowledge_migration.demo.loader import build_legacy_schema, load
 from knowledge_migration.demo.python_documentation import PythonDocumentation
 from knowledge_migration.demo.traffic.measurements import percentile
@@ -29,6 +28,7 @@ from knowledge_migration.knowledge.service import KnowledgeService
 from knowledge_migration.settings import SchemaChangeSettings
 from knowledge_migration_tests.conftest import SHARED_DATA
 from knowledge_migration_tests.serving import serving
+from knowledge_migration_tests.support.json_lines import JsonLinesFolder
 
 MODES = {
     "direct": Flags(),

@@ -9,7 +9,6 @@ from psycopg import sql
 
 from knowledge_migration.commands.phase_runs import QUIET, PhaseSummary, migrate
 from knowledge_migration.definitions import build_defs
-from knowledge_migration.demo.json_lines import JsonLinesFolder
 from knowledge_migration.demo.loader import load
 from knowledge_migration.engine.backfill import quarantine
 from knowledge_migration.engine.foundation import fingerprint
@@ -19,6 +18,7 @@ from knowledge_migration.knowledge.audit import AuditAction
 from knowledge_migration.settings import load_settings
 from knowledge_migration_tests.conftest import SHARED_DATA
 from knowledge_migration_tests.serving import PEOPLE_AND_MESSAGES, serving
+from knowledge_migration_tests.support.json_lines import JsonLinesFolder
 
 SOME_ROWS = """
 INSERT INTO users (id, first_name, is_active, is_bot) VALUES (1, 'a user', true, false);

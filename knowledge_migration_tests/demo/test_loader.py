@@ -6,15 +6,14 @@ from datetime import UTC, datetime
 import psycopg
 import pytest
 
-from knowledge_migration.demo.json_lines import JsonLinesFolder
-from knowledge_migration.demo.knowledge_base import TABLES, Row
-from knowledge_migration.demo.loader import build_legacy_schema, load
-from knowledge_migration.demo.python_documentation import PythonDocumentation
+from knowledge_migration.demo.loader import TABLES, build_legacy_schema, load
+from knowledge_migration.demo.python_documentation import PythonDocumentation, Row
 from knowledge_migration.engine.foundation.catalog import legacy_differences
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.errors import MigrationError
 from knowledge_migration.knowledge.tables import ATOM_TYPES, LINK_TYPES
 from knowledge_migration_tests.conftest import SHARED_DATA
+from knowledge_migration_tests.support.json_lines import JsonLinesFolder
 
 MOMENT = datetime(2024, 5, 6, tzinfo=UTC)
 
@@ -58,7 +57,7 @@ def test_the_python_documentation_is_the_same_every_time(documentation: PythonDo
 def test_every_row_of_the_python_documentation_is_stored(
     documentation: PythonDocumentation, database: Database
 ) -> None:
-    stored = load(database, documentation).rows
+    stored = load(database, documentation)
     with database.connect("test") as connection:
         for table in TABLES:
             assert count(connection, table) == stored[table] == len(list(documentation.rows(table)))
@@ -115,10 +114,5 @@ def test_the_legacy_schema_is_not_built_over_another(database: Database) -> None
 
 @pytest.mark.skipif(not SHARED_DATA.is_dir(), reason="the real knowledge base is not on this machine")
 def test_the_small_real_knowledge_base_is_stored_whole(database: Database) -> None:
-    stored = load(database, JsonLinesFolder(SHARED_DATA / "small")).rows
+    stored = load(database, JsonLinesFolder(SHARED_DATA / "small"))
     assert (stored["topics"], stored["atoms"], stored["topic_atoms"]) == (1826, 11771, 20917)
-
-
-def test_a_folder_without_a_knowledge_base_is_refused(tmp_path_factory: pytest.TempPathFactory) -> None:
-    with pytest.raises(MigrationError, match="holds no knowledge base"):
-        JsonLinesFolder(tmp_path_factory.mktemp("empty"))

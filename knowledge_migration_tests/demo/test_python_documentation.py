@@ -10,9 +10,8 @@ from textwrap import dedent
 
 import pytest
 
-from knowledge_migration.demo.knowledge_base import TABLES, Row
-from knowledge_migration.demo.loader import load
-from knowledge_migration.demo.python_documentation import NoSourcesError, PythonDocumentation
+from knowledge_migration.demo.loader import TABLES, load
+from knowledge_migration.demo.python_documentation import NoSourcesError, PythonDocumentation, Row
 from knowledge_migration.engine.foundation.database import Connection, Database
 
 PROJECT = Path(__file__).parents[2]

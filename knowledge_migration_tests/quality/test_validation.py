@@ -11,7 +11,6 @@ from sqlalchemy.engine import make_url
 
 from knowledge_migration.definitions import build_defs
 from knowledge_migration.defs.quality import quality_job
-from knowledge_migration.demo.json_lines import JsonLinesFolder
 from knowledge_migration.demo.loader import load
 from knowledge_migration.engine.backfill import completion, plan, runner
 from knowledge_migration.engine.foundation import evidence
@@ -26,6 +25,7 @@ from knowledge_migration.quality.validation import Validation, validate
 from knowledge_migration.settings import BackfillSettings, QualitySettings, SchemaChangeSettings, Settings
 from knowledge_migration_tests.conftest import EXPANDED_TEMPLATE, SHARED_DATA, clone, drop
 from knowledge_migration_tests.quality.violations import BROKEN, EVERYTHING
+from knowledge_migration_tests.support.json_lines import JsonLinesFolder
 
 PASSWORD = "correct-horse-battery-staple"
 SUITES = [blueprint.name for blueprint in BLUEPRINTS]

@@ -3,9 +3,6 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from knowledge_migration.knowledge.flags import FlagsError
-from knowledge_migration.knowledge.writers import FenceError
-
 
 class MigrationError(Exception):
     """Something that the operator must know; nothing is half done when it is raised unless its message says so."""
@@ -30,6 +27,9 @@ class VerificationError(MigrationError):
 @contextmanager
 def translate_knowledge_errors() -> Iterator[None]:
     """Raises `PreconditionError` for flags that cannot be read or set so, `BlockedError` for a wait that timed out."""
+    from knowledge_migration.knowledge.flags import FlagsError  # errors themselves need only the standard library
+    from knowledge_migration.knowledge.writers import FenceError
+
     try:
         yield
     except FlagsError as error:

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from knowledge_migration.demo.knowledge_base import TABLES, Row
-from knowledge_migration.engine.foundation.errors import MigrationError
+from knowledge_migration.demo.python_documentation import Row
 
 
 @dataclass(frozen=True)
@@ -16,16 +15,8 @@ class JsonLinesFolder:
 
     folder: Path
 
-    def __post_init__(self) -> None:
-        """Refuses a folder that holds none of the tables."""
-        if not any((self.folder / f"{table}.jsonl.gz").exists() for table in TABLES):
-            raise MigrationError(
-                f"{self.folder} holds no knowledge base: none of {', '.join(f'{table}.jsonl.gz' for table in TABLES)} "
-                "is there. Name the folder that has them."
-            )
-
     def rows(self, table: str) -> Iterator[Row]:
-        """The rows of one table as they stand in its file."""
+        """The rows of one table as its file has them."""
         path = self.folder / f"{table}.jsonl.gz"
         if not path.exists():
             return
