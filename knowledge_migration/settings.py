@@ -71,15 +71,12 @@ class InstallationSettings(Section, alias_generator=_prefixed("knowledge_migrati
     database_url: PostgresUrl = _setting(None,
         "The database to migrate. Unset: an embedded PostgreSQL with a demonstration knowledge base.")
     scratch_url: PostgresUrl = _setting(None,
-        "A server on which scratch databases may be created to verify a backup. Unset: the server of the database itself "
-        "(needs CREATEDB).")
+        "Server of the scratch databases that verify a backup. Unset: the server of the database (needs CREATEDB).")
     dagster_url: PostgresUrl = _setting(None,
         "The database of Dagster's own tables, never the migrated one. Unset: on the embedded server.")
-    home: Path = _setting(Path(".knowledge_migration"),
-        "Directory of this machine's files: embedded server, backups, Dagster's logs.")
+    home: Path = _setting(Path(".knowledge_migration"), "Directory of the embedded server, the backups, Dagster's logs.")
     pg_bin: Path | None = _setting(None, "Directory with pg_dump and pg_restore. Unset: those that fit the server best.")
-    alert_urls: tuple[SecretStr, ...] = _setting((),
-        "Channels for alerts in apprise's notation, as a JSON list; `alerts test` tries them.")
+    alert_urls: tuple[SecretStr, ...] = _setting((), "Channels for alerts, URLs of apprise as a JSON list (try `alerts test`).")
 
     @field_validator("dagster_url")
     @classmethod
@@ -94,14 +91,12 @@ class PreparationSettings(Section):
     """Phase 0: preflight, fingerprint, data quality report, backup."""
 
     fingerprint_range_ids: int = _setting(10_000,
-        "Width in ids of the key ranges that are fingerprinted one by one.", plan=True, ge=1)
+        "Width in ids of the ranges that are fingerprinted one by one.", plan=True, ge=1)
     near_duplicate_similarity_percent: float = _setting(60.0,
         "Topic names whose similarity reaches this are reported as near duplicates: their shared trigrams, as pg_trgm "
         "counts them, or from 90 on their spelling without blanks and punctuation.", gt=0, le=100)
-    long_transaction_seconds: float = _setting(300.0,
-        "A transaction older than this fails preflight: schema changes would wait.", gt=0)
-    backup_max_age_hours: float = _setting(24.0,
-        "A verified backup older than this no longer lets the schema phase start.", gt=0)
+    long_transaction_seconds: float = _setting(300.0, "An older transaction fails preflight: schema changes would wait.", gt=0)
+    backup_max_age_hours: float = _setting(24.0, "An older verified backup does not let the schema phase start.", gt=0)
 
 
 class RehearsalSettings(Section):
@@ -118,14 +113,11 @@ class PerformanceSettings(Section):
 
     baseline_samples: int = _setting(200, "Timed executions of each endpoint query for the performance baseline.", ge=20)
     baseline_urls: tuple[SecretStr, ...] = _setting((),
-        "Pages and endpoints of the application that are timed in the baseline and after each phase, as a JSON list of "
-        "http(s) addresses; GET only.")
-    baseline_bearer_token: SecretStr | None = _setting(None,
-        "Bearer token that is sent to the hosts of BASELINE_URLS, and nowhere else.")
-    samples: int = _setting(100,
-        "Timed executions of each list query for its limit.", "performance_samples", ge=20)
+        "Pages of the application that are timed with GET in the baseline and after each phase: a JSON list of URLs.")
+    baseline_bearer_token: SecretStr | None = _setting(None, "Bearer token for the hosts of BASELINE_URLS, sent nowhere else.")
+    samples: int = _setting(100, "Timed executions of each list query for its limit.", "performance_samples", ge=20)
     large_table_rows: int = _setting(100_000,
-        "A list query must not scan a whole table of this many rows.", "performance_large_table_rows", ge=1)
+        "No list query scans a table of this many rows.", "performance_large_table_rows", ge=1)
 
     @field_validator("baseline_urls")
     @classmethod
@@ -138,9 +130,9 @@ class SchemaChangeSettings(Section, alias_generator=_prefixed("ddl_")):
     """Phase 1: how long a schema statement may make others wait, and how long it retries."""
 
     lock_timeout_ms: int = _setting(100,
-        "Longest time a schema statement queues for a lock, per attempt.", plan=True, ge=1, le=1000)
+        "Longest wait of a schema statement for a lock, per attempt.", plan=True, ge=1, le=1000)
     attempts: int = _setting(60,
-        "Attempts before a schema statement gives up and names the blocker.", "ddl_lock_attempts", plan=True, ge=1)
+        "Attempts before a schema statement fails and names the blocker.", "ddl_lock_attempts", plan=True, ge=1)
     retry_max_seconds: float = _setting(5.0, "Longest pause between two attempts (it grows from 0.1 s, with jitter).", gt=0)
     blocker_age_seconds: float = _setting(0.5,
         "A statement waits for a transaction older than this on its table instead of queueing behind it.", ge=0)
@@ -148,15 +140,14 @@ class SchemaChangeSettings(Section, alias_generator=_prefixed("ddl_")):
         "Cap on one concurrent index build, which may wait for old transactions.",
         "index_build_timeout_minutes", gt=0, le=LARGEST_MILLISECONDS // 60_000)
     reader_stall_limit_ms: float = _setting(250.0,
-        "Longest stall of a reader that the schema phase may cause.", "reader_stall_limit_ms", gt=0)
+        "Longest stall of a reader during the schema phase.", "reader_stall_limit_ms", gt=0)
     sleep: Callable[[float], None] = _internal(time.sleep)
 
 
 class LivenessSettings(Section):
     """Shared by the sections that need it: when a process of the service counts as live."""
 
-    live_seconds: float = _setting(10.0,
-        "A process of the service counts as live if it reported this recently.", "writer_live_seconds", ge=2)
+    live_seconds: float = _setting(10.0, "A service process that reported this recently is live.", "writer_live_seconds", ge=2)
 
 
 class FenceSettings(LivenessSettings):
@@ -178,7 +169,7 @@ class DualWriteSettings(Section, alias_generator=_prefixed("dual_write_")):
     max_slowdown_percent: float = _setting(10.0, "How much slower than direct mode an extraction in dual write may be.", gt=0)
     measured_pairs: int = _setting(60, "Extractions measured in each of the two modes, interleaved; all are undone.", ge=10)
     straggler_minutes: float = _setting(10.0,
-        "A row without a proposal for this long was written by an old writer.", "straggler_minutes", gt=0)
+        "A row without a proposal for this long is a straggler.", "straggler_minutes", gt=0)
 
 
 class BackfillSettings(Section, alias_generator=_prefixed("migration_")):
@@ -187,8 +178,7 @@ class BackfillSettings(Section, alias_generator=_prefixed("migration_")):
     batch_size: int = _setting(100, "Rows in one backfill transaction.", plan=True, ge=1, le=50_000)
     rate_limit_per_second: float = _setting(10.0,
         "Backfill *batches* (not rows) per second, as the strategy's §5.1 has it; 0 is no limit.", ge=0)
-    partition_ids: int = _setting(50_000,
-        "Width in ids of one backfill partition: minutes of work, not seconds.", plan=True, ge=1)
+    partition_ids: int = _setting(50_000, "Width in ids of one backfill partition: minutes of work.", plan=True, ge=1)
     max_partitions: int = _setting(200, "Most partitions per table; a larger table gets wider partitions.", plan=True, ge=1)
     statement_timeout_ms: int = _setting(10_000,
         "Longest time of one backfill batch; a batch that exceeds it is halved and retried.",
@@ -220,10 +210,8 @@ class CutoverSettings(Section, alias_generator=_prefixed("cutover_")):
     spacing_seconds: float = _setting(60.0,
         "Two verdicts of a gate count as consecutive if they are this far apart.", "cutover_evaluation_seconds", gt=0)
     check_max_age_minutes: float = _setting(60.0, "An integrity check older than this does not let a stage be promoted.", gt=0)
-    automatic_promotion: bool = _setting(False,
-        "Let the sensor cutover_promotion start the next stage itself when nothing is missing.")
-    rollback_window_hours: float = _setting(336.0,
-        "How long full cutover must last before dual write may be switched off; two weeks.", gt=0)
+    automatic_promotion: bool = _setting(False, "The sensor cutover_promotion starts the next stage when nothing is missing.")
+    rollback_window_hours: float = _setting(336.0, "Full cutover lasts this long before dual write may be switched off.", gt=0)
 
 
 class GuardSettings(Section, alias_generator=_prefixed("guard_")):
@@ -236,8 +224,7 @@ class GuardSettings(Section, alias_generator=_prefixed("guard_")):
 class VerificationSettings(Section, alias_generator=_prefixed("verification_")):
     """The verification of all values (strategy §9)."""
 
-    whole_days: float = _setting(7.0,
-        "Value verification compares all rows if it last did so longer ago; else the rows written since.", ge=0)
+    whole_days: float = _setting(7.0, "A verification compares all rows if that was longer ago; else rows written since.", ge=0)
     settle_seconds: float = _setting(5.0, "A value that differs is read again after this long before it counts.", ge=0, le=600)
     max_age_hours: float = _setting(36.0, "A value verification older than this no longer counts as one.", gt=0)
 
@@ -272,7 +259,7 @@ class CleanupSettings(Section, alias_generator=_prefixed("cleanup_")):
 
     stable_days: float = _setting(14.0, "Days of stable full cutover before the old paths may be retired.", ge=0)
     archive_older_than_days: float = _setting(30.0,
-        "Extraction runs that began longer ago may be archived.", "archive_older_than_days", ge=0)
+        "Runs that began longer ago may be archived.", "archive_older_than_days", ge=0)
     drop_indexes: tuple[str, ...] = _setting((),
         "The indexes that index_maintenance may drop, by name, as a JSON list. Others are reported.")
 
@@ -288,8 +275,7 @@ class ServiceSettings(LivenessSettings, alias_generator=_prefixed("knowledge_"))
     admin_token: SecretStr | None = _setting(None,
         "Bearer token of admins, who may change the flags too.", "knowledge_api_admin_token", min_length=16)
     pool_size: int = _setting(10, "Database connections of one process of the service.", ge=2, le=500)
-    direct_threshold: float = _setting(0.7,
-        "Confidence from which direct mode writes what was extracted.", plan=True, ge=0, le=1)
+    direct_threshold: float = _setting(0.7, "Confidence from which direct mode writes an extraction.", plan=True, ge=0, le=1)
     queue_limit: int = _setting(1_000,
         "Proposals that may wait for review; an extraction beyond that is refused (429).", "knowledge_review_queue_limit", ge=1)
 
@@ -323,8 +309,7 @@ class FlagSettings(Section, alias_generator=_prefixed("knowledge_proposals_")):
     admin_user_ids: tuple[int, ...] = _setting((),
         "Users whose extractions are proposals as soon as proposals are enabled, as a JSON list: [1, 7].", strict=False)
     auto_approve_high_confidence: bool = _setting(True, "Approve proposals of high confidence without a reviewer.")
-    auto_approve_threshold: float = _setting(0.95,
-        "Confidence from which a proposal is approved automatically.", ge=0, le=1, strict=False)
+    auto_approve_threshold: float = _setting(0.95, "Confidence that is approved automatically.", ge=0, le=1, strict=False)
 
 
 class Settings(Section):

@@ -8,14 +8,16 @@ from knowledge_migration.thresholds import Stage
 
 RollbackKind = Literal["instant", "partial"]
 
-REDUCED_PERCENTAGE = 10
+INTERNAL_BETA_PERCENTAGE = 10
+PARTIAL_ROLLBACK_PERCENTAGE = 10
+"""The strategy has the same number for both (§6.3, §8.2); each can be changed without the other."""
 
 STAGE_FLAGS: Mapping[Stage, Mapping[str, Any]] = {
     "internal_beta": {
         "enabled": True,
         "dual_write": True,
         "audience": "admins",
-        "cutover_percentage": REDUCED_PERCENTAGE,
+        "cutover_percentage": INTERNAL_BETA_PERCENTAGE,
         "auto_approve_high_confidence": False,
     },
     "gradual_rollout": {
@@ -41,7 +43,7 @@ def stage_of(flags: Flags) -> Stage | None:
 
 
 def rollback_flags(flags: Flags, kind: RollbackKind) -> dict[str, Any]:
-    """The flags to change: instant switches proposals off, partial leaves them to 10 % of users, both with dual write on.
+    """The flags to change: instant switches proposals off, partial reduces their percentage, both with dual write on.
 
     Raises `FlagsError` where this rollback is not possible: phase 5 has retired the old paths, or proposals are off.
     """
@@ -54,4 +56,4 @@ def rollback_flags(flags: Flags, kind: RollbackKind) -> dict[str, Any]:
         return {"enabled": False, "dual_write": True} if flags.enabled else {}
     if not flags.enabled:
         raise FlagsError("Proposals are off already for all users, so their percentage cannot be reduced.")
-    return {"dual_write": True, "cutover_percentage": min(flags.cutover_percentage, REDUCED_PERCENTAGE)}
+    return {"dual_write": True, "cutover_percentage": min(flags.cutover_percentage, PARTIAL_ROLLBACK_PERCENTAGE)}

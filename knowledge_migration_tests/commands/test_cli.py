@@ -104,6 +104,49 @@ def test_flags_are_set_shown_and_remembered(expanded: Database, tmp_path: Path) 
     assert "try" not in told
 
 
+WITHOUT_DAGSTER = """
+import sys
+from typer.testing import CliRunner
+from knowledge_migration.commands.main import app
+
+ROLLBACKS = ("instant", "partial", "dual-write", "backfill", "schema", "full")
+REASON = ("--reason", "a test")
+for words in (
+    *(("rollback", name, "--help") for name in ROLLBACKS),
+    ("flags", "show"),
+    ("flags", "set", "cutover_percentage=20", *REASON),
+    ("rollback", "instant", *REASON, "--dry-run"),
+    ("rollback", "partial", *REASON),
+    ("rollback", "instant", *REASON),
+    ("rollback", "dual-write", *REASON, "--dry-run"),
+    ("rollback", "backfill", *REASON, "--dry-run"),
+    ("rollback", "schema", *REASON, "--dry-run"),
+    ("flags", "history"),
+):
+    done = CliRunner().invoke(app, list(words), catch_exceptions=False)
+    assert done.exit_code == 0, (words, done.output)
+    loaded = sorted(name for name in sys.modules if name.partition(".")[0].startswith("dagster"))
+    assert not loaded, (words, loaded[:3])
+print(len(sys.modules))
+"""
+
+
+def test_flags_and_rollbacks_work_without_importing_dagster(expanded: Database, tmp_path: Path) -> None:
+    with expanded.begin() as transaction:
+        changes = {"enabled": True, "cutover_percentage": 50}
+        set_flags(transaction, changes, initial=Flags(), actor="a test", reason="a test")
+    environment = {**os.environ, "KNOWLEDGE_MIGRATION_DATABASE_URL": expanded.url}
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_DAGSTER],
+        check=False,
+        env={**environment, "KNOWLEDGE_MIGRATION_HOME": str(tmp_path), "PYTHONPATH": str(PROJECT)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_every_make_target_of_the_readme_exists() -> None:
     targets = set(re.findall(r"^([a-z]+):", (PROJECT / "Makefile").read_text(), flags=re.MULTILINE))
     named = set(re.findall(r"\bmake ([a-z]+)\b", README)) - {"and"}

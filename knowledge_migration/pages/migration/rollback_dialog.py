@@ -8,7 +8,7 @@ from nicegui import ui
 from knowledge_migration.engine.status.model import Writer
 from knowledge_migration.knowledge.errors import KnowledgeError
 from knowledge_migration.knowledge.flag_rollback import FlagRollbackPlan, FlagRollbackResult
-from knowledge_migration.knowledge.stages import REDUCED_PERCENTAGE, RollbackKind
+from knowledge_migration.knowledge.stages import PARTIAL_ROLLBACK_PERCENTAGE, RollbackKind
 from knowledge_migration.knowledge.values import LONGEST_REASON
 from knowledge_migration.pages.elements import Text
 from knowledge_migration.pages.migration.actions import Actions
@@ -16,12 +16,12 @@ from knowledge_migration.pages.migration.widgets import label
 
 TITLES: dict[RollbackKind, str] = {
     "instant": "Roll back for all users",
-    "partial": f"Roll back to {REDUCED_PERCENTAGE} % of users",
+    "partial": f"Roll back to {PARTIAL_ROLLBACK_PERCENTAGE} % of users",
 }
 MEANINGS: dict[RollbackKind, str] = {
     "instant": "Proposals are switched off for all users. Extractions write knowledge directly again, in dual-write mode.",
-    "partial": f"Proposals stay on for at most {REDUCED_PERCENTAGE} % of users. Extractions of all others write knowledge "
-    "directly, in dual-write mode.",
+    "partial": f"Proposals stay on for at most {PARTIAL_ROLLBACK_PERCENTAGE} % of users. Extractions of all others "
+    "write knowledge directly, in dual-write mode.",
 }
 
 

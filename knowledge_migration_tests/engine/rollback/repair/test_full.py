@@ -27,7 +27,7 @@ from knowledge_migration.engine.schema import upgrade as schema
 from knowledge_migration.engine.schema.steps import TARGET_REVISION
 from knowledge_migration.knowledge.extraction.model import Extraction
 from knowledge_migration.knowledge.flags import Flags, set_flags
-from knowledge_migration.settings import FenceSettings, SchemaChangeSettings, Settings
+from knowledge_migration.settings import FenceSettings, SchemaChangeSettings, ServiceSettings, Settings
 from knowledge_migration_tests.engine.backfill.backfilling import backfill, count
 from knowledge_migration_tests.engine.rollback.repair.conftest import values
 from knowledge_migration_tests.engine.rollback.repair.test_repair import differing, taken
@@ -87,8 +87,8 @@ def told() -> Told:
 
 
 def options(server: EmbeddedServer, folder: Path, **changes: Any) -> FullRollbackOptions:
-    settings = Settings(fence=PATIENT, schema_change=changes.pop("schema_change", SchemaChangeSettings()))
-    return FullRollbackOptions(Flags(), folder, server.admin, settings, **changes)
+    sections = {name: changes.pop(name) for name in ("schema_change", "service") if name in changes}
+    return FullRollbackOptions(Flags(), folder, server.admin, Settings(fence=PATIENT, **sections), **changes)
 
 
 def back(database: Database, server: EmbeddedServer, folder: Path, **changes: Any) -> FullRollback:
@@ -179,6 +179,17 @@ def test_proposals_that_exist_nowhere_else_are_exported(
     names = {line["row"]["name"] for line in lines if line["table"] == "topic_proposals"}
     assert {"unsure 0", "unsure 1"} <= names
     assert count(rows, "SELECT count(*) FROM topics WHERE name = 'found 1'") == 1
+
+
+def test_proposals_are_replayed_from_the_direct_threshold_of_the_settings(
+    migrated: tuple[Database, str], rows: Connection, server: EmbeddedServer, tmp_path: Path
+) -> None:
+    strict = options(server, tmp_path, service=ServiceSettings(direct_threshold=0.95))
+    (planned, *_) = plan_full_rollback(migrated[0], strict).steps
+    assert "3 stranded proposals" in planned.words
+    done = rollback_full(migrated[0], strict, reason="a test")
+    assert count(rows, "SELECT count(*) FROM topics WHERE name = 'found 1'") == 0
+    assert "0 stranded proposals were replayed, 3 parked" in done.steps[0].words
 
 
 def test_a_second_one_has_nothing_left_to_do(
