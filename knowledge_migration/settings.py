@@ -189,7 +189,7 @@ class BackfillSettings(Section, alias_generator=_prefixed("migration_")):
     sweep_passes: int = _setting(10, "Passes of the final sweep before it reports that unlinked rows keep appearing.", ge=1)
     slow_batch_seconds: float = _internal(0.4)
     max_replica_lag_seconds: float = _internal(10.0)
-    look_every_seconds: float = _internal(1.0)
+    control_interval_seconds: float = _internal(1.0)
     clock: Callable[[], float] = _internal(time.monotonic)
     sleep: Callable[[float], None] = _internal(time.sleep)
 

@@ -15,7 +15,7 @@ import dagster as dg
 
 from knowledge_migration.definitions import build_defs
 from knowledge_migration.defs.backfill import PARTITIONS
-from knowledge_migration.engine.backfill.phase import planned
+from knowledge_migration.engine.backfill.plan import planned
 from knowledge_migration.engine.foundation.check_record import CheckRecord
 from knowledge_migration.engine.foundation.database import Database
 from knowledge_migration.engine.foundation.errors import MigrationError, PreconditionError

@@ -6,7 +6,7 @@ import dagster as dg
 
 from knowledge_migration.defs import reporting
 from knowledge_migration.defs.resources import Migration
-from knowledge_migration.engine.backfill import completion, phase, runner
+from knowledge_migration.engine.backfill import completion, phase, plan, runner
 from knowledge_migration.engine.foundation import progress
 from knowledge_migration.engine.validation import rules
 from knowledge_migration.knowledge.entity_kinds import ATOM, KINDS, TOPIC, EntityKind
@@ -88,7 +88,7 @@ def _backfill_of(kind: EntityKind) -> dg.AssetsDefinition:
     )
     def backfill(context: dg.AssetExecutionContext, migration: Migration) -> dg.MaterializeResult:
         with reporting.as_dagster_failure(), migration.database.connect("backfill checks") as connection:
-            part = phase.planned_partition(connection, kind.name, context.partition_key)
+            part = plan.planned_partition(connection, kind.name, context.partition_key)
             result = runner.backfill_partition(
                 migration.database,
                 part,

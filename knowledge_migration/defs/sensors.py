@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from knowledge_migration.defs import backfill, cutover
 from knowledge_migration.defs.resources import Migration
-from knowledge_migration.engine.backfill.stragglers import stragglers
+from knowledge_migration.engine.backfill.completion import stragglers
 from knowledge_migration.engine.cutover.evaluation import Evaluation, needed_for
 from knowledge_migration.engine.cutover.state import read_cutover_state
 from knowledge_migration.engine.foundation.errors import MigrationError

@@ -1,8 +1,7 @@
-"""One backfill batch: the statement, and what its errors mean.
+"""One backfill batch: its statement, the meaning of its errors, and the check that it changes nothing else of a row.
 
-A batch is one statement in one transaction. A data error means that some row in it cannot become a proposal, be it for a
-constraint, a limit of the server or a trigger of the user's; a lock error that a user is in the way; anything else is
-passed on.
+A batch is one statement in one transaction. A data error means that some row of it cannot become a proposal (a
+constraint, a limit of the server, a trigger of the user's); a transient error means a lock of a user; others propagate.
 """
 
 from dataclasses import dataclass
@@ -15,8 +14,9 @@ from psycopg import sql
 
 from knowledge_migration.engine.backfill.plan import Partition
 from knowledge_migration.engine.foundation.database import Connection
+from knowledge_migration.engine.foundation.errors import PreconditionError
 from knowledge_migration.engine.foundation.sql_files import statement, text_of
-from knowledge_migration.knowledge.entity_kinds import KIND_BY_NAME, EntityKind
+from knowledge_migration.knowledge.entity_kinds import EntityKind
 
 Locked = Literal["skip", "wait"]
 
@@ -41,7 +41,7 @@ TRANSIENT_ERRORS = (
 
 @dataclass(frozen=True)
 class BatchResult:
-    """What one batch did: `through_id` is the last id it linked, None when it found nothing."""
+    """The result of one batch: `through_id` is the last id that it linked, None when there was no row."""
 
     linked_rows: int
     quarantined_rows: int
@@ -51,26 +51,24 @@ class BatchResult:
 
 @dataclass(frozen=True)
 class BatchContext:
-    """What stays the same from batch to batch."""
+    """The values that all batches of a partition share."""
 
     partition: Partition
     run_id: UUID
     locked: Locked = "skip"
     dagster_run_id: str | None = None
 
-    @property
-    def kind(self) -> EntityKind:
-        """The description of the table."""
-        return KIND_BY_NAME[self.partition.entity]
+    def statement(self, *, refresh: bool) -> bytes:
+        """The batch statement; with `refresh`, it updates a proposal that exists already."""
+        return batch_statement(self.partition.kind, self.locked, refresh=refresh)
 
     def parameters(self, after_id: int, batch_size: int) -> dict[str, object]:
         """The named parameters of the batch statement."""
         return {
-            "entity": self.partition.entity,
+            **self.partition.parameters,
             "partition": self.partition.key,
             "run": self.run_id,
             "after": after_id,
-            "through": self.partition.through_id,
             "batch_size": batch_size,
             "dagster_run_id": self.dagster_run_id,
         }
@@ -78,7 +76,7 @@ class BatchContext:
 
 @cache
 def batch_statement(kind: EntityKind, locked: Locked, *, refresh: bool) -> bytes:
-    """`backfill/batch.sql` for one table; with `refresh` a proposal that is there already is brought up to date."""
+    """The query backfill/batch for one table; with `refresh`, it updates a proposal that exists already."""
     columns = proposal_columns(kind)
     composed = statement(
         "backfill/batch",
@@ -88,7 +86,7 @@ def batch_statement(kind: EntityKind, locked: Locked, *, refresh: bool) -> bytes
         taken=taken_columns(kind),
         columns=sql.SQL(", ").join(sql.Identifier(name) for name, _ in columns),
         values=sql.SQL(", ").join(value for _, value in columns),
-        pending=pending_rows(),
+        pending=statement("backfill/pending"),
         on_conflict=_refreshing(columns) if refresh else sql.SQL(""),
         skip_locked=skipping(locked),
     )
@@ -96,28 +94,13 @@ def batch_statement(kind: EntityKind, locked: Locked, *, refresh: bool) -> bytes
 
 
 def taken_columns(kind: EntityKind) -> sql.Composable:
-    """The columns of a row that a batch reads, one by one: the table may have others, of any name."""
-    names = ("id", *kind.values)
-    return sql.SQL(", ").join(sql.Identifier("source", name) for name in names)
-
-
-def _refreshing(columns: list[tuple[str, sql.Composable]]) -> sql.Composable:
-    names = [*(name for name, _ in columns), "review_notes"]
-    refreshed = sql.SQL(", ").join(sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name)) for name in names)
-    return sql.SQL("ON CONFLICT (id) DO UPDATE SET {}").format(refreshed)
-
-
-def pending_rows() -> sql.Composed:
-    """The condition that says which rows of a range wait for their proposal."""
-    return statement("backfill/pending")
+    """The columns of a row that a batch reads, by name: the table may have others."""
+    return sql.SQL(", ").join(sql.Identifier("source", name) for name in ("id", *kind.values))
 
 
 def proposal_columns(kind: EntityKind) -> list[tuple[str, sql.Composable]]:
     """The proposal's columns that come from the row `source`, each with the expression of its value."""
-    casts = kind.casts
-    copied: list[tuple[str, sql.Composable]] = [
-        (name, sql.SQL("source.{}{}").format(sql.Identifier(name), _cast(casts.get(name)))) for name in kind.copied
-    ]
+    copied = [(name, _copied(name, kind.casts.get(name))) for name in kind.copied]
     if not kind.has_confidence:
         return [*copied, ("confidence", sql.SQL("NULL::double precision"))]
     return [
@@ -127,63 +110,92 @@ def proposal_columns(kind: EntityKind) -> list[tuple[str, sql.Composable]]:
     ]
 
 
-def _cast(name: str | None) -> sql.Composable:
-    return sql.SQL("::{}").format(sql.Identifier(name)) if name else sql.SQL("")
+def _copied(name: str, cast: str | None) -> sql.Composable:
+    column = sql.Identifier("source", name)
+    return sql.SQL("{}::{}").format(column, sql.Identifier(cast)) if cast else column
+
+
+def _refreshing(columns: list[tuple[str, sql.Composable]]) -> sql.Composable:
+    names = [*(name for name, _ in columns), "review_notes"]
+    refreshed = sql.SQL(", ").join(sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name)) for name in names)
+    return sql.SQL("ON CONFLICT (id) DO UPDATE SET {}").format(refreshed)
 
 
 def skipping(locked: Locked) -> sql.Composable:
-    """The clause that passes over rows that others hold, or nothing."""
+    """SKIP LOCKED, or nothing."""
     return sql.SQL("SKIP LOCKED") if locked == "skip" else sql.SQL("")
 
 
-def run_batch(connection: Connection, context: BatchContext, after_id: int, batch_size: int) -> tuple[int, int | None]:
-    """Links the next rows above `after_id`; returns how many and the last id. Raises what psycopg raises.
+def pending_query(name: str, partition: Partition, **names: str | sql.Composable) -> sql.Composed:
+    """A query over the rows of the partition that have no proposal yet and are not in quarantine."""
+    table = f"public.{partition.kind.table}"
+    return statement(f"backfill/{name}", table=table, pending=statement("backfill/pending"), **names)
 
-    The connection is in autocommit, so the one statement is the transaction: two round trips less than BEGIN and COMMIT.
+
+def run_batch(connection: Connection, context: BatchContext, after_id: int, batch_size: int) -> tuple[int, int | None]:
+    """Links the next rows above `after_id`; returns their number and the last id. Raises psycopg errors.
+
+    The connection is in autocommit, so the single statement is the transaction: no round trips for BEGIN and COMMIT.
     """
     parameters = context.parameters(after_id, batch_size)
     try:
-        row = connection.execute(batch_statement(context.kind, context.locked, refresh=False), parameters).fetchone()
+        row = connection.execute(context.statement(refresh=False), parameters).fetchone()
     except psycopg.errors.UniqueViolation:
-        row = connection.execute(batch_statement(context.kind, context.locked, refresh=True), parameters).fetchone()
+        row = connection.execute(context.statement(refresh=True), parameters).fetchone()
     return (row["linked_rows"], row["through_id"]) if row else (0, None)
 
 
 def run_single_row(connection: Connection, context: BatchContext, after_id: int) -> BatchResult:
     """Links exactly the next row, or quarantines it with the reason when it cannot become a proposal."""
     parameters = context.parameters(after_id, 1)
-    find = statement(
-        "backfill/next_row",
-        table=f"public.{context.kind.table}",
-        pending=pending_rows(),
-        skip_locked=skipping(context.locked),
-    )
+    query = pending_query("next_row", context.partition, skip_locked=skipping(context.locked))
     with connection.transaction():
-        row = connection.execute(find, parameters).fetchone()
+        row = connection.execute(query, parameters).fetchone()
         if row is None:
             return BatchResult(0, 0, None, 0.0)
         only_this = {**parameters, "after": row["id"] - 1, "through": row["id"]}
         try:
             with connection.transaction():
-                linked = connection.execute(batch_statement(context.kind, context.locked, refresh=True), only_this)
+                linked = connection.execute(context.statement(refresh=True), only_this)
         except DATA_ERRORS as error:
-            _quarantine(connection, context, row["id"], error)
+            cause = {"sqlstate": error.sqlstate or "unknown", "reason": reason_of(error)}
+            rejected = {"entity": context.partition.entity, "row_id": row["id"], **cause}
+            connection.execute(text_of("backfill/quarantine_row"), rejected)
             return BatchResult(0, 1, row["id"], 0.0)
     return BatchResult(linked.rowcount, 0, row["id"], 0.0)
 
 
 def reason_of(error: psycopg.Error) -> str:
-    """The server's words without its details: they may hold the values of a row."""
+    """The server's message without its details, which may contain values of a row."""
     return (error.diag.message_primary or str(error)).strip()
 
 
-def _quarantine(connection: Connection, context: BatchContext, row_id: int, error: psycopg.Error) -> None:
-    connection.execute(
-        text_of("backfill/quarantine_row"),
-        {
-            "entity": context.partition.entity,
-            "row_id": row_id,
-            "sqlstate": error.sqlstate or "unknown",
-            "reason": reason_of(error),
-        },
-    )
+def refuse_side_effects(connection: Connection, partition: Partition) -> None:
+    """Raises `PreconditionError` when linking the next row changes other columns, as a trigger on updated_at would.
+
+    Links one row in a transaction that is rolled back. If that row cannot be written, the batch reports the reason.
+    """
+    table = f"public.{partition.kind.table}"
+    try:
+        changed = _changed_columns(connection, table, partition)
+    except (*DATA_ERRORS, *TRANSIENT_ERRORS):
+        return
+    if changed:
+        triggers = connection.execute(text_of("backfill/update_triggers"), {"table": table}).fetchall()
+        raise PreconditionError(
+            f"Linking a row of {table} would change its {', '.join(changed)} through a trigger "
+            f"({', '.join(row['name'] for row in triggers) or 'of unknown name'}); the migration must not change them. "
+            "Restrict the trigger to other columns (BEFORE UPDATE OF ...), or disable it during the backfill or its "
+            "rollback; then run this again. Nothing was changed."
+        )
+
+
+def _changed_columns(connection: Connection, table: str, partition: Partition) -> list[str]:
+    names = [row["name"] for row in connection.execute(text_of("backfill/other_columns"), {"table": table})]
+    values = sql.SQL(", ").join(sql.SQL("{}::text").format(sql.Identifier("source", name)) for name in names)
+    with connection.transaction(force_rollback=True):
+        query = pending_query("touch_one_row", partition, values=values)
+        row = connection.execute(query, partition.parameters).fetchone()
+    if row is None:
+        return []
+    return [name for name, old, new in zip(names, row["before"], row["after"], strict=True) if old != new]

@@ -1,15 +1,15 @@
 """The end of the backfill: a sweep that waits for locked rows until none is left, then ANALYZE (strategy §5.3).
 
-A moving cursor with SKIP LOCKED leaves holes, and rows are written above the plan's bound while it runs: both are taken
-here. The run is marked completed only when a count says zero.
+A moving cursor with SKIP LOCKED leaves gaps, and users write rows above the plan's bound meanwhile; the sweep takes both.
+It marks the run completed only when a count is zero. Later rows of an old writer are stragglers for another sweep.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from knowledge_migration.engine.backfill.batch import pending_rows
-from knowledge_migration.engine.backfill.plan import Partition
-from knowledge_migration.engine.backfill.run import close_run, open_run, require_phase_1
+from knowledge_migration.engine.backfill.batch import pending_query
+from knowledge_migration.engine.backfill.plan import Partition, planned
+from knowledge_migration.engine.backfill.run import close_run, open_run, require_phase_1, run_status
 from knowledge_migration.engine.backfill.runner import (
     WORK,
     OnProgress,
@@ -25,13 +25,13 @@ from knowledge_migration.knowledge.entity_kinds import KINDS, EntityKind
 from knowledge_migration.settings import BackfillSettings
 
 SWEEP_KEY = "sweep"
-# Counting and ANALYZE may take their time: a limit of the role is meant for the application's statements.
+# Counting and ANALYZE take longer than the role's timeout for the application's statements may allow.
 SESSION = {"statement_timeout": "0"}
 
 
 @dataclass(frozen=True)
 class Completion:
-    """What the final sweep did, per table."""
+    """The results of the final sweep, in order."""
 
     swept: tuple[PartitionResult, ...]
     passes: int
@@ -51,10 +51,10 @@ def complete(
     on_progress: OnProgress | None = None,
     on_wait: Callable[[str], None] | None = None,
 ) -> Completion:
-    """Sweeps both tables until nothing is unlinked, closes the run and runs ANALYZE. No rollback can begin meanwhile.
+    """Sweeps both tables until every row is linked, closes the run and runs ANALYZE. No rollback can start meanwhile.
 
-    Raises `MigrationError` when rows still appear after `max_passes`: some writer then works without dual write;
-    `PreconditionError` before phase 1; and what `backfill_partition` raises.
+    Raises `MigrationError` when rows still appear after `max_passes`, because a writer works without dual write;
+    `PreconditionError` before phase 1; and the errors of `backfill_partition`.
     """
     swept: list[PartitionResult] = []
     with (
@@ -65,24 +65,20 @@ def complete(
         require_phase_1(connection)
         pending = _pending(connection)
         open_run(connection, reopen=bool(pending))
-        for number in range(max_passes):
-            if not pending:
-                return _closed(connection, swept, passes=number)
+        passes = 0
+        while pending and passes < max_passes:
             for part in pending:
                 result = backfill_partition(
                     database, part, limits, dagster_run_id=dagster_run_id, on_progress=on_progress, on_wait=on_wait
                 )
                 swept.append(result)
             pending = _pending(connection)
-        if not pending:
-            return _closed(connection, swept, passes=max_passes)
-        raise MigrationError(_still_appearing(pending, max_passes))
-
-
-def _closed(connection: Connection, swept: list[PartitionResult], *, passes: int) -> Completion:
-    close_run(connection)
-    connection.execute(text_of("backfill/analyze"))
-    return Completion(tuple(swept), passes)
+            passes += 1
+        if pending:
+            raise MigrationError(_still_appearing(pending, max_passes))
+        close_run(connection)
+        connection.execute(text_of("backfill/analyze"))
+        return Completion(tuple(swept), passes)
 
 
 def _pending(connection: Connection) -> list[Partition]:
@@ -90,13 +86,12 @@ def _pending(connection: Connection) -> list[Partition]:
 
 
 def _unlinked_range(connection: Connection, kind: EntityKind) -> Partition | None:
-    """The range from the first unlinked row to the present end of the table; None when nothing is unlinked."""
-    table = f"public.{kind.table}"
-    bounds = connection.execute(statement("backfill/id_bounds", table=table)).fetchone()
+    """The range from the first unlinked row to the present end of the table; None when every row is linked."""
+    bounds = connection.execute(statement("backfill/id_bounds", table=f"public.{kind.table}")).fetchone()
     if not bounds or bounds["last_id"] is None:
         return None
-    parameters = {"entity": kind.name, "after": bounds["first_id"] - 1, "through": bounds["last_id"]}
-    row = connection.execute(statement("backfill/unlinked", table=table, pending=pending_rows()), parameters).fetchone()
+    whole = Partition(kind.name, SWEEP_KEY, bounds["first_id"] - 1, bounds["last_id"])
+    row = connection.execute(pending_query("unlinked", whole), whole.parameters).fetchone()
     if not row or not row["rows"]:
         return None
     return Partition(kind.name, SWEEP_KEY, row["first_id"] - 1, bounds["last_id"])
@@ -106,5 +101,36 @@ def _still_appearing(left: list[Partition], passes: int) -> str:
     where = "; ".join(f"{part.entity}s from id {part.after_id + 1}" for part in left)
     return (
         f"After {passes} passes rows without a proposal still appear ({where}): a writer works without dual write. "
-        "Switch dual write on for every process, then complete the backfill again; nothing that was linked is lost."
+        "Switch dual write on for every process, then complete the backfill again; linked rows stay linked."
     )
+
+
+@dataclass(frozen=True)
+class Stragglers:
+    """Rows that an old writer left without a proposal after the completion: their number and last id per table."""
+
+    rows: dict[str, int]
+    last_ids: dict[str, int]
+
+    @property
+    def total(self) -> int:
+        """The number of rows in all tables."""
+        return sum(self.rows.values())
+
+    @property
+    def key(self) -> str:
+        """Equal as long as these are the same rows."""
+        return "-".join(f"{self.last_ids[table]}x{self.rows[table]}" for table in sorted(self.rows))
+
+
+def stragglers(connection: Connection, *, minutes: float) -> Stragglers | None:
+    """The rows without a proposal for that long; None before the completion of the backfill, which links them itself."""
+    if run_status(connection) != "completed":
+        return None
+    plans, rows, last_ids = planned(connection), {}, {}
+    for kind in KINDS:
+        above = {"entity": kind.name, "above": plans[kind.name].upper_id, "seconds": minutes * 60}
+        row = connection.execute(statement("backfill/stragglers", table=f"public.{kind.table}"), above).fetchone()
+        assert row is not None  # an aggregate
+        rows[kind.table], last_ids[kind.table] = row["rows"], row["last_id"]
+    return Stragglers(rows, last_ids)

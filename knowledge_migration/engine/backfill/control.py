@@ -1,8 +1,8 @@
-"""What an operator may change while a backfill runs: pause, batch size, rate; and what it must wait for by itself."""
+"""The limits of a running backfill: the settings, what the operator changes meanwhile, and when it waits for replicas."""
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from knowledge_migration.engine.foundation import audit
 from knowledge_migration.engine.foundation.database import Connection
@@ -17,7 +17,7 @@ LARGEST_BATCH = 50_000
 
 @dataclass(frozen=True)
 class Control:
-    """What the operator has set; None means: as the settings say."""
+    """The operator's changes; None means the value of the settings."""
 
     paused: bool
     batch_size: int | None
@@ -39,30 +39,23 @@ def set_control(
     actor: str | None = None,
     reason: str | None = None,
 ) -> Control:
-    """Changes what is given and leaves the rest; a running backfill obeys within a second. Audited.
+    """Changes the given values; a running backfill applies them within a second. Audited.
 
-    Raises `PreconditionError` for a batch size or a rate that cannot be.
+    Raises `PreconditionError` for an invalid batch size or rate.
     """
-    _refuse_impossible(batch_size, rate_limit_per_second)
+    _refuse_invalid(batch_size, rate_limit_per_second)
     actor = actor or audit.operator()
-    before = read_control(connection)
+    before = vars(read_control(connection))
     values = {"paused": paused, "batch_size": batch_size, "rate_limit_per_second": rate_limit_per_second}
     with connection.transaction():
-        row = connection.execute(text_of("backfill/set_control"), {**values, "actor": actor}).fetchone()
-        assert row is not None
-        audit.record(
-            connection,
-            AuditAction.SET_BACKFILL_CONTROL,
-            "backfill",
-            before=vars(before),
-            after=dict(row),
-            actor=actor,
-            reason=reason,
-        )
-    return Control(**row)
+        after = connection.execute(text_of("backfill/set_control"), {**values, "actor": actor}).fetchone()
+        assert after is not None
+        action = AuditAction.SET_BACKFILL_CONTROL
+        audit.record(connection, action, "backfill", before=before, after=after, actor=actor, reason=reason)
+    return Control(**after)
 
 
-def _refuse_impossible(batch_size: int | None, rate: float | None) -> None:
+def _refuse_invalid(batch_size: int | None, rate: float | None) -> None:
     if batch_size is not None and not 1 <= batch_size <= LARGEST_BATCH:
         raise PreconditionError(f"A batch has 1 to {LARGEST_BATCH:,} rows, not {batch_size:,}. Nothing was changed.")
     if rate is not None and not (math.isfinite(rate) and rate >= 0):
@@ -73,14 +66,14 @@ def _refuse_impossible(batch_size: int | None, rate: float | None) -> None:
 
 @dataclass
 class Throttle:
-    """Keeps a backfill to its limits; it has state (when it looked and when the last batch began), so it is a class."""
+    """Delays batches according to limits and controls; keeps the times of the last read and of the last batch."""
 
     limits: BackfillSettings
     on_wait: Callable[[str], None] | None = None
     _control: Control = Control(False, None, None)
     _obstacle: str | None = None
-    _looked_at: float = field(default=float("-inf"))
-    _last_start: float = field(default=float("-inf"))
+    _read_at: float = float("-inf")
+    _last_start: float = float("-inf")
 
     @property
     def batch_size(self) -> int:
@@ -94,9 +87,9 @@ class Throttle:
         return self.limits.rate_limit_per_second if changed is None else changed
 
     def wait(self, connection: Connection) -> None:
-        """Returns when the next batch may begin: not paused, replicas near, and its turn by the rate.
+        """Returns when the next batch may start: not paused, replicas not behind, and due by the rate.
 
-        However slow the rate, it looks at the controls every `look_every_seconds` while it waits.
+        Reads the controls every `control_interval_seconds` while it waits, however slow the rate is.
         """
         while (seconds := self._seconds_left(connection)) > CLOCK_TICK_SECONDS:
             self.limits.sleep(seconds)
@@ -104,17 +97,17 @@ class Throttle:
 
     def _seconds_left(self, connection: Connection) -> float:
         now = self.limits.clock()
-        if self._obstacle or now - self._looked_at >= self.limits.look_every_seconds:
-            self._looked_at = now
-            self._obstacle = self._look(connection)
+        if self._obstacle or now - self._read_at >= self.limits.control_interval_seconds:
+            self._read_at = now
+            self._obstacle = self._read_obstacle(connection)
         if self._obstacle:
             if self.on_wait:
                 self.on_wait(self._obstacle)
-            return self.limits.look_every_seconds
+            return self.limits.control_interval_seconds
         interval = 1.0 / self.rate if self.rate else 0.0
-        return min(self._last_start + interval - now, self.limits.look_every_seconds)
+        return min(self._last_start + interval - now, self.limits.control_interval_seconds)
 
-    def _look(self, connection: Connection) -> str | None:
+    def _read_obstacle(self, connection: Connection) -> str | None:
         self._control = read_control(connection)
         if self._control.paused:
             return "paused by the operator"

@@ -1,7 +1,7 @@
-"""Rows that cannot become a proposal as they are: the list, and what an operator decides about them.
+"""Rows that cannot become a proposal as they are: the list, and the operator's decisions about them.
 
-The row itself is never touched. `retry` after a fix at its source, `clamp` for a confidence out of range (a review note
-says so), `accept` to leave it without a proposal; every decision is audited.
+The rows themselves are never changed. `retry` after a fix at the source; `clamp` for a confidence out of range (a review
+note records it); `accept` leaves the row without a proposal. Every decision is audited.
 """
 
 from collections.abc import Sequence
@@ -21,10 +21,11 @@ _STATE_AND_POLICY: dict[Decision, tuple[str, str]] = {
     "clamp": ("retry", "clamp_confidence"),
     "accept": ("accepted", "as_it_is"),
 }
+LIST = "`knowledge-migration quarantine list` shows the quarantined rows."
 
 
 def quarantined(connection: Connection, state: str | None = None) -> list[dict[str, Any]]:
-    """The rows set aside, of one state or all."""
+    """The quarantined rows of one state, or of all states."""
     return connection.execute(text_of("backfill/quarantine_list"), {"state": state}).fetchall()
 
 
@@ -37,28 +38,29 @@ def decide(
     note: str,
     actor: str | None = None,
 ) -> None:
-    """Records the decision for these rows, all or none; the next backfill or completion acts on it.
+    """Records the decision for all of these rows or none; the next backfill or completion applies it.
 
     Raises `MigrationError` naming the ids that are not in quarantine or already have their proposal.
     """
     if decision == "clamp" and entity != "atom":
-        raise MigrationError("Only atoms have a confidence that could be clamped; use retry or accept for topics.")
+        raise MigrationError("Only atoms have a confidence that can be clamped; use retry or accept for topics.")
     if not row_ids:
-        raise MigrationError(
-            "No row is named to decide about; `knowledge-migration quarantine list` shows those that wait."
-        )
-    actor = actor or audit.operator()
+        raise MigrationError(f"The decision names no row. {LIST}")
     state, policy = _STATE_AND_POLICY[decision]
-    parameters = {"entity": entity, "row_ids": list(row_ids), "state": state, "policy": policy}
+    values = {"state": state, "policy": policy}
+    parameters = {
+        **values,
+        "entity": entity,
+        "row_ids": list(row_ids),
+        "actor": actor or audit.operator(),
+        "note": note,
+    }
     with connection.transaction():
-        decided = connection.execute(
-            text_of("backfill/quarantine_decide"), {**parameters, "actor": actor, "note": note}
-        ).fetchall()
+        decided = connection.execute(text_of("backfill/quarantine_decide"), parameters).fetchall()
         missing = sorted(set(row_ids) - {row["row_id"] for row in decided})
         if missing:
             raise MigrationError(
-                f"No {entity} {', '.join(map(str, missing))} waits in quarantine. Nothing was decided; "
-                "`knowledge-migration quarantine list` shows those that do."
+                f"No {entity} {', '.join(map(str, missing))} waits in quarantine. No decision was recorded. {LIST}"
             )
         audit.record(
             connection,
@@ -66,5 +68,5 @@ def decide(
             f"{entity} {', '.join(map(str, row_ids))}",
             reason=note,
             actor=actor,
-            after={"state": state, "policy": policy},
+            after=values,
         )

@@ -13,7 +13,7 @@ from typing import Any
 import psycopg
 import sqlalchemy as sa
 
-from knowledge_migration.engine.backfill.phase import planned
+from knowledge_migration.engine.backfill.plan import planned
 from knowledge_migration.engine.cutover.gates import Interval, LogSums, proportion, ratio, ratio_of_means
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.errors import PreconditionError

@@ -17,8 +17,7 @@ from uuid import UUID
 from psycopg import sql
 
 from knowledge_migration.engine.backfill.completion import SESSION, SWEEP_KEY
-from knowledge_migration.engine.backfill.phase import EVIDENCE, planned
-from knowledge_migration.engine.backfill.plan import Partition
+from knowledge_migration.engine.backfill.plan import EVIDENCE, Partition, planned
 from knowledge_migration.engine.backfill.run import open_run, require_phase_1, run_id
 from knowledge_migration.engine.backfill.runner import WORK
 from knowledge_migration.engine.foundation import audit, evidence

@@ -10,8 +10,7 @@ from typing import Any
 import psycopg
 
 from knowledge_migration.engine.backfill.control import read_control
-from knowledge_migration.engine.backfill.phase import EVIDENCE, planned
-from knowledge_migration.engine.backfill.plan import EntityPlan
+from knowledge_migration.engine.backfill.plan import EVIDENCE, EntityPlan, planned
 from knowledge_migration.engine.backfill.run import require_phase_1, run_status
 from knowledge_migration.engine.backfill.runner import WORK
 from knowledge_migration.engine.foundation import evidence

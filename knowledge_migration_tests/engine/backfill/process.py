@@ -80,7 +80,7 @@ def process(database: Database, work: str = "all", batch_size: int = 10) -> Iter
 def main() -> None:
     """Does the work, telling each batch and each wait."""
     database, work, size = Database(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-    limits = BackfillSettings(batch_size=size, rate_limit_per_second=0, look_every_seconds=0.05)
+    limits = BackfillSettings(batch_size=size, rate_limit_per_second=0, control_interval_seconds=0.05)
 
     def tell(what: object) -> None:
         print(what, flush=True)

@@ -182,7 +182,7 @@ def test_a_session_that_an_operator_ends_says_what_stays_and_what_to_do(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE '%backfill topic'"
         )
 
-    with pytest.raises(MigrationError, match=r"was lost during.*committed stay; run the backfill again"):
+    with pytest.raises(MigrationError, match=r"was lost during.*Committed batches stay; run the backfill again"):
         backfill_partition(expanded, WHOLE["topics"], QUICK, on_progress=end)
     whole(expanded, session)
 
@@ -225,7 +225,7 @@ def test_what_a_crash_takes_in_the_middle_the_next_one_does_again(crashing: Embe
         child.go_on()
         code, error = child.finish()
     assert code != 0
-    assert "committed stay; run the backfill again" in error
+    assert "Committed batches stay; run the backfill again" in error
     with database.connect("test") as connection:
         assert count(connection, LINKED) == count(connection, PROPOSALS) < 120
         whole(database, connection)

@@ -82,7 +82,7 @@ def test_a_sample_in_which_every_batch_fails_is_an_error_not_a_forecast_of_no_ti
 ) -> None:
     session.execute("UPDATE atoms SET confidence = 7")
     with pytest.raises(
-        MigrationError, match=r"None of the \d+ batches of atoms .*valid_confidence.*data_quality_report"
+        MigrationError, match=r"None of the \d+ sampled batches of atoms .*valid_confidence.*data_quality_report"
     ):
         dry_run(expanded, plans(session), QUICK, sample_batches=2)
     assert quarantined(session) == []

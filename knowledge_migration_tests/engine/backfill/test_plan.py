@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from knowledge_migration.engine.backfill import phase, runner
+from knowledge_migration.engine.backfill import plan, runner
 from knowledge_migration.engine.backfill.plan import EntityPlan, make_plan, partition_width, partitions_of
 from knowledge_migration.engine.foundation import evidence
 from knowledge_migration.engine.foundation.database import Connection, Database
@@ -119,12 +119,12 @@ def test_the_bound_is_that_of_the_plan_whatever_is_written_afterwards(expanded: 
 def test_a_plan_is_read_back_from_the_evidence_as_it_was(session: Connection) -> None:
     topics(session, -3, 1, 250)
     plans = make_plan(session, width_ids=100, max_partitions=200)
-    evidence.record(session, phase.EVIDENCE, {name: plan.to_evidence() for name, plan in plans.items()})
-    assert phase.planned(session) == plans
+    evidence.record(session, plan.EVIDENCE, {name: plan.to_evidence() for name, plan in plans.items()})
+    assert plan.planned(session) == plans
     last = plans["topic"].partitions[-1]
-    assert phase.planned_partition(session, "topic", last.key) == last
+    assert plan.planned_partition(session, "topic", last.key) == last
     with pytest.raises(PreconditionError, match="no topic partition 7-8"):
-        phase.planned_partition(session, "topic", "7-8")
+        plan.planned_partition(session, "topic", "7-8")
 
 
 def test_there_is_no_plan_before_phase_1(connection: Connection) -> None:

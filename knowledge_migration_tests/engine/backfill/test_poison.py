@@ -177,9 +177,9 @@ def test_a_row_that_has_its_proposal_cannot_be_decided_about(expanded: Database,
     backfill(expanded)
     decide(session, "atom", [5], "clamp", note="percent")
     completion.complete(expanded, QUICK)
-    with pytest.raises(MigrationError, match=r"No atom 5 waits in quarantine\. Nothing was decided"):
+    with pytest.raises(MigrationError, match=r"No atom 5 waits in quarantine\. No decision was recorded"):
         decide(session, "atom", [5], "accept", note="too late")
-    with pytest.raises(MigrationError, match="No row is named"):
+    with pytest.raises(MigrationError, match="names no row"):
         decide(session, "atom", [], "accept", note="nothing")
     assert count(session, "SELECT count(*) FROM migration.audit_log WHERE action LIKE 'quarantine%'") == 1
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from knowledge_migration.engine.backfill import plan
-from knowledge_migration.engine.backfill.phase import EVIDENCE
+from knowledge_migration.engine.backfill.plan import EVIDENCE
 from knowledge_migration.engine.backfill.runner import WORK
 from knowledge_migration.engine.foundation import evidence
 from knowledge_migration.engine.foundation.advisory_lock import advisory_lock

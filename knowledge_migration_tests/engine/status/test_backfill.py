@@ -7,7 +7,7 @@ import pytest
 
 from knowledge_migration.engine.backfill import plan
 from knowledge_migration.engine.backfill.control import set_control
-from knowledge_migration.engine.backfill.phase import EVIDENCE
+from knowledge_migration.engine.backfill.plan import EVIDENCE
 from knowledge_migration.engine.backfill.quarantine import decide
 from knowledge_migration.engine.backfill.runner import WORK
 from knowledge_migration.engine.foundation import evidence
