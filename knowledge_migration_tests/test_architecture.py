@@ -1,40 +1,55 @@
-"""Who may import whom, and where SQL may stand: the arrows of the design, read from the source."""
+"""The structure of the design, read from the source: who may import whom, no cycles, where SQL may occur."""
 
 import ast
+from collections import defaultdict
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parents[1] / "knowledge_migration"
+PROJECT = Path(__file__).parents[1]
+PACKAGE = PROJECT / "knowledge_migration"
+ROOT = PACKAGE.name
 
-SHELLS = ("dagster", "knowledge_migration.defs", "knowledge_migration.definitions", "knowledge_migration.commands.main")
-PAGES = ("nicegui", "knowledge_migration.pages")
-READERS = ("knowledge_migration.settings.load_settings", "knowledge_migration.installation")
-"""They read the environment; who takes a section of the settings does not."""
+SHELLS = ("dagster", f"{ROOT}.defs", f"{ROOT}.definitions", f"{ROOT}.commands")
+PAGES = ("nicegui", f"{ROOT}.pages")
+READERS = (f"{ROOT}.settings.load_settings", f"{ROOT}.installation")
+"""They read the environment; code that takes a section of the settings does not."""
+
 FORBIDDEN = {
-    "engine": (*SHELLS, *PAGES, *READERS),
-    "knowledge": (*SHELLS, *PAGES, *READERS, "knowledge_migration.engine"),
-    "pages": (
-        *SHELLS,
-        *READERS,
-        "knowledge_migration.commands",
-    ),
-    "defs": PAGES,
-    "quality": PAGES,
-    "demo/traffic": PAGES,
+    "engine": (*SHELLS, *PAGES, *READERS, f"{ROOT}.quality", f"{ROOT}.demo"),
+    "knowledge": (*SHELLS, *PAGES, *READERS, f"{ROOT}.engine", f"{ROOT}.quality", f"{ROOT}.demo"),
+    "pages": (*SHELLS, *READERS),
+    "defs": (*PAGES, f"{ROOT}.commands", f"{ROOT}.demo"),
+    "quality": (*SHELLS, *PAGES, f"{ROOT}.demo"),
+    "demo": PAGES,
 }
+"""What the modules of a folder never import."""
+
+PHASES = ("preparation", "schema", "dual_write", "backfill", "cutover", "cleanup")
+ABOVE_THE_PHASES = ("rollback", "validation", "status", "rehearsal", "recovery", "observability")
+BELOW_THE_PHASES = ("foundation", "backup")
+
 SQL_VERBS = ("SELECT ", "INSERT ", "UPDATE ", "DELETE ", "ALTER ", "CREATE ", "DROP ", "GRANT ", "TRUNCATE ", "WITH ")
 
 
-def sources(folder: str = ".") -> list[Path]:
+@cache
+def sources(folder: str = ".") -> tuple[Path, ...]:
     """The Python files of a folder of the package."""
-    return sorted((PACKAGE / folder).rglob("*.py"))
+    return tuple(sorted((PACKAGE / folder).rglob("*.py")))
 
 
+@cache
 def tree(file: Path) -> ast.Module:
     """The file's syntax tree."""
     return ast.parse(file.read_text(encoding="utf-8"))
+
+
+def module_name(file: Path) -> str:
+    """The dotted name of a file of the package."""
+    parts = file.relative_to(PROJECT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
 def imported(file: Path) -> Iterator[str]:
@@ -48,17 +63,72 @@ def imported(file: Path) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-@pytest.mark.parametrize("folder", FORBIDDEN)
-def test_arrows_go_one_way(folder: str) -> None:
-    wrong = [
+def imports_of(folder: str, forbidden: tuple[str, ...]) -> list[str]:
+    """Each import of the folder that is forbidden."""
+    return [
         f"{file.relative_to(PACKAGE)} imports {module}"
         for file in sources(folder)
         for module in imported(file)
-        if any(module == name or module.startswith((f"{name}.", f"{name}_")) for name in FORBIDDEN[folder])
+        if any(module == name or module.startswith(f"{name}.") for name in forbidden)
     ]
 
+
+@pytest.mark.parametrize("folder", FORBIDDEN)
+def test_imports_go_one_way(folder: str) -> None:
     assert sources(folder)
-    assert wrong == []
+    assert imports_of(folder, FORBIDDEN[folder]) == []
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_a_phase_imports_the_foundation_and_earlier_phases_only(phase: str) -> None:
+    later = (*PHASES[PHASES.index(phase) + 1 :], *ABOVE_THE_PHASES)
+
+    assert sources(f"engine/{phase}")
+    assert imports_of(f"engine/{phase}", tuple(f"{ROOT}.engine.{name}" for name in later)) == []
+
+
+@pytest.mark.parametrize("package", BELOW_THE_PHASES)
+def test_the_foundation_imports_nothing_else_of_the_engine(package: str) -> None:
+    below = BELOW_THE_PHASES[: BELOW_THE_PHASES.index(package) + 1]
+    others = {file.name for file in (PACKAGE / "engine").iterdir() if file.is_dir()} - {*below, "__pycache__"}
+
+    assert imports_of(f"engine/{package}", tuple(f"{ROOT}.engine.{name}" for name in others)) == []
+
+
+def sibling_imports() -> dict[str, dict[str, set[str]]]:
+    """Per folder: which of its members (modules and folders) import which others."""
+    modules = {module_name(file) for file in sources()}
+    graph: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    for file in sources():
+        importer = module_name(file).split(".")
+        for name in imported(file):
+            target = name.split(".")
+            common = next((i for i, (a, b) in enumerate(zip(importer, target, strict=False)) if a != b), 0)
+            if name in modules and common:
+                graph[".".join(importer[:common])][importer[common]].add(target[common])
+    return graph
+
+
+def reachable(graph: dict[str, set[str]], start: str) -> set[str]:
+    """Every member that `start` imports, directly or through others."""
+    seen: set[str] = set()
+    waiting = [start]
+    while waiting:
+        for member in graph.get(waiting.pop(), set()) - seen:
+            seen.add(member)
+            waiting.append(member)
+    return seen
+
+
+def test_no_package_has_an_import_cycle() -> None:
+    graph = sibling_imports()
+    cycles = {
+        folder: sorted(member for member in members if member in reachable(members, member))
+        for folder, members in graph.items()
+    }
+
+    assert len(graph) > 10
+    assert {folder: members for folder, members in cycles.items() if members} == {}
 
 
 def test_an_init_file_holds_a_docstring_and_nothing_else() -> None:
@@ -70,17 +140,17 @@ def test_an_init_file_holds_a_docstring_and_nothing_else() -> None:
 
 
 def test_no_statement_is_put_together_by_an_f_string() -> None:
-    found = [
+    composed = [
         f"{file.relative_to(PACKAGE)}:{node.lineno}"
         for file in sources()
         for node in ast.walk(tree(file))
-        if isinstance(node, ast.JoinedStr) and opening(node).lstrip().startswith(SQL_VERBS)
+        if isinstance(node, ast.JoinedStr) and first_constant(node).lstrip().startswith(SQL_VERBS)
     ]
 
-    assert found == []
+    assert composed == []
 
 
-def opening(text: ast.JoinedStr) -> str:
+def first_constant(text: ast.JoinedStr) -> str:
     """The constant that an f-string begins with."""
     first = text.values[0] if text.values else None
     return str(first.value) if isinstance(first, ast.Constant) else ""
