@@ -3,8 +3,8 @@
 SELECT coalesce(max(id), 0) AS id FROM migration.audit_log
 
 -- name: audit_settled_id
--- The newest entry of the audit log that is older than so many seconds: a transaction that has yet to commit an earlier one
--- would be as old. From the end of the primary key; none in an empty log.
+-- The newest entry of the audit log that is older than so many seconds: an open transaction with an earlier entry would be as
+-- old. From the end of the primary key; none in an empty log.
 SELECT id
 FROM migration.audit_log
 WHERE at < clock_timestamp() - make_interval(secs => %(seconds)s)
@@ -13,8 +13,8 @@ LIMIT 1
 
 -- name: dashboard_auto_approval
 -- Strategy §6.4: the share of proposals of proposal mode that needed no reviewer; and §11.2, metric 4: of those ever approved
--- automatically, the share that nobody has undone or rejected since. NULL where there is none (ERRATA V2). What was undone no
--- longer says so itself, so the audit log is asked, by its index on the subject. What a way back replayed was approved by nobody's confidence.
+-- automatically, the share that was not undone or rejected since. NULL where there is none (ERRATA V2). An undone proposal no
+-- longer shows its approval, so the audit log is read, by its index on the subject. Replayed proposals do not count as approved.
 SELECT
     counted.entity AS label, counted.approved::double precision / nullif(counted.proposals, 0) AS rate,
     counted.approved::double precision / nullif(counted.approved + counted.undone, 0) AS accuracy
@@ -34,8 +34,8 @@ FROM (
 ORDER BY label
 
 -- name: dashboard_backlog
--- Strategy §6.4: proposals that wait for review, of these for more than an hour and for more than a day, and for how long the
--- oldest does. Through the indexes on status and creation.
+-- Strategy §6.4: pending proposals, those older than an hour and a day, and the age of the oldest. Through the indexes on status
+-- and creation.
 SELECT
     waiting.entity AS label, count(*) AS pending,
     count(*) FILTER (WHERE waiting.created_at < now() - interval '1 hour') AS over_an_hour,
@@ -50,8 +50,8 @@ GROUP BY waiting.entity
 ORDER BY label
 
 -- name: dashboard_duplicates
--- Strategy §11.2, metric 3: the share of proposals that resemble something that is there, and how much they do, per kind and
--- origin. NULL where nothing does (ERRATA V2).
+-- Strategy §11.2, metric 3: the share of proposals that are similar to an existing row, and their average score, per kind and
+-- origin. NULL where none is (ERRATA V2).
 SELECT
     concat_ws('/', since.entity, since.origin) AS label, count(*) FILTER (WHERE since.similar)::double precision / nullif(count(*), 0) AS rate,
     avg(since.similarity_score) FILTER (WHERE since.similar) AS average_score
@@ -60,8 +60,8 @@ GROUP BY since.entity, since.origin
 ORDER BY label
 
 -- name: dashboard_new_knowledge
--- Strategy §4.2: how many topics and atoms the last hour brought, beside the proposals of that hour. Of the newest 20,000 ids of
--- each table, walked backwards: nobody has to have an index on created_at.
+-- Strategy §4.2: topics and atoms created in the last hour. Reads the newest 20,000 ids of each table backwards, so it needs no
+-- index on created_at.
 SELECT 'topic' AS label, count(*) AS created
 FROM (SELECT topic.created_at FROM public.topics AS topic ORDER BY topic.id DESC LIMIT 20000) AS newest
 WHERE newest.created_at > now() - interval '1 hour'
@@ -71,7 +71,7 @@ FROM (SELECT atom.created_at FROM public.atoms AS atom ORDER BY atom.id DESC LIM
 WHERE newest.created_at > now() - interval '1 hour'
 
 -- name: dashboard_rates
--- Strategy §6.4 and §4.2: extractions of the last hour by mode and how they ended, with the proposals that they made. Through
+-- Strategy §6.4 and §4.2: extractions of the last hour by mode and status, with their proposals. Through
 -- idx_knowledge_runs_created; the backfill's run has a mode of its own.
 SELECT
     concat_ws('/', run.settings ->> 'mode', run.status) AS label, count(*) AS extractions,
@@ -82,7 +82,7 @@ GROUP BY run.settings ->> 'mode', run.status
 ORDER BY label
 
 -- name: dashboard_review_by_day
--- Strategy §11.2, metric 2, by day: how many proposals people decided, and how long these had waited. For a table.
+-- Strategy §11.2, metric 2, by day: how many proposals people decided, and their average wait. For a table.
 SELECT
     (since.reviewed_at AT TIME ZONE 'UTC')::date AS day, since.entity, count(*) AS reviewed,
     round(avg(extract(epoch FROM since.reviewed_at - since.created_at))) AS average_wait_seconds
@@ -92,8 +92,8 @@ GROUP BY day, since.entity
 ORDER BY day DESC, since.entity
 
 -- name: dashboard_review_velocity
--- Strategy §11.2, metric 2: decisions of people per kind about the window's proposals, and how long these had waited (median). How
--- long a person takes is another thing: gate_review_seconds.sql.
+-- Strategy §11.2, metric 2: decisions of people per kind about the window's proposals, and their median wait. The time that a
+-- person takes is another metric: gate_review_seconds.
 SELECT
     since.entity AS label, count(*) AS reviewed,
     percentile_cont(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM since.reviewed_at - since.created_at))::double precision AS waited_seconds
@@ -103,7 +103,7 @@ GROUP BY since.entity
 ORDER BY label
 
 -- name: dashboard_runs
--- Strategy appendix C: the latest extractions with the number of their proposals; counted per run, not over the whole tables.
+-- Strategy appendix C: the latest extractions with the number of their proposals, counted per run, not over the whole tables.
 SELECT
     run.id, run.settings ->> 'mode' AS mode, run.status, run.started_at,
     (SELECT count(*) FROM public.topic_proposals AS topic WHERE topic.extraction_run_id = run.id) AS topic_proposals,
@@ -122,16 +122,16 @@ GROUP BY since.entity, since.origin, since.status
 ORDER BY label
 
 -- name: dashboard_sure_but_not_approved
--- Strategy appendix C: proposals sure enough for automatic approval that were not approved so, and why. What the backfill made
--- is no such proposal (ERRATA V19).
+-- Strategy appendix C: proposals at or above the threshold of automatic approval that were not approved automatically, and why.
+-- The backfill's proposals are left out (ERRATA V19).
 SELECT
     since.entity, since.id, since.confidence, since.status, since.created_at,
     CASE
-        WHEN since.origin = 'dual_write' THEN 'made in dual write: what direct mode wrote was approved with it'
-        WHEN since.similar THEN 'similar to something that is there: a person decides'
-        WHEN since.review_action IN ('park', 'replay') THEN 'parked or replayed by a way back'
+        WHEN since.origin = 'dual_write' THEN 'created in dual write: approved with the direct write'
+        WHEN since.similar THEN 'similar to an existing row: a person decides'
+        WHEN since.review_action IN ('park', 'replay') THEN 'parked or replayed by a rollback'
         WHEN since.review_action IN ('approve', 'reject', 'merge', 'undo') THEN 'a person decided'
-        ELSE 'the sensor auto_approval approves it, if automatic approval is on'
+        ELSE 'the sensor auto_approval approves it if automatic approval is on'
     END AS why
 FROM ({since}) AS since
 WHERE since.confidence >= %(threshold)s AND since.review_action IS DISTINCT FROM 'auto_approve'
@@ -139,7 +139,7 @@ ORDER BY since.confidence DESC, since.id
 LIMIT 50
 
 -- name: dashboard_waiting_longest
--- Strategy appendix C: proposals that have waited for review for more than a day, the surest first.
+-- Strategy appendix C: proposals that have been pending for more than a day, the highest confidence first.
 SELECT * FROM (
     (SELECT 'topic' AS entity, topic.id, topic.name AS title, topic.confidence, topic.created_at
      FROM public.topic_proposals AS topic
@@ -155,22 +155,22 @@ ORDER BY waiting.confidence DESC, waiting.id
 LIMIT 20
 
 -- name: decisions_since
--- Ways back, promotions, overrides and acts of the guard after an entry of the audit log, but for those told already, oldest
+-- Rollbacks, promotions, overrides and actions of the guard after an entry of the audit log, without those already sent, oldest
 -- first. Reads from that entry on by the primary key.
 SELECT id, at, actor, action, subject, reason
 FROM migration.audit_log
-WHERE id > %(after)s AND action = ANY (%(actions)s) AND NOT id = ANY (%(told)s)
+WHERE id > %(after)s AND action = ANY (%(actions)s) AND NOT id = ANY (%(sent)s)
 ORDER BY id
 LIMIT %(most)s
 
 -- name: extraction_failures
--- Extractions of the last hour, and how many of them failed. Uses the index on created_at; the backfill's run is none.
+-- Extractions since a moment, and how many of them failed. Uses the index on created_at; the backfill's run does not count.
 SELECT count(*) AS sample, count(*) FILTER (WHERE status = 'failed') AS failed
 FROM public.knowledge_extraction_runs
 WHERE created_at > %(since)s AND settings ->> 'mode' IS DISTINCT FROM 'backfill' AND status IN ('completed', 'failed')
 
 -- name: metric_forget
--- Deletes a bounded number of samples that are older than they are kept. Through the index on time.
+-- Deletes a bounded number of samples that are older than the retention time. Through the index on time.
 DELETE FROM migration.metric AS old
 USING (
     SELECT one.metric, one.label, one.measured_at FROM migration.metric AS one
@@ -187,24 +187,16 @@ ORDER BY one.measured_at, one.metric, one.label
 LIMIT 200000
 
 -- name: metric_insert
--- Keeps samples, all of one moment; one that is there already stays.
+-- Stores the samples of one moment; an existing one stays.
 INSERT INTO migration.metric (metric, label, measured_at, value)
 SELECT one.metric, one.label, %(at)s, one.value
 FROM unnest(%(metrics)s::text[], %(labels)s::text[], %(values)s::double precision[]) AS one (metric, label, value)
 ON CONFLICT DO NOTHING
 
--- name: metric_latest
--- The samples of the latest moment.
-SELECT one.metric, one.label, one.measured_at, one.value
-FROM migration.metric AS one
-WHERE one.measured_at = (SELECT max(newest.measured_at) FROM migration.metric AS newest)
-ORDER BY one.metric, one.label
-
 -- name: proposals_since
--- The proposals of extractions that began in the window, each with where it came from: proposal mode or dual write. What the
--- backfill made is left out; it would hide what users do (strategy's windows mix them). Through idx_knowledge_runs_created and
--- the index of the proposals' run.
-SELECT made.*, run.settings ->> 'mode' AS origin
+-- The proposals of extractions that began in the window, each with its origin: proposal mode or dual write. The backfill's
+-- proposals are left out; they would hide what users do. Through idx_knowledge_runs_created and the index of the proposals' run.
+SELECT proposed.*, run.settings ->> 'mode' AS origin
 FROM public.knowledge_extraction_runs AS run
 CROSS JOIN LATERAL (
     SELECT 'topic' AS entity, topic.id, topic.status, topic.confidence, topic.similar_topic_id IS NOT NULL AS similar,
@@ -214,12 +206,12 @@ CROSS JOIN LATERAL (
     SELECT 'atom', atom.id, atom.status, atom.confidence, atom.similar_atom_id IS NOT NULL,
            atom.similarity_score, atom.review_action, atom.reviewed_at, atom.created_at
     FROM public.atom_proposals AS atom WHERE atom.extraction_run_id = run.id
-) AS made
+) AS proposed
 WHERE run.created_at > now() - make_interval(secs => %(window_seconds)s)
   AND run.settings ->> 'mode' IN ('dual_write', 'proposal')
 
 -- name: report_audit_of_proposals
--- Decisions about proposals, by day, kind and person.
+-- Decisions about proposals, by day, action and person.
 SELECT
     (entry.at AT TIME ZONE 'UTC')::date AS day, entry.action, entry.actor, count(*) AS proposals, min(entry.at) AS first,
     max(entry.at) AS last
@@ -229,17 +221,8 @@ GROUP BY day, entry.action, entry.actor
 ORDER BY last DESC
 LIMIT 500
 
--- name: report_audit_trail
--- What was done to the migration, by whom and why, newest first, and how much there is in all; single proposals are summed up
--- elsewhere.
-SELECT entry.at, entry.actor, entry.action, entry.subject, entry.reason, entry.dagster_run_id, count(*) OVER () AS entries
-FROM migration.audit_log AS entry
-WHERE entry.action <> ALL (%(decisions)s)
-ORDER BY entry.id DESC
-LIMIT %(limit)s
-
 -- name: report_backfill_speed
--- Rows that the backfill linked, summed up in steps of its whole time, for a plot: at most some hundred points.
+-- Rows that the backfill linked, summed over steps of its whole time, for a plot: about a hundred points.
 SELECT
     step.entity, min(step.committed_at) AS at, sum(step.linked_rows)::bigint AS linked, sum(step.quarantined_rows)::bigint AS quarantined,
     count(*) AS batches, max(step.seconds) AS slowest_seconds
@@ -252,8 +235,10 @@ GROUP BY step.entity, step.number
 ORDER BY at
 
 -- name: report_runs
--- The latest runs of Dagster, from its own tables: job, status, when and for how long.
-SELECT run.run_id, run.pipeline_name AS job, run.status, to_timestamp(run.start_time) AS started, run.end_time - run.start_time AS seconds
+-- The latest runs of Dagster, from its own tables: job, status, start and duration.
+SELECT
+    run.pipeline_name AS job, run.status, to_timestamp(run.start_time) AS started,
+    round((run.end_time - run.start_time)::numeric, 1)::double precision AS seconds, left(run.run_id, 8) AS run
 FROM runs AS run
 WHERE run.start_time IS NOT NULL
 ORDER BY run.id DESC

@@ -106,18 +106,19 @@ class Runs:
 
     @property
     def checks(self) -> tuple[CheckRecord, ...]:
-        evaluated = [event for event in self.events if event.event_type_value == "ASSET_CHECK_EVALUATION"]
+        evaluations = [
+            event.event_specific_data for event in self.events if event.event_type_value == "ASSET_CHECK_EVALUATION"
+        ]
         return tuple(
             CheckRecord(
                 evaluation.check_name,
                 succeeded=evaluation.passed,
-                at=datetime.fromtimestamp(event.timestamp, tz=UTC),
+                at=datetime.now(UTC),  # the run has just ended
                 message=evaluation.description or "",
                 warns=evaluation.severity == dg.AssetCheckSeverity.WARN,
                 asset=evaluation.asset_key.to_user_string(),
             )
-            for event in evaluated
-            if (evaluation := event.event_specific_data)
+            for evaluation in evaluations
         )
 
 

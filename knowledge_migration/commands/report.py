@@ -12,17 +12,16 @@ PLOTTED_DAYS = 30
 
 
 def report(
-    output: Annotated[Path, typer.Option("--output", "-o", help="The file to write; one that exists is replaced.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The file to write; an existing one is replaced.")],
 ) -> None:
-    """Write the migration report: checklists, inventory, timings, checks, gates, ways back, validation runs, audit trail.
+    """Write the migration report: checklists, inventory, timings, checks, gates, rollbacks, validation runs, audit trail.
 
-    Judges every criterion anew and reads the rest as it is recorded; changes nothing. The file opens without a network.
+    Evaluates every criterion now and reads the rest as it is recorded; changes nothing. The file opens without a network.
 
     Example: knowledge-migration report --output report.html
     """
     from knowledge_migration.engine.foundation import audit
-    from knowledge_migration.engine.observability.report import gather
-    from knowledge_migration.engine.observability.report_page import write
+    from knowledge_migration.engine.observability.report import gather, write
     from knowledge_migration.engine.status.snapshot import read_status
     from knowledge_migration.engine.validation.criteria.facts import Facts
 
@@ -32,16 +31,16 @@ def report(
         console.status("gathering"),
         installation.database.connect("report", settings={"statement_timeout": "0"}) as connection,
     ):
-        overview = read_status(installation.database, installation.settings, storage)
+        snapshot = read_status(installation.database, installation.settings, storage)
         facts = Facts(
             database=installation.database,
             connection=connection,
             settings=installation.settings,
-            checks={check.name: check for check in overview.checks or ()},
+            checks={check.name: check for check in snapshot.checks or ()},
             service=installation.service_address if installation.settings.service.url else None,
         )
-        since = overview.at - timedelta(days=PLOTTED_DAYS)
-        contents = gather(overview, facts, storage, written_by=audit.operator(), since=since)
+        since = snapshot.at - timedelta(days=PLOTTED_DAYS)
+        contents = gather(snapshot, facts, storage, written_by=audit.operator(), since=since)
         write(contents, output)
-    told = ", ".join(f"{count} {verdict}" for verdict, count in contents.counts.items())
-    console.print(f"Written to {output}: {told}.", soft_wrap=True)
+    summary = ", ".join(f"{count} {verdict}" for verdict, count in contents.counts.items())
+    console.print(f"Written to {output}: {summary}.", soft_wrap=True)

@@ -1,14 +1,14 @@
-"""Alerts: failed runs, failed checks, ways back and promotions, too many failed extractions (strategy §4.2, §6.4, §8.1).
+"""Alerts: failed runs, failed checks, rollbacks and promotions, too many failed extractions (strategy §4.2, §6.4, §8.1).
 
-Each is sent once: what was told stands in the sensor's cursor, which survives a restart of the daemon. What reached no channel
-at all is told again at the next tick, but for failed runs, which Dagster hands over once. Dagster supports one daemon; two at
-once may tell a thing twice. A sensor that is switched on tells what happens from then on, not what is past.
+Each alert is sent once: the sensor's cursor records what was sent. An alert that reached no channel is sent again at the next
+tick, except for failed runs, which Dagster passes once. A sensor that is switched on sends alerts from then on only.
 """
 
 import json
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from datetime import timedelta
 
 import dagster as dg
@@ -18,51 +18,71 @@ from knowledge_migration.defs.resources import Migration
 from knowledge_migration.engine.foundation.database import Connection
 from knowledge_migration.engine.foundation.errors import MigrationError
 from knowledge_migration.engine.foundation.sql_files import text_of
-from knowledge_migration.engine.observability.alerts import Kind, Told, shortened
+from knowledge_migration.engine.observability.alerts import AlertCursor, Kind, shortened
 from knowledge_migration.knowledge.audit import ALERTED
 
 UNCONFIGURED = "No channel is configured: KNOWLEDGE_MIGRATION_ALERT_URLS names none."
+FROM_NOW_ON = "Sends alerts from now on."
 RUNNING = dg.DefaultSensorStatus.RUNNING
 FAILURE_RATE_LIMIT, FAILURE_RATE_SAMPLE = 0.01, 50
 FAILURE_RATE_WINDOW = timedelta(hours=1)
 EVALUATION_SETTLES_SECONDS, DECISION_SETTLES_SECONDS = 300.0, 3_600.0
-"""How long an entry may take to appear after its id was given: an event is stored at once, a decision with all it has done."""
+"""How long an entry may take to appear after its id was assigned: an event is stored at once, a decision with its transaction."""
 
-EVALUATIONS_AT_ONCE, DECISIONS_AT_ONCE = 2_000, 100
-FROM_NOW_ON = "Tells what happens from now on."
+EVALUATIONS_PER_TICK, DECISIONS_PER_TICK = 2_000, 100
+
+Tick = dg.SensorEvaluationContext
 
 
-def _tell(migration: Migration, title: str, body: str, kind: Kind) -> tuple[bool, str]:
-    """Whether anybody was reached, and in words who was not."""
-    failures = migration.installation.alerts.send(title, body, kind=kind)
+@dataclass(frozen=True)
+class Outcome:
+    """What a tick found: a summary, the next cursor, and the alert to send, if any."""
+
+    summary: str
+    cursor: str | None
+    title: str = ""
+    body: str = ""
+    kind: Kind = "failure"
+
+
+def _ticked(context: Tick, migration: Migration, evaluate: Callable[[], Outcome], failure: str) -> dg.SensorResult:
+    """Evaluates and sends; after an error, and where no channel was reached, the cursor stays for the next tick."""
+    if not migration.installation.alerts.urls:
+        return dg.SensorResult(skip_reason=UNCONFIGURED)
+    try:
+        outcome = evaluate()
+    except (MigrationError, psycopg.Error) as error:
+        return dg.SensorResult(skip_reason=f"{failure}: {error}", cursor=context.cursor)
+    reached, missed = _send(migration, outcome.title, outcome.body, outcome.kind) if outcome.title else (True, "")
+    return dg.SensorResult(skip_reason=outcome.summary + missed, cursor=outcome.cursor if reached else context.cursor)
+
+
+def _send(migration: Migration, title: str, body: str, kind: Kind) -> tuple[bool, str]:
+    """Whether any channel was reached, and a sentence about those that were not."""
+    alerts = migration.installation.alerts
+    failures = alerts.send(title, body, kind=kind)
     if not failures:
         return True, ""
-    words = "; ".join(f"{one.channel}: {one.reason}" for one in failures)
-    if migration.installation.alerts.reached_nobody(failures):
-        return False, f" Nobody was reached ({words})."
-    return True, f" Not reached: {words}."
-
-
-def _looking(migration: Migration) -> AbstractContextManager[Connection]:
-    """A session whose statements end well before a tick does."""
-    return migration.database.connect("alerts", settings={"statement_timeout": "20000"})
+    reasons = "; ".join(f"{one.channel}: {one.reason}" for one in failures)
+    if len(failures) == len(alerts.urls):
+        return False, f" No channel was reached ({reasons})."
+    return True, f" Not delivered: {reasons}."
 
 
 @dg.run_failure_sensor(name="alert_on_failed_runs", default_status=RUNNING)
 def alert_on_failed_runs(context: dg.RunFailureSensorContext, migration: Migration) -> dg.SkipReason | None:
-    """Tells of each failed run: the job, the run, and what its failed step says."""
-    if not migration.installation.alerts.configured:
+    """Sends an alert for each failed run: the job, the run, and the error of its failed step."""
+    if not migration.installation.alerts.urls:
         return dg.SkipReason(UNCONFIGURED)
     failed = [event for event in context.get_step_failure_events() if event.is_step_failure]
-    words = [f"{event.step_key}: {_said(event)}" for event in failed] or [
-        context.failure_event.message or "no step began"
-    ]
+    errors = [f"{event.step_key}: {_error(event)}" for event in failed]
+    lines = errors or [context.failure_event.message or "no step began"]
     run = context.dagster_run
-    _tell(migration, f"Failed: {run.job_name}", f"Run {run.run_id}\n{shortened(words)}", "failure")
-    return None  # so that the run's own log says that this sensor acted
+    _send(migration, f"Failed: {run.job_name}", f"Run {run.run_id}\n{shortened(lines)}", "failure")
+    return None  # so that the run's own log shows that this sensor acted
 
 
-def _said(event: dg.DagsterEvent) -> str:
+def _error(event: dg.DagsterEvent) -> str:
     data = event.step_failure_data
     if data.user_failure_data and data.user_failure_data.description:
         return data.user_failure_data.description
@@ -70,28 +90,30 @@ def _said(event: dg.DagsterEvent) -> str:
 
 
 @dg.sensor(minimum_interval_seconds=60, default_status=RUNNING, job_name="validation")
-def alert_on_failed_checks(context: dg.SensorEvaluationContext, migration: Migration) -> dg.SensorResult:
-    """Tells of each evaluation of a check that failed with severity ERROR, also if a later one has passed.
+def alert_on_failed_checks(context: Tick, migration: Migration) -> dg.SensorResult:
+    """Sends an alert for each evaluation of a check that failed with severity ERROR, even if a later one passed.
 
-    Reads one event log of all runs, as PostgreSQL keeps it (dagster.yaml).
+    Reads one event log of all runs, which PostgreSQL storage provides (dagster.yaml).
     """
-    if not migration.installation.alerts.configured:
-        return dg.SensorResult(skip_reason=UNCONFIGURED)
-    told = Told.read(context.cursor)
-    if told is None:
-        newest = _evaluations(context.instance, limit=1)
-        return dg.SensorResult(skip_reason=FROM_NOW_ON, cursor=Told(newest[0].storage_id if newest else 0).cursor)
-    settled = _settled_evaluation(context.instance, told.after)
-    records = _evaluations(context.instance, limit=EVALUATIONS_AT_ONCE, after=told.after, ascending=True)
-    ours = context.repository_def.asset_graph.asset_check_keys if context.repository_def else set()
-    failed = [words for one in records if one.storage_id not in told.beyond and (words := _failed(one, ours))]
-    reached, missed = True, ""
-    if failed:
-        title = f"{len(failed)} checks failed" if len(failed) > 1 else "A check failed"
-        reached, missed = _tell(migration, title, shortened(failed), "failure")
-    now_told = told.with_seen([one.storage_id for one in records], settled, full=len(records) == EVALUATIONS_AT_ONCE)
-    cursor = now_told.cursor if reached else context.cursor
-    return dg.SensorResult(skip_reason=f"{len(failed)} new failed checks.{missed}", cursor=cursor)
+
+    def evaluate() -> Outcome:
+        cursor = AlertCursor.read(context.cursor)
+        if cursor is None:
+            newest = _evaluations(context.instance, limit=1)
+            return Outcome(FROM_NOW_ON, AlertCursor(newest[0].storage_id if newest else 0).text)
+        settled = _settled_evaluation(context.instance, cursor.after)
+        records = _evaluations(context.instance, limit=EVALUATIONS_PER_TICK, after=cursor.after, ascending=True)
+        ours = context.repository_def.asset_graph.asset_check_keys if context.repository_def else set()
+        new = [record for record in records if record.storage_id not in cursor.beyond]
+        failed = [line for record in new if (line := _failure(record, ours))]
+        title = "A check failed" if len(failed) == 1 else f"{len(failed)} checks failed"
+        full = len(records) == EVALUATIONS_PER_TICK
+        next_cursor = cursor.advanced([record.storage_id for record in records], settled, full=full)
+        return Outcome(
+            f"{len(failed)} new failed checks.", next_cursor.text, title if failed else "", shortened(failed)
+        )
+
+    return _ticked(context, migration, evaluate, "The event log cannot be read")
 
 
 def _evaluations(
@@ -102,26 +124,25 @@ def _evaluations(
     before_timestamp: float | None = None,
     ascending: bool = False,
 ) -> Sequence[dg.EventLogRecord]:
-    wanted = dg.EventRecordsFilter(
+    records_filter = dg.EventRecordsFilter(
         dg.DagsterEventType.ASSET_CHECK_EVALUATION, after_cursor=after, before_timestamp=before_timestamp
     )
-    return instance.event_log_storage.get_event_records(wanted, limit=limit, ascending=ascending)
+    return instance.event_log_storage.get_event_records(records_filter, limit=limit, ascending=ascending)
 
 
 def _settled_evaluation(instance: dg.DagsterInstance, after: int) -> int:
-    before = time.time() - EVALUATION_SETTLES_SECONDS  # events have the time of the process that made them
+    before = time.time() - EVALUATION_SETTLES_SECONDS  # an event has the time of the process that created it
     settled = _evaluations(instance, limit=1, after=after, before_timestamp=before)
     return settled[0].storage_id if settled else after
 
 
-def _failed(record: dg.EventLogRecord, ours: Collection[dg.AssetCheckKey]) -> str | None:
-    """In words, if this evaluation is one to tell of: of a check of this code location, and no warning."""
+def _failure(record: dg.EventLogRecord, ours: Collection[dg.AssetCheckKey]) -> str | None:
+    """A line about an evaluation that failed with severity ERROR and belongs to a check of this code location; else None."""
     event = record.event_log_entry.dagster_event
-    assert event is not None  # asked for by its type
+    assert event is not None  # selected by its type
     evaluation = event.asset_check_evaluation_data
-    if evaluation.passed or evaluation.severity != dg.AssetCheckSeverity.ERROR:
-        return None
-    if evaluation.asset_check_key not in ours:
+    is_error = not evaluation.passed and evaluation.severity == dg.AssetCheckSeverity.ERROR
+    if not is_error or evaluation.asset_check_key not in ours:
         return None
     partition = f" [{evaluation.partition}]" if evaluation.partition else ""
     name = f"{evaluation.asset_key.to_user_string()}.{evaluation.check_name}{partition}"
@@ -129,73 +150,68 @@ def _failed(record: dg.EventLogRecord, ours: Collection[dg.AssetCheckKey]) -> st
 
 
 @dg.sensor(minimum_interval_seconds=30, default_status=RUNNING, asset_selection="cutover_stage")
-def alert_on_decisions(context: dg.SensorEvaluationContext, migration: Migration) -> dg.SensorResult:
-    """Tells of each way back, promotion, override and act of the guard, whoever did it, from the audit log."""
-    if not migration.installation.alerts.configured:
-        return dg.SensorResult(skip_reason=UNCONFIGURED)
-    told = Told.read(context.cursor)
-    try:
-        with _looking(migration) as connection:
-            if told is None:
+def alert_on_decisions(context: Tick, migration: Migration) -> dg.SensorResult:
+    """Sends an alert for each rollback, promotion, override and action of the guard in the audit log, by any actor."""
+
+    def evaluate() -> Outcome:
+        cursor = AlertCursor.read(context.cursor)
+        with _session(migration) as connection:
+            if cursor is None:
                 newest = connection.execute(text_of("observability/audit_last_id")).fetchone()
                 assert newest is not None  # an aggregate
-                return dg.SensorResult(skip_reason=FROM_NOW_ON, cursor=Told(newest["id"]).cursor)
-            settled = _settled_decision(connection, told.after)
-            wanted = {
-                "after": told.after,
-                "told": sorted(told.beyond),
-                "most": DECISIONS_AT_ONCE,
-                "actions": list(ALERTED),
-            }
-            rows = connection.execute(text_of("observability/decisions_since"), wanted).fetchall()
-    except (MigrationError, psycopg.Error) as error:
-        return dg.SensorResult(skip_reason=f"The audit log cannot be read: {error}", cursor=context.cursor)
-    reached, missed = True, ""
-    if rows:
+                return Outcome(FROM_NOW_ON, AlertCursor(newest["id"]).text)
+            settled = _settled_decision(connection, cursor.after)
+            parameters = {
+                "after": cursor.after, "sent": sorted(cursor.beyond), "most": DECISIONS_PER_TICK, "actions": list(ALERTED),
+            }  # fmt: skip
+            rows = connection.execute(text_of("observability/decisions_since"), parameters).fetchall()
+        next_cursor = cursor.advanced([row["id"] for row in rows], settled, full=len(rows) == DECISIONS_PER_TICK)
+        summary = f"{len(rows)} new decisions."
+        if not rows:
+            return Outcome(summary, next_cursor.text)
         lines = [
             f"{row['at']:%Y-%m-%d %H:%M:%S} UTC, {row['actor']}: {row['action']}, {row['subject']}. {row['reason'] or ''}"
             for row in rows
         ]
         title = rows[0]["action"].capitalize() if len(rows) == 1 else f"{len(rows)} decisions"
-        worse = any(row["action"].startswith(("rollback", "guard")) for row in rows)
-        reached, missed = _tell(migration, title, shortened(lines), "warning" if worse else "info")
-    now_told = told.with_seen([row["id"] for row in rows], settled, full=len(rows) == DECISIONS_AT_ONCE)
-    cursor = now_told.cursor if reached else context.cursor
-    return dg.SensorResult(skip_reason=f"{len(rows)} new decisions.{missed}", cursor=cursor)
+        is_warning = any(row["action"].startswith(("rollback", "guard")) for row in rows)
+        return Outcome(summary, next_cursor.text, title, shortened(lines), "warning" if is_warning else "info")
+
+    return _ticked(context, migration, evaluate, "The audit log cannot be read")
 
 
 def _settled_decision(connection: Connection, after: int) -> int:
-    """Read before the decisions, so that whatever commits in between is no part of it."""
-    row = connection.execute(
-        text_of("observability/audit_settled_id"), {"seconds": DECISION_SETTLES_SECONDS}
-    ).fetchone()
+    """Read before the decisions, so that it does not cover a decision that commits in between."""
+    parameters = {"seconds": DECISION_SETTLES_SECONDS}
+    row = connection.execute(text_of("observability/audit_settled_id"), parameters).fetchone()
     return max(after, row["id"]) if row else after
 
 
 @dg.sensor(minimum_interval_seconds=60, default_status=RUNNING, asset_selection="dual_write_mode")
-def alert_on_failure_rate(context: dg.SensorEvaluationContext, migration: Migration) -> dg.SensorResult:
-    """Tells when more than 1 % of the extractions of the last hour failed, at most once an hour while it lasts."""
-    if not migration.installation.alerts.configured:
-        return dg.SensorResult(skip_reason=UNCONFIGURED)
-    try:
+def alert_on_failure_rate(context: Tick, migration: Migration) -> dg.SensorResult:
+    """Sends an alert when more than 1 % of the extractions of the last hour failed, at most once an hour."""
+
+    def evaluate() -> Outcome:
         now = migration.now()
-        with _looking(migration) as connection:
+        with _session(migration) as connection:
             since = {"since": now - FAILURE_RATE_WINDOW}
             row = connection.execute(text_of("observability/extraction_failures"), since).fetchone()
-    except (MigrationError, psycopg.Error) as error:
-        return dg.SensorResult(skip_reason=f"The extractions cannot be counted: {error}", cursor=context.cursor)
-    assert row is not None  # an aggregate
-    rate = row["failed"] / row["sample"] if row["sample"] else 0.0
-    words = f"{row['failed']:,} of {row['sample']:,} extractions of the last hour failed."
-    if row["sample"] < FAILURE_RATE_SAMPLE or rate <= FAILURE_RATE_LIMIT:
-        return dg.SensorResult(skip_reason=words, cursor=context.cursor)
-    told = json.loads(context.cursor)["at"] if context.cursor else 0.0
-    if now.timestamp() - told < FAILURE_RATE_WINDOW.total_seconds():
-        return dg.SensorResult(skip_reason=f"{words} Told within the last hour.", cursor=context.cursor)
-    body = f"{words} The limit is {FAILURE_RATE_LIMIT:.0%}."
-    reached, missed = _tell(migration, "Extractions fail", body, "failure")
-    cursor = json.dumps({"at": now.timestamp()}) if reached else context.cursor
-    return dg.SensorResult(skip_reason=words + missed, cursor=cursor)
+        assert row is not None  # an aggregate
+        summary = f"{row['failed']:,} of {row['sample']:,} extractions of the last hour failed."
+        if row["sample"] < FAILURE_RATE_SAMPLE or row["failed"] / row["sample"] <= FAILURE_RATE_LIMIT:
+            return Outcome(summary, context.cursor)
+        sent_at = json.loads(context.cursor)["at"] if context.cursor else 0.0
+        if now.timestamp() - sent_at < FAILURE_RATE_WINDOW.total_seconds():
+            return Outcome(f"{summary} An alert was sent within the last hour.", context.cursor)
+        body = f"{summary} The limit is {FAILURE_RATE_LIMIT:.0%}."
+        return Outcome(summary, json.dumps({"at": now.timestamp()}), "Extractions fail", body)
+
+    return _ticked(context, migration, evaluate, "The extractions cannot be counted")
+
+
+def _session(migration: Migration) -> AbstractContextManager[Connection]:
+    """A session whose statements end before the tick does."""
+    return migration.database.connect("alerts", settings={"statement_timeout": "20000"})
 
 
 SENSORS = [alert_on_failed_runs, alert_on_failed_checks, alert_on_decisions, alert_on_failure_rate]

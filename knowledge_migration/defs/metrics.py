@@ -1,4 +1,4 @@
-"""The migration's metrics over time (strategy §2.2, §6.4, §11.2): sampled every five minutes, drawn when materialized."""
+"""The migration's metrics over time (strategy §2.2, §6.4, §11.2): sampled every five minutes, plotted when materialized."""
 
 from datetime import timedelta
 from typing import Any
@@ -10,55 +10,50 @@ from knowledge_migration.defs import reporting
 from knowledge_migration.defs.resources import Migration
 from knowledge_migration.engine.foundation.errors import MigrationError
 from knowledge_migration.engine.observability import plots
-from knowledge_migration.engine.observability.queries import QUERIES
-from knowledge_migration.engine.observability.sampling import Sampling, metric_history, sample
+from knowledge_migration.engine.observability.metrics import Sampling, metric_history, sample
 
 PLOTTED = timedelta(days=14)
 PLOTS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
-    ("migration_progress", "Rows with their proposal", ("progress.linked", "progress.rows")),
-    ("review_queue", "Proposals that wait for review", ("backlog.pending", "backlog.over_a_day")),
+    ("migration_progress", "Rows linked to their proposal", ("progress.linked", "progress.rows")),
+    ("review_queue", "Pending proposals", ("backlog.pending", "backlog.over_a_day")),
     ("statuses", "Proposals of 24 hours, by status", ("status_distribution.proposals",)),
     ("rates", "Extractions of the last hour, by mode and outcome", ("rates.extractions",)),
-    ("approval", "Automatic approval: share, and share that stayed", ("auto_approval.rate", "auto_approval.accuracy")),
+    ("approval", "Automatic approval: rate and accuracy", ("auto_approval.rate", "auto_approval.accuracy")),
 )
 
 
 @dg.asset(group_name="operations", deps=["proposal_schema"], kinds={"postgres"})
 def migration_metrics(migration: Migration) -> dg.MaterializeResult:
-    """The dashboard queries as they stand, and what they said over the last two weeks.
+    """The dashboard queries now, with plots of the last two weeks.
 
-    Reads the user's tables and keeps one sample of each metric in `migration.metric`. The schedule
-    `metrics_every_five_minutes` does that without a run; this draws it.
+    Reads the user's tables and stores one sample of each metric in `migration.metric`; deleting those samples undoes it. The
+    schedule `metrics_every_five_minutes` samples without a run.
     """
     with reporting.as_dagster_failure():
-        found = _sample(migration, with_tables=True)
+        sampling = _sample(migration, with_tables=True)
         with migration.database.connect("metrics") as connection:
-            history = metric_history(connection, found.at - PLOTTED)
-    drawn = {
-        name: reporting.picture(plots.over_time(history, metrics, title), title)
-        for name, title, metrics in PLOTS
-        if history["metric"].isin(metrics).any()
-    }
-    tables = {
-        query.name: reporting.rows_table([reporting.plain(row) for row in found.tables[query.name]])
-        for query in QUERIES
-    }
+            history = metric_history(connection, sampling.at - PLOTTED)
     metadata: dict[str, Any] = {
-        "samples": len(found.samples),
-        "measured_at": found.at.isoformat(sep=" ", timespec="seconds"),
-        **{f"plot_{name}": plot for name, plot in drawn.items()},
-        **tables,
+        "samples": len(sampling.samples),
+        "measured_at": sampling.at.isoformat(sep=" ", timespec="seconds"),
+        **{
+            f"plot_{name}": reporting.picture(plots.over_time(history, metrics, title), title)
+            for name, title, metrics in PLOTS
+            if history["metric"].isin(metrics).any()
+        },
+        **{
+            name: reporting.rows_table([reporting.plain(row) for row in rows]) for name, rows in sampling.tables.items()
+        },
     }
     return dg.MaterializeResult(metadata=metadata)
 
 
 def _sample(migration: Migration, *, with_tables: bool = False) -> Sampling:
-    settings = migration.settings
     return sample(
         migration.database,
-        metrics=[gate.metric for gate in settings.cutover.gates],
-        threshold=settings.flags.auto_approve_threshold,
-        kept_days=settings.validation.metrics_kept_days,
+        migration.installation.initial_flags,
+        metrics=[gate.metric for gate in migration.settings.cutover.gates],
+        kept_days=migration.settings.validation.metrics_kept_days,
         with_tables=with_tables,
     )
 
@@ -66,7 +61,7 @@ def _sample(migration: Migration, *, with_tables: bool = False) -> Sampling:
 job = dg.define_asset_job(
     "metrics_snapshot",
     selection=dg.AssetSelection.assets(migration_metrics),
-    description="The dashboard queries now, with plots of the last two weeks. Reads only, but for our own samples.",
+    description="The dashboard queries now, with plots of the last two weeks. Writes only the samples.",
 )
 
 
@@ -76,22 +71,22 @@ job = dg.define_asset_job(
     default_status=dg.DefaultScheduleStatus.RUNNING,
     execution_timezone="UTC",
     description=(
-        "Every five minutes a sample of each metric, in the tick itself, and every six hours a run that draws them. Harmless, so "
-        "it runs by default. A tick costs 0.05 to 0.3 s of a core; a run would cost 4 s each time."
+        "Samples each metric every five minutes, in the tick itself; every six hours a run plots them. It changes no user data, "
+        "so it runs by default. A tick costs 0.05 to 0.3 s of a core; a run costs 4 s."
     ),
 )
 def metrics_every_five_minutes(
     context: dg.ScheduleEvaluationContext, migration: Migration
 ) -> dg.RunRequest | dg.SkipReason:
-    """Samples; a database that is away, or has not come to phase 1, is said and tried again."""
+    """Samples; where the database is unreachable or before phase 1 it skips with the reason and tries again."""
     moment = context.scheduled_execution_time
     if moment.minute == 0 and moment.hour % 6 == 0:
         return dg.RunRequest()
     try:
-        found = _sample(migration)
+        sampling = _sample(migration)
     except (MigrationError, psycopg.Error) as error:
-        return dg.SkipReason(f"No metric is measured: {str(error).strip()}")
-    return dg.SkipReason(f"{len(found.samples)} samples kept.")
+        return dg.SkipReason(f"No metric was sampled: {str(error).strip()}")
+    return dg.SkipReason(f"{len(sampling.samples)} samples stored.")
 
 
 ASSETS = [migration_metrics]

@@ -99,7 +99,7 @@ def _drilled(drill: Drill) -> dict[str, dg.MetadataValue | float | bool]:
         "seconds": drill.seconds,
         "seconds_to_clone": drill.clone_seconds,
         "rollbacks": reporting.rows_table(rows),
-        "plot": reporting.picture(plots.ways_back(rows), "seconds of each rollback, and its limit"),
+        "plot": reporting.picture(plots.rollback_times(rows), "seconds of each rollback, and its limit"),
     }
 
 

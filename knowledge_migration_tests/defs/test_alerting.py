@@ -107,7 +107,9 @@ def test_failed_extractions_are_told_once_an_hour_while_they_fail(
     first = tick(instance, "alert_on_failure_rate")
     assert titles(hook) == ["Extractions fail"]
     assert "2 of 101 extractions" in hook[0]["message"]
-    assert "Told within the last hour" in tick(instance, "alert_on_failure_rate", first.cursor).skip_message
+    assert (
+        "An alert was sent within the last hour" in tick(instance, "alert_on_failure_rate", first.cursor).skip_message
+    )
     tick(instance, "alert_on_failure_rate", json.dumps({"at": 0.0}))  # an hour later it still lasts
     assert len(hook) == 2
 
@@ -259,10 +261,10 @@ def test_what_reached_nobody_is_told_again_and_what_reached_somebody_is_not(
             monkeypatch.setenv("KNOWLEDGE_MIGRATION_ALERT_URLS", json.dumps([bad]))
             missed = tick(instance, name, cursors[name])
             assert missed.cursor == cursors[name], name
-            assert "Nobody was reached" in missed.skip_message
+            assert "No channel was reached" in missed.skip_message
             monkeypatch.setenv("KNOWLEDGE_MIGRATION_ALERT_URLS", json.dumps([bad, good]))
             found = tick(instance, name, missed.cursor)
-            assert "Not reached: json channel" in found.skip_message
+            assert "Not delivered: json channel" in found.skip_message
             assert tick(instance, name, found.cursor).cursor == found.cursor
     assert titles(got) == ["A check failed", "Rollback instant", "Extractions fail"]
     assert len(tried) == 12  # each of six alerts twice

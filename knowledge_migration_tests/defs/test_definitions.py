@@ -29,7 +29,7 @@ def python(code: str) -> str:
 def test_a_fresh_interpreter_loads_the_code_location_without_great_expectations_or_pandas() -> None:
     found = python(
         "import sys, knowledge_migration.definitions\n"
-        "heavy = ('great_expectations', 'pandas', 'altair', 'rapidfuzz', 'yake', 'fastapi', 'apprise', 'nicegui')\n"
+        "heavy = ('great_expectations', 'pandas', 'vl_convert', 'rapidfuzz', 'yake', 'fastapi', 'apprise', 'nicegui')\n"
         "print([name for name in heavy if name in sys.modules])"
     )
     assert found == "[]"

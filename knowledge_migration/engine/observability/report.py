@@ -1,12 +1,17 @@
-"""What the report says: plain rows, gathered once, read only. What is missing is missing by name, never left out.
+"""The migration report: its sections as plain rows, read once, and the HTML file that shows them without a network.
 
-The strategy's deliverables (§2.3: inventory, baseline, backup, tests, rollback), its checklists, gates and audit trail.
+The strategy's deliverables (§2.3: inventory, baseline, backup, tests, rollback), its checklists, gates and audit trail. A
+part that is missing is named, never left out.
 """
 
-from collections.abc import Mapping, Sequence
+import base64
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import psycopg
 
@@ -15,8 +20,10 @@ from knowledge_migration.engine.foundation import evidence
 from knowledge_migration.engine.foundation.check_record import CHECK_RESULTS
 from knowledge_migration.engine.foundation.database import NOT_SO_FAR, Connection, Database
 from knowledge_migration.engine.foundation.errors import MigrationError
+from knowledge_migration.engine.foundation.evidence import Evidence
 from knowledge_migration.engine.foundation.sql_files import text_of
 from knowledge_migration.engine.observability import plots
+from knowledge_migration.engine.status.audit_trail import read_page
 from knowledge_migration.engine.status.model import StatusSnapshot
 from knowledge_migration.engine.validation.criteria.evaluation import evaluate
 from knowledge_migration.engine.validation.criteria.facts import Facts
@@ -26,23 +33,33 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Row = Mapping[str, Any]
-AUDIT_ENTRIES = 500
+Tables = tuple[tuple[str, Sequence[Row]], ...]
+
+TEMPLATE = "report.html.j2"
+AUDIT_ENTRIES, EXAMINED_ENTRIES = 500, 1_000_000
 RUNS = 200
 LATENCY = ("query", "endpoint", "samples", "median_ms", "p95_ms", "p99_ms", "max_ms")
 COMPARED = ("query", "baseline_p50_ms", "p50_ms", "baseline_p95_ms", "p95_ms", "ratio")
 LIMITED = ("query", "p50_ms", "p95_ms", "p99_ms", "limit_ms", "within", "sequential_scans")
-WAY_BACK = ("path", "seconds", "target_seconds", "rows", "equal", "passed", "differences")
+ROLLBACK = ("path", "seconds", "target_seconds", "rows", "equal", "well", "differences")
 FINDING = ("finding", "table", "effect", "count", "of", "share_percent", "reason", "remedy")
+FORECAST = ("phase", "rows", "seconds_on_clone", "seconds_per_thousand", "seconds_in_production")
+VALIDATIONS = {
+    "quality_validation": "suites",
+    "functional_validation": "scenarios",
+    "value_verification": "tables",
+    "load_test": None,
+}
 
 
 @dataclass(frozen=True)
 class Section:
-    """One part: what it is, a plot (PNG), tables by caption, and what is missing in plain words."""
+    """One part: an introduction, tables by caption, a plot (PNG), and what is missing."""
 
     title: str
-    words: str = ""
+    introduction: str = ""
+    tables: Tables = ()
     plot: bytes | None = None
-    tables: tuple[tuple[str, Sequence[Row]], ...] = ()
     missing: str = ""
 
 
@@ -50,64 +67,75 @@ class Section:
 class Contents:
     """The whole report."""
 
-    overview: StatusSnapshot
+    status: StatusSnapshot
     written_by: str
     counts: Mapping[str, int]
     sections: tuple[Section, ...]
 
 
 def gather(
-    overview: StatusSnapshot, facts: Facts, storage: Database | None, *, written_by: str, since: datetime
+    status: StatusSnapshot, facts: Facts, storage: Database | None, *, written_by: str, since: datetime
 ) -> Contents:
-    """Judges the criteria now and reads everything else as it is recorded; `since` begins the plot of the gates."""
-    judged = [one.as_row() for one in evaluate(facts)]
-    counts = {verdict: sum(row["verdict"] == verdict for row in judged) for verdict in plots.CRITERION_COLOURS}
+    """Evaluates the criteria now and reads everything else as it is recorded; the plot of the gates begins at `since`."""
+    criteria = [one.as_row() for one in evaluate(facts)]
+    counts = {verdict: sum(row["verdict"] == verdict for row in criteria) for verdict in plots.CRITERION_COLOURS}
     connection = facts.connection
+
+    def recorded(title: str, kind: str, asset: str, section: Callable[[Evidence, str], Section]) -> Section:
+        record = evidence.latest(connection, kind)
+        return section(record, title) if record else Section(title, missing=_not_measured(asset))
+
     sections = (
-        _criteria(judged),
-        _inventory(connection),
-        _quality(connection),
+        _criteria(criteria),
+        recorded("Inventory", "data_inventory", "data_inventory", _inventory),
+        recorded("Data quality before the migration", "data_quality", "data_quality_report", _quality),
         _timings(connection, storage),
-        _performance(connection),
-        _checks(overview),
-        _gates(connection, overview, since),
-        _ways_back(connection),
+        recorded(
+            "Performance", "performance_baseline", "performance_baseline",
+            lambda record, title: _performance(record, title, connection),
+        ),
+        _checks(status),
+        _gates(connection, status, since),
+        recorded("Rollbacks", "rollback_drill", "rollback_drill", _rollbacks),
         _validations(connection),
         _audit(connection),
-    )
-    return Contents(overview, written_by, counts, sections)
+    )  # fmt: skip
+    return Contents(status, written_by, counts, sections)
 
 
-def _of(rows: Sequence[Row], columns: Sequence[str]) -> list[Row]:
-    """These columns in this order; JSON keeps none."""
-    return [{name: row.get(name) for name in columns} for row in rows]
-
-
-def _never(asset: str) -> str:
+def _not_measured(asset: str) -> str:
     return f"Not measured yet: materialize {asset}."
 
 
-def _criteria(judged: Sequence[Row]) -> Section:
-    shown = ("criterion", "verdict", "evidence", "from", "measured", "name")
-    sections = dict.fromkeys(row["section"] for row in judged)
+def _columns(rows: Sequence[Row], columns: Sequence[str]) -> list[Row]:
+    """These columns in this order, which JSON does not keep."""
+    return [{name: row.get(name) for name in columns} for row in rows]
+
+
+def _minute(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M} UTC"
+
+
+def _frame(rows: Sequence[Row]) -> "pd.DataFrame":
+    import pandas as pd
+
+    return pd.DataFrame([dict(row) for row in rows])
+
+
+def _criteria(criteria: Sequence[Row]) -> Section:
+    columns = ("criterion", "verdict", "evidence", "from", "measured", "name")
     tables = tuple(
-        (section, [{key: row[key] for key in shown} for row in judged if row["section"] == section])
-        for section in sections
+        (section, _columns([row for row in criteria if row["section"] == section], columns))
+        for section in dict.fromkeys(row["section"] for row in criteria)
     )
-    return Section(
-        "Checklists and success criteria",
-        "Every checkbox of the strategy. What only a person can judge waits for their word: "
-        "knowledge-migration criteria confirm NAME --reason …",
-        plots.verdicts_by_section(judged),
-        tables,
+    introduction = (
+        "Every checkbox of the strategy. A person confirms what cannot be measured: "
+        "knowledge-migration criteria confirm NAME --reason …"
     )
+    return Section("Checklists and success criteria", introduction, tables, plots.verdicts_by_section(criteria))
 
 
-def _inventory(connection: Connection) -> Section:
-    found = evidence.latest(connection, "data_inventory")
-    title = "Inventory"
-    if found is None:
-        return Section(title, missing=_never("data_inventory"))
+def _inventory(record: Evidence, title: str) -> Section:
     rows = [
         {
             "table": f"{table['schema']}.{table['name']}",
@@ -116,190 +144,178 @@ def _inventory(connection: Connection) -> Section:
             "highest id": table["highest_id"],
             "MB with indexes": round(table["total_bytes"] / 1e6, 1),
         }
-        for table in found.content["tables"]
+        for table in record.content["tables"]
     ]
-    return Section(title, f"As of {found.recorded_at:%Y-%m-%d %H:%M} UTC, before the migration.", None, (("", rows),))
+    return Section(title, f"As of {_minute(record.recorded_at)}, before the migration.", (("", rows),))
 
 
-def _quality(connection: Connection) -> Section:
-    found = evidence.latest(connection, "data_quality")
-    title = "Data quality before the migration"
-    if found is None:
-        return Section(title, missing=_never("data_quality_report"))
-    findings = found.content["findings"]
-    met = [one for one in findings if one["count"]]
-    words = f"As of {found.recorded_at:%Y-%m-%d %H:%M} UTC: {len(met)} of {len(findings)} findings were met."
-    return Section(title, words, plots.bar_of_findings(_frame(findings)), (("", _of(met, FINDING)),))
+def _quality(record: Evidence, title: str) -> Section:
+    findings = record.content["findings"]
+    present = [finding for finding in findings if finding["count"]]
+    introduction = f"As of {_minute(record.recorded_at)}: {len(present)} of {len(findings)} findings have rows."
+    tables = (("", _columns(present, FINDING)),)
+    return Section(title, introduction, tables, plots.bar_of_findings(_frame(findings)))
 
 
 def _timings(connection: Connection, storage: Database | None) -> Section:
-    tables: list[tuple[str, Sequence[Row]]] = []
+    tables: Tables = ()
     rehearsal = evidence.latest(connection, "staging_rehearsal")
     if rehearsal:
-        shown = ("phase", "rows", "seconds_on_clone", "seconds_per_thousand", "seconds_in_production")
-        forecasts = _of(rehearsal.content["forecasts"], shown)
-        tables.append(("What the rehearsal on a clone took, and its forecast", forecasts))
-    missing = "Dagster's runs cannot be seen from here." if storage is None else ""
-    if storage:
-        try:
-            with storage.connect("report") as dagster:
-                runs = dagster.execute(text_of("observability/report_runs"), {"limit": RUNS}).fetchall()
-            tables.append((f"The latest runs (at most {RUNS})", [_run(row) for row in runs]))
-        except (MigrationError, psycopg.Error) as error:
-            missing = f"Dagster's runs cannot be seen: {str(error).strip().splitlines()[0]}"
+        tables = (
+            ("Times of the rehearsal on a clone, and its forecast", _columns(rehearsal.content["forecasts"], FORECAST)),
+        )
+    runs, missing = _runs(storage)
+    if runs:
+        tables += ((f"The latest runs (at most {RUNS})", runs),)
     try:
         speed = connection.execute(text_of("observability/report_backfill_speed")).fetchall()
     except NOT_SO_FAR:
         speed = []
-    plot = plots.backfill_speed(_frame(speed)) if speed else None
-    return Section("Timings", "", plot, tuple(tables), missing)
+    return Section("Timings", "", tables, plots.backfill_speed(_frame(speed)) if speed else None, missing)
 
 
-def _run(row: Row) -> Row:
-    seconds = None if row["seconds"] is None else round(float(row["seconds"]), 1)
-    return {
-        "job": row["job"],
-        "status": row["status"],
-        "started": f"{row['started']:%Y-%m-%d %H:%M:%S} UTC",
-        "seconds": seconds,
-        "run": row["run_id"][:8],
-    }
+def _runs(storage: Database | None) -> tuple[Sequence[Row], str]:
+    """The latest runs of Dagster, and why they are not available."""
+    if storage is None:
+        return (), "Dagster's runs are not available here."
+    try:
+        with storage.connect("report") as dagster:
+            return dagster.execute(text_of("observability/report_runs"), {"limit": RUNS}).fetchall(), ""
+    except (MigrationError, psycopg.Error) as error:
+        return (), f"Dagster's runs are not available: {str(error).strip().splitlines()[0]}"
 
 
-def _performance(connection: Connection) -> Section:
-    before = evidence.latest(connection, "performance_baseline")
-    title = "Performance"
-    if before is None:
-        return Section(title, missing=_never("performance_baseline"))
-    tables: list[tuple[str, Sequence[Row]]] = [
-        (f"Baseline of {before.recorded_at:%Y-%m-%d %H:%M} UTC, milliseconds", _of(before.content["queries"], LATENCY))
-    ]
-    if before.content.get("urls"):
-        tables.append(("Listed URLs in the baseline, milliseconds", before.content["urls"]))
-    after = evidence.latest(connection, "performance_comparison")
-    missing = "" if after else _never("performance_comparison")
-    if after:
-        words = f"Compared at {after.recorded_at:%Y-%m-%d %H:%M} UTC, {after.content['phase']}"
-        tables.append((words, _of(after.content["queries"], COMPARED)))
-        if after.content.get("urls"):
-            tables.append(("Listed URLs, compared", after.content["urls"]))
+def _performance(record: Evidence, title: str, connection: Connection) -> Section:
+    queries = record.content["queries"]
+    tables: Tables = ((f"Baseline of {_minute(record.recorded_at)}, milliseconds", _columns(queries, LATENCY)),)
+    if record.content.get("urls"):
+        tables += (("Listed URLs in the baseline, milliseconds", record.content["urls"]),)
+    comparison = evidence.latest(connection, "performance_comparison")
+    if comparison:
+        caption = f"Compared at {_minute(comparison.recorded_at)}, {comparison.content['phase']}"
+        tables += ((caption, _columns(comparison.content["queries"], COMPARED)),)
+        if comparison.content.get("urls"):
+            tables += (("Listed URLs, compared", comparison.content["urls"]),)
     lists = evidence.latest(connection, "performance_validation")
     if lists:
-        words = f"Lists with {lists.content['proposals']:,} proposals, against their limits"
-        tables.append((words, _of(lists.content["queries"], LIMITED)))
-    plot = plots.latency_percentiles(_frame(before.content["queries"]))
-    return Section(title, "", plot, tuple(tables), missing)
+        caption = f"Lists with {lists.content['proposals']:,} proposals, against their limits"
+        tables += ((caption, _columns(lists.content["queries"], LIMITED)),)
+    missing = "" if comparison else _not_measured("performance_comparison")
+    return Section(title, "", tables, plots.latency_percentiles(_frame(queries)), missing)
 
 
-def _checks(overview: StatusSnapshot) -> Section:
-    title = "Checks on record"
-    if overview.checks is None:
-        return Section(title, missing="Dagster's checks cannot be seen from here.")
+def _checks(status: StatusSnapshot) -> Section:
+    title = "Check records"
+    if status.checks is None:
+        return Section(title, missing=status.checks_unavailable or "Check records are not available.")
     rows = [
-        {
-            "asset": check.asset,
-            "check": check.name,
-            "result": check.result,
-            "at": f"{check.at:%Y-%m-%d %H:%M} UTC",
-            "message": check.message,
-        }
-        for check in sorted(overview.checks, key=lambda check: CHECK_RESULTS.index(check.result))
+        {"asset": check.asset, "check": check.name, "result": check.result, "at": check.at, "message": check.message}
+        for check in sorted(status.checks, key=lambda check: CHECK_RESULTS.index(check.result))
     ]
-    return Section(title, "The latest evaluation of each, what did not pass first.", None, (("", rows),))
+    return Section(title, "The latest evaluation of each, the most severe first.", (("", rows),))
 
 
-def _gates(connection: Connection, overview: StatusSnapshot, since: datetime) -> Section:
+def _gates(connection: Connection, status: StatusSnapshot, since: datetime) -> Section:
     title = "Gates of the cutover"
-    if not overview.gates:
-        return Section(title, missing="The flags are not set yet, so no gate was judged.")
-    frame = history(connection, since)
-    rows = [
-        {
-            "metric": gate.metric,
-            "verdict": gate.verdict,
-            "before": gate.earlier,
-            "value": None if gate.value is None else round(gate.value, 5),
-            "limit": gate.limit,
-            "sample": gate.sample,
-            "needed": gate.needed,
-            "at": f"{gate.at:%Y-%m-%d %H:%M} UTC" if gate.at else None,
-        }
-        for gate in overview.gates
-    ]
-    words = f"The last verdicts at {overview.stage}; the plot has all since {since:%Y-%m-%d}."
-    return Section(title, words, plots.verdicts_over_time(frame), (("", rows),))
+    if not status.gates:
+        return Section(title, missing="The flags are not set yet, so no gate was evaluated.")
+    columns = ("metric", "verdict", "earlier", "value", "limit", "sample", "needed", "at")
+    rows = _columns([vars(gate) for gate in status.gates], columns)
+    introduction = f"The last verdicts at {status.stage}; the plot shows all since {since:%Y-%m-%d}."
+    return Section(title, introduction, (("", rows),), plots.verdicts_over_time(history(connection, since)))
 
 
-def _ways_back(connection: Connection) -> Section:
-    drill = evidence.latest(connection, "rollback_drill")
-    title = "Ways back"
-    if drill is None:
-        return Section(title, missing=_never("rollback_drill"))
-    paths = drill.content["paths"]
-    words = f"Drilled on a clone at {drill.recorded_at:%Y-%m-%d %H:%M} UTC; the legacy tables were compared after each."
-    return Section(title, words, plots.ways_back(paths) if paths else None, (("", _of(paths, WAY_BACK)),))
+def _rollbacks(record: Evidence, title: str) -> Section:
+    paths = record.content["paths"]
+    introduction = f"Drill on a clone at {_minute(record.recorded_at)}; the legacy tables were compared after each."
+    return Section(
+        title, introduction, (("", _columns(paths, ROLLBACK)),), plots.rollback_times(paths) if paths else None
+    )
 
 
 def _validations(connection: Connection) -> Section:
-    """The validation runs that are kept as evidence; those that never ran are named."""
-    tables: list[tuple[str, Sequence[Row]]] = []
-    never: list[str] = []
-    for kind, part in (
-        ("quality_validation", "suites"),
-        ("functional_validation", "scenarios"),
-        ("value_verification", "tables"),
-        ("load_test", None),
-    ):
-        found = evidence.latest(connection, kind)
-        if found is None:
-            never.append(kind)
-            continue
-        flat = {key: value for key, value in found.content.items() if not isinstance(value, list | dict)}
-        rows = found.content[part] if part else [flat]
-        verdict = "well" if found.content["passed"] else "not well"
-        tables.append((f"{kind.replace('_', ' ')} of {found.recorded_at:%Y-%m-%d %H:%M} UTC: {verdict}", rows))
-    missing = f"Never run: {', '.join(never)}." if never else ""
-    return Section("Validation runs", "", None, tuple(tables), missing)
+    """The recorded validation runs; those without evidence are named."""
+    records = {kind: evidence.latest(connection, kind) for kind in VALIDATIONS}
+    tables = tuple(_validation(record) for record in records.values() if record)
+    absent = [kind for kind, record in records.items() if record is None]
+    return Section("Validation runs", "", tables, missing=f"No run yet: {', '.join(absent)}." if absent else "")
+
+
+def _validation(record: Evidence) -> tuple[str, Sequence[Row]]:
+    part = VALIDATIONS[record.kind]
+    scalars = {key: value for key, value in record.content.items() if not isinstance(value, list | dict)}
+    verdict = "passed" if record.content["passed"] else "failed"
+    caption = f"{record.kind.replace('_', ' ')} of {_minute(record.recorded_at)}: {verdict}"
+    return caption, record.content[part] if part else [scalars]
 
 
 def _audit(connection: Connection) -> Section:
     title = "Audit trail"
     try:
-        rows = connection.execute(
-            text_of("observability/report_audit_trail"), {"decisions": list(DECISIONS), "limit": AUDIT_ENTRIES}
-        ).fetchall()
+        page = read_page(connection, limit=AUDIT_ENTRIES, examined=EXAMINED_ENTRIES)
     except NOT_SO_FAR:
         return Section(title, missing="There is no audit log yet: run phase 0.")
-    whole = rows[0]["entries"] if rows else 0
-    shown = [
+    entries = [
         {
-            "at": f"{row['at']:%Y-%m-%d %H:%M:%S} UTC",
-            "who": row["actor"],
-            "what": row["action"],
-            "to": row["subject"],
-            "why": row["reason"],
-            "run": (row["dagster_run_id"] or "")[:8],
+            "at": entry.at,
+            "actor": entry.actor,
+            "action": entry.action,
+            "subject": entry.subject,
+            "reason": entry.reason,
+            "run": (entry.dagster_run_id or "")[:8],
         }
-        for row in rows
+        for entry in page.entries
     ]
-    decided = [
-        {
-            "day": f"{row['day']}",
-            "what": row["action"],
-            "who": row["actor"],
-            "proposals": row["proposals"],
-            "first": f"{row['first']:%H:%M:%S}",
-            "last": f"{row['last']:%H:%M:%S}",
-        }
-        for row in connection.execute(
-            text_of("observability/report_audit_of_proposals"), {"decisions": list(DECISIONS)}
-        )
-    ]
-    tables = ((f"{len(shown):,} of {whole:,} entries, newest first", shown), ("Decisions about proposals", decided))
-    return Section(title, "Append-only: a trigger refuses every change of what is written.", None, tables)
+    decisions = connection.execute(
+        text_of("observability/report_audit_of_proposals"), {"decisions": list(DECISIONS)}
+    ).fetchall()
+    caption = (
+        f"The newest {len(entries):,} entries; the log has older ones" if page.older else f"{len(entries):,} entries"
+    )
+    tables = ((caption, entries), ("Decisions about proposals", decisions))
+    return Section(title, "Append-only: a trigger rejects changes of existing entries.", tables)
 
 
-def _frame(rows: Sequence[Row]) -> "pd.DataFrame":
-    import pandas as pd
+def render(contents: Contents) -> str:
+    """The page: no script, no external address; everything that comes from the database is escaped."""
+    from jinja2 import Environment, StrictUndefined
 
-    return pd.DataFrame([dict(row) for row in rows])
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {"picture": _picture, "cell": _cell}
+    text = files("knowledge_migration.engine.observability").joinpath(TEMPLATE).read_text(encoding="utf-8")
+    return environment.from_string(text).render(contents=contents, status=contents.status)
+
+
+def write(contents: Contents, path: Path) -> None:
+    """Replaces the file completely or not at all; raises `MigrationError` naming a file that cannot be written."""
+    page = render(contents)
+    partial = path.with_name(f".{path.name}.{uuid4().hex[:8]}")
+    try:
+        partial.write_text(page, encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise MigrationError(f"The report cannot be written to {path}: {error.strerror}. Name another file.") from error
+
+
+def _picture(png: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+
+
+def _cell(value: Any) -> str:
+    """A value as text."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M:%S} UTC"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:,.4g}" if abs(value) < 1_000 else f"{value:,.0f}"
+    if isinstance(value, list | tuple):
+        return ", ".join(_cell(item) for item in value)
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}: {_cell(item)}" for key, item in value.items())
+    return str(value)

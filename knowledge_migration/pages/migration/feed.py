@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import Context
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Generic, TypeVar
 
@@ -21,7 +21,7 @@ from knowledge_migration.engine.foundation.errors import MigrationError
 from knowledge_migration.engine.status.model import StatusSnapshot
 from knowledge_migration.engine.status.reading import with_connect_limits
 from knowledge_migration.engine.status.snapshot import CONTROLS, read_status
-from knowledge_migration.settings import BackfillSettings, Settings
+from knowledge_migration.settings import Settings
 
 PAUSE_SECONDS = 1.0
 PAUSES_PER_READING = 5
@@ -36,12 +36,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class MigrationSource:
-    """What the page reads: the database, the settings' settings, Dagster's storage (None where it does not run), the limits."""
+    """What the page reads: the database, the settings, and Dagster's storage (None where it does not run)."""
 
     database: Database
     settings: Settings
     storage: Callable[[], Database | None]
-    limits: BackfillSettings = field(default_factory=BackfillSettings)
 
     def read_overview(self, _previous: StatusSnapshot | None = None) -> StatusSnapshot:
         """Phases, gates, queue, checks and evidence. Raises what the database raises."""

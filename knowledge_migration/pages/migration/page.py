@@ -100,7 +100,7 @@ class MigrationView:
                 self._flags: Redrawn[StatusSnapshot] = Redrawn(sections.draw_flags, sections.flags_key)
                 self._build_rollbacks()
             with region("backfill", "Backfill"):
-                self._backfill = BackfillControls(self._actions, self._source.limits)
+                self._backfill = BackfillControls(self._actions, self._source.settings.backfill)
             with region("queue", "Review queue"):
                 self._queue_summary = Text("p", "").props("id=queue-limit")
                 self._queue = Table("Review queue", sections.QUEUE, empty="The review queue requires phase 1.")

@@ -1,4 +1,4 @@
-"""Alerts reach real channels; one that fails or hangs stops nobody else and leaves nothing behind; no secret is told."""
+"""Alerts reach real channels; one that fails or hangs stops nobody else and leaves nothing behind; no secret is sent."""
 
 import logging
 import sys
@@ -6,21 +6,21 @@ import sys
 import psutil
 import pytest
 
-from knowledge_migration.engine.observability import alert_delivery
-from knowledge_migration.engine.observability.alerts import Alerts, Told, Undelivered, shortened
+from knowledge_migration.engine.observability import alerts as alerts_file
+from knowledge_migration.engine.observability.alerts import AlertCursor, Alerts, Undelivered, shortened
 from knowledge_migration_tests.channel import channel, titles
 
 
 def deliveries() -> list[psutil.Process]:
     """The processes that bring a message somewhere now."""
-    return [child for child in psutil.Process().children(recursive=True) if alert_delivery.__file__ in child.cmdline()]
+    return [child for child in psutil.Process().children(recursive=True) if alerts_file.__file__ in child.cmdline()]
 
 
 def test_every_channel_gets_the_message_and_a_bad_one_stops_no_other() -> None:
     with channel() as (good, got), channel(500) as (bad, tried):
         failures = Alerts((bad, "unheard://x", good)).send("A title", "words", kind="failure")
     assert [(one["title"], one["message"], one["type"]) for one in got] == [("A title", "words", "failure")]
-    assert [one.reason for one in failures] == ["it did not take the message", "its address cannot be used"]
+    assert [one.reason for one in failures] == ["it did not accept the message", "its address cannot be used"]
     assert len(tried) == 2
 
 
@@ -33,7 +33,10 @@ def test_a_channel_that_refuses_once_is_asked_once_more() -> None:
 def test_channels_that_hang_hold_nobody_up_and_leave_no_process() -> None:
     with channel(drip=True) as (first, _), channel(drip=True) as (second, _), channel() as (good, got):
         failures = Alerts((first, second, good), seconds=8).send("A title", "words")
-        assert [one.reason for one in failures] == ["no answer in time", "no answer in time"]
+        assert [one.reason for one in failures] == [
+            "no answer within the time limit",
+            "no answer within the time limit",
+        ]
         assert titles(got) == ["A title"]
         assert deliveries() == []
 
@@ -43,13 +46,13 @@ def test_nothing_is_raised_where_no_process_can_start(monkeypatch: pytest.Monkey
     alerts = Alerts(("json://127.0.0.1:1",))
     failures = alerts.send("A title", "words")
     assert [one.reason for one in failures] == ["its process did not start (FileNotFoundError)"]
-    assert alerts.reached_nobody(failures)
+    assert len(failures) == len(alerts.urls)
 
 
 def test_without_a_channel_the_log_says_so(caplog: pytest.LogCaptureFixture) -> None:
-    assert not Alerts().configured
+    assert not Alerts().urls
     assert Alerts().send("A title", "words") == []
-    assert "'A title' went nowhere: KNOWLEDGE_MIGRATION_ALERT_URLS names no channel" in caplog.text
+    assert "'A title' was not sent: KNOWLEDGE_MIGRATION_ALERT_URLS names no channel" in caplog.text
 
 
 @pytest.mark.parametrize("address", ["json://a-secret@{}", "unheard://a-secret@{}", "user:a-secret@{}", "a-secret"])
@@ -79,13 +82,13 @@ def test_the_places_of_addresses_that_cannot_be_used_are_found() -> None:
     assert Alerts(("json://127.0.0.1:1", "unheard://secret", "")).unusable_places() == [2, 3]
 
 
-def test_what_was_told_survives_a_restart_and_nothing_appears_too_late() -> None:
-    told = Told(5).with_seen([7, 9], settled=5, full=False)
-    assert Told.read(told.cursor) == told == Told(5, frozenset({7, 9}))
-    assert told.with_seen([], settled=8, full=False) == Told(8, frozenset({9}))
-    assert told.with_seen([], settled=3, full=False) == told
-    assert Told(5).with_seen([6, 7], settled=20, full=True) == Told(7)
-    assert Told.read(None) is None
+def test_what_was_sent_survives_a_restart_and_nothing_appears_too_late() -> None:
+    sent = AlertCursor(5).advanced([7, 9], settled=5, full=False)
+    assert AlertCursor.read(sent.text) == sent == AlertCursor(5, frozenset({7, 9}))
+    assert sent.advanced([], settled=8, full=False) == AlertCursor(8, frozenset({9}))
+    assert sent.advanced([], settled=3, full=False) == sent
+    assert AlertCursor(5).advanced([6, 7], settled=20, full=True) == AlertCursor(7)
+    assert AlertCursor.read(None) is None
 
 
 def test_a_long_message_is_cut_and_says_so() -> None:

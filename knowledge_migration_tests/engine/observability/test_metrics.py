@@ -1,6 +1,6 @@
 """The dashboard queries (strategy §6.4, §11.2, appendix C): right figures, backfilled rows apart, no division by nothing."""
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -11,16 +11,17 @@ from psycopg.types.json import Jsonb
 from knowledge_migration.engine.backfill.run import open_run
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.errors import PreconditionError
-from knowledge_migration.engine.observability.queries import QUERIES
-from knowledge_migration.engine.observability.sampling import latest_metrics, metric_history, sample
+from knowledge_migration.engine.observability.metrics import QUERIES, metric_history, sample
+from knowledge_migration.knowledge.flags import Flags
 from knowledge_migration_tests.engine.backfill.backfilling import backfill, fill
+from knowledge_migration_tests.engine.cutover.stages_reached import set_
 
 ASK = {query.name: query for query in QUERIES}
 
 
 def ask(connection: Connection, name: str) -> list[dict[str, Any]]:
     """The rows of one query."""
-    return ASK[name].ask(connection, threshold=0.95)
+    return ASK[name].rows(connection, threshold=0.95)
 
 
 def by_label(connection: Connection, name: str) -> dict[str, dict[str, Any]]:
@@ -170,7 +171,7 @@ def test_sure_proposals_that_were_not_approved_say_why(rows: Connection) -> None
     propose(rows, extraction, "pending", 0.94)
     propose(rows, str(open_run(rows)), "approved", 1.0, action="auto_approve_migration")
     assert [row["why"].split()[0] + " " + row["why"].split()[1] for row in ask(rows, "sure_but_not_approved")] == [
-        "similar to", "a person", "the sensor", "made in",
+        "similar to", "a person", "the sensor", "created in",
     ]  # fmt: skip
 
 
@@ -186,29 +187,44 @@ def test_samples_are_kept_forgotten_and_read_as_a_history(expanded: Database) ->
         connection.execute(
             "INSERT INTO migration.metric (metric, measured_at, value) VALUES ('old', now() - interval '91 days', 1)"
         )
-        first = sample(expanded, metrics=["queue_depth"], threshold=0.95, kept_days=90)
-        second = sample(expanded, metrics=["queue_depth"], threshold=0.95, kept_days=90, with_tables=True)
-        latest = latest_metrics(connection)
+        first = sample(expanded, Flags(), metrics=["queue_depth"], kept_days=90)
+        second = sample(expanded, Flags(), metrics=["queue_depth"], kept_days=90, with_tables=True)
         history = metric_history(connection, first.at - timedelta(days=365))
-    values = {key: value for key, (value, _) in latest.items()}
+    latest = history[history["measured_at"] == second.at]
+    values = dict(zip(zip(latest["metric"], latest["label"], strict=True), latest["value"], strict=True))
     assert values["backlog.pending", "topic"] == 1
     assert values["gate", "queue_depth"] == 7
     assert (values["progress.linked", "atoms"], values["progress.rows", "atoms"]) == (400, 400)
-    assert {at for _, at in latest.values()} == {second.at}
     assert set(history["measured_at"].map(datetime.isoformat)) == {first.at.isoformat(), second.at.isoformat()}
     assert "old" not in set(history["metric"])
     assert set(second.tables) == set(ASK)
 
 
+def test_the_threshold_of_automatic_approval_is_the_current_value_of_the_flag(expanded: Database) -> None:
+    def not_approved() -> list[float]:
+        sampling = sample(expanded, Flags(auto_approve_threshold=0.9), metrics=[], kept_days=90, with_tables=True)
+        return [row["confidence"] for row in sampling.tables["sure_but_not_approved"]]
+
+    with expanded.connect("test") as connection:
+        extraction = run(connection, "proposal")
+        for confidence in (0.97, 0.92, 0.85):
+            propose(connection, extraction, "pending", confidence)
+    assert not_approved() == [0.97, 0.92]  # nobody has set the flags: the initial value applies
+    set_(expanded, auto_approve_threshold=0.95)
+    assert not_approved() == [0.97]
+    set_(expanded, auto_approve_threshold=0.8)  # as the rollback guard lowers it
+    assert not_approved() == [0.97, 0.92, 0.85]
+
+
 def test_before_phase_1_it_says_what_to_run(database: Database) -> None:
     with pytest.raises(PreconditionError, match="phase 1"):
-        sample(database, metrics=[], threshold=0.95, kept_days=90)
+        sample(database, Flags(), metrics=[], kept_days=90)
 
 
 def test_a_sampling_writes_nothing_but_samples(expanded: Database) -> None:
     with expanded.connect("test") as connection:
         connection.execute("ALTER TABLE migration.metric RENAME TO metric_away")
-        with pytest.raises(PreconditionError, match=r"migration\.metric is not there"):
-            sample(expanded, metrics=[], threshold=0.95, kept_days=90)
+        with pytest.raises(PreconditionError, match=r"migration\.metric does not exist"):
+            sample(expanded, Flags(), metrics=[], kept_days=90)
         with pytest.raises(psycopg.errors.UndefinedTable):
-            latest_metrics(connection)
+            metric_history(connection, datetime.now(UTC))

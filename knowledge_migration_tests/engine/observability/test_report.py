@@ -9,8 +9,7 @@ import pytest
 from knowledge_migration.engine.foundation import audit, evidence, inventory
 from knowledge_migration.engine.foundation.database import Database
 from knowledge_migration.engine.foundation.errors import MigrationError
-from knowledge_migration.engine.observability.report import Contents, Section, gather
-from knowledge_migration.engine.observability.report_page import render, write
+from knowledge_migration.engine.observability.report import Contents, Section, gather, render, write
 from knowledge_migration.engine.preparation import baseline
 from knowledge_migration.engine.status.snapshot import read_status
 from knowledge_migration.engine.validation import data_quality
@@ -40,10 +39,10 @@ def section(contents: Contents, title: str) -> Section:
 def test_before_the_first_phase_every_part_says_what_is_missing(database: Database) -> None:
     contents = gathered(database)
     page = render(contents)
-    told = {one.title: one.missing for one in contents.sections if one.missing}
-    assert set(told) == {one.title for one in contents.sections} - {"Checklists and success criteria"}
-    assert told["Inventory"] == "Not measured yet: materialize data_inventory."
-    assert all(words in page for words in ("There is no audit log yet", "48 without evidence yet", "0 met"))
+    missing = {one.title: one.missing for one in contents.sections if one.missing}
+    assert set(missing) == {one.title for one in contents.sections} - {"Checklists and success criteria"}
+    assert missing["Inventory"] == "Not measured yet: materialize data_inventory."
+    assert all(words in page for words in ("There is no audit log yet", "48 no evidence yet", "0 met"))
 
 
 def test_everything_measured_is_in_it(expanded: Database) -> None:
@@ -60,7 +59,7 @@ def test_everything_measured_is_in_it(expanded: Database) -> None:
     contents = gathered(expanded)
     page = render(contents)
     assert section(contents, "Inventory").tables[0][1]
-    assert [row["path"] for row in section(contents, "Ways back").tables[0][1]] == ["instant"]
+    assert [row["path"] for row in section(contents, "Rollbacks").tables[0][1]] == ["instant"]
     assert len(section(contents, "Gates of the cutover").tables[0][1]) == len(GATES)
     assert page.count("data:image/png;base64,") == 6
     assert "internal beta" in page
@@ -87,9 +86,9 @@ def test_single_decisions_are_summed_up_and_deeds_are_not(expanded: Database) ->
             audit.record(connection, "approve proposal", f"topic proposal {number}", actor="ann")
         audit.record(connection, "rollback instant", "phase 4", reason="errors", actor="bob")
     (_, deeds), (_, decisions) = section(gathered(expanded), "Audit trail").tables
-    assert ("rollback instant", "bob", "errors") in [(row["what"], row["who"], row["why"]) for row in deeds]
-    assert "approve proposal" not in [row["what"] for row in deeds]
-    assert [(row["what"], row["who"], row["proposals"]) for row in decisions] == [("approve proposal", "ann", 3)]
+    assert ("rollback instant", "bob", "errors") in [(row["action"], row["actor"], row["reason"]) for row in deeds]
+    assert "approve proposal" not in [row["action"] for row in deeds]
+    assert [(row["action"], row["actor"], row["proposals"]) for row in decisions] == [("approve proposal", "ann", 3)]
 
 
 def test_the_file_is_replaced_whole_or_not_at_all(expanded: Database, tmp_path: Path) -> None:
