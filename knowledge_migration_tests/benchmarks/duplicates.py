@@ -21,9 +21,9 @@ from rich.console import Console
 from rich.table import Table
 
 from knowledge_migration.knowledge.duplicates.finder import DuplicateFinder
-from knowledge_migration.knowledge.duplicates.model import TopicCandidate
+from knowledge_migration.knowledge.duplicates.model import Candidate, DuplicateOptions
 from knowledge_migration.knowledge.duplicates.names import normalised, trigrams, words
-from knowledge_migration.knowledge.duplicates.options import DuplicateOptions
+from knowledge_migration.knowledge.entity_kinds import TOPIC
 from knowledge_migration.knowledge.tables import topics
 from knowledge_migration_tests.knowledge.duplicates.gold import Answer, by_spelling, measured, rows, twins
 from knowledge_migration_tests.knowledge.duplicates.trigram_server import available, trigram_server
@@ -157,7 +157,7 @@ def time_searches(engine: sa.Engine, wanted: Sequence[str]) -> tuple[float, list
         refresh = time.perf_counter() - began
         for name in wanted:
             began = time.perf_counter()
-            found += finder.similar_topics(connection, [TopicCandidate(name, "")])[0] is not None
+            found += finder.similar(connection, TOPIC, [Candidate(name, "")])[0] is not None
             times.append(1_000 * (time.perf_counter() - began))
     return refresh, times, found
 

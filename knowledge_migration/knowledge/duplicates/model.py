@@ -1,36 +1,24 @@
-"""What is asked for and what is answered, and where the names stand that are searched."""
+"""What is searched for, what the answer is, and from which scores on. Scores are 0 to 1."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
-
-import sqlalchemy as sa
-
-from knowledge_migration.knowledge.tables import atoms, topics
+from typing import Literal
 
 SimilarityType = Literal["exact", "spelling", "meaning"]
 
 
 @dataclass(frozen=True)
-class TopicCandidate:
-    """A proposed topic."""
+class Candidate:
+    """A proposed topic or atom; `embedding` is of `meaning.text_of_atom`, from the model that made the stored ones."""
 
-    name: str
-    description: str
-
-
-@dataclass(frozen=True)
-class AtomCandidate:
-    """A proposed atom; `embedding` is of `embedding.text_of_atom`, by the model that the stored ones are from."""
-
-    title: str
-    content: str
+    label: str
+    detail: str
     embedding: Sequence[float] | None = None
 
 
 @dataclass(frozen=True)
 class Similar:
-    """The existing topic or atom that a candidate is most similar to; `score` is 0 to 1."""
+    """The existing topic or atom that a candidate is most similar to."""
 
     entity_id: int
     score: float
@@ -38,22 +26,17 @@ class Similar:
 
 
 @dataclass(frozen=True)
-class Names:
-    """The column whose values are searched; `detail` decides between several rows of exactly one name."""
+class DuplicateOptions:
+    """Thresholds (see docs/benchmarks.md) and limits of the search.
 
-    column: sa.Column[Any]
-    detail: sa.Column[Any]
+    `atom_meaning_from` is on the application's scale `1 - cosine_distance / 2`; it is not measured. Above `most_names_held`
+    names of a kind (100,000 take 47 MB), spelling is searched through pg_trgm or not at all. `full_refresh_seconds` is how
+    long a rename or a new trigram index may go unnoticed, `confirmed` how many names of a candidate are read again.
+    """
 
-    @property
-    def table(self) -> sa.Table:
-        table = self.column.table
-        assert isinstance(table, sa.Table)
-        return table
-
-    @property
-    def id(self) -> sa.Column[Any]:
-        return self.table.c.id
-
-
-TOPIC_NAMES = Names(topics.c.name, topics.c.description)
-ATOM_TITLES = Names(atoms.c.title, atoms.c.content)
+    topic_spelling_from: float = 0.70
+    atom_spelling_from: float = 0.98
+    atom_meaning_from: float = 0.925
+    most_names_held: int = 200_000
+    full_refresh_seconds: float = 300.0
+    confirmed: int = 5

@@ -1,20 +1,26 @@
-"""Names in memory, searched by trigrams and by letters. Immutable: a change makes a new index that shares the blocks
-which it leaves alone.
+"""The names of one kind in memory, searched by trigrams and by letters. What is found here is confirmed in the database.
 
-A block holds the names of 1,024 ids, so that one new name costs the rebuilding of one block only (14 ms). What it holds
-may be stale: who searches confirms what was found against the database.
+Before each search the rows with greater ids are read. Every `full_refresh_seconds` the server computes one checksum for
+each block of 1,024 ids, and only the blocks that differ are read again. One new name rebuilds one block (14 ms).
 """
 
-from collections.abc import Iterable, Mapping
+import logging
+import threading
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import reduce
 from operator import xor
 
 import numpy as np
+import sqlalchemy as sa
 from numpy.typing import NDArray
 from rapidfuzz import fuzz, process
 
+from knowledge_migration.knowledge.duplicates.model import DuplicateOptions
 from knowledge_migration.knowledge.duplicates.names import SPELLING_COUNTS_FROM, Marks, Spelling, marks, squeezed, words
+from knowledge_migration.knowledge.entity_kinds import EntityKind
+
+logger = logging.getLogger(__name__)
 
 BLOCK_BITS = 10
 
@@ -95,7 +101,7 @@ class NameIndex:
         return max((row.id for row in self.blocks[max(self.blocks)].held), default=None) if self.blocks else None
 
     def with_rows(self, rows: Iterable[HeldName]) -> "NameIndex":
-        """These rows added, or put in the place of the ones with the same ids."""
+        """With these rows added or replaced."""
         changed = {
             number: block_from([*{row.id: row for row in [*self._held(number), *added]}.values()])
             for number, added in _by_block(rows).items()
@@ -177,3 +183,78 @@ def neighbours(blocks: Iterable[int], most: int = 16) -> list[range]:
         else:
             runs.append(range(number, number + 1))
     return runs
+
+
+class NameCache:
+    """The names of one kind, shared by all threads. No lock is held during a query: an event loop would wait for itself."""
+
+    def __init__(self, kind: EntityKind, options: DuplicateOptions, clock: Callable[[], float]) -> None:
+        self._table, self._id, self._name = kind.entities, kind.entities.c.id, kind.entities.c[kind.label]
+        # computed by the server, for the rows that are read and for those that are only compared
+        self._checksum = sa.func.hashtextextended(self._name, self._id, type_=sa.BigInteger)
+        self._options = options
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._index = NameIndex({})
+        self._compared_at: float | None = None
+        self._too_many = False
+
+    def refreshed(self, connection: sa.Connection) -> NameIndex | None:
+        """The index as near to the database as it gets; None where there are more names than may be held."""
+        if self._compared_at is None or self._clock() - self._compared_at >= self._options.full_refresh_seconds:
+            self._compare(connection)
+        elif not self._too_many:
+            self._add(self._read(connection, self._id > (self._index.last_id or 0)))
+        return None if self._too_many else self._index
+
+    def _compare(self, connection: sa.Connection) -> None:
+        """Reads the blocks again whose checksum is not the one that is held."""
+        began = self._clock()
+        there = self._checksums(connection)
+        if sum(count for count, _ in there.values()) > self._options.most_names_held:
+            self._give_up()
+        else:
+            self._replace(connection, there)
+        self._compared_at = began
+
+    def _replace(self, connection: sa.Connection, there: dict[int, tuple[int, int]]) -> None:
+        held = {number: (len(block.held), block.checksum) for number, block in self._index.blocks.items()}
+        changed = {number for number in held.keys() | there.keys() if held.get(number) != there.get(number)}
+        for numbers in neighbours(changed):
+            ids = self._id.between(numbers.start << BLOCK_BITS, (numbers.stop << BLOCK_BITS) - 1)
+            there_now = NameIndex({}).with_rows(self._read(connection, ids))
+            with self._lock:
+                self._index = self._index.with_blocks(numbers, there_now)
+        self._too_many = False
+
+    def _add(self, rows: list[HeldName]) -> None:
+        if not rows:
+            return
+        with self._lock:
+            self._index = self._index.with_rows(rows)
+        if len(self._index) > self._options.most_names_held:
+            self._give_up()
+
+    def _read(self, connection: sa.Connection, which: sa.ColumnElement[bool]) -> list[HeldName]:
+        """These rows, but never many more than may be held."""
+        query = sa.select(self._id, self._name, self._checksum).where(which).order_by(self._id)
+        rows = connection.execute(query.limit(self._options.most_names_held + 1))
+        return [HeldName(id, name, checksum) for id, name, checksum in rows]
+
+    def _checksums(self, connection: sa.Connection) -> dict[int, tuple[int, int]]:
+        """For each block of ids, how many rows it has and the checksum over them."""
+        block = self._id.bitwise_rshift(sa.cast(BLOCK_BITS, sa.Integer)).label("block")
+        query = sa.select(block, sa.func.count(), sa.func.bit_xor(self._checksum)).group_by(block)
+        return {number: (count, checksum) for number, count, checksum in connection.execute(query)}
+
+    def _give_up(self) -> None:
+        if not self._too_many:
+            logger.warning(
+                "%s has more than %s names, the limit for memory: similar spelling is not searched. Create a trigram index "
+                "on %s (pg_trgm), or raise most_names_held",
+                self._table.name,
+                f"{self._options.most_names_held:,}",
+                self._name,
+            )
+        with self._lock:
+            self._index, self._too_many = NameIndex({}), True

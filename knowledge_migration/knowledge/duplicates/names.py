@@ -1,12 +1,7 @@
-"""When two names are spelled nearly the same. The forms of a name, and the one score that every search ends in.
+"""The forms of a name that are compared, and the one score of spelling that every search uses.
 
-The score is the greater of the share of common trigrams (counted as pg_trgm counts them) and of the edit similarity
-of letters and digits alone, which only counts from 0.9. Names that differ in case and white space only score 0.99, all
-others at most 0.98: 1.0 is the exact name.
-
-Marks tell apart what is spelled alike: signs after a letter or digit ("C", "C++", "C#"), and numbers where both names
-have some ("Release 22" and "Release 23"; "Windows" and "Windows 7" stay similar). Without them 34,940 pairs of the
-10,521 real atom titles score 0.9 or more, nearly all of the kind "Newsletter #62" and "Newsletter #275".
+The score is the greater of the share of common trigrams (as pg_trgm counts them) and of the edit similarity of letters and
+digits, which counts from 0.9 only. Names that differ in case and white space only score 0.99, all others at most 0.98.
 """
 
 import re
@@ -43,7 +38,10 @@ def trigrams(name: str) -> frozenset[str]:
 
 @dataclass(frozen=True, slots=True)
 class Marks:
-    """What tells two names apart that are spelled alike."""
+    """What tells two names apart that are spelled alike: signs ("C", "C++") and numbers ("Release 22", "Release 23").
+
+    Without marks 34,940 pairs of 10,521 real atom titles score 0.9 or more, nearly all like "Newsletter #62".
+    """
 
     signs: tuple[str, ...]
     numbers: tuple[str, ...]

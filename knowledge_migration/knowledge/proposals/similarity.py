@@ -11,8 +11,8 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from knowledge_migration.knowledge.duplicates.finder import DuplicateFinder
-from knowledge_migration.knowledge.duplicates.model import AtomCandidate, Similar, TopicCandidate
-from knowledge_migration.knowledge.entity_kinds import KINDS, TOPIC, EntityKind
+from knowledge_migration.knowledge.duplicates.model import Candidate
+from knowledge_migration.knowledge.entity_kinds import KINDS, EntityKind
 from knowledge_migration.knowledge.tables import knowledge_extraction_runs as runs
 
 SIMILARITY_DUE = "similarity_due"  # a key of the settings of a run
@@ -50,10 +50,10 @@ def _flag(connection: sa.Connection, finder: DuplicateFinder, kind: EntityKind, 
     rows = connection.execute(
         sa.select(columns.id, columns[kind.label], columns[kind.detail]).where(which, unflagged).order_by(columns.id)
     ).all()
-    found = _similar(connection, finder, kind, [(row[1], row[2]) for row in rows])
+    similar_rows = finder.similar(connection, kind, [Candidate(row[1], row[2]) for row in rows])
     flags = [
         (row.id, similar.entity_id, similar.score, similar.type)
-        for row, similar in zip(rows, found, strict=True)
+        for row, similar in zip(rows, similar_rows, strict=True)
         if similar
     ]
     if flags:
@@ -71,13 +71,3 @@ def _flag(connection: sa.Connection, finder: DuplicateFinder, kind: EntityKind, 
         }
         connection.execute(sa.update(kind.proposals).where(columns.id == flag.c.id, unflagged).values(similar_columns))
     return len(flags)
-
-
-def _similar(
-    connection: sa.Connection, finder: DuplicateFinder, kind: EntityKind, named: Sequence[tuple[str, str]]
-) -> list[Similar | None]:
-    if not named:
-        return []
-    if kind is TOPIC:
-        return finder.similar_topics(connection, [TopicCandidate(*pair) for pair in named])
-    return finder.similar_atoms(connection, [AtomCandidate(*pair) for pair in named])

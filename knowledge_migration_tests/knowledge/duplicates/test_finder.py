@@ -4,13 +4,14 @@ import pytest
 import sqlalchemy as sa
 
 from knowledge_migration.knowledge.duplicates.finder import DuplicateFinder
-from knowledge_migration.knowledge.duplicates.model import AtomCandidate, Similar, TopicCandidate
+from knowledge_migration.knowledge.duplicates.model import Candidate, Similar
+from knowledge_migration.knowledge.entity_kinds import ATOM, TOPIC
 from knowledge_migration_tests.knowledge.duplicates.rows import add_atom, add_topic, direction
 
 
 def topic_like(session: sa.Connection, *names: str) -> list[Similar | None]:
     """What a new finder says to topics of these names."""
-    return DuplicateFinder().similar_topics(session, [TopicCandidate(name, "") for name in names])
+    return DuplicateFinder().similar(session, TOPIC, [Candidate(name, "") for name in names])
 
 
 def test_the_same_name_is_exact(session: sa.Connection) -> None:
@@ -80,8 +81,8 @@ def test_each_candidate_of_a_batch_gets_its_own_answer_in_order(session: sa.Conn
 
 
 def test_no_candidates_get_no_answers(session: sa.Connection) -> None:
-    assert DuplicateFinder().similar_topics(session, []) == []
-    assert DuplicateFinder().similar_atoms(session, []) == []
+    assert DuplicateFinder().similar(session, TOPIC, []) == []
+    assert DuplicateFinder().similar(session, ATOM, []) == []
 
 
 def test_an_empty_database_has_nothing_similar(session: sa.Connection) -> None:
@@ -96,9 +97,7 @@ def test_a_topic_is_never_similar_to_an_atom(session: sa.Connection) -> None:
 def test_of_atoms_of_one_title_the_one_of_the_same_content_is_named_then_the_oldest(session: sa.Connection) -> None:
     oldest, same = add_atom(session, "Restart", "one"), add_atom(session, "Restart", "two")
     add_atom(session, "Restart", "two")
-    found = DuplicateFinder().similar_atoms(
-        session, [AtomCandidate("Restart", "two"), AtomCandidate("Restart", "three")]
-    )
+    found = DuplicateFinder().similar(session, ATOM, [Candidate("Restart", "two"), Candidate("Restart", "three")])
     assert found == [Similar(same, 1.0, "exact"), Similar(oldest, 1.0, "exact")]
 
 
@@ -106,7 +105,7 @@ def test_titles_of_atoms_must_be_more_alike_than_names_of_topics(session: sa.Con
     add_atom(session, "This command is an alias of jira open")
     add_topic(session, "This command is an alias of jira open")
     title = "This command is an alias of jira sprint"
-    assert DuplicateFinder().similar_atoms(session, [AtomCandidate(title, "")]) == [None]
+    assert DuplicateFinder().similar(session, ATOM, [Candidate(title, "")]) == [None]
     assert topic_like(session, title) != [None]
 
 
@@ -114,31 +113,31 @@ def test_the_nearest_embedding_is_meaning_on_the_scale_of_the_application(sessio
     add_atom(session, "Orthogonal", embedding=direction(0, 1))
     near = add_atom(session, "Near", embedding=direction(0.95, 0.3122499))
     add_atom(session, "Without")
-    candidate = AtomCandidate("Something else", "", direction(1))
-    [similar] = DuplicateFinder().similar_atoms(session, [candidate])
+    candidate = Candidate("Something else", "", direction(1))
+    [similar] = DuplicateFinder().similar(session, ATOM, [candidate])
     assert similar == Similar(near, pytest.approx(0.975), "meaning")
 
 
 def test_an_embedding_that_is_not_near_enough_is_not_named(session: sa.Connection) -> None:
     add_atom(session, "Orthogonal", embedding=direction(0, 1))
-    assert DuplicateFinder().similar_atoms(session, [AtomCandidate("Other", "", direction(1))]) == [None]
+    assert DuplicateFinder().similar(session, ATOM, [Candidate("Other", "", direction(1))]) == [None]
 
 
 @pytest.mark.parametrize("vector", [direction(0), direction(1)])
 def test_a_vector_of_zeros_is_near_to_nothing(session: sa.Connection, vector: list[float]) -> None:
     add_atom(session, "Zeros", embedding=direction(0))
-    assert DuplicateFinder().similar_atoms(session, [AtomCandidate("Other", "", vector)]) == [None]
+    assert DuplicateFinder().similar(session, ATOM, [Candidate("Other", "", vector)]) == [None]
 
 
 def test_spelling_goes_before_meaning_and_a_candidate_without_an_embedding_has_none(session: sa.Connection) -> None:
     spelled = add_atom(session, "Restart the server")
     add_atom(session, "Boot again", embedding=direction(1))
-    found = DuplicateFinder().similar_atoms(
-        session, [AtomCandidate("restart the server", "", direction(1)), AtomCandidate("Switch off and on", "")]
+    found = DuplicateFinder().similar(
+        session, ATOM, [Candidate("restart the server", "", direction(1)), Candidate("Switch off and on", "")]
     )
     assert found == [Similar(spelled, 0.99, "spelling"), None]
 
 
 def test_an_embedding_of_other_dimensions_is_refused(session: sa.Connection) -> None:
     with pytest.raises(ValueError, match="3 dimensions, those of atoms have 1536"):
-        DuplicateFinder().similar_atoms(session, [AtomCandidate("Title", "", [1.0, 0.0, 0.0])])
+        DuplicateFinder().similar(session, ATOM, [Candidate("Title", "", [1.0, 0.0, 0.0])])

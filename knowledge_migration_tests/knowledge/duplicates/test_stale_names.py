@@ -10,8 +10,8 @@ import sqlalchemy as sa
 
 from knowledge_migration.engine.foundation.database import Database
 from knowledge_migration.knowledge.duplicates.finder import DuplicateFinder
-from knowledge_migration.knowledge.duplicates.model import Similar, TopicCandidate
-from knowledge_migration.knowledge.duplicates.options import DuplicateOptions
+from knowledge_migration.knowledge.duplicates.model import Candidate, DuplicateOptions, Similar
+from knowledge_migration.knowledge.entity_kinds import TOPIC
 from knowledge_migration.knowledge.tables import topics
 from knowledge_migration_tests.knowledge.duplicates.rows import add_topic
 
@@ -40,7 +40,7 @@ def finder(clock: Clock) -> DuplicateFinder:
 
 def ask(finder: DuplicateFinder, session: sa.Connection, *names: str) -> list[Similar | None]:
     """What the finder says to topics of these names."""
-    return finder.similar_topics(session, [TopicCandidate(name, "") for name in names])
+    return finder.similar(session, TOPIC, [Candidate(name, "") for name in names])
 
 
 def rename(engine: sa.Engine, id: int, name: str) -> None:

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 import pytest
 import sqlalchemy as sa
 
-from knowledge_migration.knowledge.duplicates import trigram_search
 from knowledge_migration.knowledge.duplicates.finder import DuplicateFinder
-from knowledge_migration.knowledge.duplicates.model import TOPIC_NAMES, Similar, TopicCandidate
-from knowledge_migration.knowledge.duplicates.options import DuplicateOptions
+from knowledge_migration.knowledge.duplicates.model import Candidate, DuplicateOptions, Similar
+from knowledge_migration.knowledge.duplicates.spelling import has_trigram_index
+from knowledge_migration.knowledge.entity_kinds import TOPIC
 from knowledge_migration.knowledge.tables import topics
 from knowledge_migration_tests.knowledge.duplicates.gold import GOLD, rows
 from knowledge_migration_tests.knowledge.duplicates.rows import add_topic
@@ -36,7 +36,7 @@ def session(server: sa.Engine) -> Iterator[sa.Connection]:
 
 
 def test_without_an_index_pg_trgm_does_not_serve(session: sa.Connection) -> None:
-    assert not trigram_search.is_indexed(session, TOPIC_NAMES)
+    assert not has_trigram_index(session, TOPIC)
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_without_an_index_pg_trgm_does_not_serve(session: sa.Connection) -> None
 )
 def test_with_a_trigram_index_it_serves(session: sa.Connection, index: str) -> None:
     session.execute(sa.text(index))
-    assert trigram_search.is_indexed(session, TOPIC_NAMES)
+    assert has_trigram_index(session, TOPIC)
 
 
 @pytest.mark.parametrize(
@@ -63,20 +63,20 @@ def test_with_a_trigram_index_it_serves(session: sa.Connection, index: str) -> N
 )
 def test_an_index_of_another_kind_does_not_serve(session: sa.Connection, index: str) -> None:
     session.execute(sa.text(index))
-    assert not trigram_search.is_indexed(session, TOPIC_NAMES)
+    assert not has_trigram_index(session, TOPIC)
 
 
 def test_an_index_of_an_interrupted_build_does_not_serve(session: sa.Connection) -> None:
     session.execute(sa.text(INDEX))
     session.execute(sa.text("UPDATE pg_index SET indisvalid = false WHERE indrelid = 'topics'::regclass"))
-    assert not trigram_search.is_indexed(session, TOPIC_NAMES)
+    assert not has_trigram_index(session, TOPIC)
 
 
 def test_an_extension_that_is_not_on_the_search_path_does_not_serve(session: sa.Connection) -> None:
     session.execute(sa.text(INDEX))
     session.execute(sa.text("CREATE SCHEMA aside"))
     session.execute(sa.text("ALTER EXTENSION pg_trgm SET SCHEMA aside"))
-    assert not trigram_search.is_indexed(session, TOPIC_NAMES)
+    assert not has_trigram_index(session, TOPIC)
 
 
 def test_a_name_is_found_with_the_score_that_memory_gives_it_and_none_is_held(session: sa.Connection) -> None:
@@ -84,8 +84,8 @@ def test_a_name_is_found_with_the_score_that_memory_gives_it_and_none_is_held(se
     id, alike = add_topic(session, "100% Uptime"), add_topic(session, "IPython")
     add_topic(session, "Release 22")
     finder = DuplicateFinder(DuplicateOptions(most_names_held=0))
-    found = finder.similar_topics(
-        session, [TopicCandidate(name, "") for name in ("100% uptime", "Release 23", "python", "")]
+    found = finder.similar(
+        session, TOPIC, [Candidate(name, "") for name in ("100% uptime", "Release 23", "python", "")]
     )
     assert found == [Similar(id, 0.99, "spelling"), None, Similar(alike, pytest.approx(12 / 13), "spelling"), None]
 
@@ -94,7 +94,7 @@ def test_the_threshold_of_the_session_is_as_before(session: sa.Connection) -> No
     session.execute(sa.text(INDEX))
     session.execute(sa.text("SELECT set_config('pg_trgm.similarity_threshold', '0.9', true)"))
     id = add_topic(session, "IPython")
-    [similar] = DuplicateFinder().similar_topics(session, [TopicCandidate("python", "")])
+    [similar] = DuplicateFinder().similar(session, TOPIC, [Candidate("python", "")])
     assert similar
     assert similar.entity_id == id
     assert session.scalar(sa.text("SHOW pg_trgm.similarity_threshold")) == "0.9"
@@ -103,10 +103,10 @@ def test_the_threshold_of_the_session_is_as_before(session: sa.Connection) -> No
 @pytest.mark.skipif(not GOLD.exists(), reason=f"needs {GOLD}")
 def test_real_names_get_the_answers_that_memory_gives_but_for_one_in_a_hundred(session: sa.Connection) -> None:
     session.execute(topics.insert(), [{"name": row["name"], "description": ""} for row in rows("small", "topics")])
-    wanted = [TopicCandidate(f"{row['name']}s", "") for row in rows("small", "topics")[::3]]
-    from_memory = DuplicateFinder().similar_topics(session, wanted)
+    wanted = [Candidate(f"{row['name']}s", "") for row in rows("small", "topics")[::3]]
+    from_memory = DuplicateFinder().similar(session, TOPIC, wanted)
     session.execute(sa.text(INDEX))
-    through_pg_trgm = DuplicateFinder().similar_topics(session, wanted)
+    through_pg_trgm = DuplicateFinder().similar(session, TOPIC, wanted)
     assert sum(found is not None for found in from_memory) > 300
     others = [pair for pair in zip(from_memory, through_pg_trgm, strict=True) if pair[0] != pair[1]]
     assert len(others) <= len(wanted) / 100
