@@ -262,7 +262,7 @@ def approvals(
     from knowledge_migration.commands.migrate import rows_table
     from knowledge_migration.engine.foundation import audit
     from knowledge_migration.knowledge.proposals.approval_recovery import (
-        TAKEN_BACK,
+        UNDOABLE,
         WrongApprovals,
         find_approvals,
         undo_approvals,
@@ -271,8 +271,8 @@ def approvals(
 
     if run is None and since is None:
         raise typer.BadParameter("say which: --run ID, or --since TIME", param_hint="--run")
-    if action not in (None, *TAKEN_BACK):
-        raise typer.BadParameter(f"{action} is none of {', '.join(TAKEN_BACK)}", param_hint="--action")
+    if action not in (None, *UNDOABLE):
+        raise typer.BadParameter(f"{action} is none of {', '.join(UNDOABLE)}", param_hint="--action")
     wanted = WrongApprovals(run, _moment(since, "--since"), _moment(until, "--until"), reviewer, action)  # type: ignore[arg-type]
     installation = open_installation()
     with installation.database.begin() as transaction:

@@ -105,7 +105,7 @@ def repair(dry_run: DryRun = False) -> None:
 
     Example: knowledge-migration dual-write repair --dry-run
     """
-    from knowledge_migration.knowledge.writing.repair import open_failures, repair_next
+    from knowledge_migration.knowledge.writing.shadow import open_failures, repair_next
 
     installation = open_installation()
     with installation.database.begin() as transaction:

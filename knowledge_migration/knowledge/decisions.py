@@ -5,7 +5,7 @@ from typing import Any, Literal
 from uuid import UUID
 
 from knowledge_migration.knowledge import metrics
-from knowledge_migration.knowledge.proposals import review
+from knowledge_migration.knowledge.proposals import review, undo
 from knowledge_migration.knowledge.proposals.review import Decision, Reviewer
 from knowledge_migration.knowledge.service import KnowledgeService
 
@@ -14,7 +14,7 @@ FUNCTIONS: Mapping[Action, Callable[..., Decision]] = {
     "approve": review.approve,
     "reject": review.reject,
     "merge": review.merge,
-    "undo": review.undo,
+    "undo": undo.undo,
 }
 
 

@@ -18,11 +18,10 @@ from knowledge_migration.knowledge.errors import ExtractionFailedError, Knowledg
 from knowledge_migration.knowledge.extraction.model import Extraction, ExtractionError, Extractor, Message
 from knowledge_migration.knowledge.faults import Faults
 from knowledge_migration.knowledge.flags import Flags
-from knowledge_migration.knowledge.proposals.queue import admit
 from knowledge_migration.knowledge.tables import messages, users
 from knowledge_migration.knowledge.transactions import ServiceDatabase
 from knowledge_migration.knowledge.writing.modes import Written, write_extraction
-from knowledge_migration.knowledge.writing.runs import RunOrigin, fail_run, open_run
+from knowledge_migration.knowledge.writing.runs import RunOrigin, admit, fail_run, open_run
 
 LARGEST_ID = 2**63 - 1
 NOTHING_WRITTEN = "Nothing was written; send the messages again later."

@@ -15,8 +15,8 @@ from knowledge_migration.knowledge.extraction.model import Extraction, Extractio
 from knowledge_migration.knowledge.flags import Flags, set_flags
 from knowledge_migration.knowledge.options import ServiceOptions
 from knowledge_migration.knowledge.service import KnowledgeService
-from knowledge_migration.knowledge.writing.repair import open_failures, repair_next
 from knowledge_migration.knowledge.writing.runs import fail_abandoned_runs
+from knowledge_migration.knowledge.writing.shadow import open_failures, repair_next
 from knowledge_migration_tests.engine.backfill.backfilling import count, until
 from knowledge_migration_tests.knowledge.conftest import PEOPLE_AND_MESSAGES, ServiceMaker, Told, atom, topic
 

@@ -13,11 +13,12 @@ from psycopg.rows import tuple_row
 
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.validation import rules
+from knowledge_migration.knowledge.decisions import FUNCTIONS
 from knowledge_migration.knowledge.duplicates.finder import DuplicateFinder
 from knowledge_migration.knowledge.errors import ConflictError, InvalidError, UnknownError
 from knowledge_migration.knowledge.extraction.model import Extraction
 from knowledge_migration.knowledge.flags import Flags
-from knowledge_migration.knowledge.proposals import auto_approval, listing, review
+from knowledge_migration.knowledge.proposals import auto_approval, listing, review, undo
 from knowledge_migration.knowledge.proposals.review import Decision, Reviewer
 from knowledge_migration_tests.engine.backfill.backfilling import backfill, count
 from knowledge_migration_tests.knowledge.conftest import ServiceMaker, atom, topic
@@ -156,7 +157,7 @@ def test_each_transition_is_allowed_or_refused(
     def do(action: str) -> Decision:
         if action == "merge":
             return decide(peopled, review.merge, proposed["backups"], 1)
-        return decide(peopled, getattr(review, action), proposed["backups"])
+        return decide(peopled, FUNCTIONS[action], proposed["backups"])
 
     do(first)
     if expected is None:
@@ -174,7 +175,7 @@ def test_a_withdrawn_proposal_can_be_approved_again(
     peopled: Database, rows: Connection, proposed: dict[str, UUID]
 ) -> None:
     decide(peopled, review.approve, proposed["backups"])
-    decide(peopled, review.undo, proposed["backups"])
+    decide(peopled, undo.undo, proposed["backups"])
     assert count(rows, "SELECT count(*) FROM topics") == 0
     assert count(rows, "SELECT count(*) FROM messages WHERE topic_id IS NOT NULL") == 0
     assert decide(peopled, review.approve, proposed["backups"]).status == "approved"
@@ -194,7 +195,7 @@ def test_a_topic_that_something_else_refers_to_gets_its_values_back_instead(
     decide(peopled, review.approve, proposed["backups"])
     rows.execute(referring)
     rows.execute("UPDATE topics SET description = 'edited' WHERE id = 1")
-    decision = decide(peopled, review.undo, proposed["backups"])
+    decision = decide(peopled, undo.undo, proposed["backups"])
     assert (decision.status, decision.entity_id) == ("approved", 1)
     assert table(rows, "SELECT description FROM topics") == [("about backups",)]
 
@@ -202,9 +203,9 @@ def test_a_topic_that_something_else_refers_to_gets_its_values_back_instead(
 def test_an_atom_that_another_links_to_stays(peopled: Database, rows: Connection, proposed: dict[str, UUID]) -> None:
     for name in ("restore them", "test them"):
         decide(peopled, review.approve, proposed[name])
-    assert decide(peopled, review.undo, proposed["test them"]).status == "approved"
-    assert decide(peopled, review.undo, proposed["restore them"]).status == "withdrawn"
-    assert decide(peopled, review.undo, proposed["test them"]).status == "withdrawn"
+    assert decide(peopled, undo.undo, proposed["test them"]).status == "approved"
+    assert decide(peopled, undo.undo, proposed["restore them"]).status == "withdrawn"
+    assert decide(peopled, undo.undo, proposed["test them"]).status == "withdrawn"
     assert_all_rules(rows)
 
 
@@ -217,7 +218,7 @@ def test_a_merge_takes_over_relations_and_its_undo_removes_only_those(
     rows.execute("INSERT INTO topic_atoms (topic_id, atom_id) SELECT 1, id FROM atoms WHERE title = 'test them'")
     decide(peopled, review.merge, proposed["backups"], 1)
     assert table(rows, RELATIONS) == [("target", "restore them"), ("target", "test them")]
-    decide(peopled, review.undo, proposed["backups"])
+    decide(peopled, undo.undo, proposed["backups"])
     assert table(rows, RELATIONS) == [("target", "test them")]
 
 
@@ -235,8 +236,8 @@ def test_a_row_from_before_the_proposals_is_restored_and_never_withdrawn(peopled
     backfill(peopled)
     (key,) = table(rows, "SELECT id FROM topic_proposals")[0]
     rows.execute("UPDATE topics SET description = 'edited'")
-    assert decide(peopled, review.undo, key).status == "approved"
-    assert decide(peopled, review.undo, key).changed is False
+    assert decide(peopled, undo.undo, key).status == "approved"
+    assert decide(peopled, undo.undo, key).changed is False
     assert table(rows, "SELECT name, description FROM topics") == [("legacy", "as it was")]
 
 

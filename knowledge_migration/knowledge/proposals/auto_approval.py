@@ -1,13 +1,10 @@
-"""Approval without a reviewer (strategy §6.2): at extraction, and as a job for what became eligible later.
+"""Approval without a reviewer (strategy §6.2): at extraction, and as a job for proposals that became eligible later.
 
-Before it is approved it is asked what the proposal is similar to.
-
-Never for a proposal that is similar to something which is not of the same name, and never again for one that a person
-has taken back: those are questions for a person.
+A similarity search precedes it. A proposal that is similar to a row of another name, and one whose decision a person has
+undone, is never approved automatically.
 """
 
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
@@ -15,9 +12,8 @@ import sqlalchemy as sa
 
 from knowledge_migration.knowledge.duplicates.finder import DuplicateFinder
 from knowledge_migration.knowledge.entity_kinds import KINDS, EntityKind
-from knowledge_migration.knowledge.errors import ConflictError, UnknownError
 from knowledge_migration.knowledge.flags import Flags
-from knowledge_migration.knowledge.proposals.review import Decision, Reviewer, approve, locked
+from knowledge_migration.knowledge.proposals.review import Decision, Reviewer, approve, locked, one_by_one
 from knowledge_migration.knowledge.proposals.similarity import flag_proposals
 
 REVIEWER = Reviewer("auto-approval")
@@ -41,13 +37,13 @@ def approve_eligible_of_run(
 
     Names go in order, so that two extractions of the same names wait for each other instead of deadlocking.
     """
-    found: list[UUID] = []
+    ids: list[UUID] = []
     for kind in KINDS:
         columns = kind.proposals.c
         of_run = _eligible(kind, flags).where(columns.extraction_run_id == run_id)
-        of_run = of_run.order_by(None).order_by(columns[kind.label], columns.id)
-        found += connection.execute(of_run).scalars()
-    return [decision for one in found if (decision := approve_if_eligible(connection, one, flags, finder)).changed]
+        ids += connection.execute(of_run.order_by(None).order_by(columns[kind.label], columns.id)).scalars()
+    decisions = [approve_if_eligible(connection, proposal_id, flags, finder) for proposal_id in ids]
+    return [decision for decision in decisions if decision.changed]
 
 
 def approve_if_eligible(
@@ -66,24 +62,21 @@ def approve_if_eligible(
 
 
 def approve_all_eligible(engine: sa.Engine, flags: Flags, proposal_ids: Sequence[UUID]) -> int:
-    """Approves these if they still are eligible, each in a transaction of its own; returns how many.
+    """Approves these if they still are eligible, each in its own transaction; returns how many were approved."""
+    finder = DuplicateFinder()
 
-    One that a person has rejected, merged or deleted meanwhile is passed over.
-    """
-    finder, approved = DuplicateFinder(), 0
-    transactions = engine.execution_options(isolation_level="READ COMMITTED")
-    for proposal_id in proposal_ids:
-        with suppress(ConflictError, UnknownError), transactions.begin() as connection:
-            approved += approve_if_eligible(connection, proposal_id, flags, finder).changed
-    return approved
+    def work(connection: sa.Connection, proposal_id: UUID) -> bool:
+        return approve_if_eligible(connection, proposal_id, flags, finder).changed
+
+    return sum(one_by_one(engine, proposal_ids, work, lambda proposal_id, error: False))
 
 
 def eligible(connection: sa.Connection, flags: Flags, limit: int) -> Sequence[UUID]:
     """Proposals that may be approved without a reviewer: topics before atoms, the most confident first."""
-    found: list[UUID] = []
+    ids: list[UUID] = []
     for kind in KINDS:
-        found += connection.execute(_eligible(kind, flags).limit(limit - len(found))).scalars()
-    return found
+        ids += connection.execute(_eligible(kind, flags).limit(limit - len(ids))).scalars()
+    return ids
 
 
 def _eligible(kind: EntityKind, flags: Flags) -> sa.Select[Any]:

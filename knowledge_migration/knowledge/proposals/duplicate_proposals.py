@@ -1,10 +1,7 @@
-"""Pending proposals of the same thing, from repeated extractions or two processes (strategy §10.4, ERRATA V12).
+"""Pending proposals of one thing: same name and text but for case and white space (strategy §10.4, ERRATA V12).
 
-The same is the same name and the same text, but for case and white space; a name alone repeats legitimately between runs.
-Of the same, the one that stands for a row stays, else the oldest. The others are merged into that row, or rejected where
-there is none yet, through the functions of review: audited, and undone as any decision is. Nothing but what is pending is
-ever touched. A proposal that asks for more than the one that stays (other messages, topics, links), or that others build
-on, is left for a person: rejecting it would lose that. Once the one that stays is approved, it is merged.
+The one that represents a row is kept, else the oldest; the others are merged into that row, or rejected where there is none yet.
+One that asks for more (messages, topics, links), or on which others build, is left for a person. Only pending ones change.
 """
 
 from collections import defaultdict
@@ -18,8 +15,7 @@ import sqlalchemy as sa
 
 from knowledge_migration.knowledge.duplicates.names import normalised
 from knowledge_migration.knowledge.entity_kinds import APPROVED, ATOM, KINDS, TOPIC, EntityKind
-from knowledge_migration.knowledge.errors import ConflictError, UnknownError
-from knowledge_migration.knowledge.proposals.review import Reviewer, locked, merge, reject
+from knowledge_migration.knowledge.proposals.review import Reviewer, locked, merge, one_by_one, reject, unchanged
 from knowledge_migration.knowledge.tables import topics
 
 Action = Literal["merge", "reject", "leave"]
@@ -32,10 +28,11 @@ ASKS_FOR_MORE = "it asks for more"
 
 @dataclass(frozen=True)
 class Member:
-    """One proposal of a group; `entity_id` is the row that it stands for, `asks` what its approval would relate."""
+    """One proposal of a group; `entity_id` is the row that it represents, `asks` the relations of its approval."""
 
     id: UUID
     run_id: UUID
+    label: str
     status: str
     created_at: datetime
     entity_id: int | None
@@ -44,7 +41,7 @@ class Member:
 
 @dataclass(frozen=True)
 class Planned:
-    """What is to be done about one pending proposal, and why it is left if it is."""
+    """The action for one pending proposal, and why it is left if it is."""
 
     proposal: Member
     action: Action
@@ -53,17 +50,21 @@ class Planned:
 
 @dataclass(frozen=True)
 class DuplicateGroup:
-    """Proposals of one thing: the one that stays, and what becomes of each other that is pending."""
+    """Proposals of one thing: the kept one, and the plan for each other pending one."""
 
     kind: EntityKind
-    label: str
     kept: Member
     others: tuple[Planned, ...]
+
+    @property
+    def label(self) -> str:
+        """The name or title of the kept proposal."""
+        return self.kept.label
 
 
 @dataclass(frozen=True)
 class Resolved:
-    """What became of a duplicate; `why` says why it was left."""
+    """The outcome for a duplicate; `why` is the reason why it was left."""
 
     proposal_id: UUID
     action: Action
@@ -71,56 +72,35 @@ class Resolved:
 
 
 def duplicate_groups(connection: sa.Connection) -> list[DuplicateGroup]:
-    """Every group with a pending duplicate, atoms first. Reads only; scans the approved proposals once a kind."""
-    found = [(kind, members) for kind in (ATOM, TOPIC) for members in _groups(connection, kind)]
-    kept = {id(members): _kept(members) for _, members in found}
-    candidates = {
-        one.id
-        for _, members in found
-        for one in _duplicates(members, kept[id(members)])
-        if one.asks <= kept[id(members)].asks
-    }
+    """Every group with a pending duplicate, atoms first. Reads only; scans the approved proposals once per kind."""
+    groups = [(kind, _kept(members), members) for kind in (ATOM, TOPIC) for members in _members(connection, kind)]
+    pending = [
+        (kind, kept, [one for one in members if one.status == "pending" and one.id != kept.id])
+        for kind, kept, members in groups
+    ]
+    candidates = {one.id for _, kept, others in pending for one in others if one.asks <= kept.asks}
     gone = _without_dependants(connection, candidates)
     return [
-        DuplicateGroup(
-            kind,
-            label_of(connection, kind, kept[id(members)].id),
-            kept[id(members)],
-            tuple(
-                _planned(one, kept[id(members)], candidates, gone) for one in _duplicates(members, kept[id(members)])
-            ),
-        )
-        for kind, members in found
+        DuplicateGroup(kind, kept, tuple(_planned(one, kept, candidates, gone) for one in others))
+        for kind, kept, others in pending
     ]
 
 
 def resolve(engine: sa.Engine, groups: Sequence[DuplicateGroup], reviewer: Reviewer) -> Iterator[Resolved]:
-    """Merges or rejects what is planned, each in a transaction of its own; what has changed meanwhile is left.
+    """Merges or rejects as planned, each in its own transaction; leaves what has changed meanwhile."""
 
-    Stopped anywhere, a second run plans and does the rest.
-    """
-    transactions = engine.execution_options(isolation_level="READ COMMITTED")
-    for group in groups:
-        for planned in group.others:
-            if planned.action == "leave":
-                yield Resolved(planned.proposal.id, "leave", planned.why)
-                continue
-            try:
-                with transactions.begin() as connection:
-                    resolved = _resolve(connection, group, planned, reviewer)
-            except (ConflictError, UnknownError) as error:
-                resolved = Resolved(planned.proposal.id, "leave", str(error))
-            yield resolved
+    def work(connection: sa.Connection, item: tuple[DuplicateGroup, Planned]) -> Resolved:
+        group, planned = item
+        if planned.action == "leave":
+            return Resolved(planned.proposal.id, "leave", planned.why)
+        return _resolve(connection, group, planned, reviewer)
 
-
-def label_of(connection: sa.Connection, kind: EntityKind, proposal_id: UUID) -> str:
-    """The name or title of a proposal."""
-    columns = kind.proposals.c
-    return str(connection.execute(sa.select(columns[kind.label]).where(columns.id == proposal_id)).scalar_one())
+    items = [(group, planned) for group in groups for planned in group.others]
+    return one_by_one(engine, items, work, lambda item, error: Resolved(item[1].proposal.id, "leave", str(error)))
 
 
 def _resolve(connection: sa.Connection, group: DuplicateGroup, planned: Planned, reviewer: Reviewer) -> Resolved:
-    """With both locked, in the order of their runs; the one that stays must still be able to."""
+    """With both locked, in the order of their runs."""
     mine, kept = planned.proposal, group.kept
     rows = {
         one.id: locked(connection, one.id, reviewer)[1]
@@ -129,10 +109,10 @@ def _resolve(connection: sa.Connection, group: DuplicateGroup, planned: Planned,
     same = _key(group.kind, rows[mine.id]) == _key(group.kind, rows[kept.id])
     if rows[mine.id]["status"] != "pending" or not same:
         return Resolved(mine.id, "leave", "it has changed meanwhile")
-    stands_for = _stands_for(connection, group.kind, kept.id)
+    entity_id = unchanged(connection, group.kind, rows[kept.id]).entity_id
     noted = replace(reviewer, notes=f"Duplicate of proposal {kept.id}: {reviewer.notes}")
-    if stands_for is not None:
-        merge(connection, mine.id, stands_for, noted)
+    if entity_id is not None:
+        merge(connection, mine.id, entity_id, noted)
         return Resolved(mine.id, "merge")
     if rows[kept.id]["status"] != "pending" or planned.action != "reject":
         return Resolved(mine.id, "leave", "the one that was to stay has changed meanwhile")
@@ -140,18 +120,8 @@ def _resolve(connection: sa.Connection, group: DuplicateGroup, planned: Planned,
     return Resolved(mine.id, "reject")
 
 
-def _stands_for(connection: sa.Connection, kind: EntityKind, proposal_id: UUID) -> int | None:
-    query = sa.select(kind.entity_of).select_from(kind.joined).where(kind.proposals.c.id == proposal_id)
-    found: int | None = connection.execute(query).scalar_one_or_none()
-    return found
-
-
 def _kept(members: Sequence[Member]) -> Member:
     return min(members, key=lambda one: (one.entity_id is None, one.created_at, one.id))
-
-
-def _duplicates(members: Sequence[Member], kept: Member) -> list[Member]:
-    return [one for one in members if one.status == "pending" and one.id != kept.id]
 
 
 def _planned(one: Member, kept: Member, candidates: set[UUID], gone: set[UUID]) -> Planned:
@@ -163,31 +133,25 @@ def _planned(one: Member, kept: Member, candidates: set[UUID], gone: set[UUID]) 
     return Planned(one, "leave", f"{why}; approve proposal {kept.id} or reject it, then run this again")
 
 
-def _groups(connection: sa.Connection, kind: EntityKind) -> list[list[Member]]:
-    """The proposals of the same thing, at least one of which would be a duplicate."""
+def _members(connection: sa.Connection, kind: EntityKind) -> list[list[Member]]:
+    """The groups of proposals of one thing, each with at least one pending proposal."""
     columns = kind.proposals.c
     pending = _rows(connection, kind, columns.status == "pending")
     names = sorted({row[kind.label] for row in pending})
     wanted = sa.select(_folded(sa.func.unnest(sa.literal(names, sa.ARRAY(sa.Text))).column_valued("name")))
-    standing = (
-        _rows(connection, kind, sa.and_(columns.status.in_(APPROVED), _folded(columns[kind.label]).in_(wanted)))
-        if names
-        else []
-    )
+    named = sa.and_(columns.status.in_(APPROVED), _folded(columns[kind.label]).in_(wanted))
+    approved = [row for row in _rows(connection, kind, named) if row["entity"] is not None] if names else []
     by_key: dict[Key, list[sa.RowMapping]] = defaultdict(list)
-    for row in (*pending, *(row for row in standing if row["entity"] is not None)):
+    for row in (*pending, *approved):
         by_key[_key(kind, row)].append(row)
     groups = [rows for rows in by_key.values() if len(rows) > 1 and any(row["status"] == "pending" for row in rows)]
     asks = _asks(connection, kind, [row for rows in groups for row in rows])
-    return [
-        [
-            Member(
-                row["id"], row["extraction_run_id"], row["status"], row["created_at"], row["entity"], asks[row["id"]]
-            )
-            for row in rows
-        ]
-        for rows in groups
-    ]
+    return [[_member(kind, row, asks[row["id"]]) for row in rows] for rows in groups]
+
+
+def _member(kind: EntityKind, row: sa.RowMapping, asks: frozenset[Ask]) -> Member:
+    run_id, label = row["extraction_run_id"], row[kind.label]
+    return Member(row["id"], run_id, label, row["status"], row["created_at"], row["entity"], asks)
 
 
 def _rows(connection: sa.Connection, kind: EntityKind, which: sa.ColumnElement[bool]) -> Sequence[sa.RowMapping]:
@@ -196,34 +160,34 @@ def _rows(connection: sa.Connection, kind: EntityKind, which: sa.ColumnElement[b
 
 
 def _folded(name: sa.ColumnElement[str]) -> sa.ColumnElement[str]:
-    """Nearly `normalised`, for the server to choose candidates by."""
+    """Nearly `normalised`; the server chooses candidates with it."""
     return sa.func.lower(sa.func.btrim(sa.func.regexp_replace(name, r"\s+", " ", "g")))
 
 
 def _key(kind: EntityKind, row: sa.RowMapping) -> Key:
-    """What makes two proposals the same thing."""
-    if kind is TOPIC:
-        return normalised(row["name"]), normalised(row["description"])
-    return row["type"], normalised(row["title"]), normalised(row["content"])
+    """Equal for two proposals of one thing."""
+    key = normalised(row[kind.label]), normalised(row[kind.detail])
+    return key if kind is TOPIC else (row["type"], *key)
 
 
 def _asks(connection: sa.Connection, kind: EntityKind, rows: Sequence[sa.RowMapping]) -> dict[UUID, frozenset[Ask]]:
-    """What the approval of each would relate, by names, so that proposals of different runs can be compared."""
+    """The relations that the approval of each would create, by names, so that different runs can be compared."""
     if kind is TOPIC:
         return {row["id"]: frozenset(("message", str(one)) for one in row["message_ids"] or ()) for row in rows}
     references = [one for row in rows for one in row["proposed_topic_ids"] or ()]
     topic_names = _names(connection, TOPIC, [UUID(one) for one in references if isinstance(one, str)])
-    existing = sa.select(topics.c.id, topics.c.name).where(
-        topics.c.id.in_({one for one in references if isinstance(one, int)})
-    )
-    topic_names |= {number: normalised(name) for number, name in connection.execute(existing)}
+    numbers = {one for one in references if isinstance(one, int)}
+    existing = connection.execute(sa.select(topics.c.id, topics.c.name).where(topics.c.id.in_(numbers)))
+    topic_names |= {number: normalised(name) for number, name in existing}
     titles = _names(connection, ATOM, [UUID(one["proposal"]) for row in rows for one in row["proposed_links"] or ()])
     return {
         row["id"]: frozenset(
-            [("topic", topic_names.get(one, str(one))) for one in row["proposed_topic_ids"] or ()]
-            + [
-                ("link", one["type"], titles.get(one["proposal"], one["proposal"]))
-                for one in row["proposed_links"] or ()
+            [
+                *(("topic", topic_names.get(one, str(one))) for one in row["proposed_topic_ids"] or ()),
+                *(
+                    ("link", one["type"], titles.get(one["proposal"], one["proposal"]))
+                    for one in row["proposed_links"] or ()
+                ),
             ]
         )
         for row in rows
@@ -237,30 +201,25 @@ def _names(connection: sa.Connection, kind: EntityKind, ids: Sequence[UUID]) -> 
 
 
 def _without_dependants(connection: sa.Connection, candidates: set[UUID]) -> set[UUID]:
-    """Those on which nothing builds but what goes as well: atoms on their topic, links on the atom they lead to."""
-    builds_on = _dependants(connection, candidates)
-    gone = set(candidates)
-    while kept := {one for one in gone if builds_on[one] - gone}:
+    """The candidates on which only other such candidates build: atoms on their topic, links on the atom they lead to."""
+    dependants, gone = _dependants(connection, candidates), set(candidates)
+    while kept := {one for one in gone if dependants[one] - gone}:
         gone -= kept
     return gone
 
 
 def _dependants(connection: sa.Connection, ids: set[UUID]) -> dict[UUID, set[UUID]]:
-    """The proposals of the same runs that refer to each of these, but for rejected ones."""
-    runs = [
-        run
-        for kind in KINDS
-        for run in connection.execute(
-            sa.select(kind.proposals.c.extraction_run_id).where(kind.proposals.c.id.in_(ids)).distinct()
-        ).scalars()
-    ]
+    """The proposals of the same runs that refer to each of these, without rejected ones."""
+    runs = sa.union_all(
+        *(sa.select(one.c.extraction_run_id).where(one.c.id.in_(ids)) for one in (kind.proposals for kind in KINDS))
+    )
     columns = ATOM.proposals.c
     query = sa.select(columns.id, columns.proposed_topic_ids, columns.proposed_links).where(
-        columns.extraction_run_id.in_(set(runs)), columns.status != "rejected"
+        columns.extraction_run_id.in_(runs.scalar_subquery()), columns.status != "rejected"
     )
-    found: dict[UUID, set[UUID]] = defaultdict(set)
+    dependants: dict[UUID, set[UUID]] = defaultdict(set)
     for row in connection.execute(query):
         named = [one for one in row.proposed_topic_ids or () if isinstance(one, str)]
         for reference in (*named, *(one["proposal"] for one in row.proposed_links or ())):
-            found[UUID(reference)].add(row.id)
-    return found
+            dependants[UUID(reference)].add(row.id)
+    return dependants

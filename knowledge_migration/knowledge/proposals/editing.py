@@ -1,8 +1,6 @@
-"""What a reviewer corrects of a proposal as it is approved (strategy §9.2, §10.3), and how an undo finds what was proposed.
+"""A reviewer's corrections of a proposal with its approval (strategy §9.2, §10.3), and how an undo restores what was proposed.
 
-Corrected is what the proposal says: of a topic name, description, icon and color, of an atom type, title, content and
-meta. Its confidence and reasoning are the model's word and never edited. The proposed values stay in the audit entry of the
-approval; nothing here writes.
+Confidence and reasoning are the model's and cannot be corrected. The audit entry of the approval keeps the proposed values.
 """
 
 from collections.abc import Mapping

@@ -1,8 +1,7 @@
-"""What was decided about proposals, newest first, as the audit log has it (strategy §10.3).
+"""The decisions about proposals, newest first, from the audit log (strategy §10.3). Reads only.
 
-The log is walked backwards by its primary key, from where the last page ended, until a page is full: other entries between
-decisions, and decisions that are not wanted, are passed over one by one. Where there are many of those, the caller's
-statement timeout is the bound. Reads only.
+A page reads the log backwards by its primary key from where the last page ended and skips other entries one by one; the
+caller's statement timeout is the bound.
 """
 
 import re
@@ -33,6 +32,11 @@ _automatic = sa.or_(
 )
 
 
+def is_automatic(action: str | None, user_id: int | None) -> bool:
+    """Whether no person made the decision."""
+    return action in AUTOMATIC or (action == "park" and user_id is None)
+
+
 def full_name(first: str | None, last: str | None) -> str:
     """First and last name, as far as they are known."""
     return " ".join(part for part in (first, last) if part)
@@ -48,7 +52,7 @@ def list_decisions(
 ) -> Page:
     """One page of decisions; of one user, of people or of nobody if asked. Raises `InvalidError` for a wrong cursor.
 
-    `can_undo` says that it is the last decision about its proposal, and one that `review.undo` takes back.
+    `can_undo` says that it is the last decision about its proposal, and one that `undo` takes back.
     """
     conditions: list[sa.ColumnElement[bool]] = [_is_decision]
     if cursor:
@@ -141,7 +145,7 @@ def _about(row: sa.RowMapping) -> tuple[EntityName, UUID]:
 
 
 def _stands(proposal: sa.RowMapping) -> bool:
-    """Whether there is something that `review.undo` would take back; a copy of a user's row is not the review's."""
+    """Whether there is something that `undo` would take back; a copy of a user's row is not the review's."""
     return proposal["status"] not in DECIDABLE and proposal["confidence"] is not None
 
 

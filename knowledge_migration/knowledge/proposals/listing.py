@@ -1,7 +1,7 @@
 """Reads proposals and runs page by page, by key, so that the millionth page costs what the first does (strategy §9.3).
 
-One ordered, limited query for each kind and status, so that each walks its index from where the last page ended; the
-pages are merged afterwards. A text is looked for row by row along that walk: no index of the strategy serves it.
+One ordered, limited query for each kind and status, so that each reads its index from where the last page ended; the pages
+are merged afterwards. A text is searched row by row within that scan: no index of the strategy serves it.
 """
 
 import base64
@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
+import psycopg
 import sqlalchemy as sa
 
 from knowledge_migration.knowledge.entity_kinds import KIND_BY_NAME, KINDS, EntityKind, EntityName
@@ -70,6 +71,14 @@ def list_proposals(connection: sa.Connection, wanted: Wanted, limit: int, cursor
     return Page(page, _write_cursor(page[-1], wanted.sort) if len(merged) > limit else None)
 
 
+def count_proposals(connection: sa.Connection, wanted: Wanted, timeout_ms: int = 1000) -> dict[EntityName, int | None]:
+    """The number of each wanted kind over all pages; None where counting takes longer than the timeout.
+
+    In the caller's transaction, which stays as usable as it was, its own timeout included.
+    """
+    return {name: _count(connection, KIND_BY_NAME[name], wanted, timeout_ms) for name in wanted.kinds}
+
+
 def one_proposal(connection: sa.Connection, proposal_id: UUID) -> dict[str, Any]:
     """One proposal with the row that it stands for; raises `UnknownError`."""
     for kind in KINDS:
@@ -120,7 +129,7 @@ def _rows(
     connection: sa.Connection, kind: EntityKind, status: str, wanted: Wanted, limit: int, after: tuple[Any, UUID] | None
 ) -> list[dict[str, Any]]:
     columns = kind.proposals.c
-    query = _selected(kind).where(columns.status == status, *conditions(kind, wanted))
+    query = _selected(kind).where(columns.status == status, *_conditions(kind, wanted))
     query = query.order_by(columns[wanted.sort].desc(), columns.id)
     found: list[dict[str, Any]] = []
     for beyond in _beyond(columns[wanted.sort], columns.id, *after) if after else [sa.true()]:
@@ -131,7 +140,7 @@ def _rows(
     return found
 
 
-def conditions(kind: EntityKind, wanted: Wanted) -> list[sa.ColumnElement[bool]]:
+def _conditions(kind: EntityKind, wanted: Wanted) -> list[sa.ColumnElement[bool]]:
     """What is wanted of the proposals of one kind, but for their status."""
     columns = kind.proposals.c
     found: list[sa.ColumnElement[bool]] = []
@@ -211,3 +220,19 @@ def _read_cursor(cursor: str, sort: Sort) -> tuple[Any, UUID]:
         return value, UUID(last)
     except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise InvalidError("The cursor is none of this list. Take next_cursor of the page before, or none.") from error
+
+
+def _count(connection: sa.Connection, kind: EntityKind, wanted: Wanted, timeout_ms: int) -> int | None:
+    """In a savepoint that is always rolled back: that restores the timeout, and there is nothing to keep."""
+    status = kind.proposals.c.status.in_(wanted.statuses)
+    query = sa.select(sa.func.count()).select_from(kind.proposals).where(status, *_conditions(kind, wanted))
+    savepoint = connection.begin_nested()
+    try:
+        connection.exec_driver_sql(f"SET LOCAL statement_timeout = {max(1, int(timeout_ms))}")
+        return connection.execute(query).scalar_one()
+    except sa.exc.OperationalError as error:
+        if not isinstance(error.orig, psycopg.errors.QueryCanceled):
+            raise
+        return None
+    finally:
+        savepoint.rollback()

@@ -1,7 +1,7 @@
-"""Everything that a reviewer needs to see of one proposal, in at most five statements that each go by an index.
+"""Everything that a reviewer needs to see of one proposal, in at most five statements that each use an index. Reads only.
 
-Where it comes from, what it is similar to and how it differs from that, who decided about it, what to be careful about.
-Reads only. What was deleted meanwhile (messages, topics, the similar row) is missing and said to be.
+Its origin, the similar row and the differences, who decided about it, and what to check. What was deleted meanwhile
+(messages, topics, the similar row) is missing and reported.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,13 +15,8 @@ import sqlalchemy as sa
 from knowledge_migration.knowledge.audit import proposal_subject
 from knowledge_migration.knowledge.entity_kinds import APPROVED, KIND_BY_NAME, TOPIC, EntityKind
 from knowledge_migration.knowledge.proposals.differences import FieldDifference, differences
-from knowledge_migration.knowledge.proposals.explaining import (
-    doubts_about_messages,
-    doubts_about_topics,
-    doubts_about_values,
-    why_similar,
-)
-from knowledge_migration.knowledge.proposals.history import AUTOMATIC, full_name
+from knowledge_migration.knowledge.proposals.explaining import doubts_about, why_similar
+from knowledge_migration.knowledge.proposals.history import full_name, is_automatic
 from knowledge_migration.knowledge.proposals.listing import one_proposal
 from knowledge_migration.knowledge.proposals.review import DECIDABLE
 from knowledge_migration.knowledge.tables import audit_log, messages, topics, users
@@ -33,7 +28,7 @@ LARGEST_ID = 2**63 - 1
 
 @dataclass(frozen=True)
 class Thresholds:
-    """The confidences from which a proposal is approved without a reviewer, and from which direct mode would write."""
+    """The confidences from which a proposal is approved without a reviewer, and from which direct mode writes."""
 
     auto_approve: float = 0.95
     direct: float = 0.7
@@ -44,7 +39,7 @@ STRATEGY = Thresholds()
 
 @dataclass(frozen=True)
 class RunSeen:
-    """The extraction that it comes from."""
+    """The extraction of the proposal."""
 
     id: UUID
     created_at: datetime
@@ -55,7 +50,7 @@ class RunSeen:
 
 @dataclass(frozen=True)
 class SourceMessage:
-    """A message that it was made of; `sent_at` has no zone, as the application stores it."""
+    """A source message; `sent_at` has no zone, as the application stores it."""
 
     id: int
     content: str
@@ -65,10 +60,10 @@ class SourceMessage:
 
 @dataclass(frozen=True)
 class ProposedTopic:
-    """A topic that an atom is to stand under: a number is a topic, a text the id of a topic proposal.
+    """A topic that an atom was proposed for: a number is a topic, a text the id of a topic proposal.
 
-    `state`: topic (it exists), or that of its proposal (auto_approved is approved); gone where there is no such row any
-    more, also where it was approved or merged and the row that it stood for was deleted.
+    `state`: topic (it exists), or that of its proposal (auto_approved is approved); gone where the row does not exist, also
+    where the proposal was approved or merged and its row was deleted.
     """
 
     reference: int | str
@@ -78,7 +73,7 @@ class ProposedTopic:
 
 @dataclass(frozen=True)
 class SimilarRow:
-    """The existing row that it resembles; score and type are None where a reviewer chose the row."""
+    """The existing similar row; score and type are None where a reviewer chose it."""
 
     id: int
     values: dict[str, Any]
@@ -91,7 +86,7 @@ class SimilarRow:
 
 @dataclass(frozen=True)
 class Decided:
-    """Who decided what; `automatic` if nobody looked at it."""
+    """Who decided what; `automatic` if no person did."""
 
     by: str
     at: datetime | None
@@ -103,7 +98,7 @@ class Decided:
 
 @dataclass(frozen=True)
 class ProposalDetail:
-    """One proposal and all that belongs to it; `message_total` counts those that still exist."""
+    """One proposal and all that belongs to it; `message_total` counts the messages that still exist."""
 
     proposal: dict[str, Any]
     kind: EntityKind
@@ -121,30 +116,32 @@ class ProposalDetail:
 
 
 def proposal_detail(connection: sa.Connection, proposal_id: UUID, thresholds: Thresholds = STRATEGY) -> ProposalDetail:
-    """Everything about one proposal; raises `UnknownError`. What is doubtful is only said while it can be decided about."""
+    """Everything about one proposal; raises `UnknownError`. Doubts are listed only while it can be decided about."""
     proposal = one_proposal(connection, proposal_id)
     kind = KIND_BY_NAME[proposal["entity_type"]]
-    beside = _beside(connection, kind, proposal)
+    related = _related_rows(connection, kind, proposal)
     own_ids = _own_message_ids(kind, proposal)
-    message_ids = own_ids or _ids(beside["run_message_ids"])
+    message_ids = own_ids or _ids(related["run_message_ids"])
     found, total = _messages(connection, message_ids)
     proposed_topics = _topics(connection, proposal.get("proposed_topic_ids") or ())
-    similar, similar_gone = _similar(kind, proposal, beside), _similar_gone(proposal, beside)
-    doubt = [
-        *doubts_about_values(
-            kind,
-            proposal,
-            is_similar=similar is not None,
-            direct=thresholds.direct,
-            auto_approve=thresholds.auto_approve,
-        ),
-        *doubts_about_topics([(topic.name, topic.state) for topic in proposed_topics]),
-        *doubts_about_messages(len(message_ids), total, of_the_run=not own_ids),
-    ]
+    similar = _similar(kind, proposal, related)
+    flagged = proposal["similarity_type"] is not None or proposal["status"] == "merged"
+    similar_gone = flagged and related["similar_id"] is None
+    doubts = doubts_about(
+        kind,
+        proposal,
+        is_similar=similar is not None,
+        direct=thresholds.direct,
+        auto_approve=thresholds.auto_approve,
+        topics=[(topic.name, topic.state) for topic in proposed_topics],
+        messages=(len(message_ids), total, "it comes from" if own_ids else "of its extraction"),
+    )
+    settings = related["run_settings"] if isinstance(related["run_settings"], dict) else {}
+    stated = (related["run_id"], related["run_created_at"], settings.get("extractor"), settings.get("mode"))
     return ProposalDetail(
         proposal=proposal,
         kind=kind,
-        run=_run(beside),
+        run=RunSeen(*stated, related["run_message_count"]),
         messages=found,
         message_total=total,
         messages_are_of="proposal" if own_ids else "run",
@@ -152,32 +149,25 @@ def proposal_detail(connection: sa.Connection, proposal_id: UUID, thresholds: Th
         similar=similar,
         similar_gone=similar_gone,
         why=_why(kind, proposal, similar, similar_gone),
-        decided=_decided(proposal, beside),
-        entity=_row(kind, beside, "entity"),
-        doubt=tuple(doubt) if proposal["status"] in DECIDABLE else (),
+        decided=_decided(proposal, related),
+        entity=_row(kind, related, "entity"),
+        doubt=tuple(doubts) if proposal["status"] in DECIDABLE else (),
     )
 
 
-def _beside(connection: sa.Connection, kind: EntityKind, proposal: Mapping[str, Any]) -> sa.RowMapping:
-    """Its run, the row that it is similar to, the row that it stands for, its reviewer: all by their keys."""
+def _related_rows(connection: sa.Connection, kind: EntityKind, proposal: Mapping[str, Any]) -> sa.RowMapping:
+    """The run, the similar row, the row that the proposal represents, the reviewer: all by their keys."""
     similar, entity = kind.entities.alias("similar"), kind.entities.alias("entity")
     shown = ("id", *kind.values, "created_at", "updated_at")
-    last = (
-        sa.select(audit_log.c.actor)
-        .where(audit_log.c.subject == proposal_subject(kind, proposal["id"]))
-        .order_by(audit_log.c.id.desc())
-        .limit(1)
-    )
+    entry = audit_log.c
+    actor = sa.select(entry.actor).where(entry.subject == proposal_subject(kind, proposal["id"]))
+    run_columns = ("id", "created_at", "settings", "message_count", "message_ids")
     query = (
         sa.select(
-            runs.c.id.label("run_id"),
-            runs.c.created_at.label("run_created_at"),
-            runs.c.settings.label("run_settings"),
-            runs.c.message_count.label("run_message_count"),
-            runs.c.message_ids.label("run_message_ids"),
+            *(runs.c[name].label(f"run_{name}") for name in run_columns),
             users.c.first_name,
             users.c.last_name,
-            last.scalar_subquery().label("actor"),
+            actor.order_by(entry.id.desc()).limit(1).scalar_subquery().label("actor"),
             *(row.c[name].label(f"{row.name}_{name}") for row in (similar, entity) for name in shown),
         )
         .select_from(runs)
@@ -189,19 +179,8 @@ def _beside(connection: sa.Connection, kind: EntityKind, proposal: Mapping[str, 
     return connection.execute(query).mappings().one()
 
 
-def _run(beside: sa.RowMapping) -> RunSeen:
-    settings = beside["run_settings"] if isinstance(beside["run_settings"], dict) else {}
-    return RunSeen(
-        beside["run_id"],
-        beside["run_created_at"],
-        settings.get("extractor"),
-        settings.get("mode"),
-        beside["run_message_count"],
-    )
-
-
 def _own_message_ids(kind: EntityKind, proposal: Mapping[str, Any]) -> list[int]:
-    """The messages that it names itself: a topic in a column of its own, an atom in its meta (`direct.atom_values`)."""
+    """The messages that the proposal names: a topic in its own column, an atom in its meta (`direct.atom_values`)."""
     if kind is TOPIC:
         return _ids(proposal["message_ids"])
     meta = proposal["meta"]
@@ -210,12 +189,12 @@ def _own_message_ids(kind: EntityKind, proposal: Mapping[str, Any]) -> list[int]
 
 def _ids(stored: Any) -> list[int]:
     """Ids of rows; the meta of a user's atom may hold anything under that name."""
-    found = stored if isinstance(stored, list) else []
-    return list(dict.fromkeys(one for one in found if type(one) is int and 0 < one <= LARGEST_ID))
+    values = stored if isinstance(stored, list) else []
+    return list(dict.fromkeys(one for one in values if type(one) is int and 0 < one <= LARGEST_ID))
 
 
 def _messages(connection: sa.Connection, ids: Sequence[int]) -> tuple[tuple[SourceMessage, ...], int]:
-    """The oldest of these, and how many of them there are."""
+    """The oldest of these, and how many of them exist."""
     if not ids:
         return (), 0
     columns = (messages.c.id, messages.c.content, messages.c.sent_at, users.c.first_name, users.c.last_name)
@@ -232,32 +211,28 @@ def _messages(connection: sa.Connection, ids: Sequence[int]) -> tuple[tuple[Sour
 
 
 def _topics(connection: sa.Connection, references: Sequence[Any]) -> tuple[ProposedTopic, ...]:
-    """What has become of each, in their order."""
+    """The present state of each, in their order."""
     wanted = list(dict.fromkeys(one for one in references if isinstance(one, int | str)))
-    numbers = _ids(wanted)
-    uuids = [uuid for one in wanted if isinstance(one, str) and (uuid := _uuid(one))]
     if not wanted:
         return ()
+    uuids = [uuid for one in wanted if isinstance(one, str) and (uuid := _uuid(one))]
     existing = sa.select(
         sa.cast(topics.c.id, sa.Text).label("key"), topics.c.name, sa.literal("topic").label("state")
-    ).where(topics.c.id == sa.any_(sa.literal(numbers, sa.ARRAY(sa.BigInteger))))
-    columns, stands_for = TOPIC.proposals.c, TOPIC.entity_of
-    lost = sa.and_(columns.status.in_((*APPROVED, "merged")), stands_for.is_(None))
+    ).where(topics.c.id == sa.any_(sa.literal(_ids(wanted), sa.ARRAY(sa.BigInteger))))
+    columns = TOPIC.proposals.c
+    lost = sa.and_(columns.status.in_((*APPROVED, "merged")), TOPIC.entity_of.is_(None))
     state = sa.case((lost, "gone"), (columns.status.in_(APPROVED), "approved"), else_=columns.status)
     proposed = (
         sa.select(sa.cast(columns.id, sa.Text), columns.name, state)
         .select_from(TOPIC.joined)
         .where(columns.id == sa.any_(sa.literal(uuids, sa.ARRAY(sa.UUID))))
     )
-    found = {row.key: row for row in connection.execute(sa.union_all(existing, proposed))}
+    rows = {row.key: row for row in connection.execute(sa.union_all(existing, proposed))}
+    keys = [(one, str(one if isinstance(one, int) else _uuid(one))) for one in wanted]
     return tuple(
-        ProposedTopic(one, row.name, row.state) if (row := found.get(_key(one))) else ProposedTopic(one, None, "gone")
-        for one in wanted
+        ProposedTopic(one, rows[key].name, rows[key].state) if key in rows else ProposedTopic(one, None, "gone")
+        for one, key in keys
     )
-
-
-def _key(reference: int | str) -> str:
-    return str(reference if isinstance(reference, int) else _uuid(reference))
 
 
 def _uuid(text: str) -> UUID | None:
@@ -267,14 +242,14 @@ def _uuid(text: str) -> UUID | None:
         return None
 
 
-def _row(kind: EntityKind, beside: sa.RowMapping, which: Literal["similar", "entity"]) -> dict[str, Any] | None:
-    if beside[f"{which}_id"] is None:
+def _row(kind: EntityKind, related: sa.RowMapping, which: Literal["similar", "entity"]) -> dict[str, Any] | None:
+    if related[f"{which}_id"] is None:
         return None
-    return {name: beside[f"{which}_{name}"] for name in ("id", *kind.values)}
+    return {name: related[f"{which}_{name}"] for name in ("id", *kind.values)}
 
 
-def _similar(kind: EntityKind, proposal: Mapping[str, Any], beside: sa.RowMapping) -> SimilarRow | None:
-    values = _row(kind, beside, "similar")
+def _similar(kind: EntityKind, proposal: Mapping[str, Any], related: sa.RowMapping) -> SimilarRow | None:
+    values = _row(kind, related, "similar")
     if values is None:
         return None
     return SimilarRow(
@@ -283,15 +258,9 @@ def _similar(kind: EntityKind, proposal: Mapping[str, Any], beside: sa.RowMappin
         proposal["similarity_score"],
         proposal["similarity_type"],
         differences(kind, proposal, values),
-        beside["similar_created_at"],
-        beside["similar_updated_at"],
+        related["similar_created_at"],
+        related["similar_updated_at"],
     )
-
-
-def _similar_gone(proposal: Mapping[str, Any], beside: sa.RowMapping) -> bool:
-    """Whether it was flagged with a row, or merged into one, that does not exist any more."""
-    named = proposal["similarity_type"] is not None or proposal["status"] == "merged"
-    return named and beside["similar_id"] is None
 
 
 def _why(kind: EntityKind, proposal: Mapping[str, Any], similar: SimilarRow | None, gone: bool) -> str:
@@ -304,17 +273,16 @@ def _why(kind: EntityKind, proposal: Mapping[str, Any], similar: SimilarRow | No
     return why_similar(kind, similar.type, similar.score, labels, differing)
 
 
-def _decided(proposal: Mapping[str, Any], beside: sa.RowMapping) -> Decided | None:
+def _decided(proposal: Mapping[str, Any], related: sa.RowMapping) -> Decided | None:
     if proposal["status"] == "pending":
         return None
     action = proposal["review_action"]
-    by_a_user = proposal["reviewed_by_user_id"] is not None
-    name = full_name(beside["first_name"], beside["last_name"])
+    name = full_name(related["first_name"], related["last_name"])
     return Decided(
-        by=name or beside["actor"] or "the system",
+        by=name or related["actor"] or "the system",
         at=proposal["reviewed_at"],
         action=action,
         status=proposal["status"],
         notes=proposal["review_notes"],
-        automatic=action in AUTOMATIC or (action == "park" and not by_a_user),
+        automatic=is_automatic(action, proposal["reviewed_by_user_id"]),
     )

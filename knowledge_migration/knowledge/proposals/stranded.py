@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from knowledge_migration.knowledge.entity_kinds import ATOM, KINDS, EntityKind, EntityName
 from knowledge_migration.knowledge.errors import ConflictError, UnknownError
 from knowledge_migration.knowledge.flags import read_flags
-from knowledge_migration.knowledge.proposals.relations import standing_topics
+from knowledge_migration.knowledge.proposals.relations import existing_topics
 from knowledge_migration.knowledge.proposals.review import Reviewer, approve, locked, park
 from knowledge_migration.knowledge.tables import knowledge_extraction_runs as runs
 
@@ -117,7 +117,7 @@ def _direct_mode_would_write(
 ) -> bool:
     if proposal["confidence"] < threshold or proposal["review_action"] == "undo":
         return False
-    return kind is not ATOM or bool(standing_topics(connection, proposal["proposed_topic_ids"] or ()))
+    return kind is not ATOM or bool(existing_topics(connection, proposal["proposed_topic_ids"] or ()))
 
 
 def _reaches(kind: EntityKind, threshold: float) -> sa.ColumnElement[bool]:

@@ -1,1 +1,1 @@
-"""How an extraction is written: its run, the direct result, the proposals beside it or instead of it. One transaction."""
+"""Writes an extraction in one transaction: its run, the direct result, the proposals beside it or instead of it."""

@@ -1,11 +1,11 @@
-"""The three modes of an extraction (strategy §7.2), each written in the caller's transaction.
+"""Writes an extraction in one of the three modes (strategy §7.2), in the caller's transaction.
 
-Direct is what it always was; dual write is the same with a shadow; proposal writes proposals only and approves those of
-high confidence at once. What the flags say at this moment decides, so a change of flags is obeyed by every transaction
-that begins after it.
+Direct is as before the migration; dual write adds the shadow; proposal writes proposals only and approves those of high
+confidence at once. The flags at this moment decide, so every transaction that begins after a change uses the new flags.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -32,26 +32,26 @@ class Written:
     mode: Mode
     direct: DirectResult = NOTHING_WRITTEN
     proposed: Proposed | None = None
-    approved: tuple[Decision, ...] = field(default=())
+    approved: tuple[Decision, ...] = ()
 
     @property
     def shadow_failed(self) -> bool:
-        """Whether the direct result stands without its proposals."""
+        """Whether the direct result was written without its proposals."""
         return self.mode == "dual_write" and self.proposed is None
 
     @property
     def similarity_is_due(self) -> bool:
-        """Whether there are pending proposals that nothing was compared with yet."""
+        """Whether there are pending proposals without a similarity search yet."""
         return self.proposed is not None and self.proposed.pending > len(self.approved)
 
     @property
     def topic_ids(self) -> tuple[int, ...]:
-        """The topics that stand now because of this extraction, those that it matched included."""
+        """The topics that this extraction created or matched."""
         return (*self.direct.topic_ids.values(), *self._approved("topic"))
 
     @property
     def atom_ids(self) -> tuple[int, ...]:
-        """The atoms that stand now because of this extraction."""
+        """The atoms that this extraction created or matched."""
         return (*self.direct.atom_ids.values(), *self._approved("atom"))
 
     def _approved(self, kind: str) -> tuple[int, ...]:
@@ -100,33 +100,18 @@ def write_in_mode(
 ) -> Written:
     """Writes an extraction in the mode of its origin."""
     if origin.mode == "proposal":
-        return _as_proposals(connection, run_id, flags, origin, extraction, finder)
+        run_id = run_id or open_run(connection, origin)
+        proposed = write_proposals(connection, run_id, origin, extraction)
+        approved = approve_eligible_of_run(connection, run_id, flags, finder)
+        return Written(run_id, "proposal", proposed=proposed, approved=tuple(approved))
     direct = write_direct(connection, extraction, options.direct_threshold)
-    if origin.mode == "direct":
-        if run_id:
-            quietly(
-                connection, lambda: complete_run(connection, run_id, origin, direct.counts), f"Recording run {run_id}"
-            )
-        return Written(run_id, "direct", direct)
-    proposed = _shadow(connection, run_id, origin, extraction, direct, options)
-    if run_id and not proposed:
-        counts = {**direct.counts, "shadow_failed": 1}
-        quietly(connection, lambda: complete_run(connection, run_id, origin, counts), f"Recording run {run_id}")
-    return Written(proposed.run_id if proposed else run_id, "dual_write", direct, proposed)
-
-
-def _as_proposals(
-    connection: sa.Connection,
-    run_id: UUID | None,
-    flags: Flags,
-    origin: RunOrigin,
-    extraction: Extraction,
-    finder: DuplicateFinder,
-) -> Written:
-    run_id = run_id or open_run(connection, origin)
-    proposed = write_proposals(connection, run_id, origin, extraction)
-    approved = approve_eligible_of_run(connection, run_id, flags, finder)
-    return Written(run_id, "proposal", proposed=proposed, approved=tuple(approved))
+    shadow = None
+    if origin.mode == "dual_write":
+        shadow = _shadow(connection, run_id, origin, extraction, direct, options)
+    if run_id and not shadow:
+        counts = direct.counts if origin.mode == "direct" else {**direct.counts, "shadow_failed": 1}
+        quietly(connection, partial(complete_run, connection, run_id, origin, counts), f"Recording run {run_id}")
+    return Written(shadow.run_id if shadow else run_id, origin.mode, direct, shadow)
 
 
 def _shadow(
@@ -137,21 +122,18 @@ def _shadow(
     direct: DirectResult,
     options: ServiceOptions,
 ) -> Proposed | None:
-    def propose() -> Proposed:
-        return write_proposals(connection, run_id or open_run(connection, origin), origin, extraction, direct)
-
     return in_shadow(
         connection,
-        propose,
-        lambda: shadow_content(origin, extraction, direct),
+        lambda: write_proposals(connection, run_id or open_run(connection, origin), origin, extraction, direct),
+        lambda: _shadow_content(origin, extraction, direct),
         run_id=run_id,
         timeout_ms=options.shadow_timeout_ms,
         process=origin.process,
     )
 
 
-def shadow_content(origin: RunOrigin, extraction: Extraction, direct: DirectResult) -> dict[str, Any]:
-    """All that is needed to make the proposals later."""
+def _shadow_content(origin: RunOrigin, extraction: Extraction, direct: DirectResult) -> dict[str, Any]:
+    """The input of `repair_next`."""
     return {
         "message_ids": list(origin.message_ids),
         "user_id": origin.user_id,

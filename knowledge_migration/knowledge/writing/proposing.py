@@ -1,11 +1,7 @@
-"""Writes a proposal for everything that was extracted, low confidence included (strategy §4.1, §6.2).
+"""Writes a proposal for each extracted topic and atom, low confidence included (strategy §4.1, §6.2).
 
-Beside a direct result each proposal says what became of it: approved and the origin of the row that was created, approved
-and matched to the topic of that name, or pending because direct mode skipped it. Without one, all are pending.
-
-All proposals of an extraction, the links to them and the end of its run are one statement: dual write may hardly cost
-time, and statement by statement it doubled that of an extraction. What they are similar to is searched where it decides
-something, and afterwards for the rest (`knowledge.proposals.similarity`).
+Beside a direct result a proposal is approved (its row was created or matched) or pending (direct mode skipped it); without
+one, all are pending. One statement writes proposals, links and the end of the run: separate statements doubled the time.
 """
 
 import time

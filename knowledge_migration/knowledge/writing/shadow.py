@@ -1,8 +1,7 @@
-"""The shadow of a direct write: its proposals, in a savepoint, so that nothing in it can harm what the user gets.
+"""The shadow of a direct write: its proposals, in a savepoint, so that a failure cannot harm the user's write.
 
-Whatever fails (a constraint, a timeout, a missing table, a fault of ours) is rolled back alone, counted, and kept in
-`migration.shadow_failure` with everything that was extracted; `repair_next` makes the proposals later. Where not even
-that can be written, the log has it.
+A failure (a constraint, a timeout, a missing table, a bug) is rolled back alone, counted, and kept in
+`migration.shadow_failure` with the extraction. `repair_next` creates the proposals later; it changes no row that a user wrote.
 """
 
 import logging
@@ -13,7 +12,14 @@ from uuid import UUID
 import psycopg
 import sqlalchemy as sa
 
-from knowledge_migration.knowledge.tables import shadow_failure
+from knowledge_migration.knowledge.entity_kinds import ATOM, KIND_BY_NAME, TOPIC, EntityKind
+from knowledge_migration.knowledge.extraction.model import Extraction
+from knowledge_migration.knowledge.tables import knowledge_extraction_runs as runs
+from knowledge_migration.knowledge.tables import shadow_failure, users
+from knowledge_migration.knowledge.writing.direct import DirectResult
+from knowledge_migration.knowledge.writing.manual_edits import record_origin
+from knowledge_migration.knowledge.writing.proposing import write_proposals
+from knowledge_migration.knowledge.writing.runs import RunOrigin, open_run
 
 log = logging.getLogger(__name__)
 
@@ -29,15 +35,15 @@ def in_shadow(
     timeout_ms: int,
     process: str,
 ) -> T | None:
-    """Does `work` in a savepoint; None when it failed, and then what `content` returns is kept for repair.
+    """Does `work` in a savepoint; returns None when it failed, and keeps what `content` returns for the repair.
 
-    To be the last thing of a transaction but for reads: the savepoint is left for the commit to release, which saves a
-    round trip. Only the loss of the connection passes through: then the direct write is lost too.
+    Call it last in a transaction (reads may follow): the commit releases the savepoint, which saves a round trip. Raises
+    only when the connection is lost: then the direct write is lost too.
     """
     connection.exec_driver_sql(f"SAVEPOINT shadow; SET LOCAL statement_timeout = {int(timeout_ms)}")
     try:
         return work()
-    except Exception as error:  # whatever it is, it is not the user's
+    except Exception as error:  # any failure of the shadow, whatever its type, must not reach the user
         if connection.invalidated or connection.closed:
             raise
         connection.exec_driver_sql("ROLLBACK TO SAVEPOINT shadow; RELEASE SAVEPOINT shadow")
@@ -46,7 +52,7 @@ def in_shadow(
 
 
 def quietly(connection: sa.Connection, work: Callable[[], None], what: str) -> None:
-    """Does `work` in a savepoint; a failure is logged and harms nothing else."""
+    """Does `work` in a savepoint; logs a failure, which changes nothing else."""
     try:
         with connection.begin_nested():
             work()
@@ -78,3 +84,69 @@ def _keep(
         log.error(
             "The failed shadow of run %s could not be kept for repair: %s; it held %s", run_id, second.orig, content
         )
+
+
+def open_failures(connection: sa.Connection) -> int:
+    """How many shadows failed and are not repaired."""
+    query = sa.select(sa.func.count()).select_from(shadow_failure).where(shadow_failure.c.repaired_at.is_(None))
+    return int(connection.execute(query).scalar_one())
+
+
+def repair_next(connection: sa.Connection) -> bool:
+    """Creates the proposals of the oldest failed shadow, in the caller's transaction; returns False when there is none.
+
+    Skips rows that a user has deleted since, or that have a proposal now.
+    """
+    columns = shadow_failure.c
+    oldest = sa.select(shadow_failure).where(columns.repaired_at.is_(None)).order_by(columns.id).limit(1)
+    failure = connection.execute(oldest.with_for_update(skip_locked=True)).mappings().one_or_none()
+    if failure is None:
+        return False
+    content = failure["content"]
+    if "manual_edit" in content:
+        kind = KIND_BY_NAME[content["manual_edit"]]
+        if _unlinked(connection, kind, [content["id"]]):
+            record_origin(connection, kind, content["id"], failure["process"])
+    else:
+        _propose(connection, failure)
+    repaired = sa.update(shadow_failure).where(columns.id == failure["id"])
+    connection.execute(repaired.values(repaired_at=sa.func.clock_timestamp()))
+    return True
+
+
+def _propose(connection: sa.Connection, failure: sa.RowMapping) -> None:
+    content = failure["content"]
+    origin = RunOrigin(
+        "dual_write",
+        failure["process"],
+        content["flag_version"],
+        content["extractor"],
+        tuple(content["message_ids"]),
+        connection.execute(sa.select(users.c.id).where(users.c.id == content["user_id"])).scalar_one_or_none(),
+    )
+    run = sa.select(runs.c.id).where(runs.c.id == failure["extraction_run_id"])
+    run_id = connection.execute(run).scalar_one_or_none() or open_run(connection, origin)
+    extraction = Extraction.model_validate(content["extraction"])
+    write_proposals(connection, run_id, origin, extraction, _still_there(connection, content))
+
+
+def _still_there(connection: sa.Connection, content: dict[str, Any]) -> DirectResult:
+    """The direct result without rows that are gone, or linked already."""
+    created, atoms = (
+        {int(place): int(row_id) for place, row_id in content[name]} for name in ("created_topics", "atom_ids")
+    )
+    ids = TOPIC.entities.c.id
+    existing = set(connection.execute(sa.select(ids).where(ids.in_(content["topic_ids"].values()))).scalars())
+    unlinked_topics = _unlinked(connection, TOPIC, list(created.values()))
+    unlinked_atoms = _unlinked(connection, ATOM, list(atoms.values()))
+    return DirectResult(
+        {name: topic_id for name, topic_id in content["topic_ids"].items() if topic_id in existing},
+        {place: topic_id for place, topic_id in created.items() if topic_id in unlinked_topics},
+        {place: atom_id for place, atom_id in atoms.items() if atom_id in unlinked_atoms},
+    )
+
+
+def _unlinked(connection: sa.Connection, kind: EntityKind, ids: list[int]) -> set[int]:
+    columns = kind.entities.c
+    query = sa.select(columns.id).where(columns.id.in_(ids), columns.migrated_from_proposal_id.is_(None))
+    return set(connection.execute(query.with_for_update(key_share=True)).scalars())

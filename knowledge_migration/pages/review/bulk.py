@@ -8,7 +8,7 @@ from nicegui import ui
 
 from knowledge_migration.knowledge.decisions import Action
 from knowledge_migration.knowledge.errors import KnowledgeError
-from knowledge_migration.knowledge.proposals.preview import Foreseen, preview_approvals
+from knowledge_migration.knowledge.proposals.review import Foreseen, preview_approvals
 from knowledge_migration.knowledge.values import LONGEST_REASON
 from knowledge_migration.pages.elements import Text, button, named, percent, show_error
 from knowledge_migration.pages.review.forms import REASON_MISSING

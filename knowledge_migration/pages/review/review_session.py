@@ -15,8 +15,8 @@ from knowledge_migration.knowledge.decisions import Action, decide
 from knowledge_migration.knowledge.entity_kinds import EntityName
 from knowledge_migration.knowledge.errors import InvalidError, KnowledgeError
 from knowledge_migration.knowledge.proposals import listing, review
-from knowledge_migration.knowledge.proposals.counting import count_proposals
 from knowledge_migration.knowledge.proposals.history import last_decision_of
+from knowledge_migration.knowledge.proposals.listing import count_proposals
 from knowledge_migration.knowledge.proposals.proposal_detail import Decided, ProposalDetail, Thresholds, proposal_detail
 from knowledge_migration.knowledge.proposals.review import Decision, Reviewer
 from knowledge_migration.knowledge.service import KnowledgeService

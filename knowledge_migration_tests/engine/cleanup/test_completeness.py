@@ -16,7 +16,7 @@ from knowledge_migration.engine.rollback.backfill import rollback_backfill
 from knowledge_migration.engine.rollback.schema import rollback_schema
 from knowledge_migration.engine.schema import upgrade as schema
 from knowledge_migration.knowledge.entity_kinds import ATOM, TOPIC
-from knowledge_migration.knowledge.writing.repair import repair_next
+from knowledge_migration.knowledge.writing.shadow import repair_next
 from knowledge_migration.settings import SchemaChangeSettings
 from knowledge_migration_tests.engine.backfill.backfilling import (
     QUICK,

@@ -148,7 +148,7 @@ def test_beyond_the_most_names_only_exact_ones_are_found_with_one_warning(
         clock.now = 300
         assert ask(finder, session, "message queue") == [None]
     assert [record.message for record in caplog.records] == [
-        "topics has more than 2 names, the most that are held in memory: similar spelling is not searched. Create a "
+        "topics has more than 2 names, the limit for memory: similar spelling is not searched. Create a "
         "trigram index on topics.name (pg_trgm), or raise most_names_held"
     ]
 

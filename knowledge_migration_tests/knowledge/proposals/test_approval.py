@@ -9,10 +9,11 @@ import pytest
 import sqlalchemy as sa
 
 from knowledge_migration.engine.foundation.database import Connection, Database
+from knowledge_migration.knowledge.decisions import FUNCTIONS
 from knowledge_migration.knowledge.errors import ConflictError, UnknownError
 from knowledge_migration.knowledge.extraction.model import Extraction
 from knowledge_migration.knowledge.flags import Flags
-from knowledge_migration.knowledge.proposals import review
+from knowledge_migration.knowledge.proposals import review, undo
 from knowledge_migration.knowledge.proposals.review import Reviewer
 from knowledge_migration_tests.knowledge.conftest import ServiceMaker, atom, topic
 from knowledge_migration_tests.knowledge.proposals.reviewing import (
@@ -260,12 +261,12 @@ def test_an_unknown_reviewer_is_refused_whatever_the_state(
     before = table(rows, "SELECT * FROM topic_proposals"), audit(rows)
     given = (proposed["backups"], 1) if action == "merge" else (proposed["backups"],)
     with pytest.raises(UnknownError, match="no user 999"):
-        decide(peopled, getattr(review, action), *given, reviewer=Reviewer("a test", 999))
+        decide(peopled, FUNCTIONS[action], *given, reviewer=Reviewer("a test", 999))
     assert (table(rows, "SELECT * FROM topic_proposals"), audit(rows)) == before
 
 
 def test_a_proposal_that_is_not_there_is_told(peopled: Database) -> None:
-    for action in (review.approve, review.reject, review.undo):
+    for action in (review.approve, review.reject, undo.undo):
         with pytest.raises(UnknownError, match="no proposal"):
             decide(peopled, action, uuid4())
 

@@ -14,7 +14,7 @@ from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.knowledge.errors import InvalidError
 from knowledge_migration.knowledge.extraction.model import Extraction
 from knowledge_migration.knowledge.flags import Flags
-from knowledge_migration.knowledge.proposals import review
+from knowledge_migration.knowledge.proposals import review, undo
 from knowledge_migration.knowledge.proposals.approval_recovery import WrongApprovals, find_approvals, undo_approvals
 from knowledge_migration.knowledge.proposals.auto_approval import approve_all_eligible, eligible
 from knowledge_migration.knowledge.proposals.review import Reviewer
@@ -196,8 +196,8 @@ def test_what_happens_between_the_plan_and_the_deed_is_respected(peopled: Databa
         planned = find_approvals(transaction, ALWAYS).approvals
     rows.execute("UPDATE topics SET description = 'edited' WHERE name = 'topic 1'")
     rows.execute("UPDATE messages SET topic_id = (SELECT id FROM topics WHERE name = 'topic 2') WHERE id = 100")
-    decide(peopled, review.undo, proposals["topic 3"])
-    decide(peopled, review.undo, proposals["topic 4"])
+    decide(peopled, undo.undo, proposals["topic 3"])
+    decide(peopled, undo.undo, proposals["topic 4"])
     approve(peopled, proposals["topic 4"])
     with peopled.engine() as engine:
         done = {one.label: (one.fate, one.why) for one in undo_approvals(engine, planned, WHO)}

@@ -10,10 +10,11 @@ import pytest
 import sqlalchemy as sa
 
 from knowledge_migration.engine.foundation.database import Connection, Database
+from knowledge_migration.knowledge.decisions import FUNCTIONS
 from knowledge_migration.knowledge.duplicates.finder import DuplicateFinder
 from knowledge_migration.knowledge.extraction.model import Extraction
 from knowledge_migration.knowledge.flags import Flags
-from knowledge_migration.knowledge.proposals import auto_approval, review
+from knowledge_migration.knowledge.proposals import auto_approval, review, undo
 from knowledge_migration.knowledge.proposals.similarity import flag_runs
 from knowledge_migration.knowledge.writing.proposing import write_proposals
 from knowledge_migration.knowledge.writing.runs import open_run
@@ -197,7 +198,7 @@ def test_what_a_person_has_taken_back_is_not_approved_again_by_the_job(peopled: 
     decide(peopled, review.reject, proposed["no"])
     assert job(peopled) == 2
     for name in ("backups", "sure", "no"):
-        decide(peopled, review.undo, proposed[name])
+        decide(peopled, undo.undo, proposed[name])
     assert job(peopled) == 0
     assert table(rows, "SELECT name, status FROM topic_proposals ORDER BY name") == [
         ("backups", "pending"),
@@ -225,7 +226,7 @@ def test_what_a_person_decides_meanwhile_is_passed_over_and_the_job_goes_on(
             "UPDATE topic_proposals SET similar_topic_id = 1, similarity_type = 'meaning' WHERE name = 'first'"
         )
     else:
-        decide(peopled, getattr(review, action), proposed["first"])
+        decide(peopled, FUNCTIONS[action], proposed["first"])
     with peopled.engine() as engine:
         assert auto_approval.approve_all_eligible(engine, ON, found) == 1
     assert (status_of(rows, "first"), status_of(rows, "second")) == (status, "auto_approved")

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.embedded_server import EmbeddedServer
-from knowledge_migration.knowledge.proposals.counting import count_proposals
-from knowledge_migration.knowledge.proposals.listing import Wanted, list_proposals
+from knowledge_migration.knowledge.proposals.listing import Wanted, count_proposals, list_proposals
 from knowledge_migration_tests.conftest import EXPANDED_TEMPLATE, clone, drop
 from knowledge_migration_tests.knowledge.proposals.reviewing import propose
 from knowledge_migration_tests.knowledge.proposals.test_listing import DAY, ROWS, RUN_2

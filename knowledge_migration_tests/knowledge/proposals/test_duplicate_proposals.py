@@ -12,7 +12,7 @@ from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.schema.upgrade import upgrade
 from knowledge_migration.knowledge.errors import ConflictError
 from knowledge_migration.knowledge.extraction.model import Extraction
-from knowledge_migration.knowledge.proposals import review
+from knowledge_migration.knowledge.proposals import review, undo
 from knowledge_migration.knowledge.proposals.duplicate_proposals import duplicate_groups, resolve
 from knowledge_migration.knowledge.proposals.link_conflicts import (
     link_conflicts,
@@ -189,11 +189,11 @@ def test_each_is_in_the_audit_log_with_the_one_that_stays_and_can_be_undone(
             f"Duplicate of proposal {first}: extracted twice",
         )
     ]
-    decide(peopled, review.undo, second)
+    decide(peopled, undo.undo, second)
     approve(peopled, first)
     recovered(peopled)
     assert status(rows, second) == "merged"
-    decide(peopled, review.undo, second)
+    decide(peopled, undo.undo, second)
     assert (status(rows, first), status(rows, second)) == ("approved", "pending")
     assert broken_rules(rows) == []
 

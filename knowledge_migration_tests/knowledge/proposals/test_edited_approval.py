@@ -21,6 +21,7 @@ from knowledge_migration.knowledge.proposals.editing import CORRECTIONS
 from knowledge_migration.knowledge.proposals.link_conflicts import link_conflicts
 from knowledge_migration.knowledge.proposals.review import Decision, Reviewer
 from knowledge_migration.knowledge.proposals.stranded import settle
+from knowledge_migration.knowledge.proposals.undo import undo as undo_decision
 from knowledge_migration_tests.knowledge.conftest import atom, topic
 from knowledge_migration_tests.knowledge.proposals.reviewing import (
     ME,
@@ -67,7 +68,7 @@ def edit(database: Database, key: UUID, reviewer: Reviewer = ME, **changes: Any)
 
 
 def undo(database: Database, key: UUID) -> Decision:
-    return decide(database, review.undo, key)
+    return decide(database, undo_decision, key)
 
 
 def last_entry(rows: Connection) -> tuple[str, dict[str, Any], dict[str, Any]]:

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.knowledge.errors import InvalidError
 from knowledge_migration.knowledge.extraction.model import Extraction
-from knowledge_migration.knowledge.proposals import review
+from knowledge_migration.knowledge.proposals import review, undo
 from knowledge_migration.knowledge.proposals.history import last_decision_of, list_decisions
 from knowledge_migration.knowledge.proposals.review import Reviewer
 from knowledge_migration.knowledge.proposals.stranded import settle
@@ -56,7 +56,7 @@ def test_decisions_come_newest_first_with_who_what_and_where_the_proposal_stands
     approve(peopled, proposed["backups"])
     rows.execute(NOISE)
     decide(peopled, review.reject, proposed["restore"], reviewer=SYSTEM)
-    decide(peopled, review.undo, proposed["restore"], reviewer=OTHER)
+    decide(peopled, undo.undo, proposed["restore"], reviewer=OTHER)
     items = decisions(sql)
     assert told(items, "action", "who", "actor", "entity_type", "label", "status_now", "can_undo", "automatic") == [
         ("undo", "user 2", "a test, user 2", "atom", "restore", "pending", False, False),
@@ -81,7 +81,7 @@ def test_pages_of_any_size_show_every_decision_once(
     for _ in range(3):
         for key in proposed.values():
             decide(peopled, review.reject, key)
-            decide(peopled, review.undo, key)
+            decide(peopled, undo.undo, key)
             rows.execute(NOISE)
     ids = [item["audit_id"] for item in decisions(sql, limit)]
     assert len(ids) == 18
@@ -125,7 +125,7 @@ def test_only_the_last_decision_about_a_proposal_can_be_undone_and_undo_takes_ex
 ) -> None:
     rows.execute("INSERT INTO topics (name, description) VALUES ('target', '')")
     decide(peopled, review.reject, proposed["backups"])
-    decide(peopled, review.undo, proposed["backups"])
+    decide(peopled, undo.undo, proposed["backups"])
     decide(peopled, review.merge, proposed["backups"], 1)
     decide(peopled, review.reject, proposed["restore"])
     assert told(decisions(sql), "action", "can_undo") == [
@@ -133,7 +133,7 @@ def test_only_the_last_decision_about_a_proposal_can_be_undone_and_undo_takes_ex
     ]  # fmt: skip
     for item in decisions(sql):
         if item["can_undo"]:
-            assert decide(peopled, review.undo, item["proposal_id"]).changed
+            assert decide(peopled, undo.undo, item["proposal_id"]).changed
     assert told(decisions(sql), "can_undo") == [(False,)] * 6
 
 
@@ -142,7 +142,7 @@ def test_a_row_that_was_kept_has_no_decision_left_to_undo(
 ) -> None:
     approve(peopled, proposed["backups"], proposed["restore"])
     rows.execute("UPDATE topics SET description = 'edited'")
-    assert decide(peopled, review.undo, proposed["backups"]).status == "approved"
+    assert decide(peopled, undo.undo, proposed["backups"]).status == "approved"
     assert told(decisions(sql), "action", "label", "status_now", "can_undo") == [
         ("undo", "backups", "approved", False),
         ("approve", "restore", "approved", True),
@@ -189,7 +189,7 @@ def test_undoing_the_last_action_again_and_again_takes_back_everything_that_a_re
     undone = []
     while (found := last(sql)) and len(undone) < 9:
         undone.append(found)
-        assert decide(peopled, review.undo, found).changed
+        assert decide(peopled, undo.undo, found).changed
     assert undone == [proposed["restore"], proposed["backups"]]
     assert last(sql, user_id=2) == proposed["rehearse"]
     assert (last(sql, user_id=None), last(sql, "another", 2)) == (None, None)
@@ -199,7 +199,7 @@ def test_a_decision_that_somebody_else_took_back_or_over_is_no_longer_the_review
     peopled: Database, sql: sa.Connection, proposed: dict[str, UUID]
 ) -> None:
     decide(peopled, review.reject, proposed["restore"])
-    decide(peopled, review.undo, proposed["restore"], reviewer=OTHER)
+    decide(peopled, undo.undo, proposed["restore"], reviewer=OTHER)
     assert last(sql) is None
     decide(peopled, review.reject, proposed["restore"], reviewer=OTHER)
     assert (last(sql), last(sql, user_id=2)) == (None, proposed["restore"])

@@ -18,7 +18,7 @@ from knowledge_migration.knowledge.entities import change_entity, delete_atom
 from knowledge_migration.knowledge.entity_kinds import APPROVED, ATOM, KINDS, TOPIC, EntityKind
 from knowledge_migration.knowledge.errors import ConflictError, KnowledgeError, UnknownError
 from knowledge_migration.knowledge.extraction.model import Extraction
-from knowledge_migration.knowledge.proposals import review
+from knowledge_migration.knowledge.proposals import review, undo
 from knowledge_migration.knowledge.proposals.review import Decision
 from knowledge_migration_tests.engine.backfill.backfilling import backfill
 from knowledge_migration_tests.knowledge.conftest import atom, topic
@@ -89,7 +89,7 @@ class History:
         return self.decide(review.reject, ME)
 
     def undo(self) -> str:
-        return self.decide(review.undo, ME)
+        return self.decide(undo.undo, ME)
 
     def merge(self) -> str:
         return self.decide(review.merge, self.draw.randint(1, 9), ME)

@@ -6,8 +6,7 @@ import pytest
 import sqlalchemy as sa
 
 from knowledge_migration.engine.foundation.database import Connection
-from knowledge_migration.knowledge.proposals.preview import preview_approvals
-from knowledge_migration.knowledge.proposals.review import Reviewer, approve
+from knowledge_migration.knowledge.proposals.review import Reviewer, approve, preview_approvals
 
 REVIEWER = Reviewer("a test")
 

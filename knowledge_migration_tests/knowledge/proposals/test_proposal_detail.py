@@ -16,7 +16,7 @@ from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.knowledge.entity_kinds import ATOM, TOPIC
 from knowledge_migration.knowledge.errors import UnknownError
 from knowledge_migration.knowledge.extraction.model import Extraction
-from knowledge_migration.knowledge.proposals import review
+from knowledge_migration.knowledge.proposals import review, undo
 from knowledge_migration.knowledge.proposals.differences import LONGEST_COMPARED, Part, differences, parts_of
 from knowledge_migration.knowledge.proposals.listing import one_proposal
 from knowledge_migration.knowledge.proposals.proposal_detail import (
@@ -177,7 +177,7 @@ def test_each_proposed_topic_says_what_has_become_of_it(
     decide(peopled, review.merge, other["merged away"], 2)
     decide(peopled, review.park, other["parked"])
     approve(peopled, other["approved"], other["withdrawn"])
-    decide(peopled, review.undo, other["withdrawn"])
+    decide(peopled, undo.undo, other["withdrawn"])
     rows.execute("INSERT INTO topics (name, description) VALUES ('matched', '')")
     approve(peopled, other["matched"], other["deleted"])
     with peopled.begin() as transaction:
@@ -388,7 +388,7 @@ def test_every_state_can_be_looked_at(
     else:
         approve(peopled, key)
     if state in ("undone", "withdrawn"):
-        decide(peopled, review.undo, key)
+        decide(peopled, undo.undo, key)
     if state == "deleted":
         rows.execute("UPDATE messages SET topic_id = NULL; DELETE FROM topics WHERE name = 'backups'")
     seen = look(key)
@@ -422,7 +422,7 @@ def test_what_a_reviewer_should_be_careful_about_is_said_in_plain_words(
         ),
     )
     decide(peopled, review.reject, proposed["bad"])
-    decide(peopled, review.undo, proposed["bad"])
+    decide(peopled, undo.undo, proposed["bad"])
     flag(rows, "similar")
     assert look(proposed["fine"]).doubt == ()
     assert look(proposed["fine"], Thresholds(direct=0.8)).doubt == ("Its confidence of 70 % is low: below 80 %.",)

@@ -11,7 +11,7 @@ from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.embedded_server import EmbeddedServer
 from knowledge_migration.knowledge.errors import ConflictError, UnknownError
 from knowledge_migration.knowledge.extraction.model import Extraction
-from knowledge_migration.knowledge.proposals import review
+from knowledge_migration.knowledge.proposals import review, undo
 from knowledge_migration.knowledge.proposals.review import Decision
 from knowledge_migration_tests.conftest import EXPANDED_TEMPLATE, clone, drop
 from knowledge_migration_tests.knowledge.conftest import PEOPLE_AND_MESSAGES, atom, topic
@@ -51,7 +51,7 @@ ACTIONS: tuple[Callable[[UUID], tuple[Any, ...]], ...] = (
     lambda key: (review.reject, key),
     lambda key: (review.merge, key, 1),
     lambda key: (review.merge, key, 2),
-    lambda key: (review.undo, key),
+    lambda key: (undo.undo, key),
 )
 EVERY = [
     pytest.param(kind, status, place, outcome, id=f"{kind}-{status}-{name}")
@@ -91,7 +91,7 @@ def bring_to(transaction: sa.Connection, key: UUID, kind: str, status: str) -> N
     elif status == "merged":
         review.merge(transaction, key, 1, ME)
     if status == "withdrawn":
-        review.undo(transaction, key, ME)
+        undo.undo(transaction, key, ME)
 
 
 @pytest.fixture(scope="module")
@@ -202,11 +202,11 @@ def test_a_merge_into_what_the_proposal_was_flagged_with_keeps_the_score(peopled
     rows.execute(flag)
     decide(peopled, review.merge, proposed["backups"], 1)
     assert table(rows, query) == [("merged", 1, 0.8, "spelling")]
-    decide(peopled, review.undo, proposed["backups"])
+    decide(peopled, undo.undo, proposed["backups"])
     assert table(rows, query) == [("pending", 1, 0.8, "spelling")]
     decide(peopled, review.merge, proposed["backups"], 2)
     assert table(rows, query) == [("merged", 2, None, None)]
-    decide(peopled, review.undo, proposed["backups"])
+    decide(peopled, undo.undo, proposed["backups"])
     assert table(rows, query) == [("pending", None, None, None)]
 
 
@@ -243,5 +243,5 @@ def test_a_target_that_a_user_deletes_later_leaves_the_merge_on_record(peopled: 
     assert table(rows, "SELECT status, similar_atom_id FROM atom_proposals WHERE title = 'restore'") == [
         ("merged", None)
     ]
-    assert decide(peopled, review.undo, proposed["restore"]).status == "pending"
+    assert decide(peopled, undo.undo, proposed["restore"]).status == "pending"
     assert approve(peopled, proposed["restore"]) == [3]

@@ -11,6 +11,7 @@ from knowledge_migration.knowledge.errors import ConflictError
 from knowledge_migration.knowledge.extraction.model import Extraction
 from knowledge_migration.knowledge.proposals import review
 from knowledge_migration.knowledge.proposals.review import Decision
+from knowledge_migration.knowledge.proposals.undo import undo as undo_decision
 from knowledge_migration.knowledge.writing.direct import write_direct
 from knowledge_migration.knowledge.writing.manual_edits import record_origin
 from knowledge_migration.knowledge.writing.proposing import write_proposals
@@ -47,7 +48,7 @@ def proposed(peopled: Database) -> dict[str, UUID]:
 
 
 def undo(database: Database, key: UUID) -> Decision:
-    return decide(database, review.undo, key)
+    return decide(database, undo_decision, key)
 
 
 # An approval that made a row.
