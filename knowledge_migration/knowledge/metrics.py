@@ -18,11 +18,11 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from knowledge_migration.knowledge.flags import Flags, Mode
-from knowledge_migration.knowledge.proposals.queue import pending_count
 from knowledge_migration.knowledge.stages import stage_of
 from knowledge_migration.knowledge.tables import atom_proposals, topic_proposals, writer_heartbeat
 from knowledge_migration.knowledge.writing.modes import Written
-from knowledge_migration.knowledge.writing.repair import open_failures
+from knowledge_migration.knowledge.writing.runs import pending_count
+from knowledge_migration.knowledge.writing.shadow import open_failures
 from knowledge_migration.thresholds import STAGES
 
 REST_FACTOR = 200.0
