@@ -214,7 +214,7 @@ def duplicates(reason: OptionalReason = None, yes: Yes = False, dry_run: DryRun 
             "made it too: to be merged into it."
         )
     for one in shared:
-        what = f"made {one.made}" if one.made is not None else "made one of them"
+        what = f"created {one.created}" if one.created is not None else "created one of them"
         console.print(f"Proposal {one.proposal_id} {what} and is the origin of {', '.join(map(str, one.others))} too.")
     if dry_run:
         return

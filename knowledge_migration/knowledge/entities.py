@@ -1,7 +1,7 @@
-"""The topics and atoms of the application, read and written by its users as ever (LEGACY routes).
+"""Reads and writes the application's topics and atoms as before the migration (the legacy routes).
 
-A row that a user writes gets its proposal at once where the flags record origins, in the shadow, so that it never stops
-the user; once the old paths are retired, together with the row. Nothing else differs from before.
+Where the flags record origins, a row that a user writes gets its proposal in the shadow; once the old paths are retired, in the
+same statement.
 """
 
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ from knowledge_migration.knowledge.writing.shadow import in_shadow
 def list_entities(
     connection: sa.Connection, kind: EntityKind, limit: int, after_id: int = 0, topic_id: int | None = None
 ) -> list[dict[str, Any]]:
-    """Rows by ascending id, above `after_id`; of one topic if asked. Raises `UnknownError` for a topic that is not there."""
+    """Rows by ascending id, above `after_id`; of one topic if asked. Raises `UnknownError` for an unknown topic."""
     table = kind.entities
     query = _shown(kind).where(table.c.id > after_id).order_by(table.c.id).limit(limit)
     if topic_id is not None:
@@ -55,24 +55,24 @@ def create_entity(
     table = kind.entities
     try:
         if flags.legacy_paths_retired:
-            made = create_with_origin(connection, kind, values, process, flags.version, topic_ids)
+            entity_id = create_with_origin(connection, kind, values, process, flags.version, topic_ids)
         else:
-            made = connection.execute(sa.insert(table).values(**values).returning(table.c.id)).scalar_one()
+            entity_id = connection.execute(sa.insert(table).values(**values).returning(table.c.id)).scalar_one()
         if topic_ids:
-            relations = [{"topic_id": topic_id, "atom_id": made} for topic_id in dict.fromkeys(topic_ids)]
+            relations = [{"topic_id": topic_id, "atom_id": entity_id} for topic_id in dict.fromkeys(topic_ids)]
             connection.execute(sa.insert(topic_atoms), relations)
     except sa.exc.IntegrityError as error:
         raise _refused(error, values) from error
     if flags.records_origins and not flags.legacy_paths_retired:
         in_shadow(
             connection,
-            lambda: record_origin(connection, kind, made, process, flags.version),
-            lambda: {"manual_edit": kind.name, "id": made},
+            lambda: record_origin(connection, kind, entity_id, process, flags.version),
+            lambda: {"manual_edit": kind.name, "id": entity_id},
             run_id=None,
             timeout_ms=options.shadow_timeout_ms,
             process=process,
         )
-    return one_entity(connection, kind, made)
+    return one_entity(connection, kind, entity_id)
 
 
 def change_entity(
@@ -94,10 +94,8 @@ def delete_atom(connection: sa.Connection, atom_id: int) -> None:
     locked = sa.select(atoms.c.id).where(atoms.c.id == atom_id).with_for_update()
     if connection.execute(locked).one_or_none() is None:
         raise UnknownError(f"There is no atom {atom_id}.")
-    connection.execute(sa.delete(topic_atoms).where(topic_atoms.c.atom_id == atom_id))
-    links = sa.or_(atom_links.c.from_atom_id == atom_id, atom_links.c.to_atom_id == atom_id)
-    connection.execute(sa.delete(atom_links).where(links))
-    connection.execute(sa.delete(atoms).where(atoms.c.id == atom_id))
+    for column in (topic_atoms.c.atom_id, atom_links.c.from_atom_id, atom_links.c.to_atom_id, atoms.c.id):
+        connection.execute(sa.delete(column.table).where(column == atom_id))
 
 
 def _shown(kind: EntityKind) -> sa.Select[Any]:

@@ -1,38 +1,38 @@
-"""What the service refuses, in plain words. Each has the HTTP status that the API answers with; none names a secret."""
+"""The errors of the service, each with the HTTP status of the API's answer. No message contains a secret."""
 
 from typing import ClassVar
 
 
 class KnowledgeError(Exception):
-    """The service refuses something on purpose; nothing was written."""
+    """The service refuses a request; nothing was written."""
 
     status: ClassVar[int] = 500
     title: ClassVar[str] = "The request failed"
 
 
 class UnknownError(KnowledgeError):
-    """Something that was asked for does not exist."""
+    """The requested object does not exist."""
 
     status = 404
     title = "Not found"
 
 
 class InvalidError(KnowledgeError):
-    """The request asks for what cannot be."""
+    """The request is not valid."""
 
     status = 422
     title = "The request is not valid"
 
 
 class ConflictError(KnowledgeError):
-    """The state of the thing does not allow this."""
+    """The state of the object does not allow this."""
 
     status = 409
     title = "Conflict with the present state"
 
 
 class QueueFullError(KnowledgeError):
-    """As many proposals wait for review as may; the messages are kept, and can be extracted later."""
+    """The review queue is at its limit; the messages are kept and can be extracted later."""
 
     status = 429
     title = "The review queue is full"

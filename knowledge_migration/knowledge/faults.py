@@ -1,7 +1,6 @@
-"""Faults on purpose, for demonstrations and drills: a share of the extractions of one mode fails for some seconds.
+"""Injected faults for demonstrations and drills: a share of the extractions of one mode fails for some seconds.
 
-A service has them only if it was started to (`--allow-faults`). A fault comes before the extractor is asked, so nothing is
-written; the run is recorded as failed, and everything that counts failures counts it.
+Only a service started with `--allow-faults` has them. A fault is raised before extraction; the run is recorded as failed.
 """
 
 import random
@@ -12,18 +11,18 @@ from dataclasses import dataclass, field
 from knowledge_migration.knowledge.errors import KnowledgeError
 from knowledge_migration.knowledge.flags import Mode
 
-WORDS = "Injected fault"
+TITLE = "Injected fault"
 
 
 class InjectedFaultError(KnowledgeError):
-    """The service was told to fail."""
+    """An injected fault."""
 
-    title = WORDS
+    title = TITLE
 
 
 @dataclass(frozen=True)
 class Fault:
-    """Which mode fails, how often, and until when (on the service's own clock)."""
+    """The mode that fails, the share of failures, and the end on the service's clock."""
 
     mode: Mode
     share: float
@@ -32,7 +31,7 @@ class Fault:
 
 @dataclass
 class Faults:
-    """The fault of one process, if it has one now; deterministic for a seed. It has state, so it is a class."""
+    """The fault of one process, if any; deterministic for a seed."""
 
     clock: Callable[[], float] = time.monotonic
     seed: int = 0
@@ -44,7 +43,7 @@ class Faults:
 
     @property
     def active(self) -> Fault | None:
-        """The fault that is in force."""
+        """The present fault."""
         return self.fault if self.fault and self.clock() < self.fault.until else None
 
     @property
@@ -53,15 +52,15 @@ class Faults:
         return max(0.0, self.fault.until - self.clock()) if self.fault else 0.0
 
     def begin(self, mode: Mode, share: float, seconds: float) -> None:
-        """From now on, instead of another one."""
+        """Starts a fault, instead of the present one."""
         self.fault = Fault(mode, share, self.clock() + seconds)
 
     def end(self) -> None:
-        """No fault any more."""
+        """Ends the fault."""
         self.fault = None
 
     def raise_perhaps(self, mode: Mode) -> None:
         """Raises `InjectedFaultError` for its share of the extractions of its mode."""
         fault = self.active
         if fault and fault.mode == mode and self._random.random() < fault.share:
-            raise InjectedFaultError(f"{WORDS}: {fault.share:.0%} of the extractions in {mode} mode fail on purpose.")
+            raise InjectedFaultError(f"{TITLE}: {fault.share:.0%} of the extractions in {mode} mode fail on purpose.")

@@ -1,8 +1,7 @@
-"""Keeps the flags of one process up to date, and tells the database that the process lives and what it has seen.
+"""Keeps the flags of one process up to date, and writes its heartbeat with the flag version that it has seen.
 
-A change arrives by notification; the row is also read every half second, so that a lost one (or a pooler that swallows
-them) costs no more than that. While the database is away the last known flags stay, and it is tried again. Where the
-row is lost, or holds what it cannot, that is logged, and the last audited flags are obeyed unless the known ones are newer.
+A notification announces a change; polling every half second covers lost ones. While the database is unavailable, and where the
+row is lost or invalid, the newest of the known and the last audited flags apply, and the problem is logged.
 """
 
 import asyncio
@@ -27,13 +26,13 @@ from knowledge_migration.knowledge.tables import writer_heartbeat
 
 HEARTBEAT_SECONDS = 1.0
 ANSWER_WITHIN_SECONDS = 2.0
-FORGOTTEN_AFTER = "1 day"
+KEPT = "1 day"
 
 log = logging.getLogger(__name__)
 
 
 class FlagWatcher:
-    """The present flags of this process; `run` keeps them present. It has state, so it is a class."""
+    """The flags of this process, kept up to date while `running`."""
 
     def __init__(self, options: ServiceOptions) -> None:
         self.flags = options.initial_flags
@@ -57,7 +56,7 @@ class FlagWatcher:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator["FlagWatcher"]:
-        """Watches while the block runs; the flags are read once before it begins, if the database answers."""
+        """Watches while the block runs; reads the flags once before, if the database answers."""
         task = asyncio.create_task(self._run(), name="flag watcher")
         try:
             with suppress(TimeoutError):
@@ -68,17 +67,17 @@ class FlagWatcher:
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
-            await self._say_goodbye()
+            await self._remove_heartbeat()
             await self._engine.dispose()
 
     async def reload(self) -> None:
-        """Reads the flags now; where the database does not answer, they stay, and `problem` says so."""
+        """Reads the flags now; where the database does not answer, they stay and `problem` is set."""
         try:
             async with asyncio.timeout(ANSWER_WITHIN_SECONDS), self._engine.connect() as connection:
                 if await self._read(connection):
                     await self._report(connection)
         except (sa.exc.DBAPIError, psycopg.Error, OSError, TimeoutError) as error:
-            self._tell(f"the database does not answer: {type(error).__name__}")
+            self._set_problem(f"the database does not answer: {type(error).__name__}")
 
     async def _run(self) -> None:
         while True:
@@ -91,14 +90,14 @@ class FlagWatcher:
                     await connection.invalidate()
                     await connection.close()
             except (sa.exc.DBAPIError, psycopg.Error, OSError, TimeoutError) as error:
-                self._tell(f"the database does not answer: {type(error).__name__}")
-            except Exception as error:  # a task that ends is missed by nobody, and the flags would stay for ever
+                self._set_problem(f"the database does not answer: {type(error).__name__}")
+            except Exception as error:  # if this task ended, the flags would never change again
                 log.exception("The flags could not be read; it is tried again")
-                self._tell(f"they could not be read: {type(error).__name__}")
+                self._set_problem(f"they could not be read: {type(error).__name__}")
             await asyncio.sleep(self._options.flag_poll_seconds)
 
     async def _watch(self, connection: AsyncConnection) -> None:
-        """Obeys and reports until the connection is lost."""
+        """Applies changes and reports until the connection is lost."""
         raw = (await connection.get_raw_connection()).driver_connection
         assert raw is not None
         async with asyncio.timeout(ANSWER_WITHIN_SECONDS):
@@ -114,34 +113,34 @@ class FlagWatcher:
                 pass
 
     async def _read(self, connection: AsyncConnection) -> bool:
-        """Takes over what the row says; returns whether that is new."""
+        """Applies the flags of the row; returns whether they are new."""
         before = self.flags
         try:
             self.flags, problem = await connection.run_sync(present_flags, before)
         except sa.exc.ProgrammingError as error:
             if not isinstance(error.orig, psycopg.errors.UndefinedTable):
                 raise
-            problem = LOST if before.version else None  # before phase 1 there is nothing to obey but the environment
+            problem = LOST if before.version else None  # before phase 1 only the environment counts
         self.database_seen_at = time.monotonic()
-        self._tell(problem)
+        self._set_problem(problem)
         self._changed.set()
         return self.flags != before
 
-    def _tell(self, problem: str | None) -> None:
+    def _set_problem(self, problem: str | None) -> None:
         if problem and problem != self.problem:
             log.warning("Flags version %s stay: %s", self.flags.version, problem)
         self.problem = problem
 
     async def _report(self, connection: AsyncConnection) -> None:
-        """Writes the heartbeat; where there is no schema `migration` yet, nobody asks for it."""
+        """Writes the heartbeat, if the schema `migration` exists."""
         try:
             await connection.run_sync(_beat, self.process, self.flags, self._started_at)
         except sa.exc.ProgrammingError as error:
             if not isinstance(error.orig, psycopg.errors.UndefinedTable | psycopg.errors.InvalidSchemaName):
                 raise
 
-    async def _say_goodbye(self) -> None:
-        """A process that ends in peace is no writer any more, at once."""
+    async def _remove_heartbeat(self) -> None:
+        """A process that ends normally is no writer any more, at once."""
         own = writer_heartbeat.c.process == self.process
         with suppress(sa.exc.DBAPIError, psycopg.Error, OSError, TimeoutError):
             async with asyncio.timeout(ANSWER_WITHIN_SECONDS), self._engine.connect() as connection:
@@ -156,5 +155,5 @@ def _beat(connection: sa.Connection, process: str, flags: Flags, started_at: dat
         .values(process=process, started_at=started_at, **new)
         .on_conflict_do_update(index_elements=["process"], set_=new)
     )
-    forgotten = now - sa.cast(FORGOTTEN_AFTER, sa.Interval)
-    connection.execute(sa.delete(writer_heartbeat).where(writer_heartbeat.c.seen_at < forgotten))
+    oldest = now - sa.cast(KEPT, sa.Interval)
+    connection.execute(sa.delete(writer_heartbeat).where(writer_heartbeat.c.seen_at < oldest))

@@ -1,9 +1,7 @@
 """The feature flags: one state, one routing table, one function that changes them (strategy §7, its §6.3 values).
 
-They live in one row of `feature_flags`, so that a change is seen whole or not at all. `set_flags` writes the audit entry
-in the same transaction and notifies every process; `knowledge.flag_watcher` obeys. The environment variables of the
-strategy are the initial values, until somebody sets one. Where the row is lost, the last audited flags are meant: the
-initial values would open direct writes again.
+They are one row of `feature_flags`, so that a change is seen whole or not at all. The environment provides the initial values
+until somebody sets flags. Where the row is lost, the last audited flags apply: initial values would open direct writes again.
 """
 
 import hashlib
@@ -27,14 +25,16 @@ RETIRED = "legacy_paths_retired"
 Mode = Literal["direct", "dual_write", "proposal"]
 State = Literal["off", "dual_write", "rollout", "rollout_without_dual_write", "full"]
 
-LOST = "they are gone from feature_flags; the last audited ones are obeyed. Write them back: knowledge-migration recover flags"
+LOST = (
+    "they are gone from feature_flags; the last audited ones apply. Write them back: knowledge-migration recover flags"
+)
 
 SHADOWING_STATES: tuple[State, ...] = ("dual_write", "rollout", "full")
-"""In these no extraction writes knowledge without a proposal."""
+"""States in which no extraction writes knowledge without a proposal."""
 
 
 class FlagsError(Exception):
-    """The flags cannot be changed as asked, or the row holds what they cannot be."""
+    """The flags cannot be changed as asked, or the row holds invalid flags."""
 
 
 class StaleFlagsError(FlagsError):
@@ -53,7 +53,7 @@ class Flags(FlagSettings):
 
     @property
     def state(self) -> State:
-        """What may happen to an extraction, in one word (ERRATA W2)."""
+        """The state of the routing (ERRATA W2)."""
         if not self.enabled:
             return "dual_write" if self.dual_write else "off"
         if self.audience == "everyone" and self.cutover_percentage == 100:
@@ -62,7 +62,7 @@ class Flags(FlagSettings):
 
     @property
     def records_origins(self) -> bool:
-        """Whether a row that a user writes by hand gets its proposal at once."""
+        """Whether a row that a user writes gets its proposal at once."""
         return self.dual_write or self.enabled
 
     @property
@@ -72,17 +72,14 @@ class Flags(FlagSettings):
 
 
 def bucket(user_id: int | None, message_ids: Sequence[int]) -> int:
-    """A number of 0 to 9,999 that stays with the user, or with the set of messages where there is none.
-
-    Sticky (a retry goes the same way) and monotonic: raising the percentage never moves anybody back (ERRATA C1).
-    """
+    """A stable number of 0 to 9,999 of the user, or of the set of messages where there is none (ERRATA C1)."""
     key = f"user:{user_id}" if user_id is not None else f"messages:{','.join(map(str, sorted(set(message_ids))))}"
     digest = hashlib.blake2b(key.encode(), digest_size=8, person=b"cutover").digest()
     return int.from_bytes(digest) % BUCKETS
 
 
 def route(flags: Flags, user_id: int | None, message_ids: Sequence[int]) -> Mode:
-    """The routing table: where this extraction goes under these flags."""
+    """The routing table: the mode of an extraction under these flags."""
     if not flags.enabled:
         return "dual_write" if flags.dual_write else "direct"
     listed = user_id is not None and user_id in flags.admin_user_ids
@@ -95,7 +92,7 @@ def route(flags: Flags, user_id: int | None, message_ids: Sequence[int]) -> Mode
 
 
 def read_flags(connection: sa.Connection) -> Flags | None:
-    """The flags as they are set, or as they were last audited where the row is lost; None when nobody has set any.
+    """The flags as they are set, or as last audited where the row is lost; None when nobody has set any.
 
     Raises `FlagsError` for a row that cannot be read.
     """
@@ -104,9 +101,9 @@ def read_flags(connection: sa.Connection) -> Flags | None:
 
 
 def present_flags(connection: sa.Connection, known: Flags) -> tuple[Flags, str | None]:
-    """The flags to obey for a process that knows some, and what is wrong where they are not those of the row.
+    """The flags that apply to a process that knows some, and the problem where they are not those of the row.
 
-    Where the row is lost or cannot be read these are the last audited ones, unless the known ones are newer.
+    Where the row is lost or cannot be read, the last audited ones apply, unless the known ones are newer.
     """
     row, problem = stored_row(connection), None
     try:
@@ -123,15 +120,14 @@ def present_flags(connection: sa.Connection, known: Flags) -> tuple[Flags, str |
 
 
 def last_audited(connection: sa.Connection) -> Flags | None:
-    """What the flags became with the last change that the audit log has; None without one.
+    """The flags after the last audited change; None without one, or when the schema was rolled back since.
 
-    None as well when the schema was rolled back since: its flags were given up on purpose. Raises `FlagsError` for an
-    entry that cannot be read.
+    Raises `FlagsError` for an entry that cannot be read.
     """
     log = sa.func.to_regclass("migration.audit_log")
     if not connection.execute(sa.select(sa.func.has_table_privilege(log, "SELECT"))).scalar_one():
         return None
-    last = _changes().order_by(audit_log.c.id.desc()).limit(1).subquery()
+    last = _changes(audit_log.c.id, audit_log.c.after).limit(1).subquery()
     given_up = sa.select(audit_log.c.id).where(
         audit_log.c.subject == audit.phase(1),
         audit_log.c.action == AuditAction.ROLLBACK_SCHEMA,
@@ -153,7 +149,7 @@ def flags_of(row: sa.RowMapping) -> Flags:
 
 
 def _values_of(row: sa.RowMapping) -> dict[str, Any]:
-    """All that the row holds, by name; a config that is no JSON object stands under a name that no flag has."""
+    """The values of the row by name; a config that is no JSON object gets a name that no flag has."""
     config = row["config"]
     named = config if isinstance(config, dict) else {} if config is None else {"config": config}
     return {**named, "enabled": row["enabled"], "version": row["version"]}
@@ -164,7 +160,7 @@ def _from_values(values: Mapping[str, Any]) -> Flags:
         return Flags(**values)
     except (ValidationError, TypeError) as error:
         raise FlagsError(
-            f"The row {FLAG_NAME} of feature_flags holds what flags cannot be ({_words(error)}). Take the last audited flags: "
+            f"The row {FLAG_NAME} of feature_flags holds what flags cannot be ({_problems(error)}). Take the last audited flags: "
             "knowledge-migration recover flags; or set every flag again: knowledge-migration flags set --reset."
         ) from error
 
@@ -182,10 +178,9 @@ def set_flags(
 ) -> Flags:
     """Changes some flags, writes the audit entry and notifies, all in the caller's transaction; returns the new ones.
 
-    `changes` are by short name or by the strategy's. With `reset` what is not named becomes `initial` again, whatever
-    the row holds. A lost row begins with the last audited flags. A change that changes nothing is neither audited nor
-    counted. Raises `FlagsError` for a name or value that does not exist, `StaleFlagsError` when `expected_version` is not
-    the present one.
+    `changes` are by short name or by the strategy's. With `reset`, flags that are not named become `initial` again. A lost
+    row begins with the last audited flags. A change of nothing is not audited. Raises `FlagsError` for a name or value that
+    does not exist, `StaleFlagsError` when `expected_version` is not the present one.
     """
     refuse_without_reason(reason)
     row = _row_to_change(connection, initial, reset=reset)
@@ -206,30 +201,29 @@ def set_flags(
 def refuse_without_reason(reason: str) -> None:
     """Raises `FlagsError` for a blank reason."""
     if not reason.strip():
-        raise FlagsError("A change of flags needs a reason; it goes to the audit log.")
+        raise FlagsError("A change of flags needs a reason; it is recorded in the audit log.")
 
 
 def _row_to_change(connection: sa.Connection, initial: Flags, *, reset: bool) -> sa.RowMapping:
-    """The row, locked; made where there is none."""
+    """The row, locked; inserted where there is none."""
     row = stored_row(connection, lock=True)
-    if row is None:
-        try:
-            begin = last_audited(connection) or initial
-        except FlagsError:
-            if not reset:
-                raise
-            begin = initial
-        row = inserted_row(connection, begin)
-    return row
+    if row is not None:
+        return row
+    try:
+        begin = last_audited(connection) or initial
+    except FlagsError:
+        if not reset:
+            raise
+        begin = initial
+    return inserted_row(connection, begin)
 
 
 def inserted_row(connection: sa.Connection, flags: Flags) -> sa.RowMapping:
-    """The row, made of these flags unless somebody else has made it meanwhile, and locked."""
-    connection.execute(
-        insert(feature_flags)
-        .values(name=FLAG_NAME, enabled=flags.enabled, config=_config(flags), version=_last_audited_version())
-        .on_conflict_do_nothing()
-    )
+    """The row, inserted with these flags unless somebody else has inserted it meanwhile, and locked."""
+    last = _changes(audit_log.c.after["version"].as_integer()).limit(1).scalar_subquery()
+    last_version = sa.func.coalesce(last, 0)  # so that versions go on where a lost row has ended
+    row = {"name": FLAG_NAME, "enabled": flags.enabled, "config": _config(flags), "version": last_version}
+    connection.execute(insert(feature_flags).values(row).on_conflict_do_nothing())
     return connection.execute(_row().with_for_update()).mappings().one()
 
 
@@ -243,13 +237,9 @@ def store(
     dagster_run_id: str | None = None,
 ) -> None:
     """Writes flags over the locked row, with the audit entry, and notifies every process."""
-    connection.execute(
-        sa.update(feature_flags)
-        .where(feature_flags.c.name == FLAG_NAME)
-        .values(
-            enabled=after.enabled, config=_config(after), version=after.version, updated_at=sa.func.clock_timestamp()
-        )
-    )
+    values = {"enabled": after.enabled, "config": _config(after), "version": after.version}
+    updated = sa.update(feature_flags).where(feature_flags.c.name == FLAG_NAME)
+    connection.execute(updated.values(**values, updated_at=sa.func.clock_timestamp()))
     written: dict[str, Any] = {"before": _values_of(row), "after": {**after.values, "version": after.version}}
     who: dict[str, Any] = {"actor": actor, "reason": reason, "dagster_run_id": dagster_run_id}
     connection.execute(audit.entry(AuditAction.SET_FLAGS, FLAG_NAME, **written, **who))
@@ -265,7 +255,7 @@ def changed(flags: Flags, changes: Mapping[str, Any]) -> Flags:
     try:
         after = Flags(**{**flags.values, **short})
     except ValidationError as error:
-        raise FlagsError(f"The flags cannot be set so: {_words(error)}.") from error
+        raise FlagsError(f"The flags cannot be set so: {_problems(error)}.") from error
     if after.legacy_paths_retired and (after.state != "full" or after.dual_write):
         raise FlagsError(
             "Direct writes and dual write are retired (phase 5), so proposals have to stay on for everyone, without dual "
@@ -275,7 +265,7 @@ def changed(flags: Flags, changes: Mapping[str, Any]) -> Flags:
 
 
 def _refuse_unlocking(row: sa.RowMapping, after: Flags, changes: Mapping[str, Any]) -> None:
-    """The lock of phase 5 opens only by its own name: no reset does it in passing."""
+    """Only a change that names the lock of phase 5 opens it; a reset does not."""
     named = {name.removeprefix(f"{FLAG_NAME}_") for name in changes}
     if _values_of(row).get(RETIRED) is True and not after.legacy_paths_retired and RETIRED not in named:
         raise FlagsError(
@@ -285,15 +275,15 @@ def _refuse_unlocking(row: sa.RowMapping, after: Flags, changes: Mapping[str, An
 
 
 def _refuse_what_the_database_refuses(connection: sa.Connection, after: Flags) -> None:
-    """While it refuses rows without a proposal, every direct write would fail. Phase 5 holds our row when it adds that rule."""
+    """Raises while the database refuses rows without a proposal; phase 5 locks the flags' row when it adds that rule."""
     if after.legacy_paths_retired:
         return
     relations = [sa.func.to_regclass(f"public.{table}") for table in ORIGIN_CONSTRAINTS]
     catalog = sa.table("pg_constraint", sa.column("conname", sa.Text), sa.column("conrelid"))
-    standing = sa.select(catalog.c.conname).where(
+    present = sa.select(catalog.c.conname).where(
         catalog.c.conname.in_(ORIGIN_CONSTRAINTS.values()), catalog.c.conrelid.in_(relations)
     )
-    names = connection.execute(standing.order_by(catalog.c.conname)).scalars().all()
+    names = connection.execute(present.order_by(catalog.c.conname)).scalars().all()
     if names:
         raise FlagsError(
             f"The database refuses rows without a proposal since phase 5 ({', '.join(names)}), so direct writes would fail. "
@@ -302,37 +292,21 @@ def _refuse_what_the_database_refuses(connection: sa.Connection, after: Flags) -
 
 
 def history(connection: sa.Connection, limit: int = 20) -> list[dict[str, Any]]:
-    """The latest changes, newest first: when, who, why, what it was and what it became."""
-    columns = [audit_log.c[name] for name in ("at", "actor", "reason", "before", "after")]
-    query = sa.select(*columns).where(*_is_change()).order_by(audit_log.c.id.desc()).limit(limit)
-    return [dict(row) for row in connection.execute(query).mappings()]
+    """The latest changes, newest first: at, actor, reason, before, after."""
+    columns = (audit_log.c[name] for name in ("at", "actor", "reason", "before", "after"))
+    return [dict(row) for row in connection.execute(_changes(*columns).limit(limit)).mappings()]
 
 
 def changes_since(connection: sa.Connection, version: int) -> list[Flags]:
-    """What the flags became with each change after `version`, as the audit log has it."""
-    later = audit_log.c.after["version"].as_integer() > version
-    query = sa.select(audit_log.c.after).where(*_is_change(), later)
-    return [_from_values(after) for after in connection.execute(query.order_by(audit_log.c.id)).scalars()]
+    """The flags after each audited change after `version`, oldest first."""
+    later = _changes(audit_log.c.after).where(audit_log.c.after["version"].as_integer() > version)
+    return [_from_values(after) for after in reversed(connection.execute(later).scalars().all())]
 
 
-def _is_change() -> tuple[sa.ColumnElement[bool], ...]:
-    return audit_log.c.subject == FLAG_NAME, audit_log.c.action == AuditAction.SET_FLAGS
-
-
-def _changes() -> sa.Select[Any]:
-    return sa.select(audit_log.c.id, audit_log.c.after).where(*_is_change())
-
-
-def _last_audited_version() -> sa.ColumnElement[int]:
-    """So that versions go on where a lost row has ended."""
-    latest = (
-        sa.select(audit_log.c.after["version"].as_integer())
-        .where(*_is_change())
-        .order_by(audit_log.c.id.desc())
-        .limit(1)
-        .scalar_subquery()
-    )
-    return sa.func.coalesce(latest, 0)
+def _changes(*columns: sa.ColumnElement[Any]) -> sa.Select[Any]:
+    """Entries of changes of the flags, newest first."""
+    of_flags = sa.and_(audit_log.c.subject == FLAG_NAME, audit_log.c.action == AuditAction.SET_FLAGS)
+    return sa.select(*columns).where(of_flags).order_by(audit_log.c.id.desc())
 
 
 def _row() -> sa.Select[Any]:
@@ -344,7 +318,7 @@ def _config(flags: Flags) -> dict[str, Any]:
     return {name: value for name, value in flags.values.items() if name != "enabled"}
 
 
-def _words(error: ValidationError | TypeError) -> str:
+def _problems(error: ValidationError | TypeError) -> str:
     if isinstance(error, TypeError):
         return str(error)
     return "; ".join(f"{item['loc'][0] if item['loc'] else 'row'}: {item['msg'].lower()}" for item in error.errors())

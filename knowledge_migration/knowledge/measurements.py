@@ -1,9 +1,7 @@
-"""What one process of the service measures for the cutover, kept in the database every few seconds (strategy §6.4, §11.1).
+"""The measurements of one service process for the gates, written to the database every few seconds (strategy §6.4, §11.1).
 
-Prometheus has the same numbers for dashboards; these are for the gates, which read nothing but the database. Counted are
-requests by route and extractions by mode: how many, how many failed through no fault of the caller, how many were refused
-because the review queue is full, and how long the answered ones took: as sums of logarithms, so that geometric means of two
-modes can be compared with a confidence interval, and by bucket. A request that asks for what cannot be (4xx) is not counted.
+Requests by route and extractions by mode: how many, errors, refusals by a full queue, and the seconds of the answered ones, as
+sums of logarithms (geometric means of two modes can be compared) and by bucket. Invalid requests (4xx) are not counted.
 """
 
 import math
@@ -19,7 +17,7 @@ import sqlalchemy as sa
 from knowledge_migration.knowledge.tables import service_measurement
 
 BUCKET_SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
-"""Upper bounds; one bucket more is for what took longer. The strategy's limits (0.1, 0.2, 0.5, 2 s) are among them."""
+"""Upper bounds, which include the strategy's limits (0.1, 0.2, 0.5, 2 s); one more bucket is for longer ones."""
 
 EXTRACTION = "extraction"
 SHORTEST_SECONDS = 1e-6
@@ -30,7 +28,7 @@ Outcome = Literal["answered", "error", "refused", "not counted"]
 
 @dataclass
 class Measured:
-    """The numbers of one operation in one mode, since they were last written."""
+    """The numbers of one operation in one mode since the last write."""
 
     requests: int = 0
     errors: int = 0
@@ -58,7 +56,7 @@ Key = tuple[str, str]
 
 
 class Measurements:
-    """What a process has measured and not written yet; used from its event loop only. It has state, so it is a class."""
+    """The measurements that are not written yet; used from the event loop only."""
 
     def __init__(self) -> None:
         self._measured: dict[Key, Measured] = {}
@@ -82,7 +80,7 @@ class Measurements:
 
     @contextmanager
     def taken(self) -> Iterator[dict[Key, Measured]]:
-        """Everything measured so far; forgotten when the block ends well, kept for the next time when it does not."""
+        """All measurements so far; kept for the next time when the block raises."""
         taken, self._measured = self._measured, {}
         try:
             yield taken

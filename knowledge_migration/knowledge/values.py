@@ -1,7 +1,4 @@
-"""What a value of a topic, an atom or a proposal may be: what PostgreSQL can hold, in the lengths of its columns, and no more.
-
-Used by the API and by whatever else takes values from people, so that all refuse the same.
-"""
+"""The valid values of topics, atoms and proposals: what PostgreSQL can store, within the widths of the columns."""
 
 import math
 from typing import Annotated, Any
@@ -11,11 +8,11 @@ from pydantic import AfterValidator, Field, StringConstraints
 LONGEST_TEXT = 100_000
 LONGEST_REASON = 2_000
 DEEPEST_JSON = 100
-"""Answers are made by pydantic, which gives up below a depth of 255: such a row could never be read again."""
+"""pydantic cannot serialise a depth of 255: such a row could never be read again."""
 
 
 def storable(text: str) -> str:
-    """Refuses what UTF-8 or PostgreSQL's text cannot hold."""
+    """Returns the text; raises `ValueError` where UTF-8 or PostgreSQL cannot store it."""
     if "\x00" in text:
         raise ValueError("must not hold a NUL character")
     try:
@@ -26,7 +23,7 @@ def storable(text: str) -> str:
 
 
 def storable_json(value: Any, *, depth: int = 0) -> Any:
-    """Refuses what is no JSON, what PostgreSQL's JSON cannot hold, and what could not be shown."""
+    """Returns the value; raises `ValueError` where it is no JSON or PostgreSQL cannot store it."""
     if depth > DEEPEST_JSON:
         raise ValueError(f"must not be nested deeper than {DEEPEST_JSON}")
     if isinstance(value, str):

@@ -30,7 +30,7 @@ from knowledge_migration.engine.schema.upgrade import (
     SchemaChange,
     downgrade,
 )
-from knowledge_migration.knowledge.audit import AuditAction
+from knowledge_migration.knowledge.audit import AuditAction, phase
 from knowledge_migration.knowledge.tables import LINK_COLUMN
 from knowledge_migration.settings import SchemaChangeSettings
 
@@ -89,7 +89,7 @@ def rollback_schema(
 
         def audited(action: AuditAction, after: dict[str, object]) -> None:
             who = {"reason": reason, "actor": actor, "dagster_run_id": dagster_run_id}
-            audit.record(connection, action, "phase 1", before={"revision": revision}, after=after, **who)
+            audit.record(connection, action, phase(1), before={"revision": revision}, after=after, **who)
 
         with _frozen(connection, limits):
             exported = _export_or_refuse(connection, export_to)

@@ -1,4 +1,4 @@
-"""The names of one kind in memory, searched by trigrams and by letters. What is found here is confirmed in the database.
+"""The names of one kind in memory, searched by trigrams and by letters. A search result is confirmed in the database.
 
 Before each search the rows with greater ids are read. Every `full_refresh_seconds` the server computes one checksum for
 each block of 1,024 ids, and only the blocks that differ are read again. One new name rebuilds one block (14 ms).
@@ -116,14 +116,14 @@ class NameIndex:
     def search(self, wanted: Spelling, *, score_from: float, most: int) -> list[int]:
         """The ids of the names that reach the score, best first; `most` bounds them."""
         own_keys = np.unique(trigram_keys([wanted.name])[1])
-        found = sorted(
+        ids = sorted(
             (-float(scores[place]), block.held[place].id)
             for block in self.blocks.values()
             for scores in [block.scores(wanted, own_keys)]
             for place in np.flatnonzero(scores >= score_from)
             if not wanted.marks.tell_apart(block.marks[place])
         )
-        return [id for _, id in found[:most]]
+        return [id for _, id in ids[:most]]
 
     def _held(self, number: int) -> tuple[HeldName, ...]:
         return self.blocks[number].held if number in self.blocks else ()
@@ -164,10 +164,10 @@ def trigram_keys(names: list[str]) -> tuple[Keys, Keys]:
 
 
 def _by_block(rows: Iterable[HeldName]) -> dict[int, list[HeldName]]:
-    found: dict[int, list[HeldName]] = {}
+    blocks: dict[int, list[HeldName]] = {}
     for row in rows:
-        found.setdefault(row.id >> BLOCK_BITS, []).append(row)
-    return found
+        blocks.setdefault(row.id >> BLOCK_BITS, []).append(row)
+    return blocks
 
 
 def _by_length(item: tuple[str, HeldName]) -> tuple[int, int]:

@@ -74,8 +74,8 @@ class SpellingSearch:
             number: index.search(Spelling(name), score_from=self._score_from, most=self._options.confirmed)
             for number, name in wanted.items()
         }
-        now = self._read_again(connection, {id for found in ids.values() for id in found})
-        return {number: [(id, now[id]) for id in found if id in now] for number, found in ids.items()}
+        now = self._read_again(connection, {id for proposed in ids.values() for id in proposed})
+        return {number: [(id, now[id]) for id in proposed if id in now] for number, proposed in ids.items()}
 
     def _read_again(self, connection: sa.Connection, ids: set[int]) -> dict[int, str]:
         columns = self._kind.entities.c

@@ -79,8 +79,8 @@ def _text(value: Any, is_json: bool) -> str:
 
 
 def _words(text: str) -> list[Word]:
-    """Each word with the white space behind it; what stands before the first one belongs to an empty word."""
-    return [(found[1], found[2]) for found in re.finditer(r"(\S*)(\s*)", text) if found[0]]
+    """Each word with the white space behind it; white space before the first one belongs to an empty word."""
+    return [(match[1], match[2]) for match in re.finditer(r"(\S*)(\s*)", text) if match[0]]
 
 
 def _matches(before: Sequence[Word], after: Sequence[Word]) -> int:

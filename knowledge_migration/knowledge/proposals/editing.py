@@ -25,7 +25,7 @@ APPROVALS = (
 
 
 def _stripped(text: Any) -> Any:
-    """As an extractor's names are: a space at the end would make a second topic that looks like the first."""
+    """Strips names as the extractor does: with a space at the end, a second topic would look like the first."""
     return text.strip() if isinstance(text, str) else text
 
 
@@ -56,7 +56,7 @@ CORRECTIONS: Mapping[EntityName, type[BaseModel]] = {"topic": TopicCorrection, "
 
 @dataclass(frozen=True)
 class Edit:
-    """Values of a proposal that are replaced, by name: as they were and as they are to be. Empty where nothing differs."""
+    """Replaced values of a proposal by name: the old ones and the new ones; only those that differ."""
 
     was: dict[str, Any] = field(default_factory=dict)
     values: dict[str, Any] = field(default_factory=dict)
@@ -66,27 +66,27 @@ NO_EDIT = Edit()
 
 
 def edit_of(kind: EntityKind, proposal: sa.RowMapping, changes: Mapping[str, Any]) -> Edit:
-    """What these changes replace; raises `InvalidError` that names each value which cannot be."""
+    """The edit of these changes; raises `InvalidError` that names each value which cannot be corrected."""
     model = CORRECTIONS[kind.name]
     unknown = sorted(map(str, changes.keys() - model.model_fields.keys()))
     if unknown:
         raise InvalidError(
             f"{', '.join(unknown)}: this cannot be corrected of {_a(kind)} proposal; {', '.join(model.model_fields)} can."
         )
-    # what is as it was is not asked whether it may be: it was written by others, and is approved as it is
+    # an unchanged value is not validated: others wrote it, and it is approved as it is
     differing = {name: value for name, value in changes.items() if not _same(value, proposal[name])}
     try:
         valid = model.model_validate(differing).model_dump(exclude_unset=True)
     except ValidationError as error:
-        words = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
-        raise InvalidError(f"{words} (nothing was approved).") from error
+        problems = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+        raise InvalidError(f"{problems} (nothing was approved).") from error
     return _edit(proposal, valid)
 
 
 def proposed_again(connection: sa.Connection, kind: EntityKind, proposal: sa.RowMapping) -> Edit:
-    """What brings the proposed values of an approved proposal back, as the audit entry of its approval has them.
+    """The edit that restores the proposed values of an approved proposal, from the audit entry of its approval.
 
-    No edit where the entry is gone: the corrected values stay. Nor of a value that is not what the approval made it.
+    Values that changed after the approval stay, and all of them where the entry is missing.
     """
     entry = audit_log.c
     approvals = sa.select(entry.before, entry.after).where(
@@ -95,11 +95,9 @@ def proposed_again(connection: sa.Connection, kind: EntityKind, proposal: sa.Row
     last = connection.execute(approvals.order_by(entry.id.desc()).limit(1)).one_or_none()
     if last is None:
         return NO_EDIT
-    was, made = ((told or {}).get("values", {}) for told in last)
-    return _edit(
-        proposal,
-        {name: value for name, value in was.items() if name in made and _same(made[name], proposal[name])},
-    )
+    proposed, approved = ((values or {}).get("values", {}) for values in last)
+    still = {name for name, value in approved.items() if _same(value, proposal[name])}
+    return _edit(proposal, {name: value for name, value in proposed.items() if name in still})
 
 
 def _edit(proposal: sa.RowMapping, values: Mapping[str, Any]) -> Edit:

@@ -5,14 +5,14 @@ caller's statement timeout is the bound.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
 
 from knowledge_migration.knowledge import audit
-from knowledge_migration.knowledge.entity_kinds import KIND_BY_NAME, KINDS, EntityName
+from knowledge_migration.knowledge.entity_kinds import KINDS
 from knowledge_migration.knowledge.errors import InvalidError
 from knowledge_migration.knowledge.proposals.listing import Page
 from knowledge_migration.knowledge.proposals.review import DECIDABLE
@@ -50,10 +50,7 @@ def list_decisions(
     by_user: int | None = None,
     automatic: bool | None = None,
 ) -> Page:
-    """One page of decisions; of one user, of people or of nobody if asked. Raises `InvalidError` for a wrong cursor.
-
-    `can_undo` says that it is the last decision about its proposal, and one that `undo` takes back.
-    """
+    """One page of decisions; of one user, by people only or automatic only. Raises `InvalidError` for a wrong cursor."""
     conditions: list[sa.ColumnElement[bool]] = [_is_decision]
     if cursor:
         conditions.append(entry.id < _read_cursor(cursor))
@@ -85,88 +82,52 @@ def _entries(
     connection: sa.Connection, conditions: Sequence[sa.ColumnElement[bool]], limit: int
 ) -> Sequence[sa.RowMapping]:
     """Entries, each with the id of the last decision about its proposal (by audit_log_by_subject)."""
-    later = audit_log.alias("later")
-    last = (
-        sa.select(later.c.id)
-        .where(later.c.subject == entry.subject, later.c.action.in_(audit.DECISIONS))
-        .order_by(later.c.id.desc())
-        .limit(1)
-        .scalar_subquery()
-    )
-    columns = [entry.at, entry.actor, entry.action, entry.subject, entry.before, entry.after, entry.reason]
-    query = (
-        sa.select(
-            entry.id.label("audit_id"),
-            *columns,
-            _user_id.label("user_id"),
-            _automatic.label("automatic"),
-            last.label("last"),
-        )
-        .where(*conditions)
-        .order_by(entry.id.desc())
-        .limit(limit)
-    )
+    later = audit_log.alias("later").c
+    of_same = sa.select(later.id).where(later.subject == entry.subject, later.action.in_(audit.DECISIONS))
+    last = of_same.order_by(later.id.desc()).limit(1).scalar_subquery().label("last")
+    columns = [entry[name] for name in ("at", "actor", "action", "subject", "before", "after", "reason")]
+    derived = (entry.id.label("audit_id"), _user_id.label("user_id"), _automatic.label("automatic"), last)
+    query = sa.select(*derived, *columns).where(*conditions).order_by(entry.id.desc()).limit(limit)
     return connection.execute(query).mappings().all()
 
 
 def _items(connection: sa.Connection, rows: Sequence[sa.RowMapping]) -> list[dict[str, Any]]:
     names = _names(connection, {row["user_id"] for row in rows} - {None})
-    proposals = _proposals(connection, [_about(row) for row in rows])
-    return [_item(row, names, proposals) for row in rows]
+    about = {row["audit_id"]: audit.proposal_of(row["subject"]) for row in rows}
+    proposals = _proposals(connection, set(about.values()))
+    return [_item(row, names, about[row["audit_id"]], proposals.get(about[row["audit_id"]])) for row in rows]
 
 
 def _item(
-    row: sa.RowMapping, names: dict[int, str], proposals: dict[tuple[EntityName, UUID], sa.RowMapping]
+    row: sa.RowMapping, names: dict[int, str], about: tuple[str, UUID], proposal: sa.RowMapping | None
 ) -> dict[str, Any]:
-    kind, proposal_id = _about(row)
-    proposal, action = proposals.get((kind, proposal_id)), audit.DECISIONS[row["action"]]
+    action = audit.DECISIONS[row["action"]]
+    # an undo reverts a decision that is the last one; the copy of a user's row has no confidence and is not the review's
+    decided = proposal is not None and proposal["status"] not in DECIDABLE and proposal["confidence"] is not None
     return {
-        "audit_id": row["audit_id"],
-        "at": row["at"],
-        "actor": row["actor"],
+        **{name: row[name] for name in ("audit_id", "at", "actor", "automatic", "before", "after", "reason")},
         "who": names.get(row["user_id"]) or row["actor"],
         "action": action,
-        "automatic": row["automatic"],
-        "proposal_id": proposal_id,
-        "entity_type": kind,
+        "proposal_id": about[1],
+        "entity_type": about[0],
         "label": proposal and proposal["label"],
         "status_now": proposal and proposal["status"],
-        "before": row["before"],
-        "after": row["after"],
-        "reason": row["reason"],
-        "can_undo": row["audit_id"] == row["last"] and action != "undo" and proposal is not None and _stands(proposal),
+        "can_undo": row["audit_id"] == row["last"] and action != "undo" and decided,
     }
 
 
-def _about(row: sa.RowMapping) -> tuple[EntityName, UUID]:
-    """The proposal that an entry is about."""
-    kind, proposal_id = audit.proposal_of(row["subject"])
-    return KIND_BY_NAME[kind].name, proposal_id
+def _names(connection: sa.Connection, user_ids: set[int]) -> dict[int, str]:
+    query = sa.select(users.c.id, users.c.first_name, users.c.last_name).where(users.c.id.in_(sorted(user_ids)))
+    return {row.id: full_name(row.first_name, row.last_name) for row in connection.execute(query)} if user_ids else {}
 
 
-def _stands(proposal: sa.RowMapping) -> bool:
-    """Whether there is something that `undo` would take back; a copy of a user's row is not the review's."""
-    return proposal["status"] not in DECIDABLE and proposal["confidence"] is not None
-
-
-def _names(connection: sa.Connection, user_ids: Iterable[int]) -> dict[int, str]:
-    ids = sorted(user_ids)
-    if not ids:
-        return {}
-    query = sa.select(users.c.id, users.c.first_name, users.c.last_name).where(users.c.id.in_(ids))
-    return {row.id: full_name(row.first_name, row.last_name) for row in connection.execute(query)}
-
-
-def _proposals(
-    connection: sa.Connection, wanted: Iterable[tuple[EntityName, UUID]]
-) -> dict[tuple[EntityName, UUID], sa.RowMapping]:
-    pairs = set(wanted)
-    found: dict[tuple[EntityName, UUID], sa.RowMapping] = {}
+def _proposals(connection: sa.Connection, wanted: set[tuple[str, UUID]]) -> dict[tuple[str, UUID], sa.RowMapping]:
+    proposals: dict[tuple[str, UUID], sa.RowMapping] = {}
     for kind in KINDS:
-        ids = [proposal_id for of_kind, proposal_id in pairs if of_kind == kind.name]
+        ids = [proposal_id for name, proposal_id in wanted if name == kind.name]
         columns = kind.proposals.c
         query = sa.select(columns.id, columns[kind.label].label("label"), columns.status, columns.confidence)
         if ids:
             rows = connection.execute(query.where(columns.id.in_(ids))).mappings()
-            found |= {(kind.name, row["id"]): row for row in rows}
-    return found
+            proposals |= {(kind.name, row["id"]): row for row in rows}
+    return proposals

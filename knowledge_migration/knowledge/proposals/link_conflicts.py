@@ -30,11 +30,11 @@ class LinkConflict:
 
 @dataclass(frozen=True)
 class SharedOrigin:
-    """Rows that name one proposal as their origin; `made` is the row that it created, None where that is unknown."""
+    """Rows that name one proposal as their origin; `created` is the row that it created, None where that is unknown."""
 
     kind: EntityKind
     proposal_id: UUID
-    made: int | None
+    created: int | None
     others: tuple[int, ...]
 
 
@@ -68,8 +68,8 @@ def resolve_origins(
     """Corrects the links of the rows that a proposal did not create, in one transaction each; audited."""
 
     def work(connection: sa.Connection, one: SharedOrigin) -> tuple[SharedOrigin, str]:
-        if one.made is None:
-            return one, "left: which of them it made cannot be told; clear the wrong links (both columns)"
+        if one.created is None:
+            return one, "left: the row that it created is unknown; clear the wrong links (both columns)"
         corrected = _correct(connection, one, reviewer)
         return one, f"link corrected of {', '.join(map(str, corrected))}" if corrected else "left: changed meanwhile"
 
@@ -134,7 +134,7 @@ def _correct(connection: sa.Connection, shared: SharedOrigin, reviewer: Reviewer
                 f"{shared.kind.name} {row_id}",
                 actor=reviewer.actor,
                 before={"migrated_from_proposal_id": str(shared.proposal_id)},
-                after={"migrated_from_proposal_id": str(own["id"]) if own else None, "stays_with": shared.made},
+                after={"migrated_from_proposal_id": str(own["id"]) if own else None, "stays_with": shared.created},
                 reason=reviewer.notes,
             )
         )

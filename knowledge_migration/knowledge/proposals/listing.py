@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any, Literal
 from uuid import UUID
 
@@ -28,10 +29,9 @@ LONGEST_PAGE = 200
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which proposals; everything that is None does not matter.
+    """Selects proposals; None selects all. `text` is contained, in any case, in one of the two texts of the proposal.
 
-    `text` is contained, in any case, in the name or description of a topic, the title or content of an atom. `similar`
-    is whether it was flagged as similar to a row that exists.
+    `similar` is whether it was flagged as similar to a row that exists.
     """
 
     kinds: tuple[EntityName, ...] = ("topic", "atom")
@@ -56,17 +56,14 @@ class Page:
 
 
 def list_proposals(connection: sa.Connection, wanted: Wanted, limit: int, cursor: str | None = None) -> Page:
-    """The proposals that are wanted, the most confident or the newest first.
-
-    Raises `InvalidError` for a cursor that is none of this list.
-    """
+    """The selected proposals, the most confident or the newest first; raises `InvalidError` for a cursor of another list."""
     after = _read_cursor(cursor, wanted.sort) if cursor else None
-    found = [
-        list(_rows(connection, KIND_BY_NAME[kind], status, wanted, limit + 1, after))
+    lists = [
+        _rows(connection, KIND_BY_NAME[kind], status, wanted, limit + 1, after)
         for kind in wanted.kinds
         for status in wanted.statuses
     ]
-    merged = list(heapq.merge(*found, key=_order(wanted.sort)))[: limit + 1]
+    merged = list(heapq.merge(*lists, key=partial(_order, wanted.sort)))[: limit + 1]
     page = merged[:limit]
     return Page(page, _write_cursor(page[-1], wanted.sort) if len(merged) > limit else None)
 
@@ -80,7 +77,7 @@ def count_proposals(connection: sa.Connection, wanted: Wanted, timeout_ms: int =
 
 
 def one_proposal(connection: sa.Connection, proposal_id: UUID) -> dict[str, Any]:
-    """One proposal with the row that it stands for; raises `UnknownError`."""
+    """One proposal with the row that it represents; raises `UnknownError`."""
     for kind in KINDS:
         query = _selected(kind).where(kind.proposals.c.id == proposal_id)
         row = connection.execute(query).mappings().one_or_none()
@@ -122,7 +119,7 @@ def _runs() -> sa.Select[Any]:
 
 
 def _selected(kind: EntityKind) -> sa.Select[Any]:
-    return sa.select(kind.proposals, kind.entity_of.label("stands_for")).select_from(kind.joined)
+    return sa.select(kind.proposals, kind.entity_of.label("represents")).select_from(kind.joined)
 
 
 def _rows(
@@ -131,41 +128,34 @@ def _rows(
     columns = kind.proposals.c
     query = _selected(kind).where(columns.status == status, *_conditions(kind, wanted))
     query = query.order_by(columns[wanted.sort].desc(), columns.id)
-    found: list[dict[str, Any]] = []
+    items: list[dict[str, Any]] = []
     for beyond in _beyond(columns[wanted.sort], columns.id, *after) if after else [sa.true()]:
-        rows = connection.execute(query.where(beyond).limit(limit - len(found))).mappings()
-        found += [_item(kind, row) for row in rows]
-        if len(found) == limit:
+        rows = connection.execute(query.where(beyond).limit(limit - len(items))).mappings()
+        items += [_item(kind, row) for row in rows]
+        if len(items) == limit:
             break
-    return found
+    return items
 
 
 def _conditions(kind: EntityKind, wanted: Wanted) -> list[sa.ColumnElement[bool]]:
-    """What is wanted of the proposals of one kind, but for their status."""
+    """The conditions for the proposals of one kind, without their status."""
     columns = kind.proposals.c
-    found: list[sa.ColumnElement[bool]] = []
-    for column, low, high in (
-        (columns.confidence, wanted.min_confidence, wanted.max_confidence),
-        (columns.similarity_score, wanted.min_similarity, None),
-        (columns.created_at, wanted.created_after, wanted.created_before),
-    ):
-        if low is not None:
-            found.append(column >= low)
-        if high is not None:
-            found.append(column <= high)
-    if wanted.min_similarity is not None:
-        found.append(kind.similar.is_not(None))
-    if wanted.run_id is not None:
-        found.append(columns.extraction_run_id == wanted.run_id)
-    if wanted.similar is not None:
-        found.append(kind.similar.is_not(None) if wanted.similar else kind.similar.is_(None))
-    if wanted.text:
-        found.append(_holds(kind, wanted.text))
-    return found
+    flagged = kind.similar.is_not(None)
+    stated: tuple[tuple[Any, Callable[[Any], sa.ColumnElement[bool]]], ...] = (
+        (wanted.min_confidence, lambda value: columns.confidence >= value),
+        (wanted.max_confidence, lambda value: columns.confidence <= value),
+        (wanted.min_similarity, lambda value: sa.and_(columns.similarity_score >= value, flagged)),
+        (wanted.created_after, lambda value: columns.created_at >= value),
+        (wanted.created_before, lambda value: columns.created_at <= value),
+        (wanted.run_id, lambda value: columns.extraction_run_id == value),
+        (wanted.similar, lambda value: flagged if value else ~flagged),
+        (wanted.text or None, lambda value: _contains(kind, value)),
+    )
+    return [condition(value) for value, condition in stated if value is not None]
 
 
-def _holds(kind: EntityKind, text: str) -> sa.ColumnElement[bool]:
-    """Whether one of its two texts contains this one, in any case; no stored text holds what PostgreSQL cannot store."""
+def _contains(kind: EntityKind, text: str) -> sa.ColumnElement[bool]:
+    """Whether one of its two texts contains this one, in any case; a text that cannot be stored matches nothing."""
     try:
         storable(text)
     except ValueError:
@@ -177,9 +167,9 @@ def _holds(kind: EntityKind, text: str) -> sa.ColumnElement[bool]:
 def _beyond(
     column: "sa.ColumnElement[Any]", key: "sa.ColumnElement[Any]", value: Any, last: UUID
 ) -> list[sa.ColumnElement[bool]]:
-    """What comes after the last row of a page, descending, then by id; rows without a value come first, as in the index.
+    """The rows after the last one of a page, descending, then by id; rows without a value come first, as in the index.
 
-    The rest of its ties, then what is below: one condition for both would walk all ties from the first on.
+    The rest of its ties, then lower values: one condition for both would read all ties again.
     """
     if value is None:
         return [sa.and_(column.is_(None), key > last), column.is_not(None)]
@@ -189,23 +179,20 @@ def _beyond(
 def _item(kind: EntityKind, row: sa.RowMapping) -> dict[str, Any]:
     values = dict(row)
     similar = values.pop(kind.similar.name)
-    return {**values, "entity_type": kind.name, "similar_entity_id": similar, "entity_id": values.pop("stands_for")}
+    return {**values, "entity_type": kind.name, "similar_entity_id": similar, "entity_id": values.pop("represents")}
 
 
-def _order(sort: Sort) -> Callable[[dict[str, Any]], tuple[Any, ...]]:
-    def key(item: dict[str, Any]) -> tuple[Any, ...]:
-        value = item[sort]
-        if value is None:
-            return (0, 0.0, item["id"])
-        return (1, -(value.timestamp() if isinstance(value, datetime) else value), item["id"])
-
-    return key
+def _order(sort: Sort, item: dict[str, Any]) -> tuple[Any, ...]:
+    value = item[sort]
+    if value is None:
+        return (0, 0.0, item["id"])
+    return (1, -(value.timestamp() if isinstance(value, datetime) else value), item["id"])
 
 
 def _write_cursor(item: dict[str, Any], sort: Sort) -> str:
     value = item[sort]
-    words = [sort, value.isoformat() if isinstance(value, datetime) else value, str(item["id"])]
-    return base64.urlsafe_b64encode(json.dumps(words).encode()).decode().rstrip("=")
+    parts = [sort, value.isoformat() if isinstance(value, datetime) else value, str(item["id"])]
+    return base64.urlsafe_b64encode(json.dumps(parts).encode()).decode().rstrip("=")
 
 
 def _read_cursor(cursor: str, sort: Sort) -> tuple[Any, UUID]:

@@ -122,7 +122,7 @@ def proposal_detail(connection: sa.Connection, proposal_id: UUID, thresholds: Th
     related = _related_rows(connection, kind, proposal)
     own_ids = _own_message_ids(kind, proposal)
     message_ids = own_ids or _ids(related["run_message_ids"])
-    found, total = _messages(connection, message_ids)
+    source_messages, total = _messages(connection, message_ids)
     proposed_topics = _topics(connection, proposal.get("proposed_topic_ids") or ())
     similar = _similar(kind, proposal, related)
     flagged = proposal["similarity_type"] is not None or proposal["status"] == "merged"
@@ -142,7 +142,7 @@ def proposal_detail(connection: sa.Connection, proposal_id: UUID, thresholds: Th
         proposal=proposal,
         kind=kind,
         run=RunSeen(*stated, related["run_message_count"]),
-        messages=found,
+        messages=source_messages,
         message_total=total,
         messages_are_of="proposal" if own_ids else "run",
         topics=proposed_topics,
@@ -206,8 +206,8 @@ def _messages(connection: sa.Connection, ids: Sequence[int]) -> tuple[tuple[Sour
         .limit(MOST_MESSAGES)
     )
     rows = connection.execute(query).all()
-    found = (SourceMessage(row.id, row.content, row.sent_at, full_name(row.first_name, row.last_name)) for row in rows)
-    return tuple(found), rows[0].total if rows else 0
+    oldest = (SourceMessage(row.id, row.content, row.sent_at, full_name(row.first_name, row.last_name)) for row in rows)
+    return tuple(oldest), rows[0].total if rows else 0
 
 
 def _topics(connection: sa.Connection, references: Sequence[Any]) -> tuple[ProposedTopic, ...]:

@@ -21,7 +21,7 @@ from knowledge_migration.knowledge.tables import audit_log, knowledge_extraction
 
 DECIDABLE = ("pending", "parked", "withdrawn")
 
-Effect = Literal["creates", "stands for", "joins", "is decided", "is gone"]
+Effect = Literal["creates", "matches", "joins", "is decided", "is gone"]
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -301,7 +301,7 @@ def _foreseen(connection: sa.Connection, kind: EntityKind, proposal_ids: Sequenc
         if row["status"] not in DECIDABLE:
             effect = "is decided"
         elif same in existing:
-            effect = "stands for"
+            effect = "matches"
         else:
             taken.add(same)
         effects[row["id"]] = Foreseen(
@@ -310,7 +310,7 @@ def _foreseen(connection: sa.Connection, kind: EntityKind, proposal_ids: Sequenc
             row[kind.label],
             row["confidence"],
             effect,
-            existing.get(same) if effect == "stands for" else None,
+            existing.get(same) if effect == "matches" else None,
             row["status"],
             row[kind.similar.name],
         )

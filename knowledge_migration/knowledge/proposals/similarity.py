@@ -1,7 +1,7 @@
 """Flags pending proposals with the existing topic or atom that they are similar to (strategy §6.2, §9.2).
 
-Searched at once where it decides about an approval, else right after the extraction: the user does not wait for it. A run
-says that its search is due, so one that a killed process owed is found again.
+The search runs at once where it decides about an approval, else right after the extraction, so that the user does not wait. The
+run records that its search is due, so another process does the search of a killed one.
 """
 
 from collections.abc import Sequence
@@ -16,12 +16,12 @@ from knowledge_migration.knowledge.entity_kinds import KINDS, EntityKind
 from knowledge_migration.knowledge.tables import knowledge_extraction_runs as runs
 
 SIMILARITY_DUE = "similarity_due"  # a key of the settings of a run
-FORGOTTEN_AFTER = timedelta(days=7)
+SEARCHED_FOR = timedelta(days=7)
 
 
 def due_runs(connection: sa.Connection, limit: int) -> Sequence[UUID]:
-    """The latest runs whose pending proposals have not been searched for what they are similar to."""
-    recent = runs.c.created_at > sa.func.now() - FORGOTTEN_AFTER
+    """The latest runs whose similarity search is due."""
+    recent = runs.c.created_at > sa.func.now() - SEARCHED_FOR
     query = sa.select(runs.c.id).where(recent, runs.c.status == "completed", runs.c.settings.has_key(SIMILARITY_DUE))
     return connection.execute(query.order_by(runs.c.created_at.desc()).limit(limit)).scalars().all()
 
@@ -29,7 +29,7 @@ def due_runs(connection: sa.Connection, limit: int) -> Sequence[UUID]:
 def flag_runs(connection: sa.Connection, finder: DuplicateFinder, run_ids: Sequence[UUID]) -> int:
     """Flags the pending proposals of these runs, in the caller's transaction; returns how many were similar.
 
-    Locks the runs first, as reviewers do: proposals first and their run last would deadlock with one.
+    Locks the runs first, as reviewers do, so it never deadlocks with one.
     """
     wanted = sa.select(runs.c.id).where(runs.c.id.in_(sorted(run_ids))).order_by(runs.c.id)
     connection.execute(wanted.with_for_update(key_share=True))

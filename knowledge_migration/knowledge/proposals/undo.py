@@ -119,8 +119,7 @@ def _withdraw(
 
 def _existed_before(proposal: sa.RowMapping) -> bool:
     """Whether the proposal was created from a row: one of before the migration, or one that a user wrote."""
-    made = (proposal["status"], proposal["review_action"])
-    return made in (("approved", "dual_write"), ("approved", "auto_approve_migration"))
+    return proposal["status"] == "approved" and proposal["review_action"] in ("dual_write", "auto_approve_migration")
 
 
 def _restore(

@@ -1,7 +1,7 @@
-"""Direct mode, as the application has always done it (strategy §4.1): topics and atoms are written at once.
+"""Writes topics and atoms at once, as the application did before the migration (strategy §4.1).
 
-What is below the threshold is skipped; an existing topic of exactly that name is reused unchanged; atoms are not
-de-duplicated; links go by title within the extraction; a message keeps its first topic.
+Results below the threshold are skipped; an existing topic of that name is reused unchanged; atoms are not de-duplicated; links
+go by title within the extraction; a message keeps its first topic.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,8 +20,7 @@ from knowledge_migration.knowledge.tables import atom_links, atoms, topic_atoms,
 
 @dataclass(frozen=True)
 class DirectResult:
-    """What was written: the id of each topic by name, and the ids of the topics that are new and of the atoms, each by its
-    place in the extraction."""
+    """The id of each topic by name; the ids of the new topics and of the atoms, each by its place in the extraction."""
 
     topic_ids: Mapping[str, int]
     created_topics: Mapping[int, int]
@@ -30,11 +29,8 @@ class DirectResult:
     @property
     def counts(self) -> dict[str, int]:
         """For the run's record."""
-        return {
-            "topics": len(self.topic_ids),
-            "topics_created": len(self.created_topics),
-            "atoms": len(self.atom_ids),
-        }
+        created = len(self.created_topics)
+        return {"topics": len(self.topic_ids), "topics_created": created, "atoms": len(self.atom_ids)}
 
 
 NOTHING_WRITTEN = DirectResult({}, {}, {})
@@ -45,12 +41,18 @@ def write_direct(connection: sa.Connection, extraction: Extraction, threshold: f
     topic_ids, created = save_topics(connection, extraction.topics, threshold)
     atom_ids = save_atoms(connection, extraction.atoms, topic_ids, threshold)
     link_atoms(connection, extraction.atoms, atom_ids)
-    assign_messages(connection, [topic for topic in extraction.topics if topic.name in topic_ids], topic_ids)
+    topic_of = {
+        message_id: topic_ids[topic.name]
+        for topic in reversed(extraction.topics)  # of several topics the first wins
+        for message_id in topic.related_message_ids
+        if topic.name in topic_ids
+    }
+    give_topics(connection, topic_of)
     return DirectResult(topic_ids, created, atom_ids)
 
 
 def topic_values(topic: ExtractedTopic) -> dict[str, Any]:
-    """The columns of a new topic, in the table and in a proposal: the icon goes by its words, the colour by the icon."""
+    """The columns of a new topic, in the table and in a proposal: the text determines the icon, the icon the colour."""
     icon = icon_for(topic.name, topic.description)
     return {"name": topic.name, "description": topic.description, "icon": icon, "color": color_for(icon)}
 
@@ -58,13 +60,7 @@ def topic_values(topic: ExtractedTopic) -> dict[str, Any]:
 def atom_values(atom: ExtractedAtom) -> dict[str, Any]:
     """The columns of a new atom that its proposal has too."""
     meta = {"source": "llm_extraction", "message_ids": list(atom.related_message_ids)}
-    return {
-        "type": atom.type,
-        "title": atom.title,
-        "content": atom.content,
-        "meta": meta,
-        "confidence": atom.confidence,
-    }
+    return {name: getattr(atom, name) for name in ("type", "title", "content", "confidence")} | {"meta": meta}
 
 
 def save_topics(
@@ -81,24 +77,18 @@ def save_topics(
     new = [topic_values(extracted[places[name]]) for name in sorted(places.keys() - known.keys())]
     if not new:
         return known, {}
-    made = connection.execute(
-        insert(topics).on_conflict_do_nothing(index_elements=["name"]).returning(topics.c.name, topics.c.id), new
-    )
-    created = {row.name: row.id for row in made}
-    beaten = {row["name"] for row in new} - created.keys()  # somebody committed the same name just now
-    topic_ids = {**known, **created, **topic_ids_by_name(connection, beaten)}
+    insertion = insert(topics).on_conflict_do_nothing(index_elements=["name"]).returning(topics.c.name, topics.c.id)
+    created = {row.name: row.id for row in connection.execute(insertion, new)}
+    concurrent = {row["name"] for row in new} - created.keys()  # another transaction has just committed the name
+    topic_ids = {**known, **created, **topic_ids_by_name(connection, concurrent)}
     return topic_ids, {places[name]: topic_id for name, topic_id in created.items()}
 
 
 def topic_ids_by_name(connection: sa.Connection, names: AbstractSet[str]) -> dict[str, int]:
     """The ids of the topics of exactly these names."""
-    if not names:
-        return {}
-    query = sa.select(topics.c.name, topics.c.id).where(topics.c.name == sa.any_(sa.literal(sorted(names), _TEXTS)))
-    return {row.name: row.id for row in connection.execute(query)}
-
-
-_TEXTS = sa.ARRAY(sa.Text)
+    wanted = sa.any_(sa.literal(sorted(names), sa.ARRAY(sa.Text)))
+    query = sa.select(topics.c.name, topics.c.id).where(topics.c.name == wanted)
+    return {row.name: row.id for row in connection.execute(query)} if names else {}
 
 
 def save_atoms(
@@ -110,22 +100,15 @@ def save_atoms(
     ]
     if not places:
         return {}
-    made = connection.execute(
-        sa.insert(atoms).returning(atoms.c.id, sort_by_parameter_order=True),
-        [{**atom_values(extracted[place]), "user_approved": False} for place in places],
-    )
-    atom_ids = dict(zip(places, made.scalars(), strict=True))
-    connection.execute(
-        sa.insert(topic_atoms),
-        [
-            {
-                "topic_id": topic_ids[extracted[place].topic_name],
-                "atom_id": atom_id,
-                "note": relation_note(extracted[place].confidence),
-            }
-            for place, atom_id in atom_ids.items()
-        ],
-    )
+    rows = [{**atom_values(extracted[place]), "user_approved": False} for place in places]
+    inserted = connection.execute(sa.insert(atoms).returning(atoms.c.id, sort_by_parameter_order=True), rows)
+    atom_ids = dict(zip(places, inserted.scalars(), strict=True))
+    filed = [
+        {"topic_id": topic_ids[atom.topic_name], "atom_id": atom_id, "note": relation_note(atom.confidence)}
+        for place, atom_id in atom_ids.items()
+        for atom in (extracted[place],)
+    ]
+    connection.execute(sa.insert(topic_atoms), filed)
     return atom_ids
 
 
@@ -150,13 +133,3 @@ def link_atoms(connection: sa.Connection, extracted: Sequence[ExtractedAtom], at
     ]
     if rows:
         connection.execute(sa.insert(atom_links), rows)
-
-
-def assign_messages(
-    connection: sa.Connection, extracted: Sequence[ExtractedTopic], topic_ids: Mapping[str, int]
-) -> None:
-    """Gives each related message its topic, unless it has one: the first topic wins."""
-    topic_of = {
-        message_id: topic_ids[topic.name] for topic in reversed(extracted) for message_id in topic.related_message_ids
-    }
-    give_topics(connection, topic_of)

@@ -31,7 +31,7 @@ Rows = list[dict[str, Any]]
 
 @dataclass(frozen=True)
 class Proposed:
-    """The proposals of one extraction, by place; how many there are of each kind and status; seconds that took."""
+    """The proposals of one extraction, by place; their number by kind and status; the seconds of writing."""
 
     run_id: UUID
     topic_proposal_ids: tuple[UUID, ...]
@@ -116,7 +116,7 @@ def _atom_rows(
 def _topic_references(
     connection: sa.Connection, extraction: Extraction, direct: DirectResult, uuids: Sequence[UUID]
 ) -> dict[str, list[int | str]]:
-    """What an atom's topic is: a number where the row exists, the id of its proposal where it does not yet."""
+    """The reference of an atom to its topic: a number where the row exists, else the id of its proposal."""
     references: dict[str, list[int | str]] = {
         topic.name: [str(uuid)] for topic, uuid in reversed(list(zip(extraction.topics, uuids, strict=True)))
     }
@@ -131,16 +131,13 @@ def _outcome(written: bool) -> dict[str, Any]:
 
 
 def link(connection: sa.Connection, kind: EntityKind, row_id: int, proposal_id: UUID) -> None:
-    """Names the proposal that a row came from."""
-    connection.execute(
-        sa.update(kind.entities)
-        .where(kind.entities.c.id == row_id)
-        .values(migrated_from_proposal_id=proposal_id, migration_timestamp=sa.func.now())
-    )
+    """Sets the link of a row to its proposal."""
+    linked = sa.update(kind.entities).where(kind.entities.c.id == row_id)
+    connection.execute(linked.values(migrated_from_proposal_id=proposal_id, migration_timestamp=sa.func.now()))
 
 
 def _insertion(kind: EntityKind, *columns: str) -> tuple[sa.CTE, sa.CTE]:
-    """The rows of one kind from JSON into its table, and the links of what was created to them."""
+    """Inserts the proposals of one kind from JSON, and links the created rows to them."""
     names = ("id", *kind.values, "reasoning", "status", "review_action", "entity_id", *columns)
     names = tuple(dict.fromkeys((*names, "confidence")))
     given = (
@@ -153,14 +150,14 @@ def _insertion(kind: EntityKind, *columns: str) -> tuple[sa.CTE, sa.CTE]:
         [*names, "extraction_run_id", "reviewed_at"],
         sa.select(*(given.c[name] for name in names), sa.bindparam("run", type_=sa.UUID), reviewed),
     )
-    made = inserted.returning(kind.proposals.c.id, kind.proposals.c.entity_id).cte(f"{kind.name}_inserted")
+    proposal = inserted.returning(kind.proposals.c.id, kind.proposals.c.entity_id).cte(f"{kind.name}_inserted")
     created = sa.bindparam(f"{kind.name}_created", type_=sa.ARRAY(sa.BigInteger))  # else the whole table is joined
     linked = (
         sa.update(kind.entities)
-        .where(kind.entities.c.id == made.c.entity_id, kind.entities.c.id == sa.any_(created))
-        .values(migrated_from_proposal_id=made.c.id, migration_timestamp=sa.func.now())
+        .where(kind.entities.c.id == proposal.c.entity_id, kind.entities.c.id == sa.any_(created))
+        .values(migrated_from_proposal_id=proposal.c.id, migration_timestamp=sa.func.now())
     )
-    return made, linked.cte(f"{kind.name}_linked")
+    return proposal, linked.cte(f"{kind.name}_linked")
 
 
 _WRITE = sa.select(sa.literal(1)).add_cte(

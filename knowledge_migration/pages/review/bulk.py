@@ -20,7 +20,7 @@ MAX_SELECTED = 200
 UNCHANGED = ("is decided", "is gone")
 SUMMARY = {
     "creates": "new",
-    "stands for": "linked to an existing or another selected row",
+    "matches": "linked to an existing or another selected row",
     "joins": "linked to an existing or another selected row",
     "is decided": "unchanged",
     "is gone": "unchanged",
@@ -146,7 +146,7 @@ def _summary(previews: Sequence[Foreseen]) -> str:
 def _preview(one: Foreseen) -> None:
     effect = {
         "creates": f"becomes a new {one.entity_type}",
-        "stands for": f"is linked to the existing {one.entity_type} {one.entity_id}; no new row",
+        "matches": f"is linked to the existing {one.entity_type} {one.entity_id}; no new row",
         "joins": "is the same as another selected proposal; no new row",
         "is decided": f"is already {STATUS.get(one.status or '', one.status)} and stays unchanged",
         "is gone": "was deleted",
