@@ -1,4 +1,4 @@
-"""Phase 4, cutover (strategy §6): the gates of a stage, the stage itself, and the job that proves before it promotes."""
+"""Phase 4, cutover (strategy §6): the gates of a stage, the stage, and the job that checks before it promotes."""
 
 from datetime import datetime, timedelta
 
@@ -31,7 +31,7 @@ INTEGRITY_CHECKS: tuple[dg.AssetCheckKey, ...] = (
     dg.AssetCheckKey(dg.AssetKey("dual_write_mode"), "every_live_writer_dual_writes"),
     dg.AssetCheckKey(dg.AssetKey("proposal_schema"), "schema_matches_the_declaration"),
 )
-"""What must have SUCCEEDED, lately, for a promotion; the job runs them all again."""
+"""The checks that must be recent and SUCCEEDED for a promotion; the job runs them again."""
 
 
 @dg.asset(
@@ -44,15 +44,15 @@ INTEGRITY_CHECKS: tuple[dg.AssetCheckKey, ...] = (
     kinds={"postgres"},
 )
 def cutover_gates(context: dg.AssetExecutionContext, migration: Migration) -> dg.MaterializeResult:
-    """The verdict of every gate as things stand now, for the promotion to this partition's stage; all are kept.
+    """The verdict of every gate now, for the promotion to this partition's stage; every verdict is recorded.
 
-    Reads, and writes verdicts only. A gate that the stage needs and that has not passed often enough in a row fails its
-    check and stops the run; others warn. Change limits and samples with CUTOVER_GATES.
+    Reads, and writes verdicts only. A gate that the stage needs fails its check and stops the run until it has enough
+    consecutive passes; others warn. Change limits and samples with CUTOVER_GATES.
     """
     stage: Stage = next(one for one in STAGES if one == context.partition_key)
     now = migration.now()
     with reporting.as_dagster_failure():
-        judged = evaluate(
+        evaluations = evaluate(
             migration.database,
             migration.settings.cutover.gates,
             read_cutover_state(migration.database),
@@ -63,23 +63,24 @@ def cutover_gates(context: dg.AssetExecutionContext, migration: Migration) -> dg
     needed = {gate.metric for gate in needed_for(migration.settings.cutover.gates, stage)}
     return dg.MaterializeResult(
         metadata={
-            "verdicts": reporting.rows_table([one.as_row() for one in judged]),
+            "verdicts": reporting.rows_table([evaluation.as_row() for evaluation in evaluations]),
             "plot": _plot(migration, now),
         },
-        check_results=[gate_result(one, needed=one.gate.metric in needed) for one in judged],
+        check_results=[gate_result(one, needed=one.gate.metric in needed) for one in evaluations],
     )
 
 
-def gate_result(one: Evaluation, *, needed: bool) -> dg.AssetCheckResult:
-    """A verdict as a check: passed only if it passed often enough; inconclusive is no pass."""
+def gate_result(evaluation: Evaluation, *, needed: bool) -> dg.AssetCheckResult:
+    """An evaluation as a check, which passes only with enough consecutive passes; inconclusive does not pass."""
+    row = {key: value for key, value in evaluation.as_row().items() if value is not None}
+    detail = reporting.plain(evaluation.measurement.detail)
     return dg.AssetCheckResult(
-        check_name=one.gate.metric,
+        check_name=evaluation.gate.metric,
         asset_key="cutover_gates",
-        passed=one.met,
+        passed=evaluation.met,
         severity=dg.AssetCheckSeverity.ERROR if needed else dg.AssetCheckSeverity.WARN,
-        description=one.sentence,
-        metadata={key: value for key, value in one.as_row().items() if value is not None}
-        | {"source": one.gate.source, "detail": reporting.plain(one.measurement.detail)},
+        description=evaluation.sentence,
+        metadata={**row, "source": evaluation.gate.source, "detail": detail},
     )
 
 
@@ -90,7 +91,7 @@ def _plot(migration: Migration, now: datetime) -> dg.MarkdownMetadataValue:
 
 
 class PromotionConfig(dg.Config):
-    """Why a stage is promoted, and why in spite of what is missing; both go to the audit log."""
+    """The reason of a promotion, and of an override of missing requirements; both are recorded in the audit log."""
 
     reason: str = "promoted in Dagster"
     override_reason: str | None = None
@@ -107,21 +108,16 @@ def cutover_stage(
 ) -> dg.MaterializeResult:
     """Promotes the cutover to this partition's stage: internal_beta (listed admins), gradual_rollout (50 %), full_cutover.
 
-    Sets the flags through the audited function and waits until every live process obeys. Refused unless everything holds:
-    order, bake time, gates, integrity checks (fresh), verified backup, rollback drill; the failure says what is missing.
-    Launch `cutover_job`, which runs the checks first. Undo: in seconds, by job `rollback_instant` or `rollback_partial`, or
-    `knowledge-migration rollback instant`, which needs no Dagster.
+    Sets the flags through the audited function and waits until every live process has acknowledged them. Refused unless
+    every requirement is met: order, bake time, gates, fresh integrity checks, verified backup, rollback drill; the failure
+    lists what is missing. Launch `cutover_job`, which runs the checks first. Undo in seconds: job `rollback_instant` or
+    `rollback_partial`, or `knowledge-migration rollback instant`, which needs no Dagster.
     """
     stage: Stage = next(one for one in STAGES if one == context.partition_key)
     with reporting.as_dagster_failure():
         ready = stage_readiness(migration, context.instance, stage, dagster_run_id=context.run.run_id)
-        context.add_output_metadata(
-            {
-                "requirements": reporting.rows_table(
-                    [{"holds": one.met, "what": one.sentence} for one in ready.requirements]
-                )
-            }
-        )
+        requirements = [{"met": one.met, "requirement": one.sentence} for one in ready.requirements]
+        context.add_output_metadata({"requirements": reporting.rows_table(requirements)})
         done = promote(
             migration.database,
             migration.installation.initial_flags,
@@ -136,7 +132,7 @@ def cutover_stage(
         metadata={
             "flag_version": done.after.version,
             "state": done.after.state,
-            "seconds_until_all_obeyed": done.seconds,
+            "seconds_until_acknowledged": done.seconds,
             "live_writers": reporting.rows_table([{"process": one} for one in done.processes]),
             "overridden": ", ".join(done.overridden) or "nothing",
             "flags": reporting.rows_table([done.after.values]),
@@ -152,7 +148,7 @@ def stage_readiness(
     ages_matter: bool = True,
     dagster_run_id: str | None = None,
 ) -> Readiness:
-    """What the promotion to a stage needs, with the integrity checks as this instance has recorded them."""
+    """The requirements of a stage, with the integrity checks that this instance has recorded."""
     return readiness(
         migration.database,
         migration.settings,
@@ -178,7 +174,7 @@ job = dg.define_asset_job(
     JOB,
     selection=dg.AssetSelection.assets(cutover_gates, cutover_stage) | INTEGRITY,
     description=(
-        "Integrity checks and gates again, then the promotion to the chosen stage; refused with what is missing. "
-        "Undo, in seconds: rollback_instant."
+        "Runs the integrity checks and gates again, then promotes to the chosen stage, or fails with what is missing. "
+        "Undo in seconds: rollback_instant."
     ),
 )

@@ -1,7 +1,7 @@
-"""What watches while nobody looks: promotion, the rollback guard, stragglers, automatic approval (strategy §6, §8.1).
+"""The sensors of the cutover: promotion, the rollback guard, stragglers, automatic approval (strategy §6, §8.1).
 
-Each tick asks the database anew, so a restart of the daemon forgets nothing; a cursor only keeps the UI from being told the
-same verdict twice. Ticks are short: their queries are bounded, and what takes long is a run.
+Each tick reads the database again, so a restart of the daemon loses nothing; a cursor only suppresses repeated verdicts in the
+UI. Ticks are short: their queries are bounded, and long work is a run.
 """
 
 import json
@@ -15,6 +15,7 @@ from knowledge_migration.defs import backfill, cutover
 from knowledge_migration.defs.resources import Migration
 from knowledge_migration.engine.backfill.completion import stragglers
 from knowledge_migration.engine.cutover.evaluation import Evaluation, needed_for
+from knowledge_migration.engine.cutover.readiness import Readiness
 from knowledge_migration.engine.cutover.state import read_cutover_state
 from knowledge_migration.engine.foundation.errors import MigrationError
 from knowledge_migration.engine.rollback.guard import guard
@@ -22,8 +23,8 @@ from knowledge_migration.knowledge.flags import read_flags
 from knowledge_migration.thresholds import Stage
 
 STAGE_TAG, VERSION_TAG = "knowledge_migration/stage", "knowledge_migration/flag_version"
-NOT_THERE = (psycopg.Error, sa.exc.DBAPIError)
-"""Before phase 1 the tables are missing, and a database may be away: the tick says so, and the next one looks again."""
+NOT_AVAILABLE = (MigrationError, psycopg.Error, sa.exc.DBAPIError)
+"""Before phase 1 tables are missing, and a database may be unreachable: the tick is skipped, and the next one reads again."""
 
 ATTEMPTS = 3
 APPROVED_AT_ONCE = 500
@@ -31,36 +32,42 @@ APPROVED_AT_ONCE = 500
 
 @dg.sensor(job=cutover.job, minimum_interval_seconds=60, default_status=dg.DefaultSensorStatus.RUNNING)
 def cutover_promotion(context: dg.SensorEvaluationContext, migration: Migration) -> dg.SensorResult:
-    """Evaluates the gates, and says what is missing for the next stage; starts it only if automatic promotion is on.
+    """Evaluates the gates and lists what is missing for the next stage; starts it only if automatic promotion is on.
 
-    CUTOVER_AUTOMATIC_PROMOTION=true switches that on. A stage is tried three times, then it waits for a person.
+    CUTOVER_AUTOMATIC_PROMOTION=true switches that on. It tries a stage three times, then it waits for a person.
     """
     try:
-        standing = read_cutover_state(migration.database)
-        stage = standing.next_stage
+        state = read_cutover_state(migration.database)
+        stage = state.next_stage
         if stage is None:
-            return dg.SensorResult(skip_reason=f"The flags stand at {standing.state}: there is no stage to promote to.")
+            return dg.SensorResult(skip_reason=f"The cutover state is {state.state}; there is no stage to promote to.")
         ready = cutover.stage_readiness(migration, context.instance, stage, ages_matter=False)
-    except (MigrationError, *NOT_THERE) as error:
-        return dg.SensorResult(skip_reason=f"The cutover cannot be judged: {error}")
+    except NOT_AVAILABLE as error:
+        return dg.SensorResult(skip_reason=f"The cutover cannot be evaluated: {error}")
     events, cursor = _news(ready.evaluations, _needed(migration, stage), context.cursor)
-    if ready.missing:
-        told = "\n".join(f"{number}. {one.sentence}" for number, one in enumerate(ready.missing, start=1))
-        words = f"{stage} is not proven; missing are {len(ready.missing)} of {len(ready.requirements)}:\n{told}"
-        return dg.SensorResult(skip_reason=words, asset_events=events, cursor=cursor)
-    if not migration.settings.cutover.automatic_promotion:
-        words = f"Everything holds for {stage}. Launch {cutover.JOB} with the partition {stage} to promote."
-        return dg.SensorResult(skip_reason=words, asset_events=events, cursor=cursor)
     version = ready.state.flags.version
     tags = {STAGE_TAG: stage, VERSION_TAG: str(version)}
     attempt = len(context.instance.get_run_records(dg.RunsFilter(job_name=cutover.JOB, tags=tags))) + 1
-    if attempt > ATTEMPTS:
-        words = f"{stage} was tried {ATTEMPTS} times and not reached. Look at the runs of {cutover.JOB}, then launch it yourself."
-        return dg.SensorResult(skip_reason=words, asset_events=events, cursor=cursor)
+    if reason := _why_not(ready, attempt, automatic=migration.settings.cutover.automatic_promotion):
+        return dg.SensorResult(skip_reason=reason, asset_events=events, cursor=cursor)
     request = dg.RunRequest(
         run_key=f"cutover-{stage}-{version}-{attempt}", job_name=cutover.JOB, partition_key=stage, tags=tags
     )
     return dg.SensorResult(run_requests=[request], asset_events=events, cursor=cursor)
+
+
+def _why_not(ready: Readiness, attempt: int, *, automatic: bool) -> str | None:
+    """Why the sensor does not start the stage; None where it does."""
+    if ready.missing:
+        listed = "\n".join(f"{number}. {missing.sentence}" for number, missing in enumerate(ready.missing, start=1))
+        missing = f"{len(ready.missing)} of {len(ready.requirements)} requirements are missing"
+        return f"{ready.stage} is not ready; {missing}:\n{listed}"
+    if not automatic:
+        launch = f"Launch {cutover.JOB} with the partition {ready.stage} to promote."
+        return f"All requirements of {ready.stage} are met. {launch}"
+    if attempt > ATTEMPTS:
+        return f"{ready.stage} failed {ATTEMPTS} times. Check the runs of {cutover.JOB}, then launch it yourself."
+    return None
 
 
 @dg.sensor(
@@ -69,37 +76,33 @@ def cutover_promotion(context: dg.SensorEvaluationContext, migration: Migration)
     default_status=dg.DefaultSensorStatus.RUNNING,
 )
 def rollback_guard(migration: Migration) -> dg.SensorResult:
-    """Goes back by itself when a metric is in breach (strategy §8.1), in this tick, without waiting for a run.
+    """Rolls back automatically when a metric is in breach (strategy §8.1), in this tick, without waiting for a run.
 
-    Errors above 5 % or an inconsistency: proposals off, dual write on. More than 50 % slower: a tenth of the users. A queue
-    above 1,000: a lower threshold of automatic approval, within its floor.
+    Errors above 5 % or an inconsistency: proposals off, dual write on. More than 50 % slower: proposals for 10 % of users.
+    A queue above 1,000: a lower threshold of automatic approval, down to its floor.
     """
     try:
-        tick = guard(
-            migration.database,
-            migration.installation.initial_flags,
-            migration.settings,
-            now=migration.now(),
-        )
-    except (MigrationError, *NOT_THERE) as error:
-        return dg.SensorResult(skip_reason=f"The guard cannot judge: {error}")
+        initial = migration.installation.initial_flags
+        tick = guard(migration.database, initial, migration.settings, now=migration.now())
+    except NOT_AVAILABLE as error:
+        return dg.SensorResult(skip_reason=f"The guard cannot evaluate the metrics: {error}")
     return dg.SensorResult(skip_reason=" ".join(filter(None, (tick.message, tick.problem))))
 
 
 @dg.sensor(job=backfill.completion_job, minimum_interval_seconds=300, default_status=dg.DefaultSensorStatus.RUNNING)
 def backfill_stragglers(migration: Migration) -> dg.SensorResult:
-    """Starts the final sweep when rows without a proposal appear after the backfill: an old writer still works somewhere."""
+    """Starts the final sweep when rows without a proposal appear after the backfill: some process still writes directly."""
     minutes = migration.settings.dual_write.straggler_minutes
     try:
         with migration.database.connect("stragglers", settings={"statement_timeout": "30000"}) as connection:
-            found = stragglers(connection, minutes=minutes)
-    except (MigrationError, *NOT_THERE) as error:
-        return dg.SensorResult(skip_reason=f"Stragglers cannot be looked for: {error}")
-    if found is None:
-        return dg.SensorResult(skip_reason="The backfill is not completed; it links every row itself.")
-    if not found.total:
+            rows = stragglers(connection, minutes=minutes)
+    except NOT_AVAILABLE as error:
+        return dg.SensorResult(skip_reason=f"Stragglers cannot be counted: {error}")
+    if rows is None:
+        return dg.SensorResult(skip_reason="The backfill is not complete; it links every row itself.")
+    if not rows.total:
         return dg.SensorResult(skip_reason=f"No row has been without a proposal for {minutes:g} minutes.")
-    return dg.SensorResult(run_requests=[dg.RunRequest(run_key=f"stragglers-{found.key}")])
+    return dg.SensorResult(run_requests=[dg.RunRequest(run_key=f"stragglers-{rows.key}")])
 
 
 @dg.sensor(
@@ -108,22 +111,22 @@ def backfill_stragglers(migration: Migration) -> dg.SensorResult:
     default_status=dg.DefaultSensorStatus.RUNNING,
 )
 def auto_approval(migration: Migration) -> dg.SensorResult:
-    """Approves pending proposals that have become eligible, a threshold that was lowered say; each in its own transaction."""
+    """Approves pending proposals that are eligible now, for example after a lower threshold; each in its own transaction."""
     from knowledge_migration.knowledge.proposals.auto_approval import approve_all_eligible, eligible
 
     try:
         with migration.database.begin() as transaction:
             flags = read_flags(transaction)
-            found = eligible(transaction, flags, APPROVED_AT_ONCE) if flags and flags.enabled else []
+            proposal_ids = eligible(transaction, flags, APPROVED_AT_ONCE) if flags and flags.enabled else []
         if flags is None or not flags.enabled:
             return dg.SensorResult(skip_reason="Proposals are off.")
-        if not found:
+        if not proposal_ids:
             return dg.SensorResult(skip_reason="No pending proposal may be approved without a reviewer.")
         with migration.database.engine() as engine:
-            approved = approve_all_eligible(engine, flags, found)
-    except (MigrationError, *NOT_THERE) as error:
+            approved = approve_all_eligible(engine, flags, proposal_ids)
+    except NOT_AVAILABLE as error:
         return dg.SensorResult(skip_reason=f"Nothing can be approved: {error}")
-    return dg.SensorResult(skip_reason=f"Approved {approved:,} of {len(found):,} eligible proposals.")
+    return dg.SensorResult(skip_reason=f"Approved {approved:,} of {len(proposal_ids):,} eligible proposals.")
 
 
 def _needed(migration: Migration, stage: Stage | None) -> set[str]:
@@ -131,27 +134,28 @@ def _needed(migration: Migration, stage: Stage | None) -> set[str]:
 
 
 def _news(
-    judged: Iterable[Evaluation], needed: set[str], cursor: str | None
+    evaluations: Iterable[Evaluation], needed: set[str], cursor: str | None
 ) -> tuple[list[dg.AssetCheckEvaluation], str]:
-    """The verdicts that differ from those that the UI was told last, as evaluations of their checks."""
-    told: dict[str, str] = json.loads(cursor) if cursor else {}
+    """The evaluations whose verdict the UI does not show yet, as evaluations of their checks, and the new cursor."""
+    shown: dict[str, str] = json.loads(cursor) if cursor else {}
     events = []
-    for one in judged:
-        now = f"{one.verdict}, {'holds' if one.met else 'does not hold'}"
-        if told.get(one.gate.metric) != now:
-            told[one.gate.metric] = now
-            result = cutover.gate_result(one, needed=one.gate.metric in needed)
-            events.append(
-                dg.AssetCheckEvaluation(
-                    asset_key=dg.AssetKey("cutover_gates"),
-                    check_name=one.gate.metric,
-                    passed=result.passed,
-                    severity=result.severity,
-                    description=result.description,
-                    metadata=result.metadata,
-                )
+    for evaluation in evaluations:
+        metric, verdict = evaluation.gate.metric, f"{evaluation.verdict}, {'met' if evaluation.met else 'not met'}"
+        if shown.get(metric) == verdict:
+            continue
+        shown[metric] = verdict
+        result = cutover.gate_result(evaluation, needed=metric in needed)
+        events.append(
+            dg.AssetCheckEvaluation(
+                asset_key=dg.AssetKey("cutover_gates"),
+                check_name=metric,
+                passed=result.passed,
+                severity=result.severity,
+                description=result.description,
+                metadata=result.metadata,
             )
-    return events, json.dumps(told)
+        )
+    return events, json.dumps(shown)
 
 
 SENSORS = [cutover_promotion, rollback_guard, backfill_stragglers, auto_approval]

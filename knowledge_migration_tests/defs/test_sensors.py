@@ -51,7 +51,7 @@ def instance() -> Iterator[dg.DagsterInstance]:
 
 @pytest.fixture
 def ready(expanded: Database, rows: Connection, named: pytest.MonkeyPatch, tmp_path: Path) -> datetime:
-    """Everything holds for the internal beta by the clock of the cutover."""
+    """Every requirement of the internal beta is met by the clock of the cutover."""
     made_ready(expanded, rows, tmp_path)
     at = Migration().now()
     seen_well(rows, expanded, at)
@@ -112,7 +112,7 @@ def test_the_tick_says_exactly_what_is_missing(
     rows.execute("DELETE FROM migration.writer_heartbeat")
     found = tick(instance, "cutover_promotion")
     assert found.run_requests == []
-    assert "internal_beta is not proven; missing are 2 of" in found.skip_message
+    assert "internal_beta is not ready; 2 of" in found.skip_message
     assert "1. live processes: 0 processes of the service are live." in found.skip_message
     assert "2. rollback drill:" in found.skip_message
 
@@ -121,7 +121,7 @@ def test_where_everything_holds_it_asks_for_the_operators_word(ready: datetime, 
     found = tick(instance, "cutover_promotion")
     assert found.run_requests == []
     assert found.skip_message == (
-        "Everything holds for internal_beta. Launch cutover_job with the partition internal_beta to promote."
+        "All requirements of internal_beta are met. Launch cutover_job with the partition internal_beta to promote."
     )
 
 
@@ -142,7 +142,7 @@ def test_automatic_promotion_starts_the_job_that_promotes(
     with obeying(rows, expanded):
         assert run(instance, request).success
     assert read_cutover_state(expanded).state == "internal_beta"
-    assert "gradual_rollout is not proven" in tick(instance, "cutover_promotion").skip_message
+    assert "gradual_rollout is not ready" in tick(instance, "cutover_promotion").skip_message
 
 
 def test_two_daemons_and_a_restart_ask_for_the_same_run(
@@ -171,7 +171,7 @@ def test_a_stage_that_fails_is_tried_three_times(
         instance.event_log_storage.wipe()  # the failed check would be missing; here only the attempts are looked at
     assert read_cutover_state(expanded).flags.version == version
     assert [key.rpartition("-")[2] for key in keys] == ["1", "2", "3"]
-    assert "was tried 3 times" in tick(instance, "cutover_promotion").skip_message
+    assert "failed 3 times" in tick(instance, "cutover_promotion").skip_message
 
 
 def test_a_failed_integrity_check_stops_the_run_before_it_promotes(
@@ -206,7 +206,7 @@ def test_the_asset_alone_is_refused_without_fresh_checks_whatever_another_run_di
     )
     assert not result.success
     assert f"{len(INTEGRITY_CHECKS)} of" in failure(result)
-    assert "it has never been run to its end" in failure(result)
+    assert "it has never run to its end" in failure(result)
     assert read_cutover_state(expanded).state == "dual_write"
 
 
@@ -249,9 +249,9 @@ def test_the_guard_goes_back_within_its_tick_and_then_rests(
     stand_at(expanded, "gradual_rollout")
     measured(rows, "extraction", "proposal", answered=70, errors=30, at=Migration().now())
     found = tick(instance, "rollback_guard")
-    assert "Went back (instant)" in found.skip_message
+    assert "Rolled back (instant)" in found.skip_message
     assert read_cutover_state(expanded).state == "dual_write"
-    assert "nothing to go back from" in tick(instance, "rollback_guard").skip_message
+    assert "nothing to roll back" in tick(instance, "rollback_guard").skip_message
     assert count(rows, "SELECT count(*) FROM migration.audit_log WHERE action = 'rollback instant'") == 1
 
 
@@ -261,10 +261,10 @@ def test_after_a_way_back_the_first_stage_has_to_be_proven_again(
     stand_at(expanded, "gradual_rollout")
     set_(expanded, enabled=False)
     alive(rows, expanded, "one")
-    for table in ("service_measurement", "gate_evaluation"):  # all of that was seen before the way back
+    for table in ("service_measurement", "gate_evaluation"):  # all of that was measured before the rollback
         rows.execute(f"UPDATE migration.{table} SET at = at - interval '3 hours'")  # noqa: S608
     found = tick(instance, "cutover_promotion")
-    assert "internal_beta is not proven" in found.skip_message
+    assert "internal_beta is not ready" in found.skip_message
     assert "gate api_error_rate" in found.skip_message
 
 

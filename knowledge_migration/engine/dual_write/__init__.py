@@ -1,1 +1,1 @@
-"""Phase 2, dual write (strategy §4): switching it on with proof, probing it, measuring it, taking it back."""
+"""Phase 2, dual write (strategy §4): the switch and the fence."""

@@ -1,1 +1,1 @@
-"""The whole path and every way back, tried on a clone of production made from its backup (strategy §2.3, §8.3)."""
+"""The migration and every rollback on a clone of production, restored from its backup (strategy §2.3, §8.3)."""

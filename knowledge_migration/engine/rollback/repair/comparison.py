@@ -17,30 +17,24 @@ from psycopg import sql
 from psycopg.rows import tuple_row
 
 from knowledge_migration.engine.foundation import fingerprint as fingerprints
-from knowledge_migration.engine.foundation.database import Connection, Database
+from knowledge_migration.engine.foundation.database import Connection
 from knowledge_migration.engine.foundation.fingerprint import TableFingerprint
 from knowledge_migration.engine.foundation.inventory import InventoriedTable, Inventory
 from knowledge_migration.engine.foundation.sql_files import statement
 from knowledge_migration.engine.foundation.user_tables import reading
 from knowledge_migration.engine.rollback.repair.backup_copy import (
-    Progress,
     RestoredBackup,
     Sides,
-    both_sides,
-    restored_backup,
 )
 from knowledge_migration.engine.rollback.repair.tables import ComparedTable, Key
 
 DifferenceKind = Literal["added", "written_since", "undated", "altered", "missing"]
+"""added: only in the database; written_since: differs, with a later updated_at, so a user wrote it; undated: differs in a table
+without updated_at; altered: differs without a later updated_at; missing: only in the backup."""
+
 KINDS: tuple[DifferenceKind, ...] = get_args(DifferenceKind)
-MEANING: Mapping[DifferenceKind, str] = {
-    "added": "only in the database: written since the backup; kept",
-    "written_since": "differs, with a later updated_at than in the backup: a user wrote it; kept",
-    "undated": "differs in a table without updated_at, so the writer is unknown; kept",
-    "altered": "differs without a later updated_at: something else changed it",
-    "missing": "only in the backup: deleted since, by a user or something else",
-}
 KEPT: tuple[DifferenceKind, ...] = ("added", "written_since", "undated")
+SAMPLE_ROWS = 20
 ROWS_PER_FETCH = 2_000
 
 
@@ -124,28 +118,10 @@ OnDifference = Callable[[ComparedTable, RowDifference], None]
 OnRows = Callable[[str, int], None]
 
 
-def compare_with_backup(
-    database: Database,
-    *,
-    scratch: Database,
-    tools_dir: Path | None = None,
-    sample: int = 20,
-    progress: Progress = lambda _: None,
-    on_rows: OnRows | None = None,
-) -> Comparison:
-    """Restores the latest verified backup beside the database and compares. Raises the errors of `restored_backup`."""
-    with (
-        restored_backup(database, scratch=scratch, tools_dir=tools_dir, progress=progress) as restored,
-        both_sides(database, restored) as sides,
-    ):
-        return compare(sides, restored, sample=sample, on_rows=on_rows)
-
-
 def compare(
     sides: Sides,
     restored: RestoredBackup,
     *,
-    sample: int = 20,
     on_difference: OnDifference | None = None,
     on_rows: OnRows | None = None,
 ) -> Comparison:
@@ -154,7 +130,7 @@ def compare(
     compared = []
     for table, inventoried in zip(sides.tables, sides.inventory.tables, strict=True):
         with reading(sides.live, table.label):
-            compared.append(_compare_table(sides, table, inventoried, sample, on_difference))
+            compared.append(_compare_table(sides, table, inventoried, on_difference))
         if on_rows:
             on_rows(table.label, compared[-1].backup_rows)
     return Comparison(
@@ -167,7 +143,7 @@ def compare(
 
 
 def _compare_table(
-    sides: Sides, table: ComparedTable, inventoried: InventoriedTable, sample: int, on_difference: OnDifference | None
+    sides: Sides, table: ComparedTable, inventoried: InventoriedTable, on_difference: OnDifference | None
 ) -> TableComparison:
     alone = Inventory((inventoried,), sides.inventory.taken_at)
     before = fingerprints.take(sides.restored, alone)
@@ -176,7 +152,7 @@ def _compare_table(
     samples: dict[DifferenceKind, list[RowDifference]] = {kind: [] for kind in KINDS}
     for difference in _differences(sides, table, before.tables[table.label], after.tables[table.label]):
         counts[difference.kind] += difference.copies
-        if len(samples[difference.kind]) < sample:
+        if len(samples[difference.kind]) < SAMPLE_ROWS:
             samples[difference.kind].append(difference)
         if on_difference:
             on_difference(table, difference)

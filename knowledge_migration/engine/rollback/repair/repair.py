@@ -91,7 +91,6 @@ class RepairOptions:
     directory: Path
     limits: BackfillSettings = field(default_factory=BackfillSettings)
     restore_missing: bool = False
-    sample: int = 20
 
 
 def repair_from_backup(
@@ -122,7 +121,7 @@ def repair_from_backup(
         path = new_path(options.directory, "rows_before_repair", database.name)
         kinds: list[DifferenceKind] = ["altered", "missing"] if options.restore_missing else ["altered"]
         with both_sides(database, restored) as sides, saving(path, sides.live, kinds) as saver:
-            before = compare(sides, restored, sample=options.sample, on_difference=saver.add, on_rows=on_rows)
+            before = compare(sides, restored, on_difference=saver.add, on_rows=on_rows)
         if not saver.rows:
             path.unlink()
             return RepairRun(before, Repair(None, {}, {}, {}, (), 0.0), before)
@@ -137,7 +136,7 @@ def repair_from_backup(
         )
         repair = _Work(connection, restored, sides.tables, options, path, on_repaired).whole()
         with both_sides(database, restored) as sides:
-            after = compare(sides, restored, sample=options.sample, on_rows=on_rows)
+            after = compare(sides, restored, on_rows=on_rows)
         done = {**repair.to_evidence(), "left": after.counts}
         audit.record(
             connection, AuditAction.REPAIR_FROM_BACKUP, "legacy tables", before=before.counts, after=done, **who

@@ -6,11 +6,16 @@ import pytest
 
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.embedded_server import EmbeddedServer
-from knowledge_migration.engine.rollback.repair.comparison import Comparison, compare_with_backup
+from knowledge_migration.engine.rollback.repair.backup_copy import both_sides, restored_backup
+from knowledge_migration.engine.rollback.repair.comparison import Comparison, compare
 
 
 def compared(database: Database, server: EmbeddedServer, **options: Any) -> Comparison:
-    return compare_with_backup(database, scratch=server.admin, **options)
+    with (
+        restored_backup(database, scratch=server.admin, progress=lambda _: None) as restored,
+        both_sides(database, restored) as sides,
+    ):
+        return compare(sides, restored, **options)
 
 
 def found(comparison: Comparison) -> set[tuple[str, str, tuple[str, ...]]]:
