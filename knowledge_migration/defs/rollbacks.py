@@ -34,10 +34,11 @@ class FullRollbackConfig(RollbackConfig):
     restore_missing: bool = False
 
 
-def _job(
-    rollback: str, op: str, description: str, config: type[RollbackConfig], run: Callable[..., dict[str, Any]]
-) -> dg.JobDefinition:
-    """A job with one op, which calls `run(context, config, migration)` and reports what that returns."""
+Run = Callable[[dg.OpExecutionContext, Any, Migration], dict[str, Any]]
+
+
+def _job(rollback: str, op: str, run: Run, config: type[RollbackConfig] = RollbackConfig) -> dg.JobDefinition:
+    """A job with one op, which calls `run(context, config, migration)` and reports its result; described by its docstring."""
 
     def call(context: dg.OpExecutionContext, config: RollbackConfig, migration: Migration) -> None:
         with reporting.as_dagster_failure():
@@ -45,38 +46,44 @@ def _job(
         context.add_output_metadata(metadata)
 
     call.__annotations__["config"] = config
-    only_op = dg.op(name=op, description=description)(call)
+    only_op = dg.op(name=op, description=run.__doc__)(call)
 
-    @dg.job(name=f"rollback_{rollback}", description=description)
+    @dg.job(name=f"rollback_{rollback}", description=run.__doc__)
     def job() -> None:
         only_op()
 
     return job
 
 
-def _flags(kind: RollbackKind) -> Callable[..., dict[str, Any]]:
-    def run(context: dg.OpExecutionContext, config: RollbackConfig, migration: Migration) -> dict[str, Any]:
-        result = roll_back(
-            migration.database,
-            migration.installation.initial_flags,
-            migration.settings,
-            kind,
-            reason=config.reason,
-            dagster_run_id=context.run_id,
-        )
-        return {
-            "flag_version": result.after.version,
-            "state": result.after.state,
-            "seconds_until_acknowledged": result.acknowledged_seconds,
-            "live_processes": len(result.processes),
-            "replayed": result.settled.replayed,
-            "parked": result.settled.parked,
-        }
+def _instant(context: dg.OpExecutionContext, config: RollbackConfig, migration: Migration) -> dict[str, Any]:
+    """Rolls phase 4 back in seconds: proposals off for all users, dual write on."""
+    return _by_flags("instant", context, config, migration)
 
-    return run
+
+def _partial(context: dg.OpExecutionContext, config: RollbackConfig, migration: Migration) -> dict[str, Any]:
+    """Reduces phase 4 in seconds: proposals for 10 % of users only, dual write on."""
+    return _by_flags("partial", context, config, migration)
+
+
+def _by_flags(
+    kind: RollbackKind, context: dg.OpExecutionContext, config: RollbackConfig, migration: Migration
+) -> dict[str, Any]:
+    initial = migration.installation.initial_flags
+    result = roll_back(
+        migration.database, initial, migration.settings, kind, reason=config.reason, dagster_run_id=context.run_id
+    )
+    return {
+        "flag_version": result.after.version,
+        "state": result.after.state,
+        "seconds_until_acknowledged": result.acknowledged_seconds,
+        "live_processes": len(result.processes),
+        "replayed": result.settled.replayed,
+        "parked": result.settled.parked,
+    }
 
 
 def _dual_write(context: dg.OpExecutionContext, config: RollbackConfig, migration: Migration) -> dict[str, Any]:
+    """Rolls phase 2 back: dual write off, its shadow proposals deleted; proposals that reviewers decided stay."""
     result = rollback_dual_write(
         migration.database,
         migration.installation.initial_flags,
@@ -89,11 +96,13 @@ def _dual_write(context: dg.OpExecutionContext, config: RollbackConfig, migratio
 
 
 def _backfill(context: dg.OpExecutionContext, config: RollbackConfig, migration: Migration) -> dict[str, Any]:
+    """Rolls phase 3 back: deletes the backfill's proposals and links only, in batches."""
     result = rollback_backfill(migration.database, reason=config.reason, dagster_run_id=context.run_id)
     return {**vars(result)}
 
 
 def _schema(context: dg.OpExecutionContext, config: SchemaRollbackConfig, migration: Migration) -> dict[str, Any]:
+    """Rolls phase 1 back to the evidence store; refuses to delete proposals that exist nowhere else."""
     result = rollback_schema(
         migration.database,
         migration.settings.schema_change,
@@ -105,6 +114,10 @@ def _schema(context: dg.OpExecutionContext, config: SchemaRollbackConfig, migrat
 
 
 def _full(context: dg.OpExecutionContext, config: FullRollbackConfig, migration: Migration) -> dict[str, Any]:
+    """Rolls everything back, online: flags, dual write, backfill, schema.
+
+    Proposals that exist nowhere else are exported, rows written since the backup are kept, altered rows are repaired.
+    """
     result = rollback_full(
         migration.database,
         migration.installation.full_rollback_options(restore_missing=config.restore_missing),
@@ -124,47 +137,10 @@ def _full(context: dg.OpExecutionContext, config: FullRollbackConfig, migration:
 
 
 JOBS = [
-    _job(
-        "instant",
-        "set_flags_instant",
-        "Rolls phase 4 back in seconds: proposals off for all users, dual write on.",
-        RollbackConfig,
-        _flags("instant"),
-    ),
-    _job(
-        "partial",
-        "set_flags_partial",
-        "Reduces phase 4 in seconds: proposals for 10 % of users only, dual write on.",
-        RollbackConfig,
-        _flags("partial"),
-    ),
-    _job(
-        "dual_write",
-        "remove_dual_write",
-        "Rolls phase 2 back: dual write off, its shadow proposals deleted; proposals that reviewers decided stay.",
-        RollbackConfig,
-        _dual_write,
-    ),
-    _job(
-        "backfill",
-        "remove_backfill",
-        "Rolls phase 3 back: deletes the backfill's proposals and links only, in batches.",
-        RollbackConfig,
-        _backfill,
-    ),
-    _job(
-        "schema",
-        "remove_schema",
-        "Rolls phase 1 back to the evidence store; refuses to delete proposals that exist nowhere else.",
-        SchemaRollbackConfig,
-        _schema,
-    ),
-    _job(
-        "full",
-        "roll_everything_back",
-        "Rolls everything back, online: flags, dual write, backfill, schema. Proposals that exist nowhere else are exported, "
-        "rows written since the backup are kept, and rows that differ from it are repaired.",
-        FullRollbackConfig,
-        _full,
-    ),
+    _job("instant", "set_flags_instant", _instant),
+    _job("partial", "set_flags_partial", _partial),
+    _job("dual_write", "remove_dual_write", _dual_write),
+    _job("backfill", "remove_backfill", _backfill),
+    _job("schema", "remove_schema", _schema, SchemaRollbackConfig),
+    _job("full", "roll_everything_back", _full, FullRollbackConfig),
 ]

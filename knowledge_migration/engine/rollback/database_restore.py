@@ -281,7 +281,7 @@ class _Work:
     def _save(self, sides: Sides) -> None:
         path = new_path(self.directory, "rows_before_restore", self.database.name)
         with saving(path, self.live, (*KEPT, "altered")) as saver:
-            self.before = compare(sides, self._restored(), on_difference=saver.add, on_rows=self.on_rows)
+            self.before = compare(sides, on_difference=saver.add, on_rows=self.on_rows)
         if not saver.rows:
             path.unlink()
             return
@@ -331,7 +331,7 @@ class _Work:
         def count(table: ComparedTable, difference: RowDifference) -> None:
             wrong[table.label] += difference.kind in KEPT and (table.label, difference.key) not in refused
 
-        compare(sides, self._restored(), on_difference=count)
+        compare(sides, on_difference=count)
         if +wrong:
             raise VerificationError(
                 f"Rows in the restored database are not as they were written: {dict(+wrong)}. A trigger changes them. Nothing "

@@ -19,7 +19,7 @@ from knowledge_migration.engine.rollback.dual_write import dual_write_extent, ro
 from knowledge_migration.engine.rollback.flags import plan_rollback, roll_back
 from knowledge_migration.engine.rollback.repair.backup_copy import LatestBackup, Progress, proven_backup
 from knowledge_migration.engine.rollback.repair.comparison import Comparison, OnRows
-from knowledge_migration.engine.rollback.repair.repair import Repair, RepairOptions, repair_from_backup
+from knowledge_migration.engine.rollback.repair.repair import Repair, repair_from_backup
 from knowledge_migration.engine.rollback.repair.saved_rows import new_path
 from knowledge_migration.engine.rollback.schema import PROPOSAL_TABLES, proposals_without_copy, rollback_schema
 from knowledge_migration.engine.schema.steps import EVIDENCE_REVISION, TARGET_REVISION, steps_of
@@ -154,7 +154,9 @@ def rollback_full(
         began = time.perf_counter()
         run = repair_from_backup(
             database,
-            RepairOptions(options.directory, options.settings.backfill, options.restore_missing),
+            options.directory,
+            options.settings.backfill,
+            restore_missing=options.restore_missing,
             scratch=options.scratch,
             tools_dir=options.settings.installation.pg_bin,
             progress=progress,

@@ -63,21 +63,18 @@ class Sides:
     """The two sides of a comparison, each in a transaction in which texts are exact, and the tables of both."""
 
     live: Connection
-    restored: Connection
-    backup: LatestBackup
+    restored: RestoredBackup
     inventory: Inventory
     tables: tuple[ComparedTable, ...]
 
 
-def latest_backup(connection: Connection) -> LatestBackup:
-    """The latest verified backup. Raises `PreconditionError` when there is none; does not read its file."""
-    content = evidence.require(connection, "verified_backup", made_by="asset verified_backup").content
-    return LatestBackup(Path(content["path"]), datetime.fromisoformat(content["taken_at"]), dict(content["tables"]))
-
-
 def proven_backup(connection: Connection) -> LatestBackup:
-    """The latest verified backup; raises `VerificationError` when its file was altered."""
-    backup = latest_backup(connection)
+    """The latest verified backup.
+
+    Raises `PreconditionError` when there is none, `VerificationError` when its file was altered.
+    """
+    content = evidence.require(connection, "verified_backup", made_by="asset verified_backup").content
+    backup = LatestBackup(Path(content["path"]), datetime.fromisoformat(content["taken_at"]), dict(content["tables"]))
     verify_file(backup.path)
     return backup
 
@@ -107,15 +104,13 @@ def restored_backup(
 
 
 @contextmanager
-def both_sides(
-    database: Database, restored: RestoredBackup, *, read_inventory: Callable[[Connection], Inventory] = inventory.read
-) -> Iterator[Sides]:
+def both_sides(database: Database, restored: RestoredBackup) -> Iterator[Sides]:
     """Opens one moment of both sides, with the tables of the backup, parents first.
 
     Raises `VerificationError` when the application's tables have changed since the backup.
     """
     with exported_snapshot(database) as snapshot, restored.connection.transaction():
-        yield sides_of(snapshot.connection, restored, read_inventory(restored.connection))
+        yield sides_of(snapshot.connection, restored, inventory.read(restored.connection))
 
 
 def sides_of(live: Connection, restored: RestoredBackup, tables: Inventory) -> Sides:
@@ -124,7 +119,7 @@ def sides_of(live: Connection, restored: RestoredBackup, tables: Inventory) -> S
         connection.execute(statement("restore/exact_texts"))
     compared = described(restored.connection, tables.tables)
     refuse_changed_columns(live, compared)
-    return Sides(live, restored.connection, restored.backup, tables, tuple(compared))
+    return Sides(live, restored, tables, tuple(compared))
 
 
 def refuse_failure(outcome: Outcome, dump: Path, target: Database) -> None:

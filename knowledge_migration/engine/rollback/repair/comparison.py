@@ -23,7 +23,6 @@ from knowledge_migration.engine.foundation.inventory import InventoriedTable, In
 from knowledge_migration.engine.foundation.sql_files import statement
 from knowledge_migration.engine.foundation.user_tables import reading
 from knowledge_migration.engine.rollback.repair.backup_copy import (
-    RestoredBackup,
     Sides,
 )
 from knowledge_migration.engine.rollback.repair.tables import ComparedTable, Key
@@ -118,13 +117,7 @@ OnDifference = Callable[[ComparedTable, RowDifference], None]
 OnRows = Callable[[str, int], None]
 
 
-def compare(
-    sides: Sides,
-    restored: RestoredBackup,
-    *,
-    on_difference: OnDifference | None = None,
-    on_rows: OnRows | None = None,
-) -> Comparison:
+def compare(sides: Sides, *, on_difference: OnDifference | None = None, on_rows: OnRows | None = None) -> Comparison:
     """Compares every table, parents first; calls `on_difference` for each difference and `on_rows` after each table."""
     started = time.perf_counter()
     compared = []
@@ -134,10 +127,10 @@ def compare(
         if on_rows:
             on_rows(table.label, compared[-1].backup_rows)
     return Comparison(
-        backup=sides.backup.path,
-        backup_taken_at=sides.backup.taken_at.isoformat(),
+        backup=sides.restored.backup.path,
+        backup_taken_at=sides.restored.backup.taken_at.isoformat(),
         tables=tuple(compared),
-        restore_seconds=restored.seconds,
+        restore_seconds=sides.restored.seconds,
         seconds=time.perf_counter() - started,
     )
 
@@ -146,7 +139,7 @@ def _compare_table(
     sides: Sides, table: ComparedTable, inventoried: InventoriedTable, on_difference: OnDifference | None
 ) -> TableComparison:
     alone = Inventory((inventoried,), sides.inventory.taken_at)
-    before = fingerprints.take(sides.restored, alone)
+    before = fingerprints.take(sides.restored.connection, alone)
     after = fingerprints.take(sides.live, like=before)
     counts: Counter[DifferenceKind] = Counter()
     samples: dict[DifferenceKind, list[RowDifference]] = {kind: [] for kind in KINDS}
@@ -180,8 +173,8 @@ def _differences(
 
 
 def _differences_within(sides: Sides, table: ComparedTable, within: sql.Composable) -> Iterator[RowDifference]:
-    moment = sides.backup.taken_at.timestamp()
-    streams = [_hashes(sides.restored, table, within, 0), _hashes(sides.live, table, within, 1)]
+    moment = sides.restored.backup.taken_at.timestamp()
+    streams = [_hashes(sides.restored.connection, table, within, 0), _hashes(sides.live, table, within, 1)]
     for _, members in groupby(merge(*streams, key=lambda row: row.place), key=lambda row: row.place):
         yield from _classified(table, list(members), moment)
 

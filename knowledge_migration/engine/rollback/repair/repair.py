@@ -84,20 +84,13 @@ class RepairRun:
     after: Comparison
 
 
-@dataclass(frozen=True)
-class RepairOptions:
-    """The limits of a repair, the folder of the saved rows, and whether missing rows are inserted again."""
-
-    directory: Path
-    limits: BackfillSettings = field(default_factory=BackfillSettings)
-    restore_missing: bool = False
-
-
 def repair_from_backup(
     database: Database,
-    options: RepairOptions,
+    directory: Path,
+    limits: BackfillSettings,
     *,
     scratch: Database,
+    restore_missing: bool = False,
     reason: str,
     tools_dir: Path | None = None,
     actor: str | None = None,
@@ -106,22 +99,23 @@ def repair_from_backup(
     on_rows: OnRows | None = None,
     on_repaired: OnRows | None = None,
 ) -> RepairRun:
-    """Compares with the latest verified backup, repairs what differs, and compares again where anything was repaired.
+    """Compares with the latest verified backup, repairs altered rows, and compares again where anything was repaired.
 
+    `directory` gets the file of the saved rows; `restore_missing` also inserts missing rows again.
     Audited when it begins and ends. Raises `BusyError` during another repair, `BlockedError` when a user does not release
     a row (all others are repaired then), `VerificationError` when a trigger changes the written values.
     """
     who = {"reason": reason, "actor": actor, "dagster_run_id": dagster_run_id}
     with (
         translate_db_errors(database, "the repair from the backup", again="it"),
-        database.connect("repair", settings=session_settings(options.limits)) as connection,
+        database.connect("repair", settings=session_settings(limits)) as connection,
         advisory_lock(connection, WORK),
         restored_backup(database, scratch=scratch, tools_dir=tools_dir, progress=progress) as restored,
     ):
-        path = new_path(options.directory, "rows_before_repair", database.name)
-        kinds: list[DifferenceKind] = ["altered", "missing"] if options.restore_missing else ["altered"]
+        path = new_path(directory, "rows_before_repair", database.name)
+        kinds: list[DifferenceKind] = ["altered", "missing"] if restore_missing else ["altered"]
         with both_sides(database, restored) as sides, saving(path, sides.live, kinds) as saver:
-            before = compare(sides, restored, on_difference=saver.add, on_rows=on_rows)
+            before = compare(sides, on_difference=saver.add, on_rows=on_rows)
         if not saver.rows:
             path.unlink()
             return RepairRun(before, Repair(None, {}, {}, {}, (), 0.0), before)
@@ -134,9 +128,9 @@ def repair_from_backup(
             after={"file": str(path)},
             **who,
         )
-        repair = _Work(connection, restored, sides.tables, options, path, on_repaired).whole()
+        repair = _Work(connection, restored, sides.tables, limits, path, on_repaired).whole()
         with both_sides(database, restored) as sides:
-            after = compare(sides, restored, on_rows=on_rows)
+            after = compare(sides, on_rows=on_rows)
         done = {**repair.to_evidence(), "left": after.counts}
         audit.record(
             connection, AuditAction.REPAIR_FROM_BACKUP, "legacy tables", before=before.counts, after=done, **who
@@ -151,7 +145,7 @@ class _Work:
     connection: Connection
     restored: RestoredBackup
     tables: Sequence[ComparedTable]
-    options: RepairOptions
+    limits: BackfillSettings
     file: Path
     on_repaired: OnRows | None
     done: dict[DifferenceKind, Counter[str]] = field(
@@ -165,7 +159,7 @@ class _Work:
         """Every batch of the file, then row by row those that were held or refused."""
         started = time.perf_counter()
         by_label = {table.label: table for table in self.tables}
-        for label, _, rows in saved_batches(self.file, self.options.limits.batch_size):
+        for label, _, rows in saved_batches(self.file, self.limits.batch_size):
             self._batch(by_label[label], rows)
         refused = write_one_by_one(self.later, self._single)
         if self.blocked:
@@ -182,7 +176,7 @@ class _Work:
 
     def _single(self, table: ComparedTable, row: SavedRow) -> str | None:
         """One row, waiting while a user holds it; returns why the database refuses it, if it does."""
-        limits = self.options.limits
+        limits = self.limits
 
         def blocked(cause: psycopg.Error) -> str:
             return (

@@ -15,7 +15,7 @@ def compared(database: Database, server: EmbeddedServer, **options: Any) -> Comp
         restored_backup(database, scratch=server.admin, progress=lambda _: None) as restored,
         both_sides(database, restored) as sides,
     ):
-        return compare(sides, restored, **options)
+        return compare(sides, **options)
 
 
 def found(comparison: Comparison) -> set[tuple[str, str, tuple[str, ...]]]:

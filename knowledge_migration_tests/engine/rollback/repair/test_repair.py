@@ -16,7 +16,7 @@ from knowledge_migration.engine.foundation.embedded_server import EmbeddedServer
 from knowledge_migration.engine.foundation.errors import BlockedError, BusyError, MigrationError, VerificationError
 from knowledge_migration.engine.foundation.fingerprint import Fingerprint
 from knowledge_migration.engine.rollback.repair.backup_copy import COMPARISON
-from knowledge_migration.engine.rollback.repair.repair import WORK, RepairOptions, RepairRun, repair_from_backup
+from knowledge_migration.engine.rollback.repair.repair import WORK, RepairRun, repair_from_backup
 from knowledge_migration.settings import BackfillSettings
 from knowledge_migration_tests.engine.backfill.backfilling import at_the_same_time, blocked_by, gone
 from knowledge_migration_tests.engine.rollback.repair.conftest import drop_databases_like, values
@@ -41,8 +41,8 @@ UPDATE counters SET topic_id = NULL;
 
 
 def repaired(database: Database, server: EmbeddedServer, folder: Path, **options: Any) -> RepairRun:
-    chosen = RepairOptions(folder, options.pop("limits", SMALL), options.pop("restore_missing", False))
-    return repair_from_backup(database, chosen, scratch=server.admin, reason="a test", **options)
+    limits = options.pop("limits", SMALL)
+    return repair_from_backup(database, folder, limits, scratch=server.admin, reason="a test", **options)
 
 
 def taken(connection: Connection) -> Fingerprint:
@@ -242,15 +242,15 @@ from pathlib import Path
 from knowledge_migration.engine.backfill.control import BackfillSettings
 from knowledge_migration.engine.foundation.database import Database
 from knowledge_migration.engine.rollback.repair.backup_copy import COMPARISON
-from knowledge_migration.engine.rollback.repair.repair import RepairOptions, repair_from_backup
+from knowledge_migration.engine.rollback.repair.repair import repair_from_backup
 
 def tell(table, count):
     print(count, flush=True)
     sys.stdin.readline()
 
 url, admin, folder = sys.argv[1:]
-options = RepairOptions(Path(folder), BackfillSettings(batch_size=2))
-repair_from_backup(Database(url), options, scratch=Database(admin), reason="to be killed", on_repaired=tell)
+limits = BackfillSettings(batch_size=2)
+repair_from_backup(Database(url), Path(folder), limits, scratch=Database(admin), reason="to be killed", on_repaired=tell)
 """
 
 
