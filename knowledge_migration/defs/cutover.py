@@ -110,7 +110,7 @@ def cutover_stage(
 
     Sets the flags through the audited function and waits until every live process has acknowledged them. Refused unless
     every requirement is met: order, bake time, gates, fresh integrity checks, verified backup, rollback drill; the failure
-    lists what is missing. Launch `cutover_job`, which runs the checks first. Undo in seconds: job `rollback_instant` or
+    lists what is missing. Launch `cutover_job`, which runs the checks first. Undo: in seconds by job `rollback_instant` or
     `rollback_partial`, or `knowledge-migration rollback instant`, which needs no Dagster.
     """
     stage: Stage = next(one for one in STAGES if one == context.partition_key)
@@ -175,6 +175,6 @@ job = dg.define_asset_job(
     selection=dg.AssetSelection.assets(cutover_gates, cutover_stage) | INTEGRITY,
     description=(
         "Runs the integrity checks and gates again, then promotes to the chosen stage, or fails with what is missing. "
-        "Undo in seconds: rollback_instant."
+        "Undo: in seconds by rollback_instant."
     ),
 )
