@@ -1,7 +1,7 @@
 """The frame of every page: styles, header with links, theme and signed-in user, and the preferences that a browser keeps."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
@@ -36,19 +36,11 @@ COLOURS = {
 
 
 @dataclass(frozen=True)
-class Place:
-    """A page's address and title in the header."""
-
-    path: str
-    title: str
-
-
-@dataclass(frozen=True)
 class Context:
-    """The service, the pages of the header, and the address of the assets."""
+    """The service, the title of each page by its path, and the address of the assets."""
 
     service: KnowledgeService
-    places: tuple[Place, ...]
+    pages: Mapping[str, str]
     assets: str
 
 
@@ -102,9 +94,9 @@ def frame(
     with ui.header().classes("bar"):
         ui.link("Skip to content", "#content").classes("skip")
         with ui.element("nav").props('aria-label="Pages"').classes("pages"):
-            for place in context.places:
-                link = ui.link(place.title, place.path).classes("page-link")
-                if place.path == path:
+            for page, title in context.pages.items():
+                link = ui.link(title, page).classes("page-link")
+                if page == path:
                     link.props('aria-current="page"')
         ui.space()
         if tools:
@@ -131,7 +123,7 @@ def _theme(preferences: Preferences, dark: ui.dark_mode) -> None:
 
 def _account(session: Session, path: str) -> None:
     with ui.element("form").props('method=post action="/sign-out"').classes("account"):
-        Text("span", f"{session.shown_name} ({session.role})" if session.name else session.role, "account-name")
+        Text("span", f"{session.name} ({session.role})" if session.name else session.role, "account-name")
         ui.element("input").props(f'type=hidden name=next value="{path}"')
         ui.button("Sign out" if session.name or session.expires_at else "Sign in as…").props(
             "flat dense no-caps color=white type=submit"

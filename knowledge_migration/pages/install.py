@@ -10,7 +10,7 @@ from nicegui import app as pages_app
 from knowledge_migration.knowledge.api import problems
 from knowledge_migration.knowledge.service import KnowledgeService
 from knowledge_migration.pages import sign_in
-from knowledge_migration.pages.frame import Context, Place, show_failure
+from knowledge_migration.pages.frame import Context, show_failure
 from knowledge_migration.pages.guard import Guard
 from knowledge_migration.pages.migration import page as migration_page
 from knowledge_migration.pages.migration.feed import MigrationSource
@@ -25,8 +25,8 @@ def install(app: FastAPI, service: KnowledgeService, migration: MigrationSource 
     """Serves /review, /sign-in and, with a source, /migration. Raises `RuntimeError` the second time in a process."""
     if pages_app.config.has_run_config:
         raise RuntimeError("The pages are already installed; a process serves one set of pages.")
-    places = (Place(review_page.PATH, "Review"), *([Place(migration_page.PATH, "Migration")] if migration else []))
-    context = Context(service, places, _assets())
+    pages = {review_page.PATH: "Review"} | ({migration_page.PATH: "Migration"} if migration else {})
+    context = Context(service, pages, _assets())
     router = APIRouter()
     sign_in.install(context, router)
     review_page.install(context, router)
@@ -37,7 +37,7 @@ def install(app: FastAPI, service: KnowledgeService, migration: MigrationSource 
     pages_app.exception_handlers.pop(404, None)
     problems.install(pages_app)
     pages_app.on_page_exception(show_failure)
-    pages_app.add_middleware(Guard, options=service.options, paths=[place.path for place in context.places])
+    pages_app.add_middleware(Guard, options=service.options, paths=list(pages))
     pages_app.config.quasar_config["loadingBar"] = {"skipHijack": True}
     ui.run_with(
         app,

@@ -44,11 +44,6 @@ class Session:
         return self.role == "admin"
 
     @property
-    def shown_name(self) -> str:
-        """The name that pages show."""
-        return self.name or self.role
-
-    @property
     def actor(self) -> str:
         """The name for the audit log."""
         reviewer = self.reviewer()

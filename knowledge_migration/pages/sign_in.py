@@ -112,9 +112,8 @@ def _again(problem: str, next_page: str) -> Response:
 
 def _own_page(context: Context, address: str) -> str:
     """The address if it is one of our own pages, else the first page; never another site."""
-    paths = [place.path for place in context.places]
-    is_own = any(address == path or address.startswith(f"{path}?") for path in paths)
-    return address if is_own and not set(address) & set("\"'<>\\ \r\n") else paths[0]
+    is_own = any(address == path or address.startswith(f"{path}?") for path in context.pages)
+    return address if is_own and not set(address) & set("\"'<>\\ \r\n") else next(iter(context.pages))
 
 
 def _user(connection: sa.Connection, identifier: str) -> tuple[int, str] | None:

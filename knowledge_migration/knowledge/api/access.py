@@ -17,6 +17,7 @@ from starlette.requests import HTTPConnection
 
 from knowledge_migration.knowledge.errors import KnowledgeError
 from knowledge_migration.knowledge.options import ServiceOptions
+from knowledge_migration.knowledge.service import KnowledgeService
 
 Role = Literal["reviewer", "admin"]
 
@@ -43,13 +44,20 @@ class Caller:
     name: str
 
 
+def service_of(request: Request) -> KnowledgeService:
+    """The service of the application."""
+    service: KnowledgeService = request.app.state.service
+    return service
+
+
+Service = Annotated[KnowledgeService, Depends(service_of)]
 bearer = HTTPBearer(auto_error=False, description="The token of a reviewer or of an admin.")
 Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
 
 
-def caller(request: Request, credentials: Credentials) -> Caller:
+def caller(request: Request, service: Service, credentials: Credentials) -> Caller:
     """The caller of any role; raises `NoTokenError` or `ForbiddenError`."""
-    options: ServiceOptions = request.app.state.service.options
+    options = service.options
     if not options.has_tokens:
         refuse_other_machines(request)
         return Caller("admin", "local API")

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from fastapi import APIRouter, FastAPI, Request, Response
 
 from knowledge_migration.knowledge import metrics
-from knowledge_migration.knowledge.api import admin_routes, entity_routes, fault_routes, knowledge_routes, problems
+from knowledge_migration.knowledge.api import admin_routes, entity_routes, knowledge_routes, problems
 from knowledge_migration.knowledge.measurements import outcome_of_status
 from knowledge_migration.knowledge.service import KnowledgeService
 
@@ -70,7 +70,7 @@ def create_app(service: KnowledgeService) -> FastAPI:
     ):
         api.include_router(router)
     if service.options.allow_faults:
-        api.include_router(fault_routes.router)
+        api.include_router(admin_routes.fault_router)
     app.include_router(api)
     app.include_router(admin_routes.status_router)
     return app

@@ -5,18 +5,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Path
 
 from knowledge_migration.knowledge import entities
-from knowledge_migration.knowledge.api.access import caller
-from knowledge_migration.knowledge.api.context import Cursor, Limit, Service
-from knowledge_migration.knowledge.api.models import (
-    Atom,
-    AtomChange,
-    Id,
-    ItemList,
-    NewAtom,
-    NewTopic,
-    Topic,
-    TopicChange,
-)
+from knowledge_migration.knowledge.api import models
+from knowledge_migration.knowledge.api.access import Service, caller
 from knowledge_migration.knowledge.api.problems import responses
 from knowledge_migration.knowledge.entity_kinds import ATOM, TOPIC, EntityKind
 from knowledge_migration.knowledge.errors import InvalidError
@@ -24,63 +14,67 @@ from knowledge_migration.knowledge.service import KnowledgeService
 
 router = APIRouter(dependencies=[Depends(caller)], responses=responses(401, 403, 503))
 
-EntityId = Annotated[Id, Path(description="The id of the row.")]
+EntityId = Annotated[models.Id, Path(description="The id of the row.")]
 
 
 @router.get("/topics", tags=["topics"], responses=responses(422))
-async def list_topics(service: Service, limit: Limit = 50, cursor: Cursor = None) -> ItemList[Topic]:
+async def list_topics(
+    service: Service, limit: models.Limit = 50, cursor: models.Cursor = None
+) -> models.ItemList[models.Topic]:
     """Topics by ascending id."""
-    return ItemList[Topic](**await _page(service, TOPIC, limit, cursor))
+    return models.ItemList[models.Topic](**await _page(service, TOPIC, limit, cursor))
 
 
 @router.post("/topics", tags=["topics"], status_code=201, responses=responses(409, 422))
-async def create_topic(service: Service, topic: NewTopic) -> Topic:
+async def create_topic(service: Service, topic: models.NewTopic) -> models.Topic:
     """Creates a topic; status 409 if the name exists."""
-    return Topic(**await _create(service, TOPIC, topic.model_dump()))
+    return models.Topic(**await _create(service, TOPIC, topic.model_dump()))
 
 
 @router.get("/topics/{topic_id}", tags=["topics"], responses=responses(404, 422))
-async def read_topic(service: Service, topic_id: EntityId) -> Topic:
+async def read_topic(service: Service, topic_id: EntityId) -> models.Topic:
     """One topic."""
-    return Topic(**await service.in_transaction(entities.one_entity, TOPIC, topic_id))
+    return models.Topic(**await service.in_transaction(entities.one_entity, TOPIC, topic_id))
 
 
 @router.patch("/topics/{topic_id}", tags=["topics"], responses=responses(404, 409, 422))
-async def change_topic(service: Service, topic_id: EntityId, change: TopicChange) -> Topic:
+async def change_topic(service: Service, topic_id: EntityId, change: models.TopicChange) -> models.Topic:
     """Changes values of a topic; status 409 if the name exists."""
-    return Topic(**await _change(service, TOPIC, topic_id, change))
+    return models.Topic(**await _change(service, TOPIC, topic_id, change))
 
 
 @router.get("/topics/{topic_id}/atoms", tags=["topics"], responses=responses(404, 422))
 async def list_atoms_of_topic(
-    service: Service, topic_id: EntityId, limit: Limit = 50, cursor: Cursor = None
-) -> ItemList[Atom]:
+    service: Service, topic_id: EntityId, limit: models.Limit = 50, cursor: models.Cursor = None
+) -> models.ItemList[models.Atom]:
     """The atoms of a topic by ascending id."""
-    return ItemList[Atom](**await _page(service, ATOM, limit, cursor, topic_id))
+    return models.ItemList[models.Atom](**await _page(service, ATOM, limit, cursor, topic_id))
 
 
 @router.get("/atoms", tags=["atoms"], responses=responses(422))
-async def list_atoms(service: Service, limit: Limit = 50, cursor: Cursor = None) -> ItemList[Atom]:
+async def list_atoms(
+    service: Service, limit: models.Limit = 50, cursor: models.Cursor = None
+) -> models.ItemList[models.Atom]:
     """Atoms by ascending id."""
-    return ItemList[Atom](**await _page(service, ATOM, limit, cursor))
+    return models.ItemList[models.Atom](**await _page(service, ATOM, limit, cursor))
 
 
 @router.post("/atoms", tags=["atoms"], status_code=201, responses=responses(404, 422))
-async def create_atom(service: Service, atom: NewAtom) -> Atom:
+async def create_atom(service: Service, atom: models.NewAtom) -> models.Atom:
     """Creates an atom under the given topics."""
-    return Atom(**await _create(service, ATOM, atom.model_dump(exclude={"topic_ids"}), tuple(atom.topic_ids)))
+    return models.Atom(**await _create(service, ATOM, atom.model_dump(exclude={"topic_ids"}), tuple(atom.topic_ids)))
 
 
 @router.get("/atoms/{atom_id}", tags=["atoms"], responses=responses(404, 422))
-async def read_atom(service: Service, atom_id: EntityId) -> Atom:
+async def read_atom(service: Service, atom_id: EntityId) -> models.Atom:
     """One atom."""
-    return Atom(**await service.in_transaction(entities.one_entity, ATOM, atom_id))
+    return models.Atom(**await service.in_transaction(entities.one_entity, ATOM, atom_id))
 
 
 @router.patch("/atoms/{atom_id}", tags=["atoms"], responses=responses(404, 422))
-async def change_atom(service: Service, atom_id: EntityId, change: AtomChange) -> Atom:
+async def change_atom(service: Service, atom_id: EntityId, change: models.AtomChange) -> models.Atom:
     """Changes values of an atom."""
-    return Atom(**await _change(service, ATOM, atom_id, change))
+    return models.Atom(**await _change(service, ATOM, atom_id, change))
 
 
 @router.delete("/atoms/{atom_id}", tags=["atoms"], status_code=204, responses=responses(404, 422))
@@ -99,7 +93,7 @@ async def _page(
 
 
 async def _change(
-    service: KnowledgeService, kind: EntityKind, entity_id: int, change: TopicChange | AtomChange
+    service: KnowledgeService, kind: EntityKind, entity_id: int, change: models.TopicChange | models.AtomChange
 ) -> dict[str, Any]:
     values = change.model_dump(exclude_unset=True)
     return await service.in_transaction(entities.change_entity, kind, entity_id, values)

@@ -6,24 +6,8 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query
 
-from knowledge_migration.knowledge.api.access import AnyCaller, Caller, caller
-from knowledge_migration.knowledge.api.context import Cursor, Limit, Service
-from knowledge_migration.knowledge.api.models import (
-    ApprovalReview,
-    BulkResult,
-    BulkReview,
-    Decided,
-    ExtractionRequest,
-    ExtractionResult,
-    ItemList,
-    MergeReview,
-    PastDecision,
-    Proposal,
-    Review,
-    Run,
-    SearchText,
-    Undecided,
-)
+from knowledge_migration.knowledge.api import models
+from knowledge_migration.knowledge.api.access import AnyCaller, Caller, Service, caller
 from knowledge_migration.knowledge.api.problems import responses
 from knowledge_migration.knowledge.decisions import Action, decide
 from knowledge_migration.knowledge.entity_kinds import EntityName
@@ -40,7 +24,7 @@ Share = Annotated[float | None, Query(ge=0, le=1, allow_inf_nan=False)]
 
 
 @router.post("/extract", tags=["extraction"], responses=responses(404, 422, 429, 502))
-async def extract(service: Service, request: ExtractionRequest) -> ExtractionResult:
+async def extract(service: Service, request: models.ExtractionRequest) -> models.ExtractionResult:
     """Extracts knowledge from messages, in the mode that the flags select for this user.
 
     Direct mode writes topics and atoms. Dual write also writes proposals. Proposal mode writes proposals only, and approves
@@ -49,7 +33,7 @@ async def extract(service: Service, request: ExtractionRequest) -> ExtractionRes
     """
     written = await service.extract(request.message_ids, request.user_id)
     proposed = written.proposed
-    return ExtractionResult(
+    return models.ExtractionResult(
         run_id=written.run_id,
         mode=written.mode,
         topic_ids=list(written.topic_ids),
@@ -63,26 +47,26 @@ async def extract(service: Service, request: ExtractionRequest) -> ExtractionRes
 @router.get("/runs", tags=["extraction"], responses=responses(422))
 async def list_runs(
     service: Service,
-    limit: Limit = 20,
-    cursor: Cursor = None,
+    limit: models.Limit = 20,
+    cursor: models.Cursor = None,
     status: Annotated[list[RunStatus] | None, Query()] = None,
-) -> ItemList[Run]:
+) -> models.ItemList[models.Run]:
     """Extraction runs, newest first."""
     page = await service.in_transaction(listing.list_runs, limit, cursor, status or ())
-    return ItemList[Run].model_validate(page, from_attributes=True)
+    return models.ItemList[models.Run].model_validate(page, from_attributes=True)
 
 
 @router.get("/runs/{run_id}", tags=["extraction"], responses=responses(404, 422))
-async def read_run(service: Service, run_id: UUID) -> Run:
+async def read_run(service: Service, run_id: UUID) -> models.Run:
     """One extraction run."""
-    return Run(**await service.in_transaction(listing.one_run, run_id))
+    return models.Run(**await service.in_transaction(listing.one_run, run_id))
 
 
 @router.get("/proposals", tags=["proposals"], responses=responses(422))
 async def list_proposals(
     service: Service,
-    limit: Limit = 50,
-    cursor: Cursor = None,
+    limit: models.Limit = 50,
+    cursor: models.Cursor = None,
     entity_type: Annotated[list[EntityName] | None, Query(description="Topics and atoms if omitted.")] = None,
     status: Annotated[list[Status] | None, Query(description="Pending proposals if omitted.")] = None,
     sort: Annotated[
@@ -95,10 +79,10 @@ async def list_proposals(
     created_after: datetime | None = None,
     created_before: datetime | None = None,
     text: Annotated[
-        SearchText | None, Query(description="Text that the proposal contains, in upper or lower case.")
+        models.SearchText | None, Query(description="Text that the proposal contains, in upper or lower case.")
     ] = None,
     similar: Annotated[bool | None, Query(description="Whether the proposal is similar to an existing row.")] = None,
-) -> ItemList[Proposal]:
+) -> models.ItemList[models.Proposal]:
     """Proposals, in pages."""
     wanted = listing.Wanted(
         kinds=tuple(dict.fromkeys(entity_type or ("topic", "atom"))),
@@ -114,38 +98,40 @@ async def list_proposals(
         similar=similar,
     )
     page = await service.in_transaction(listing.list_proposals, wanted, limit, cursor)
-    return ItemList[Proposal].model_validate(page, from_attributes=True)
+    return models.ItemList[models.Proposal].model_validate(page, from_attributes=True)
 
 
 @router.post("/proposals/bulk", tags=["review"], responses=responses(422))
-async def decide_about_many(service: Service, who: AnyCaller, request: BulkReview) -> BulkResult:
+async def decide_about_many(service: Service, who: AnyCaller, request: models.BulkReview) -> models.BulkResult:
     """Makes one decision about many proposals, each in its own transaction."""
     decided, undecided = [], []
     for proposal_id in dict.fromkeys(request.proposal_ids):
         try:
             decided.append(await _decide(service, who, request, request.action, proposal_id))
         except KnowledgeError as error:
-            undecided.append(Undecided(proposal_id=proposal_id, status=error.status, detail=str(error)))
-    return BulkResult(decided=decided, undecided=undecided)
+            undecided.append(models.Undecided(proposal_id=proposal_id, status=error.status, detail=str(error)))
+    return models.BulkResult(decided=decided, undecided=undecided)
 
 
 @router.get("/proposals/{proposal_id}", tags=["proposals"], responses=responses(404, 422))
-async def read_proposal(service: Service, proposal_id: UUID) -> Proposal:
+async def read_proposal(service: Service, proposal_id: UUID) -> models.Proposal:
     """One proposal."""
-    return Proposal(**await service.in_transaction(listing.one_proposal, proposal_id))
+    return models.Proposal(**await service.in_transaction(listing.one_proposal, proposal_id))
 
 
 @router.get("/decisions", tags=["review"], responses=responses(422))
-async def list_decisions(service: Service, limit: Limit = 50, cursor: Cursor = None) -> ItemList[PastDecision]:
+async def list_decisions(
+    service: Service, limit: models.Limit = 50, cursor: models.Cursor = None
+) -> models.ItemList[models.PastDecision]:
     """Decisions about proposals, newest first."""
     page = await service.in_transaction(history.list_decisions, limit, cursor)
-    return ItemList[PastDecision].model_validate(page, from_attributes=True)
+    return models.ItemList[models.PastDecision].model_validate(page, from_attributes=True)
 
 
 @router.post("/proposals/{proposal_id}/approve", tags=["review"], responses=responses(404, 409, 422))
 async def approve(
-    service: Service, who: AnyCaller, proposal_id: UUID, request: ApprovalReview | None = None
-) -> Decided:
+    service: Service, who: AnyCaller, proposal_id: UUID, request: models.ApprovalReview | None = None
+) -> models.Decided:
     """Turns a proposal into knowledge: creates its row, or links the existing row of exactly that name.
 
     With `changes` the proposal is corrected and approved at once. The proposal then holds the corrected values, the audit
@@ -157,29 +143,38 @@ async def approve(
 
 
 @router.post("/proposals/{proposal_id}/reject", tags=["review"], responses=responses(404, 409, 422))
-async def reject(service: Service, who: AnyCaller, proposal_id: UUID, request: Review | None = None) -> Decided:
+async def reject(
+    service: Service, who: AnyCaller, proposal_id: UUID, request: models.Review | None = None
+) -> models.Decided:
     """Rejects a proposal; it stays on record."""
     return await _decide(service, who, request, "reject", proposal_id)
 
 
 @router.post("/proposals/{proposal_id}/merge", tags=["review"], responses=responses(404, 409, 422))
-async def merge(service: Service, who: AnyCaller, proposal_id: UUID, request: MergeReview) -> Decided:
+async def merge(service: Service, who: AnyCaller, proposal_id: UUID, request: models.MergeReview) -> models.Decided:
     """Merges a proposal into an existing topic or atom, which keeps its values."""
     return await _decide(service, who, request, "merge", proposal_id, into_entity_id=request.into_entity_id)
 
 
 @router.post("/proposals/{proposal_id}/undo", tags=["review"], responses=responses(404, 409, 422))
-async def undo(service: Service, who: AnyCaller, proposal_id: UUID, request: Review | None = None) -> Decided:
+async def undo(
+    service: Service, who: AnyCaller, proposal_id: UUID, request: models.Review | None = None
+) -> models.Decided:
     """Undoes the last decision about a proposal."""
     return await _decide(service, who, request, "undo", proposal_id)
 
 
 async def _decide(
-    service: KnowledgeService, who: Caller, request: Review | None, action: Action, proposal_id: UUID, **options: Any
-) -> Decided:
+    service: KnowledgeService,
+    who: Caller,
+    request: models.Review | None,
+    action: Action,
+    proposal_id: UUID,
+    **options: Any,
+) -> models.Decided:
     reviewer = Reviewer(who.name, request.user_id if request else None, request.notes if request else None)
     decision = await decide(service, action, proposal_id, reviewer, **options)
-    return Decided(
+    return models.Decided(
         proposal_id=decision.proposal_id,
         entity_type=decision.kind.name,
         status=decision.status,

@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any, Generic, Literal, TypeVar
 from uuid import UUID
 
+from fastapi import Query
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from knowledge_migration.knowledge.entity_kinds import EntityName
@@ -27,6 +28,8 @@ T = TypeVar("T")
 
 Id = Annotated[int, Field(ge=1, le=2**63 - 1)]
 UserId = Annotated[int, Field(ge=1, le=2**63 - 1, description="A user of the application.", examples=[1])]
+Limit = Annotated[int, Query(ge=1, le=200, description="Number of items per page.")]
+Cursor = Annotated[str | None, Query(max_length=500, description="`next_cursor` of the previous page.")]
 SearchText = Annotated[str, StringConstraints(max_length=200), AfterValidator(storable)]
 Notes = Annotated[str, StringConstraints(max_length=LONGEST_REASON), AfterValidator(storable)]
 Reason = Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_REASON), AfterValidator(storable)]
@@ -325,3 +328,21 @@ class Health(BaseModel):
     backfill: str | None = Field(description="Status of the backfill run; null before it began.")
     pending_proposals: int | None
     open_shadow_failures: int | None
+
+
+class FaultRequest(_Body):
+    """The mode, the share of its extractions that fail (0 to 1), and the duration in seconds."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
+
+    mode: Mode
+    share: Annotated[float, Field(ge=0, le=1)]
+    seconds: Annotated[float, Field(gt=0, le=60)]
+
+
+class FaultNow(BaseModel):
+    """The active fault, if any."""
+
+    mode: Mode | None = None
+    share: float | None = None
+    seconds: float | None = Field(default=None, description="Seconds until it ends.")

@@ -54,7 +54,7 @@ class BulkBar:
 
     async def preview(self) -> None:
         """Opens a dialog with the effects of an approval; nothing happens before it is confirmed."""
-        ids = list(self.queue.selected)[:MAX_SELECTED]
+        ids = self.queue.selected[:MAX_SELECTED]
         if not ids:
             return
         error_message, previews = None, []

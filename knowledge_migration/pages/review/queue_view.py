@@ -20,7 +20,6 @@ class QueueView:
         on_more: Callable[[], Awaitable[None]],
     ) -> None:
         self.review = review
-        self.selected: dict[UUID, ui.checkbox] = {}
         self._on_open = on_open
         self._rows: dict[UUID, ui.element] = {}
         self._boxes: dict[UUID, ui.checkbox] = {}
@@ -34,14 +33,18 @@ class QueueView:
             )
             self._more = ui.button("Show more", on_click=on_more).props("flat no-caps").classes("wide")
 
+    @property
+    def selected(self) -> list[UUID]:
+        """The selected proposals, in the order of the list."""
+        return [proposal_id for proposal_id, box in self._boxes.items() if box.value]
+
     def show(self) -> None:
-        """Draws all rows."""
+        """Draws all rows; selected ones stay selected."""
+        selected = self.selected
         self._list.clear()
         self._rows, self._boxes = {}, {}
-        kept = {item["id"] for item in self.review.items} & set(self.selected)
-        self.selected = {}
         self.add(self.review.items)
-        for proposal_id in kept:
+        for proposal_id in selected:
             self.toggle(proposal_id)
         self.mark(self.review.current_id)
 
@@ -61,11 +64,10 @@ class QueueView:
 
     def remove(self, proposal_id: UUID) -> None:
         """Removes the row of a decided proposal."""
-        row = self._rows.pop(proposal_id, None)
-        self._boxes.pop(proposal_id, None)
+        row, box = self._rows.pop(proposal_id, None), self._boxes.pop(proposal_id, None)
         if row:
             row.delete()
-        if self.selected.pop(proposal_id, None):
+        if box and box.value:
             self.on_selection()
 
     def mark(self, proposal_id: UUID | None) -> None:
@@ -105,7 +107,7 @@ class QueueView:
         proposal_id: UUID = item["id"]
         label = item.get("name") or item.get("title") or ""
         with ui.element("li").classes("row-of-queue") as row:
-            box = ui.checkbox(on_change=lambda event: self._select(proposal_id, event.value)).props("dense")
+            box = ui.checkbox(on_change=self.on_selection).props("dense")
             named(box, f"Select {label}")
             opener = ui.element("button").props("type=button").classes("row-button")
             with opener.on("click", lambda: self._on_open(proposal_id)):
@@ -121,10 +123,3 @@ class QueueView:
         Text("span", f"{confidence}, low" if is_low else confidence, "chip attention" if is_low else "chip")
         if item["similar_entity_id"] is not None:
             Text("span", "similar", "chip attention")
-
-    def _select(self, proposal_id: UUID, is_selected: bool) -> None:
-        if is_selected:
-            self.selected[proposal_id] = self._boxes[proposal_id]
-        else:
-            self.selected.pop(proposal_id, None)
-        self.on_selection()
