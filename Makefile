@@ -1,4 +1,4 @@
-# Everything happens in .venv and .knowledge_migration; `make clean` removes both.
+# Everything is stored in .venv and .knowledge_migration; `make clean` removes both.
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(not (3,11) <= sys.version_info < (3,14))' 2>/dev/null && echo $$p && break; done)
 RUN := .venv/bin
 PORT ?= 8000
@@ -8,13 +8,13 @@ PORT ?= 8000
 migrate: .venv/.installed  ## migrate the demonstration, or the database of KNOWLEDGE_MIGRATION_DATABASE_URL
 	$(RUN)/knowledge-migration migrate
 
-demo: migrate  ## the same, and then the service goes on: review what the traffic proposed (port: make demo PORT=8001)
+demo: migrate  ## the same, then keep the service running to review proposals (port: make demo PORT=8001)
 	$(RUN)/knowledge-migration serve --port $(PORT)
 
-ui: .venv/.installed  ## the same project in Dagster's UI, on a free loopback port
+ui: .venv/.installed  ## open the project in Dagster's UI, on a free loopback port
 	$(RUN)/knowledge-migration ui
 
-test: .venv/.installed  ## all tests, on PostgreSQL servers that they start themselves; those of the pages where a Chromium is
+test: .venv/.installed  ## all tests, on PostgreSQL servers that they start; tests in a browser only if Chromium is installed
 	$(RUN)/pytest
 
 lint: .venv/.installed  ## style, types, and the schema statements
@@ -23,7 +23,7 @@ lint: .venv/.installed  ## style, types, and the schema statements
 	$(RUN)/mypy knowledge_migration
 	$(RUN)/pytest -q -n 0 -k squawk knowledge_migration_tests/engine/schema/test_schema.py
 
-bench: .venv/.installed  ## backfill, modes of extraction, search for duplicates, ways back, lists of a million proposals, the review page
+bench: .venv/.installed  ## backfill, extraction modes, duplicate search, rollbacks, lists of a million proposals, review page
 	$(RUN)/python -m knowledge_migration_tests.benchmarks.backfill
 	$(RUN)/python -m knowledge_migration_tests.benchmarks.service
 	$(RUN)/python -m knowledge_migration_tests.benchmarks.duplicates
@@ -31,19 +31,19 @@ bench: .venv/.installed  ## backfill, modes of extraction, search for duplicates
 	$(RUN)/python -m knowledge_migration_tests.benchmarks.performance
 	$(RUN)/python -m knowledge_migration_tests.benchmarks.review_page
 
-screenshots: .venv/.installed  ## the pictures of the README, from what `make migrate` has left (needs Chromium)
+screenshots: .venv/.installed  ## the screenshots of the README, from the result of `make migrate` (requires Chromium)
 	$(RUN)/python -m knowledge_migration_tests.screenshots
 
 .venv/.installed: requirements.lock pyproject.toml
-	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is needed and none was found on PATH; set PYTHON=/path/to/python"; exit 1; }
+	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is required and none is on PATH; set PYTHON=/path/to/python"; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(RUN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
 	$(RUN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@
 
-lock:  ## pins the whole set again (needs uv); no download address is written
+lock:  ## update requirements.lock (requires uv); download addresses are not written
 	uv pip compile pyproject.toml --extra dev --extra llm --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-header --quiet -o requirements.lock
 
-clean:  ## stops the embedded server and removes everything that was made here
+clean:  ## stop the embedded server and remove everything that was created here
 	@if [ -x $(RUN)/knowledge-migration ]; then $(RUN)/knowledge-migration stop; fi
 	rm -rf .venv .knowledge_migration

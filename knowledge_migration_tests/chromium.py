@@ -1,4 +1,4 @@
-"""The system's Chromium, driven by Playwright: for the tests of the pages, their bench, and the pictures of the README."""
+"""The system's Chromium, driven by Playwright, for the tests and the benchmark of the pages, and the screenshots."""
 
 import os
 import shutil
@@ -19,21 +19,21 @@ QUIET = (
 
 
 def chromium() -> str | None:
-    """Where Chromium is: what CHROMIUM names, or what is found; None where there is none."""
+    """The path of Chromium: the variable CHROMIUM, or the first name on PATH; None if there is none."""
     return os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
 
 
 needs_chromium = pytest.mark.skipif(
     chromium() is None and "KNOWLEDGE_MIGRATION_TESTS_INSIST" not in os.environ,
-    reason="No Chromium was found; install Debian's package chromium, or set CHROMIUM to its path.",
+    reason="Chromium is missing; install Debian's package chromium, or set CHROMIUM to its path.",
 )
 
 
 @contextmanager
 def opened_browser() -> Iterator[Browser]:
-    """A browser that is closed with the block."""
+    """A browser that is closed after the block."""
     path = chromium()
-    assert path, "No Chromium was found. Install Debian's package chromium, or set CHROMIUM to its path."
+    assert path, "Chromium is missing. Install Debian's package chromium, or set CHROMIUM to its path."
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=list(QUIET))
         try:

@@ -1,4 +1,4 @@
-"""The commands of recovery as an operator types them, as processes of their own."""
+"""Runs commands as an operator does, each in its own process."""
 
 import os
 import subprocess
@@ -10,8 +10,8 @@ from knowledge_migration.engine.foundation.database import Database
 PROJECT = Path(__file__).parents[1]
 
 
-def command(database: Database, *words: str, home: Path, answer: str = "") -> "subprocess.CompletedProcess[str]":
-    """Runs `knowledge-migration WORDS` on a database."""
+def command(database: Database, *arguments: str, home: Path, answer: str = "") -> "subprocess.CompletedProcess[str]":
+    """Runs `knowledge-migration ARGUMENTS` on a database."""
     environment = {
         **os.environ,
         "KNOWLEDGE_MIGRATION_HOME": str(home),
@@ -19,7 +19,7 @@ def command(database: Database, *words: str, home: Path, answer: str = "") -> "s
         "COLUMNS": "200",
     }
     return subprocess.run(
-        [sys.executable, "-m", "knowledge_migration.commands.main", *words],
+        [sys.executable, "-m", "knowledge_migration.commands.main", *arguments],
         check=False,
         env=environment,
         cwd=PROJECT,
@@ -29,6 +29,6 @@ def command(database: Database, *words: str, home: Path, answer: str = "") -> "s
     )
 
 
-def recover(database: Database, *words: str, home: Path, answer: str = "") -> "subprocess.CompletedProcess[str]":
-    """Runs `knowledge-migration recover WORDS` on a database."""
-    return command(database, "recover", *words, home=home, answer=answer)
+def recover(database: Database, *arguments: str, home: Path, answer: str = "") -> "subprocess.CompletedProcess[str]":
+    """Runs `knowledge-migration recover ARGUMENTS` on a database."""
+    return command(database, "recover", *arguments, home=home, answer=answer)

@@ -1,8 +1,7 @@
-"""The pictures of the README, taken in headless Chromium from the installation that the settings name.
+"""Takes the screenshots of the README in headless Chromium, from the installation that the settings name.
 
-Usage: make migrate, then make screenshots (or python -m knowledge_migration_tests.screenshots [--to docs]). Needs Chromium; set
-CHROMIUM to its path where it is not found. What has not been run yet (a quality validation, a report) is run first; it
-changes nothing but evidence.
+Usage: make migrate, then make screenshots (or python -m knowledge_migration_tests.screenshots [--to docs]). Requires
+Chromium; set CHROMIUM to its path if it is not detected. The report is written first.
 """
 
 import argparse
@@ -35,23 +34,23 @@ ATTEMPTS = 240
 
 
 def main() -> None:
-    """Takes all pictures."""
+    """Takes all screenshots."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("--to", type=Path, default=Path("docs"), help="folder of the pictures")
+    arguments.add_argument("--to", type=Path, default=Path("docs"), help="folder of the screenshots")
     folder = arguments.parse_args().to
     with tempfile.TemporaryDirectory() as scratch, opened_browser() as browser:
-        pictures_of_the_pages(browser, folder, Path(scratch))
+        screenshots_of_pages(browser, folder, Path(scratch))
         page = browser.new_page(viewport={"width": 2300, "height": 1500})
-        picture_of_report(page, folder, Path(scratch))
-        picture_of_status(page, folder, Path(scratch))
-        picture_of_documents(page, folder)
+        screenshot_of_report(page, folder, Path(scratch))
+        screenshot_of_status(page, folder, Path(scratch))
+        screenshot_of_documents(page, folder)
         with ui(Path(scratch)) as address:
-            pictures_of_dagster(page, folder, address)
+            screenshots_of_dagster(page, folder, address)
 
 
 @contextmanager
 def ui(scratch: Path) -> Iterator[str]:
-    """Dagster's UI on a free port, without its daemon: sensors would go on and change what is to be seen."""
+    """Dagster's UI on a free port, without its daemon, because sensors would change the displayed state."""
     port, project = free_port(), dagster_project()
     address = f"http://127.0.0.1:{port}"
     command = [str(Path(sys.executable).with_name("dagster-webserver")), "-h", "127.0.0.1", "-p", str(port)]
@@ -75,14 +74,14 @@ def service(scratch: Path) -> Iterator[str]:
         yield address
 
 
-def pictures_of_the_pages(browser: Browser, folder: Path, scratch: Path) -> None:
-    """A proposal that resembles an existing row, and the migration page."""
+def screenshots_of_pages(browser: Browser, folder: Path, scratch: Path) -> None:
+    """The review page with a similar proposal, and the migration page."""
     with service(scratch) as address:
         context = browser.new_context(viewport={"width": 1300, "height": 1000}, color_scheme="light")
-        seen = Preferences(theme="light", tour_seen=True).as_cookie
-        context.add_cookies([{"name": PREFERENCES_COOKIE, "value": seen, "url": address}])
+        preferences = Preferences(theme="light", tour_seen=True).as_cookie
+        context.add_cookies([{"name": PREFERENCES_COOKIE, "value": preferences, "url": address}])
         page = context.new_page()
-        for path, name in ((f"/review?proposal={resembling(address)}", "review"), ("/migration", "migration")):
+        for path, name in ((f"/review?proposal={similar_proposal(address)}", "review"), ("/migration", "migration")):
             page.goto(address + path)
             page.wait_for_timeout(SETTLE_MS)
             hide_this_machine(page)
@@ -90,16 +89,16 @@ def pictures_of_the_pages(browser: Browser, folder: Path, scratch: Path) -> None
         context.close()
 
 
-def resembling(address: str) -> str:
-    """A proposal whose name is spelled like that of an existing row."""
-    found = httpx.get(f"{address}/api/v1/knowledge/proposals?similar=true&limit=200", timeout=30).json()["items"]
-    spelled = [one for one in found if one["similarity_type"] == "spelling"]
-    return str((spelled or found)[0]["id"])
+def similar_proposal(address: str) -> str:
+    """The id of a proposal with a name similar to that of an existing row."""
+    proposals = httpx.get(f"{address}/api/v1/knowledge/proposals?similar=true&limit=200", timeout=30).json()["items"]
+    by_spelling = [one for one in proposals if one["similarity_type"] == "spelling"]
+    return str((by_spelling or proposals)[0]["id"])
 
 
 @contextmanager
 def ended(process: "subprocess.Popen[bytes]") -> Iterator[None]:
-    """The process while the block runs."""
+    """Runs the block, then ends the process."""
     try:
         yield
     finally:
@@ -107,8 +106,8 @@ def ended(process: "subprocess.Popen[bytes]") -> Iterator[None]:
         process.wait(30)
 
 
-def pictures_of_dagster(page: Page, folder: Path, address: str) -> None:
-    """The asset graph, and a check that does not pass."""
+def screenshots_of_dagster(page: Page, folder: Path, address: str) -> None:
+    """The asset graph and a failed check."""
     names = [f"phase_{number}_{name}" for number, name in enumerate(GROUPS)]
     expanded = ",".join(f"global@global:{name}" for name in names)
     page.goto(f"{address}/asset-groups?expanded={quote(expanded, safe=':@,')}")
@@ -123,17 +122,17 @@ def pictures_of_dagster(page: Page, folder: Path, address: str) -> None:
 
 
 def settle(page: Page, times: int) -> None:
-    """Waits until the page stands, without the dialogs of a first visit."""
+    """Waits until the page is rendered, and closes the dialogs of a first visit."""
     page.wait_for_timeout(times * SETTLE_MS)
-    for words in ("Skip", "Dismiss"):
-        button = page.get_by_text(words, exact=True)
+    for label in ("Skip", "Dismiss"):
+        button = page.get_by_text(label, exact=True)
         if button.count():
             button.first.click()
     page.wait_for_timeout(SETTLE_MS // 2)
 
 
 def hide_this_machine(page: Page) -> None:
-    """Directories and names of the machine that takes the pictures are nobody else's business."""
+    """Replaces directories and names of this machine."""
     settings = open_installation().settings
     shown = {quote(str(settings.home), safe=""): "socket", str(settings.home): "home", operator(): "ada@operations"}
     page.evaluate(
@@ -147,8 +146,8 @@ def hide_this_machine(page: Page) -> None:
     )
 
 
-def picture_of_report(page: Page, folder: Path, scratch: Path) -> None:
-    """The first screen of the report, and its gates over time."""
+def screenshot_of_report(page: Page, folder: Path, scratch: Path) -> None:
+    """The first screen of the report."""
     target = scratch / "report.html"
     subprocess.run([*COMMAND, "report", "--output", str(target)], check=True)
     page.set_viewport_size({"width": 1250, "height": 1000})
@@ -158,8 +157,8 @@ def picture_of_report(page: Page, folder: Path, scratch: Path) -> None:
     page.set_viewport_size({"width": 2300, "height": 1500})
 
 
-def picture_of_status(page: Page, folder: Path, scratch: Path) -> None:
-    """The screen of `status`, as a terminal shows it."""
+def screenshot_of_status(page: Page, folder: Path, scratch: Path) -> None:
+    """The output of `status` in a terminal."""
     installation = open_installation()
     console = Console(
         record=True, width=130, file=(scratch / "status.txt").open("w"), highlight=False, force_terminal=True
@@ -178,8 +177,8 @@ def picture_of_status(page: Page, folder: Path, scratch: Path) -> None:
     page.set_viewport_size({"width": 2300, "height": 1500})
 
 
-def picture_of_documents(page: Page, folder: Path) -> None:
-    """The sign-off document of the latest quality validation."""
+def screenshot_of_documents(page: Page, folder: Path) -> None:
+    """The document for sign-off of the latest quality validation."""
     installation = open_installation()
     with installation.database.connect("screenshots") as connection:
         kept = evidence.require(connection, "quality_validation", made_by="asset quality_validation")

@@ -1,4 +1,4 @@
-"""A real service on a loopback port, in a thread of the test, on the test's database."""
+"""A real service on a loopback port, in a thread of the test, on the database of the test."""
 
 import threading
 from collections.abc import Iterator

@@ -1,8 +1,7 @@
-"""The backfill's speed as a ratio: against one INSERT ... SELECT plus UPDATE over the same rows, and against the
-strategy's own loop (§5.2), corrected so that it ends. The arms take turns on fresh copies of one database.
+"""The speed of the backfill relative to one INSERT ... SELECT plus UPDATE, and to the strategy's loop (§5.2, corrected to end).
 
-Usage: make bench, or python -m knowledge_migration_tests.benchmarks.backfill [--data FOLDER] [--rounds 3]
-Without a folder of a real knowledge base (see `demonstration.json_lines`) the demonstration is copied many times.
+Usage: make bench, or python -m knowledge_migration_tests.benchmarks.backfill [--data FOLDER] [--rounds 3]. The arms run
+interleaved on fresh copies of one database: that of the folder (JSON lines), or many copies of the demonstration.
 """
 
 import argparse
@@ -51,7 +50,7 @@ FROM topic_atoms CROSS JOIN generate_series(1, %s - 1) AS copy ON CONFLICT DO NO
 
 
 def main() -> None:
-    """Prints the ratios."""
+    """Prints the speeds and ratios."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--data", type=Path, default=SHARED_DATA / "large", help="folder of a real knowledge base")
     arguments.add_argument("--rounds", type=int, default=3)
@@ -61,12 +60,12 @@ def main() -> None:
         Path(folder).chmod(0o755)
         server = embedded_server.start(Path(folder) / "data", cleanup="delete")
         rows = prepare(server, given.data)
-        console.print(f"{rows:,} atoms, {given.rounds} rounds, the arms in turn on fresh copies of one database")
+        console.print(f"{rows:,} atoms, {given.rounds} rounds, interleaved on fresh copies of one database")
         report(measure(server, rows, given.rounds, given.batch_size), given.batch_size)
 
 
 def prepare(server: EmbeddedServer, data: Path) -> int:
-    """A template with the knowledge base and phase 1 done; returns the number of atoms."""
+    """Creates a template with the knowledge base after phase 1; returns the number of atoms."""
     template = server.ensure_database("template_atoms")
     build_legacy_schema(template)
     if data.is_dir():
@@ -106,7 +105,7 @@ def measure(server: EmbeddedServer, rows: int, rounds: int, sizes: list[int]) ->
 
 
 def timed(work: Callable[[], None]) -> float:
-    """Seconds that a piece of work takes."""
+    """The duration of a function in seconds."""
     started = time.perf_counter()
     work()
     return time.perf_counter() - started
@@ -114,7 +113,7 @@ def timed(work: Callable[[], None]) -> float:
 
 @contextmanager
 def fresh(server: EmbeddedServer) -> Iterator[Database]:
-    """A copy of the template, dropped afterwards, begun with all pages written."""
+    """A copy of the template, after a checkpoint; dropped afterwards."""
     name = f"bench_{uuid4().hex[:8]}"
     with server.admin.connect("bench") as connection:
         connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template_atoms").format(sql.Identifier(name)))
@@ -126,7 +125,7 @@ def fresh(server: EmbeddedServer) -> Iterator[Database]:
 
 
 def one_statement(database: Database) -> None:
-    """The yardstick: the same proposals and links in one INSERT ... SELECT and one UPDATE, one transaction."""
+    """The reference: the same proposals and links by one INSERT ... SELECT and one UPDATE in one transaction."""
     columns = proposal_columns(ATOM)
     insert = sql.SQL(
         "INSERT INTO atom_proposals (id, extraction_run_id, {columns}, status, reasoning, review_action, review_notes, "
@@ -159,7 +158,7 @@ def in_batches(database: Database, size: int) -> float:
 
 
 def strategy_loop(database: Database) -> None:
-    """The strategy's §5.2 over some thousand rows: one flush a row, a commit per 100, without its sleep, by keyset."""
+    """The strategy's §5.2 over some thousand rows: one flush per row, one commit per 100 rows, without its sleep, by keyset."""
     with database.connect("bench") as connection:
         run, after = open_run(connection), 0
         for _ in range(STRATEGY_ROWS // 100):
@@ -168,7 +167,7 @@ def strategy_loop(database: Database) -> None:
 
 
 def strategy_batch(connection: Connection, run: object, after: int) -> int:
-    """One hundred rows, two round trips each."""
+    """One hundred rows with two round trips each."""
     rows = connection.execute(
         "SELECT id, type, title, content, meta, confidence FROM atoms WHERE id > %s ORDER BY id LIMIT 100", (after,)
     ).fetchall()

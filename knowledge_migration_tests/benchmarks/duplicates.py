@@ -1,10 +1,7 @@
-"""How good the search for similar topics is on topics that are declared to be the same, and how long it takes.
+"""The search for similar topics: precision and recall per tier and score on known duplicates, and the time of a search.
 
-Quality: for each tier and score, precision and recall on `data/small` (see `gold`), alone and for what the tiers before
-it leave. The vectors of words and character n-grams are measured here only: they did not earn a place in the search.
-Time: one search among 100,000 names, in memory and through pg_trgm on a PostgreSQL 15 of the system.
-
-Usage: python -m knowledge_migration_tests.benchmarks.duplicates [--names 100000] [--searches 300]
+Usage: python -m knowledge_migration_tests.benchmarks.duplicates [--names 100000] [--searches 300]. Vectors of words and n-grams
+are measured here only: they did not improve the search. pg_trgm runs on a PostgreSQL 15 of the system.
 """
 
 import argparse

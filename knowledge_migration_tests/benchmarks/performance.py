@@ -1,4 +1,4 @@
-"""The lists that users wait for, with a million proposals: p50, p95 and p99 against their limits (strategy §9.3).
+"""List queries with a million proposals: p50, p95 and p99 against their limits (strategy §9.3).
 
 Usage: make bench, or python -m knowledge_migration_tests.benchmarks.performance [--samples 100] [--plans]
 """
@@ -21,7 +21,7 @@ console = Console(highlight=False, width=140)
 
 
 def main() -> None:
-    """Prints a table; with --plans how each statement is executed."""
+    """Prints a table; with --plans also the plan of each statement."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--samples", type=int, default=100)
     arguments.add_argument("--plans", action="store_true")
@@ -31,14 +31,14 @@ def main() -> None:
         server = embedded_server.start(Path(folder) / "data", cleanup="delete")
         began = time.perf_counter()
         database = million_proposals(server.ensure_database("million").url)
-        console.print(f"a million proposals made in {time.perf_counter() - began:.0f} s")
+        console.print(f"a million proposals created in {time.perf_counter() - began:.0f} s")
         large_rows = PerformanceSettings().large_table_rows
         report(validate(database, GATES, samples=given.samples, large_rows=large_rows), plans=given.plans)
 
 
 def report(measured: PerformanceValidation, *, plans: bool) -> None:
-    """One line a query."""
-    table = Table("query", "p50 ms", "p95 ms", "p99 ms", "limit ms", "within", "reads whole")
+    """Prints one line per query."""
+    table = Table("query", "p50 ms", "p95 ms", "p99 ms", "limit ms", "within", "sequential scans")
     for verdict in measured.verdicts:
         times = (f"{value:.1f}" for value in (verdict.p50_ms, verdict.p95_ms, verdict.p99_ms, verdict.limit_ms))
         table.add_row(verdict.query, *times, "yes" if verdict.within else "NO", ", ".join(verdict.scanned))

@@ -1,8 +1,7 @@
-"""The review page in a real browser with 100,000 proposals waiting, beside the same with 200: loads, and action to next proposal.
+"""The review page in a real browser with 100,000 pending proposals and with 1,000, interleaved.
 
-Usage: make bench, or python -m knowledge_migration_tests.benchmarks.review_page [--rounds 10]. Needs Chromium. The two are
-measured in turn, so the ratio says what the length of the queue costs. Times are the browser's own, until the proposal is
-painted: from the navigation, or from the key.
+Usage: make bench, or python -m knowledge_migration_tests.benchmarks.review_page [--rounds 10]. Requires Chromium. Times are
+those of the browser, from the navigation or the key until the proposal is painted.
 """
 
 import argparse
@@ -36,7 +35,7 @@ BARS_MS = {
     "reject with a reason, then the next": 150,
 }
 ACTIONS = 10
-"""Approvals a round."""
+"""Approvals per round."""
 
 WATCH = """
 window.watched = {seen: null, acts: [], from: null, was: null};
@@ -88,7 +87,7 @@ def main() -> None:
 
 
 def prepare_short(database: Database) -> None:
-    """A small queue."""
+    """Fills the short queue."""
     with database.connect("bench") as connection:
         connection.execute(text_of("legacy/schema"))
     schema.upgrade(database, SchemaChangeSettings())
@@ -96,10 +95,10 @@ def prepare_short(database: Database) -> None:
 
 
 def one_round(browser: Browser, served: Living, times: Times) -> None:
-    """A browser that was never here, the same page again, and a series of decisions."""
+    """A cold load, a warm load, and a series of decisions."""
     context = browser.new_context(viewport={"width": 1360, "height": 900})
     context.add_init_script(WATCH)
-    remember(context, served)
+    skip_tour(context, served)
     page = context.new_page()
     times["cold load"].append(load(page, served))
     times["warm load"].append(load(page, served))
@@ -108,14 +107,14 @@ def one_round(browser: Browser, served: Living, times: Times) -> None:
     context.close()
 
 
-def remember(context: BrowserContext, served: Living) -> None:
-    """The tour was seen."""
+def skip_tour(context: BrowserContext, served: Living) -> None:
+    """Marks the tour as seen."""
     seen = Preferences(tour_seen=True).as_cookie
     context.add_cookies([{"name": PREFERENCES_COOKIE, "value": seen, "url": served.url}])
 
 
 def load(page: Page, served: Living) -> float:
-    """Milliseconds until the first proposal stands there."""
+    """Milliseconds until the first proposal is painted."""
     page.goto(f"{served.url}/review")
     page.wait_for_function("window.watched.seen !== null")
     seen: float = page.evaluate("window.watched.seen")
@@ -131,7 +130,7 @@ def act(page: Page) -> float:
 
 
 def reject(page: Page) -> float:
-    """The same, from the Enter behind the reason."""
+    """Milliseconds from Enter after the reason to the next proposal."""
     before = page.evaluate("window.watched.acts.length")
     page.keyboard.press("r")
     page.locator("#reason").press_sequentially("Too vague")
@@ -140,7 +139,7 @@ def reject(page: Page) -> float:
 
 
 def next_one(page: Page, before: int) -> float:
-    """The time of the action that is measured now."""
+    """Milliseconds of the current action."""
     page.wait_for_function("before => window.watched.acts.length > before", arg=before)
     taken: float = page.evaluate("window.watched.acts.at(-1)")
     page.wait_for_timeout(200)  # a person reads; meanwhile the next one is fetched
@@ -148,7 +147,7 @@ def next_one(page: Page, before: int) -> float:
 
 
 def waiting(database: Database) -> int:
-    """Proposals that wait now."""
+    """The number of pending proposals."""
     with database.connect("bench") as connection:
         row = connection.execute(
             "SELECT (SELECT count(*) FROM topic_proposals WHERE status = 'pending') "
@@ -159,7 +158,7 @@ def waiting(database: Database) -> int:
 
 
 def report(times: dict[str, Times], lengths: dict[str, int]) -> None:
-    """One line a kind of time."""
+    """Prints one line per measurement."""
     table = Table(
         "", "n", "median ms", "p95 ms", "slowest ms", "bar ms", "within", "median with the short queue", "ratio"
     )
@@ -172,7 +171,7 @@ def report(times: dict[str, Times], lengths: dict[str, int]) -> None:
         table.add_row(
             name, str(len(taken)), *values, "yes" if p95 < bar else "NO", f"{beside:.0f}", f"{median / beside:.2f}"
         )
-    console.print(f"{lengths['long']:,} proposals wait, and {lengths['short']:,} in the short queue")
+    console.print(f"{lengths['long']:,} pending proposals, and {lengths['short']:,} in the short queue")
     console.print(table)
 
 

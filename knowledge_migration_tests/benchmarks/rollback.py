@@ -1,8 +1,7 @@
-"""The ways back: how soon every live process obeys under load, and how the rollback of a backfill grows with the rows.
+"""Rollbacks: seconds until every live process acknowledges under load, and how the rollback of a backfill scales with rows.
 
-Usage: make bench, or python -m knowledge_migration_tests.benchmarks.rollback [--data FOLDER] [--rounds 5]
-The first is in seconds, from the flip to the last process's heartbeat; the second a ratio: the seconds per row when all atoms
-were backfilled against those of a quarter of them, in turn on fresh copies of one database.
+Usage: make bench, or python -m knowledge_migration_tests.benchmarks.rollback [--data FOLDER] [--rounds 5]. The rollbacks of all
+rows and of a quarter of the rows run interleaved on fresh copies of one database.
 """
 
 import argparse
@@ -36,7 +35,7 @@ console = Console(highlight=False, width=120)
 
 
 def main() -> None:
-    """Prints both."""
+    """Prints both tables."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--data", type=Path, default=SHARED_DATA / "large", help="folder of a real knowledge base")
     arguments.add_argument("--rounds", type=int, default=5)
@@ -46,12 +45,12 @@ def main() -> None:
         server = embedded_server.start(Path(folder) / "data", cleanup="delete")
         rows = prepare(server, given.data)
         console.print(f"{rows:,} atoms, {given.rounds} rounds")
-        obedience(server, given.rounds, Path(folder))
+        acknowledgement(server, given.rounds, Path(folder))
         growth(server, given.rounds)
 
 
-def obedience(server: EmbeddedServer, rounds: int, folder: Path) -> None:
-    """Several processes of the service under traffic; instant and up again, time after time."""
+def acknowledgement(server: EmbeddedServer, rounds: int, folder: Path) -> None:
+    """Several instant rollbacks, with several processes of the service under traffic."""
     with ExitStack() as stack:
         database = stack.enter_context(fresh(server))
         variables = {
@@ -71,15 +70,15 @@ def obedience(server: EmbeddedServer, rounds: int, folder: Path) -> None:
             stack.enter_context(
                 running_process([*options, "--seed", str(port)], folder / f"traffic_{port}.log", variables)
             )
-        seconds = [one_flip(database) for _ in range(rounds)]
-    table = Table("instant way back under load", "processes", "requests per second", "median s", "slowest s")
+        seconds = [one_rollback(database) for _ in range(rounds)]
+    table = Table("instant rollback under load", "processes", "requests per second", "median s", "slowest s")
     values = [f"{statistics.median(seconds):.2f}", f"{max(seconds):.2f}"]
-    table.add_row("every live process obeys", str(PROCESSES), str(REQUESTS_PER_SECOND), *values)
+    table.add_row("every live process acknowledges", str(PROCESSES), str(REQUESTS_PER_SECOND), *values)
     console.print(table)
 
 
-def one_flip(database: Database) -> float:
-    """Full cutover for some seconds, then back; the seconds until the last process's heartbeat has the new flags."""
+def one_rollback(database: Database) -> float:
+    """Full cutover for some seconds, then a rollback; seconds until the last process acknowledges."""
     with database.begin() as transaction:
         set_flags(transaction, STAGE_FLAGS["full_cutover"], initial=Flags(), actor="bench", reason="bench")
     time.sleep(PAUSE_SECONDS)
@@ -89,7 +88,7 @@ def one_flip(database: Database) -> float:
 
 
 def backfill_atoms(database: Database, parts: int) -> None:
-    """Links the atoms of the first so many quarters of the ids."""
+    """Backfills the atoms of the given number of quarters of the ids."""
     with database.connect("bench") as connection:
         open_run(connection)
         whole = make_plan(connection, width_ids=1, max_partitions=PARTS)["atom"]
@@ -99,23 +98,23 @@ def backfill_atoms(database: Database, parts: int) -> None:
 
 
 def growth(server: EmbeddedServer, rounds: int) -> None:
-    """The rollback of a quarter of the rows and of all, in turn."""
+    """The rollback of a quarter of the rows and of all rows, interleaved."""
     each: dict[str, list[tuple[int, float]]] = {"a quarter": [], "all": []}
     for _ in range(rounds):
-        for name, found in each.items():
+        for name, results in each.items():
             with fresh(server) as database:
                 backfill_atoms(database, 1 if name == "a quarter" else PARTS)
                 done = rollback_backfill(database, reason="bench")
-                found.append((sum(done.deleted_proposals.values()), done.seconds))
-    table = Table("rollback of the backfill", "rows", "median s", "rows/s", "µs a row")
-    medians = {name: statistics.median(seconds for _, seconds in found) for name, found in each.items()}
-    for name, found in each.items():
-        rows = found[0][0]
+                results.append((sum(done.deleted_proposals.values()), done.seconds))
+    table = Table("rollback of the backfill", "rows", "median s", "rows/s", "µs per row")
+    medians = {name: statistics.median(seconds for _, seconds in results) for name, results in each.items()}
+    for name, results in each.items():
+        rows = results[0][0]
         micros = 1e6 * medians[name] / rows
         table.add_row(name, f"{rows:,}", f"{medians[name]:.2f}", f"{rows / medians[name]:,.0f}", f"{micros:.0f}")
     console.print(table)
-    cost = {name: medians[name] / found[0][0] for name, found in each.items()}
-    console.print(f"A row of all costs {cost['all'] / cost['a quarter']:.2f} of a row of a quarter (1 is linear).")
+    cost = {name: medians[name] / results[0][0] for name, results in each.items()}
+    console.print(f"Time per row, all rows relative to a quarter: {cost['all'] / cost['a quarter']:.2f} (1 is linear).")
 
 
 if __name__ == "__main__":

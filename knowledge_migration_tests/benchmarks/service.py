@@ -1,9 +1,7 @@
 """The service under load: `python -m knowledge_migration_tests.benchmarks.service`.
 
-1. The three modes in turn over the same messages, one extraction at a time: the ratio of medians to direct mode.
-2. Fifty extractions at once, through HTTP, in each mode: p95, errors.
-
-On `data/small`, or, where that is not there, on this Python's documentation.
+1. The three modes, interleaved over the same messages, one extraction at a time: ratio of the medians to direct mode.
+2. Fifty concurrent extractions over HTTP in each mode: p95, errors. Data: `data/small`, else this Python's documentation.
 """
 
 import asyncio
@@ -36,7 +34,7 @@ MODES = {
     "proposal": Flags(enabled=True, cutover_percentage=100),
 }
 GROUPS = 400
-AT_ONCE = 50
+CONCURRENT = 50
 
 
 def main() -> None:
@@ -51,12 +49,12 @@ def main() -> None:
         schema.upgrade(database, SchemaChangeSettings())
         with database.connect("benchmark") as connection:
             ids = [row["id"] for row in connection.execute("SELECT id FROM messages ORDER BY id")]
-        asyncio.run(in_turn(database, ids))
+        asyncio.run(interleaved(database, ids))
         for mode, flags in MODES.items():
-            at_once(database, ids, mode, flags)
+            concurrent(database, ids, mode, flags)
 
 
-async def in_turn(database: Database, ids: list[int]) -> None:
+async def interleaved(database: Database, ids: list[int]) -> None:
     """One extraction at a time, in each mode, in random order."""
     order = random.Random(1)
     seconds: dict[str, list[float]] = {mode: [] for mode in MODES}
@@ -74,11 +72,11 @@ async def in_turn(database: Database, ids: list[int]) -> None:
     direct = statistics.median(seconds["direct"])
     for mode, taken in seconds.items():
         median = statistics.median(taken)
-        print(f"in turn, {mode}: median {1000 * median:.1f} ms, {median / direct:.2f} of direct mode")
+        print(f"interleaved, {mode}: median {1000 * median:.1f} ms, {median / direct:.2f} of direct mode")
 
 
-def at_once(database: Database, ids: list[int], mode: str, flags: Flags) -> None:
-    """Rounds of fifty extractions at once, of the same and of different messages."""
+def concurrent(database: Database, ids: list[int], mode: str, flags: Flags) -> None:
+    """Rounds of fifty concurrent extractions, of the same and of different messages."""
     order, latencies, statuses = random.Random(2), list[float](), list[int]()
 
     async def one(client: httpx.AsyncClient, group: list[int]) -> None:
@@ -88,17 +86,19 @@ def at_once(database: Database, ids: list[int], mode: str, flags: Flags) -> None
         statuses.append(answer.status_code)
 
     async def rounds(url: str) -> None:
-        async with httpx.AsyncClient(base_url=url, timeout=60, limits=httpx.Limits(max_connections=AT_ONCE)) as client:
+        async with httpx.AsyncClient(
+            base_url=url, timeout=60, limits=httpx.Limits(max_connections=CONCURRENT)
+        ) as client:
             for _ in range(5):
-                await asyncio.gather(*(one(client, order.sample(ids, 3)) for _ in range(AT_ONCE)))
-                await asyncio.gather(*(one(client, ids[:3]) for _ in range(AT_ONCE)))
+                await asyncio.gather(*(one(client, order.sample(ids, 3)) for _ in range(CONCURRENT)))
+                await asyncio.gather(*(one(client, ids[:3]) for _ in range(CONCURRENT)))
 
     with serving(database, initial_flags=flags, queue_limit=10**9) as url:
         asyncio.run(rounds(url))
     latencies.sort()
     errors = sum(status != 200 for status in statuses)
     print(
-        f"{AT_ONCE} at once, {mode}: {len(latencies)} extractions, p50 {percentile(latencies, 0.5):.0f} ms, "
+        f"{CONCURRENT} concurrent, {mode}: {len(latencies)} extractions, p50 {percentile(latencies, 0.5):.0f} ms, "
         f"p95 {percentile(latencies, 0.95):.0f} ms, slowest {latencies[-1]:.0f} ms, {errors} errors"
     )
 

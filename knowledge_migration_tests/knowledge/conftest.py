@@ -35,8 +35,8 @@ def atom(title: str, topic_name: str, confidence: float = 0.8, **values: Any) ->
 
 
 @dataclass
-class Told:
-    """An extractor that returns what it was told, or does it (raises, waits)."""
+class FakeExtractor:
+    """An extractor that returns a given answer, or calls a given function (which may raise or wait)."""
 
     answer: Any = field(default_factory=Extraction)
     name: str = "told"
@@ -78,7 +78,9 @@ def make_service(peopled: Database) -> ServiceMaker:
     """Makes a service of an extraction (or an extractor) and options; run it with `async with service.running()`."""
 
     def make(answer: Any = None, **options: Any) -> KnowledgeService:
-        extractor = answer if hasattr(answer, "extract") else Told(answer if answer is not None else Extraction())
+        extractor = (
+            answer if hasattr(answer, "extract") else FakeExtractor(answer if answer is not None else Extraction())
+        )
         return KnowledgeService(
             ServiceOptions(database_url=peopled.url, **{"metrics_seconds": 0.0, **options}), extractor
         )

@@ -19,14 +19,14 @@ import asyncio, json, sys
 from knowledge_migration.knowledge.flags import Flags
 from knowledge_migration.knowledge.options import ServiceOptions
 from knowledge_migration.knowledge.service import KnowledgeService
-from knowledge_migration_tests.knowledge.conftest import Told
+from knowledge_migration_tests.knowledge.conftest import FakeExtractor
 from knowledge_migration_tests.knowledge.test_modes import FOUND
 given = json.loads(sys.argv[1])
 async def when_told(messages):
     await asyncio.to_thread(sys.stdin.readline)
     return FOUND
 options = ServiceOptions(database_url=given["url"], initial_flags=Flags(**given["flags"]), shadow_timeout_ms=60_000)
-service = KnowledgeService(options, Told(when_told))
+service = KnowledgeService(options, FakeExtractor(when_told))
 async def main():
     async with service.running():
         written = await service.extract((1, 2, 3), 1)

@@ -11,7 +11,7 @@ from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.knowledge.extraction.model import Extraction, ExtractionError
 from knowledge_migration.knowledge.flags import Flags
 from knowledge_migration.knowledge.measurements import BUCKET_SECONDS, Measured, Measurements, outcome_of_status
-from knowledge_migration_tests.knowledge.conftest import Told, topic
+from knowledge_migration_tests.knowledge.conftest import FakeExtractor, topic
 from knowledge_migration_tests.serving import serving
 
 KEPT = """
@@ -44,7 +44,7 @@ def post(url: str, *messages: int, user: int = 1) -> int:
 def test_extractions_are_kept_by_mode_and_requests_by_route(
     peopled: Database, rows: Connection, dual_write: bool, mode: str
 ) -> None:
-    with serving(peopled, Told(), initial_flags=Flags(dual_write=dual_write), **QUICKLY) as url:
+    with serving(peopled, FakeExtractor(), initial_flags=Flags(dual_write=dual_write), **QUICKLY) as url:
         assert [post(url, 1) for _ in range(3)] == [200, 200, 200]
         httpx.get(f"{url}/api/v1/topics")
         httpx.get(f"{url}/health")
@@ -60,7 +60,7 @@ def test_a_failure_is_an_error_and_a_wrong_request_is_not_counted(peopled: Datab
     async def fail(_: Any) -> Extraction:
         raise ExtractionError("the model is away")
 
-    with serving(peopled, Told(fail), **QUICKLY) as url:
+    with serving(peopled, FakeExtractor(fail), **QUICKLY) as url:
         assert post(url, 1) == 502
         assert post(url, 999_999) == 404
         found = measured(rows, bool)
@@ -70,14 +70,14 @@ def test_a_failure_is_an_error_and_a_wrong_request_is_not_counted(peopled: Datab
 def test_what_the_full_queue_refuses_is_counted_apart(peopled: Database, rows: Connection) -> None:
     flags = Flags(enabled=True, cutover_percentage=100)
     answer = Extraction(topics=(topic("unsure", 0.2),))
-    with serving(peopled, Told(answer), initial_flags=flags, queue_limit=1, **QUICKLY) as url:
+    with serving(peopled, FakeExtractor(answer), initial_flags=flags, queue_limit=1, **QUICKLY) as url:
         assert [post(url, 1), post(url, 1)] == [200, 429]
         found = measured(rows, lambda kept: kept.get(("extraction", "proposal")) == (2, 0, 1))
     assert found["POST /knowledge/extract", ""] == (2, 0, 1)
 
 
 def test_what_is_left_is_written_when_the_service_stops(peopled: Database, rows: Connection) -> None:
-    with serving(peopled, Told(), measurement_seconds=600) as url:
+    with serving(peopled, FakeExtractor(), measurement_seconds=600) as url:
         post(url, 1)
     assert measured(rows, bool)["extraction", "direct"] == (1, 0, 0)
 

@@ -18,7 +18,7 @@ from knowledge_migration.knowledge.service import KnowledgeService
 from knowledge_migration.knowledge.writing.runs import fail_abandoned_runs
 from knowledge_migration.knowledge.writing.shadow import open_failures, repair_next
 from knowledge_migration_tests.engine.backfill.backfilling import count, until
-from knowledge_migration_tests.knowledge.conftest import PEOPLE_AND_MESSAGES, ServiceMaker, Told, atom, topic
+from knowledge_migration_tests.knowledge.conftest import PEOPLE_AND_MESSAGES, FakeExtractor, ServiceMaker, atom, topic
 
 DIRECT, DUAL = Flags(), Flags(dual_write=True)
 PROPOSAL = Flags(enabled=True, cutover_percentage=100)
@@ -88,7 +88,7 @@ def test_direct_mode_writes_what_it_always_did(make_service: ServiceMaker, rows:
 def test_direct_mode_needs_no_phase_1(database: Database) -> None:
     with database.connect("test") as connection:
         connection.execute(PEOPLE_AND_MESSAGES)
-        written = extract(KnowledgeService(ServiceOptions(database_url=database.url), Told(FOUND)))
+        written = extract(KnowledgeService(ServiceOptions(database_url=database.url), FakeExtractor(FOUND)))
         assert (written.run_id, len(written.topic_ids), len(written.atom_ids)) == (None, 2, 2)
         assert count(connection, "SELECT count(*) FROM topics") == 2
 
@@ -259,7 +259,7 @@ async def _hangs(_: Any) -> Any:
 def test_a_model_that_fails_writes_nothing_and_the_run_says_why(
     make_service: ServiceMaker, rows: Connection, flags: Flags, answer: Any, words: str
 ) -> None:
-    service = make_service(Told(answer), initial_flags=flags, extraction_timeout_seconds=0.2)
+    service = make_service(FakeExtractor(answer), initial_flags=flags, extraction_timeout_seconds=0.2)
     with pytest.raises(ExtractionFailedError, match=words) as raised:
         extract(service)
     assert "secret" not in str(raised.value)
@@ -272,7 +272,7 @@ def test_a_model_that_fails_writes_nothing_and_the_run_says_why(
 def test_what_does_not_exist_is_named_and_the_model_is_not_asked(
     make_service: ServiceMaker, rows: Connection, ids: tuple[int, ...], user: int
 ) -> None:
-    told = Told(FOUND)
+    told = FakeExtractor(FOUND)
     with pytest.raises(UnknownError, match="9999"):
         extract(make_service(told), ids, user)
     assert told.asked == []
@@ -282,7 +282,7 @@ def test_what_does_not_exist_is_named_and_the_model_is_not_asked(
 def test_a_full_queue_refuses_before_the_model_is_asked_and_lets_in_again(
     make_service: ServiceMaker, rows: Connection
 ) -> None:
-    told = Told(Extraction(topics=(topic("a", 0.5), topic("b", 0.5))))
+    told = FakeExtractor(Extraction(topics=(topic("a", 0.5), topic("b", 0.5))))
     extract(make_service(told, initial_flags=PROPOSAL))
     with pytest.raises(QueueFullError) as refused:
         extract(make_service(told, initial_flags=PROPOSAL, queue_limit=2))
@@ -314,7 +314,7 @@ def test_no_two_extractions_are_let_in_on_one_place(make_service: ServiceMaker, 
         released.set()
         return await asyncio.gather(*jobs, return_exceptions=True)
 
-    service = make_service(Told(slow), initial_flags=PROPOSAL, queue_limit=20, queue_places_per_message=5)
+    service = make_service(FakeExtractor(slow), initial_flags=PROPOSAL, queue_limit=20, queue_places_per_message=5)
     results = run(service, work)
     assert entered == 4
     assert sum(isinstance(one, QueueFullError) for one in results) == 26
@@ -359,7 +359,7 @@ def test_a_change_of_flags_while_the_model_works_is_obeyed(
         await asyncio.to_thread(in_transaction)
         return FOUND
 
-    assert extract(make_service(Told(switch))).mode == "dual_write"
+    assert extract(make_service(FakeExtractor(switch))).mode == "dual_write"
     assert count(rows, "SELECT count(*) FROM topics WHERE migrated_from_proposal_id IS NULL") == 0
 
 

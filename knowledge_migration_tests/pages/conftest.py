@@ -13,7 +13,7 @@ from knowledge_migration_tests.conftest import EXPANDED_TEMPLATE, clone, drop
 
 @pytest.fixture(scope="module")
 def module_database(server: EmbeddedServer) -> Iterator[Database]:
-    """One database after phase 1 for a whole module that does not get in its own way."""
+    """One database after phase 1 for a whole module whose tests do not interfere."""
     cloned = clone(server, EXPANDED_TEMPLATE)
     yield cloned
     drop(server, cloned)
@@ -21,6 +21,6 @@ def module_database(server: EmbeddedServer) -> Iterator[Database]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Of a module, not of the session: while it is open, no other test could run an event loop of its own."""
+    """One browser per module: while it is open, no other test can run an event loop."""
     with opened_browser() as opened:
         yield opened

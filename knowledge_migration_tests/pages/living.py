@@ -1,4 +1,4 @@
-"""A served installation as users have it: `knowledge-migration serve` as a process, on the database of a test."""
+"""A served installation: `knowledge-migration serve` as a process, on the database of a test."""
 
 import os
 import subprocess
@@ -28,11 +28,11 @@ class Living:
 
     @property
     def url(self) -> str:
-        """Where it answers."""
+        """The address of the service."""
         return f"http://127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        """Returns when it is well."""
+        """Starts the process and waits until it is healthy."""
         log = self.home / "serve.log"
         settings = {
             "KNOWLEDGE_MIGRATION_DATABASE_URL": self.database.url,
@@ -49,7 +49,7 @@ class Living:
         )
 
     def stop(self) -> None:
-        """Ends it, at once."""
+        """Kills the process."""
         if self.process is not None:
             self.process.kill()
             self.process.wait(30)
@@ -58,7 +58,7 @@ class Living:
 
 @contextmanager
 def living(database: Database, home: Path, **environment: str) -> Iterator[Living]:
-    """Serves while the block runs."""
+    """Runs the service during the block."""
     served = Living(database, home, environment)
     served.start()
     try:

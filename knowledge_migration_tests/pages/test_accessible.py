@@ -19,7 +19,7 @@ RULES = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "
 
 @pytest.fixture(scope="module")
 def served(module_database: Database, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Living]:
-    """A service of this machine only, with proposals that wait, one similar to a row."""
+    """A service without tokens, with pending proposals, one of them similar to a row."""
     waiting_proposals(module_database)
     change(
         module_database,
@@ -32,15 +32,17 @@ def served(module_database: Database, tmp_path_factory: pytest.TempPathFactory) 
 
 
 def violations(page: Page, within: str | None = None) -> list[str]:
-    """What axe-core finds, with the elements.
+    """The violations that axe-core reports, with their elements.
 
-    Of an open dialog only what is inside; but not its colours: axe takes the veil for what is behind them. The same
-    buttons stand on the page itself too.
+    Inside a dialog, colours are not checked, because axe takes the backdrop for their background. The page has the same
+    buttons.
     """
     page.wait_for_timeout(400)  # colours fade in
     rules = RULES | ({"rules": {"color-contrast": {"enabled": False}}} if within else {})
-    found = Axe().run(page, context=within, options=rules).response["violations"]
-    return [f"{one['id']}: {node['html'][:200]} {node['failureSummary']}" for one in found for node in one["nodes"]]
+    rules_violated = Axe().run(page, context=within, options=rules).response["violations"]
+    return [
+        f"{one['id']}: {node['html'][:200]} {node['failureSummary']}" for one in rules_violated for node in one["nodes"]
+    ]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

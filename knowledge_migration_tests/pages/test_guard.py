@@ -1,4 +1,4 @@
-"""What stands before the pages, without a browser: who is let in, and what a browser is told."""
+"""The guard of the pages, without a browser: access and response headers."""
 
 import re
 from collections.abc import Iterator
@@ -23,18 +23,18 @@ def guarded(module_database: Database, tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.fixture
 def browser_like(guarded: Living) -> Iterator[httpx.Client]:
-    """Keeps cookies, follows nothing."""
+    """A client that keeps cookies and follows no redirects."""
     with httpx.Client(base_url=guarded.url, timeout=30) as client:
         yield client
 
 
 def sign_in(client: httpx.Client, token: str, user: str = "", **headers: str) -> httpx.Response:
-    """Sends the form."""
+    """Submits the sign-in form."""
     form = {"token": token, "user": user, "next": "/review"}
     return client.post("/sign-in", data=form, headers={"origin": str(client.base_url).rstrip("/"), **headers})
 
 
-def test_without_a_session_a_page_leads_to_the_sign_in(browser_like: httpx.Client) -> None:
+def test_without_a_session_a_page_redirects_to_the_sign_in(browser_like: httpx.Client) -> None:
     answer = browser_like.get("/review?kind=atom")
 
     assert (answer.status_code, answer.headers["location"]) == (303, "/sign-in?next=%2Freview%3Fkind%3Datom")
@@ -63,7 +63,7 @@ def test_signing_out_ends_it(browser_like: httpx.Client) -> None:
     ("token", "user", "problem"),
     [("wrong", "", "token"), ("", "", "token"), (REVIEWER_TOKEN, "4711", "user"), (REVIEWER_TOKEN, "no@body", "user")],
 )
-def test_what_is_wrong_is_said_and_nobody_is_signed_in(
+def test_a_wrong_token_or_user_is_reported_and_not_signed_in(
     browser_like: httpx.Client, token: str, user: str, problem: str
 ) -> None:
     answer = sign_in(browser_like, token, user)
@@ -85,7 +85,7 @@ def test_another_site_can_neither_sign_anybody_in_nor_out(browser_like: httpx.Cl
 @pytest.mark.parametrize(
     "following", ["https://evil.example", "//evil.example", "/review/../x", '/review?"onload=', "javascript:alert(1)"]
 )
-def test_signing_in_never_leads_elsewhere(browser_like: httpx.Client, following: str) -> None:
+def test_signing_in_never_redirects_to_another_site(browser_like: httpx.Client, following: str) -> None:
     form = {"token": ADMIN_TOKEN, "next": following}
     answer = browser_like.post("/sign-in", data=form, headers={"origin": str(browser_like.base_url).rstrip("/")})
 
@@ -101,7 +101,7 @@ def test_the_socket_is_for_a_session_of_this_very_site(browser_like: httpx.Clien
     assert browser_like.get(path, headers={"sec-fetch-site": "cross-site"}).status_code == 403
 
 
-def test_nobody_joins_the_page_of_somebody_else(guarded: Living) -> None:
+def test_a_session_cannot_open_the_socket_of_another_session(guarded: Living) -> None:
     socket = "/_nicegui_ws/socket.io/?EIO=4&transport=polling&client_id="
     with httpx.Client(base_url=guarded.url) as admin, httpx.Client(base_url=guarded.url) as reviewer:
         sign_in(admin, ADMIN_TOKEN)
@@ -118,7 +118,7 @@ def test_nobody_joins_the_page_of_somebody_else(guarded: Living) -> None:
         assert admin.get(socket + of_admin[1]).status_code == 200
 
 
-def test_a_page_without_a_connection_can_ask_whether_its_session_is_over(browser_like: httpx.Client) -> None:
+def test_a_page_without_a_connection_can_request_the_state_of_its_session(browser_like: httpx.Client) -> None:
     assert browser_like.get("/session").status_code == 401
     sign_in(browser_like, REVIEWER_TOKEN)
     assert browser_like.get("/session").status_code == 204

@@ -1,4 +1,4 @@
-"""The criteria of the strategy that ask for the review page, judged by the page itself."""
+"""The criteria of the strategy about the review page, judged by the page itself."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Hasty, interrupted and simultaneous reviewers in a real browser: nothing typed is lost, nothing unseen is decided."""
+"""Fast, interrupted and concurrent reviewers in a real browser: no typed text is lost, nothing unseen is decided."""
 
 import json
 import re
@@ -23,39 +23,39 @@ STATES = "SELECT name, status, review_notes AS notes FROM topic_proposals ORDER 
 
 @pytest.fixture
 def served(expanded: Database, tmp_path: Path) -> Iterator[Living]:
-    """The service with twelve topics and three atoms that wait."""
+    """The service with twelve pending topics and three pending atoms."""
     waiting_proposals(expanded)
     with living(expanded, tmp_path, **TOKENS) as started:
         yield started
 
 
 def decided(served: Living) -> dict[str, str]:
-    """What does not wait any more, by name."""
+    """The status of each decided proposal, by name."""
     return {row["name"]: row["status"] for row in rows(served.database, STATES) if row["status"] != "pending"}
 
 
 def row_of(page: Page, name: str) -> None:
-    """Opens a row of the list."""
+    """Opens a proposal from the list."""
     page.locator(".row-button").filter(has=page.locator(".row-label", has_text=re.compile(f"^{name}$"))).click()
     expect(page.locator("#proposal-heading")).to_have_text(name)
 
 
-def test_what_was_typed_is_there_again_after_a_look_at_another_proposal(served: Living, browser: Browser) -> None:
+def test_typed_text_is_restored_after_another_proposal_was_open(served: Living, browser: Browser) -> None:
     page = signed_in(visitor(browser, served), served, REVIEWER_TOKEN, "2")
     page.keyboard.press("r")
     page.get_by_label("Reason", exact=True).press_sequentially("It says nothing new")
     row_of(page, "Topic 3")
     edit(page)
-    page.get_by_label("Description").fill("Better words.")
+    page.get_by_label("Description").fill("A better text.")
     row_of(page, "Topic 1")
     page.keyboard.press("r")
     expect(page.get_by_label("Reason", exact=True)).to_have_value("It says nothing new")
     row_of(page, "Topic 3")
     edit(page)
-    expect(page.get_by_label("Description")).to_have_value("Better words.")
+    expect(page.get_by_label("Description")).to_have_value("A better text.")
 
 
-def test_what_is_being_edited_stays_when_somebody_else_decides(served: Living, browser: Browser) -> None:
+def test_an_open_edit_is_kept_when_another_reviewer_decides(served: Living, browser: Browser) -> None:
     page = signed_in(visitor(browser, served), served, REVIEWER_TOKEN, "2")
     edit(page)
     page.get_by_label("Description").press_sequentially(" And more.")
@@ -89,7 +89,7 @@ def test_a_double_click_decides_about_one_proposal(served: Living, browser: Brow
     assert decided(served) == {"Topic 1": "approved", "Topic 2": "approved"}
 
 
-def test_undo_leaves_alone_what_somebody_else_has_decided_since(served: Living, browser: Browser) -> None:
+def test_undo_keeps_a_later_decision_of_another_reviewer(served: Living, browser: Browser) -> None:
     anna = signed_in(visitor(browser, served), served, REVIEWER_TOKEN, "1")
     ben = signed_in(visitor(browser, served), served, REVIEWER_TOKEN, "2")
     anna.keyboard.press("r")
@@ -109,7 +109,7 @@ def test_undo_leaves_alone_what_somebody_else_has_decided_since(served: Living, 
     assert decided(served) == {"Topic 1": "approved"}
 
 
-def test_keys_typed_while_the_page_loads_again_decide_nothing(served: Living, browser: Browser) -> None:
+def test_keys_typed_during_a_reload_decide_nothing(served: Living, browser: Browser) -> None:
     page = signed_in(visitor(browser, served), served, REVIEWER_TOKEN, "2")
     page.keyboard.press("r")
     page.get_by_label("Reason", exact=True).press_sequentially("W")
@@ -123,7 +123,7 @@ def test_keys_typed_while_the_page_loads_again_decide_nothing(served: Living, br
     assert decided(served) == {}
 
 
-def test_a_database_that_goes_away_during_a_bulk_action_says_what_became_of_each(
+def test_a_bulk_action_reports_each_result_when_the_database_becomes_unreachable(
     served: Living, browser: Browser, request: pytest.FixtureRequest
 ) -> None:
     page = signed_in(visitor(browser, served), served, REVIEWER_TOKEN, "2")
@@ -153,7 +153,7 @@ def test_signing_out_in_one_tab_ends_the_others(served: Living, browser: Browser
     expect(first.get_by_label("Token")).to_be_visible()
 
 
-def test_what_was_chosen_outlives_a_reload(served: Living, browser: Browser) -> None:
+def test_chosen_options_survive_a_reload(served: Living, browser: Browser) -> None:
     page = signed_in(visitor(browser, served), served, REVIEWER_TOKEN, "2", "/review?kind=atom")
     edit(page)
     page.get_by_label("Type").click()
@@ -176,7 +176,7 @@ def test_what_was_chosen_outlives_a_reload(served: Living, browser: Browser) -> 
 @pytest.mark.parametrize(
     "meta", ["[" * 100_000, '{"a": "\\ud800"}', '{"a": "\\u0000"}', "[1]", "{", "NaN", '{"a": Infinity}', "1" * 5_000]
 )
-def test_meta_that_cannot_be_is_refused_in_words_and_stays(served: Living, browser: Browser, meta: str) -> None:
+def test_invalid_meta_is_refused_with_a_message_and_kept(served: Living, browser: Browser, meta: str) -> None:
     page = signed_in(visitor(browser, served), served, REVIEWER_TOKEN, "2", "/review?kind=atom")
     edit(page)
     page.get_by_label("Meta").fill(meta)
@@ -194,7 +194,7 @@ INPUT = """([id, text]) => {
 }"""
 
 
-def test_a_nul_character_is_refused_in_words_and_stays_where_it_was_typed(served: Living, browser: Browser) -> None:
+def test_a_nul_character_is_refused_with_a_message_and_kept(served: Living, browser: Browser) -> None:
     page = signed_in(visitor(browser, served), served, REVIEWER_TOKEN, "2")
     text = json.dumps("a \x00 of C")
     edit(page)
@@ -213,7 +213,7 @@ def test_a_nul_character_is_refused_in_words_and_stays_where_it_was_typed(served
     assert decided(served) == {}
 
 
-def test_half_of_a_surrogate_pair_does_not_keep_the_rest_of_the_text_back(served: Living, browser: Browser) -> None:
+def test_an_unpaired_surrogate_does_not_block_the_rest_of_the_text(served: Living, browser: Browser) -> None:
     page = signed_in(visitor(browser, served), served, REVIEWER_TOKEN, "2")
     edit(page)
     expect(page.locator("#edit-description")).to_be_visible()
@@ -225,7 +225,7 @@ def test_half_of_a_surrogate_pair_does_not_keep_the_rest_of_the_text_back(served
 
 
 @pytest.mark.parametrize("text", ["x" * 100_000, "x" * 1_500_000, "\u05d0🧪" * 33_000])
-def test_a_very_long_text_is_taken_or_refused_but_never_lost(served: Living, browser: Browser, text: str) -> None:
+def test_a_very_long_text_is_accepted_or_refused_but_never_lost(served: Living, browser: Browser, text: str) -> None:
     page = signed_in(visitor(browser, served), served, REVIEWER_TOKEN, "2")
     edit(page)
     page.get_by_label("Description").fill(text)

@@ -30,7 +30,7 @@ STATES = "SELECT name, status, review_notes, reviewed_by_user_id AS who FROM top
 
 @pytest.fixture
 def served(expanded: Database, tmp_path: Path) -> Iterator[Living]:
-    """The service with twelve topics and three atoms that wait."""
+    """The service with twelve pending topics and three pending atoms."""
     waiting_proposals(expanded)
     change(
         expanded,
@@ -76,21 +76,21 @@ def test_ten_proposals_are_reviewed_with_the_keyboard_alone(served: Living, brow
     page.keyboard.type("Wrong")
     press(page, "Enter", "Topic 11")
 
-    found = {row["name"]: (row["status"], row["review_notes"], row["who"]) for row in rows(served.database, STATES)}
-    assert found["Topic 1"] == ("approved", None, 3)
-    assert found["Topic 2, corrected"] == ("approved", None, 3)
-    assert found["Topic 3"] == ("rejected", "Too vague", 3)
-    assert found["Topic 4"][0] == "merged"
-    assert found["Topic 5"][0] == "pending"
-    assert [found[f"Topic {number}"][0] for number in (6, 7, 8, 9)] == ["approved"] * 4
-    assert found["Topic 10"] == ("rejected", "Wrong", 3)
-    assert found["Topic 11"][0] == "pending"
+    states = {row["name"]: (row["status"], row["review_notes"], row["who"]) for row in rows(served.database, STATES)}
+    assert states["Topic 1"] == ("approved", None, 3)
+    assert states["Topic 2, corrected"] == ("approved", None, 3)
+    assert states["Topic 3"] == ("rejected", "Too vague", 3)
+    assert states["Topic 4"][0] == "merged"
+    assert states["Topic 5"][0] == "pending"
+    assert [states[f"Topic {number}"][0] for number in (6, 7, 8, 9)] == ["approved"] * 4
+    assert states["Topic 10"] == ("rejected", "Wrong", 3)
+    assert states["Topic 11"][0] == "pending"
     names = {row["name"] for row in rows(served.database, "SELECT name FROM topics")}
     assert names == {"Topic 4 of old", "Topic 1", "Topic 2, corrected", "Topic 6", "Topic 7", "Topic 8", "Topic 9"}
     expect(page.locator(".counts")).to_contain_text("3 topics, 3 atoms")
 
 
-def test_of_two_reviewers_the_second_is_told_who_decided_and_keeps_what_was_typed(
+def test_the_second_of_two_reviewers_sees_the_first_decision_and_keeps_the_typed_text(
     served: Living, browser: Browser
 ) -> None:
     anna = signed_in(visitor(browser, served), served, REVIEWER_TOKEN, "1")
@@ -112,7 +112,7 @@ def test_of_two_reviewers_the_second_is_told_who_decided_and_keeps_what_was_type
     press(ben, "s", "Topic 2")
 
 
-def test_who_only_looks_is_told_too_that_somebody_decided(served: Living, browser: Browser) -> None:
+def test_a_reviewer_who_only_reads_also_sees_that_another_one_decided(served: Living, browser: Browser) -> None:
     ben = signed_in(visitor(browser, served), served, REVIEWER_TOKEN, "2")
     anna = signed_in(visitor(browser, served), served, REVIEWER_TOKEN, "1")
     anna.keyboard.press("r")
@@ -126,7 +126,7 @@ def test_who_only_looks_is_told_too_that_somebody_decided(served: Living, browse
     assert rows(served.database, STATES)[0]["status"] == "rejected"
 
 
-def test_what_was_typed_outlives_a_restart_of_the_service(served: Living, browser: Browser) -> None:
+def test_typed_text_survives_a_restart_of_the_service(served: Living, browser: Browser) -> None:
     page = signed_in(visitor(browser, served), served, REVIEWER_TOKEN, "2")
     press(page, "s", "Topic 2")
     page.keyboard.press("r")
@@ -145,7 +145,7 @@ def test_what_was_typed_outlives_a_restart_of_the_service(served: Living, browse
     assert rows(served.database, STATES)[1]["review_notes"] == "Out of date since the release"
 
 
-def test_a_database_that_is_away_costs_nothing_that_was_typed(
+def test_typed_text_survives_an_unreachable_database(
     served: Living, browser: Browser, request: pytest.FixtureRequest
 ) -> None:
     page = signed_in(visitor(browser, served), served, REVIEWER_TOKEN, "2")
@@ -167,7 +167,7 @@ def test_a_database_that_is_away_costs_nothing_that_was_typed(
 
 
 def allow(admin: Database, database: Database, wanted: bool) -> None:
-    """Lets nobody into a database any more, and ends who is in it; or lets everybody in again."""
+    """Permits connections to a database, or forbids them and terminates the existing ones."""
     named = sql.Identifier(database.name)
     with admin.connect("test") as connection:
         connection.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS {}").format(named, sql.Literal(wanted)))
@@ -176,7 +176,7 @@ def allow(admin: Database, database: Database, wanted: bool) -> None:
             connection.execute(ended, (database.name,))
 
 
-def test_the_tour_comes_once_and_whenever_it_is_asked_for(served: Living, browser: Browser) -> None:
+def test_the_tour_is_shown_once_and_on_request(served: Living, browser: Browser) -> None:
     context = visitor(browser, served, tour_seen=False)
     page = signed_in(context, served, REVIEWER_TOKEN, "2")
     tour = page.get_by_role("dialog")
@@ -197,7 +197,7 @@ def test_the_tour_comes_once_and_whenever_it_is_asked_for(served: Living, browse
     expect(tour).to_have_count(0)
 
 
-def test_many_are_decided_at_once_after_a_look_at_what_will_happen(served: Living, browser: Browser) -> None:
+def test_a_bulk_decision_shows_a_preview_of_its_effects_first(served: Living, browser: Browser) -> None:
     change(served.database, "INSERT INTO topics (name, description) VALUES ('Topic 2', 'It is there already.')")
     page = signed_in(visitor(browser, served), served, REVIEWER_TOKEN, "2")
     for number in (1, 2, 3):
@@ -224,9 +224,7 @@ def test_many_are_decided_at_once_after_a_look_at_what_will_happen(served: Livin
     assert [row["status"] for row in rows(served.database, STATES)][:3] == ["withdrawn", "pending", "rejected"]
 
 
-def test_the_history_tells_automatic_decisions_from_those_of_people_and_takes_back(
-    served: Living, browser: Browser
-) -> None:
+def test_the_history_distinguishes_automatic_decisions_and_can_undo(served: Living, browser: Browser) -> None:
     change(
         served.database,
         "INSERT INTO migration.audit_log (actor, action, subject, before, after) "
@@ -253,7 +251,7 @@ def test_the_history_tells_automatic_decisions_from_those_of_people_and_takes_ba
     ]
 
 
-def test_filters_narrow_the_queue_and_stand_in_the_address(served: Living, browser: Browser) -> None:
+def test_filters_narrow_the_queue_and_are_part_of_the_address(served: Living, browser: Browser) -> None:
     page = signed_in(visitor(browser, served), served, REVIEWER_TOKEN)
     page.keyboard.press("/")
     expect(page.get_by_label("Search")).to_be_focused()
@@ -273,7 +271,9 @@ def test_filters_narrow_the_queue_and_stand_in_the_address(served: Living, brows
     expect(page.get_by_role("heading", name="No proposal matches these filters")).to_be_visible()
 
 
-def test_an_empty_queue_says_so_and_fills_by_itself(expanded: Database, tmp_path: Path, browser: Browser) -> None:
+def test_an_empty_queue_is_reported_and_fills_automatically(
+    expanded: Database, tmp_path: Path, browser: Browser
+) -> None:
     with living(expanded, tmp_path) as served:
         page = signed_in(visitor(browser, served), served)
         expect(page.get_by_role("heading", name="No proposal is waiting for review")).to_be_visible()
@@ -281,7 +281,7 @@ def test_an_empty_queue_says_so_and_fills_by_itself(expanded: Database, tmp_path
         expect(page.locator("#proposal-heading")).to_have_text("Topic 1")
 
 
-def test_content_of_every_kind_is_shown_as_it_is_and_does_nothing(served: Living, browser: Browser) -> None:
+def test_any_content_is_displayed_literally_and_never_executed(served: Living, browser: Browser) -> None:
     title = "<b>bold</b> <script>window.hacked = 1</script> **not bold** مرحبا 🧪"
     long = "https://example.org/" + "x" * 3_000 + " {{ 7 * 7 }} <img src=x onerror='window.hacked = 2'> שלום"
     with served.database.connect("test") as connection:
@@ -300,12 +300,12 @@ def test_content_of_every_kind_is_shown_as_it_is_and_does_nothing(served: Living
 
 
 def _fits(page: Page) -> bool:
-    """Whether nothing has to be scrolled sideways."""
+    """Whether the page has no horizontal scroll bar."""
     fits: bool = page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
     return fits
 
 
-def test_single_keys_can_be_switched_off(served: Living, browser: Browser) -> None:
+def test_single_key_shortcuts_can_be_disabled(served: Living, browser: Browser) -> None:
     context = visitor(browser, served)
     page = signed_in(context, served, REVIEWER_TOKEN)
     page.keyboard.press("?")

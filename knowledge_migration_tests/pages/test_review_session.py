@@ -1,4 +1,4 @@
-"""A reviewer's review_session without a browser: what lies open, what comes next, what an action does and says."""
+"""The session of a reviewer without a browser: the open proposal, the next one, actions and their messages."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
@@ -13,7 +13,7 @@ from knowledge_migration.knowledge.service import KnowledgeService
 from knowledge_migration.pages.review.filters import Filters
 from knowledge_migration.pages.review.review_session import LONGEST_LIST, PAGE, Outcome, ReviewSession
 from knowledge_migration.pages.session import Session
-from knowledge_migration_tests.knowledge.conftest import Told
+from knowledge_migration_tests.knowledge.conftest import FakeExtractor
 from knowledge_migration_tests.pages.waiting import waiting_proposals
 
 ANNA, BEN = Session("reviewer", 1, "Anna"), Session("reviewer", 2, "Ben")
@@ -23,44 +23,44 @@ Work = Callable[..., Awaitable[Any]]
 
 @pytest.fixture
 def rows(expanded: Database) -> Iterator[Connection]:
-    """Forty topics and three atoms wait; a session to look at them."""
+    """A connection to a database with forty pending topics and three pending atoms."""
     waiting_proposals(expanded, topics=40)
     with expanded.connect("test") as connection:
         yield connection
 
 
 def with_reviewers(database: Database, work: Work, *sessions: Session) -> Any:
-    """Runs work with a loaded review_session for each session, on one service."""
+    """Runs work with a loaded review session for each session, on one service."""
 
     async def inside() -> Any:
         async with KnowledgeService(
-            ServiceOptions(database_url=database.url, measurement_seconds=60), Told()
+            ServiceOptions(database_url=database.url, measurement_seconds=60), FakeExtractor()
         ).running() as service:
-            sessions_of_reviewers = [ReviewSession(service, session) for session in sessions or (ANNA,)]
-            for review_session in sessions_of_reviewers:
+            reviews = [ReviewSession(service, session) for session in sessions or (ANNA,)]
+            for review_session in reviews:
                 await review_session.load()
                 await review_session.open(review_session.items[0]["id"])
-            return await work(*sessions_of_reviewers)
+            return await work(*reviews)
 
     return asyncio.run(inside())
 
 
 def label(review_session: ReviewSession) -> str:
-    """What lies open."""
+    """The label of the open proposal."""
     assert review_session.current
     return str(review_session.current.proposal.get("name") or review_session.current.proposal.get("title"))
 
 
 def id_of(rows: Connection, name: str) -> UUID:
-    """A proposal by its name."""
+    """The id of a proposal by name."""
     row = rows.execute("SELECT id FROM topic_proposals WHERE name = %s", (name,)).fetchone()
     assert row
-    found: UUID = row["id"]
-    return found
+    proposal_id: UUID = row["id"]
+    return proposal_id
 
 
 def status(rows: Connection, name: str) -> str:
-    """What became of it."""
+    """The status of a proposal."""
     row = rows.execute("SELECT status FROM topic_proposals WHERE name = %s", (name,)).fetchone()
     assert row
     return str(row["status"])
@@ -83,7 +83,7 @@ def test_the_next_one_is_fetched_ahead_and_opened_without_the_database(expanded:
     with_reviewers(expanded, work)
 
 
-def test_a_decision_is_about_the_proposal_it_names_not_about_the_one_that_lies_open(
+def test_a_decision_applies_to_the_proposal_it_names_and_not_to_the_open_one(
     expanded: Database, rows: Connection
 ) -> None:
     async def work(review_session: ReviewSession) -> None:
@@ -116,7 +116,7 @@ def test_the_list_grows_before_it_is_empty_and_nothing_comes_twice(expanded: Dat
     assert len(seen) > PAGE
 
 
-def test_what_is_skipped_stays_in_the_list_and_is_passed_over(expanded: Database, rows: Connection) -> None:
+def test_a_skipped_proposal_stays_in_the_list_and_is_passed_over(expanded: Database, rows: Connection) -> None:
     async def work(review_session: ReviewSession) -> None:
         assert review_session.current_id
         first = review_session.current_id
@@ -135,7 +135,7 @@ def test_what_is_skipped_stays_in_the_list_and_is_passed_over(expanded: Database
     ("second", "options"),
     [("approve", {"changes": {"name": "Ben's name"}}), ("reject", {}), ("merge", {"into_entity_id": 1})],
 )
-def test_the_second_of_two_is_told_who_decided_and_changes_nothing(
+def test_the_second_of_two_reviewers_learns_the_first_decision_and_changes_nothing(
     expanded: Database, rows: Connection, second: Any, options: dict[str, Any]
 ) -> None:
     async def work(anna: ReviewSession, ben: ReviewSession) -> Outcome:
@@ -150,24 +150,24 @@ def test_the_second_of_two_is_told_who_decided_and_changes_nothing(
     assert status(rows, "Topic 1") == "approved"
 
 
-def test_undo_takes_back_what_this_reviewer_decided_last_also_after_the_page_was_loaded_again(
+def test_undo_reverts_the_last_decision_of_this_reviewer_also_after_a_reload(
     expanded: Database, rows: Connection
 ) -> None:
     async def decide(anna: ReviewSession, ben: ReviewSession) -> None:
         await anna.decide("reject", id_of(rows, "Topic 1"), notes="why")
         await ben.decide("reject", id_of(rows, "Topic 2"), notes="why")
 
-    async def take_back(anna: ReviewSession) -> None:
+    async def undo(anna: ReviewSession) -> None:
         (taken,) = await anna.undo_last()
         assert taken[0] == id_of(rows, "Topic 1")
         assert taken[1].is_done
 
     with_reviewers(expanded, decide, ANNA, BEN)
-    with_reviewers(expanded, take_back, ANNA)
+    with_reviewers(expanded, undo, ANNA)
     assert (status(rows, "Topic 1"), status(rows, "Topic 2")) == ("pending", "rejected")
 
 
-def test_one_undo_takes_back_all_of_a_bulk_action(expanded: Database, rows: Connection) -> None:
+def test_one_undo_reverts_all_of_a_bulk_action(expanded: Database, rows: Connection) -> None:
     async def work(review_session: ReviewSession) -> None:
         ids = [item["id"] for item in review_session.items[:3]]
         for one in ids:
@@ -180,7 +180,7 @@ def test_one_undo_takes_back_all_of_a_bulk_action(expanded: Database, rows: Conn
     assert {status(rows, f"Topic {n}") for n in (1, 2, 3)} == {"pending"}
 
 
-def test_undo_leaves_alone_what_somebody_else_has_decided_since(expanded: Database, rows: Connection) -> None:
+def test_undo_keeps_a_later_decision_of_another_reviewer(expanded: Database, rows: Connection) -> None:
     async def work(anna: ReviewSession, ben: ReviewSession) -> list[tuple[UUID, Outcome]]:
         first, second = id_of(rows, "Topic 1"), id_of(rows, "Topic 2")
         for one in (first, second):
@@ -199,7 +199,7 @@ def test_undo_leaves_alone_what_somebody_else_has_decided_since(expanded: Databa
     assert (status(rows, "Topic 1"), status(rows, "Topic 2")) == ("pending", "approved")
 
 
-def test_two_undos_at_once_take_back_two_decisions(expanded: Database, rows: Connection) -> None:
+def test_two_concurrent_undos_revert_two_decisions(expanded: Database, rows: Connection) -> None:
     async def work(review_session: ReviewSession) -> None:
         for name in ("Topic 1", "Topic 2", "Topic 3"):
             await review_session.decide("reject", id_of(rows, name), notes="why")
@@ -210,7 +210,7 @@ def test_two_undos_at_once_take_back_two_decisions(expanded: Database, rows: Con
     assert [status(rows, f"Topic {n}") for n in (1, 2, 3)] == ["rejected", "pending", "pending"]
 
 
-def test_who_did_not_say_who_they_are_takes_back_only_what_was_decided_on_the_same_page(
+def test_an_unidentified_reviewer_can_undo_only_decisions_of_the_same_page(
     expanded: Database, rows: Connection
 ) -> None:
     async def work(here: ReviewSession, elsewhere: ReviewSession) -> list[tuple[UUID, Outcome]]:
@@ -222,7 +222,7 @@ def test_who_did_not_say_who_they_are_takes_back_only_what_was_decided_on_the_sa
     assert status(rows, "Topic 1") == "rejected"
 
 
-def test_a_second_look_does_not_put_aside_what_was_opened_meanwhile(expanded: Database, rows: Connection) -> None:
+def test_a_refresh_does_not_replace_a_proposal_that_was_opened_meanwhile(expanded: Database, rows: Connection) -> None:
     async def work(review_session: ReviewSession) -> None:
         await review_session.prefetch()
         await asyncio.gather(review_session.refresh(), review_session.open(id_of(rows, "Topic 2")))
@@ -231,7 +231,7 @@ def test_a_second_look_does_not_put_aside_what_was_opened_meanwhile(expanded: Da
     with_reviewers(expanded, work)
 
 
-def test_a_reason_that_cannot_be_stored_is_refused_in_words(expanded: Database, rows: Connection) -> None:
+def test_a_reason_that_cannot_be_stored_is_refused_with_a_message(expanded: Database, rows: Connection) -> None:
     async def work(review_session: ReviewSession) -> Outcome:
         assert review_session.current_id
         return await review_session.decide("reject", review_session.current_id, notes="a \x00 of C")
@@ -249,7 +249,7 @@ def test_an_ended_session_decides_nothing(expanded: Database, rows: Connection) 
     assert status(rows, "Topic 1") == "pending"
 
 
-def test_what_cannot_be_is_refused_in_words(expanded: Database, rows: Connection) -> None:
+def test_impossible_decisions_are_refused_with_a_message(expanded: Database, rows: Connection) -> None:
     async def work(review_session: ReviewSession) -> list[Outcome]:
         assert review_session.current_id
         return [

@@ -1,4 +1,4 @@
-"""The cookie that says who signed in."""
+"""The session cookie."""
 
 from typing import Any
 
@@ -22,11 +22,11 @@ def request(cookie: str | None = None, client: str = "127.0.0.1", **headers: str
     return HTTPConnection({"type": "http", "headers": raw, "client": (client, 1)})
 
 
-def test_who_signed_in_is_known_again() -> None:
-    found = session_of(OPTIONS, request(session_cookie(OPTIONS, ANNA)))
+def test_a_cookie_restores_its_session() -> None:
+    session = session_of(OPTIONS, request(session_cookie(OPTIONS, ANNA)))
 
-    assert found is not None
-    assert (found.role, found.user_id, found.name, found.is_admin) == ("reviewer", 7, "Anna Example", False)
+    assert session is not None
+    assert (session.role, session.user_id, session.name, session.is_admin) == ("reviewer", 7, "Anna Example", False)
 
 
 def test_another_process_with_the_same_tokens_knows_the_session_too() -> None:
@@ -53,11 +53,11 @@ def test_a_new_token_ends_the_sessions_of_the_old_one() -> None:
     ],
     ids=["nonsense", "empty", "another role's key", "no object", "no key", "another purpose"],
 )
-def test_a_forged_cookie_is_nobody(forged: str) -> None:
+def test_a_forged_cookie_has_no_session(forged: str) -> None:
     assert session_of(OPTIONS, request(forged)) is None
 
 
-def test_a_cookie_of_half_a_day_ago_is_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_expired_cookie_has_no_session(monkeypatch: pytest.MonkeyPatch) -> None:
     import itsdangerous.timed
 
     cookie = session_cookie(OPTIONS, ANNA)
@@ -74,10 +74,10 @@ def test_where_one_role_has_no_token_nobody_has_that_role() -> None:
     assert session_of(only_admins, request(without_key)) is None
 
 
-def test_a_bearer_token_sees_pages_too() -> None:
-    found = session_of(OPTIONS, request(authorization=f"Bearer {TOKENS['admin_token']}"))
+def test_a_bearer_token_opens_pages_too() -> None:
+    session = session_of(OPTIONS, request(authorization=f"Bearer {TOKENS['admin_token']}"))
 
-    assert found == Session("admin")
+    assert session == Session("admin")
     assert session_of(OPTIONS, request(authorization="Bearer wrong")) is None
     assert session_of(OPTIONS, request(authorization="Basic admin")) is None
 
@@ -95,9 +95,13 @@ def test_without_tokens_only_this_machine_is_served(elsewhere: dict[str, Any]) -
         session_of(without, request(**elsewhere))
 
 
-def test_without_tokens_one_may_still_say_who_one_is() -> None:
+def test_without_tokens_users_can_still_identify_themselves() -> None:
     without = ServiceOptions(database_url="postgresql://nowhere/x")
-    found = session_of(without, request(session_cookie(without, Session("admin", 3, "Ben Example"))))
+    session = session_of(without, request(session_cookie(without, Session("admin", 3, "Ben Example"))))
 
-    assert found is not None
-    assert (found.name, found.reviewer().user_id, found.reviewer().actor) == ("Ben Example", 3, "admin on the page")
+    assert session is not None
+    assert (session.name, session.reviewer().user_id, session.reviewer().actor) == (
+        "Ben Example",
+        3,
+        "admin on the page",
+    )

@@ -1,4 +1,4 @@
-"""Proposals that wait for review, as extractions would have left them, with content of every kind."""
+"""Pending proposals, as extractions write them."""
 
 from knowledge_migration.engine.foundation.database import Database
 from knowledge_migration_tests.serving import PEOPLE_AND_MESSAGES
@@ -24,7 +24,7 @@ FROM generate_series(1, %(atoms)s) AS n
 
 
 def waiting_proposals(database: Database, topics: int = 12, atoms: int = 3) -> None:
-    """People, messages and pending proposals: `Topic 1` is the surest, then `Topic 2` …, then `Atom 1` …"""
+    """Users, messages and pending proposals, by descending confidence: `Topic 1`, `Topic 2` …, `Atom 1` …"""
     with database.connect("test") as connection, connection.transaction():
         connection.execute(PEOPLE_AND_MESSAGES)
         for statement in (MAKE, TOPICS, ATOMS):

@@ -11,7 +11,7 @@ from knowledge_migration.engine.cutover.state import read_cutover_state
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.knowledge.extraction.model import Extraction
 from knowledge_migration_tests.engine.cutover.stages_reached import gate, later, set_, stand_at
-from knowledge_migration_tests.knowledge.conftest import Told, atom, topic
+from knowledge_migration_tests.knowledge.conftest import FakeExtractor, atom, topic
 from knowledge_migration_tests.serving import serving
 
 FOUND = Extraction(topics=(topic("sure", 0.97),), atoms=(atom("of it", "sure", 0.97),))
@@ -35,7 +35,7 @@ def first(database: Database) -> list[str]:
 def service(peopled: Database, rows: Connection) -> Iterator[httpx.Client]:
     """In full cutover, after extractions that were approved, one in dual write, one that waits, one by hand, one deleted."""
     stand_at(peopled, "gradual_rollout")
-    with serving(peopled, Told(FOUND)) as url, httpx.Client(base_url=f"{url}/api/v1", timeout=60) as client:
+    with serving(peopled, FakeExtractor(FOUND)) as url, httpx.Client(base_url=f"{url}/api/v1", timeout=60) as client:
 
         def extract(message: int) -> dict[str, Any]:
             body = {"message_ids": sorted({1, message}), "user_id": 1}

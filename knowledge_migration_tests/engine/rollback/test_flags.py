@@ -18,7 +18,7 @@ from knowledge_migration.knowledge.flags import Flags, read_flags, set_flags
 from knowledge_migration.knowledge.stages import STAGE_FLAGS
 from knowledge_migration.settings import Settings
 from knowledge_migration_tests.engine.cutover.conftest import BRIEF, PATIENT
-from knowledge_migration_tests.knowledge.conftest import Told, atom, topic
+from knowledge_migration_tests.knowledge.conftest import FakeExtractor, atom, topic
 from knowledge_migration_tests.serving import serving
 
 MIXED = Extraction(
@@ -73,7 +73,7 @@ def stranded_ones(rows: Connection) -> int:
 def url(peopled: Database) -> Iterator[str]:
     """A service in the last stage, with stranded proposals to be."""
     set_(peopled, **STAGE_FLAGS["full_cutover"], auto_approve_high_confidence=False)
-    with serving(peopled, Told(MIXED)) as address:
+    with serving(peopled, FakeExtractor(MIXED)) as address:
         assert extract(address)["mode"] == "proposal"
         yield address
 
@@ -104,7 +104,7 @@ def test_instant_replays_what_direct_mode_would_have_written_and_parks_the_rest(
 def test_every_live_process_obeys_before_it_returns(peopled: Database, rows: Connection) -> None:
     set_(peopled, **STAGE_FLAGS["full_cutover"])
     with ExitStack() as stack:
-        urls = [stack.enter_context(serving(peopled, Told(MIXED))) for _ in range(3)]
+        urls = [stack.enter_context(serving(peopled, FakeExtractor(MIXED))) for _ in range(3)]
         done = back(peopled)
         assert len(done.processes) == 3
         versions = rows.execute("SELECT DISTINCT flag_version AS v FROM migration.writer_heartbeat").fetchall()

@@ -24,7 +24,7 @@ from knowledge_migration.engine.validation.synthetic_messages import marks, remo
 from knowledge_migration.knowledge.extraction.model import Extraction
 from knowledge_migration.knowledge.flags import Flags, set_flags
 from knowledge_migration.thresholds import GATES
-from knowledge_migration_tests.knowledge.conftest import Told, topic
+from knowledge_migration_tests.knowledge.conftest import FakeExtractor, topic
 from knowledge_migration_tests.serving import PEOPLE_AND_MESSAGES, serving
 
 OURS = ("knowledge_extraction_runs", "topic_proposals", "atom_proposals")
@@ -139,7 +139,7 @@ def fill_queue(database: Database) -> None:
 def test_an_extractor_that_names_things_otherwise_is_no_fault(peopled: Database) -> None:
     flag(peopled, **FULL)
     with unchanged(peopled):
-        done = tried(peopled, Told(Extraction(topics=(topic("Quite another", 0.6, messages=()),))))
+        done = tried(peopled, FakeExtractor(Extraction(topics=(topic("Quite another", 0.6, messages=()),))))
     assert verdicts(done) == ["pass", "pass", "pass", "inconclusive"]
 
 

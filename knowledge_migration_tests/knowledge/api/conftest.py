@@ -19,13 +19,13 @@ TOKENS = {"reviewer_token": REVIEWER, "admin_token": ADMIN}
 
 
 class Client:
-    """Asks the application from a plain test; the loop runs in a thread of its own."""
+    """Sends requests to the application from a synchronous test; the event loop runs in its own thread."""
 
     def __init__(self, portal: BlockingPortal, http: httpx.AsyncClient) -> None:
         self.portal, self._http = portal, http
 
     def ask(self, method: str, path: str, **values: Any) -> httpx.Response:
-        """One request; a path that begins with neither /health nor the like stands under /api/v1."""
+        """One request; paths are below /api/v1 except /health and the like."""
         prefix = "" if path.startswith(("/health", "/metrics", "/openapi", "/docs", "//")) else "/api/v1"
         return self.portal.call(partial(self._http.request, method, f"{prefix}{path}", **values))
 
@@ -46,7 +46,7 @@ class Client:
 def talking(
     service: KnowledgeService, address: str = "127.0.0.1", changed: Callable[[FastAPI], object] = lambda app: None
 ) -> Iterator[Client]:
-    """A client at an address, while the application runs; `changed` may add to the application before."""
+    """A client at an address while the application runs; `changed` can modify the application first."""
     app = create_app(service)
     changed(app)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False, client=(address, 50_000))
@@ -64,7 +64,7 @@ Talk = Callable[..., AbstractContextManager[Client]]
 
 @pytest.fixture
 def talk(make_service: ServiceMaker) -> Talk:
-    """Opens a client of a service made of an extraction and options."""
+    """Opens a client of a service with an extraction and options."""
 
     def opened(answer: Any = None, *, address: str = "127.0.0.1", **options: Any) -> AbstractContextManager[Client]:
         return talking(make_service(answer, **options), address)
@@ -80,12 +80,12 @@ def api(talk: Talk) -> Iterator[Client]:
 
 
 def showing(token: str) -> dict[str, str]:
-    """The header that shows a token."""
+    """The header with a token."""
     return {"Authorization": f"Bearer {token}"}
 
 
 def problem(answer: httpx.Response, status: int) -> str:
-    """The detail of a problem document that has to have this status and nothing but RFC 9457's members."""
+    """The detail of a problem document, which must have this status and only the members of RFC 9457."""
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == "application/problem+json"
     body = answer.json()

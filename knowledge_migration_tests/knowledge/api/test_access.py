@@ -1,4 +1,4 @@
-"""Who may call what, and that no token is ever told."""
+"""Access control, and that no response contains a token."""
 
 import logging
 
@@ -38,7 +38,7 @@ OTHER_ROUTES = [
 ]
 
 
-def test_the_routes_listed_here_are_all_that_there_are(talk: Talk) -> None:
+def test_this_list_contains_every_route(talk: Talk) -> None:
     with talk() as api:
         paths = api.get("/openapi.json").json()["paths"]
     assert sum(len(operations) for operations in paths.values()) == len(ADMIN_ROUTES) + len(OTHER_ROUTES) + len(
@@ -46,7 +46,7 @@ def test_the_routes_listed_here_are_all_that_there_are(talk: Talk) -> None:
     )
 
 
-def test_who_shows_no_valid_token_gets_nothing_but_a_challenge(talk: Talk) -> None:
+def test_without_a_valid_token_every_route_responds_with_a_challenge(talk: Talk) -> None:
     with talk(**TOKENS) as api:
         for method, path in ADMIN_ROUTES + OTHER_ROUTES:
             answer = api.ask(method, path)
@@ -58,7 +58,7 @@ def test_who_shows_no_valid_token_gets_nothing_but_a_challenge(talk: Talk) -> No
             problem(api.get("/topics", headers=[(b"Authorization", raw)]), 401)
 
 
-def test_a_reviewer_may_do_all_but_what_is_an_admins(talk: Talk) -> None:
+def test_a_reviewer_may_use_every_route_except_those_of_an_admin(talk: Talk) -> None:
     with talk(**TOKENS) as api:
         for method, path in ADMIN_ROUTES:
             answer = api.ask(method, path, headers=showing(REVIEWER), json={"flags": {"enabled": True}, "reason": "x"})
@@ -68,7 +68,7 @@ def test_a_reviewer_may_do_all_but_what_is_an_admins(talk: Talk) -> None:
         assert api.get("/admin/config", headers=showing(ADMIN)).json()["flags"]["version"] == 0
 
 
-def test_where_only_one_role_has_a_token_there_is_no_other_way_in(talk: Talk) -> None:
+def test_a_role_without_a_token_has_no_access(talk: Talk) -> None:
     with talk(reviewer_token=REVIEWER) as api:
         assert api.get("/topics", headers=showing(REVIEWER)).status_code == 200
         problem(api.get("/admin/config", headers=showing(REVIEWER)), 403)
@@ -120,23 +120,23 @@ FOREIGN_NAMES = (
 )
 
 
-def test_a_page_of_another_site_in_a_browser_of_this_machine_is_refused(talk: Talk) -> None:
+def test_a_page_of_another_site_in_a_local_browser_is_refused(talk: Talk) -> None:
     with talk() as api:
         for headers in FOREIGN_NAMES:
             problem(api.post("/topics", json={"name": "planted", "description": ""}, headers=headers), 403)
         assert api.get("/topics", headers={"origin": "http://localhost:3000"}).json()["items"] == []
 
 
-def test_no_token_is_in_any_answer_or_log(talk: Talk, caplog: pytest.LogCaptureFixture) -> None:
+def test_no_response_and_no_log_contains_a_token(talk: Talk, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
-    told = []
+    responses = []
     with talk(**TOKENS) as api:
         for token in (ADMIN, REVIEWER, "a wrong token"):
             for method, path in [*ADMIN_ROUTES, *OTHER_ROUTES, ("GET", "/openapi.json"), ("GET", "/health")]:
                 answer = api.ask(method, path, headers=showing(token))
-                told += [answer.text, str(answer.headers)]
+                responses += [answer.text, str(answer.headers)]
         change = {"flags": {"dual_write": True}, "reason": "to see"}
-        told.append(api.post("/admin/config", json=change, headers=showing(ADMIN)).text)
-    everything = "\n".join([*told, caplog.text])
+        responses.append(api.post("/admin/config", json=change, headers=showing(ADMIN)).text)
+    everything = "\n".join([*responses, caplog.text])
     for token in (ADMIN, REVIEWER, "a wrong token"):
         assert token not in everything

@@ -15,7 +15,7 @@ from knowledge_migration_tests.engine.backfill.backfilling import count
 from knowledge_migration_tests.engine.status.test_snapshot import RULES
 from knowledge_migration_tests.knowledge.api.conftest import ADMIN, TOKENS, Client, Talk, problem, showing, talking
 from knowledge_migration_tests.knowledge.api.test_problems import away
-from knowledge_migration_tests.knowledge.conftest import ServiceMaker, Told, atom, topic
+from knowledge_migration_tests.knowledge.conftest import FakeExtractor, ServiceMaker, atom, topic
 from knowledge_migration_tests.knowledge.test_watching import change
 
 STRATEGY_METRICS = {  # strategy §4.2
@@ -37,12 +37,12 @@ FOUND = Extraction(topics=(topic("strong", 0.97), topic("weak", 0.5)), atoms=(at
 
 
 def value(api: Client, sample: str) -> float:
-    """The value of a sample, 0 where there is none yet (the registry is the process's, so tests compare)."""
+    """The value of a sample, 0 if there is none yet; the registry is shared, so tests compare."""
     lines = [line for line in api.get("/metrics").text.splitlines() if line.startswith(f"{sample} ")]
     return float(lines[0].rpartition(" ")[2]) if lines else 0.0
 
 
-def test_the_flags_are_told_by_the_names_of_the_strategy(talk: Talk) -> None:
+def test_the_flags_have_the_names_of_the_strategy(talk: Talk) -> None:
     with talk(initial_flags=Flags(dual_write=True)) as api:
         now = api.get("/admin/config").json()
     assert (now["state"], now["problem"]) == ("dual_write", None)
@@ -59,7 +59,7 @@ def test_the_flags_are_told_by_the_names_of_the_strategy(talk: Talk) -> None:
     }
 
 
-def test_a_change_is_obeyed_by_this_process_at_once_and_audited_by_role(talk: Talk, rows: Connection) -> None:
+def test_this_process_applies_a_change_immediately_and_the_audit_log_has_the_role(talk: Talk, rows: Connection) -> None:
     with talk(**TOKENS) as api:
         body = {"flags": {"knowledge_proposals_enabled": True, "cutover_percentage": 50}, "reason": "day two"}
         after = api.post("/admin/config", json=body, headers=showing(ADMIN)).json()
@@ -70,14 +70,14 @@ def test_a_change_is_obeyed_by_this_process_at_once_and_audited_by_role(talk: Ta
     assert tuple(entry.values()) == ("admin API token", "day two")
 
 
-def test_a_change_of_the_version_that_was_read_is_taken_and_of_an_older_one_not(api: Client, rows: Connection) -> None:
+def test_a_change_is_accepted_only_for_the_current_version(api: Client, rows: Connection) -> None:
     body = {"flags": {"dual_write": True}, "reason": "x", "expected_version": 0}
     assert api.post("/admin/config", json=body).status_code == 200
     problem(api.post("/admin/config", json={**body, "flags": {"enabled": True}}), 409)
     assert count(rows, "SELECT count(*) FROM migration.audit_log") == 1
 
 
-def test_what_is_no_change_of_flags_is_refused(api: Client, rows: Connection) -> None:
+def test_an_invalid_change_of_flags_is_refused(api: Client, rows: Connection) -> None:
     for body in (
         {"flags": {"dual_write": True}},
         {"flags": {"dual_write": True}, "reason": ""},
@@ -93,7 +93,7 @@ def test_what_is_no_change_of_flags_is_refused(api: Client, rows: Connection) ->
     assert count(rows, "SELECT count(*) FROM feature_flags") == 0
 
 
-def test_a_reload_reads_what_another_process_has_set_even_without_a_notification(
+def test_a_reload_reads_the_flags_of_another_process_without_a_notification(
     talk: Talk, peopled: Database, rows: Connection
 ) -> None:
     change(peopled, dual_write=True)
@@ -103,15 +103,15 @@ def test_a_reload_reads_what_another_process_has_set_even_without_a_notification
     assert (flags["version"], flags["knowledge_proposals_cutover_percentage"]) == (2, 7)
 
 
-def test_a_broken_row_is_told_by_config_and_health_and_the_last_known_flags_stay(
+def test_config_and_health_report_an_invalid_row_and_the_last_known_flags_stay(
     talk: Talk, peopled: Database, rows: Connection
 ) -> None:
     change(peopled, dual_write=True)
     with talk() as api:
         rows.execute("UPDATE feature_flags SET config = '[1]'")
-        told = api.post("/admin/config/reload").json()
-        assert "--reset" in told["problem"]
-        assert told["flags"]["knowledge_proposals_dual_write"] is True
+        result = api.post("/admin/config/reload").json()
+        assert "--reset" in result["problem"]
+        assert result["flags"]["knowledge_proposals_dual_write"] is True
         health = api.get("/health")
         assert (health.status_code, health.json()["status"]) == (200, "degraded")
         assert "--reset" in health.json()["flags_problem"]
@@ -119,27 +119,34 @@ def test_a_broken_row_is_told_by_config_and_health_and_the_last_known_flags_stay
         assert "--reset" in problem(refused, 422)
 
 
-def test_before_phase_1_health_is_ok_and_knows_of_no_migration(database: Database) -> None:
-    with talking(KnowledgeService(ServiceOptions(database_url=database.url), Told())) as api:
+def test_before_phase_1_health_is_ok_without_a_migration(database: Database) -> None:
+    with talking(KnowledgeService(ServiceOptions(database_url=database.url), FakeExtractor())) as api:
         answer = api.get("/health")
-        told = answer.json()
-        assert (answer.status_code, told["status"], told["database"], told["state"]) == (200, "ok", "reachable", "off")
+        result = answer.json()
+        assert (answer.status_code, result["status"], result["database"], result["state"]) == (
+            200,
+            "ok",
+            "reachable",
+            "off",
+        )
         unknown = ("flags_problem", "schema_revision", "backfill", "pending_proposals", "open_shadow_failures")
-        assert [told[name] for name in unknown] == [None] * 5
+        assert [result[name] for name in unknown] == [None] * 5
         assert "knowledge_review_queue_depth NaN" in api.get("/metrics").text
 
 
-def test_after_phase_1_health_knows_the_schema_and_what_waits(make_service: ServiceMaker, peopled: Database) -> None:
+def test_after_phase_1_health_reports_the_schema_and_the_pending_proposals(
+    make_service: ServiceMaker, peopled: Database
+) -> None:
     service = make_service(FOUND, initial_flags=Flags(enabled=True, cutover_percentage=100))
     service.collector = MigrationCollector(peopled, RULES)
     with talking(service) as api:
         api.post("/knowledge/extract", json={"message_ids": [1], "user_id": 1})
-        told = api.get("/health").json()
-    assert told["schema_revision"] == TARGET_REVISION
-    assert (told["state"], told["pending_proposals"], told["open_shadow_failures"]) == ("full", 2, 0)
+        result = api.get("/health").json()
+    assert result["schema_revision"] == TARGET_REVISION
+    assert (result["state"], result["pending_proposals"], result["open_shadow_failures"]) == ("full", 2, 0)
 
 
-def test_with_the_database_away_health_is_503_and_metrics_still_answer(
+def test_with_an_unreachable_database_health_is_503_and_metrics_still_respond(
     talk: Talk, server: EmbeddedServer, peopled: Database
 ) -> None:
     change(peopled, dual_write=True)
@@ -147,8 +154,8 @@ def test_with_the_database_away_health_is_503_and_metrics_still_answer(
         with away(server, peopled):
             answer = api.get("/health")
             assert answer.status_code == 503
-            told = answer.json()
-            assert (told["status"], told["database"], told["state"]) == ("degraded", "unreachable", "dual_write")
+            result = answer.json()
+            assert (result["status"], result["database"], result["state"]) == ("degraded", "unreachable", "dual_write")
             metrics = api.get("/metrics")
             assert metrics.status_code == 200
             assert "knowledge_review_queue_depth NaN" in metrics.text
@@ -170,7 +177,7 @@ def test_metrics_have_the_names_and_labels_of_the_strategy(talk: Talk) -> None:
         assert f"# TYPE {name} {kind}" in answer.text
 
 
-def test_what_an_extraction_and_a_review_did_is_counted(talk: Talk) -> None:
+def test_extractions_and_reviews_are_counted(talk: Talk) -> None:
     auto = 'knowledge_proposal_created_total{entity_type="topic",status="auto_approved"}'
     pending = 'knowledge_proposal_created_total{entity_type="topic",status="pending"}'
     atoms = 'knowledge_proposal_creation_duration_seconds_count{entity_type="atom"}'
@@ -215,8 +222,10 @@ def test_an_admin_can_roll_back_over_the_api_and_stranded_proposals_are_settled(
         api.post(
             "/knowledge/extract", json={"message_ids": [1], "user_id": 1}, headers=showing(ADMIN)
         ).raise_for_status()
-        told = api.post("/admin/rollback", json={"kind": "instant", "reason": "errors"}, headers=showing(ADMIN)).json()
-        assert (told["state"], told["stranded"]) == ("dual_write", 2)
+        result = api.post(
+            "/admin/rollback", json={"kind": "instant", "reason": "errors"}, headers=showing(ADMIN)
+        ).json()
+        assert (result["state"], result["stranded"]) == ("dual_write", 2)
         pause = threading.Event()
         waiting = "SELECT count(*) AS n FROM topic_proposals WHERE status = 'pending'"
         for _ in range(500):

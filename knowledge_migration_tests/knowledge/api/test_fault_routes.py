@@ -1,4 +1,4 @@
-"""Faults on purpose: only where they are allowed, only for admins, nothing written, counted as what they are."""
+"""Fault injection: only if enabled, only for admins, without writes, and counted as failures."""
 
 from functools import partial
 from typing import Any
@@ -12,14 +12,14 @@ from knowledge_migration.knowledge.faults import Faults, InjectedFaultError
 from knowledge_migration.knowledge.flags import Flags
 from knowledge_migration_tests.engine.backfill.backfilling import count
 from knowledge_migration_tests.knowledge.api.conftest import ADMIN, REVIEWER, TOKENS, Talk, problem, showing
-from knowledge_migration_tests.knowledge.conftest import Told
+from knowledge_migration_tests.knowledge.conftest import FakeExtractor
 from knowledge_migration_tests.serving import serving
 
 ALWAYS = {"mode": "proposal", "share": 1.0, "seconds": 30}
 
 
 def failed_extractions() -> float | None:
-    """How many extractions in proposal mode the metrics of this process count as failed."""
+    """The number of failed extractions in proposal mode in the metrics of this process."""
     labels = {"mode": "proposal", "outcome": "failed"}
     return metrics.registry.get_sample_value("knowledge_extraction_duration_seconds_count", labels)
 
@@ -31,7 +31,7 @@ def test_without_the_option_the_route_does_not_exist(talk: Talk) -> None:
         problem(api.ask("DELETE", "/admin/faults", headers=showing(ADMIN)), 404)
 
 
-def test_they_are_for_admins_and_in_no_description(talk: Talk) -> None:
+def test_faults_are_for_admins_and_not_in_the_openapi_document(talk: Talk) -> None:
     with talk(allow_faults=True, **TOKENS) as api:
         for ask in (lambda **given: api.post("/admin/faults", json=ALWAYS, **given), partial(api.get, "/admin/faults")):
             problem(ask(headers=showing(REVIEWER)), 403)
@@ -45,17 +45,17 @@ TAKEN = [{"share": 0}, {"share": 1}, {"seconds": 60}, {"seconds": 0.1}, {"mode":
 
 
 @pytest.mark.parametrize(("change", "status"), [(one, 422) for one in REFUSED] + [(one, 200) for one in TAKEN])
-def test_only_what_can_be_is_taken(talk: Talk, change: dict[str, Any], status: int) -> None:
+def test_only_valid_faults_are_accepted(talk: Talk, change: dict[str, Any], status: int) -> None:
     with talk(allow_faults=True) as api:
         assert api.post("/admin/faults", json={**ALWAYS, **change}).status_code == status
 
 
-def test_the_share_of_the_mode_fails_before_anything_is_written_and_others_do_not(
+def test_a_share_of_one_mode_fails_before_anything_is_written_and_other_modes_do_not(
     peopled: Database, rows: Connection
 ) -> None:
     before = failed_extractions()
-    flags, told = Flags(enabled=True, dual_write=True, admin_user_ids=(1,)), Told()
-    with serving(peopled, told, initial_flags=flags, allow_faults=True, measurement_seconds=600) as url:
+    flags, extractor = Flags(enabled=True, dual_write=True, admin_user_ids=(1,)), FakeExtractor()
+    with serving(peopled, extractor, initial_flags=flags, allow_faults=True, measurement_seconds=600) as url:
         httpx.post(f"{url}/api/v1/admin/faults", json=ALWAYS).raise_for_status()
         now = httpx.get(f"{url}/api/v1/admin/faults").json()
         assert (now["mode"], now["share"]) == ("proposal", 1.0)
@@ -65,7 +65,7 @@ def test_the_share_of_the_mode_fails_before_anything_is_written_and_others_do_no
         assert (failed.status_code, failed.json()["title"]) == (500, "Injected fault")
         assert failed.json()["detail"].startswith("Injected fault")
         assert httpx.post(f"{url}/api/v1/knowledge/extract", json=extract[2]).status_code == 200
-        assert told.asked == [(2,)]
+        assert extractor.asked == [(2,)]
         assert (failed_extractions() or 0) - (before or 0) == 1
         assert httpx.delete(f"{url}/api/v1/admin/faults").status_code == 204
         assert set(httpx.get(f"{url}/api/v1/admin/faults").json().values()) == {None}
@@ -78,7 +78,7 @@ def test_the_share_of_the_mode_fails_before_anything_is_written_and_others_do_no
     assert count(rows, errors) == 1
 
 
-def test_a_fault_ends_by_itself_and_hits_about_its_share() -> None:
+def test_a_fault_ends_automatically_and_affects_about_its_share() -> None:
     moment = 0.0
     faults = Faults(clock=lambda: moment)
     faults.begin("proposal", 0.2, 5)

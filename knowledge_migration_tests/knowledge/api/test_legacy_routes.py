@@ -1,4 +1,4 @@
-"""The application's own routes: topics and atoms are made, read, changed, listed and deleted as ever."""
+"""The legacy routes: topics and atoms are created, read, changed, listed and deleted."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from knowledge_migration.knowledge.options import ServiceOptions
 from knowledge_migration.knowledge.service import KnowledgeService
 from knowledge_migration_tests.engine.backfill.backfilling import count
 from knowledge_migration_tests.knowledge.api.conftest import Client, Talk, problem, talking
-from knowledge_migration_tests.knowledge.conftest import Told
+from knowledge_migration_tests.knowledge.conftest import FakeExtractor
 
 TOPIC = {"name": "backups", "description": "how we keep them"}
 ATOM = {"type": "decision", "title": "keep thirty days", "content": "of backups"}
@@ -26,7 +26,7 @@ def made(api: Client, path: str, body: dict[str, Any]) -> dict[str, Any]:
     return dict(answer.json())
 
 
-def test_what_is_created_is_answered_as_it_can_be_read(api: Client) -> None:
+def test_a_create_response_equals_the_row_that_can_be_read(api: Client) -> None:
     one = made(api, "/topics", TOPIC)
     assert set(one) == SHOWN_OF_A_TOPIC
     assert (one["icon"], one["color"]) == ("FolderIcon", "#64748B")
@@ -39,7 +39,7 @@ def test_what_is_created_is_answered_as_it_can_be_read(api: Client) -> None:
 
 
 def test_before_phase_1_everything_works(database: Database, connection: Connection) -> None:
-    with talking(KnowledgeService(ServiceOptions(database_url=database.url), Told())) as api:
+    with talking(KnowledgeService(ServiceOptions(database_url=database.url), FakeExtractor())) as api:
         one = made(api, "/topics", TOPIC)
         atom = made(api, "/atoms", {**ATOM, "topic_ids": [one["id"]]})
         assert api.patch(f"/atoms/{atom['id']}", json={"title": "sixty"}).json()["title"] == "sixty"
@@ -47,7 +47,7 @@ def test_before_phase_1_everything_works(database: Database, connection: Connect
     assert count(connection, "SELECT count(*) FROM topics") == 1
 
 
-def test_what_is_left_out_of_a_change_stays(api: Client) -> None:
+def test_values_omitted_from_a_change_stay(api: Client) -> None:
     one = made(api, "/topics", TOPIC)
     changed = api.patch(f"/topics/{one['id']}", json={"description": "new", "icon": None}).json()
     assert changed == {**one, "description": "new", "icon": None, "updated_at": changed["updated_at"]}
@@ -58,7 +58,7 @@ def test_what_is_left_out_of_a_change_stays(api: Client) -> None:
     assert changed == {**atom, "meta": None, "confidence": None, "updated_at": changed["updated_at"]}
 
 
-def test_a_null_where_the_column_has_none_is_refused(api: Client) -> None:
+def test_null_for_a_not_null_column_is_refused(api: Client) -> None:
     one, atom = made(api, "/topics", TOPIC), made(api, "/atoms", ATOM)
     for column in ("name", "description"):
         assert column in problem(api.patch(f"/topics/{one['id']}", json={column: None}), 422)
@@ -67,7 +67,7 @@ def test_a_null_where_the_column_has_none_is_refused(api: Client) -> None:
     assert (api.get(f"/topics/{one['id']}").json(), api.get(f"/atoms/{atom['id']}").json()) == (one, atom)
 
 
-def test_what_a_column_cannot_hold_is_refused(api: Client) -> None:
+def test_values_that_a_column_cannot_store_are_refused(api: Client) -> None:
     for change in (
         {"name": "x" * 101},
         {"name": ""},
@@ -98,7 +98,7 @@ def test_what_a_column_cannot_hold_is_refused(api: Client) -> None:
     assert api.get("/topics").json()["items"] == api.get("/atoms").json()["items"] == []
 
 
-def test_texts_of_every_script_come_back_as_they_went(api: Client) -> None:
+def test_texts_of_every_script_are_stored_unchanged(api: Client) -> None:
     text = "Ünïcödé 漢字 🦆 \t\n'; DROP TABLE topics; -- %s %(a)s \\ \u202e"
     assert api.get(f"/topics/{made(api, '/topics', {'name': text, 'description': text})['id']}").json()["name"] == text
 
@@ -118,7 +118,7 @@ def test_an_atom_under_an_unknown_topic_is_not_written_at_all(api: Client, rows:
     assert count(rows, "SELECT count(*) FROM atoms") == count(rows, "SELECT count(*) FROM topic_atoms") == 0
 
 
-def test_a_deleted_atom_leaves_no_relation_and_nothing_else_goes(api: Client, rows: Connection) -> None:
+def test_deleting_an_atom_deletes_its_relations_and_nothing_else(api: Client, rows: Connection) -> None:
     one = made(api, "/topics", TOPIC)
     first, second, third = (made(api, "/atoms", {**ATOM, "topic_ids": [one["id"]]})["id"] for _ in range(3))
     for pair in ((first, second), (second, first), (second, third)):
@@ -132,7 +132,7 @@ def test_a_deleted_atom_leaves_no_relation_and_nothing_else_goes(api: Client, ro
     assert tuple(left.values()) == (second, third)
 
 
-def test_an_atom_with_a_proposal_can_be_deleted_and_the_proposal_stays_on_record(talk: Talk, rows: Connection) -> None:
+def test_an_atom_with_a_proposal_can_be_deleted_and_the_proposal_stays(talk: Talk, rows: Connection) -> None:
     with talk(initial_flags=Flags(dual_write=True)) as api:
         atom = made(api, "/atoms", ATOM)
         assert count(rows, "SELECT count(*) FROM atom_proposals") == 1

@@ -1,4 +1,4 @@
-"""The API describes itself: every operation, every parameter that needs it, every error."""
+"""The OpenAPI document: every operation and every error."""
 
 import json
 from typing import Any
@@ -8,7 +8,7 @@ import pytest
 from knowledge_migration.knowledge.api.app import create_app
 from knowledge_migration.knowledge.options import ServiceOptions
 from knowledge_migration.knowledge.service import KnowledgeService
-from knowledge_migration_tests.knowledge.conftest import Told
+from knowledge_migration_tests.knowledge.conftest import FakeExtractor
 
 PROBLEM = {"$ref": "#/components/schemas/Problem"}
 EVERY = {"401", "403", "503"}
@@ -35,7 +35,7 @@ SECRETS = {"reviewer_token": "a reviewer's long token", "admin_token": "an admin
 def document() -> dict[str, Any]:
     """The OpenAPI document; it needs no database."""
     options = ServiceOptions(database_url="postgresql://knowledge:secret@db.example/knowledge", **SECRETS)
-    return create_app(KnowledgeService(options, Told())).openapi()
+    return create_app(KnowledgeService(options, FakeExtractor())).openapi()
 
 
 def operations(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -44,7 +44,7 @@ def operations(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
     }
 
 
-def test_every_operation_says_what_it_does(document: dict[str, Any]) -> None:
+def test_every_operation_is_described(document: dict[str, Any]) -> None:
     for name, operation in operations(document).items():
         assert operation["summary"], name
         assert operation["description"].endswith("."), name
@@ -71,7 +71,7 @@ def test_the_errors_that_an_operation_has_are_documented(document: dict[str, Any
         assert documented == EVERY | more, name
 
 
-def test_an_approval_says_what_can_be_corrected_with_it(document: dict[str, Any]) -> None:
+def test_an_approval_describes_its_corrections(document: dict[str, Any]) -> None:
     operation = operations(document)["post /api/v1/knowledge/proposals/{proposal_id}/approve"]
     assert "corrected and approved at once" in operation["description"]
     correction = document["components"]["schemas"]["Correction"]
@@ -87,7 +87,7 @@ def test_every_operation_but_health_needs_a_token(document: dict[str, Any]) -> N
     assert without == ["get /health"]
 
 
-def test_no_secret_stands_in_the_document(document: dict[str, Any]) -> None:
+def test_the_document_contains_no_secret(document: dict[str, Any]) -> None:
     text = json.dumps(document)
     for secret in (*SECRETS.values(), "db.example", "postgresql"):
         assert secret not in text

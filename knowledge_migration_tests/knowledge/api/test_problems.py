@@ -1,4 +1,4 @@
-"""Every error is a problem document that says what to do, and nothing of the inside."""
+"""Every error is a problem document that states how to proceed and reveals no internals."""
 
 import logging
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from knowledge_migration.knowledge.flags import Flags
 from knowledge_migration.knowledge.options import ServiceOptions
 from knowledge_migration.knowledge.service import KnowledgeService
 from knowledge_migration_tests.knowledge.api.conftest import Client, Talk, problem, talking
-from knowledge_migration_tests.knowledge.conftest import ServiceMaker, Told, topic
+from knowledge_migration_tests.knowledge.conftest import FakeExtractor, ServiceMaker, topic
 
 JSON = {"content-type": "application/json"}
 NOWHERE = "00000000-0000-4000-8000-000000000000"
@@ -23,7 +23,7 @@ NOWHERE = "00000000-0000-4000-8000-000000000000"
 
 @contextmanager
 def away(server: EmbeddedServer, database: Database) -> Iterator[None]:
-    """The database takes nobody while the block runs."""
+    """The database refuses connections during the block."""
     with server.admin.connect("test") as admin:
         admin.execute(f"ALTER DATABASE {database.name} ALLOW_CONNECTIONS false")
         kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %(name)s"
@@ -50,12 +50,12 @@ UNKNOWN: tuple[tuple[str, str, Any, str], ...] = (
 )
 
 
-def test_what_does_not_exist_is_named(api: Client) -> None:
+def test_an_unknown_id_is_named(api: Client) -> None:
     for method, path, body, words in UNKNOWN:
         assert words in problem(api.ask(method, path, json=body), 404)
 
 
-def test_another_method_is_told_which_there_are(api: Client) -> None:
+def test_an_unsupported_method_gets_the_supported_ones(api: Client) -> None:
     answer = api.ask("DELETE", "/topics/1")
     problem(answer, 405)
     assert answer.headers["allow"]
@@ -66,7 +66,7 @@ def test_stale_flags_are_a_conflict(api: Client) -> None:
     assert "Read them again" in problem(api.post("/admin/config", json=change), 409)
 
 
-def test_where_a_request_is_not_valid_is_said_without_repeating_it(api: Client) -> None:
+def test_an_invalid_request_is_located_without_repeating_it(api: Client) -> None:
     answer = api.post("/atoms", json={"type": "secret type", "title": "", "content": "c", "more": 1})
     problem(answer, 422)
     assert [one["where"] for one in answer.json()["errors"]] == ["body.type", "body.title", "body.more"]
@@ -86,7 +86,7 @@ UNSTORABLE = (
 )
 
 
-def test_json_that_could_not_be_stored_or_shown_is_refused(api: Client) -> None:
+def test_json_that_cannot_be_stored_or_displayed_is_refused(api: Client) -> None:
     for meta in UNSTORABLE:
         body = f'{{"type": "insight", "title": "t", "content": "c", "meta": {meta}}}'
         assert "body.meta" in problem(api.post("/atoms", content=body, headers=JSON), 422)
@@ -101,7 +101,7 @@ def test_deep_json_that_is_accepted_can_be_read_again(api: Client) -> None:
     assert api.get("/atoms").json()["items"] == [made.json()]
 
 
-def test_flags_that_nobody_could_write_down_are_refused(api: Client) -> None:
+def test_flags_that_cannot_be_stored_are_refused(api: Client) -> None:
     for flags in (
         '{"\\ud800": 1}',
         '{"\\u0000": 1}',
@@ -113,12 +113,12 @@ def test_flags_that_nobody_could_write_down_are_refused(api: Client) -> None:
         problem(api.post("/admin/config", content=body, headers=JSON), 422)
 
 
-def test_a_body_that_is_no_json_is_a_problem_of_the_caller(api: Client) -> None:
+def test_a_body_that_is_not_json_is_a_client_error(api: Client) -> None:
     for body in (b'{"name":', b"", b"[]", b'{"name": "\xff"}', b"[" * 100_000, b'{"name": %s}' % (b"9" * 5_000)):
         assert "body" in problem(api.post("/topics", content=body, headers=JSON), 422)
 
 
-def test_a_full_queue_says_when_to_come_back_and_writes_nothing(talk: Talk) -> None:
+def test_a_full_queue_responds_with_retry_after_and_writes_nothing(talk: Talk) -> None:
     full = Flags(enabled=True, cutover_percentage=100)
     found = Extraction(topics=(topic("one"), topic("two")))
     with talk(found, initial_flags=full, queue_limit=2, queue_retry_after_seconds=17) as api:
@@ -133,7 +133,7 @@ def test_an_extractor_that_fails_is_a_bad_gateway(talk: Talk) -> None:
     async def broken(_: Any) -> None:
         raise RuntimeError("the key is sk-12345")
 
-    with talk(Told(broken)) as api:
+    with talk(FakeExtractor(broken)) as api:
         answer = api.post("/knowledge/extract", json={"message_ids": [1]})
     assert "Nothing was written" in problem(answer, 502)
     assert "sk-12345" not in answer.text
@@ -159,7 +159,7 @@ def test_an_unexpected_error_is_logged_and_not_sent(
     assert 'route="/api/v1/broken",status="500"' in counted
 
 
-def test_a_database_that_is_away_is_told_without_its_address(
+def test_an_unreachable_database_is_reported_without_its_address(
     talk: Talk, server: EmbeddedServer, peopled: Database
 ) -> None:
     with talk() as api:
@@ -178,7 +178,7 @@ def test_a_database_that_is_away_is_told_without_its_address(
         assert api.get("/topics").json()["items"] == []
 
 
-def test_when_all_connections_are_in_use_the_caller_is_told(make_service: ServiceMaker) -> None:
+def test_an_exhausted_pool_is_reported(make_service: ServiceMaker) -> None:
     service = make_service(pool_size=1, pool_timeout_seconds=1.0)
     with talking(service) as api:
         with api.portal.wrap_async_context_manager(service.engine.connect()):
@@ -186,8 +186,8 @@ def test_when_all_connections_are_in_use_the_caller_is_told(make_service: Servic
         assert api.get("/topics").status_code == 200
 
 
-def test_before_phase_1_what_needs_its_tables_says_so(database: Database) -> None:
-    with talking(KnowledgeService(ServiceOptions(database_url=database.url), Told())) as api:
+def test_before_phase_1_routes_that_need_its_tables_report_it(database: Database) -> None:
+    with talking(KnowledgeService(ServiceOptions(database_url=database.url), FakeExtractor())) as api:
         assert api.get("/topics").status_code == 200
         for path in ("/knowledge/proposals", "/knowledge/runs"):
             assert "phase 1" in problem(api.get(path), 503)

@@ -8,7 +8,7 @@ import pytest
 
 from knowledge_migration.engine.foundation.database import Database
 from knowledge_migration.knowledge.extraction.model import Extraction
-from knowledge_migration_tests.knowledge.conftest import Told, atom, topic
+from knowledge_migration_tests.knowledge.conftest import FakeExtractor, atom, topic
 from knowledge_migration_tests.serving import serving
 
 FOUND = Extraction(topics=(topic("backups", 0.8), topic("weak", 0.3)), atoms=(atom("restore", "backups", 0.9),))
@@ -17,7 +17,7 @@ FOUND = Extraction(topics=(topic("backups", 0.8), topic("weak", 0.3)), atoms=(at
 @pytest.fixture
 def api(peopled: Database) -> Iterator[httpx.Client]:
     """A client of a live service."""
-    with serving(peopled, Told(FOUND)) as url, httpx.Client(base_url=url, timeout=30) as client:
+    with serving(peopled, FakeExtractor(FOUND)) as url, httpx.Client(base_url=url, timeout=30) as client:
         yield client
 
 
@@ -49,7 +49,7 @@ def test_an_extraction_in_dual_write_and_its_review(api: httpx.Client) -> None:
 
 @pytest.fixture
 def proposals(api: httpx.Client) -> dict[str, str]:
-    """The ids of what one extraction proposed: a topic that waits, and an atom that is of a topic that waits."""
+    """The ids of the proposals of one extraction: a pending topic and an atom of it."""
     change = {"flags": {"knowledge_proposals_enabled": True, "cutover_percentage": 100}, "reason": "phase 4"}
     answer = api.post("/api/v1/admin/config", json=change)
     assert answer.status_code == 200, answer.text
@@ -58,7 +58,7 @@ def proposals(api: httpx.Client) -> dict[str, str]:
     return {one["name"] or one["title"]: f"/api/v1/knowledge/proposals/{one['id']}" for one in items}
 
 
-def test_a_topic_is_corrected_and_approved_at_once(api: httpx.Client, proposals: dict[str, str]) -> None:
+def test_a_topic_is_corrected_and_approved_in_one_request(api: httpx.Client, proposals: dict[str, str]) -> None:
     proposal = proposals["weak"]
     proposed = api.get(proposal).json()
     changes = {"name": "Weak points", "description": "What may fail", "icon": None, "color": "#ff0000"}
@@ -74,7 +74,7 @@ def test_a_topic_is_corrected_and_approved_at_once(api: httpx.Client, proposals:
     assert {name: api.get(proposal).json()[name] for name in changes} == {name: proposed[name] for name in changes}
 
 
-def test_an_atom_is_corrected_and_approved_at_once(api: httpx.Client, proposals: dict[str, str]) -> None:
+def test_an_atom_is_corrected_and_approved_in_one_request(api: httpx.Client, proposals: dict[str, str]) -> None:
     changes = {"type": "decision", "title": "Restore weekly", "content": "On Mondays", "meta": {"by": "hand"}}
     decided = api.post(f"{proposals['restore']}/approve", json={"changes": changes}).json()
     atom_now = api.get(f"/api/v1/atoms/{decided['entity_id']}").json()
@@ -102,7 +102,7 @@ def test_an_atom_is_corrected_and_approved_at_once(api: httpx.Client, proposals:
         ("weak", ["name"], "body.changes: Input should be a valid dictionary"),
     ],
 )
-def test_a_correction_that_cannot_be_is_refused_by_name_and_the_proposal_waits(
+def test_an_invalid_correction_is_refused_by_name_and_the_proposal_stays_pending(
     api: httpx.Client, proposals: dict[str, str], name: str, changes: Any, words: str
 ) -> None:
     before = api.get(proposals[name]).json()
@@ -111,7 +111,7 @@ def test_a_correction_that_cannot_be_is_refused_by_name_and_the_proposal_waits(
 
 
 @pytest.mark.parametrize("body", [None, {}, {"changes": None}, {"changes": {}}, {"changes": {"name": "weak"}}])
-def test_an_approval_without_corrections_approves_what_was_proposed(
+def test_an_approval_without_corrections_approves_the_proposed_values(
     api: httpx.Client, proposals: dict[str, str], body: Any
 ) -> None:
     decided = api.post(f"{proposals['weak']}/approve", json=body).json()

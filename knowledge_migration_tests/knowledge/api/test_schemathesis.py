@@ -19,7 +19,7 @@ from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.knowledge.extraction.model import Extraction
 from knowledge_migration.knowledge.flags import Flags
 from knowledge_migration_tests.engine.backfill.backfilling import count
-from knowledge_migration_tests.knowledge.conftest import Told, atom, topic
+from knowledge_migration_tests.knowledge.conftest import FakeExtractor, atom, topic
 from knowledge_migration_tests.serving import serving
 
 EXAMPLES = 12
@@ -48,7 +48,7 @@ BOUNDED = settings(
 def address(peopled: Database, rows: Connection) -> Iterator[str]:
     """A live service in dual write, with rows and proposals."""
     rows.execute(ROWS)
-    with serving(peopled, Told(FOUND), initial_flags=Flags(dual_write=True)) as url:
+    with serving(peopled, FakeExtractor(FOUND), initial_flags=Flags(dual_write=True)) as url:
         yield url
 
 
@@ -59,7 +59,7 @@ def described(address: str) -> list[Any]:
 
 
 def ask(operation: Any, mode: GenerationMode, **given_values: Any) -> int:
-    """Sends the examples, and holds each answer against the description; returns how many were sent."""
+    """Sends the examples, and compares each response with the description; returns their number."""
     sent = 0
 
     @given(case=operation.as_strategy(generation_mode=mode, **given_values))
@@ -74,14 +74,14 @@ def ask(operation: Any, mode: GenerationMode, **given_values: Any) -> int:
     return sent
 
 
-def test_what_the_description_allows_is_answered_as_described(address: str) -> None:
+def test_valid_requests_are_answered_as_described(address: str) -> None:
     operations = described(address)
     assert len(operations) == 27
     for operation in operations:
         assert ask(operation, GenerationMode.POSITIVE) > 0, operation.label
 
 
-def test_what_the_description_does_not_allow_is_refused_as_described(address: str) -> None:
+def test_invalid_requests_are_refused_as_described(address: str) -> None:
     asked = 0
     for operation in described(address):
         if operation.body or operation.query or operation.path_parameters:

@@ -19,7 +19,7 @@ from knowledge_migration.pages.session import Session, SessionOverError
 from knowledge_migration_tests.engine.backfill.backfilling import count
 from knowledge_migration_tests.engine.cutover.stages_reached import stand_at
 from knowledge_migration_tests.knowledge.api.test_problems import away
-from knowledge_migration_tests.knowledge.conftest import ServiceMaker, Told, topic
+from knowledge_migration_tests.knowledge.conftest import FakeExtractor, ServiceMaker, topic
 from knowledge_migration_tests.knowledge.test_watching import becomes
 from knowledge_migration_tests.pages.migration.conftest import source_of
 
@@ -226,7 +226,7 @@ def test_with_the_database_away_every_deed_says_so(doing: Doing, peopled: Databa
 
 def test_before_phase_1_every_deed_says_so(database: Database) -> None:
     async def inside() -> None:
-        service = KnowledgeService(ServiceOptions(database_url=database.url), Told())
+        service = KnowledgeService(ServiceOptions(database_url=database.url), FakeExtractor())
         async with service.running():
             actions = Actions(service, source_of(database), ADMIN, lambda: None)
             for deed in (

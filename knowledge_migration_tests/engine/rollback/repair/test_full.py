@@ -31,7 +31,7 @@ from knowledge_migration.settings import FenceSettings, SchemaChangeSettings, Se
 from knowledge_migration_tests.engine.backfill.backfilling import backfill, count
 from knowledge_migration_tests.engine.rollback.repair.conftest import values
 from knowledge_migration_tests.engine.rollback.repair.test_repair import differing, taken
-from knowledge_migration_tests.knowledge.conftest import Told, atom, topic
+from knowledge_migration_tests.knowledge.conftest import FakeExtractor, atom, topic
 from knowledge_migration_tests.serving import serving
 
 PATIENT = FenceSettings(seconds=20.0)
@@ -72,7 +72,7 @@ def users(url: str) -> Iterator[Users]:
         running.join()
 
 
-def told() -> Told:
+def told() -> FakeExtractor:
     """An extractor that finds something new each time, and something too unsure to be written directly."""
     numbers = iter(range(1_000_000))
 
@@ -83,7 +83,7 @@ def told() -> Told:
             atoms=(atom(f"atom {number}", f"found {number}", 0.8),),
         )
 
-    return Told(answer)
+    return FakeExtractor(answer)
 
 
 def options(server: EmbeddedServer, folder: Path, **changes: Any) -> FullRollbackOptions:
