@@ -9,12 +9,9 @@ from knowledge_migration.defs import (
     alerting,
     backfill,
     cleanup,
-    criteria,
     cutover,
     dual_write,
-    functional,
     metrics,
-    operations,
     performance,
     preparation,
     quality,
@@ -22,11 +19,12 @@ from knowledge_migration.defs import (
     rollbacks,
     schema,
     sensors,
+    validation,
 )
 from knowledge_migration.defs.resources import Migration
 
 PHASES = (preparation, rehearsal, schema, dual_write, backfill, cutover, cleanup)
-BESIDE = (operations, metrics, quality, functional, performance, criteria)
+BESIDE = (validation, metrics, quality, performance)
 
 
 def build_defs(overrides: Mapping[str, Any] | None = None) -> dg.Definitions:

@@ -23,8 +23,8 @@ def list_criteria(
     """
     import dagster as dg
 
-    from knowledge_migration.defs.criteria import criteria_facts
     from knowledge_migration.defs.resources import Migration
+    from knowledge_migration.defs.validation import criteria_facts
     from knowledge_migration.engine.validation.criteria.evaluation import evaluate
 
     dagster_project()

@@ -7,7 +7,7 @@ import dagster as dg
 
 from knowledge_migration.definitions import build_defs, defs
 from knowledge_migration.defs import cleanup, dual_write
-from knowledge_migration.defs.operations import validation_job
+from knowledge_migration.defs.validation import validation_job
 from knowledge_migration.thresholds import GATES
 
 GROUPS = {

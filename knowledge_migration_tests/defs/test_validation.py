@@ -8,8 +8,8 @@ import pytest
 
 from knowledge_migration.commands.phase_runs import QUIET
 from knowledge_migration.definitions import build_defs, defs
-from knowledge_migration.defs.criteria import check_name
 from knowledge_migration.defs.recorded_checks import recorded_checks
+from knowledge_migration.defs.validation import check_name
 from knowledge_migration.engine.foundation import evidence
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.validation.criteria.checklist import SECTIONS

@@ -16,11 +16,13 @@ from knowledge_migration.engine.foundation.errors import PreconditionError, Veri
 from knowledge_migration.engine.validation.performance import limits as module
 from knowledge_migration.engine.validation.performance.limits import (
     PerformanceValidation,
+    SequentialScan,
+    explain,
     limits_outcome,
     scans_outcome,
+    sequential_scans,
     validate,
 )
-from knowledge_migration.engine.validation.performance.plans import SequentialScan, explain, sequential_scans
 from knowledge_migration.engine.validation.performance.queries import LimitedQuery, SentStatement
 from knowledge_migration.knowledge.api.app import create_app
 from knowledge_migration.knowledge.extraction.local import LocalExtractor

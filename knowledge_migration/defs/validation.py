@@ -1,0 +1,308 @@
+"""Validation at any time and on a schedule, independent of the phases (strategy §9, §11.1).
+
+Value verification, the fingerprint, the running service (four scenarios and the load test), and the criteria.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, get_args
+
+import dagster as dg
+
+from knowledge_migration.defs import backfill, cutover, preparation, reporting, schema
+from knowledge_migration.defs.recorded_checks import recorded_checks
+from knowledge_migration.defs.resources import Migration
+from knowledge_migration.engine.foundation import progress
+from knowledge_migration.engine.observability import plots
+from knowledge_migration.engine.validation import functional, load
+from knowledge_migration.engine.validation.criteria.checklist import SECTIONS
+from knowledge_migration.engine.validation.criteria.evaluation import evaluate, record
+from knowledge_migration.engine.validation.criteria.facts import Facts, Judged, Verdict
+from knowledge_migration.engine.validation.value_verification import fingerprint_outcome, verification_outcome, verify
+
+CHECKS_ASKED: tuple[dg.AssetCheckKey, ...] = (
+    dg.AssetCheckKey(dg.AssetKey("proposal_schema"), "extraction_still_works"),
+    *(
+        dg.AssetCheckKey(dg.AssetKey("dual_write_mode"), name)
+        for name in (
+            "every_new_topic_has_a_proposal",
+            "every_new_atom_has_a_proposal",
+            "extractions_have_their_proposals",
+            "dual_write_is_not_slow",
+        )
+    ),
+)
+"""The asset checks whose latest evaluation is evidence for a criterion."""
+
+
+@dg.asset_check(asset="legacy_fingerprint")
+def legacy_rows_equal_the_fingerprint(migration: Migration) -> dg.AssetCheckResult:
+    """Every key range of the legacy tables equals the fingerprint. Warns only: users may have written since."""
+    with reporting.as_dagster_failure(), migration.database.connect("fingerprint check") as connection:
+        outcome = fingerprint_outcome(connection, sample=migration.settings.validation.rules_sample)
+    return reporting.check_result(outcome, asset="legacy_fingerprint", warns=True)
+
+
+class VerificationConfig(dg.Config):
+    """Whether the whole tables are compared, regardless of the last pass."""
+
+    whole: bool = False
+
+
+@dg.asset(group_name="operations", deps=["backfill_completion"], kinds={"postgres"})
+def value_verification(
+    context: dg.AssetExecutionContext, config: VerificationConfig, migration: Migration
+) -> dg.MaterializeResult:
+    """Compares every linked row written since the last pass with its proposal, value by value; once a week all rows.
+
+    Reads only. A difference counts when a second reading after a delay confirms it.
+    """
+    settings = migration.settings
+    with reporting.as_dagster_failure():
+        done = verify(
+            migration.database,
+            whole=config.whole,
+            whole_every_days=settings.verification.whole_days,
+            settle_seconds=settings.verification.settle_seconds,
+            dagster_run_id=context.run.run_id,
+        )
+    rows = [one.as_row() for one in done.tables]
+    metadata: dict[str, Any] = {
+        "tables": reporting.rows_table(rows),
+        "compared_rows": sum(one.compared for one in done.tables),
+        "differing_rows": sum(len(one.differing) for one in done.tables),
+        "last_whole_pass": done.whole_at.isoformat(sep=" ", timespec="seconds"),
+    }
+    return dg.MaterializeResult(metadata=metadata | ({"why_whole_tables": done.why_whole} if done.why_whole else {}))
+
+
+@dg.asset_check(asset=value_verification, blocking=True)
+def no_value_differs(migration: Migration) -> dg.AssetCheckResult:
+    """The latest value verification is fresh and found no row that differs from its proposal."""
+    with reporting.as_dagster_failure(), migration.database.connect("verification check") as connection:
+        outcome = verification_outcome(
+            connection,
+            max_age_hours=migration.settings.verification.max_age_hours,
+            sample=migration.settings.validation.rules_sample,
+        )
+    return reporting.check_result(outcome, asset="value_verification")
+
+
+@dg.asset(
+    group_name="operations",
+    deps=["cutover_stage"],
+    check_specs=[
+        dg.AssetCheckSpec(name, asset="functional_validation", description=description)
+        for name, description in functional.SCENARIOS.items()
+    ],
+    kinds={"postgres"},
+)
+def functional_validation(context: dg.AssetExecutionContext, migration: Migration) -> dg.MaterializeResult:
+    """Runs the strategy's four scenarios on the service at KNOWLEDGE_SERVICE_URL through its API.
+
+    WRITES synthetic messages, proposals and topics, and removes them and the leftovers of a killed validation; changes no other
+    row. Requires FUNCTIONAL_VALIDATION_ALLOWED=true, because users may see these rows for some seconds.
+    """
+    with reporting.as_dagster_failure():
+        migration.installation.require_functional_validation_allowed()
+        result = functional.validate(
+            migration.database, migration.installation.service_address, dagster_run_id=context.run.run_id
+        )
+    return dg.MaterializeResult(
+        metadata={
+            "scenarios": reporting.rows_table([one.as_row() for one in result.scenarios]),
+            "mode": result.mode,
+            "service": result.url,
+            "removed_rows": result.removed[-1].rows,
+            "leftovers_removed": result.leftovers,
+            "kept": reporting.rows_table([{"row": one} for one in result.kept]),
+        },
+        check_results=[
+            dg.AssetCheckResult(
+                check_name=one.name,
+                passed=one.verdict == "pass",
+                severity=reporting.severity(warns=one.verdict == "inconclusive"),
+                description=f"{one.verdict.capitalize()}: {one.message}",
+                metadata={"seconds": one.seconds},
+            )
+            for one in result.scenarios
+        ],
+    )
+
+
+class LoadConfig(dg.Config):
+    """The load on the service."""
+
+    concurrency: int = 50
+    requests: int = 50
+
+
+@dg.asset(
+    group_name="operations",
+    deps=["cutover_stage"],
+    check_specs=[dg.AssetCheckSpec("the_load_test_keeps_to_its_limits", asset="load_test")],
+    kinds={"postgres"},
+)
+def load_test(context: dg.AssetExecutionContext, config: LoadConfig, migration: Migration) -> dg.MaterializeResult:
+    """Sends 50 concurrent extractions to the service at KNOWLEDGE_SERVICE_URL: percentiles, errors, connections in use.
+
+    WRITES copies of the latest messages, and removes them with all rows that the extractions create. Requires
+    LOAD_TEST_ALLOWED=true, because it slows users down.
+    """
+
+    def report_answered(answered: int) -> None:
+        progress.report_progress(progress.Report("load test", "extractions", answered, config.requests, "requests"))
+
+    with reporting.as_dagster_failure():
+        migration.installation.require_load_test_allowed()
+        result = load.run_load_test(
+            migration.database,
+            migration.installation.service_address,
+            migration.settings.cutover.gates,
+            concurrency=config.concurrency,
+            requests=config.requests,
+            on_answer=report_answered,
+            dagster_run_id=context.run.run_id,
+        )
+    plot = (
+        {"plot": reporting.picture(plots.load_percentiles(result.to_evidence()), "percentiles")}
+        if result.answered
+        else {}
+    )
+    return dg.MaterializeResult(
+        metadata={"result": reporting.rows_table([reporting.plain(result.to_evidence())]), **plot},
+        check_results=[reporting.check_result(load.load_outcome(result), asset="load_test")],
+    )
+
+
+def check_name(section: str) -> str:
+    """The name of the check of one section: §11.1 Data integrity is `data_integrity_criteria_are_met`."""
+    return f"{section.partition(' ')[2].lower().replace(' ', '_')}_criteria_are_met"
+
+
+@contextmanager
+def criteria_facts(migration: Migration, instance: dg.DagsterInstance) -> Iterator[Facts]:
+    """The facts that criteria are judged by, over a session without a statement timeout."""
+    settings = migration.settings
+    with migration.database.connect("criteria", settings={"statement_timeout": "0"}) as connection:
+        yield Facts(
+            database=migration.database,
+            connection=connection,
+            settings=settings,
+            checks={one.name: one for one in recorded_checks(instance, CHECKS_ASKED)},
+            service=migration.installation.service_address if settings.service.url else None,
+        )
+
+
+@dg.asset(
+    group_name="operations",
+    deps=["backfill_completion", "cutover_stage"],
+    check_specs=[
+        dg.AssetCheckSpec(
+            check_name(section), asset="success_criteria", description=f"Every criterion of {section} is met."
+        )
+        for section in SECTIONS
+    ],
+    kinds={"postgres"},
+)
+def success_criteria(context: dg.AssetExecutionContext, migration: Migration) -> dg.MaterializeResult:
+    """Every checkbox of the strategy with its evidence: met, not met, no evidence yet, or for a person.
+
+    Read-only; also queries the service at KNOWLEDGE_SERVICE_URL. `knowledge-migration criteria confirm` records the
+    confirmation of a person. A criterion without data is never met.
+    """
+    with reporting.as_dagster_failure(), criteria_facts(migration, context.instance) as facts:
+        judged = evaluate(facts)
+        record(facts.connection, judged, dagster_run_id=context.run.run_id)
+    counts = {verdict: sum(one.judgement.verdict == verdict for one in judged) for verdict in get_args(Verdict)}
+    return dg.MaterializeResult(
+        metadata={
+            "criteria": reporting.rows_table([one.as_row() for one in judged]),
+            "plot": reporting.picture(
+                plots.verdicts_by_section([one.as_row() for one in judged]), "verdicts by section"
+            ),
+            **{verdict.replace(" ", "_"): count for verdict, count in counts.items()},
+        },
+        check_results=[_result(section, judged) for section in SECTIONS],
+    )
+
+
+def _result(section: str, judged: list[Judged]) -> dg.AssetCheckResult:
+    """ERROR if a criterion is not met; WARN if one has no evidence yet or is for a person."""
+    rows = [one for one in judged if one.criterion.section == section]
+    open_rows = [one for one in rows if one.judgement.verdict != "met"]
+    failed = any(one.judgement.verdict == "not met" for one in open_rows)
+    verdicts = "; ".join(f"{one.criterion.text}: {one.judgement.verdict}" for one in open_rows) or "All are met."
+    return dg.AssetCheckResult(
+        check_name=check_name(section),
+        asset_key="success_criteria",
+        passed=not open_rows,
+        severity=reporting.severity(warns=not failed),
+        description=f"{section}: {len(rows) - len(open_rows)} of {len(rows)} criteria are met. {verdicts}",
+        metadata={"criteria": reporting.rows_table([one.as_row() for one in rows])},
+    )
+
+
+validation_job = dg.define_asset_job(
+    "validation",
+    selection=dg.AssetSelection.checks(
+        *preparation.CHECKS, *schema.CHECKS, *backfill.CHECKS, legacy_rows_equal_the_fingerprint
+    ),
+    description="All checks, evaluated now. Read-only.",
+)
+integrity_job = dg.define_asset_job(
+    "validate_integrity",
+    selection=cutover.INTEGRITY,
+    description="All integrity rules that a promotion requires, evaluated now. Read-only.",
+)
+verification_job = dg.define_asset_job(
+    "verify_values",
+    selection=dg.AssetSelection.assets(value_verification),
+    description="Compares the values of rows written since the last pass. Read-only.",
+)
+criteria_job = dg.define_asset_job(
+    "validation_criteria",
+    selection=dg.AssetSelection.assets(success_criteria),
+    description="Every checkbox of the strategy, judged now. Read-only.",
+)
+
+hourly_integrity = dg.ScheduleDefinition(
+    name="hourly_integrity",
+    job=integrity_job,
+    cron_schedule="10 * * * *",
+    execution_timezone="UTC",
+    description=(
+        "Ten past every hour. Enable it before the cutover, which requires checks of the last hour. Costs 12 s of CPU time "
+        "for a million rows. Read-only."
+    ),
+)
+nightly_value_verification = dg.ScheduleDefinition(
+    name="nightly_value_verification",
+    job=verification_job,
+    cron_schedule="30 1 * * *",
+    execution_timezone="UTC",
+    description=(
+        "At 1:30 UTC. Enable it after the backfill. Costs 0.4 s for a million unchanged rows, and 4 s for all of them once a "
+        "week. Read-only."
+    ),
+)
+
+ASSETS = [value_verification, functional_validation, load_test, success_criteria]
+CHECKS = [legacy_rows_equal_the_fingerprint, no_value_differs]
+JOBS = [
+    validation_job,
+    integrity_job,
+    verification_job,
+    criteria_job,
+    dg.define_asset_job(
+        "validate_functions",
+        selection=dg.AssetSelection.assets(functional_validation),
+        description="The strategy's four scenarios on the running service. Writes synthetic rows and removes them.",
+    ),
+    dg.define_asset_job(
+        "validation_load",
+        selection=dg.AssetSelection.assets(load_test),
+        description="50 concurrent extractions on the running service. Writes synthetic rows and removes them.",
+    ),
+]
+SCHEDULES = [hourly_integrity, nightly_value_verification]
