@@ -20,7 +20,7 @@ from rich.console import Console
 
 from knowledge_migration.commands.setup import dagster_project, open_installation
 from knowledge_migration.commands.status import screen
-from knowledge_migration.demo.live_application import free_port, wait_until_well
+from knowledge_migration.demo.live_application import free_port, wait_until_healthy
 from knowledge_migration.engine.foundation import evidence
 from knowledge_migration.engine.foundation.audit import operator
 from knowledge_migration.engine.status.snapshot import read_status
@@ -70,7 +70,7 @@ def service(scratch: Path) -> Iterator[str]:
     address = f"http://127.0.0.1:{port}"
     command = [*COMMAND, "serve", "--port", str(port)]
     with (scratch / "serve.log").open("wb") as log, ended(subprocess.Popen(command, stdout=log, stderr=log)):
-        wait_until_well(address)
+        wait_until_healthy(address)
         yield address
 
 

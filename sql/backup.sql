@@ -1,6 +1,5 @@
 -- name: backup_source
--- What a backup has to know of the database it comes from: its size, and how its text is encoded and ordered, so that a
--- scratch database is made alike. Through to_jsonb, because the columns of the locale provider came with 15 and changed
+-- The size, encoding and locale of the source database, so that a scratch database can be created alike. Through to_jsonb, because the columns of the locale provider came with 15 and changed
 -- their name with 17. Catalog only; takes no lock, the size counts files.
 SELECT
     pg_database_size(oid) AS size_bytes,
@@ -13,22 +12,22 @@ FROM pg_database
 WHERE datname = current_database();
 
 -- name: scratch_create_builtin
--- As scratch_create_libc.sql, for a source with the builtin locale provider (PostgreSQL 17 and later).
+-- As scratch_create_libc, for a source with the builtin locale provider (PostgreSQL 17 and later).
 CREATE DATABASE {scratch} TEMPLATE template0 ENCODING {encoding} LC_COLLATE {collate} LC_CTYPE {ctype}
 LOCALE_PROVIDER builtin BUILTIN_LOCALE {locale};
 
 -- name: scratch_create_icu
--- As scratch_create_libc.sql, for a source whose text is ordered by ICU.
+-- As scratch_create_libc, for a source whose text is ordered by ICU.
 CREATE DATABASE {scratch} TEMPLATE template0 ENCODING {encoding} LC_COLLATE {collate} LC_CTYPE {ctype}
 LOCALE_PROVIDER icu ICU_LOCALE {locale};
 
 -- name: scratch_create_libc
 -- A new, empty database on the scratch server, with the source's encoding and libc locale. From template0, so that
--- nothing a site has put into template1 meets the restore. Touches no existing database.
+-- objects in template1 do not disturb the restore. Touches no existing database.
 CREATE DATABASE {scratch} TEMPLATE template0 ENCODING {encoding} LC_COLLATE {collate} LC_CTYPE {ctype};
 
 -- name: scratch_drop
--- Drops a scratch database of this run, sessions included. The name is one that this run made up.
+-- Drops a scratch database of this run, sessions included. This run generated the name.
 DROP DATABASE IF EXISTS {scratch} WITH (FORCE);
 
 -- name: scratch_drop_leftover
@@ -37,9 +36,9 @@ DROP DATABASE IF EXISTS {scratch} WITH (FORCE);
 DROP DATABASE IF EXISTS {scratch};
 
 -- name: scratch_leftovers
--- Scratch databases that nobody is connected to and that this role may drop. A living run keeps one session in its
+-- Scratch databases without a connection that this role may drop. A living run keeps one session in its
 -- database from the moment it exists; the second of its creation, by this server's clock, is the first eight digits of
--- its name, and for the first minute it is left alone even without a session. Catalog only; takes no lock.
+-- its name, and it is kept for the first minute even without a session. Catalog only; takes no lock.
 SELECT datname AS name
 FROM pg_database
 WHERE datname ~ ('^' || %(prefix)s || '[0-9a-f]{{16}}$')
@@ -52,6 +51,6 @@ WHERE datname ~ ('^' || %(prefix)s || '[0-9a-f]{{16}}$')
     );
 
 -- name: scratch_name
--- The name of a new scratch database: the second it is made in, by the server's clock, and 32 random bits.
+-- The name of a new scratch database: the second of its creation by the server's clock, and 32 random bits.
 SELECT %(prefix)s || lpad(to_hex(extract(epoch FROM clock_timestamp())::bigint), 8, '0')
     || substr(md5(gen_random_uuid()::text), 1, 8) AS name;

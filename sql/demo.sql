@@ -31,10 +31,6 @@ FROM public.knowledge_extraction_archive AS archive
 CROSS JOIN LATERAL jsonb_array_elements(archive.topic_proposals || archive.atom_proposals) AS proposal
 WHERE archive.id = ANY (%(ids)s)
 
--- name: traffic_atom_proposals
--- Which of these exist. Uses the primary key.
-SELECT id FROM public.atom_proposals WHERE id = ANY (%(ids)s)
-
 -- name: traffic_ids
 -- Messages and users that the traffic extracts from and for: a spread of them, not all. Uses the primary key.
 SELECT id FROM {table} ORDER BY id LIMIT 5000
@@ -47,18 +43,14 @@ SELECT id, to_jsonb(source) AS row FROM {table} AS source WHERE id = ANY (%(ids)
 -- Which of these runs exist and are completed. Uses the primary key.
 SELECT id FROM public.knowledge_extraction_runs WHERE id = ANY (%(ids)s) AND status = 'completed'
 
--- name: traffic_taken_back
--- Whether a way back since some moment has taken proposals away on purpose; one that has begun and was interrupted has taken
--- some. Reads the audit log of that time.
+-- name: traffic_present
+-- Which of these rows exist. Uses the primary key.
+SELECT id FROM {table} WHERE id = ANY (%(ids)s)
+
+-- name: traffic_rolled_back
+-- Whether a rollback since some moment has removed proposals; a rollback that has begun and was interrupted has removed some.
+-- Reads the audit log of that time.
 SELECT EXISTS (
     SELECT FROM migration.audit_log
-    WHERE at >= %(since)s AND action = ANY (%(rollbacks)s)
-) AS taken
-
--- name: traffic_topic_proposals
--- Which of these exist. Uses the primary key.
-SELECT id FROM public.topic_proposals WHERE id = ANY (%(ids)s)
-
--- name: traffic_topics
--- Which of these exist. Uses the primary key.
-SELECT id FROM public.topics WHERE id = ANY (%(ids)s)
+    WHERE at >= %(since)s AND action ~ '^rollback (dual write|backfill|schema|full)( begun)?$'
+) AS rolled_back

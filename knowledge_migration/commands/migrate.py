@@ -184,11 +184,11 @@ def _print_traffic(console: Console, installation: Installation, traffic: dict[s
 
     with installation.database.connect("live traffic") as connection:
         evidence.record(connection, "live_traffic", traffic)
-    style = "green" if traffic["well"] else "red"
+    style = "green" if traffic["passed"] else "red"
     console.print(f"[bold]Live traffic all the while:[/] [{style}]{traffic['sentence']}[/]", soft_wrap=True)
     for words in (*traffic["failures"], *(f"{lost['what']} {lost['why']}" for lost in traffic["lost"][:20])):
         console.print(f"  {words}", markup=False, soft_wrap=True)
-    return bool(traffic["well"])
+    return bool(traffic["passed"])
 
 
 def _print_findings(console: Console, summaries: Sequence[Any]) -> None:

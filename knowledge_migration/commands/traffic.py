@@ -38,8 +38,7 @@ def traffic(
 
       knowledge-migration traffic --url http://127.0.0.1:8000 --report traffic.json
     """
-    from knowledge_migration.demo.traffic.measurements import Measurements
-    from knowledge_migration.demo.traffic.report import TrafficReport
+    from knowledge_migration.demo.traffic.report import Measurements, TrafficReport
     from knowledge_migration.demo.traffic.run import TrafficOptions, run_traffic
 
     installation = open_installation()
@@ -73,5 +72,5 @@ def traffic(
     for words in (*found.failures, *(f"{lost.what} {lost.why}" for lost in found.lost[:20])):
         console.print(f"  {words}", markup=False)
     console.print(found.sentence)
-    if not found.well:
+    if not found.passed:
         raise VerificationError("Requests failed or acknowledged writes are missing; they are named above.")

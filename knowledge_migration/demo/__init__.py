@@ -1,1 +1,1 @@
-"""The knowledge base of `make migrate`, its live application and its traffic."""
+"""The demonstration: its knowledge base, its live application with traffic, and its scaled-down cutover."""

@@ -1,8 +1,7 @@
-"""The cutover of the demonstration: a day of each stage in seconds, one fault on purpose, the guard, and the way up again.
+"""The cutover of the demonstration: bake times of seconds, one injected fault, the automatic rollback, and full cutover.
 
-Nothing is done here that production does not do: the sensors of the code location are ticked (there is no daemon in
-`make migrate`), they evaluate the gates, start `cutover_job` for each stage and go back when a metric is in breach. Only the
-settings are scaled down, and every one that is stands in `SCALED_DOWN`.
+`make migrate` has no daemon, so this process ticks the sensors of the code location: they evaluate the gates, start
+`cutover_job` for each stage, and roll back on a breach, as in production. `SCALED_DOWN` holds every scaled setting.
 """
 
 import json
@@ -15,13 +14,13 @@ from typing import Any
 import dagster as dg
 import httpx
 
-from knowledge_migration.engine.cutover.state import CutoverState, read_cutover_state
+from knowledge_migration.engine.cutover.state import read_cutover_state
 from knowledge_migration.engine.foundation.database import Database
 from knowledge_migration.engine.foundation.errors import VerificationError
 from knowledge_migration.engine.foundation.sql_files import statement
 from knowledge_migration.thresholds import STAGES
 
-Tell = Callable[[str], None]
+Report = Callable[[str], None]
 RunJob = Callable[[dg.RunRequest], bool]
 
 QUEUE_LIMIT = 20_000
@@ -42,18 +41,18 @@ SCALED_DOWN: dict[str, Any] = {
     },
     "KNOWLEDGE_REVIEW_QUEUE_LIMIT": QUEUE_LIMIT,
 }
-"""Bake times of seconds for days, samples of seconds for hours. The demonstration's extractor takes ten milliseconds, so the
-write is a large part of an extraction: twice as slow is little there. Nobody reviews, so the queue is long."""
+"""Bake times and samples of seconds. The local extractor takes ten milliseconds, so the write is a large part of an
+extraction and a slowdown of 2 is small. Nobody reviews, so the queue is long."""
 
 ADMINS_SHARE = 2
 FAULT = {"mode": "proposal", "share": 0.2, "seconds": 20.0}
 TICK_SECONDS = 1.0
-PATIENCE_SECONDS = 600.0
+TIMEOUT_SECONDS = 600.0
 STEADY_TICKS = 3
 
 
 def scale_down(database: Database) -> None:
-    """Sets the settings of the demonstration for this process and those that it starts; every second user is an admin."""
+    """Sets the settings of the demonstration for this process and its children; every second user is an admin."""
     with database.connect("demonstration") as connection:
         users = [row["id"] for row in connection.execute(statement("demo/traffic_ids", table="public.users"))]
     values = {**SCALED_DOWN, "KNOWLEDGE_PROPOSALS_ADMIN_USER_IDS": users[::ADMINS_SHARE]}
@@ -62,7 +61,7 @@ def scale_down(database: Database) -> None:
 
 @dataclass
 class Daemon:
-    """Ticks sensors of the code location in this process, and runs what they ask for. It has state, so it is a class."""
+    """Ticks sensors of the code location in this process, and executes the runs that they request."""
 
     instance: dg.DagsterInstance
     definitions: dg.Definitions
@@ -70,7 +69,7 @@ class Daemon:
     cursors: dict[str, str | None] = field(default_factory=dict)
 
     def tick(self, name: str) -> str:
-        """What the sensor says; the runs that it requests are over then."""
+        """The message of the sensor, after the runs that it requests have ended."""
         sensor = self.definitions.get_repository_def().get_sensor_def(name)
         context = dg.build_sensor_context(
             instance=self.instance,
@@ -79,50 +78,55 @@ class Daemon:
             cursor=self.cursors.get(name),
             resources=self.definitions.resources,
         )
-        found = sensor.evaluate_tick(context)
-        self.cursors[name] = found.cursor
-        for request in found.run_requests or []:
+        result = sensor.evaluate_tick(context)
+        self.cursors[name] = result.cursor
+        for request in result.run_requests or []:
             self.run(request)
-        return found.skip_message or ""
+        return result.skip_message or ""
 
 
-def demonstrate_cutover(daemon: Daemon, database: Database, service_url: str, tell: Tell) -> str:
-    """From dual write to full cutover, with one fault on the way; returns what happened, in words.
+def demonstrate_cutover(daemon: Daemon, database: Database, service_url: str, report: Report) -> str:
+    """From dual write to full cutover, with one injected fault; returns a summary.
 
-    Raises `VerificationError` when the guard does not go back, or full cutover is not reached in time.
+    Raises `VerificationError` if the guard does not roll back, or full cutover is not reached in time or does not last.
     """
-    until = time.monotonic() + PATIENCE_SECONDS
-    went_back: CutoverState | None = None
-    faulted, standing, said = False, read_cutover_state(database), ""
-    while standing.state != "full_cutover":
-        if time.monotonic() > until:
-            raise VerificationError(
-                f"Full cutover was not reached within {PATIENCE_SECONDS:g} s; it stands at {standing.state}. {said}"
-            )
-        if standing.state == "gradual_rollout" and not faulted:
-            faulted = True
-            tell(f"on purpose: {FAULT['share']:.0%} of the extractions in proposal mode fail from now on")
-            httpx.post(f"{service_url}/api/v1/admin/faults", json=FAULT).raise_for_status()
-        acted = daemon.tick("rollback_guard")
-        standing, before = read_cutover_state(database), standing
-        if faulted and went_back is None:
-            if standing.state == before.state:
-                time.sleep(TICK_SECONDS)
-                continue
-            went_back = standing
-            tell(f"the guard went back to {standing.state}: {acted}")
-            httpx.delete(f"{service_url}/api/v1/admin/faults").raise_for_status()
-        said = daemon.tick("cutover_promotion")
-        standing, before = read_cutover_state(database), standing
-        if standing.state != before.state:
-            tell(f"promoted to {standing.state}")
-        time.sleep(TICK_SECONDS)
-    if went_back is None:
-        raise VerificationError("Full cutover was reached, but the guard never went back: the fault was not seen.")
+    _promote_until("gradual_rollout", daemon, database, report)
+    report(f"injected fault: {FAULT['share']:.0%} of the extractions in proposal mode fail from now on")
+    httpx.post(f"{service_url}/api/v1/admin/faults", json=FAULT).raise_for_status()
+    _wait_for_rollback(daemon, database, report)
+    httpx.delete(f"{service_url}/api/v1/admin/faults").raise_for_status()
+    _promote_until("full_cutover", daemon, database, report)
     for _ in range(STEADY_TICKS):
         daemon.tick("rollback_guard")
         time.sleep(TICK_SECONDS)
-    final = read_cutover_state(database)
-    if final.state != "full_cutover":
-        raise VerificationError(f"Full cutover did not last: it stands at {final.state}.")
-    return "internal beta, half, one automatic way back on a fault, and up again to full cutover"
+    if (state := read_cutover_state(database).state) != "full_cutover":
+        raise VerificationError(f"Full cutover did not last: the current stage is {state}.")
+    return "internal beta, 50 % of users, one automatic rollback on a fault, and full cutover"
+
+
+def _promote_until(stage: str, daemon: Daemon, database: Database, report: Report) -> None:
+    """Ticks the guard and the promotion until the stage is reached."""
+    until, message, state = time.monotonic() + TIMEOUT_SECONDS, "", read_cutover_state(database).state
+    while state != stage:
+        if time.monotonic() > until:
+            raise VerificationError(
+                f"Stage {stage} was not reached within {TIMEOUT_SECONDS:g} s; it is {state}. {message}"
+            )
+        daemon.tick("rollback_guard")
+        message = daemon.tick("cutover_promotion")
+        before, state = state, read_cutover_state(database).state
+        if state != before:
+            report(f"promoted to {state}")
+        time.sleep(TICK_SECONDS)
+
+
+def _wait_for_rollback(daemon: Daemon, database: Database, report: Report) -> None:
+    """Ticks the guard until it leaves the current stage."""
+    until, before = time.monotonic() + TIMEOUT_SECONDS, read_cutover_state(database).state
+    while time.monotonic() < until:
+        message = daemon.tick("rollback_guard")
+        if (state := read_cutover_state(database).state) != before:
+            report(f"the guard rolled back to {state}: {message}")
+            return
+        time.sleep(TICK_SECONDS)
+    raise VerificationError(f"The guard did not roll back within {TIMEOUT_SECONDS:g} s, although extractions failed.")

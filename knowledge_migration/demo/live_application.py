@@ -1,7 +1,6 @@
-"""The application of the demonstration while its database is migrated: the service, and users who work with it.
+"""The live application of the demonstration: the knowledge service and its traffic, each a process of its own.
 
-Both are processes of their own, as in a team's production; they stop when the migration has ended, and the users then say
-what they have seen.
+Both stop when the migration has ended; the traffic then reports its requests and the verification of its writes.
 """
 
 import json
@@ -30,7 +29,7 @@ EXTRACT_SHARE_PERCENT = 40
 
 @dataclass
 class LiveApplication:
-    """Where the service answers while it runs; what its users saw once it has stopped."""
+    """The address of the service, and the report of the traffic after it has stopped."""
 
     url: str
     traffic: dict[str, Any] | None = None
@@ -47,7 +46,10 @@ def live_application(logs: Path) -> Iterator[LiveApplication]:
     with running_process(
         ["serve", "--port", str(port), "--allow-faults"], logs / "service.log", environment
     ) as service:
-        _wait_until_well(application.url, service, logs / "service.log")
+        if not wait_until_healthy(application.url, is_alive=lambda: service.poll() is None):
+            raise MigrationError(
+                f"The knowledge service did not start at {application.url}; see {logs / 'service.log'}."
+            )
         arguments = ["traffic", "--rate", str(REQUESTS_PER_SECOND), "--extract-share", str(EXTRACT_SHARE_PERCENT)]
         arguments += ["--report", str(report)]
         with running_process(arguments, logs / "traffic.log", environment) as traffic:
@@ -55,7 +57,7 @@ def live_application(logs: Path) -> Iterator[LiveApplication]:
             traffic.send_signal(signal.SIGTERM)
             traffic.wait(STOP_SECONDS)
         if not report.exists():
-            raise MigrationError(f"The traffic ended without a report; {logs / 'traffic.log'} says why.")
+            raise MigrationError(f"The traffic ended without a report; see {logs / 'traffic.log'}.")
         application.traffic = json.loads(report.read_text(encoding="utf-8"))
 
 
@@ -63,7 +65,7 @@ def live_application(logs: Path) -> Iterator[LiveApplication]:
 def running_process(
     arguments: list[str], log: Path, environment: dict[str, str]
 ) -> Iterator["subprocess.Popen[bytes]"]:
-    """A command of ours as a process, ended with the block."""
+    """A command of this project as a process, which ends with the block."""
     command = [sys.executable, "-m", "knowledge_migration.commands.main", *arguments]
     with log.open("wb") as file:
         process = subprocess.Popen(
@@ -80,13 +82,8 @@ def running_process(
             process.wait()
 
 
-def _wait_until_well(url: str, service: "subprocess.Popen[bytes]", log: Path) -> None:
-    if not wait_until_well(url, is_alive=lambda: service.poll() is None):
-        raise MigrationError(f"The knowledge service did not start at {url}; {log} says why.")
-
-
-def wait_until_well(url: str, is_alive: Callable[[], bool] = lambda: True) -> bool:
-    """Whether the service at an address became well within a minute."""
+def wait_until_healthy(url: str, is_alive: Callable[[], bool] = lambda: True) -> bool:
+    """True if the service at this address is healthy within a minute."""
     until = time.monotonic() + START_SECONDS
     while time.monotonic() < until and is_alive():
         try:
@@ -98,7 +95,7 @@ def wait_until_well(url: str, is_alive: Callable[[], bool] = lambda: True) -> bo
 
 
 def free_port() -> int:
-    """A loopback port that nobody listens on now."""
+    """A free loopback port."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])

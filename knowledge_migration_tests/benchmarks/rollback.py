@@ -15,7 +15,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from knowledge_migration.demo.live_application import free_port, running_process, wait_until_well
+from knowledge_migration.demo.live_application import free_port, running_process, wait_until_healthy
 from knowledge_migration.engine.backfill.plan import make_plan
 from knowledge_migration.engine.backfill.run import open_run
 from knowledge_migration.engine.backfill.runner import backfill_partition
@@ -64,7 +64,7 @@ def acknowledgement(server: EmbeddedServer, rounds: int, folder: Path) -> None:
                 running_process(["serve", "--port", str(port)], folder / f"serve_{port}.log", variables)
             )
         for port in ports:
-            assert wait_until_well(f"http://127.0.0.1:{port}"), f"no service on port {port}"
+            assert wait_until_healthy(f"http://127.0.0.1:{port}"), f"no service on port {port}"
         for port in ports:
             options = ["traffic", "--url", f"http://127.0.0.1:{port}", "--rate", str(REQUESTS_PER_SECOND / PROCESSES)]
             stack.enter_context(

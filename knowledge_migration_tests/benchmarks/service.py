@@ -15,7 +15,7 @@ import httpx
 
 from knowledge_migration.demo.loader import build_legacy_schema, load
 from knowledge_migration.demo.python_documentation import PythonDocumentation
-from knowledge_migration.demo.traffic.measurements import percentile
+from knowledge_migration.demo.traffic.report import percentile
 from knowledge_migration.engine.foundation import embedded_server
 from knowledge_migration.engine.foundation.database import Database
 from knowledge_migration.engine.schema import upgrade as schema

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from knowledge_migration.demo.live_application import free_port, wait_until_well
+from knowledge_migration.demo.live_application import free_port, wait_until_healthy
 from knowledge_migration.engine.foundation.database import Database
 from knowledge_migration.knowledge.flags import Flags, set_flags
 from knowledge_migration_tests.engine.backfill.backfilling import backfill, count, fill
@@ -70,7 +70,7 @@ def test_the_service_and_the_traffic_of_the_readme_run(expanded: Database, tmp_p
     }
     service = subprocess.Popen([str(COMMAND), *words], env=environment, cwd=PROJECT)
     try:
-        wait_until_well(f"http://127.0.0.1:{port}")
+        wait_until_healthy(f"http://127.0.0.1:{port}")
         done = run(*traffic, "--url", f"http://127.0.0.1:{port}", home=tmp_path, url=expanded.url)
         assert done.returncode == 0, done.stdout + done.stderr
         assert "0 failed" in done.stdout

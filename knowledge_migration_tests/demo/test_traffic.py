@@ -7,12 +7,10 @@ from typing import Any
 import httpx
 import pytest
 
-from knowledge_migration.demo.traffic.journal import Journal
-from knowledge_migration.demo.traffic.measurements import Measurements, Stall, percentile
-from knowledge_migration.demo.traffic.report import TrafficReport
+from knowledge_migration.demo.traffic.report import Measurements, Stall, TrafficReport, percentile
 from knowledge_migration.demo.traffic.run import TrafficOptions, run_traffic
 from knowledge_migration.demo.traffic.users import WEIGHTS, FailedError, InjectedError, Users, weights
-from knowledge_migration.demo.traffic.verification import Lost, Verified, verify
+from knowledge_migration.demo.traffic.verification import Journal, Lost, Verified, verify
 from knowledge_migration.engine.foundation import audit
 from knowledge_migration.engine.foundation.database import Database
 from knowledge_migration.engine.rollback.flags import roll_back
@@ -43,7 +41,7 @@ def test_nothing_is_lost_in_any_mode(peopled: Database, flags: Flags) -> None:
     with serving(peopled, initial_flags=flags, queue_limit=100_000) as url:
         report = traffic(peopled, url)
     assert (report.failed, report.failures, report.lost) == (0, (), ())
-    assert report.well
+    assert report.passed
     assert report.requests == 180
     assert report.acknowledged_writes > 20
     assert {latency.operation for latency in report.latencies} >= {"all", "extract", "edit_atom", "delete_atom"}
@@ -53,14 +51,14 @@ def test_it_works_before_phase_1(database: Database) -> None:
     with database.connect("test") as connection:
         connection.execute(PEOPLE_AND_MESSAGES)
     with serving(database) as url:
-        assert traffic(database, url, seconds=1.0).well
+        assert traffic(database, url, seconds=1.0).passed
 
 
 def test_a_full_queue_is_an_answer_and_no_failure(peopled: Database) -> None:
     with serving(peopled, initial_flags=Flags(enabled=True, cutover_percentage=100), queue_limit=1) as url:
         report = traffic(peopled, url, seconds=1.0)
     assert report.refused > 0
-    assert report.well
+    assert report.passed
 
 
 def test_a_service_that_fails_is_no_success(peopled: Database) -> None:
@@ -73,7 +71,7 @@ def test_a_service_that_fails_is_no_success(peopled: Database) -> None:
     with serving(peopled, Failing()) as url:
         report = traffic(peopled, url, seconds=1.0)
     assert report.failed > 0
-    assert not report.well
+    assert not report.passed
     assert "502" in report.failures[0]
 
 
@@ -131,7 +129,7 @@ def test_each_kind_of_loss_is_found(peopled: Database, damage: str, lost: Lost |
     assert verify(peopled, journal, peopled.now()) == Verified((lost,) if lost else ())
 
 
-def test_an_extraction_that_lost_its_parts_is_found_and_what_a_way_back_took_is_not_lost(peopled: Database) -> None:
+def test_an_extraction_that_lost_its_parts_is_found_and_what_a_rollback_removed_is_not_lost(peopled: Database) -> None:
     journal, since = Journal(), peopled.now()
     missing = "00000000-0000-4000-8000-000000000001"
     journal.extracted(
@@ -152,7 +150,7 @@ def test_an_extraction_that_lost_its_parts_is_found_and_what_a_way_back_took_is_
     assert verify(peopled, journal, since) == Verified((*knowledge, proposals))
     with peopled.connect("test") as connection:
         audit.record(connection, "rollback dual write", "phase 2")
-    assert verify(peopled, journal, since) == Verified(knowledge, taken_back=1)
+    assert verify(peopled, journal, since) == Verified(knowledge, rolled_back=1)
     assert verify(peopled, journal, peopled.now()) == Verified((*knowledge, proposals))
 
 
@@ -180,16 +178,16 @@ def test_what_was_archived_is_not_lost_but_what_the_archive_lacks_is(peopled: Da
     assert verify(peopled, journal, since) == Verified(())
 
 
-def test_where_the_tables_are_gone_a_way_back_took_them(peopled: Database, tmp_path: Path) -> None:
+def test_where_the_tables_are_gone_a_rollback_removed_them(peopled: Database, tmp_path: Path) -> None:
     journal, since = Journal(), peopled.now()
     for one in (RUN, OTHER):
         journal.extracted(extraction(one, one))
     rollback_schema(peopled, SchemaChangeSettings(), reason="a test", export_to=tmp_path / "export.jsonl")
-    assert verify(peopled, journal, since) == Verified((), taken_back=2)
+    assert verify(peopled, journal, since) == Verified((), rolled_back=2)
 
 
 @pytest.mark.parametrize(
-    ("action", "taken_back"),
+    ("action", "rolled_back"),
     [
         ("rollback dual write", 1),
         ("rollback dual write begun", 1),
@@ -202,18 +200,18 @@ def test_where_the_tables_are_gone_a_way_back_took_them(peopled: Database, tmp_p
         ("archive extractions", 0),
     ],
 )
-def test_only_a_way_back_that_deletes_proposals_excuses_that_they_are_gone(
-    peopled: Database, action: str, taken_back: int
+def test_only_a_rollback_that_deletes_proposals_excuses_that_they_are_gone(
+    peopled: Database, action: str, rolled_back: int
 ) -> None:
     journal, since = Journal(), peopled.now()
     journal.extracted(extraction(RUN, RUN))
     with peopled.connect("test") as connection:
         audit.record(connection, action, "a subject")
     found = verify(peopled, journal, since)
-    assert (found.taken_back, len(found.lost)) == (taken_back, 1 - taken_back)
+    assert (found.rolled_back, len(found.lost)) == (rolled_back, 1 - rolled_back)
 
 
-def test_proposals_that_a_way_back_by_flags_replays_or_parks_are_not_lost(peopled: Database) -> None:
+def test_proposals_that_a_rollback_by_flags_replays_or_parks_are_not_lost(peopled: Database) -> None:
     stand_at(peopled, "full_cutover")
     set_(peopled, auto_approve_high_confidence=False)
     gone_back: list[FlagRollbackResult] = []
@@ -239,10 +237,10 @@ def test_proposals_that_a_way_back_by_flags_replays_or_parks_are_not_lost(people
         report = asyncio.run(run(url))
     (done,) = gone_back
     assert sum(done.settled.replayed.values()) + sum(done.settled.parked.values()) > 0
-    assert (report.failed, report.lost, report.taken_back) == (0, (), 0)
+    assert (report.failed, report.lost, report.rolled_back) == (0, (), 0)
 
 
-def test_faults_on_purpose_are_told_apart_and_are_nobodys_failure(peopled: Database) -> None:
+def test_injected_faults_are_counted_apart_and_are_no_failures(peopled: Database) -> None:
     flags = Flags(enabled=True, cutover_percentage=100)
     with serving(peopled, initial_flags=flags, queue_limit=100_000, allow_faults=True) as url:
         fault = {"mode": "proposal", "share": 1, "seconds": 60}
@@ -252,10 +250,10 @@ def test_faults_on_purpose_are_told_apart_and_are_nobodys_failure(peopled: Datab
     assert report.injected == by_operation["all"].injected == by_operation["extract"].injected > 10
     assert by_operation["extract"].injected == by_operation["extract"].requests
     assert (report.failed, report.failures, report.lost) == (0, (), ())
-    assert report.well
-    assert f"0 failed ({report.injected} more on purpose)" in report.sentence
+    assert report.passed
+    assert f"0 failed ({report.injected} more were injected)" in report.sentence
     assert report.to_json()["injected"] == report.injected
-    column = next(one for one in report.table().columns if one.header == "on purpose")
+    column = next(one for one in report.table().columns if one.header == "injected")
     assert next(iter(column.cells)) == str(report.injected)
 
 
@@ -295,7 +293,7 @@ def test_only_extractions_are_asked_for_where_their_share_is_all(peopled: Databa
     with serving(peopled) as url:
         report = traffic(peopled, url, seconds=0.5, extract_share=1.0)
     assert [one.operation for one in report.latencies] == ["all", "extract"]
-    assert report.well
+    assert report.passed
 
 
 def test_a_stall_is_time_in_which_an_answer_was_owed() -> None:

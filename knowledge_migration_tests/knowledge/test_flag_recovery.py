@@ -13,7 +13,7 @@ import pytest
 import sqlalchemy as sa
 from psycopg.types.json import Jsonb
 
-from knowledge_migration.demo.live_application import free_port, wait_until_well
+from knowledge_migration.demo.live_application import free_port, wait_until_healthy
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.rollback.schema import rollback_schema
 from knowledge_migration.engine.schema.upgrade import upgrade
@@ -50,7 +50,7 @@ def service(database: Database, home: Path) -> Iterator[str]:
     }
     started = subprocess.Popen([str(COMMAND), "serve", "--port", port], env=environment, cwd=PROJECT)
     try:
-        assert wait_until_well(f"http://127.0.0.1:{port}", lambda: started.poll() is None)
+        assert wait_until_healthy(f"http://127.0.0.1:{port}", lambda: started.poll() is None)
         yield f"http://127.0.0.1:{port}"
     finally:
         started.kill()

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from knowledge_migration.demo.live_application import free_port, wait_until_well
+from knowledge_migration.demo.live_application import free_port, wait_until_healthy
 from knowledge_migration.engine.foundation.database import Database
 
 REVIEWER_TOKEN = "reviewer-token-of-the-tests"
@@ -44,7 +44,7 @@ class Living:
             self.process = subprocess.Popen(
                 command, stdout=file, stderr=file, env={**os.environ, **settings, **self.environment}, cwd=self.home
             )
-        assert wait_until_well(self.url, lambda: self.process is not None and self.process.poll() is None), (
+        assert wait_until_healthy(self.url, lambda: self.process is not None and self.process.poll() is None), (
             log.read_text()
         )
 

@@ -1,1 +1,1 @@
-"""The users of the demonstration: their requests, their journal, its verification."""
+"""The traffic of the demonstration: users and their requests, the journal of writes, its verification, the report."""

@@ -1,7 +1,7 @@
-"""Runs the traffic at a rate, whatever the server does, until it is told to stop; then verifies what was acknowledged.
+"""Runs the traffic at a fixed rate until it is stopped, then verifies the acknowledged writes.
 
-A request is due at its time, whether or not earlier ones are answered (an open loop): a server that stalls gets a queue
-like that of real users, and every second of it is measured.
+A request is due at its time even if earlier ones are unanswered (an open loop), so the queue of a stalled server is
+measured as real users experience it.
 """
 
 import asyncio
@@ -11,11 +11,9 @@ from dataclasses import dataclass, field
 
 import httpx
 
-from knowledge_migration.demo.traffic.journal import Journal
-from knowledge_migration.demo.traffic.measurements import Measurements
-from knowledge_migration.demo.traffic.report import TrafficReport, report_of
+from knowledge_migration.demo.traffic.report import Measurements, TrafficReport, report_of
 from knowledge_migration.demo.traffic.users import FailedError, InjectedError, RefusedError, Users, weights
-from knowledge_migration.demo.traffic.verification import verify
+from knowledge_migration.demo.traffic.verification import Journal, verify
 from knowledge_migration.engine.foundation.database import Database
 from knowledge_migration.engine.foundation.errors import PreconditionError
 from knowledge_migration.engine.foundation.sql_files import statement
@@ -25,7 +23,7 @@ OnProgress = Callable[[Measurements], None]
 
 @dataclass(frozen=True)
 class TrafficOptions:
-    """Against which service and database, how much, for how long (None: until stopped), from which seed."""
+    """The service, its database, the rate, the duration (None: until stopped) and the seed."""
 
     url: str
     database: Database
@@ -41,12 +39,12 @@ class TrafficOptions:
 async def run_traffic(
     options: TrafficOptions, stop: asyncio.Event, *, on_progress: OnProgress | None = None
 ) -> TrafficReport:
-    """Runs until the time is over or `stop` is set, finishes what is under way, and verifies.
+    """Runs until the time is over or `stop` is set, completes the open requests, and verifies.
 
-    Raises `PreconditionError` where there is nothing to extract from.
+    Raises `PreconditionError` if the database has no users or no messages.
     """
-    users_ids, message_ids = _ids(options.database, "users"), _ids(options.database, "messages")
-    if not users_ids or not message_ids:
+    user_ids, message_ids = _ids(options.database, "users"), _ids(options.database, "messages")
+    if not user_ids or not message_ids:
         raise PreconditionError("There are no users or no messages in this database that traffic could come from.")
     measured, journal, since = Measurements(), Journal(), options.database.now()
     headers = {"Authorization": f"Bearer {options.token}"} if options.token else {}
@@ -55,7 +53,7 @@ async def run_traffic(
     async with httpx.AsyncClient(
         base_url=options.url, headers=headers, timeout=options.timeout_seconds, limits=limits
     ) as client:
-        users = Users(client, journal, message_ids, users_ids, options.seed, weights(options.extract_share))
+        users = Users(client, journal, message_ids, user_ids, options.seed, weights(options.extract_share))
         await _requests(users, measured, options, stop, started, on_progress)
     seconds = time.perf_counter() - started
     return report_of(measured, seconds, journal.acknowledged, verify(options.database, journal, since))
@@ -85,7 +83,7 @@ async def _requests(
 
 @dataclass
 class Pause:
-    """Until when nobody extracts, because the review queue was full."""
+    """The time until which no user extracts because the review queue was full."""
 
     until: float = 0.0
 

@@ -1,4 +1,4 @@
-"""What users do: read, extract, create, edit, delete. A seeded mix; only rows of their own are ever edited or deleted."""
+"""The users of the traffic: a seeded mix of reads, extractions, creations, edits and deletions of rows of their own."""
 
 import random
 from collections.abc import Awaitable, Callable, Iterator
@@ -8,19 +8,17 @@ from typing import Any
 
 import httpx
 
-from knowledge_migration.demo.traffic.journal import Journal, Kind
+from knowledge_migration.demo.traffic.verification import Journal, Kind
 
 API = "/api/v1"
 ATOM_TYPES = ("problem", "solution", "decision", "question", "insight", "pattern", "requirement")
 
 WORDS = ("a", "live", "application", "keeps", "its", "data", "while", "its", "schema", "moves")
 
-PROBES = "probe-"
-"""How topics begin that the migration's own probe writes and takes back a moment later."""
+PROBES = "probe-"  # the prefix of topics that the migration's own probe writes and removes a moment later
+INJECTED = "Injected fault"  # the beginning of the problem's detail for an injected fault
 
-INJECTED = "Injected fault"
-"""How the detail of the problem begins that a fault on purpose is answered with."""
-
+# shares of their sum: mostly reads, and a good share of extractions
 WEIGHTS = {
     "list_topics": 12,
     "list_atoms": 12,
@@ -33,11 +31,10 @@ WEIGHTS = {
     "edit_atom": 8,
     "delete_atom": 6,
 }
-"""How often each is done, in shares of their sum: mostly reads, and a good share of extractions."""
 
 
 def weights(extract_share: float | None = None) -> dict[str, float]:
-    """The weights, with extractions a given share of everything where one is given (0 to 1)."""
+    """The weights, with extractions at the given share of all requests (0 to 1), if any."""
     if extract_share is None:
         return dict(WEIGHTS)
     others = sum(weight for operation, weight in WEIGHTS.items() if operation != "extract")
@@ -46,7 +43,7 @@ def weights(extract_share: float | None = None) -> dict[str, float]:
 
 
 class RefusedError(Exception):
-    """The review queue is full (429): an answer, no failure; `seconds` says when to come back."""
+    """The review queue is full (429), which is no failure; the service accepts again after `seconds`."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__("the review queue is full")
@@ -54,16 +51,16 @@ class RefusedError(Exception):
 
 
 class FailedError(Exception):
-    """An answer that a user must not get, or none at all."""
+    """An unexpected answer, or none."""
 
 
 class InjectedError(Exception):
-    """A failure that the service was told to produce; nobody is to blame, and nothing may be written."""
+    """A failure that the service was told to produce; it must write nothing."""
 
 
 @dataclass
 class Users:
-    """All users of one run of the traffic, with what they remember; deterministic for a seed but for the order of answers."""
+    """All users of one run of the traffic, with their state; deterministic for a seed except for the order of answers."""
 
     client: httpx.AsyncClient
     journal: Journal
@@ -79,11 +76,11 @@ class Users:
         self.numbers = 0
 
     def next_operation(self) -> str:
-        """What is done next."""
+        """The next operation."""
         return self.random.choices(list(self.weights), list(self.weights.values()))[0]
 
     async def do(self, operation: str) -> None:
-        """Does it; raises `RefusedError`, or `FailedError` with words."""
+        """Performs an operation; raises `RefusedError`, `InjectedError` or `FailedError`."""
         actions: dict[str, Callable[[], Awaitable[None]]] = {
             "list_topics": lambda: self._list("topics"),
             "list_atoms": lambda: self._list("atoms"),
@@ -136,8 +133,8 @@ class Users:
 
     async def _create_topic(self) -> None:
         values = {"name": self._name("topic"), "description": self._text(), "icon": "FolderIcon", "color": "#64748B"}
-        made = await self._ask("POST", f"{API}/topics", 201, body=values)
-        self.journal.written("topic", made["id"], values)
+        created = await self._ask("POST", f"{API}/topics", 201, body=values)
+        self.journal.written("topic", created["id"], values)
 
     async def _create_atom(self) -> None:
         values = {
@@ -149,8 +146,8 @@ class Users:
             "meta": self.random.choice([None, {"by": "traffic", "list": [1, 2.5, None]}]),
         }
         topics = self.random.sample(self.known_topics, min(2, len(self.known_topics)))
-        made = await self._ask("POST", f"{API}/atoms", 201, body={**values, "topic_ids": topics})
-        self.journal.written("atom", made["id"], values)
+        created = await self._ask("POST", f"{API}/atoms", 201, body={**values, "topic_ids": topics})
+        self.journal.written("atom", created["id"], values)
 
     async def _edit(self, kind: Kind) -> None:
         row_id = self._one_of_ours(kind)
@@ -177,7 +174,7 @@ class Users:
 
     @contextmanager
     def _busy(self, kind: Kind, row_id: int) -> Iterator[None]:
-        """Nobody else touches the row meanwhile; without an answer its state is uncertain from then on."""
+        """Reserves the row for one request; without an answer its state is uncertain afterwards."""
         entry = self.journal.rows[kind, row_id]
         entry.busy = True
         try:
@@ -197,7 +194,7 @@ class Users:
 
 
 def _detail(answer: httpx.Response) -> str:
-    """What a problem document says; nothing where the answer is none."""
+    """The detail of a problem document; empty for any other answer."""
     try:
         problem = answer.json()
     except ValueError:

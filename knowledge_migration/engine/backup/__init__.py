@@ -1,1 +1,1 @@
-"""The verified backup: dumped under a snapshot, restored elsewhere, compared, and only then named."""
+"""The verified backup: dumped under a snapshot, restored into a scratch database, compared, and only then named."""

@@ -1,10 +1,11 @@
-"""The dump: the whole database as an open snapshot sees it, complete, checked for its tables, and not yet a backup.
+"""Dumps the whole database as an open snapshot sees it, and reads the table of contents of a dump.
 
-Everything is dumped, since topics and atoms are worth nothing without what they reference. pg_dump only reads, and
-holds ACCESS SHARE on every table until it ends: a schema change waits for it. When it fails, nothing is left of it.
+pg_dump only reads, and holds ACCESS SHARE on every table until it ends: a schema change waits for it. A dump that fails
+leaves no file. A dump is a backup only after `verification` has restored and compared it.
 """
 
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,7 +15,6 @@ from psycopg.conninfo import conninfo_to_dict
 
 from knowledge_migration.engine.backup import files as backup_files
 from knowledge_migration.engine.backup import pg_tools, tool_failures
-from knowledge_migration.engine.backup.archive_contents import Contents
 from knowledge_migration.engine.backup.files import PartialFile
 from knowledge_migration.engine.backup.pg_tools import PgTools
 from knowledge_migration.engine.backup.scratch import Origin, origin_of
@@ -28,19 +28,58 @@ Progress = Callable[[str], None]
 
 LOCK_WAIT_MS = 60_000
 
+ENTRY = re.compile(r"^\d+; \d+ \d+ (?P<what>.*)$")
+
+# They hold no row. Restored, some would reach out of the scratch database (subscriptions, publications), some would run
+# the user's code in it (event triggers, materialized views), the rest need roles that the scratch server may not have.
+LEFT_OUT = (
+    "ACL ",
+    "COMMENT ",
+    "DEFAULT ACL ",
+    "EVENT TRIGGER ",
+    "MATERIALIZED VIEW DATA ",
+    "POLICY ",
+    "PUBLICATION ",
+    "ROW SECURITY ",
+    "SECURITY LABEL ",
+    "SUBSCRIPTION ",
+)
+
 
 def utc_now() -> datetime:
-    """The time of day, where no other clock is given."""
+    """The current time, the default clock."""
     return datetime.now(UTC)
 
 
 def silent(_: str) -> None:
-    """Reports progress to nobody."""
+    """Ignores progress."""
+
+
+@dataclass(frozen=True)
+class Contents:
+    """The entries of an archive, as pg_restore lists them."""
+
+    lines: tuple[str, ...]
+
+    @classmethod
+    def listed(cls, text: str) -> "Contents":
+        """The contents from the output of `pg_restore --list`."""
+        return cls(tuple(line for line in text.splitlines() if ENTRY.match(line)))
+
+    def has_table(self, schema: str, name: str) -> bool:
+        """Whether the definition of this table is in the archive."""
+        wanted = f"TABLE {schema} {name} "  # the owner follows
+        return any(_what(line).startswith(wanted) for line in self.lines)
+
+    @property
+    def restored(self) -> str:
+        """The list for `pg_restore --use-list`: all entries except `LEFT_OUT`."""
+        return "".join(f"{line}\n" for line in self.lines if not _what(line).startswith(LEFT_OUT))
 
 
 @dataclass(frozen=True)
 class PartialBackup:
-    """A dump that is complete and not yet proven; `discard` it when it will not be."""
+    """A complete dump that is not verified yet; `discard` removes it."""
 
     file: PartialFile
     sha256: str
@@ -150,3 +189,8 @@ def contents_of(dump: Path, tools: PgTools, origin: Origin) -> Contents:
     if outcome.returncode != 0:
         raise tool_failures.restore_failed(outcome, origin, tools)
     return Contents.listed(outcome.stdout)
+
+
+def _what(line: str) -> str:
+    matched = ENTRY.match(line)
+    return matched["what"] if matched else ""

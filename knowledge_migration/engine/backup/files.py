@@ -1,8 +1,8 @@
-"""The files of a backup: hidden and partial until it is proven, then `<name>.dump` with its manifest `<name>.json`.
+"""The files of a backup: hidden and partial until it is verified, then `<name>.dump` with its manifest `<name>.json`.
 
-Nothing that is named `.dump` is unproven: the manifest is written first, and the dump gets its name last, in one step
-and never over another file. A partial file belongs to whoever holds its lock, this process or a pg_dump that outlives
-it; one that nobody holds is a killed run's, and the next run removes it. All files are readable by their owner alone.
+The manifest is written first; the dump gets its name last, in one step and never over another file. The process that
+holds the lock of a partial file owns it (this one, or a pg_dump that outlives it); the next run removes a file without a
+lock. Only the owner can read the files.
 """
 
 import errno
@@ -27,7 +27,7 @@ PARTIAL_SUFFIX = ".dump.partial"
 
 @dataclass(frozen=True)
 class PartialFile:
-    """A dump that is not proven yet: its path, and the open file that holds its lock."""
+    """A dump that is not verified yet: its path, and the open file that holds its lock."""
 
     path: Path
     held: io.FileIO
@@ -39,7 +39,7 @@ class PartialFile:
 
     @property
     def size(self) -> int:
-        """Its bytes so far."""
+        """Its size in bytes."""
         return os.fstat(self.descriptor).st_size
 
     @property
@@ -61,10 +61,10 @@ class PartialFile:
             fcntl.flock(held, fcntl.LOCK_EX)
             if os.fstat(held.fileno()).st_nlink:
                 return cls(path, held)
-            held.close()  # another run took it for a leftover in the instant before it was locked
+            held.close()  # another run removed it as a leftover before it was locked
 
     def publish(self, manifest: Mapping[str, Any]) -> tuple[Path, Path]:
-        """Gives the proven dump its name; returns the paths of dump and manifest. Raises `MigrationError`."""
+        """Gives the verified dump its name; returns the paths of dump and manifest. Raises `MigrationError`."""
         dump, described = self.path.with_name(f"{self.name}.dump"), self.path.with_name(f"{self.name}.json")
         try:
             _write(described, json.dumps(manifest, indent=2).encode())
@@ -74,14 +74,14 @@ class PartialFile:
             if not dump.exists():
                 described.unlink(missing_ok=True)
             raise MigrationError(
-                f"The backup is proven but cannot be named {dump}: {error.strerror}. Make the folder writable, or "
+                f"The backup is verified but cannot be named {dump}: {error.strerror}. Make the folder writable, or "
                 "point KNOWLEDGE_MIGRATION_HOME elsewhere, and run the backup again."
             ) from error
         self.held.close()
         return dump, described
 
     def discard(self) -> None:
-        """Removes it; does nothing when it is gone already."""
+        """Removes the file if it exists."""
         self.path.unlink(missing_ok=True)
         self.held.close()
 
@@ -97,7 +97,7 @@ def prepare(directory: Path) -> None:
 
 
 def sync(partial: PartialFile) -> None:
-    """Brings the file and its directory entry to the disk."""
+    """Syncs the file and its directory entry to disk."""
     os.fsync(partial.descriptor)
     sync_directory(partial.path.parent)
 
@@ -109,7 +109,7 @@ def sha256(path: Path) -> str:
 
 
 def verify_file(path: Path) -> Mapping[str, Any]:
-    """The manifest of a backup, after its bytes were found to be those that were proven.
+    """The manifest of a backup, if its bytes are those that were verified.
 
     Raises `VerificationError` when the file or its manifest is missing, or the file was altered.
     """
@@ -126,7 +126,7 @@ def verify_file(path: Path) -> Mapping[str, Any]:
         raise VerificationError(f"The manifest {described} is damaged. Run the backup again.") from error
     if actual != expected:
         raise VerificationError(
-            f"The backup {path} was altered after it was proven: its SHA-256 is {actual}, the manifest says "
+            f"The backup {path} was altered after it was verified: its SHA-256 is {actual}, the manifest says "
             f"{expected}. Do not restore it; run the backup again."
         )
     return manifest

@@ -1,13 +1,14 @@
-"""Finds and runs pg_dump and pg_restore: the right version, no password in sight, and an end for every child process.
+"""Finds and runs pg_dump and pg_restore.
 
-The password and the rest of the address reach the tool through its environment; nothing secret is ever an argument. A
-tool runs only while this process waits for it: whatever interrupts the wait kills the tool.
+The password and the rest of the address reach the tool through its environment; no secret is ever an argument. A tool
+runs only while this process waits for it: an interrupted wait kills the tool. The caller explains a failure.
 """
 
 import os
 import re
 import shutil
 import subprocess
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,9 @@ VERSION_PATTERN = re.compile(r"\(.*?\) (\d+)(\.\d+)?")
 VERSION_TIMEOUT_SECONDS = 20
 PROGRESS_EVERY_SECONDS = 10
 SYSTEM_FOLDERS = Path("/usr/lib/postgresql")
+RESTORE_JOBS = 2
+
+OnWait = Callable[[], None]
 
 
 @dataclass(frozen=True)
@@ -58,10 +62,10 @@ class PgTools:
         server = server_version_num // 10000
         if override_dir is not None:
             return _overriding(override_dir, server)
-        found = [tools for folder in _folders(embedded=not encrypted) if (tools := _in_folder(folder))]
-        fitting = [tools for tools in found if tools.major >= server]
+        installed = [tools for folder in _folders(embedded=not encrypted) if (tools := _in_folder(folder))]
+        fitting = [tools for tools in installed if tools.major >= server]
         if not fitting:
-            have = ", ".join(f"{tools.version} in {tools.folder}" for tools in found) or "none"
+            have = ", ".join(f"{tools.version} in {tools.folder}" for tools in installed) or "none"
             raise PreconditionError(
                 f"No pg_dump of version {server} or later for this {'TLS connection' if encrypted else 'server'} "
                 f"(found: {have}). Install postgresql-client-{server}, or set KNOWLEDGE_MIGRATION_PG_BIN to the folder "
@@ -72,7 +76,7 @@ class PgTools:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a tool ended: its exit code (negative: the signal that killed it) and what it said."""
+    """The result of a tool: its exit code (negative: the signal that killed it) and its output."""
 
     returncode: int
     stdout: str
@@ -84,9 +88,9 @@ def run(
     environment: Mapping[str, str],
     *,
     pass_fds: Sequence[int] = (),
-    on_wait: Callable[[], None] = lambda: None,
+    on_wait: OnWait = lambda: None,
 ) -> Outcome:
-    """Runs a tool to its end and calls `on_wait` every ten seconds meanwhile; kills it when the wait is interrupted."""
+    """Runs a tool to its end and calls `on_wait` every ten seconds; kills the tool when the wait is interrupted."""
     with subprocess.Popen(
         [str(part) for part in command],
         env=dict(environment),
@@ -110,6 +114,23 @@ def run(
             raise
 
 
+def restore_rows(
+    dump: Path, entries: str, target: Database, tools: PgTools, *, on_wait: OnWait = lambda: None
+) -> Outcome:
+    """Restores the listed entries of a dump (`--use-list`) into an empty database, owned by the user who restores."""
+    with tempfile.NamedTemporaryFile("w", suffix=".list", encoding="utf-8") as use_list:
+        use_list.write(entries)
+        use_list.flush()
+        options = ["--no-owner", "--no-privileges", "--no-tablespaces", f"--use-list={use_list.name}"]
+        # a scratch database need not survive a crash, so its commits wait for no disk
+        return _pg_restore(dump, target, tools, options, "-c synchronous_commit=off", on_wait)
+
+
+def restore_everything(dump: Path, target: Database, tools: PgTools, *, on_wait: OnWait = lambda: None) -> Outcome:
+    """Restores every entry of a dump into an empty database, with its owner and its privileges."""
+    return _pg_restore(dump, target, tools, [], "", on_wait)
+
+
 def environment(database: Database, *, session_options: str = "", **overrides: str) -> dict[str, str]:
     """The environment in which a tool finds `database`: this process's own with the address in PG* variables.
 
@@ -127,14 +148,29 @@ def environment(database: Database, *, session_options: str = "", **overrides: s
 
 
 def address_argument(database: Database) -> str:
-    """What `--dbname` has to say: the name, and those parameters that no environment variable can carry."""
+    """The value of `--dbname`: the name, and the parameters that no environment variable can carry."""
     parameters = conninfo_to_dict(database.conninfo)
-    unsayable = {
+    without_variable = {
         option.keyword.decode(): str(parameters[option.keyword.decode()])
         for option in pq.Conninfo.get_defaults()
         if option.keyword.decode() in parameters and not option.envvar and option.dispchar != b"*"
     }
-    return make_conninfo("", dbname=database.name, **unsayable)
+    return make_conninfo("", dbname=database.name, **without_variable)
+
+
+def _pg_restore(
+    dump: Path, target: Database, tools: PgTools, options: list[str], session_options: str, on_wait: OnWait
+) -> Outcome:
+    command: list[str | Path] = [
+        tools.pg_restore,
+        "--exit-on-error",
+        "--no-password",
+        f"--jobs={RESTORE_JOBS}",
+        *options,
+        f"--dbname={address_argument(target)}",
+        dump,
+    ]
+    return run(command, environment(target, session_options=session_options), on_wait=on_wait)
 
 
 def _overriding(folder: Path, server: int) -> PgTools:
@@ -173,10 +209,10 @@ def _in_folder(folder: Path) -> PgTools | None:
 def _version(program: Path) -> str | None:
     """As "16.14"; None where the program is not there or does not run on this machine."""
     try:
-        said = subprocess.run(
+        output = subprocess.run(
             [program, "--version"], capture_output=True, text=True, timeout=VERSION_TIMEOUT_SECONDS, check=True
         ).stdout
     except (OSError, subprocess.SubprocessError):
         return None
-    matched = VERSION_PATTERN.search(said)
+    matched = VERSION_PATTERN.search(output)
     return "".join(part or "" for part in matched.groups()) if matched else None

@@ -1,8 +1,7 @@
-"""A database that exists only to restore a backup into: made new, restored into, compared, and dropped whatever happens.
+"""A scratch database: created to restore a backup into, and always dropped afterwards.
 
-Its name is the prefix of its purpose and 16 hex digits; nothing else is ever dropped. This process keeps a session
-in it from its first moment to its last, which is how every other run, on whatever machine, sees that it is alive: what
-has the name and no session is a killed run's, and is dropped at the next start.
+Its name is the prefix of its purpose and 16 hex digits; no other database is dropped. This process keeps a session in it,
+so other runs see that it is in use: the next start drops a database of that name without a session.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,7 +16,7 @@ from knowledge_migration.engine.foundation.errors import MigrationError, Precond
 from knowledge_migration.engine.foundation.sql_files import statement
 
 NAME_PREFIX = "knowledge_migration_verify_"
-# what is compared with it, or restored into it, may take hours
+# a restore or a comparison may take hours
 UNHURRIED = {"idle_session_timeout": "0", "idle_in_transaction_session_timeout": "0", "statement_timeout": "0"}
 CREATE_BY_PROVIDER = {
     "c": "backup/scratch_create_libc",
@@ -28,23 +27,23 @@ CREATE_BY_PROVIDER = {
 
 @dataclass(frozen=True)
 class Purpose:
-    """What a scratch database is for: the prefix of its name, what it is called, what to do where none can be made."""
+    """The purpose of a scratch database: name prefix, description, and the alternative if none can be created."""
 
     prefix: str
-    words: str
+    description: str
     otherwise: str
 
 
-PROOF = Purpose(
+VERIFICATION = Purpose(
     NAME_PREFIX,
-    "the scratch database that proves the backup",
+    "the scratch database that verifies the backup",
     "set KNOWLEDGE_MIGRATION_SCRATCH_URL to a server where it may",
 )
 
 
 @dataclass(frozen=True)
 class Origin:
-    """What a scratch database has to share with the database it stands for, and how large that one is."""
+    """The properties of the source database that a scratch database shares, and the size of the source."""
 
     database: str
     server_version_num: int
@@ -63,14 +62,14 @@ class Origin:
 
 @dataclass(frozen=True)
 class Scratch:
-    """A scratch database, and the session that keeps it."""
+    """A scratch database, and the session that marks it as in use."""
 
     database: Database
     connection: Connection
 
 
 def origin_of(connection: Connection) -> Origin:
-    """What the database of this connection is like."""
+    """The properties of the database of this connection."""
     row = connection.execute(statement("backup/backup_source")).fetchone()
     assert row is not None  # the current database is in pg_database
     return Origin(database=connection.info.dbname, server_version_num=connection.info.server_version, **row)
@@ -78,12 +77,12 @@ def origin_of(connection: Connection) -> Origin:
 
 @contextmanager
 def scratch_database(
-    server: Database, origin: Origin, progress: Callable[[str], None], purpose: Purpose = PROOF
+    server: Database, origin: Origin, progress: Callable[[str], None], purpose: Purpose = VERIFICATION
 ) -> Iterator[Scratch]:
     """A new empty database like `origin` on `server` (its maintenance database), dropped at the end of the block.
 
     Raises `PreconditionError` when the server is older or the user lacks CREATEDB, `MigrationError` when the database
-    cannot be made like its origin.
+    cannot be created with the properties of its origin.
     """
     with server.connect("scratch") as admin:
         _refuse_older(server, admin, origin)
@@ -97,8 +96,8 @@ def scratch_database(
         _drop(server, name, progress)
 
 
-def drop_leftovers(admin: Connection, progress: Callable[[str], None], purpose: Purpose = PROOF) -> list[str]:
-    """Drops the scratch databases of killed runs; returns their names. A living run's is never touched."""
+def drop_leftovers(admin: Connection, progress: Callable[[str], None], purpose: Purpose = VERIFICATION) -> list[str]:
+    """Drops the scratch databases of killed runs; returns their names. It never touches that of a running process."""
     leftovers = admin.execute(statement("backup/scratch_leftovers"), {"prefix": purpose.prefix}).fetchall()
     dropped = []
     for name in [row["name"] for row in leftovers]:
@@ -106,7 +105,7 @@ def drop_leftovers(admin: Connection, progress: Callable[[str], None], purpose: 
             admin.execute(statement("backup/scratch_drop_leftover", scratch=sql.Identifier(name)))
         except (errors.ObjectInUse, errors.InsufficientPrivilege):
             continue
-        progress(f"dropped {name}, the scratch database of a run that was killed")
+        progress(f"dropped {name}, the scratch database of a killed run")
         dropped.append(name)
     return dropped
 
@@ -129,13 +128,13 @@ def _create(server: Database, admin: Connection, origin: Origin, purpose: Purpos
         admin.execute(_creation(name, origin))
     except errors.InsufficientPrivilege as error:
         raise PreconditionError(
-            f"User {admin.info.user} may not create {purpose.words} on {server.display}. "
+            f"User {admin.info.user} may not create {purpose.description} on {server.display}. "
             f'Run ALTER ROLE "{admin.info.user}" CREATEDB there, or {purpose.otherwise}.'
         ) from error
     except psycopg.Error as error:
         raise MigrationError(
             f"No scratch database like {origin.database} ({origin.encoding}, {origin.locale or origin.collate}) can be "
-            f"made on {server.display}: {error.diag.message_primary or error}. Free space there, or {purpose.otherwise} "
+            f"created on {server.display}: {error.diag.message_primary or error}. Free space there, or {purpose.otherwise} "
             "and that has this encoding and locale."
         ) from error
     return name
@@ -150,9 +149,9 @@ def _creation(name: str, origin: Origin) -> sql.Composed:
 
 
 def _drop(server: Database, name: str, progress: Callable[[str], None]) -> None:
-    """Never raises over the error that ended the proof; what stays behind is dropped at the next start."""
+    """Never raises, so that the original error is kept; the next start drops a database that remains."""
     try:
         with server.connect("scratch") as admin:
             admin.execute(statement("backup/scratch_drop", scratch=sql.Identifier(name)))
     except (psycopg.Error, UnreachableError) as error:
-        progress(f"could not drop scratch database {name} ({error}); the next backup does")
+        progress(f"could not drop scratch database {name} ({error}); the next backup drops it")

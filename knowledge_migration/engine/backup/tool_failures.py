@@ -1,6 +1,6 @@
-"""What a failed pg_dump or pg_restore means for the operator: which object, why, and what to do next.
+"""Explains a failed pg_dump or pg_restore to the operator: the object, the cause, and the next step.
 
-Recognised by what the tools print in the C locale (a server's own language may hide a cause; then its words are shown).
+The cause is recognised from the output in the C locale; for messages in another language the output itself is shown.
 """
 
 import re
@@ -30,13 +30,13 @@ SHOWN_LINES = 5
 def dump_failed(
     outcome: Outcome, origin: Origin, tools: PgTools, directory: Path, written_bytes: int
 ) -> MigrationError:
-    """Why pg_dump failed; the partial file is removed by then, so its bytes count as free again."""
+    """The error for a failed pg_dump. The partial file is already removed, so its bytes count as free."""
     if OUT_OF_SPACE.search(outcome.stderr) or outcome.returncode == -signal.SIGXFSZ:
         free = shutil.disk_usage(directory).free + written_bytes
         return MigrationError(
             f"There is no room for the backup of {origin.database} in {directory}: it stopped after "
             f"{written_bytes:,} bytes, {free:,} are free now that it is removed, and the database has "
-            f"{origin.size_bytes:,} (a dump is compressed, and seldom needs more). Free space or raise the limit, or "
+            f"{origin.size_bytes:,} (a dump is compressed and rarely needs more). Free space or raise the limit, or "
             "point KNOWLEDGE_MIGRATION_HOME to another disk, and run the backup again."
         )
     if outcome.returncode < 0:
@@ -53,44 +53,44 @@ def dump_failed(
         )
     return MigrationError(
         f"pg_dump {tools.version} of {origin.database} failed with exit code {outcome.returncode}: {said(outcome)}. "
-        "Nothing is left of it; correct the cause and run the backup again."
+        "No file was written; correct the cause and run the backup again."
     )
 
 
 def restore_failed(outcome: Outcome, origin: Origin, tools: PgTools) -> MigrationError:
-    """Why the dump could not be restored; it is removed by then, because it is no backup."""
-    words = said(outcome)
+    """The error for a dump that could not be restored; the dump is already removed."""
+    output = said(outcome)
     if outcome.returncode < 0:
         return _killed("pg_restore", origin.database, outcome)
     if OUT_OF_SPACE.search(outcome.stderr):
         return MigrationError(
-            f"The scratch server has no room to restore {origin.database} ({origin.size_bytes:,} bytes): {words}. "
+            f"The scratch server has no room to restore {origin.database} ({origin.size_bytes:,} bytes): {output}. "
             "Free space there, or set KNOWLEDGE_MIGRATION_SCRATCH_URL to another server, and run the backup again."
         )
     if "extension" in outcome.stderr and "is not available" in outcome.stderr:
         return MigrationError(
-            f"The scratch server lacks an extension of {origin.database}: {words}. Install it there, or set "
+            f"The scratch server lacks an extension of {origin.database}: {output}. Install it there, or set "
             "KNOWLEDGE_MIGRATION_SCRATCH_URL to a server that has it, and run the backup again."
         )
     if "permission denied" in outcome.stderr:
         return PreconditionError(
-            f"The scratch server's user lacks a right that restoring {origin.database} needs: {words}. Set "
+            f"The scratch server's user lacks a right that restoring {origin.database} needs: {output}. Set "
             "KNOWLEDGE_MIGRATION_SCRATCH_URL to a user who has it (extensions such as pgvector need a superuser, or "
             "the provider's administrator role), and run the backup again."
         )
     if "unrecognized configuration parameter" in outcome.stderr:
         return MigrationError(
-            f"pg_restore {tools.version} is too new for the scratch server: {words}. Install "
+            f"pg_restore {tools.version} is too new for the scratch server: {output}. Install "
             f"postgresql-client-{origin.major}, or set KNOWLEDGE_MIGRATION_PG_BIN to its folder."
         )
     if CORRUPTED.search(outcome.stderr):
         return VerificationError(
-            f"The dump of {origin.database} is corrupted: pg_restore says {words}. It is removed. "
+            f"The dump of {origin.database} is corrupted: pg_restore says {output}. It is removed. "
             "Check the disk under the backup folder, and run the backup again."
         )
     return VerificationError(
         f"The dump of {origin.database} does not restore (pg_restore {tools.version}, exit code {outcome.returncode}): "
-        f"{words}. It is removed, since a backup that does not restore is none. Correct the object it names, or set "
+        f"{output}. It is removed. Correct the object it names, or set "
         "KNOWLEDGE_MIGRATION_SCRATCH_URL to a server with the same extensions and roles, and run the backup again."
     )
 
@@ -98,12 +98,12 @@ def restore_failed(outcome: Outcome, origin: Origin, tools: PgTools) -> Migratio
 def _killed(program: str, database: str, outcome: Outcome) -> MigrationError:
     name = signal.Signals(-outcome.returncode).name
     return MigrationError(
-        f"{program} of {database} was killed by {name}: by hand, or by the kernel for want of memory (see its log). "
-        "Nothing is left of the backup; run it again."
+        f"{program} of {database} was killed by {name}: manually, or by the kernel because memory ran out (see its log). "
+        "No backup was written; run it again."
     )
 
 
 def said(outcome: Outcome) -> str:
-    """The last lines of what a tool said."""
+    """The last lines of the output of a tool."""
     lines = [line.strip() for line in outcome.stderr.splitlines() if line.strip()]
     return " | ".join(lines[-SHOWN_LINES:]) or "nothing on stderr"

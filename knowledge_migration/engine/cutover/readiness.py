@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from knowledge_migration.engine.backfill.run import run_status
-from knowledge_migration.engine.backup.verified_backup import verify_file
+from knowledge_migration.engine.backup.files import verify_file
 from knowledge_migration.engine.cutover.evaluation import Evaluation, evaluate, needed_for
 from knowledge_migration.engine.cutover.gates import duration
 from knowledge_migration.engine.cutover.state import CutoverState, read_cutover_state

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from knowledge_migration.engine.backup import verified_backup as backup
-from knowledge_migration.engine.backup.verified_backup import Backup
+from knowledge_migration.engine.backup.dump import dump, tools_for
+from knowledge_migration.engine.backup.files import verify_file
+from knowledge_migration.engine.backup.verification import Backup, verify
 from knowledge_migration.engine.foundation import evidence, inventory
 from knowledge_migration.engine.foundation import fingerprint as fingerprints
 from knowledge_migration.engine.foundation.check_outcome import CheckOutcome
@@ -55,9 +56,9 @@ def take_legacy_snapshot(
         tables = inventory.read(snapshot.connection)
         progress(f"{sum(tables.rows.values()):,} rows in {len(tables.tables)} tables; taking their fingerprint")
         fingerprint = fingerprints.take(snapshot.connection, tables, range_ids=range_ids)
-        tools = backup.tools_for(snapshot, tools_directory)
-        partial = backup.dump(database, snapshot, fingerprint, directory=directory, tools=tools, progress=progress)
-    verified = backup.prove(partial, scratch=scratch, progress=progress)
+        tools = tools_for(snapshot, tools_directory)
+        partial = dump(database, snapshot, fingerprint, directory=directory, tools=tools, progress=progress)
+    verified = verify(partial, scratch=scratch, progress=progress)
     contents = {
         "data_inventory": tables.to_evidence(),
         "legacy_fingerprint": fingerprint.to_evidence(),
@@ -95,7 +96,7 @@ def backup_outcome(connection: Connection) -> CheckOutcome:
     recorded = evidence.require(connection, "verified_backup", made_by="asset verified_backup")
     problems: tuple[dict[str, Any], ...] = ()
     try:
-        backup.verify_file(Path(recorded.content["path"]))
+        verify_file(Path(recorded.content["path"]))
     except MigrationError as error:
         problems = ({"file": recorded.content["path"], "problem": str(error)},)
     return CheckOutcome(

@@ -17,7 +17,7 @@ from psycopg import sql
 
 from knowledge_migration.engine.backfill.batch import reason_of
 from knowledge_migration.engine.backup.dump import tools_of
-from knowledge_migration.engine.backup.restoring import restore_everything
+from knowledge_migration.engine.backup.pg_tools import restore_everything
 from knowledge_migration.engine.backup.scratch import UNHURRIED, Purpose, Scratch, origin_of, scratch_database
 from knowledge_migration.engine.foundation import audit, evidence, inventory
 from knowledge_migration.engine.foundation.advisory_lock import advisory_lock

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from knowledge_migration.engine.backup.verified_backup import verify_file
+from knowledge_migration.engine.backup.files import verify_file
 from knowledge_migration.engine.foundation import audit, evidence
 from knowledge_migration.engine.foundation.catalog import proposal_differences
 from knowledge_migration.engine.foundation.check_outcome import CheckOutcome

@@ -11,11 +11,11 @@ import pytest
 
 from knowledge_migration.engine.backup import files as backup_files
 from knowledge_migration.engine.backup import pg_tools
-from knowledge_migration.engine.backup import verified_backup as backup
-from knowledge_migration.engine.backup.dump import PartialBackup
+from knowledge_migration.engine.backup.dump import PartialBackup, dump, tools_for
+from knowledge_migration.engine.backup.files import verify_file
 from knowledge_migration.engine.backup.pg_tools import PgTools
 from knowledge_migration.engine.backup.scratch import NAME_PREFIX, scratch_database
-from knowledge_migration.engine.backup.verified_backup import dump, prove, verified_backup, verify_file
+from knowledge_migration.engine.backup.verification import verified_backup, verify
 from knowledge_migration.engine.foundation import fingerprint, inventory
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.embedded_server import EmbeddedServer
@@ -57,7 +57,7 @@ def files(folder: Path) -> list[str]:
 def dumped(database: Database, folder: Path) -> PartialBackup:
     with exported_snapshot(database) as snapshot:
         found = fingerprint.take(snapshot.connection)
-        return dump(database, snapshot, found, directory=folder, tools=backup.tools_for(snapshot))
+        return dump(database, snapshot, found, directory=folder, tools=tools_for(snapshot))
 
 
 def flip_bytes(path: Path) -> None:
@@ -112,9 +112,9 @@ def test_what_is_written_after_the_snapshot_is_in_neither_dump_nor_fingerprint(
         before = fingerprint.take(snapshot.connection)
         filled.execute("UPDATE topics SET name = 'later' WHERE id = 1")
         filled.execute("INSERT INTO topics (id, name, description) VALUES (3, 'new', '')")
-        partial = dump(database, snapshot, before, directory=folder, tools=backup.tools_for(snapshot))
+        partial = dump(database, snapshot, before, directory=folder, tools=tools_for(snapshot))
     filled.execute("DELETE FROM atom_links")
-    made = prove(partial, scratch=server.admin)
+    made = verify(partial, scratch=server.admin)
     assert (made.tables["topics"], made.tables["atom_links"]) == (3, 1)
     assert len(fingerprint.differences(before, fingerprint.take(filled, like=before))) == 2
 
@@ -140,7 +140,7 @@ def test_the_whole_database_is_in_it(
             admin.execute("DROP DATABASE restored_by_hand WITH (FORCE)")
 
 
-def test_what_needs_roles_or_reaches_outside_does_not_stop_the_proof(
+def test_what_needs_roles_or_reaches_outside_does_not_stop_the_verification(
     database: Database, server: EmbeddedServer, folder: Path, filled: Connection
 ) -> None:
     filled.execute("CREATE ROLE only_here LOGIN; GRANT SELECT ON topics TO only_here")
@@ -155,7 +155,7 @@ def test_what_needs_roles_or_reaches_outside_does_not_stop_the_proof(
         filled.execute("REASSIGN OWNED BY only_here TO postgres; DROP OWNED BY only_here; DROP ROLE only_here")
 
 
-def test_an_older_database_is_proven_on_a_newer_server(
+def test_an_older_database_is_verified_on_a_newer_server(
     server: EmbeddedServer, server_16: EmbeddedServer, folder: Path
 ) -> None:
     source = server_16.ensure_database("for_a_newer_server")
@@ -186,7 +186,7 @@ def test_a_user_without_createdb_is_told_what_to_grant(
         filled.execute("DROP OWNED BY no_createdb; DROP ROLE no_createdb")
 
 
-def test_a_role_with_createdb_proves_what_it_may_restore_and_names_what_it_may_not(
+def test_a_role_with_createdb_verifies_what_it_may_restore_and_names_what_it_may_not(
     database: Database, server: EmbeddedServer, folder: Path, filled: Connection
 ) -> None:
     filled.execute("CREATE ROLE with_createdb LOGIN CREATEDB; GRANT pg_read_all_data TO with_createdb")
@@ -208,7 +208,7 @@ def test_a_dump_that_is_altered_on_the_disk_is_refused_and_removed(
     partial = dumped(database, folder)
     flip_bytes(partial.file.path)
     with pytest.raises(VerificationError, match=r"changed on the disk after it was written .*corrupted"):
-        prove(partial, scratch=server.admin)
+        verify(partial, scratch=server.admin)
     assert files(folder) == []
 
 
@@ -219,7 +219,7 @@ def test_a_dump_that_was_corrupt_from_the_start_does_not_restore_and_is_removed(
     flip_bytes(partial.file.path)
     partial = replace(partial, sha256=backup_files.sha256(partial.file.path))
     with pytest.raises(VerificationError, match=r"is corrupted|does not restore|differs from the database"):
-        prove(partial, scratch=server.admin)
+        verify(partial, scratch=server.admin)
     assert files(folder) == []
 
 
@@ -231,7 +231,7 @@ def test_a_dump_cut_short_is_refused(
         file.truncate(200)
     partial = replace(partial, sha256=backup_files.sha256(partial.file.path))
     with pytest.raises(VerificationError):
-        prove(partial, scratch=server.admin)
+        verify(partial, scratch=server.admin)
     assert files(folder) == []
 
 
@@ -241,9 +241,9 @@ def test_a_dump_that_restores_to_other_values_is_refused_with_table_and_range(
     with exported_snapshot(database) as snapshot:
         filled.execute("UPDATE topics SET description = 'other' WHERE id = 15000")
         other = fingerprint.take(filled)
-        partial = dump(database, snapshot, other, directory=folder, tools=backup.tools_for(snapshot))
+        partial = dump(database, snapshot, other, directory=folder, tools=tools_for(snapshot))
     with pytest.raises(VerificationError, match=r"differs from the database in 1 places: topics 10000\.\.19999"):
-        prove(partial, scratch=server.admin)
+        verify(partial, scratch=server.admin)
     assert files(folder) == []
 
 
@@ -259,7 +259,7 @@ def test_a_dump_without_a_table_of_the_fingerprint_is_refused(
                 snapshot,
                 replace(found, tables=tables),
                 directory=folder,
-                tools=backup.tools_for(snapshot),
+                tools=tools_for(snapshot),
             )
     assert files(folder) == []
 
@@ -271,7 +271,7 @@ def test_a_snapshot_that_is_gone_is_an_error_and_leaves_nothing(
         found = fingerprint.take(snapshot.connection)
         ended = replace(snapshot, snapshot_id="00000000-00000000-1")
         with pytest.raises(MigrationError, match=r"pg_dump 18.* failed with exit code 1: .*snapshot"):
-            dump(database, ended, found, directory=folder, tools=backup.tools_for(snapshot))
+            dump(database, ended, found, directory=folder, tools=tools_for(snapshot))
     assert files(folder) == []
 
 
@@ -293,7 +293,7 @@ def test_the_scratch_database_of_a_killed_run_is_dropped_and_a_living_one_kept(
                 admin.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
 
-def test_a_running_proof_is_not_taken_for_a_leftover(
+def test_a_running_verification_is_not_taken_for_a_leftover(
     database: Database, server: EmbeddedServer, folder: Path, filled: Connection
 ) -> None:
     partial = dumped(database, folder)
@@ -309,7 +309,7 @@ def test_an_altered_backup_is_found_by_its_checksum(
 ) -> None:
     made = verified_backup(database, directory=folder, scratch=server.admin)
     flip_bytes(made.path)
-    with pytest.raises(VerificationError, match="was altered after it was proven"):
+    with pytest.raises(VerificationError, match="was altered after it was verified"):
         verify_file(made.path)
     made.path.unlink()
     with pytest.raises(VerificationError, match=r"\.dump is missing"):

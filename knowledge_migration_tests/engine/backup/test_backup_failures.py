@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from knowledge_migration.engine.backup import dump as backup_dump
-from knowledge_migration.engine.backup.verified_backup import verified_backup
+from knowledge_migration.engine.backup.verification import verified_backup
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.embedded_server import EmbeddedServer
 from knowledge_migration.engine.foundation.errors import BlockedError, MigrationError
@@ -26,7 +26,7 @@ WHOLE_BACKUP = """
 import signal
 import sys
 from pathlib import Path
-from knowledge_migration.engine.backup.verified_backup import verified_backup
+from knowledge_migration.engine.backup.verification import verified_backup
 from knowledge_migration.engine.foundation.database import Database
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell has its children ignore it

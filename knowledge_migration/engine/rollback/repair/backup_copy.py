@@ -14,8 +14,7 @@ from pathlib import Path
 from knowledge_migration.engine.backup import tool_failures
 from knowledge_migration.engine.backup.dump import contents_of, tools_of
 from knowledge_migration.engine.backup.files import verify_file
-from knowledge_migration.engine.backup.pg_tools import Outcome
-from knowledge_migration.engine.backup.restoring import restore_rows
+from knowledge_migration.engine.backup.pg_tools import Outcome, restore_rows
 from knowledge_migration.engine.backup.scratch import Purpose, origin_of, scratch_database
 from knowledge_migration.engine.foundation import evidence, inventory
 from knowledge_migration.engine.foundation.database import Connection, Database
@@ -98,7 +97,7 @@ def restored_backup(
         def wait() -> None:
             progress(f"pg_restore: {time.perf_counter() - started:.0f} s so far")
 
-        outcome = restore_rows(backup.path, contents, target.database, tools, on_wait=wait)
+        outcome = restore_rows(backup.path, contents.restored, target.database, tools, on_wait=wait)
         refuse_failure(outcome, backup.path, target.database)
         yield RestoredBackup(backup, target.database, target.connection, time.perf_counter() - started)
 

@@ -1,7 +1,8 @@
-"""The proof of a dump: restored into a scratch database, and equal there in every count and checksum.
+"""A verified backup: dumped under the snapshot of its fingerprint, restored into a scratch database, compared, then named.
 
-Only then does the dump get the name of a backup, and its manifest. Needs neither the snapshot nor the source any more.
-When anything differs or fails, the dump and the scratch database are removed.
+`dump` runs while the snapshot is open and `verify` after it is closed, so vacuum waits only for the dump. A dump becomes a
+backup only if every count and checksum is equal; after a failure no file looks like a backup. Reads the source only. To
+resume after a crash, run it again: it removes the leftovers of a killed run.
 """
 
 from collections.abc import Mapping
@@ -12,12 +13,23 @@ from typing import Any
 
 from knowledge_migration.engine.backup import files as backup_files
 from knowledge_migration.engine.backup import tool_failures
-from knowledge_migration.engine.backup.dump import Clock, PartialBackup, Progress, contents_of, silent, utc_now
-from knowledge_migration.engine.backup.restoring import restore_rows
+from knowledge_migration.engine.backup.dump import (
+    Clock,
+    PartialBackup,
+    Progress,
+    contents_of,
+    dump,
+    silent,
+    tools_for,
+    utc_now,
+)
+from knowledge_migration.engine.backup.pg_tools import restore_rows
 from knowledge_migration.engine.backup.scratch import Scratch, scratch_database
 from knowledge_migration.engine.foundation import fingerprint as fingerprints
+from knowledge_migration.engine.foundation import inventory
 from knowledge_migration.engine.foundation.database import Database
 from knowledge_migration.engine.foundation.errors import VerificationError
+from knowledge_migration.engine.foundation.snapshot import exported_snapshot
 
 MANIFEST_FORMAT = 1
 SHOWN_DIFFERENCES = 5
@@ -25,7 +37,7 @@ SHOWN_DIFFERENCES = 5
 
 @dataclass(frozen=True)
 class Backup:
-    """A proven backup; `tables` are the rows of each table that was compared, `manifest` the file that describes it."""
+    """A verified backup; `tables` are the rows of each compared table, `manifest` the file that describes it."""
 
     path: Path
     sha256: str
@@ -37,7 +49,7 @@ class Backup:
     manifest: Path
 
     def to_evidence(self) -> dict[str, Any]:
-        """All of it as JSON."""
+        """The backup as JSON."""
         return {
             **asdict(self),
             "path": str(self.path),
@@ -46,11 +58,37 @@ class Backup:
         }
 
 
-def prove(partial: PartialBackup, *, scratch: Database, clock: Clock = utc_now, progress: Progress = silent) -> Backup:
+def verified_backup(
+    database: Database,
+    *,
+    directory: Path,
+    scratch: Database,
+    tools_dir: Path | None = None,
+    range_ids: int = fingerprints.DEFAULT_RANGE_IDS,
+    clock: Clock = utc_now,
+    progress: Progress = silent,
+) -> Backup:
+    """Snapshot, fingerprint, dump and verification in one call (strategy §2.1).
+
+    Backups go to `directory`; `scratch` is the maintenance database of a server where the user has CREATEDB;
+    `tools_dir` overrides the choice of pg_dump. Raises the errors of `dump` and `verify`.
+    """
+    with exported_snapshot(database) as snapshot:
+        progress("taking the fingerprint under the snapshot")
+        tables = inventory.read(snapshot.connection)
+        fingerprint = fingerprints.take(snapshot.connection, tables, range_ids=range_ids)
+        tools = tools_for(snapshot, tools_dir)
+        partial = dump(
+            database, snapshot, fingerprint, directory=directory, tools=tools, clock=clock, progress=progress
+        )
+    return verify(partial, scratch=scratch, clock=clock, progress=progress)
+
+
+def verify(partial: PartialBackup, *, scratch: Database, clock: Clock = utc_now, progress: Progress = silent) -> Backup:
     """Restores the dump into a scratch database on the server of `scratch` (its maintenance database) and compares.
 
-    The dump becomes a backup when every count and checksum is equal. Raises `VerificationError` when one is not or the
-    file was altered, `PreconditionError` when no scratch database can be made; the dump is removed then.
+    The dump becomes a backup when every count and checksum is equal. Raises `VerificationError` when one differs or the
+    file was altered, `PreconditionError` when no scratch database can be created; it removes the dump then.
     """
     try:
         _refuse_altered(partial)
@@ -71,25 +109,25 @@ def _refuse_altered(partial: PartialBackup) -> None:
     if backup_files.sha256(partial.file.path) != partial.sha256:
         raise VerificationError(
             f"The dump of {partial.origin.database} changed on the disk after it was written ({partial.file.path}): it "
-            "is corrupted, and is removed. Check the disk under the backup folder, and run the backup again."
+            "is corrupted and is removed. Check the disk under the backup folder, and run the backup again."
         )
 
 
 def _run_pg_restore(partial: PartialBackup, target: Scratch) -> None:
     contents = contents_of(partial.file.path, partial.tools, partial.origin)
-    outcome = restore_rows(partial.file.path, contents, target.database, partial.tools)
+    outcome = restore_rows(partial.file.path, contents.restored, target.database, partial.tools)
     if outcome.returncode != 0:
         raise tool_failures.restore_failed(outcome, partial.origin, partial.tools)
 
 
 def _refuse_differences(partial: PartialBackup, target: Scratch) -> None:
     restored = fingerprints.take(target.connection, like=partial.fingerprint)
-    found = fingerprints.differences(partial.fingerprint, restored)
-    if found:
+    differences = fingerprints.differences(partial.fingerprint, restored)
+    if differences:
         raise VerificationError(
-            f"The restored dump of {partial.origin.database} differs from the database in {len(found)} places: "
-            f"{'; '.join(map(str, found[:SHOWN_DIFFERENCES]))}. It is removed, since it would not bring back what was "
-            "there. Run the backup again; if it differs again, compare the tables named here before going on."
+            f"The restored dump of {partial.origin.database} differs from the database in {len(differences)} places: "
+            f"{'; '.join(map(str, differences[:SHOWN_DIFFERENCES]))}. The dump is removed. Run the backup again; if it "
+            "differs again, compare the tables named here."
         )
 
 
