@@ -1,5 +1,5 @@
 -- name: analyze
--- Fresh statistics for the planner, of what the migration has written. SHARE UPDATE EXCLUSIVE, one table at a time.
+-- Updates the planner's statistics of the tables that the migration has written. SHARE UPDATE EXCLUSIVE, one table at a time.
 ANALYZE public.topics, public.atoms, public.topic_atoms, public.atom_links, public.messages,
     public.topic_proposals, public.atom_proposals, public.knowledge_extraction_runs
 
@@ -29,26 +29,26 @@ WHERE run.id = ANY (%(runs)s) AND {kept_because} IS NULL
 RETURNING id, jsonb_array_length(topic_proposals) AS topic_proposals, jsonb_array_length(atom_proposals) AS atom_proposals
 
 -- name: archive_extent
--- How much the archive holds.
+-- The size of the archive.
 SELECT count(*) AS runs, coalesce(sum(jsonb_array_length(topic_proposals)), 0)::bigint AS topic_proposals,
        coalesce(sum(jsonb_array_length(atom_proposals)), 0)::bigint AS atom_proposals,
        min(archived_at) AS first_archived_at, max(archived_at) AS last_archived_at
 FROM public.knowledge_extraction_archive
 
 -- name: archive_forget
--- Takes a run out of the archive that was put back in this transaction.
+-- Removes a run from the archive that was restored in this transaction.
 DELETE FROM public.knowledge_extraction_archive WHERE id = %(run)s
 
 -- name: archive_held
--- Locks one archived run, so that it is brought back once; how many proposals it has.
+-- Locks one archived run, so that it is restored once, and counts its proposals.
 SELECT jsonb_array_length(topic_proposals) AS topic_proposals, jsonb_array_length(atom_proposals) AS atom_proposals
 FROM public.knowledge_extraction_archive
 WHERE id = %(run)s
 FOR UPDATE
 
 -- name: archive_lock
--- Locks these runs but for those that somebody is at work on. FOR UPDATE: reviewers lock the run first, and a proposal that is
--- being inserted holds it too, so nobody changes or adds a proposal of these from here on.
+-- Locks these runs, except those that another transaction holds. FOR UPDATE: a review locks the run first, and so does the
+-- insertion of a proposal, so no transaction changes or adds a proposal of these runs afterwards.
 SELECT run.id
 FROM public.knowledge_extraction_runs AS run
 WHERE run.id = ANY (%(runs)s)
@@ -56,8 +56,8 @@ ORDER BY run.id
 FOR UPDATE SKIP LOCKED
 
 -- name: archive_referred
--- Runs whose proposals are named by a proposal of another run, as its topic or as the other end of a link. Texts that are no
--- id of ours match nothing. One scan of atom_proposals.
+-- Runs whose proposals are named by a proposal of another run, as its topic or as the target of a link. Other
+-- texts match nothing. One scan of atom_proposals.
 WITH named AS (
     SELECT proposal.extraction_run_id AS run_id, topic.value AS id
     FROM public.atom_proposals AS proposal
@@ -89,7 +89,7 @@ DELETE FROM {proposals} WHERE extraction_run_id = ANY (%(runs)s)
 DELETE FROM public.knowledge_extraction_runs WHERE id = ANY (%(runs)s)
 
 -- name: archive_restore_json_nulls
--- JSON nulls that the archive has marked.
+-- Restores the JSON nulls that the archive has marked.
 UPDATE public.atom_proposals SET meta = 'null'
 WHERE id IN (
     SELECT (given.proposal ->> 'id')::uuid
@@ -99,8 +99,8 @@ WHERE id IN (
 )
 
 -- name: archive_restore_proposals
--- Puts the proposals of a run back as they were, without leaving the database: no number loses a digit. Rows and users that
--- are gone since are forgotten, as their deletion would have done.
+-- Restores the proposals of a run inside the database, so no number loses a digit. References to deleted rows and users
+-- become NULL, as ON DELETE SET NULL would have done.
 INSERT INTO {proposals}
 SELECT (
     jsonb_populate_record(
@@ -118,8 +118,8 @@ CROSS JOIN LATERAL jsonb_array_elements(archive.{archived}) AS given (proposal)
 WHERE archive.id = %(run)s
 
 -- name: archive_restore_run
--- Puts a run back as it was, without leaving the database: no number loses a digit. A user who is gone since is forgotten, as
--- their deletion would have done.
+-- Restores a run inside the database, so no number loses a digit. The reference to a deleted user becomes NULL, as
+-- ON DELETE SET NULL would have done.
 INSERT INTO public.knowledge_extraction_runs
 SELECT (
     jsonb_populate_record(
@@ -135,7 +135,7 @@ FROM public.knowledge_extraction_archive AS archive
 WHERE archive.id = %(run)s
 
 -- name: archive_window
--- The next runs of the given age in order of time, each with the reason why it has to stay. Locks nothing; relies on
+-- The next runs of the given age in order of time, each with the reason why it stays, if any. Locks nothing; relies on
 -- idx_knowledge_runs_created, read backwards.
 SELECT run.id, run.created_at, {kept_because} AS kept_because
 FROM public.knowledge_extraction_runs AS run
@@ -145,17 +145,17 @@ ORDER BY run.created_at, run.id
 LIMIT %(batch_runs)s
 
 -- name: archive_would_move
--- How many proposals these runs have. By index, locks nothing.
+-- The number of proposals of these runs. By index, locks nothing.
 SELECT (SELECT count(*) FROM public.topic_proposals WHERE extraction_run_id = ANY (%(runs)s)) AS topic_proposals,
        (SELECT count(*) FROM public.atom_proposals WHERE extraction_run_id = ANY (%(runs)s)) AS atom_proposals
 
 -- name: drop_index
--- Drops an index while reads and writes go on: SHARE UPDATE EXCLUSIVE on its table; waits for transactions that use it. Broken
--- off, it leaves an invalid index that the next attempt drops.
+-- Drops an index while reads and writes go on: SHARE UPDATE EXCLUSIVE on its table; waits for transactions that use it. Interrupted,
+-- it leaves an invalid index that the next attempt drops.
 DROP INDEX CONCURRENTLY public.{index}
 
 -- name: dropped_index
--- The definition of an index that phase 5 has dropped, from the audit log; the latest one.
+-- The latest definition of an index that phase 5 has dropped, from the audit log.
 SELECT before ->> 'definition' AS definition, before ->> 'table' AS table
 FROM migration.audit_log
 WHERE subject = %(subject)s AND action = %(action)s
@@ -163,8 +163,7 @@ ORDER BY id DESC
 LIMIT 1
 
 -- name: flag_history
--- Every change of the flags and every rollback that the audit log knows, in order. One scan of a table
--- of our own.
+-- Every change of the flags and every rollback in the audit log, in order. One scan of migration.audit_log.
 SELECT at, actor, action, subject, reason, after
 FROM migration.audit_log
 WHERE (subject = %(flags)s AND action = %(set_flags)s)
@@ -172,15 +171,15 @@ WHERE (subject = %(flags)s AND action = %(set_flags)s)
 ORDER BY id
 
 -- name: flags_are_retired
--- Whether the old paths are retired. FOR SHARE: whoever wants to open them waits for our transaction and sees the constraint
--- then; who was first is seen here.
+-- Whether the old paths are retired. FOR SHARE: a transaction that opens them waits for this one and then sees the
+-- constraint; an earlier one is visible here.
 SELECT coalesce((config ->> 'legacy_paths_retired')::boolean, false) AS retired, version
 FROM public.feature_flags
 WHERE name = %(flags)s
 FOR SHARE
 
 -- name: indexes
--- Every index of the ordinary tables in public: size, use, what it is for, and what tells whether another makes it redundant.
+-- Every index of the ordinary tables in public: size, use, purpose, and the columns that show whether another makes it redundant.
 -- Reads the catalog and the statistics. Scans on a replica are counted there, not here.
 SELECT
     relation.relname AS table, class.relname AS index, access.amname AS method,
@@ -215,8 +214,8 @@ WHERE relation.relnamespace = 'public'::regnamespace AND relation.relkind IN ('r
 ORDER BY relation.relname, class.relname
 
 -- name: kept_because
--- Why a run has to stay, or NULL when it may be archived; part of the statements that choose and that move, so that both mean
--- the same. Looks everything up by index: proposals by run, rows by link.
+-- The reason why a run stays, or NULL if it can be archived; part of the statements that choose and that move, so both use
+-- one rule. Uses indexes: proposals by run, rows by link.
 CASE
     WHEN run.id = migration.origin_proposal_id('knowledge_extraction_runs', 0) THEN 'the run of the backfill'
     WHEN run.status NOT IN ('completed', 'failed') THEN 'not over'
@@ -247,8 +246,8 @@ CASE
 END
 
 -- name: nothing_linked_was_archived
--- What must not be: a topic or atom that came from an archived proposal, an archived run or proposal that is in its own table
--- too, and an archive that holds less or more than the audit log says was put into it. Reads the archive once.
+-- Violations: a topic or atom that came from an archived proposal, an archived run or proposal that is also in its own
+-- table, and an archive with fewer or more rows than the audit log records. Reads the archive once.
 WITH archived AS (
     SELECT archive.id AS run_id, 'topic' AS entity, (proposal.value ->> 'id')::uuid AS id
     FROM public.knowledge_extraction_archive AS archive, jsonb_array_elements(archive.topic_proposals) AS proposal
@@ -296,7 +295,7 @@ WHERE (held.runs, held.topic_proposals, held.atom_proposals)
     IS DISTINCT FROM (audited.runs, audited.topic_proposals, audited.atom_proposals)
 
 -- name: origin_constraints
--- What the catalog says of the constraints that make every row name its proposal. Reads the catalog only.
+-- The constraints that require a proposal for every row. Reads the catalog only.
 SELECT needed.name AS table, found.conname IS NOT NULL AS present, found.convalidated AS validated,
        pg_get_constraintdef(found.oid) AS definition
 FROM unnest(%(tables)s::text[], %(names)s::text[]) AS needed (name, constraint_name)
@@ -304,27 +303,27 @@ LEFT JOIN pg_constraint AS found
     ON found.conrelid = to_regclass('public.' || needed.name) AND found.conname = needed.constraint_name
 
 -- name: origin_optional
--- Rows of {table} may be written without a proposal again. ACCESS EXCLUSIVE for a catalog change only.
+-- Allows rows of {table} without a proposal again. ACCESS EXCLUSIVE for a catalog change only.
 ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {constraint}
 
 -- name: origin_required
--- From here on no row is written to {table} without its proposal. ACCESS EXCLUSIVE for a catalog change only: NOT VALID does
+-- Refuses new rows of {table} without a proposal. ACCESS EXCLUSIVE for a catalog change only: NOT VALID does
 -- not scan.
 ALTER TABLE {table} ADD CONSTRAINT {constraint} CHECK (migrated_from_proposal_id IS NOT NULL) NOT VALID
 
 -- name: origin_validated
--- Proves it for the rows that are there. SHARE UPDATE EXCLUSIVE on {table}: reads and writes go on while it scans.
+-- Validates the constraint for the existing rows. SHARE UPDATE EXCLUSIVE on {table}: reads and writes go on while it scans.
 ALTER TABLE {table} VALIDATE CONSTRAINT {constraint}
 
 -- name: overridden
--- Whether somebody overrode the required stability of the full cutover that began at that moment. Uses audit_log_by_subject.
+-- Whether an operator overrode the required stability of the full cutover that began at that moment. Uses audit_log_by_subject.
 SELECT EXISTS (
     SELECT FROM migration.audit_log WHERE subject = %(subject)s AND action = %(action)s AND at >= %(since)s
 ) AS overridden
 
 -- name: rows_without_proposal
--- Rows of {table} without a proposal, accepted quarantine included: none of them may be there when the database is to refuse
--- such rows. One scan.
+-- Rows of {table} without a proposal, accepted quarantine included: none may exist before the database refuses such
+-- rows. One scan.
 SELECT source.id, left(source.{label}, 80) AS label, source.created_at, held.state AS quarantine
 FROM {table} AS source
 LEFT JOIN migration.quarantine AS held ON held.entity = %(entity)s AND held.row_id = source.id
@@ -332,5 +331,5 @@ WHERE source.migrated_from_proposal_id IS NULL
 ORDER BY source.id
 
 -- name: statistics_since
--- Since when this database's statistics count; NULL: since it was made.
+-- The begin of this database's statistics; NULL: its creation.
 SELECT stats_reset AS since FROM pg_stat_database WHERE datname = current_database()

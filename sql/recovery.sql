@@ -1,8 +1,8 @@
 -- name: ledger_batches
--- The batches of one table, as the rows tell them, that no intact entry of the ledger speaks of. An entry is intact when
--- the transaction that wrote it is its own, and the one that last wrote a row or a proposal of the batch: nobody has touched
--- it since. `marked_rows` are those whose row and proposal still show one transaction, `uncertain_rows` those of which only
--- the entry could have told whether they were written to since. Locks nothing.
+-- The batches of one table, according to the rows, without an intact entry of the ledger. An entry is intact if
+-- the transaction that wrote it is its own, and the one that last wrote a row or a proposal of the batch: it is unchanged
+-- since. `marked_rows` are those whose row and proposal still show one transaction, `uncertain_rows` those for which only
+-- the entry could show whether they were changed since. Locks nothing.
 WITH written AS MATERIALIZED ({written}), versions AS (
     SELECT written.moment, written.row_version AS version FROM written
     UNION
@@ -24,18 +24,18 @@ GROUP BY written.moment
 ORDER BY written.moment
 
 -- name: ledger_correct
--- Makes an entry say what the rows of its batch tell; written even if it said so already, so that its transaction is its own.
+-- Corrects an entry from the rows of its batch; also writes an equal entry, so that it gets a transaction of its own.
 UPDATE migration.backfill_batch
 SET extraction_run_id = %(run)s, after_id = %(after_id)s, through_id = %(through_id)s, linked_rows = %(linked_rows)s
 WHERE id = %(id)s
 
 -- name: ledger_delete
--- Removes an entry that speaks of no batch, or of one that another entry speaks of. The audit log keeps what it said.
+-- Removes an entry without a batch, or one that repeats another entry. The audit log keeps its content.
 DELETE FROM migration.backfill_batch WHERE id = %(id)s
 
 -- name: ledger_entries
--- The entries of the ledger, each with its transaction and whether that is its own: no two batches, nor a batch and the
--- migration's run, were written by one. Part of the statements that rebuild the ledger.
+-- The entries of the ledger, each with its transaction and whether that is its own: two batches, or a batch and the
+-- migration's run, have different ones. Part of the statements that rebuild the ledger.
 SELECT entry.*, entry.xmin AS version,
        count(*) OVER (PARTITION BY entry.xmin::text) > 1
            OR entry.xmin IN (SELECT run.xmin FROM public.knowledge_extraction_runs AS run WHERE run.id = %(run)s)
@@ -43,7 +43,7 @@ SELECT entry.*, entry.xmin AS version,
 FROM migration.backfill_batch AS entry
 
 -- name: ledger_insert
--- Puts an entry back for a batch that the rows tell of. A table of our own: no lock matters.
+-- Adds an entry for a batch that the rows show. The table belongs to the migration: no lock matters.
 INSERT INTO migration.backfill_batch (
     entity, partition_key, extraction_run_id, after_id, through_id, linked_rows, seconds, committed_at
 ) VALUES (
@@ -81,7 +81,7 @@ SELECT
     ) AS restored
 
 -- name: ledger_suspects
--- Entries of the ledger for one table that are not intact (see ledger_batches.sql); `doubles` names the entry that says the same.
+-- Entries of the ledger for one table that are not intact (see ledger_batches); `doubles` is the id of the entry that it repeats.
 WITH written AS MATERIALIZED ({written}), versions AS (
     SELECT written.row_version AS version FROM written
     UNION
@@ -106,7 +106,7 @@ WHERE NOT twins.intact
 ORDER BY twins.id
 
 -- name: ledger_written
--- What the migration's run has written to one table, row by row: the moment of the batch (all of a batch have that of its
+-- The rows that the migration's run has written to one table: the moment of the batch (all of a batch have that of its
 -- transaction), and which transaction last wrote the row and the proposal. Where a user has deleted the row since, only the
 -- proposal is left. Part of the statements that rebuild the ledger. One hash join.
 SELECT {entity} AS entity, coalesce(source.migration_timestamp, proposal.created_at) AS moment, source.id,
@@ -117,7 +117,7 @@ LEFT JOIN {table} AS source ON source.migrated_from_proposal_id = proposal.id
 WHERE proposal.extraction_run_id = %(run)s
 
 -- name: set_run_status
--- Makes the migration's run say what the rows tell; not if it has changed since it was looked at.
+-- Sets the status of the migration's run to the actual one, unless it has changed since it was read.
 UPDATE public.knowledge_extraction_runs
 SET status = %(after)s::text,
     completed_at = CASE WHEN %(after)s::text = 'completed' THEN completed_at END,

@@ -129,7 +129,7 @@ def ledger(reason: OptionalReason = None, yes: Yes = False, dry_run: DryRun = Fa
     installation = open_installation()
     with installation.database.connect("ledger recovery", settings={"statement_timeout": "0"}) as connection:
         report = examine_ledger(connection)
-    if report.whole:
+    if report.is_correct:
         console.print(
             "The ledger says what links and proposals tell, and so does the migration's run; nothing to mend."
         )
@@ -138,12 +138,12 @@ def ledger(reason: OptionalReason = None, yes: Yes = False, dry_run: DryRun = Fa
         raise VerificationError(RESTORED)
     if report.differences:
         shown = report.differences[:SHOWN]
-        console.print(rows_table([one.in_words for one in shown]))
+        console.print(rows_table([one.as_row for one in shown]))
         for kind in dict.fromkeys(one.kind for one in report.differences):
             number = sum(one.kind == kind for one in report.differences)
             console.print(f"{number:,} {kind}: {MEANING[kind]}")
     if report.run_is_wrong:
-        console.print(f"The migration's run is {report.run_status or 'gone'}; the rows say {report.true_run_status}.")
+        console.print(f"The migration's run is {report.run_status or 'gone'}; the rows say {report.actual_run_status}.")
     if report.uncertain_rows:
         console.print(
             f"{report.uncertain_rows:,} rows of these batches were written to since, or their proposal was, and no check can "
@@ -154,7 +154,7 @@ def ledger(reason: OptionalReason = None, yes: Yes = False, dry_run: DryRun = Fa
     _confirm(reason, yes, "Mend the ledger?")
     done = recover_ledger(installation.database, reason=reason or "")
     console.print(f"Mended {len(done.report.differences):,} entries. The comparisons of values now say:")
-    for sentence in done.judgements:
+    for sentence in done.value_results:
         console.print(sentence, markup=False)
 
 

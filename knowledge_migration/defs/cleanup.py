@@ -1,4 +1,4 @@
-"""Phase 5, cleanup (strategy §11.3): the old paths retired, old extractions archived, indexes looked after."""
+"""Phase 5, cleanup (strategy §11.3): retires the old paths, archives old extractions, maintains the indexes."""
 
 from collections.abc import Callable
 
@@ -8,12 +8,14 @@ from knowledge_migration.defs import reporting
 from knowledge_migration.defs.resources import Migration
 from knowledge_migration.engine.cleanup import archive, indexes, outcomes, retirement
 from knowledge_migration.engine.foundation import progress
+from knowledge_migration.engine.foundation.check_outcome import CheckOutcome
+from knowledge_migration.engine.foundation.database import Connection
 
 GROUP = "phase_5_cleanup"
 
 
 class RetirementConfig(dg.Config):
-    """Why; why sooner than it should be (audited); and tables that stay without the rule of completeness."""
+    """The reason, the reason of an override (audited), and tables that stay without the rule of completeness."""
 
     reason: str = "phase 5: cleanup"
     override: str | None = None
@@ -26,8 +28,8 @@ def legacy_path_retirement(
 ) -> dg.MaterializeResult:
     """Direct writes and dual write are locked, and the database refuses topics and atoms without a proposal.
 
-    Refused until full cutover has been stable for two weeks, unless `override` says why. Waits until every live process
-    obeys and older transactions have ended; each lock is bounded. Undo: `knowledge-migration cleanup reopen`.
+    Refused until full cutover has been stable for two weeks, unless `override` gives a reason. Waits until every live
+    process acknowledges and older transactions have ended; each lock is bounded. Undo: `knowledge-migration cleanup reopen`.
     """
     settings = migration.settings
     with reporting.as_dagster_failure():
@@ -49,40 +51,15 @@ def legacy_path_retirement(
             "stability": done.stability.sentence,
             "overridden": done.overridden,
             "flag_version": done.flags.version,
-            "live_writers": reporting.rows_table([{"process": one} for one in done.writers]),
+            "live_writers": reporting.rows_table([{"process": process} for process in done.writers]),
             "rows_must_come_from_a_proposal": reporting.rows_table(rules),
             "seconds": done.seconds,
         }
     )
 
 
-@dg.asset_check(asset=legacy_path_retirement, blocking=True)
-def full_cutover_is_stable(migration: Migration) -> dg.AssetCheckResult:
-    """Full cutover has been stable for two weeks without a rollback since, or somebody overrode it."""
-    with reporting.as_dagster_failure(), migration.database.connect("cleanup checks") as connection:
-        outcome = outcomes.stability_outcome(migration.database, connection)
-    return reporting.check_result(outcome, asset="legacy_path_retirement")
-
-
-@dg.asset_check(asset=legacy_path_retirement, blocking=True)
-def old_paths_are_retired(migration: Migration) -> dg.AssetCheckResult:
-    """Direct writes and dual write are locked, and every live process of the service knows it."""
-    with reporting.as_dagster_failure(), migration.database.connect("cleanup checks") as connection:
-        live_seconds = migration.settings.fence.live_seconds
-        outcome = outcomes.retired_outcome(migration.database, connection, live_seconds=live_seconds)
-    return reporting.check_result(outcome, asset="legacy_path_retirement")
-
-
-@dg.asset_check(asset=legacy_path_retirement, blocking=True)
-def every_row_must_come_from_a_proposal(migration: Migration) -> dg.AssetCheckResult:
-    """The database itself refuses a topic or atom without a proposal."""
-    with reporting.as_dagster_failure(), migration.database.connect("cleanup checks") as connection:
-        outcome = outcomes.completeness_outcome(connection)
-    return reporting.check_result(outcome, asset="legacy_path_retirement")
-
-
 class ArchiveConfig(dg.Config):
-    """How much is moved at once, and whether to count only; ARCHIVE_OLDER_THAN_DAYS says what is old."""
+    """The size of a batch, and whether to count only; ARCHIVE_OLDER_THAN_DAYS sets the age."""
 
     reason: str = "phase 5: cleanup"
     batch_runs: int = archive.BATCH_RUNS
@@ -95,7 +72,7 @@ def extraction_archive(
 ) -> dg.MaterializeResult:
     """Extraction runs of more than 30 days whose proposals nobody needs, moved to `knowledge_extraction_archive`.
 
-    In bounded batches; no topic or atom is touched. Archived proposals can no longer be seen or undone through the API.
+    In bounded batches; no topic or atom changes. The API cannot show or undo archived proposals.
     Undo, run by run: `knowledge-migration cleanup archive --restore RUN`.
     """
     with reporting.as_dagster_failure():
@@ -123,20 +100,12 @@ def extraction_archive(
 
 
 def _archive_logger(log: Callable[[str], None]) -> archive.OnBatch:
-    def told(now: archive.Archived) -> None:
-        words = f"{now.runs:,} runs moved, {now.old_runs:,} looked at"
-        log(words)
-        progress.report_progress(progress.Report("archive", words))
+    def on_batch(archived: archive.Archived) -> None:
+        message = f"{archived.runs:,} runs moved, {archived.old_runs:,} examined"
+        log(message)
+        progress.report_progress(progress.Report("archive", message))
 
-    return told
-
-
-@dg.asset_check(asset=extraction_archive, blocking=True)
-def nothing_linked_was_archived(migration: Migration) -> dg.AssetCheckResult:
-    """No row came from an archived proposal, each run is in one place, and none was lost on the way."""
-    with reporting.as_dagster_failure(), migration.database.connect("archive check") as connection:
-        outcome = archive.archive_outcome(connection, sample=migration.settings.validation.rules_sample)
-    return reporting.check_result(outcome, asset="extraction_archive")
+    return on_batch
 
 
 class IndexConfig(dg.Config):
@@ -150,7 +119,7 @@ class IndexConfig(dg.Config):
 def index_maintenance(
     context: dg.AssetExecutionContext, config: IndexConfig, migration: Migration
 ) -> dg.MaterializeResult:
-    """What is unused, redundant or invalid among the indexes; drops only what CLEANUP_DROP_INDEXES names. ANALYZE.
+    """Reports unused, redundant and invalid indexes; drops only those that CLEANUP_DROP_INDEXES names. Runs ANALYZE.
 
     Never one that is unique, backs a constraint or is declared by the application. Each definition is in the audit log.
     Undo: `knowledge-migration cleanup indexes --recreate NAME`.
@@ -170,7 +139,7 @@ def index_maintenance(
             "dropped": ", ".join(done.dropped) or "none",
             "gone_already": ", ".join(done.gone_already) or "none",
             "freed_megabytes": done.freed_bytes / 2**20,
-            "statistics_since": reporting.plain(since) if since else "the database was made",
+            "statistics_since": reporting.plain(since) if since else "the creation of the database",
             "findings": reporting.rows_table([finding.as_row for finding in done.report.findings]),
             "indexes": len(done.report.indexes),
             "megabytes": sum(index.bytes for index in done.report.indexes) / 2**20,
@@ -178,25 +147,62 @@ def index_maintenance(
     )
 
 
-@dg.asset_check(asset=index_maintenance, blocking=True)
-def every_index_is_valid(migration: Migration) -> dg.AssetCheckResult:
-    """Every index of the application and of the proposal workflow is valid, and ours are all there."""
-    with reporting.as_dagster_failure(), migration.database.connect("index check") as connection:
-        outcome = indexes.validity_outcome(connection, sample=migration.settings.validation.rules_sample)
-    return reporting.check_result(outcome, asset="index_maintenance")
+Outcome = Callable[[Migration, Connection], CheckOutcome]
+
+
+def _check(asset: dg.AssetsDefinition, name: str, description: str, outcome: Outcome) -> dg.AssetChecksDefinition:
+    """A blocking check of an asset that reports an outcome of the engine."""
+
+    @dg.asset_check(asset=asset, name=name, description=description, blocking=True)
+    def check(migration: Migration) -> dg.AssetCheckResult:
+        with reporting.as_dagster_failure(), migration.database.connect("cleanup checks") as connection:
+            return reporting.check_result(outcome(migration, connection), asset=asset.key.to_user_string())
+
+    return check
 
 
 ASSETS = [legacy_path_retirement, extraction_archive, index_maintenance]
 CHECKS = [
-    full_cutover_is_stable,
-    old_paths_are_retired,
-    every_row_must_come_from_a_proposal,
-    nothing_linked_was_archived,
-    every_index_is_valid,
+    _check(
+        legacy_path_retirement,
+        "full_cutover_is_stable",
+        "Full cutover has been stable for two weeks without a rollback since, or an operator overrode it.",
+        lambda migration, connection: outcomes.stability_outcome(migration.database, connection),
+    ),
+    _check(
+        legacy_path_retirement,
+        "old_paths_are_retired",
+        "Direct writes and dual write are locked, and every live process of the service has acknowledged it.",
+        lambda migration, connection: outcomes.retired_outcome(
+            migration.database, connection, live_seconds=migration.settings.fence.live_seconds
+        ),
+    ),
+    _check(
+        legacy_path_retirement,
+        "every_row_must_come_from_a_proposal",
+        "The database refuses a topic or atom without a proposal.",
+        lambda migration, connection: outcomes.completeness_outcome(connection),
+    ),
+    _check(
+        extraction_archive,
+        "nothing_linked_was_archived",
+        "No row came from an archived proposal, each run is in one place, and no run was lost.",
+        lambda migration, connection: archive.archive_outcome(
+            connection, sample=migration.settings.validation.rules_sample
+        ),
+    ),
+    _check(
+        index_maintenance,
+        "every_index_is_valid",
+        "Every index of the application and of the proposal workflow is valid, and those of this project all exist.",
+        lambda migration, connection: indexes.validity_outcome(
+            connection, sample=migration.settings.validation.rules_sample
+        ),
+    ),
 ]
 
 job = dg.define_asset_job(
     "phase_5_cleanup",
     selection=dg.AssetSelection.groups(GROUP),
-    description="Old paths retired, old extractions archived, indexes looked after. Undo: knowledge-migration cleanup reopen.",
+    description="Retires the old paths, archives old extractions, maintains indexes. Undo: knowledge-migration cleanup reopen.",
 )

@@ -25,6 +25,7 @@ from knowledge_migration.knowledge.options import ServiceOptions
 from knowledge_migration.settings import SchemaChangeSettings
 from knowledge_migration_tests.engine.backfill.backfilling import count, until
 from knowledge_migration_tests.knowledge.test_watching import becomes, change, watch
+from knowledge_migration_tests.support.server_restart import restart
 
 PROGRAM = """
 import asyncio, signal, sys
@@ -140,7 +141,7 @@ def test_the_last_known_flags_outlive_a_crash_of_the_server(own_server: Embedded
     async def work(watcher: FlagWatcher) -> None:
         assert watcher.flags.dual_write
         obeyed = list[bool]()
-        crash = asyncio.create_task(asyncio.to_thread(embedded_server.restart, own_server, mode="immediate"))
+        crash = asyncio.create_task(asyncio.to_thread(restart, own_server, mode="immediate"))
         while not crash.done():
             obeyed.append(watcher.flags.dual_write)
             await asyncio.sleep(0.01)

@@ -1,12 +1,8 @@
 """Moves old extraction runs with their proposals into `knowledge_extraction_archive` (strategy §11.3, ERRATA V15).
 
-Moved is what is over, old, and what nobody needs any more: no topic or atom came from it or is stood for by it, nothing in
-it waits for review, no other run and no failed shadow refers to it. A run is in exactly one place at any moment: it is
-copied and removed in one bounded transaction, audited in the same. Killed anywhere, a second run goes on. Runs that
-somebody is at work on are left for the next time.
-
-An archived run is no longer in the run history, and its proposals can no longer be seen, undone or decided about through
-the API; `restore_archived` brings a run back as it was. The audit log keeps every decision about them.
+It moves a run only if it is completed and old, has no pending proposal, and no topic, atom, other run or failed shadow
+refers to it. Each bounded, audited transaction copies and removes a batch; after a crash, run it again. Archived runs leave
+the history, and the API cannot show, undo or decide their proposals; `restore_archived` brings a run back.
 """
 
 from collections import Counter
@@ -14,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Unpack
 from uuid import UUID
 
 from psycopg import sql
@@ -37,15 +33,15 @@ TABLE = "public.knowledge_extraction_archive"
 OLDER_THAN_DAYS = 30.0
 BATCH_RUNS = 100
 LOCK_TIMEOUT_MS = 1_000
-AT_WORK = "somebody is at work on it"
+AT_WORK = "a user's transaction holds it"
 BEFORE_ALL = (datetime(1, 1, 1, tzinfo=UTC), UUID(int=0))
-# The search for references between runs reads a whole table: a limit of the role is meant for the application's statements.
+# The search for references reads a whole table; a statement_timeout of the role is meant for the application.
 SESSION = {"statement_timeout": "0"}
 
 
 @dataclass(frozen=True)
 class Archived:
-    """What was moved (or would be), and how many old runs stay, by reason."""
+    """The moved rows (or those that a dry run would move), and the old runs that stay, by reason."""
 
     runs: int
     topic_proposals: int
@@ -54,13 +50,13 @@ class Archived:
 
     @property
     def old_runs(self) -> int:
-        """All runs of the given age that were looked at."""
+        """All examined runs of the given age."""
         return self.runs + sum(self.kept.values())
 
 
 @dataclass(frozen=True)
 class Extent:
-    """How much the archive holds."""
+    """The size of the archive, in rows."""
 
     runs: int
     topic_proposals: int
@@ -73,40 +69,35 @@ OnBatch = Callable[[Archived], None]
 def archive_extractions(
     database: Database,
     *,
-    reason: str,
     older_than_days: float = OLDER_THAN_DAYS,
     batch_runs: int = BATCH_RUNS,
     dry_run: bool = False,
     now: datetime | None = None,
     limits: SchemaChangeSettings | None = None,
-    actor: str | None = None,
-    dagster_run_id: str | None = None,
     on_batch: OnBatch | None = None,
+    **attribution: Unpack[audit.Attribution],
 ) -> Archived:
-    """Moves every old run that may go, batch by batch; a dry run counts and moves nothing.
+    """Moves every old run that nothing needs, batch by batch; a dry run counts and moves nothing.
 
-    Raises `PreconditionError` without the archive's table, `BlockedError` when a user's transaction never lets go of a
-    proposal, `BusyError` beside another operator; what is moved stays moved.
+    Raises `PreconditionError` without the archive's table, `BlockedError` if a user's transaction keeps a proposal locked,
+    `BusyError` while another operator works; completed batches stay moved.
     """
     with _session(database) as connection:
         walk = _Walk(connection, (now or datetime.now(UTC)) - timedelta(days=older_than_days), batch_runs)
-        audited = {"reason": reason, "actor": actor, "dagster_run_id": dagster_run_id}
         while window := walk.next_window():
             if dry_run:
                 walk.would_move(window)
             else:
-                walk.move(window, limits or SchemaChangeSettings(), audited)
+                walk.move(window, limits or SchemaChangeSettings(), attribution)
             if on_batch:
                 on_batch(walk.archived)
         return walk.archived
 
 
-def restore_archived(
-    database: Database, run_id: UUID, *, reason: str, actor: str | None = None, dagster_run_id: str | None = None
-) -> Extent:
-    """Brings one run back with its proposals, as they were but for references to rows that are gone.
+def restore_archived(database: Database, run_id: UUID, **attribution: Unpack[audit.Attribution]) -> Extent:
+    """Brings one run back with its proposals; references to deleted rows become NULL.
 
-    Raises `PreconditionError` when it is not in the archive.
+    Raises `PreconditionError` if it is not in the archive.
     """
     run = {"run": run_id}
     with _session(database) as connection, connection.transaction():
@@ -125,20 +116,19 @@ def restore_archived(
         connection.execute(text_of("cleanup/archive_forget"), run)
         restored = Extent(1, held["topic_proposals"], held["atom_proposals"])
         after = {"run": str(run_id), **vars(restored)}
-        who = {"reason": reason, "actor": actor, "dagster_run_id": dagster_run_id}
-        audit.record(connection, AuditAction.RESTORE_EXTRACTION, SUBJECT, after=after, **who)
+        audit.record(connection, AuditAction.RESTORE_EXTRACTION, SUBJECT, after=after, **attribution)
     return restored
 
 
 def archive_extent(connection: Connection) -> Extent:
-    """How much the archive holds."""
+    """The size of the archive, in rows."""
     row = connection.execute(text_of("cleanup/archive_extent")).fetchone()
     assert row is not None
     return Extent(row["runs"], row["topic_proposals"], row["atom_proposals"])
 
 
 def archive_outcome(connection: Connection, *, sample: int = 20) -> CheckOutcome:
-    """Whether nothing that is needed is in the archive, and nothing that was put there is gone."""
+    """The archive holds nothing that is needed, and has lost nothing."""
     query = statement("cleanup/nothing_linked_was_archived")
     actions = {"archive": AuditAction.ARCHIVE_EXTRACTIONS, "restore": AuditAction.RESTORE_EXTRACTION}
     parameters: dict[str, object] = {"subject": SUBJECT, **actions}
@@ -147,15 +137,15 @@ def archive_outcome(connection: Connection, *, sample: int = 20) -> CheckOutcome
         name="nothing_linked_was_archived",
         count=count,
         sample=rows,
-        description="No row came from an archived proposal, each run is in one place, and none was lost on the way.",
-        remedy="Bring the runs named here back (knowledge-migration cleanup archive --restore RUN) and look who changed them.",
+        description="No row came from an archived proposal, each run is in one place, and no run was lost.",
+        remedy="Restore the runs named here (knowledge-migration cleanup archive --restore RUN) and find out what changed them.",
         numbers=vars(archive_extent(connection)),
     )
 
 
 @contextmanager
 def _session(database: Database) -> Iterator[Connection]:
-    """A session that archives alone, and not beside a rollback that counts proposals."""
+    """A session that excludes other archiving and rollbacks, which count proposals."""
     with database.connect("cleanup archive", settings=SESSION) as connection:
         if not exists(connection, TABLE):
             raise PreconditionError(f"{TABLE} does not exist. Run phase 1 (job phase_1_schema) first.")
@@ -165,7 +155,7 @@ def _session(database: Database) -> Iterator[Connection]:
 
 @dataclass
 class _Walk:
-    """The way through the old runs in order of time; it has state (where it is, what is done), so it is a class."""
+    """The iteration over the old runs in order of time, with its position and counts."""
 
     connection: Connection
     before: datetime
@@ -180,12 +170,12 @@ class _Walk:
 
     @property
     def archived(self) -> Archived:
-        """What is done until now."""
+        """The result so far."""
         moved = self.moved
         return Archived(moved["runs"], moved["topic_proposals"], moved["atom_proposals"], dict(self.kept))
 
     def next_window(self) -> list[UUID]:
-        """The next runs that may go; those that have to stay are counted by reason. Empty at the end."""
+        """The next runs to move; runs that stay are counted by reason. Empty at the end."""
         query = statement("cleanup/archive_window", kept_because=statement("cleanup/kept_because"))
         while True:
             parameters = {
@@ -200,48 +190,49 @@ class _Walk:
                 return []
             self.after = (rows[-1]["created_at"], rows[-1]["id"])
             self.kept.update(row["kept_because"] for row in rows if row["kept_because"])
-            may_go = [row["id"] for row in rows if row["kept_because"] is None]
-            if may_go:
-                return may_go
+            movable = [row["id"] for row in rows if row["kept_because"] is None]
+            if movable:
+                return movable
 
     def would_move(self, runs: list[UUID]) -> None:
-        """Counts what a batch would move; locks nothing."""
+        """Counts the rows of a batch; locks nothing."""
         row = self.connection.execute(text_of("cleanup/archive_would_move"), {"runs": runs}).fetchone()
         assert row is not None
         self.moved.update({"runs": len(runs), **row})
 
-    def move(self, runs: list[UUID], limits: SchemaChangeSettings, audited: Mapping[str, Any]) -> None:
-        """Moves one batch in a transaction; tried again while a user's transaction holds one of its proposals."""
+    def move(self, runs: list[UUID], limits: SchemaChangeSettings, attribution: audit.Attribution) -> None:
+        """Moves one batch in a transaction, and retries while a user's transaction holds one of its proposals."""
         cause: Exception | None = None
         for attempt in range(limits.attempts):
             if attempt:
                 pause(limits, attempt - 1)
             try:
-                self._copy_and_count(runs, audited)
+                self._copy_and_count(runs, attribution)
                 return
             except RETRIED as error:
                 cause = error
         raise BlockedError(
-            f"A batch of {len(runs)} runs could not be archived in {limits.attempts} attempts: somebody's transaction holds "
-            f"one of their proposals (first run: {runs[0]}). What was moved before stays moved. End that transaction or "
-            "wait, then run this again."
+            f"A batch of {len(runs)} runs could not be archived in {limits.attempts} attempts: another transaction holds "
+            f"one of their proposals (first run: {runs[0]}). Earlier batches stay moved. End that transaction or wait, "
+            "then run this again."
         ) from cause
 
-    def _copy_and_count(self, runs: list[UUID], audited: Mapping[str, Any]) -> None:
+    def _copy_and_count(self, runs: list[UUID], attribution: audit.Attribution) -> None:
         with self.connection.transaction():
             timeout = sql.Literal(f"{LOCK_TIMEOUT_MS}ms")
             self.connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(timeout))
             counted = self._move(runs)
             if counted["runs"]:
-                audit.record(self.connection, AuditAction.ARCHIVE_EXTRACTIONS, SUBJECT, after=dict(counted), **audited)
+                audit.record(
+                    self.connection, AuditAction.ARCHIVE_EXTRACTIONS, SUBJECT, after=dict(counted), **attribution
+                )
         self.moved.update(counted)
         self.kept.update([AT_WORK] * (len(runs) - counted["runs"]))
 
     def _move(self, runs: list[UUID]) -> Counter[str]:
-        """Locks, asks again what may go, copies and removes, in the caller's transaction."""
-        held = [
-            row["id"] for row in self.connection.execute(text_of("cleanup/archive_lock"), {"runs": runs}).fetchall()
-        ]
+        """Locks, checks again, copies and removes, in the caller's transaction."""
+        locked = self.connection.execute(text_of("cleanup/archive_lock"), {"runs": runs}).fetchall()
+        held = [row["id"] for row in locked]
         copy = statement("cleanup/archive_copy", kept_because=statement("cleanup/kept_because"))
         copied = self.connection.execute(copy, {"runs": held, "referred": self.referred}).fetchall()
         ids = {"runs": [row["id"] for row in copied]}
@@ -251,17 +242,14 @@ class _Walk:
             removed = self.connection.execute(remove, ids).rowcount
             counted[kind.proposal_table] = sum(row[kind.proposal_table] for row in copied)
             _same(kind.proposal_table, counted[kind.proposal_table], removed)
-        _same(
-            "knowledge_extraction_runs",
-            len(copied),
-            self.connection.execute(text_of("cleanup/archive_remove_runs"), ids).rowcount,
-        )
+        removed = self.connection.execute(text_of("cleanup/archive_remove_runs"), ids).rowcount
+        _same("knowledge_extraction_runs", len(copied), removed)
         return counted
 
 
 def _same(table: str, copied: int, removed: int) -> None:
     if copied != removed:
         raise VerificationError(
-            f"{copied} rows of {table} were copied into the archive, but {removed} would have been removed. Nothing of this "
-            "batch was changed; look who writes proposals without locking their run."
+            f"{copied} rows of {table} were copied into the archive, but {removed} would have been removed. This batch "
+            "was not changed; find the writer that changes proposals without locking their run."
         )

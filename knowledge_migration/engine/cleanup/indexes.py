@@ -1,16 +1,14 @@
-"""Looks after the indexes (strategy §11.3, ERRATA V16, V17): reports, and drops exactly what an operator names.
+"""Reports unused, redundant and invalid indexes, and drops those that an operator names (strategy §11.3, ERRATA V16, V17).
 
-Reported are indexes that nobody has used since the statistics count, that another one makes redundant, or that are invalid.
-Nothing is dropped because of a report: a backup's or a month's end may need what was not used. Dropped concurrently, in
-bounded attempts; refused is what backs a constraint, is unique, or is declared by the application or this project. Each
-definition is in the audit log before the index goes, so that `recreate_index` brings it back. Killed anywhere, a second run
-completes it.
+The report drops nothing: a month's end may need an index that was not used. Drops are concurrent, in bounded attempts; an
+index that is unique, backs a constraint or is declared is refused. The audit log keeps each definition before the drop, so
+`recreate_index` can restore it. After a crash, run it again.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Unpack
 
 from psycopg import sql
 
@@ -40,7 +38,7 @@ DECLARED = frozenset(
 
 @dataclass(frozen=True)
 class Index:
-    """One index as the catalog and the statistics have it; `keys` with operator class, collation and order."""
+    """One index by catalog and statistics; `keys` include operator class, collation and order."""
 
     table: str
     index: str
@@ -60,13 +58,13 @@ class Index:
 
     @property
     def kept_because(self) -> str | None:
-        """Why it is never dropped here; None: it may be."""
+        """The reason for which it is never dropped; None if it may be."""
         if self.is_primary:
             return "it is a primary key"
         if self.backs_constraint:
             return f"it backs constraint {self.backs_constraint}"
         if self.is_unique:
-            return "it is unique: it refuses rows, however seldom it is read"
+            return "it is unique: it refuses rows even if no query reads it"
         if self.index in DECLARED:
             return "it is declared in knowledge.tables: the service relies on it"
         if self.is_marked:
@@ -76,14 +74,14 @@ class Index:
         return None
 
     def is_duplicate_of(self, other: "Index") -> bool:
-        """Whether the other one answers the same questions: same table, keys, order, condition and included columns."""
+        """True if the other index has the same table, keys, order, condition and included columns."""
         return self._comparable(other) and (self.keys, self.included) == (other.keys, other.included)
 
     def is_prefix_of(self, other: "Index") -> bool:
-        """Whether the other one begins with the same keys and goes on."""
+        """True if the keys of the other index begin with those of this one."""
         longer = len(other.keys) > len(self.keys) and other.keys[: len(self.keys)] == self.keys
-        holds = set(self.included) <= {*other.included, *(key.split(" ")[0] for key in other.keys)}
-        return self._comparable(other) and self.method == "btree" and longer and holds
+        has_columns = set(self.included) <= {*other.included, *(key.split(" ")[0] for key in other.keys)}
+        return self._comparable(other) and self.method == "btree" and longer and has_columns
 
     def _comparable(self, other: "Index") -> bool:
         same = (self.table, self.method, self.condition) == (other.table, other.method, other.condition)
@@ -92,7 +90,7 @@ class Index:
 
 @dataclass(frozen=True)
 class Finding:
-    """Something to know about one index; `may_be_dropped` is False for what is refused, and then `why` says it."""
+    """A finding about one index; if `may_be_dropped` is False, `why` includes the reason."""
 
     index: Index
     kind: str
@@ -115,7 +113,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class IndexReport:
-    """Every index of public, what was found, and since when the statistics count (None: since the database was made)."""
+    """Every index of public, the findings, and the begin of the statistics (None: the creation of the database)."""
 
     indexes: tuple[Index, ...]
     findings: tuple[Finding, ...]
@@ -128,7 +126,7 @@ class IndexReport:
 
 @dataclass(frozen=True)
 class Maintenance:
-    """What was dropped, what was gone already, and the report of how things are now."""
+    """The dropped indexes, those that did not exist any more, and the current report."""
 
     dropped: tuple[str, ...]
     gone_already: tuple[str, ...]
@@ -137,20 +135,21 @@ class Maintenance:
 
 
 def report_indexes(connection: Connection) -> IndexReport:
-    """Looks at every index in public; reads catalog and statistics only."""
-    found = tuple(_read(connection))
+    """Reports on every index in public; reads catalog and statistics only."""
+    indexes = tuple(_read(connection))
     row = connection.execute(text_of("cleanup/statistics_since")).fetchone()
-    return IndexReport(found, tuple(findings(found)), row["since"] if row else None)
+    return IndexReport(indexes, tuple(findings(indexes)), row["since"] if row else None)
 
 
 def findings(indexes: Sequence[Index]) -> list[Finding]:
-    """What is to be said about these indexes: invalid, duplicate, prefix of another, unused."""
-    found = []
-    for index in indexes:
-        kept = index.kept_because
-        for kind, why in _said_of(index, indexes):
-            found.append(Finding(index, kind, f"{why}; kept: {kept}" if kept else why, kept is None))
-    return found
+    """The findings about these indexes: invalid, duplicate, prefix of another, unused."""
+    return [
+        Finding(
+            index, kind, f"{why}; kept: {index.kept_because}" if index.kept_because else why, not index.kept_because
+        )
+        for index in indexes
+        for kind, why in _problems(index, indexes)
+    ]
 
 
 def maintain_indexes(
@@ -158,17 +157,14 @@ def maintain_indexes(
     limits: SchemaChangeSettings,
     *,
     drop: Sequence[str] = (),
-    reason: str,
     dry_run: bool = False,
-    actor: str | None = None,
-    dagster_run_id: str | None = None,
+    **attribution: Unpack[audit.Attribution],
 ) -> Maintenance:
-    """Drops the named indexes, one after another, and brings the planner's statistics up to date.
+    """Drops the named indexes, one after another, and updates the planner's statistics.
 
-    Raises `PreconditionError` when one of them may not be dropped or never was there (none is dropped then),
-    `BlockedError` naming who is in the way, `BusyError` beside another operator; what is dropped stays dropped.
+    Raises `PreconditionError` if one of them must not be dropped or never existed (none is dropped then), `BlockedError`
+    naming the blocking session, `BusyError` while another operator works; dropped indexes stay dropped.
     """
-    audited = {"reason": reason, "actor": actor, "dagster_run_id": dagster_run_id}
     with database.connect("cleanup indexes", settings=SESSION) as connection, advisory_lock(connection, WORK):
         there = {index.index: index for index in _read(connection)}
         wanted = list(dict.fromkeys(drop))
@@ -176,7 +172,7 @@ def maintain_indexes(
         going = [there[name] for name in wanted if name in there]
         if not dry_run:
             for index in going:
-                _drop(connection, index, limits, audited)
+                _drop(connection, index, limits, attribution)
             connection.execute(text_of("cleanup/analyze"))
         gone = tuple(name for name in wanted if name not in there)
         freed = sum(index.bytes for index in going)
@@ -184,17 +180,11 @@ def maintain_indexes(
 
 
 def recreate_index(
-    database: Database,
-    name: str,
-    limits: SchemaChangeSettings,
-    *,
-    reason: str,
-    actor: str | None = None,
-    dagster_run_id: str | None = None,
+    database: Database, name: str, limits: SchemaChangeSettings, **attribution: Unpack[audit.Attribution]
 ) -> bool:
-    """Builds an index again that was dropped here, concurrently, as the audit log has it; False when it is there.
+    """Builds an index again that `maintain_indexes` dropped, concurrently, from the audit log; False if it exists.
 
-    Raises `PreconditionError` for one that was not dropped here, `BlockedError` naming what the build waits for.
+    Raises `PreconditionError` for any other index, `BlockedError` naming the session that the build waits for.
     """
     with database.connect("cleanup indexes", settings=SESSION) as connection, advisory_lock(connection, WORK):
         there = {index.index: index for index in _read(connection)}
@@ -207,22 +197,14 @@ def recreate_index(
             )
         if name in there:
             _drop_now(connection, there[name], limits)
-        audit.record(
-            connection,
-            AuditAction.RECREATE_INDEX,
-            name,
-            after={"definition": definition},
-            reason=reason,
-            actor=actor,
-            dagster_run_id=dagster_run_id,
-        )
+        audit.record(connection, AuditAction.RECREATE_INDEX, name, after={"definition": definition}, **attribution)
         build = definition.replace(" INDEX ", " INDEX CONCURRENTLY ", 1)
         build_concurrently(connection, build, name, limits)
         return True
 
 
 def validity_outcome(connection: Connection, *, sample: int = 20) -> CheckOutcome:
-    """Whether every index in public is valid, and each that is declared is there."""
+    """Every index in public is valid, and every declared index exists."""
     found = {index.index: index for index in _read(connection)}
     invalid = [{"index": name, "problem": "invalid"} for name, index in found.items() if not index.is_valid]
     ours = {str(index.name) for table in tables.proposals.sorted_tables for index in table.indexes}
@@ -233,9 +215,9 @@ def validity_outcome(connection: Connection, *, sample: int = 20) -> CheckOutcom
         name="every_index_is_valid",
         count=len(broken),
         sample=tuple(broken[:sample]),
-        description="Every index of the application and of the proposal workflow is valid, and ours are all there.",
+        description="Every index of the application and of the proposal workflow is valid, and those of this project all exist.",
         remedy=(
-            "Run phase 1 again for one of ours (it drops and rebuilds it); bring another back with knowledge-migration "
+            "Run phase 1 again for an index of this project (it rebuilds it); restore another with knowledge-migration "
             "cleanup indexes --recreate NAME, or drop it with --drop NAME."
         ),
         numbers={"indexes": len(found), "megabytes": round(sum(index.bytes for index in found.values()) / 2**20, 1)},
@@ -247,23 +229,23 @@ def _read(connection: Connection) -> list[Index]:
     return [Index(**{**row, "keys": tuple(row["keys"]), "included": tuple(row["included"])}) for row in rows]
 
 
-def _said_of(index: Index, indexes: Sequence[Index]) -> list[tuple[str, str]]:
+def _problems(index: Index, indexes: Sequence[Index]) -> list[tuple[str, str]]:
     if not index.is_valid:
-        return [("invalid", "a build or a drop of it was interrupted: it is written to and never read")]
-    said = []
+        return [("invalid", "a build or a drop was interrupted: writes maintain it and no query uses it")]
+    problems = []
     twins = [other for other in indexes if index.is_duplicate_of(other) and _goes_first(index, other)]
     longer = [other for other in indexes if index.is_prefix_of(other)]
     if twins:
-        said.append(("duplicate", f"the same as {twins[0].index}"))
+        problems.append(("duplicate", f"the same as {twins[0].index}"))
     elif longer and not index.is_unique:
-        said.append(("prefix", f"{longer[0].index} begins with the same columns"))
+        problems.append(("prefix", f"{longer[0].index} begins with the same columns"))
     if not index.scans and not index.is_unique and not index.backs_constraint:
-        said.append(("unused", "no scan since the statistics count"))
-    return said
+        problems.append(("unused", "no scan since the statistics began"))
+    return problems
 
 
 def _goes_first(index: Index, other: Index) -> bool:
-    """Of two that are the same, the one to name: that which nothing needs; of two of a kind, the later name."""
+    """Of two equal indexes, True for the one to report: the less needed one, else the later name."""
     rank = (index.kept_because is not None, index.is_unique, index.backs_constraint is not None)
     others = (other.kept_because is not None, other.is_unique, other.backs_constraint is not None)
     return (rank, other.index) < (others, index.index)
@@ -281,11 +263,11 @@ def _refuse(connection: Connection, wanted: Sequence[str], there: Mapping[str, I
         )
 
 
-def _drop(connection: Connection, index: Index, limits: SchemaChangeSettings, audited: Mapping[str, Any]) -> None:
+def _drop(connection: Connection, index: Index, limits: SchemaChangeSettings, attribution: audit.Attribution) -> None:
     before = {"table": index.table, "definition": index.definition, "bytes": index.bytes, "scans": index.scans}
-    audit.record(connection, AuditAction.DROP_INDEX, index.index, before=before, **audited)
+    audit.record(connection, AuditAction.DROP_INDEX, index.index, before=before, **attribution)
     _drop_now(connection, index, limits)
-    audit.record(connection, AuditAction.INDEX_DROPPED, index.index, **audited)
+    audit.record(connection, AuditAction.INDEX_DROPPED, index.index, **attribution)
 
 
 def _drop_now(connection: Connection, index: Index, limits: SchemaChangeSettings) -> None:

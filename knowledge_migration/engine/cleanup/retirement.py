@@ -1,16 +1,17 @@
-"""Retires direct writes and dual write (strategy §11.3, ERRATA V14, V18): not by deleting code, but by a lock that is audited.
+"""Retires direct writes and dual write with an audited lock (strategy §11.3, ERRATA V14, V18).
 
-In this order, so that nobody ever meets a refusal: dual write off and the lock set, in one change of the flags; every live
-process obeys and older transactions have ended; then the database itself refuses rows without a proposal. `reopen` goes
-the other way round. Refuses before full cutover has been stable long enough, unless an override says why. One operator at a
-time; killed anywhere, a second run of either completes it.
+The order prevents a refused write: one change of the flags switches dual write off and sets the lock; every live process
+acknowledges it and older transactions end; then the database refuses rows without a proposal. `reopen` reverses the order.
+After a crash, run either again.
 """
 
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Unpack
+
+import sqlalchemy as sa
 
 from knowledge_migration.engine.cleanup import completeness
 from knowledge_migration.engine.cleanup.stability import STABLE_DAYS, Stability, stability
@@ -19,7 +20,7 @@ from knowledge_migration.engine.foundation import audit, evidence
 from knowledge_migration.engine.foundation.advisory_lock import advisory_lock
 from knowledge_migration.engine.foundation.catalog import proposal_differences
 from knowledge_migration.engine.foundation.database import Connection, Database
-from knowledge_migration.engine.foundation.errors import MigrationError, PreconditionError
+from knowledge_migration.engine.foundation.errors import MigrationError, PreconditionError, translate_knowledge_errors
 from knowledge_migration.engine.foundation.sql_files import text_of
 from knowledge_migration.knowledge.audit import AuditAction
 from knowledge_migration.knowledge.entity_kinds import KINDS, EntityKind
@@ -31,13 +32,13 @@ EVIDENCE = "legacy_path_retirement"
 SUBJECT = "phase 5"
 RETIRED = {"dual_write": False, "legacy_paths_retired": True}
 REOPENED = {"dual_write": True, "legacy_paths_retired": False}
-# Validation scans whole tables: a limit of the role is meant for the application's statements.
+# Validation scans whole tables; a statement_timeout of the role is meant for the statements of the application.
 SESSION = {"statement_timeout": "0"}
 
 
 @dataclass(frozen=True)
 class Readiness:
-    """What stands in the way of a retirement, or of its last step. Nothing was changed to learn this."""
+    """The obstacles of a retirement, or of its last step; read without a change."""
 
     stability: Stability
     retired: bool
@@ -47,14 +48,14 @@ class Readiness:
 
     @property
     def obstacles(self) -> tuple[str, ...]:
-        """What a retirement would be refused for, in words."""
-        early = () if self.retired or self.stability.holds else (self.stability.sentence,)
+        """The reasons for which a retirement would be refused."""
+        early = () if self.retired or self.stability.is_reached else (self.stability.sentence,)
         return (*early, *(rows.sentence for rows in self.unlinked if rows.count))
 
 
 @dataclass(frozen=True)
 class Retirement:
-    """What was done: the flags, what was overridden, and of each table the state of the rule before; None: left without it."""
+    """A retirement: the flags, the override, and the state of each table's rule before it; None: left without the rule."""
 
     flags: Flags
     stability: Stability
@@ -66,7 +67,7 @@ class Retirement:
 
 @dataclass(frozen=True)
 class Reopening:
-    """The flags after it, and the tables that may have rows without a proposal again."""
+    """The flags after a reopening, and the tables that accept rows without a proposal again."""
 
     flags: Flags
     released: tuple[str, ...]
@@ -80,7 +81,7 @@ def readiness(
     without: Sequence[str] = (),
     now: datetime | None = None,
 ) -> Readiness:
-    """How far a retirement would come; reads only, each table once."""
+    """The obstacles of a retirement now; reads each table once."""
     _require_schema(database)
     stable = stability(database, required_days=required_days, now=now)
     with database.connect("cleanup status", settings=SESSION) as connection:
@@ -99,24 +100,21 @@ def retire(
     timeouts: FenceSettings,
     limits: SchemaChangeSettings,
     *,
-    reason: str,
     override: str | None = None,
     without: Sequence[str] = (),
     required_days: float = STABLE_DAYS,
     no_live_writers: bool = False,
     now: datetime | None = None,
-    actor: str | None = None,
-    dagster_run_id: str | None = None,
+    **attribution: Unpack[audit.Attribution],
 ) -> Retirement:
-    """Retires the old paths; does nothing twice. `without` names tables that stay without the rule of completeness.
+    """Retires the old paths; idempotent. `without` names tables that stay without the rule of completeness.
 
-    Raises `PreconditionError` before full cutover has been stable for `required_days` (unless `override` says why it may
-    be sooner; that is audited) or while rows have no proposal, `BlockedError` naming who does not obey or holds a table,
-    `BusyError` beside another operator. Where it says that the flags stay set, run it again.
+    Raises `PreconditionError` before full cutover has been stable for `required_days` (unless `override` gives a reason,
+    which is audited) or while rows have no proposal, `BlockedError` naming the process that does not acknowledge or that
+    holds a table, `BusyError` while another operator works. If the message says that the flags stay set, run it again.
     """
     started = time.perf_counter()
     _require_schema(database)
-    audited: dict[str, Any] = {"reason": reason, "actor": actor, "dagster_run_id": dagster_run_id}
     with database.connect("cleanup", settings=SESSION) as connection, advisory_lock(connection, WORK):
         stable = stability(database, required_days=required_days, now=now)
         entities = _enforced(without)
@@ -125,66 +123,43 @@ def retire(
         if not locked:
             _refuse_early(stable, override)
             completeness.require_complete(connection, entities)
-        flags = _lock(database, initial, stable, override=override, **audited)
+        flags = _lock(database, initial, stable, override, attribution)
         writers: tuple[str, ...] = ()
         if due or not locked:
             writers = wait_until_fenced(database, flags, timeouts, need_one=not no_live_writers)
         constraints: dict[str, completeness.State | None] = {kind.table: None for kind in KINDS}
         for kind in entities:
-            constraints[kind.table] = completeness.enforce(connection, kind, limits, **audited)
-        done = {"flag_version": flags.version, "writers": list(writers), "constraints": constraints}
+            constraints[kind.table] = completeness.enforce(connection, kind, limits, **attribution)
         overridden = overridden_since(connection, stable.since)
+        done = {"flag_version": flags.version, "writers": list(writers), "constraints": constraints}
+        done |= {"without": sorted(without)}
+        measured = {**done, "overridden": overridden, "stability": stable.as_json}
         with connection.transaction():
-            evidence.record(
-                connection,
-                EVIDENCE,
-                {**done, "without": sorted(without), "overridden": overridden, "stability": stable.as_json},
-                dagster_run_id=dagster_run_id,
-            )
-            audit.record(
-                connection, AuditAction.RETIRE_OLD_PATHS, SUBJECT, after={**done, "without": sorted(without)}, **audited
-            )
+            evidence.record(connection, EVIDENCE, measured, dagster_run_id=attribution.get("dagster_run_id"))
+            audit.record(connection, AuditAction.RETIRE_OLD_PATHS, SUBJECT, after=done, **attribution)
     return Retirement(flags, stable, overridden, writers, constraints, time.perf_counter() - started)
 
 
 def reopen(
-    database: Database,
-    initial: Flags,
-    limits: SchemaChangeSettings,
-    *,
-    reason: str,
-    actor: str | None = None,
-    dagster_run_id: str | None = None,
+    database: Database, initial: Flags, limits: SchemaChangeSettings, **attribution: Unpack[audit.Attribution]
 ) -> Reopening:
-    """Undoes a retirement: the rules first, then the lock, with dual write on again, so that a way back exists.
+    """Undoes a retirement: drops the rules, then opens the lock and switches dual write on, so that a rollback is possible.
 
-    Extractions stay proposals: switching those off is a rollback of its own. Raises `BlockedError` naming who holds a
-    table, `BusyError` beside another operator.
+    Extractions stay proposals: a rollback of the flags switches those off. Raises `BlockedError` naming the session that
+    holds a table, `BusyError` while another operator works.
     """
     _require_schema(database)
-    audited: dict[str, Any] = {"reason": reason, "actor": actor, "dagster_run_id": dagster_run_id}
     with database.connect("cleanup", settings=SESSION) as connection, advisory_lock(connection, WORK):
-        released = tuple(kind.table for kind in KINDS if completeness.release(connection, kind, limits, **audited))
-        try:
-            with database.begin() as transaction:
-                now = read_flags(transaction)
-                if now is None or not now.legacy_paths_retired:
-                    return Reopening(now or initial, released)
-                flags = set_flags(
-                    transaction,
-                    REOPENED,
-                    initial=initial,
-                    actor=actor or audit.operator(),
-                    reason=reason,
-                    dagster_run_id=dagster_run_id,
-                )
-        except FlagsError as error:
-            raise PreconditionError(str(error)) from error
-    return Reopening(flags, released)
+        released = tuple(kind.table for kind in KINDS if completeness.release(connection, kind, limits, **attribution))
+        with translate_knowledge_errors(), database.begin() as transaction:
+            flags = read_flags(transaction)
+            if flags and flags.legacy_paths_retired:
+                flags = _set_flags(transaction, REOPENED, initial, attribution)
+    return Reopening(flags or initial, released)
 
 
 def overridden_since(connection: Connection, since: datetime | None) -> bool:
-    """Whether the stability of the full cutover that began then was overridden; of one that is over it counts no more."""
+    """True if an operator overrode the stability of the full cutover that began at `since`."""
     if since is None:
         return False
     row = connection.execute(
@@ -197,7 +172,7 @@ def _require_schema(database: Database) -> None:
     differences = proposal_differences(database)
     if differences:
         raise PreconditionError(
-            f"The schema is not as phase 1 leaves it ({len(differences)} differences, first: {differences[0].object} is "
+            f"The schema differs from that of phase 1 ({len(differences)} differences, first: {differences[0].object} is "
             f"{differences[0].found}). Run phase 1 (job phase_1_schema) first."
         )
 
@@ -205,7 +180,7 @@ def _require_schema(database: Database) -> None:
 def _enforced(without: Sequence[str]) -> tuple[EntityKind, ...]:
     unknown = sorted(set(without) - {kind.table for kind in KINDS})
     if unknown:
-        raise MigrationError(f"There is no table {', '.join(unknown)} to leave out; there are topics and atoms.")
+        raise MigrationError(f"There is no table {', '.join(unknown)} to leave out; the tables are topics and atoms.")
     return tuple(kind for kind in KINDS if kind.table not in without)
 
 
@@ -213,44 +188,46 @@ def _refuse_early(stable: Stability, override: str | None) -> None:
     if stable.flags is None or stable.flags.state != "full":
         raise PreconditionError(
             f"{stable.sentence} The old paths are retired only when every extraction is a proposal: promote the cutover to "
-            "its last stage first. No override helps here. Nothing was changed."
+            "its last stage first. An override is not possible here. Nothing was changed."
         )
-    if not stable.holds and not (override and override.strip()):
+    if not stable.is_reached and not (override and override.strip()):
         raise PreconditionError(
-            f"{stable.sentence} Wait, or override this with a reason (--override); it goes to the audit log. "
-            "Nothing was changed."
+            f"{stable.sentence} Wait, or override this with a reason (--override); the reason is recorded in the audit "
+            "log. Nothing was changed."
         )
 
 
 def _lock(
-    database: Database,
-    initial: Flags,
-    stable: Stability,
-    *,
-    override: str | None,
-    reason: str,
-    actor: str | None,
-    dagster_run_id: str | None,
+    database: Database, initial: Flags, stable: Stability, override: str | None, attribution: audit.Attribution
 ) -> Flags:
-    """Sets the flags that were judged, and no others; what was overridden is audited in the same transaction."""
+    """Sets the flags if they are still those that were checked; audits the override in the same transaction."""
     assert stable.flags is not None
     if stable.flags.legacy_paths_retired:
         return stable.flags
-    actor = actor or audit.operator()
     try:
         with database.begin() as transaction:
-            if not stable.holds:
-                who = {"actor": actor, "dagster_run_id": dagster_run_id}
+            if not stable.is_reached:
+                overriding: audit.Attribution = {**attribution, "reason": override or ""}
                 action = AuditAction.OVERRIDE_STABILITY
-                audit.record(transaction, action, SUBJECT, before=stable.as_json, reason=override, **who)
-            return set_flags(
-                transaction,
-                RETIRED,
-                initial=initial,
-                actor=actor,
-                reason=reason,
-                expected_version=stable.flags.version,
-                dagster_run_id=dagster_run_id,
-            )
+                audit.record(transaction, action, SUBJECT, before=stable.as_json, **overriding)
+            return _set_flags(transaction, RETIRED, initial, attribution, expected_version=stable.flags.version)
     except FlagsError as error:
         raise PreconditionError(f"{error} Nothing was changed.") from error
+
+
+def _set_flags(
+    transaction: sa.Connection,
+    changes: Mapping[str, bool],
+    initial: Flags,
+    attribution: audit.Attribution,
+    expected_version: int | None = None,
+) -> Flags:
+    return set_flags(
+        transaction,
+        changes,
+        initial=initial,
+        actor=attribution.get("actor") or audit.operator(),
+        reason=attribution["reason"],
+        expected_version=expected_version,
+        dagster_run_id=attribution.get("dagster_run_id"),
+    )

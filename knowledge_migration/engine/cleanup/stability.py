@@ -1,8 +1,7 @@
-"""Since when the full cutover has been stable, as the audit log has it (strategy §11.3: two weeks).
+"""The duration of a stable full cutover, from the audit log (strategy §11.3: two weeks). Reads only.
 
-The count begins when the flags come to full cutover, and anew with every change that leaves it and with every rollback.
-What the log cannot tell is an obstacle, never stability: flags that nobody has set, or a row that somebody changed beside
-the audited function. Reads only.
+The count begins when the flags reach full cutover, and begins again after every change that leaves it and every rollback.
+If the log cannot tell (unset flags, a row changed without the audited function), that is an obstacle, not stability.
 """
 
 from dataclasses import dataclass
@@ -13,30 +12,30 @@ import sqlalchemy as sa
 from pydantic import ValidationError
 
 from knowledge_migration.engine.foundation.database import Database
-from knowledge_migration.engine.foundation.errors import PreconditionError
+from knowledge_migration.engine.foundation.errors import translate_knowledge_errors
 from knowledge_migration.engine.foundation.sql_files import text_of
 from knowledge_migration.knowledge.audit import ROLLBACKS, AuditAction
-from knowledge_migration.knowledge.flags import FLAG_NAME, Flags, FlagsError, read_flags
+from knowledge_migration.knowledge.flags import FLAG_NAME, Flags, read_flags
 
 STABLE_DAYS = 14.0
 
 
 @dataclass(frozen=True)
 class Breach:
-    """What ended a full cutover last: a change of the flags, or a rollback."""
+    """The last end of a full cutover: a change of the flags, or a rollback."""
 
     at: datetime
     actor: str
-    what: str
+    change: str
     reason: str | None
 
     def __str__(self) -> str:
-        return f"{self.what} at {self.at:%Y-%m-%d %H:%M} UTC by {self.actor} ({self.reason or 'no reason given'})"
+        return f"{self.change} at {self.at:%Y-%m-%d %H:%M} UTC by {self.actor} ({self.reason or 'no reason given'})"
 
 
 @dataclass(frozen=True)
 class Stability:
-    """Since when full cutover stands (None: it does not), what broke it last, and what keeps the log from telling."""
+    """The begin of the current full cutover (None: there is none), its last end, and an obstacle to telling."""
 
     now: datetime
     required_days: float
@@ -47,31 +46,31 @@ class Stability:
 
     @property
     def days(self) -> float:
-        """Days of stable full cutover until now."""
+        """Days of stable full cutover."""
         return max((self.now - self.since) / timedelta(days=1), 0.0) if self.since else 0.0
 
     @property
     def missing_days(self) -> float:
-        """Days that are missing; 0 when it is long enough."""
+        """Days until the required number."""
         return max(self.required_days - self.days, 0.0)
 
     @property
-    def holds(self) -> bool:
-        """Whether full cutover has been stable for as long as it must."""
+    def is_reached(self) -> bool:
+        """True if full cutover has been stable for the required days."""
         return self.since is not None and self.obstacle is None and self.missing_days == 0
 
     @property
     def sentence(self) -> str:
-        """The state in plain words."""
-        last = f" Broken last by: {self.broken_by}." if self.broken_by else ""
+        """The state as a sentence."""
+        last = f" Last interrupted by: {self.broken_by}." if self.broken_by else ""
         if self.obstacle:
             return f"{self.obstacle}{last}"
         if self.since is None:
             return f"The flags are not at full cutover.{last}"
-        stands = f"Full cutover stands since {self.since:%Y-%m-%d %H:%M} UTC, {self.days:.1f} days"
-        if self.holds:
-            return f"{stands} (required: {self.required_days:g}).{last}"
-        return f"{stands}; {self.missing_days:.1f} of the required {self.required_days:g} days are missing.{last}"
+        duration = f"Full cutover is active since {self.since:%Y-%m-%d %H:%M} UTC, {self.days:.1f} days"
+        if self.is_reached:
+            return f"{duration} (required: {self.required_days:g}).{last}"
+        return f"{duration}; {self.missing_days:.1f} of the required {self.required_days:g} days are missing.{last}"
 
     @property
     def as_json(self) -> dict[str, Any]:
@@ -86,42 +85,36 @@ class Stability:
 
 
 def stability(database: Database, *, required_days: float = STABLE_DAYS, now: datetime | None = None) -> Stability:
-    """What the audit log and the flags say at this moment; raises `PreconditionError` for flags that cannot be read."""
-    try:
-        with database.begin() as transaction:
-            transaction.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-            flags = read_flags(transaction)
-            parameters = {"flags": FLAG_NAME, "set_flags": AuditAction.SET_FLAGS, "rollbacks": list(ROLLBACKS)}
-            entries = transaction.exec_driver_sql(text_of("cleanup/flag_history"), parameters)
-            history = list(entries.mappings())
-    except FlagsError as error:
-        raise PreconditionError(str(error)) from error
+    """The stability by audit log and flags at this moment; raises `PreconditionError` for unreadable flags."""
+    parameters = {"flags": FLAG_NAME, "set_flags": AuditAction.SET_FLAGS, "rollbacks": list(ROLLBACKS)}
+    with translate_knowledge_errors(), database.begin() as transaction:
+        transaction.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        flags = read_flags(transaction)
+        history = list(transaction.exec_driver_sql(text_of("cleanup/flag_history"), parameters).mappings())
     since, broken_by = _since(history)
-    obstacle = _obstacle(flags, history)
-    return Stability(now or datetime.now(UTC), required_days, since, broken_by, obstacle, flags)
+    return Stability(now or datetime.now(UTC), required_days, since, broken_by, _obstacle(flags, history), flags)
 
 
 def _since(history: list[sa.RowMapping]) -> tuple[datetime | None, Breach | None]:
-    """When the full cutover that still stands began, and what ended the one before it."""
+    """The begin of the current full cutover, and the end of the one before it."""
     since: datetime | None = None
     broken_by: Breach | None = None
     for entry in history:
-        full = _is_full(entry)
-        if full and since is None:
+        is_rollback = _is_rollback(entry)
+        flags = None if is_rollback else _flags_after(entry)
+        is_full = flags is not None and flags.state == "full"
+        if is_full and since is None:
             since = entry["at"]
-        if not full and since is not None:
-            broken_by = Breach(entry["at"], entry["actor"], _what(entry), entry["reason"])
-            since = entry["at"] if _is_rollback(entry) else None
+        if not is_full and since is not None:
+            change = f"flags set to state {flags.state}" if flags else "flags set to an unreadable state"
+            change = f"{entry['action']} ({entry['subject']})" if is_rollback else change
+            broken_by = Breach(entry["at"], entry["actor"], change, entry["reason"])
+            since = entry["at"] if is_rollback else None
     return since, broken_by
 
 
 def _is_rollback(entry: sa.RowMapping) -> bool:
     return bool(entry["action"] != AuditAction.SET_FLAGS)
-
-
-def _is_full(entry: sa.RowMapping) -> bool:
-    flags = None if _is_rollback(entry) else _flags_after(entry)
-    return flags is not None and flags.state == "full"
 
 
 def _flags_after(entry: sa.RowMapping) -> Flags | None:
@@ -131,22 +124,15 @@ def _flags_after(entry: sa.RowMapping) -> Flags | None:
         return None
 
 
-def _what(entry: sa.RowMapping) -> str:
-    if _is_rollback(entry):
-        return f"{entry['action']} ({entry['subject']})"
-    after = _flags_after(entry)
-    return f"flags set to state {after.state}" if after else "flags set to what cannot be read"
-
-
 def _obstacle(flags: Flags | None, history: list[sa.RowMapping]) -> str | None:
     changes = [entry for entry in history if not _is_rollback(entry)]
     if flags is None or not flags.version or not changes:
-        return "Nobody has ever set the flags, so since when full cutover stands cannot be told."
+        return "The flags were never set, so the begin of the full cutover is unknown."
     audited = _flags_after(changes[-1])
     if audited != flags:
         return (
-            f"The flags (version {flags.version}) are not what the audit log has last (version "
-            f"{audited.version if audited else 'unreadable'}): somebody changed the row beside the audited function. Set "
-            "them again (knowledge-migration flags set), and the count begins there."
+            f"The flags (version {flags.version}) differ from the last entry of the audit log (version "
+            f"{audited.version if audited else 'unreadable'}): their row was changed without the audited function. Set "
+            "the flags again (knowledge-migration flags set); the count begins there."
         )
     return None

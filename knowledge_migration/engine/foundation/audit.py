@@ -3,7 +3,7 @@
 import getpass
 import os
 import socket
-from typing import Any
+from typing import Any, Required, TypedDict
 
 import sqlalchemy as sa
 from psycopg.types.json import Jsonb
@@ -11,6 +11,14 @@ from psycopg.types.json import Jsonb
 from knowledge_migration.engine.foundation.database import Connection
 from knowledge_migration.engine.foundation.sql_files import text_of
 from knowledge_migration.knowledge.audit import AuditAction, entry
+
+
+class Attribution(TypedDict, total=False):
+    """Why, by whom and in which Dagster run something is done; the operator of this process if `actor` is missing."""
+
+    reason: Required[str]
+    actor: str | None
+    dagster_run_id: str | None
 
 
 def operator() -> str:

@@ -5,9 +5,7 @@ start finds the running server and takes it over.
 """
 
 import logging
-import shlex
 import signal
-import subprocess
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,11 +101,3 @@ def _process(directory: Path) -> psutil.Process | None:
         return server if "postgres" in server.name() else None
     except psutil.NoSuchProcess:
         return None
-
-
-def restart(server: EmbeddedServer, *, mode: Literal["fast", "immediate"]) -> None:
-    """Stops the server as asked (immediate: as a crash would) and starts it again on the same data, waiting for both."""
-    command = [str(server.bin_path / "pg_ctl"), "-D", str(server.data_directory), "-m", mode, "-w", "restart"]
-    if server.system_user:
-        command = ["su", server.system_user, "-c", shlex.join(command)]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

@@ -1,17 +1,15 @@
-"""Makes the ledger of the backfill true again (strategy §10.4): links and proposals are the truth, the ledger is a record.
+"""Repairs the ledger of the backfill (strategy §10.4) from links and proposals, which are authoritative.
 
-The backfill does not read it, so it goes on whatever the ledger says. The comparison of values does: the transaction that
-wrote an entry tells that a row was not written to since. What a lost or rewritten entry knew of that cannot be brought
-back; how many rows that concerns is counted, and they are compared by what row and proposal say of each other.
-
-An entry that nobody has touched is never written to. Killed anywhere, a second run does the rest.
+The backfill does not read the ledger; the comparison of values does: the transaction that wrote an entry shows that a row
+was not written to since. A lost or rewritten entry cannot show that any more; those rows are counted and compared by value.
+Untouched entries are never changed. After a crash, run it again.
 """
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 from uuid import UUID
 
 from psycopg import sql
@@ -31,24 +29,24 @@ from knowledge_migration.knowledge.audit import AuditAction
 from knowledge_migration.knowledge.entity_kinds import KINDS, EntityKind, EntityName
 
 SAME_MOMENT = timedelta(seconds=0.5)
-"""An entry's own times tell its transaction's to some microseconds; half a second is for a process that was held up."""
+"""The times of an entry match its transaction to some microseconds; half a second allows for a delayed process."""
 
 CHANGES_PER_TRANSACTION = 200
 
 Kind = Literal["missing", "double", "altered", "unfounded", "shared"]
 
 MEANING: dict[Kind, str] = {
-    "missing": "rows were linked by a batch that the ledger does not know",
-    "double": "says the same as another entry",
-    "altered": "says of its batch what the rows do not",
-    "unfounded": "claims rows that no batch has linked so",
-    "shared": "was written together with other entries, so that it marks no batch",
+    "missing": "a batch linked rows and has no entry",
+    "double": "repeats another entry",
+    "altered": "contradicts the rows of its batch",
+    "unfounded": "describes rows that no batch linked",
+    "shared": "was written in one transaction with other entries, so it marks no batch",
 }
 
 
 @dataclass(frozen=True)
 class Batch:
-    """A batch as its rows tell it; without ids where users have deleted all of them since."""
+    """A batch according to its rows; without ids if users have deleted all of them since."""
 
     moment: datetime
     first_id: int | None
@@ -61,7 +59,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Entry:
-    """An entry of the ledger that somebody has written to, or that marks nothing; `doubles` is the id of its double."""
+    """An entry of the ledger that was changed, or that marks nothing; `doubles` is the id of the entry it repeats."""
 
     id: int
     partition_key: str
@@ -78,22 +76,22 @@ class Entry:
 
     @property
     def moment(self) -> datetime:
-        """When its transaction began."""
+        """The begin of its transaction."""
         try:
             return self.committed_at - timedelta(seconds=self.seconds)
-        except (OverflowError, ValueError):  # a number that no batch has written
+        except (OverflowError, ValueError):  # no batch writes such a number
             return datetime.min.replace(tzinfo=UTC) + 2 * SAME_MOMENT
 
-    def speaks_of(self, batch: Batch) -> bool:
-        """Whether it is the entry of this batch, right or wrong."""
+    def is_about(self, batch: Batch) -> bool:
+        """True if it is the entry of this batch, correct or not."""
         if abs(self.moment - batch.moment) > SAME_MOMENT:
             return False
         if batch.first_id is None or batch.through_id is None:
             return True
         return self.after_id < batch.through_id and self.through_id >= batch.first_id
 
-    def is_right(self, batch: Batch, run: UUID) -> bool:
-        """Whether it says what the rows tell; where rows were deleted since it may have ended later."""
+    def matches(self, batch: Batch, run: UUID) -> bool:
+        """True if it agrees with the rows; the batch may have ended later if rows were deleted since."""
         if self.extraction_run_id != run or self.linked_rows != batch.rows:
             return False
         if batch.first_id is None or batch.through_id is None:
@@ -104,7 +102,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Difference:
-    """One thing that is wrong with the ledger: the entry (None: missing) and the batch (None: there is none)."""
+    """One error of the ledger: the entry (None: missing) and the batch (None: there is none)."""
 
     kind: Kind
     entity: EntityName
@@ -113,54 +111,54 @@ class Difference:
     partition_key: str
 
     @property
-    def in_words(self) -> dict[str, Any]:
-        """As a row of a table, and of the audit log."""
+    def as_row(self) -> dict[str, Any]:
+        """The difference as a row of a table, and of the audit log."""
         entry, batch = self.entry, self.batch
         return {
-            "what": self.kind,
+            "error": self.kind,
             "table": f"{self.entity}s",
             "entry": entry and entry.id,
             "partition": self.partition_key,
-            "said": entry and f"{entry.linked_rows} rows in ids {entry.after_id + 1} to {entry.through_id}",
-            "rows tell": batch and f"{batch.rows} rows in ids {batch.first_id} to {batch.through_id}",
+            "recorded": entry and f"{entry.linked_rows} rows in ids {entry.after_id + 1} to {entry.through_id}",
+            "actual": batch and f"{batch.rows} rows in ids {batch.first_id} to {batch.through_id}",
         }
 
 
 @dataclass(frozen=True)
 class LedgerReport:
-    """What is wrong: the differences, the run's status as it is and as it should be, and what no check can tell any more."""
+    """The differences, the recorded and the actual status of the run, and whether the database was restored from a dump."""
 
     differences: tuple[Difference, ...]
     run_status: str | None
-    true_run_status: str | None
+    actual_run_status: str | None
     restored: bool
 
     @property
     def run_is_wrong(self) -> bool:
-        """Whether the migration's run says what is not so."""
-        return self.run_status != self.true_run_status
+        """True if the recorded status of the migration's run is not the actual one."""
+        return self.run_status != self.actual_run_status
 
     @property
-    def whole(self) -> bool:
-        """Whether nothing is to be done."""
+    def is_correct(self) -> bool:
+        """True if there is nothing to repair."""
         return not self.differences and not self.run_is_wrong
 
     @property
     def uncertain_rows(self) -> int:
-        """Rows whose proposal or own values were written to since, and only a lost entry could have told which."""
+        """Rows that may have been changed since the backfill; only a lost entry could tell which."""
         return sum(one.batch.uncertain_rows for one in self.differences if one.batch and one.kind != "double")
 
 
 @dataclass(frozen=True)
 class LedgerRecovery:
-    """What was wrong and is mended, and what the comparisons of values say now, each in a sentence."""
+    """The repaired errors, and a sentence for each comparison of values now."""
 
     report: LedgerReport
-    judgements: tuple[str, ...] = field(default=())
+    value_results: tuple[str, ...] = field(default=())
 
 
 def examine_ledger(connection: Connection) -> LedgerReport:
-    """What is wrong with the ledger. Reads only; one hash join a table. Raises `PreconditionError` before phase 1."""
+    """The errors of the ledger. Reads only; one hash join a table. Raises `PreconditionError` before phase 1."""
     require_phase_1(connection)
     run = run_id(connection)
     with connection.transaction():
@@ -168,55 +166,52 @@ def examine_ledger(connection: Connection) -> LedgerReport:
         differences = tuple(one for kind in KINDS for one in _differences(connection, kind, run))
         restored = bool(differences) and _restored(connection, run)
         status = backfill_status(connection)
-        return LedgerReport(differences, status.run, _true_status(connection, status, run), restored)
+        return LedgerReport(differences, status.run, _actual_status(connection, status, run), restored)
 
 
-def recover_ledger(
-    database: Database, *, reason: str, actor: str | None = None, dagster_run_id: str | None = None
-) -> LedgerRecovery:
-    """Mends what `examine_ledger` finds; does nothing where nothing is wrong. Audited, with what each entry said before.
+def recover_ledger(database: Database, **attribution: Unpack[audit.Attribution]) -> LedgerRecovery:
+    """Repairs the errors that `examine_ledger` reports; audited, with the earlier content of each entry.
 
-    Raises `BusyError` while a backfill or its rollback runs, `VerificationError` where the database was restored from a
-    dump: a mended ledger would tell the checks that they can judge what they cannot.
+    Raises `BusyError` while a backfill or its rollback runs, `VerificationError` if the database was restored from a dump:
+    a repaired ledger would make the checks compare rows that they cannot compare.
     """
     with database.connect("ledger recovery", settings=SESSION) as connection, advisory_lock(connection, WORK):
         report = examine_ledger(connection)
         if report.restored:
             raise VerificationError(RESTORED)
-        who = {"reason": reason, "actor": actor, "dagster_run_id": dagster_run_id}
         for start in range(0, len(report.differences), CHANGES_PER_TRANSACTION):
-            _mend(connection, report.differences[start : start + CHANGES_PER_TRANSACTION], who)
+            _repair(connection, report.differences[start : start + CHANGES_PER_TRANSACTION], attribution)
         if report.run_is_wrong:
-            _mend_run(connection, report, who)
-        return LedgerRecovery(report, tuple(judgements(connection)))
+            _repair_run(connection, report, attribution)
+        return LedgerRecovery(report, tuple(value_results(connection)))
 
 
-def judgements(connection: Connection) -> Iterator[str]:
-    """What each comparison of values says: that it holds, what breaks it, or that and why it cannot judge."""
+def value_results(connection: Connection) -> Iterator[str]:
+    """The result of each comparison of values: satisfied, violated, or the reason why it is impossible."""
     for rule in rules.RULES:
         if rule.compares_values and rule.kind:
             try:
                 outcome = rules.evaluate(connection, rule, sample=5)
             except VerificationError as error:
-                yield f"{rule.kind.table} cannot be judged: {error}"
+                yield f"{rule.kind.table} cannot be compared: {error}"
                 continue
             numbers = outcome.numbers
             left_out = int(numbers["linked"]) - int(numbers["compared"])
             yield (
                 f"{outcome.sentence} {numbers['compared']:,} pairs of {rule.kind.table} compared, "
-                f"{left_out:,} left out because somebody has written to the row since."
+                f"{left_out:,} left out because the row was changed since."
             )
 
 
 RESTORED = (
-    "This database was restored from a dump, or rows and proposals were rewritten as a whole: which batch wrote a row can no "
-    "longer be told. The ledger is left as it is, for a mended one would tell the checks that they can judge what they cannot. "
-    "The backfill goes on without it. To be able to judge again, roll the backfill back and run it again."
+    "This database was restored from a dump, or rows and proposals were rewritten as a whole, so the batch that wrote a row is "
+    "unknown. The ledger was not changed: a repaired one would make the checks compare rows that they cannot compare. The "
+    "backfill works without it. To make the comparison possible again, roll the backfill back and run it again."
 )
 
 
-def _true_status(connection: Connection, status: BackfillStatus, run: UUID) -> str | None:
-    """What the migration's run has to say; one that waits for its completion stays running, a lost one was begun."""
+def _actual_status(connection: Connection, status: BackfillStatus, run: UUID) -> str | None:
+    """The status that the rows imply; a run that waits for its completion is running, a lost one was begun."""
     if status.run is None:
         return "running" if any(_has_proposals(connection, kind, run) for kind in KINDS) else None
     return "completed" if status.completed_at and not status.waiting else "running"
@@ -243,18 +238,15 @@ def _written(kind: EntityKind) -> sql.Composed:
 def _differences(connection: Connection, kind: EntityKind, run: UUID) -> Iterator[Difference]:
     parameters = {"entity": kind.name, "run": run}
     parts = {"written": _written(kind), "entries": statement("recovery/ledger_entries")}
-    found = (
-        connection.execute(statement(f"recovery/{name}", **parts), parameters)
-        for name in ("ledger_batches", "ledger_suspects")
-    )
-    batches, entries = [Batch(**row) for row in next(found)], [Entry(**row) for row in next(found)]
+    batches = [Batch(**row) for row in connection.execute(statement("recovery/ledger_batches", **parts), parameters)]
+    entries = [Entry(**row) for row in connection.execute(statement("recovery/ledger_suspects", **parts), parameters)]
     return _compared(kind.name, batches, entries, _partitions(connection, kind), run)
 
 
 def _compared(
     entity: EntityName, batches: Sequence[Batch], entries: Iterable[Entry], partitions: Sequence[Partition], run: UUID
 ) -> Iterator[Difference]:
-    """Gives each entry the batch that it speaks of, the nearest in time, and says what is wrong with each."""
+    """Pairs each entry with its batch, the nearest in time, and yields the differences."""
     moments, taken = [batch.moment for batch in batches], set[int]()
     for entry in entries:
         if entry.doubles is not None:
@@ -265,21 +257,21 @@ def _compared(
             yield Difference("unfounded", entity, entry, None, entry.partition_key)
             continue
         taken.add(place)
-        right = entry.is_right(batches[place], run)
-        if not right or (entry.shares_transaction and batches[place].marked_rows):
-            yield Difference("shared" if right else "altered", entity, entry, batches[place], entry.partition_key)
+        matches = entry.matches(batches[place], run)
+        if not matches or (entry.shares_transaction and batches[place].marked_rows):
+            yield Difference("shared" if matches else "altered", entity, entry, batches[place], entry.partition_key)
     for place, batch in enumerate(batches):
         if place not in taken and batch.through_id is not None:
             yield Difference("missing", entity, None, batch, _key_of(batch.through_id, partitions))
 
 
 def _nearest(entry: Entry, batches: Sequence[Batch], moments: Sequence[datetime], taken: set[int]) -> int | None:
-    place, found = bisect_left(moments, entry.moment - SAME_MOMENT), list[int]()
+    place, near = bisect_left(moments, entry.moment - SAME_MOMENT), list[int]()
     while place < len(batches) and moments[place] <= entry.moment + SAME_MOMENT:
-        if place not in taken and entry.speaks_of(batches[place]):
-            found.append(place)
+        if place not in taken and entry.is_about(batches[place]):
+            near.append(place)
         place += 1
-    return min(found, key=lambda one: abs(moments[one] - entry.moment), default=None)
+    return min(near, key=lambda one: abs(moments[one] - entry.moment), default=None)
 
 
 def _partitions(connection: Connection, kind: EntityKind) -> Sequence[Partition]:
@@ -289,27 +281,27 @@ def _partitions(connection: Connection, kind: EntityKind) -> Sequence[Partition]
 
 
 def _key_of(row_id: int, partitions: Sequence[Partition]) -> str:
-    """The partition of the latest plan that a row belongs to; what lies beyond it the sweep has taken."""
+    """The partition of the latest plan that a row belongs to; rows beyond the plan belong to the sweep."""
     return next((one.key for one in partitions if one.after_id < row_id <= one.through_id), SWEEP_KEY)
 
 
-def _mend(connection: Connection, differences: Sequence[Difference], who: dict[str, Any]) -> None:
-    """Some changes in one transaction with their audit entry; each in a savepoint, which gives it a version of its own."""
+def _repair(connection: Connection, differences: Sequence[Difference], attribution: audit.Attribution) -> None:
+    """Repairs some differences in one transaction with their audit entry; a savepoint gives each its own row version."""
     run = run_id(connection)
     with connection.transaction():
         for one in differences:
             with connection.transaction():
-                _mend_one(connection, one, run)
+                _repair_one(connection, one, run)
         audit.record(
             connection,
             AuditAction.RECOVER_LEDGER,
             "phase 3",
-            after={"mended": [one.in_words for one in differences]},
-            **who,
+            after={"repaired": [one.as_row for one in differences]},
+            **attribution,
         )
 
 
-def _mend_one(connection: Connection, one: Difference, run: UUID) -> None:
+def _repair_one(connection: Connection, one: Difference, run: UUID) -> None:
     if one.batch is None:
         assert one.entry is not None
         connection.execute(text_of("recovery/ledger_delete"), {"id": one.entry.id})
@@ -323,7 +315,7 @@ def _mend_one(connection: Connection, one: Difference, run: UUID) -> None:
 
 
 def _ids(entry: Entry | None, batch: Batch) -> dict[str, int | None]:
-    """Where the batch began and ended: what the entry says if it can be, else what the rows tell."""
+    """The range of the batch: that of the entry if it is possible, else that of the rows."""
     if batch.first_id is None or batch.through_id is None:
         assert entry is not None
         return {"after_id": entry.after_id, "through_id": entry.through_id}
@@ -335,10 +327,10 @@ def _ids(entry: Entry | None, batch: Batch) -> dict[str, int | None]:
     }
 
 
-def _mend_run(connection: Connection, report: LedgerReport, who: dict[str, Any]) -> None:
-    statuses = {"before": report.run_status, "after": report.true_run_status}
+def _repair_run(connection: Connection, report: LedgerReport, attribution: audit.Attribution) -> None:
+    statuses = {"before": report.run_status, "after": report.actual_run_status}
     with connection.transaction():
         open_run(connection)
         connection.execute(text_of("recovery/set_run_status"), statuses)
         before, after = ({"status": status} for status in statuses.values())
-        audit.record(connection, AuditAction.RECOVER_LEDGER, "migration run", before=before, after=after, **who)
+        audit.record(connection, AuditAction.RECOVER_LEDGER, "migration run", before=before, after=after, **attribution)

@@ -30,6 +30,7 @@ from knowledge_migration_tests.engine.backfill.backfilling import (
 )
 from knowledge_migration_tests.engine.backfill.process import WHOLE, process
 from knowledge_migration_tests.engine.backfill.users import Users
+from knowledge_migration_tests.support.server_restart import restart
 
 LINKED = "SELECT (SELECT count(migrated_from_proposal_id) FROM topics) + (SELECT count(migrated_from_proposal_id) FROM atoms)"
 PROPOSALS = "SELECT (SELECT count(*) FROM topic_proposals) + (SELECT count(*) FROM atom_proposals)"
@@ -206,7 +207,7 @@ def crashing() -> Iterator[EmbeddedServer]:
 
 def crash(server: EmbeddedServer) -> None:
     """Ends every process of the server at once and starts it again on what was on disk."""
-    embedded_server.restart(server, mode="immediate")
+    restart(server, mode="immediate")
 
 
 def test_after_a_partition_has_ended_a_crash_takes_none_of_it(crashing: EmbeddedServer) -> None:

@@ -56,7 +56,7 @@ def test_the_refusal_names_what_broke_it_last(full: Database) -> None:
 
 def test_below_full_cutover_no_override_helps(full: Database, rows: Connection) -> None:
     change(full, {"cutover_percentage": 50})
-    with pytest.raises(PreconditionError, match="No override helps"):
+    with pytest.raises(PreconditionError, match="An override is not possible"):
         retire(full, override="we are in a hurry")
     assert constraints(rows) == {}
 

@@ -22,9 +22,9 @@ def after(database: Database, days: float) -> Stability:
 
 
 def test_the_count_begins_with_full_cutover(full: Database, rows: Connection) -> None:
-    assert after(full, 14.1).holds
+    assert after(full, 14.1).is_reached
     early = after(full, 11)
-    assert (early.holds, round(early.missing_days, 1)) == (False, 3.0)
+    assert (early.is_reached, round(early.missing_days, 1)) == (False, 3.0)
     assert early.since == audited(rows, "set flags")[0]
     assert "3.0 of the required 14 days are missing" in early.sentence
 
@@ -47,7 +47,7 @@ def test_a_change_that_leaves_full_cutover_begins_anew(
 ) -> None:
     change(full, left, reason="errors")
     gone = after(full, 30)
-    assert (gone.since, gone.holds) == (None, False)
+    assert (gone.since, gone.is_reached) == (None, False)
     assert gone.broken_by
     assert gone.broken_by.what == f"flags set to state {state}"
     assert gone.broken_by.reason == "errors"
@@ -74,14 +74,14 @@ def test_entries_that_are_no_rollback_change_nothing(full: Database, rows: Conne
 
 def test_flags_that_nobody_has_set_tell_nothing(expanded: Database) -> None:
     found = after(expanded, 100)
-    assert not found.holds
+    assert not found.is_reached
     assert "Nobody has ever set the flags" in found.sentence
 
 
 def test_flags_changed_beside_the_audited_function_tell_nothing(full: Database, rows: Connection) -> None:
     rows.execute("UPDATE feature_flags SET config = config || '{\"cutover_percentage\": 50}'")
     found = after(full, 100)
-    assert not found.holds
+    assert not found.is_reached
     assert "beside the audited function" in found.sentence
 
 
@@ -91,5 +91,5 @@ def test_an_entry_that_cannot_be_read_is_no_full_cutover(full: Database, rows: C
         "VALUES ('x', 'set flags', 'knowledge_proposals', '{\"cutover_percentage\": \"all\"}', 'by hand')"
     )
     found = after(full, 100)
-    assert not found.holds
+    assert not found.is_reached
     assert found.since is None

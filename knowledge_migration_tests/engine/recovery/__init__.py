@@ -1,1 +1,1 @@
-"""What mends the migration after an accident, against real processes and real damage."""
+"""Repairs of the migration after an accident, with real processes and real damage."""

@@ -79,12 +79,12 @@ def kinds(rows: Connection) -> Counter[str]:
     return Counter(one.kind for one in examine_ledger(rows).differences)
 
 
-def mended(database: Database, rows: Connection) -> ledger.LedgerRecovery:
+def repaired(database: Database, rows: Connection) -> ledger.LedgerRecovery:
     """Recovers, and proves that nothing is left to do, that a second time changes nothing, and that the rules hold."""
     done = recover_ledger(database, reason="a test")
-    assert examine_ledger(rows).whole
+    assert examine_ledger(rows).is_correct
     after = rows.execute(WITH_MARKS).fetchall()
-    assert recover_ledger(database, reason="a test").report.whole
+    assert recover_ledger(database, reason="a test").report.is_correct
     assert rows.execute(WITH_MARKS).fetchall() == after
     assert count(rows, "SELECT sum(linked_rows) FROM migration.backfill_batch") == 460
     assert len({row["version"] for row in after}) == len(after)
@@ -98,7 +98,7 @@ def test_a_ledger_that_nobody_has_touched_is_whole_whatever_users_do(own: Databa
         "DELETE FROM topic_atoms WHERE atom_id BETWEEN 90 AND 260; DELETE FROM atoms WHERE id BETWEEN 90 AND 260"
     )
     before = rows.execute(WITH_MARKS).fetchall()
-    assert examine_ledger(rows).whole
+    assert examine_ledger(rows).is_correct
     recover_ledger(own, reason="a test")
     assert rows.execute(WITH_MARKS).fetchall() == before
     assert count(rows, "SELECT count(*) FROM migration.audit_log WHERE action = 'recover ledger'") == 0
@@ -115,7 +115,7 @@ def test_missing_entries_are_put_back_from_the_rows(own: Database, rows: Connect
         ("missing", "atom", 100),
         ("missing", "atom", 400),
     ]
-    mended(own, rows)
+    repaired(own, rows)
     found = rows.execute(LEDGER).fetchall()[len(kept) :]
     says = ("entity", "partition_key", "extraction_run_id", "after_id", "through_id", "linked_rows")
     assert [[row[name] for name in says] for row in found] == [[row[name] for name in says] for row in lost]
@@ -127,10 +127,10 @@ def test_a_ledger_that_was_lost_as_a_whole_is_rebuilt(own: Database, rows: Conne
     before = count(rows, "SELECT sum(linked_rows * through_id) FROM migration.backfill_batch")
     rows.execute("TRUNCATE migration.backfill_batch")
     assert kinds(rows) == {"missing": 10}
-    done = mended(own, rows)
+    done = repaired(own, rows)
     assert count(rows, "SELECT sum(linked_rows * through_id) FROM migration.backfill_batch") == before
     assert (done.report.uncertain_rows, broken_rules(rows)) == (0, {})
-    assert [sentence.partition(" pairs")[0].split()[-1] for sentence in done.judgements] == ["60", "400"]
+    assert [sentence.partition(" pairs")[0].split()[-1] for sentence in done.value_results] == ["60", "400"]
 
 
 def test_doubled_entries_are_removed_and_the_first_stay(own: Database, rows: Connection) -> None:
@@ -138,7 +138,7 @@ def test_doubled_entries_are_removed_and_the_first_stay(own: Database, rows: Con
     rows.execute(COPY)
     rows.execute(COPY + " WHERE through_id = 400 LIMIT 1")
     assert kinds(rows) == {"double": 11}
-    mended(own, rows)
+    repaired(own, rows)
     assert rows.execute(WITH_MARKS).fetchall() == before
 
 
@@ -158,7 +158,7 @@ def test_an_altered_entry_says_again_what_the_rows_tell(own: Database, rows: Con
     before = rows.execute(LEDGER).fetchall()
     rows.execute(f"UPDATE migration.backfill_batch SET {change} WHERE entity = 'atom' AND through_id = 50")  # noqa: S608
     assert kinds(rows) == {"altered": 1}
-    mended(own, rows)
+    repaired(own, rows)
     assert rows.execute(LEDGER).fetchall() == before
     assert broken_rules(rows) == {}
 
@@ -171,7 +171,7 @@ def test_an_entry_that_cannot_be_told_to_be_of_a_batch_is_replaced(
 ) -> None:
     rows.execute(f"UPDATE migration.backfill_batch SET {change} WHERE entity = 'atom' AND through_id = 50")  # noqa: S608
     assert kinds(rows) == {"unfounded": 1, "missing": 1}
-    mended(own, rows)
+    repaired(own, rows)
     assert (
         count(rows, "SELECT linked_rows FROM migration.backfill_batch WHERE entity = 'atom' AND through_id = 50") == 50
     )
@@ -182,14 +182,14 @@ def test_an_entry_that_claims_rows_that_are_not_linked_goes_and_the_audit_log_ke
 ) -> None:
     before = rows.execute(WITH_MARKS).fetchall()
     rows.execute(FORGED)
-    mended(own, rows)
+    repaired(own, rows)
     assert rows.execute(WITH_MARKS).fetchall() == before
     (entry,) = rows.execute("SELECT * FROM migration.audit_log WHERE action = 'recover ledger'").fetchall()
     assert entry["reason"] == "a test"
-    assert entry["after"]["mended"][0]["said"] == "700 rows in ids 5001 to 6000"
+    assert entry["after"]["repaired"][0]["recorded"] == "700 rows in ids 5001 to 6000"
 
 
-def test_entries_written_together_mark_batches_again_so_that_the_checks_judge_by_rows(
+def test_entries_written_together_mark_batches_again_so_that_the_checks_compare_by_rows(
     own: Database, rows: Connection
 ) -> None:
     """One UPDATE over the ledger makes the checks believe that the database was restored from a dump."""
@@ -198,21 +198,21 @@ def test_entries_written_together_mark_batches_again_so_that_the_checks_judge_by
     with pytest.raises(VerificationError, match="restored from a dump"):
         broken_rules(rows)
     assert kinds(rows) == {"shared": 10}
-    done = mended(own, rows)
+    done = repaired(own, rows)
     assert done.report.uncertain_rows == 1  # its entry alone could have told that the row is as it was linked
     assert broken_rules(rows) == {}
-    assert "1 left out because somebody has written to the row since" in " ".join(done.judgements)
+    assert "1 left out because the row was changed since" in " ".join(done.value_results)
 
 
 def test_a_wrong_copy_is_still_found_when_other_entries_were_lost(own: Database, rows: Connection) -> None:
     rows.execute("DELETE FROM migration.backfill_batch WHERE through_id = 400")
     rows.execute("UPDATE atom_proposals SET title = 'forged' WHERE id = migration.origin_proposal_id('atoms', 3)")
-    done = mended(own, rows)
+    done = repaired(own, rows)
     assert broken_rules(rows) == {"atom_proposal_values_equal_the_entity": 1}
-    assert "1 row violates this rule" in " ".join(done.judgements)
+    assert "1 row violates this rule" in " ".join(done.value_results)
 
 
-def test_a_ledger_is_mended_in_the_middle_of_a_backfill_that_was_killed_and_it_goes_on(
+def test_a_ledger_is_repaired_in_the_middle_of_a_backfill_that_was_killed_and_it_goes_on(
     expanded: Database,
 ) -> None:
     from knowledge_migration_tests.engine.backfill.process import process
@@ -228,7 +228,7 @@ def test_a_ledger_is_mended_in_the_middle_of_a_backfill_that_was_killed_and_it_g
         connection.execute("DELETE FROM migration.backfill_batch WHERE id % 2 = 0")
         connection.execute("UPDATE migration.backfill_batch SET linked_rows = 99 WHERE id % 3 = 0")
         recover_ledger(expanded, reason="a test")
-        assert examine_ledger(connection).whole
+        assert examine_ledger(connection).is_correct
         assert count(connection, "SELECT sum(linked_rows) FROM migration.backfill_batch") == 290
         backfill(expanded)
         assert broken_rules(connection) == {}
@@ -247,7 +247,7 @@ def test_a_ledger_is_mended_in_the_middle_of_a_backfill_that_was_killed_and_it_g
 )
 def test_the_run_says_again_what_the_rows_tell(own: Database, rows: Connection, damage: str, status: str) -> None:
     rows.execute(f"UPDATE knowledge_extraction_runs SET {damage} WHERE id = {RUN}")  # noqa: S608
-    mended(own, rows)
+    repaired(own, rows)
     assert rows.execute("SELECT status FROM knowledge_extraction_runs").fetchall() == [{"status": status}]
     backfill(own)
     assert broken_rules(rows) == {}
@@ -256,8 +256,8 @@ def test_the_run_says_again_what_the_rows_tell(own: Database, rows: Connection, 
 def test_a_run_that_says_completed_while_rows_wait_is_running_again(own: Database, rows: Connection) -> None:
     rows.execute("UPDATE atoms SET migrated_from_proposal_id = NULL, migration_timestamp = NULL WHERE id IN (7, 8)")
     report = examine_ledger(rows)
-    assert (report.run_status, report.true_run_status, report.differences) == ("completed", "running", ())
-    mended(own, rows)
+    assert (report.run_status, report.actual_run_status, report.differences) == ("completed", "running", ())
+    repaired(own, rows)
     backfill(own)
     assert broken_rules(rows) == {}
 
@@ -272,7 +272,7 @@ def test_a_run_that_was_deleted_is_begun_anew(own: Database, rows: Connection) -
 
 
 @pytest.mark.parametrize("options", [(), ("--single-transaction",)], ids=["restored", "restored in one transaction"])
-def test_in_a_restored_database_nothing_is_mended_for_the_checks_would_believe_it(
+def test_in_a_restored_database_nothing_is_repaired_for_the_checks_would_believe_it(
     server: EmbeddedServer, own: Database, rows: Connection, tmp_path: Path, options: tuple[str, ...]
 ) -> None:
     rows.execute("UPDATE atom_proposals SET title = 'forged' WHERE id = migration.origin_proposal_id('atoms', 3)")
@@ -294,40 +294,40 @@ def test_in_a_restored_database_nothing_is_mended_for_the_checks_would_believe_i
             broken_rules(connection)
         rollback_backfill(target, reason="to make the marks anew")
         backfill(target)
-        assert examine_ledger(connection).whole
+        assert examine_ledger(connection).is_correct
         assert broken_rules(connection) == {}
     drop(server, target)
 
 
-def test_killed_in_the_middle_a_second_run_mends_the_rest(
+def test_killed_in_the_middle_a_second_run_repairs_the_rest(
     own: Database, rows: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows.execute("TRUNCATE migration.backfill_batch")
     monkeypatch.setattr(ledger, "CHANGES_PER_TRANSACTION", 3)
-    mend, calls = ledger._mend, iter(range(9))
+    repair, calls = ledger._repair, iter(range(9))
 
     def dies(*args: object) -> None:
         if next(calls) == 2:
             raise KeyboardInterrupt
-        mend(*args)  # type: ignore[arg-type]
+        repair(*args)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
-        patch.setattr(ledger, "_mend", dies)
+        patch.setattr(ledger, "_repair", dies)
         with pytest.raises(KeyboardInterrupt):
             recover_ledger(own, reason="a test")
     assert kinds(rows) == {"missing": 4}
-    mended(own, rows)
+    repaired(own, rows)
 
 
-def test_before_the_backfill_there_is_nothing_to_mend(expanded: Database) -> None:
+def test_before_the_backfill_there_is_nothing_to_repair(expanded: Database) -> None:
     with expanded.connect("test") as connection, advisory_lock(connection, "something else"):
         report = examine_ledger(connection)
-    assert (report.whole, report.true_run_status) == (True, None)
+    assert (report.is_correct, report.actual_run_status) == (True, None)
     with expanded.connect("test") as connection, advisory_lock(connection, WORK), pytest.raises(BusyError):
         recover_ledger(expanded, reason="a test")
 
 
-def test_the_command_shows_asks_and_mends(own: Database, rows: Connection, tmp_path: Path) -> None:
+def test_the_command_shows_asks_and_repairs(own: Database, rows: Connection, tmp_path: Path) -> None:
     rows.execute("DELETE FROM migration.backfill_batch WHERE through_id = 400")
     rows.execute(FORGED)
     tried = recover(own, "ledger", "--dry-run", home=tmp_path)
