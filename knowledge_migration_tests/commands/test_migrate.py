@@ -97,8 +97,8 @@ def test_all_phases_run_and_every_row_gets_its_proposal(
         ("2 dual write", True, ()),
         ("3 backfill", True, ()),
     ]
-    assert summaries[2].done == "left out: KNOWLEDGE_MIGRATION_NO_LIVE_WRITERS is set"
-    assert [check.name for summary in summaries for check in summary.checks if not check.passed] == NOT_ASKED
+    assert summaries[2].done == "skipped: KNOWLEDGE_MIGRATION_NO_LIVE_WRITERS is set"
+    assert [check.name for summary in summaries for check in summary.checks if not check.succeeded] == NOT_ASKED
     assert (
         count(connection, "SELECT count(*) FROM atoms JOIN atom_proposals p ON p.id = migrated_from_proposal_id") == 250
     )
@@ -121,7 +121,7 @@ def test_a_second_call_says_what_is_done_and_changes_nothing(
     run(named, instance)
     before, runs = digest(connection), len(instance.get_runs())
     again = run(named, instance)
-    assert all(summary.skipped and summary.done.startswith(("already done", "left out")) for summary in again)
+    assert all(summary.skipped and summary.done.startswith(("already done", "skipped")) for summary in again)
     assert (digest(connection), len(instance.get_runs())) == (before, runs)
 
 
@@ -132,7 +132,7 @@ def test_a_database_that_is_not_the_legacy_schema_is_refused_and_nothing_is_writ
     (summary,) = run(named, instance)
     assert not summary.succeeded
     failed = next(check for check in summary.checks if check.name == "legacy_schema_is_as_expected")
-    assert not failed.passed
+    assert not failed.succeeded
     assert count(connection, "SELECT count(*) FROM pg_namespace WHERE nspname = 'migration'") == 0
 
 
@@ -287,7 +287,7 @@ def test_dual_write_is_switched_on_proven_and_probed_before_the_backfill(
             ("2 dual write", ()),
             ("3 backfill", ()),
         ]
-        assert [check.name for summary in summaries for check in summary.checks if not check.passed] == NOT_ASKED[:1]
+        assert [check.name for summary in summaries for check in summary.checks if not check.succeeded] == NOT_ASKED[:1]
         assert all(summary.skipped for summary in run(named, instance))
 
 

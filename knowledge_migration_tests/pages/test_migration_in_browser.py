@@ -54,7 +54,7 @@ def flags_now(served: Living) -> str:
 def opened(browser: Browser, served: Living, token: str = ADMIN_TOKEN, user: str = "3") -> Page:
     """The page of somebody, live."""
     page = signed_in(visitor(browser, served), served, token, user, path="/migration")
-    expect(page.locator("#freshness")).to_have_text("Live: changes appear by themselves.")
+    expect(page.locator("#freshness")).to_have_text("Live: this page updates automatically.")
     page.evaluate("window.before = true")
     return page
 
@@ -174,11 +174,11 @@ def test_what_one_does_the_other_sees_without_a_reload(served: Living, browser: 
     one, other = opened(browser, served), opened(browser, served, user="4")
     one.locator("#backfill-pause").click()
     expect(other.locator("#backfill-now")).to_contain_text("Paused")
-    one.get_by_label("Rows in a batch").fill("250")
+    one.get_by_label("Rows per batch").fill("250")
     one.get_by_label("Batches per second").fill("5")
-    one.get_by_label("Why (may be empty)").fill("less load")
+    one.get_by_label("Reason (optional)").fill("less load")
     one.locator("#backfill-set").click()
-    expect(other.locator("#backfill-now")).to_contain_text("250 rows in a batch, 5 batches per second")
+    expect(other.locator("#backfill-now")).to_contain_text("250 rows per batch, 5 batches per second")
     expect(other.locator("#audit-table")).to_contain_text("less load")
     set_flags(served, knowledge_proposals_cutover_percentage=30)
     expect(other.locator("#flags")).to_contain_text("30 % of everyone")
@@ -199,15 +199,15 @@ def test_what_one_does_the_other_sees_without_a_reload(served: Living, browser: 
 
 def test_a_pace_that_cannot_be_is_refused_in_words(served: Living, browser: Browser) -> None:
     page = opened(browser, served)
-    page.get_by_label("Rows in a batch").fill("60000")
+    page.get_by_label("Rows per batch").fill("60000")
     page.locator("#backfill-set").click()
     expect(page.locator("#backfill-problem")).to_contain_text("1 to 50,000 rows")
-    expect(page.get_by_label("Rows in a batch")).to_have_value("60000")
+    expect(page.get_by_label("Rows per batch")).to_have_value("60000")
 
 
 def test_a_reviewer_sees_everything_and_can_change_nothing(served: Living, browser: Browser) -> None:
     page = opened(browser, served, REVIEWER_TOKEN)
-    for part in ("phases", "flags", "queue", "processes", "gates", "checks", "proofs", "audit", "backfill"):
+    for part in ("phases", "flags", "queue", "processes", "gates", "checks", "evidence", "audit", "backfill"):
         expect(page.locator(f"#{part}")).to_be_visible()
     for action in ("open-instant", "open-partial", "backfill-pause", "backfill-set"):
         expect(page.locator(f"#{action}")).to_have_count(0)
@@ -219,7 +219,7 @@ def test_the_page_comes_back_after_a_restart_of_the_service(served: Living, brow
     expect(page.get_by_text("Connection lost")).to_be_visible()
     served.start()
     page.wait_for_function("!window.before")
-    expect(page.locator("#freshness")).to_have_text("Live: changes appear by themselves.")
+    expect(page.locator("#freshness")).to_have_text("Live: this page updates automatically.")
     set_flags(served, knowledge_proposals_cutover_percentage=70)
     expect(page.locator("#flags")).to_contain_text("70 % of everyone")
 
@@ -242,15 +242,15 @@ def test_a_database_that_is_away_is_told_and_the_last_state_stays(
     expect(page.locator("#flags")).to_contain_text("100 % of everyone")
     allow(admin, served.database, True)
     expect(page.locator("#stale")).to_be_hidden()
-    expect(page.locator("#freshness")).to_have_text("Live: changes appear by themselves.")
+    expect(page.locator("#freshness")).to_have_text("Live: this page updates automatically.")
     assert page.evaluate("window.before")
 
 
-def test_before_phase_1_the_page_says_how_far_it_is(database: Database, tmp_path: Path, browser: Browser) -> None:
+def test_before_phase_1_the_page_shows_the_state(database: Database, tmp_path: Path, browser: Browser) -> None:
     with living(database, tmp_path) as served:
         page = signed_in(visitor(browser, served), served, path="/migration")
         expect(page.locator("#phase-1")).to_contain_text("not begun")
-        expect(page.locator("#freshness")).to_have_text("Live: changes appear by themselves.")
+        expect(page.locator("#freshness")).to_have_text("Live: this page updates automatically.")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -258,7 +258,7 @@ def test_the_page_has_no_barrier_and_fits_a_telephone(served: Living, browser: B
     for width in (1_300, 380):
         context = visitor(browser, served, color_scheme=scheme, viewport={"width": width, "height": 900})
         page = signed_in(context, served, ADMIN_TOKEN, path="/migration")
-        expect(page.locator("#freshness")).to_have_text("Live: changes appear by themselves.")
+        expect(page.locator("#freshness")).to_have_text("Live: this page updates automatically.")
         assert violations(page) == []
         assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
         page.locator("#open-instant").click()
