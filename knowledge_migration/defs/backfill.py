@@ -1,13 +1,14 @@
-"""Phase 3, backfill (strategy §5): plan, one partition at a time, completion, and the rules that must hold then."""
+"""Phase 3, backfill (strategy §5): plan, one run per partition, completion, and the integrity rules."""
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import dagster as dg
 
 from knowledge_migration.defs import reporting
 from knowledge_migration.defs.resources import Migration
 from knowledge_migration.engine.backfill import completion, phase, plan, runner
-from knowledge_migration.engine.foundation import progress
+from knowledge_migration.engine.foundation.progress import Report, report_progress
 from knowledge_migration.engine.validation import rules
 from knowledge_migration.knowledge.entity_kinds import ATOM, KINDS, TOPIC, EntityKind
 
@@ -18,7 +19,7 @@ PARTITIONS = {kind.name: dg.DynamicPartitionsDefinition(name=f"{kind.name}_id_ra
 
 
 class PlanConfig(dg.Config):
-    """How the plan is made."""
+    """Options of the plan."""
 
     dry_run: bool = False
     sample_batches: int = 10
@@ -26,16 +27,16 @@ class PlanConfig(dg.Config):
 
 @dg.asset(group_name=GROUP, deps=["dual_write_mode"], kinds={"postgres"})
 def backfill_plan(context: dg.AssetExecutionContext, config: PlanConfig, migration: Migration) -> dg.MaterializeResult:
-    """The id ranges that the backfill takes one by one, up to a bound fixed now; rows above it belong to the final sweep.
+    """The id ranges (partitions) of the backfill, up to a bound fixed now; the final sweep takes the rows above it.
 
-    Reads only. With `dry_run: true` it tries a sample of batches, takes each back, and forecasts speed, duration and WAL.
+    Reads only. With `dry_run: true` it tries a sample of batches, rolls each back, and forecasts speed, duration and WAL.
     """
     settings = migration.settings
     with reporting.as_dagster_failure():
         migration.installation.require_rehearsed("phase 3", context.run.run_id)
-        made = phase.plan_backfill(
+        planned = phase.plan_backfill(
             migration.database,
-            migration.settings.backfill,
+            settings.backfill,
             width_ids=settings.backfill.partition_ids,
             max_partitions=settings.backfill.max_partitions,
             sample_batches=config.sample_batches if config.dry_run else 0,
@@ -43,26 +44,25 @@ def backfill_plan(context: dg.AssetExecutionContext, config: PlanConfig, migrati
             live_seconds=settings.fence.live_seconds,
             dagster_run_id=context.run.run_id,
         )
-    for kind in KINDS:
-        plan = made.plans[kind.name]
-        context.instance.add_dynamic_partitions(str(PARTITIONS[kind.name].name), [part.key for part in plan.partitions])
+    for entity_plan in planned.plans.values():
+        keys = [part.key for part in entity_plan.partitions]
+        context.instance.add_dynamic_partitions(str(PARTITIONS[entity_plan.entity].name), keys)
     summary = [
         {
             "table": f"{name}s",
-            "partitions": len(plan.partitions),
-            "ids in each": plan.width_ids,
-            "last id": plan.upper_id,
-            "rows": plan.rows,
-            "already linked": plan.linked,
+            "partitions": len(entity_plan.partitions),
+            "ids in each": entity_plan.width_ids,
+            "last id": entity_plan.upper_id,
+            "rows": entity_plan.rows,
+            "already linked": entity_plan.linked,
         }
-        for name, plan in made.plans.items()
+        for name, entity_plan in planned.plans.items()
     ]
-    forecasts = [vars(forecast) for forecast in made.forecasts]
     return dg.MaterializeResult(
         metadata={
             "plan": reporting.rows_table(summary),
-            "rows_to_do": sum(plan.rows - plan.linked for plan in made.plans.values()),
-            "forecast": reporting.rows_table(forecasts),
+            "rows_to_do": sum(entity_plan.rows - entity_plan.linked for entity_plan in planned.plans.values()),
+            "forecast": reporting.rows_table([vars(forecast) for forecast in planned.forecasts]),
         }
     )
 
@@ -80,9 +80,9 @@ def _backfill_of(kind: EntityKind) -> dg.AssetsDefinition:
         pool="backfill",
         kinds={"postgres"},
         description=(
-            f"The rows of `{kind.table}` in one id range, each with its approved proposal in `{kind.proposal_table}`. Batches "
-            "of bounded size and rate; `knowledge-migration backfill control` changes both or pauses while it runs. Only "
-            "the two link columns of a row are written. Run again after anything: it takes what is left. Undo: job "
+            f"The rows of `{kind.table}` in one id range, each with its approved proposal in `{kind.proposal_table}`. Runs "
+            "batches of bounded size and rate; `knowledge-migration backfill control` changes both or pauses a running "
+            "backfill. Writes only the two link columns of a row. Resumes after any interruption. Undo: job "
             "`rollback_backfill` (target < 10 min for 10k rows)."
         ),
     )
@@ -90,15 +90,9 @@ def _backfill_of(kind: EntityKind) -> dg.AssetsDefinition:
         with reporting.as_dagster_failure(), migration.database.connect("backfill checks") as connection:
             part = plan.planned_partition(connection, kind.name, context.partition_key)
             result = runner.backfill_partition(
-                migration.database,
-                part,
-                migration.settings.backfill,
-                dagster_run_id=context.run.run_id,
-                on_progress=_progress_logger(context.log.info, kind.table),
-                on_wait=lambda reason: context.log.info(f"waiting: {reason}"),
+                migration.database, part, migration.settings.backfill, **_reports(context, kind.table)
             )
-            sample = migration.settings.validation.rules_sample
-            outcomes = rules.partition_outcomes(connection, result, sample=sample)
+            outcomes = rules.partition_outcomes(connection, result, sample=migration.settings.validation.rules_sample)
         return dg.MaterializeResult(
             metadata={
                 "linked_rows": result.linked_rows,
@@ -121,36 +115,41 @@ atom_backfill = _backfill_of(ATOM)
 
 @dg.asset(group_name=GROUP, deps=[topic_backfill, atom_backfill], kinds={"postgres"})
 def backfill_completion(context: dg.AssetExecutionContext, migration: Migration) -> dg.MaterializeResult:
-    """The final sweep: rows above the plan's bound and rows that a user held, until none is left; then ANALYZE.
+    """The final sweep over rows above the plan's bound and rows that a user held, until none is left; then ANALYZE.
 
-    Marks the migration's run completed only when a count says zero. Undo: job `rollback_backfill`.
+    Marks the migration's run completed only when a count is zero. Undo: job `rollback_backfill`.
     """
+    limits = migration.settings.backfill
     with reporting.as_dagster_failure():
-        done = completion.complete(
-            migration.database,
-            migration.settings.backfill,
-            max_passes=migration.settings.backfill.sweep_passes,
-            dagster_run_id=context.run.run_id,
-            on_progress=_progress_logger(context.log.info, "sweep"),
-            on_wait=lambda reason: context.log.info(f"waiting: {reason}"),
+        result = completion.complete(
+            migration.database, limits, max_passes=limits.sweep_passes, **_reports(context, "sweep")
         )
-    return dg.MaterializeResult(metadata={"swept_rows": done.linked_rows, "passes": done.passes})
+    return dg.MaterializeResult(metadata={"swept_rows": result.linked_rows, "passes": result.passes})
+
+
+def _reports(context: dg.AssetExecutionContext, work: str) -> dict[str, Any]:
+    """The run id and the callbacks that a backfill reports to."""
+    return {
+        "dagster_run_id": context.run.run_id,
+        "on_progress": _progress_logger(context.log.info, work),
+        "on_wait": lambda reason: context.log.info(f"waiting: {reason}"),
+    }
 
 
 def _progress_logger(log: Callable[[str], None], work: str) -> runner.OnProgress:
-    """Logs every few thousand rows with rate and ETA, and tells listeners of each batch."""
+    """Reports every batch to listeners, and logs every few thousand rows with rate and ETA."""
     logged = 0
 
-    def told(now: runner.Progress) -> None:
+    def report(now: runner.Progress) -> None:
         nonlocal logged
         eta = "unknown" if now.eta_seconds is None else f"{now.eta_seconds:,.0f} s"
-        words = f"{now.rows_per_second:,.0f} rows/s, ETA {eta}"
-        progress.report_progress(progress.Report(work, words, now.done_rows, now.total_rows, "rows"))
+        speed = f"{now.rows_per_second:,.0f} rows/s, ETA {eta}"
+        report_progress(Report(work, speed, now.done_rows, now.total_rows, "rows"))
         if now.done_rows - logged >= LOG_EVERY_ROWS or now.done_rows == now.total_rows:
             logged = now.done_rows
-            log(f"{now.done_rows:,} of {now.total_rows:,} rows, {words}")
+            log(f"{now.done_rows:,} of {now.total_rows:,} rows, {speed}")
 
-    return told
+    return report
 
 
 @dg.multi_asset_check(
@@ -166,14 +165,13 @@ def _progress_logger(log: Callable[[str], None], work: str) -> runner.OnProgress
 def integrity_checks(context: dg.AssetCheckExecutionContext, migration: Migration) -> Iterator[dg.AssetCheckResult]:
     """Every integrity rule over the whole tables (strategy §5.3, §9.1). Reads only."""
     sample = migration.settings.validation.rules_sample
+    selected = {key.name for key in context.selected_asset_check_keys}
     with reporting.as_dagster_failure(), migration.database.connect("integrity checks") as connection:
-        selected = {key.name for key in context.selected_asset_check_keys}
-        for rule in (rule for rule in rules.RULES if rule.name in selected):
-            outcome = rules.evaluate(connection, rule, sample=sample)
-            progress.report_progress(
-                progress.Report("integrity rules", rule.name, rules.RULES.index(rule) + 1, len(rules.RULES), "rules")
-            )
-            yield reporting.check_result(outcome, asset="backfill_completion", warns=rule.severity == "warn")
+        for number, rule in enumerate(rules.RULES, start=1):
+            if rule.name in selected:
+                outcome = rules.evaluate(connection, rule, sample=sample)
+                report_progress(Report("integrity rules", rule.name, number, len(rules.RULES), "rules"))
+                yield reporting.check_result(outcome, asset="backfill_completion", warns=rule.severity == "warn")
 
 
 ASSETS = [backfill_plan, topic_backfill, atom_backfill, backfill_completion]
@@ -195,5 +193,5 @@ partition_jobs = [
 completion_job = dg.define_asset_job(
     "phase_3_completion",
     selection=dg.AssetSelection.assets(backfill_completion, "performance_comparison"),
-    description="The final sweep and every integrity rule; how fast it is afterwards. Undo: rollback_backfill.",
+    description="The final sweep and every integrity rule; compares performance afterwards. Undo: rollback_backfill.",
 )

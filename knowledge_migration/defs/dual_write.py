@@ -1,4 +1,4 @@
-"""Phase 2, dual write (strategy §4): the flags, the switch with its proof, the probe, and what must hold while it is on."""
+"""Phase 2, dual write (strategy §4): the flags, the verified switch, the probe, and the checks while it is on."""
 
 from collections.abc import Iterator
 
@@ -16,9 +16,9 @@ GROUP = "phase_2_dual_write"
 
 @dg.asset(group_name="phase_1_schema", deps=["proposal_schema"], kinds={"postgres"})
 def feature_flag_store(context: dg.AssetExecutionContext, migration: Migration) -> dg.MaterializeResult:
-    """The feature flags in the database, with the strategy's environment variables as their first values.
+    """The feature flags in the database, with the strategy's environment variables as their initial values.
 
-    Changes nothing that is set already. Every process of the service obeys a change within a second, without a restart.
+    Changes no flag that is set already. Every process of the service applies a change within a second, without a restart.
     Change them with `knowledge-migration flags set`. Undo: job `rollback_schema`.
     """
     with reporting.as_dagster_failure():
@@ -32,10 +32,10 @@ def feature_flag_store(context: dg.AssetExecutionContext, migration: Migration) 
 
 @dg.asset(group_name=GROUP, deps=[feature_flag_store], kinds={"postgres"})
 def dual_write_mode(context: dg.AssetExecutionContext, migration: Migration) -> dg.MaterializeResult:
-    """Switches dual write on and proves it: from then on no extraction writes knowledge without a proposal.
+    """Dual write, switched on and verified: from then on every extraction that writes knowledge also writes its proposals.
 
-    Waits until every live process of the service reports it and every transaction older than the switch has ended; if
-    somebody is missing it says who, and the flags stay set. Undo: job `rollback_dual_write` (target < 1 min for 10k).
+    Waits until every live process of the service acknowledges it and every older transaction has ended. If a process is
+    missing, the failure names it, and the flags stay set. Undo: job `rollback_dual_write` (target < 1 min for 10k rows).
     """
     with reporting.as_dagster_failure():
         flags, proven = switch.switch_on(
@@ -58,13 +58,13 @@ def dual_write_mode(context: dg.AssetExecutionContext, migration: Migration) -> 
 
 @dg.asset(group_name=GROUP, deps=[dual_write_mode], kinds={"postgres"})
 def dual_write_probe(migration: Migration) -> dg.MaterializeResult:
-    """A real extraction through the service's API, followed into both tables and removed again.
+    """A real extraction through the service's API, verified in both tables and then deleted. Needs KNOWLEDGE_SERVICE_URL.
 
-    Needs KNOWLEDGE_SERVICE_URL. Writes one message of its own and what is extracted from it, and deletes all of that.
+    Writes one synthetic message and the extracted rows, and deletes all of them.
     """
     with reporting.as_dagster_failure():
-        found = probe(migration.database, migration.installation.service_address, expect=("dual_write",))
-    return dg.MaterializeResult(metadata=reporting.plain(vars(found)))
+        result = probe(migration.database, migration.installation.service_address, expect=("dual_write",))
+    return dg.MaterializeResult(metadata=reporting.plain(vars(result)))
 
 
 @dg.multi_asset_check(
@@ -87,7 +87,7 @@ def dual_write_checks(context: dg.AssetCheckExecutionContext, migration: Migrati
 
 @dg.asset_check(asset=dual_write_mode, blocking=True)
 def every_live_writer_dual_writes(migration: Migration) -> dg.AssetCheckResult:
-    """Every live process of the service writes no knowledge without a proposal, and there is one."""
+    """At least one process of the service is alive, and every live process writes proposals with all knowledge."""
     with reporting.as_dagster_failure(), migration.database.connect("writers check") as connection:
         outcome = fence.writers_outcome(connection, migration.settings.fence.live_seconds)
     return reporting.check_result(outcome, asset="dual_write_mode")
@@ -95,7 +95,7 @@ def every_live_writer_dual_writes(migration: Migration) -> dg.AssetCheckResult:
 
 @dg.asset_check(asset=dual_write_mode, blocking=True)
 def dual_write_is_not_slow(migration: Migration) -> dg.AssetCheckResult:
-    """An extraction in dual write is hardly slower than in direct mode, measured in turn; all of it is taken back."""
+    """Dual write slows an extraction by less than the limit, measured interleaved with direct mode and rolled back."""
     from knowledge_migration.engine.validation import dual_write_overhead
 
     settings = migration.settings
@@ -113,23 +113,23 @@ def dual_write_is_not_slow(migration: Migration) -> dg.AssetCheckResult:
 
 @dg.asset_check(asset="proposal_schema")
 def extraction_still_works(migration: Migration) -> dg.AssetCheckResult:
-    """The service is well and an extraction through its API succeeds after the schema has changed (strategy §3.2)."""
+    """The service is healthy and an extraction through its API succeeds after the schema change (strategy §3.2)."""
     address = migration.settings.service.url
     if address is None:
         return dg.AssetCheckResult(
             passed=False,
             severity=dg.AssetCheckSeverity.WARN,
-            description="Not asked: KNOWLEDGE_SERVICE_URL does not say where the service answers.",
+            description="Not evaluated: KNOWLEDGE_SERVICE_URL is not set.",
         )
     with reporting.as_dagster_failure():
         answer = health(migration.installation.service_address)
-        found = probe(
+        result = probe(
             migration.database, migration.installation.service_address, expect=("direct", "dual_write", "proposal")
         )
     return dg.AssetCheckResult(
         passed=True,
-        description=f"The service answers, and an extraction in {found.mode.replace('_', ' ')} mode succeeded.",
-        metadata={"health": reporting.plain(answer), **reporting.plain(vars(found))},
+        description=f"The service answers, and an extraction in {result.mode.replace('_', ' ')} mode succeeded.",
+        metadata={"health": reporting.plain(answer), **reporting.plain(vars(result))},
     )
 
 
@@ -139,5 +139,5 @@ CHECKS = [dual_write_checks, every_live_writer_dual_writes, dual_write_is_not_sl
 job = dg.define_asset_job(
     "phase_2_dual_write",
     selection=dg.AssetSelection.groups(GROUP) | dg.AssetSelection.assets("performance_comparison"),
-    description="Dual write on, proven, probed and checked; how fast it is then. Undo: rollback_dual_write.",
+    description="Switches dual write on, verifies and probes it; compares performance afterwards. Undo: rollback_dual_write.",
 )

@@ -1,6 +1,6 @@
 """Phase 0, preparation (strategy §2): preflight, inventory, fingerprint, verified backup, data quality, baseline.
 
-Nothing here changes the user's tables. The first thing ever written is our own schema `migration`, for the evidence.
+Changes no table of the user's. The first write creates the migration's own schema `migration`, for the evidence.
 """
 
 from collections.abc import Iterator
@@ -19,14 +19,15 @@ from knowledge_migration.engine.validation import data_quality
 
 GROUP = "phase_0_preparation"
 
-legacy_database = dg.AssetSpec(
+
+def _spec(name: str, description: str, *deps: dg.AssetsDefinition) -> dg.AssetSpec:
+    return dg.AssetSpec(name, deps=deps, group_name=GROUP, kinds={"postgres"}, description=description)
+
+
+legacy_database = _spec(
     "legacy_database",
-    group_name=GROUP,
-    kinds={"postgres"},
-    description=(
-        "The application's live database, with its tables `topics`, `atoms` and what refers to them. It is not made "
-        "here; the preflight checks on it say whether the migration may begin, each with what to do if not."
-    ),
+    "The application's live database: the tables `topics` and `atoms` and every table with a foreign key to them. The "
+    "migration does not create it; its preflight checks decide whether the migration may start, each with a remedy.",
 )
 
 
@@ -39,18 +40,17 @@ legacy_database = dg.AssetSpec(
     can_subset=True,
 )
 def preflight_checks(context: dg.AssetCheckExecutionContext, migration: Migration) -> Iterator[dg.AssetCheckResult]:
-    """Version, rights, extensions, schema, long transactions, disk, names: reads the catalog only."""
-    with reporting.as_dagster_failure(), migration.installation.preflight() as looked_at:
+    """Version, privileges, extensions, schema, long transactions, disk, names: reads the catalog only."""
+    with reporting.as_dagster_failure(), migration.installation.preflight() as preflight_context:
         for key in sorted(context.selected_asset_check_keys, key=lambda key: list(preflight.CHECKS).index(key.name)):
-            yield reporting.check_result(preflight.CHECKS[key.name](looked_at), asset="legacy_database")
+            yield reporting.check_result(preflight.CHECKS[key.name](preflight_context), asset="legacy_database")
 
 
 @dg.asset(group_name=GROUP, deps=["legacy_database"], kinds={"postgres"})
 def evidence_store(context: dg.AssetExecutionContext, migration: Migration) -> dg.MaterializeResult:
-    """The schema `migration` with audit log, ledger, quarantine and evidence.
+    """The schema `migration` with audit log, ledger, quarantine and evidence; changes nothing else.
 
-    Creates objects in a schema of its own and touches nothing else. Undo: `knowledge-migration rollback schema --all`
-    drops it.
+    Undo: `knowledge-migration rollback schema --all` drops it.
     """
     with reporting.as_dagster_failure():
         change = schema.prepare_evidence(migration.database, migration.settings.schema_change)
@@ -65,41 +65,29 @@ def evidence_store(context: dg.AssetExecutionContext, migration: Migration) -> d
 @dg.multi_asset(
     name="legacy_snapshot",
     specs=[
-        dg.AssetSpec(
+        _spec(
             "data_inventory",
-            deps=[evidence_store],
-            group_name=GROUP,
-            kinds={"postgres"},
-            description=(
-                "What there is: exact rows, sizes, id ranges and foreign keys of topics, atoms and everything that refers "
-                "to them or that they refer to. Reads only, under one snapshot that fingerprint and backup share."
-            ),
+            "Exact row counts, sizes, id ranges and foreign keys of topics, atoms and every table that foreign keys connect "
+            "with them. Reads only, under one snapshot that fingerprint and backup share.",
+            evidence_store,
         ),
-        dg.AssetSpec(
+        _spec(
             "legacy_fingerprint",
-            deps=[evidence_store],
-            group_name=GROUP,
-            kinds={"postgres"},
-            description=(
-                "Count and checksum of every legacy column, per table and key range, under the snapshot of the inventory. "
-                "Every later phase is held against it: the migration changes no legacy value. Reads only."
-            ),
+            "Count and checksum of every legacy column, per table and key range, under the snapshot of the inventory. Later "
+            "phases compare the tables with it: the migration changes no legacy value. Reads only.",
+            evidence_store,
         ),
-        dg.AssetSpec(
+        _spec(
             "verified_backup",
-            deps=[evidence_store],
-            group_name=GROUP,
-            kinds={"postgres"},
-            description=(
-                "A `pg_dump -Fc` of the whole database under the same snapshot, restored into a scratch database whose "
-                "counts and checksums equal the fingerprint; only then it gets its name. The scratch database is dropped. "
-                "Undo: delete the file."
-            ),
+            "A `pg_dump -Fc` of the whole database under the same snapshot, restored into a scratch database whose counts "
+            "and checksums equal the fingerprint; the file gets its final name only then. The scratch database is dropped. "
+            "Undo: delete the file.",
+            evidence_store,
         ),
     ],
 )
 def legacy_snapshot(context: dg.AssetExecutionContext, migration: Migration) -> Iterator[dg.MaterializeResult]:
-    """Inventory, fingerprint and backup of one moment: they only mean something together."""
+    """Inventory, fingerprint and backup of one snapshot."""
     with reporting.as_dagster_failure():
         taken = take_legacy_snapshot(
             migration.database,
@@ -123,34 +111,31 @@ def legacy_snapshot(context: dg.AssetExecutionContext, migration: Migration) -> 
             "tables": reporting.rows_table(taken.fingerprint_rows),
         },
     )
-    proven = taken.backup
+    backup = taken.backup
     yield dg.MaterializeResult(
         "verified_backup",
         metadata={
-            "path": dg.MetadataValue.path(str(proven.path)),
-            "sha256": proven.sha256,
-            "bytes": proven.bytes,
-            "dump_seconds": proven.duration_seconds,
-            "restore_and_compare_seconds": proven.restore_seconds,
-            "tables_compared": len(proven.tables),
-            "rows_compared": sum(proven.tables.values()),
+            "path": dg.MetadataValue.path(str(backup.path)),
+            "sha256": backup.sha256,
+            "bytes": backup.bytes,
+            "dump_seconds": backup.duration_seconds,
+            "restore_and_compare_seconds": backup.restore_seconds,
+            "tables_compared": len(backup.tables),
+            "rows_compared": sum(backup.tables.values()),
         },
     )
 
 
 @dg.asset_check(asset="verified_backup", blocking=True)
 def backup_file_is_unaltered(migration: Migration) -> dg.AssetCheckResult:
-    """The file of the latest verified backup is there, and its checksum is the one that was verified."""
+    """The file of the latest verified backup exists and has the verified checksum."""
     with reporting.as_dagster_failure(), migration.database.connect("backup check") as connection:
         return reporting.check_result(backup_outcome(connection), asset="verified_backup")
 
 
 @dg.asset(group_name=GROUP, deps=[evidence_store], kinds={"postgres", "pandas"})
 def data_quality_report(context: dg.AssetExecutionContext, migration: Migration) -> dg.MaterializeResult:
-    """What is odd in the data, and per finding whether it blocks the backfill, quarantines rows, or is carried over.
-
-    Reads only, under one snapshot.
-    """
+    """Anomalies in the data: each finding blocks the backfill, quarantines rows, or is accepted. Reads only, one snapshot."""
     settings = migration.settings
     with reporting.as_dagster_failure(), migration.database.connect("data quality") as connection:
         report = data_quality.report(
@@ -178,7 +163,7 @@ def data_quality_report(context: dg.AssetExecutionContext, migration: Migration)
     return dg.MaterializeResult(
         metadata={
             "findings": reporting.table(frame),
-            "plot": reporting.picture(plots.bar_of_findings(frame), "findings by what they do to the backfill"),
+            "plot": reporting.picture(plots.bar_of_findings(frame), "findings by their effect on the backfill"),
             "blocking": len(report.blocking),
             "quarantining": len(report.met("quarantines")),
             "accepted": len(report.met("accepted")),
@@ -189,7 +174,7 @@ def data_quality_report(context: dg.AssetExecutionContext, migration: Migration)
 
 @dg.asset_check(asset=data_quality_report, blocking=True)
 def no_finding_blocks_the_backfill(migration: Migration) -> dg.AssetCheckResult:
-    """No finding of the latest data quality report forbids the backfill."""
+    """No finding of the latest data quality report blocks the backfill."""
     with reporting.as_dagster_failure(), migration.database.connect("data quality") as connection:
         outcome = blocking_findings_outcome(connection)
     return reporting.check_result(outcome, asset="data_quality_report")
@@ -197,9 +182,9 @@ def no_finding_blocks_the_backfill(migration: Migration) -> dg.AssetCheckResult:
 
 @dg.asset(group_name=GROUP, deps=[evidence_store], kinds={"postgres"})
 def performance_baseline(context: dg.AssetExecutionContext, migration: Migration) -> dg.MaterializeResult:
-    """Median, p95 and p99 of the topics and atoms endpoint queries before anything changes, and of BASELINE_URLS.
+    """Median, p95 and p99 of the queries behind the topics and atoms endpoints, and of BASELINE_URLS, before any change.
 
-    Reads only; the addresses are asked for with GET. After each phase `performance_comparison` measures the same again.
+    Reads only; requests the URLs with GET. After each phase `performance_comparison` measures the same again.
     """
     samples = migration.settings.performance.baseline_samples
     with reporting.as_dagster_failure(), migration.database.connect("performance baseline") as connection:
@@ -228,5 +213,5 @@ CHECKS = [preflight_checks, backup_file_is_unaltered, no_finding_blocks_the_back
 job = dg.define_asset_job(
     "phase_0_preparation",
     selection=dg.AssetSelection.groups(GROUP) | dg.AssetSelection.checks(preflight_checks),
-    description="Preflight, then inventory, fingerprint, verified backup, data quality and baseline. Changes no user table.",
+    description="Preflight, inventory, fingerprint, verified backup, data quality and baseline. Changes no table of the user's.",
 )

@@ -1,4 +1,7 @@
-"""Phase 1, schema addition (strategy §3): proposal tables, links, and the proof that nobody was kept waiting."""
+"""Phase 1, schema addition (strategy §3): proposal tables, links, and the check that no reader stalled."""
+
+from collections.abc import Callable
+from functools import partial
 
 import dagster as dg
 
@@ -19,11 +22,10 @@ GROUP = "phase_1_schema"
     kinds={"postgres"},
 )
 def proposal_schema(context: dg.AssetExecutionContext, migration: Migration) -> dg.MaterializeResult:
-    """The tables of the proposal workflow, and two link columns on topics and atoms.
+    """The tables of the proposal workflow, and the link columns on topics and atoms, which stay empty in this phase.
 
-    The columns are `migrated_from_proposal_id` and `migration_timestamp`; both stay empty here.
-    Step by step, each lock bounded to 100 ms and tried again; indexes are built concurrently, references validated
-    afterwards. Can be run again after a crash at any point. Undo: job `rollback_schema` (target < 5 min).
+    Runs step by step with retries; each lock waits at most 100 ms. Builds indexes concurrently and validates references
+    afterwards. Resumes after a crash at any point. Undo: job `rollback_schema` (target < 5 min).
     """
     with reporting.as_dagster_failure(), migration.installation.preflight() as preconditions:
         migration.installation.require_rehearsed("phase 1", context.run.run_id)
@@ -32,9 +34,7 @@ def proposal_schema(context: dg.AssetExecutionContext, migration: Migration) -> 
             migration.settings.schema_change,
             backup_max_age_hours=migration.settings.preparation.backup_max_age_hours,
             dagster_run_id=context.run.run_id,
-            on_step=lambda result: context.log.info(
-                f"{result.step.name}: {result.outcome} ({result.attempts} attempts)"
-            ),
+            on_step=partial(_report_step, context.log.info),
         )
     return dg.MaterializeResult(
         metadata={
@@ -47,8 +47,8 @@ def proposal_schema(context: dg.AssetExecutionContext, migration: Migration) -> 
     )
 
 
-def _told(context: dg.AssetExecutionContext, result: StepResult) -> None:
-    context.log.info(f"{result.step.name}: {result.outcome.replace('_', ' ')} after {result.attempts} attempts")
+def _report_step(log: Callable[[str], None], result: StepResult) -> None:
+    log(f"{result.step.name}: {result.outcome.replace('_', ' ')} after {result.attempts} attempts")
     position = STEPS.index(result.step) + 1
     progress.report_progress(progress.Report("schema", result.step.name.split(".")[-1], position, len(STEPS), "steps"))
 
@@ -77,5 +77,5 @@ job = dg.define_asset_job(
     selection=dg.AssetSelection.groups(GROUP)
     | dg.AssetSelection.checks(preflight_checks)
     | dg.AssetSelection.assets("performance_comparison"),
-    description="Preflight again, then the schema step by step; how fast it is afterwards. Undo: rollback_schema.",
+    description="Preflight again, then the schema step by step; compares performance afterwards. Undo: rollback_schema.",
 )

@@ -1,14 +1,7 @@
-"""The tables of the application: the legacy ones, and those that the proposal workflow adds (strategy §3.1).
+"""The declaration of the application's tables: the legacy ones, and those of the proposal workflow (strategy §3.1).
 
-This is the declaration that a database is compared with: names, types, nullability, keys, references, checks and
-indexes. The statements that build the new ones stand in `sql/schema/`; a test holds the two against each other.
-
-Corrections of the strategy: runs have `created_at`; references from proposals to legacy rows are ON DELETE SET NULL
-and indexed, so that a user's DELETE works as before; the links are unique; status, similarity and review action are
-checked.
-A copied row's `confidence` is NULL where the source states none: the strategy's 1.0 would be invented certainty.
-Beyond the strategy proposals hold what an approval needs: `message_ids` and `proposed_links`; and `entity_id`, the row
-that a proposal became, which stays when a user deletes that row later.
+The catalog of a database is compared with it; `sql/schema/` creates the new tables. Corrections of the strategy: see
+ERRATA.md. `entity_id` is the row that a proposal became; it stays when a user deletes that row later.
 """
 
 from dataclasses import dataclass
@@ -27,15 +20,8 @@ PROPOSAL_STATUSES = ("pending", "approved", "auto_approved", "rejected", "merged
 RUN_STATUSES = ("pending", "running", "completed", "failed")
 SIMILARITY_TYPES = ("exact", "spelling", "meaning")
 REVIEW_ACTIONS = (
-    "approve",
-    "auto_approve",
-    "auto_approve_migration",
-    "dual_write",
-    "reject",
-    "merge",
-    "undo",
-    "park",
-    "replay",
+    *("approve", "auto_approve", "auto_approve_migration", "dual_write"),
+    *("reject", "merge", "undo", "park", "replay"),
 )
 
 legacy = sa.MetaData()

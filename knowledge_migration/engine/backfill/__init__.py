@@ -1,1 +1,1 @@
-"""Phase 3, the backfill: plan, batches, completion, dry run, quarantine, and the way back (strategy §5)."""
+"""Phase 3, the backfill: plan, dry run, batches, completion, quarantine (strategy §5)."""

@@ -6,7 +6,7 @@ from knowledge_migration.engine.backfill.dry_run import Forecast, dry_run
 from knowledge_migration.engine.backfill.plan import EVIDENCE, EntityPlan, make_plan
 from knowledge_migration.engine.dual_write.fence import require_fence
 from knowledge_migration.engine.foundation import evidence
-from knowledge_migration.engine.foundation.catalog import proposal_differences
+from knowledge_migration.engine.foundation.catalog import require_proposal_schema
 from knowledge_migration.engine.foundation.check_outcome import CheckOutcome
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.errors import PreconditionError
@@ -37,12 +37,7 @@ def plan_backfill(
     Raises `PreconditionError` when the schema is not as phase 1 leaves it, a data quality finding blocks, or a writer may
     still write directly, so that the bound has no meaning (run phase 2, or the operator confirms `no_live_writers`).
     """
-    differences = proposal_differences(database)
-    if differences:
-        raise PreconditionError(
-            f"The schema is not as phase 1 leaves it ({len(differences)} differences, first: {differences[0].object} is "
-            f"{differences[0].found}). Run phase 1 (job phase_1_schema), then plan again."
-        )
+    require_proposal_schema(database)
     require_fence(database, no_live_writers=no_live_writers, live_seconds=live_seconds, dagster_run_id=dagster_run_id)
     with database.connect("backfill plan") as connection:
         outcome = blocking_findings_outcome(connection)

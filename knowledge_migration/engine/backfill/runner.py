@@ -1,8 +1,7 @@
 """Runs the batches of one partition until every row is linked or in quarantine (strategy §5.2, ERRATA F1-F23).
 
-Skips rows that a user holds and waits for them at the end, one by one; it holds no other row while it waits, so no
-deadlock with a user is possible. Locks and timeouts make batches smaller, with bounded retries; a data error halves the
-batch down to the row, which goes to quarantine. Committed batches stay when it is killed; a second run does the rest.
+Skips rows that users hold and waits for them at the end, one by one, holding nothing else. Locks and timeouts halve the
+batch, with bounded retries; data errors halve it down to the row to quarantine. A second run completes a killed one.
 """
 
 from collections.abc import Callable, Iterator

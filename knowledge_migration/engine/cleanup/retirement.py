@@ -18,7 +18,7 @@ from knowledge_migration.engine.cleanup.stability import STABLE_DAYS, Stability,
 from knowledge_migration.engine.dual_write.fence import live_writers, wait_until_fenced
 from knowledge_migration.engine.foundation import audit, evidence
 from knowledge_migration.engine.foundation.advisory_lock import advisory_lock
-from knowledge_migration.engine.foundation.catalog import proposal_differences
+from knowledge_migration.engine.foundation.catalog import require_proposal_schema
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.errors import MigrationError, PreconditionError, translate_knowledge_errors
 from knowledge_migration.engine.foundation.sql_files import text_of
@@ -82,7 +82,7 @@ def readiness(
     now: datetime | None = None,
 ) -> Readiness:
     """The obstacles of a retirement now; reads each table once."""
-    _require_schema(database)
+    require_proposal_schema(database)
     stable = stability(database, required_days=required_days, now=now)
     with database.connect("cleanup status", settings=SESSION) as connection:
         return Readiness(
@@ -114,7 +114,7 @@ def retire(
     holds a table, `BusyError` while another operator works. If the message says that the flags stay set, run it again.
     """
     started = time.perf_counter()
-    _require_schema(database)
+    require_proposal_schema(database)
     with database.connect("cleanup", settings=SESSION) as connection, advisory_lock(connection, WORK):
         stable = stability(database, required_days=required_days, now=now)
         entities = _enforced(without)
@@ -148,7 +148,7 @@ def reopen(
     Extractions stay proposals: a rollback of the flags switches those off. Raises `BlockedError` naming the session that
     holds a table, `BusyError` while another operator works.
     """
-    _require_schema(database)
+    require_proposal_schema(database)
     with database.connect("cleanup", settings=SESSION) as connection, advisory_lock(connection, WORK):
         released = tuple(kind.table for kind in KINDS if completeness.release(connection, kind, limits, **attribution))
         with translate_knowledge_errors(), database.begin() as transaction:
@@ -166,15 +166,6 @@ def overridden_since(connection: Connection, since: datetime | None) -> bool:
         text_of("cleanup/overridden"), {"subject": SUBJECT, "action": AuditAction.OVERRIDE_STABILITY, "since": since}
     ).fetchone()
     return row is not None and bool(row["overridden"])
-
-
-def _require_schema(database: Database) -> None:
-    differences = proposal_differences(database)
-    if differences:
-        raise PreconditionError(
-            f"The schema differs from that of phase 1 ({len(differences)} differences, first: {differences[0].object} is "
-            f"{differences[0].found}). Run phase 1 (job phase_1_schema) first."
-        )
 
 
 def _enforced(without: Sequence[str]) -> tuple[EntityKind, ...]:

@@ -2,7 +2,7 @@
 
 from knowledge_migration.engine.dual_write.fence import Fence, live_writers, prove
 from knowledge_migration.engine.foundation import audit
-from knowledge_migration.engine.foundation.catalog import proposal_differences
+from knowledge_migration.engine.foundation.catalog import require_proposal_schema
 from knowledge_migration.engine.foundation.database import Database
 from knowledge_migration.engine.foundation.errors import PreconditionError, translate_knowledge_errors
 from knowledge_migration.knowledge.flags import Flags, read_flags, set_flags
@@ -24,12 +24,7 @@ def switch_on(
     Raises `PreconditionError` when the schema is not as phase 1 leaves it or no process is live, `BlockedError` naming
     the processes that do not acknowledge.
     """
-    differences = proposal_differences(database)
-    if differences:
-        raise PreconditionError(
-            f"The schema is not as phase 1 leaves it ({len(differences)} differences, first: {differences[0].object} is "
-            f"{differences[0].found}). Run phase 1 (job phase_1_schema) first."
-        )
+    require_proposal_schema(database)
     with database.connect("dual write") as connection:
         if not live_writers(connection, timeouts.live_seconds):
             raise PreconditionError(

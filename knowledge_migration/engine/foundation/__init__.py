@@ -1,1 +1,1 @@
-"""What every part of the engine stands on; it imports nothing else of the engine."""
+"""What every phase needs; it imports nothing else of the engine."""

@@ -1,4 +1,4 @@
-"""One runner at a time: an advisory lock of a session, so that it ends with its process however that dies."""
+"""One runner at a time: an advisory lock of a session, so that it ends with its process."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -12,28 +12,25 @@ from knowledge_migration.engine.foundation.sql_files import text_of
 
 @contextmanager
 def advisory_lock(connection: Connection, work: str, *, shared: bool = False) -> Iterator[None]:
-    """Holds the right to do `work` in this database; raises `BusyError` naming who holds it.
+    """Locks `work` in this database for the session of `connection`; raises `BusyError` naming the holder.
 
-    A `shared` right may be held by many at once, but not beside an exclusive one.
-    The lock belongs to the session of `connection`: it needs a direct connection, not a transaction pooler.
+    Many sessions can hold a `shared` lock, but not beside an exclusive one. Needs a direct connection, not a transaction
+    pooler.
     """
-    row = connection.execute(text_of("foundation/advisory_lock"), {"work": work, "shared": shared}).fetchone()
+    parameters = {"work": work, "shared": shared}
+    row = connection.execute(text_of("foundation/advisory_lock"), parameters).fetchone()
     assert row is not None
     if not row["acquired"]:
-        holder = connection.execute(text_of("foundation/advisory_lock_holder"), {"work": work}).fetchone()
-        who = (
-            f"pid {holder['pid']}, {holder['application']}, since {holder['since']:%H:%M:%S}"
-            if holder
-            else "just ended"
-        )
+        holder = connection.execute(text_of("foundation/advisory_lock_holder"), parameters).fetchone()
+        name = "pid {pid}, {application}, since {since:%H:%M:%S}".format(**holder) if holder else "just ended"
         raise BusyError(
-            f"Another process is doing this now: {work} ({who}). Wait for it, or end it; what it has committed stays, "
-            "and a second run goes on from there."
+            f"Another process is doing this now: {work} ({name}). Wait until it ends, or end it; its committed work stays, "
+            "and a second run resumes it."
         )
     try:
         yield
     finally:
         with suppress(
             psycopg.OperationalError
-        ):  # a session that is lost has lost the lock; the first error is the one to tell
-            connection.execute(text_of("foundation/advisory_unlock"), {"work": work, "shared": shared})
+        ):  # a lost session has lost its lock; the first error is the relevant one
+            connection.execute(text_of("foundation/advisory_unlock"), parameters)

@@ -1,6 +1,6 @@
-"""A file that is complete or not there: rows that are about to change or go are written to one first.
+"""Files that are complete or absent: changed and deleted rows are saved to one first.
 
-It gets its name only when all of it is on the disk, never over another file, and only its owner may read it.
+A file gets its name when all of it is on the disk, never replaces another file, and only its owner may read it.
 """
 
 import os
@@ -13,7 +13,7 @@ from typing import TextIO
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[TextIO]:
-    """A file that gets its name only when all of it is on the disk; mode 0600. Raises `OSError`, and leaves nothing."""
+    """A file that gets its name when all of it is on the disk; mode 0600. Raises `OSError` and leaves no file then."""
     number, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
     try:
         with os.fdopen(number, "w", encoding="utf-8") as file:
@@ -27,7 +27,7 @@ def written_whole(path: Path) -> Iterator[TextIO]:
 
 
 def sync_directory(directory: Path) -> None:
-    """Brings the names in it to the disk: without it a power cut could take a file's name, after the rows are gone."""
+    """Flushes the names in it to the disk: without it, a power failure could lose the file after the rows are deleted."""
     number = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(number)

@@ -1,13 +1,11 @@
-"""Compares a database with the declaration in `knowledge.tables`: what is missing, different, or not valid.
+"""Compares a database with the declaration in `knowledge.tables`; objects beyond the declaration are ignored.
 
-Reads the catalog through SQLAlchemy's inspector; validity of indexes and constraints, which it does not tell, comes
-from `sql/reports/catalog_validity.sql`. Objects beyond the declaration are the user's own and are left alone.
-Of the legacy tables only what the migration relies on must be equal; of its own everything must be: types, defaults,
-the words of each check, the order and condition of each index, and what a reference does on DELETE.
+The legacy tables may differ where the migration does not rely on them. Its own tables must equal the declaration in
+types, defaults, checks, indexes (valid), references (validated) and their ON DELETE actions.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,11 +13,11 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
 from knowledge_migration.engine.foundation.database import Database
+from knowledge_migration.engine.foundation.errors import PreconditionError
 from knowledge_migration.engine.foundation.sql_files import text_of
 from knowledge_migration.knowledge import tables
 
 _DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]
-
 _INTEGERS = {"INTEGER", "BIGINT"}
 
 States = dict[tuple[str, str], str]
@@ -27,11 +25,11 @@ States = dict[tuple[str, str], str]
 
 @dataclass(frozen=True)
 class Difference:
-    """One point in which the database is not as declared. A tolerated one is told, but stops nothing."""
+    """One difference of the database from the declaration. A tolerated difference is reported but blocks nothing."""
 
     object: str
     expected: str
-    found: str
+    actual: str
     tolerated: bool = False
 
 
@@ -47,61 +45,74 @@ def legacy_differences(database: Database) -> list[Difference]:
 
 
 def proposal_differences(database: Database) -> list[Difference]:
-    """How the database differs from what the schema phase promises: all there, indexes valid, constraints validated."""
+    """How the database differs from the result of the schema phase: objects, valid indexes, validated constraints."""
     declared = tables.proposals.sorted_tables
     with database.engine() as engine:
         inspector = sa.inspect(engine)
-        found = [diff for table in declared for diff in _table(inspector, table, legacy=False)]
-        for table, columns in tables.LINK_COLUMNS.items():
-            found += _columns(inspector, table, columns, legacy=False)
-        for table, index in tables.LINK_INDEXES.items():
-            found += _indexes(inspector, table, [index], legacy=False)
-        found += _references(inspector)
+        differences = [difference for table in declared for difference in _table(inspector, table, legacy=False)]
+        for name, columns in tables.LINK_COLUMNS.items():
+            differences += _columns(inspector, name, columns, legacy=False)
+        for name, index in tables.LINK_INDEXES.items():
+            differences += _indexes(inspector, name, [index], legacy=False)
+        differences += _added_references(inspector)
         states = _states(engine, [*(table.name for table in declared), *tables.LINK_INDEXES])
-    return found + _invalid(states, _ours(states))
+    return differences + _invalid(states, _own_objects(states))
+
+
+def require_proposal_schema(database: Database) -> None:
+    """Raises `PreconditionError` when the schema is not as phase 1 leaves it."""
+    differences = proposal_differences(database)
+    if differences:
+        raise PreconditionError(
+            f"The schema is not as phase 1 leaves it ({len(differences)} differences, first: {differences[0].object} is "
+            f"{differences[0].actual}). Run phase 1 (job phase_1_schema) first."
+        )
 
 
 def _table(inspector: sa.Inspector, table: sa.Table, *, legacy: bool) -> Iterable[Difference]:
     if not inspector.has_table(table.name):
         return [Difference(f"table {table.name}", "present", "missing")]
+    references = {
+        str(column.name): (key.column.table.name, key.ondelete or "NO ACTION")
+        for column in table.columns
+        for key in column.foreign_keys
+    }
     return [
         *_columns(inspector, table.name, table.columns, legacy=legacy),
         *_primary_key(inspector, table),
         *_indexes(inspector, table.name, table.indexes, legacy=legacy),
         *_checks(inspector, table),
-        *_foreign_keys(inspector, table, tolerated=legacy),
+        *_references(inspector, table.name, references, tolerated=legacy),
     ]
 
 
 def _columns(
     inspector: sa.Inspector, table: str, columns: Iterable[sa.Column[Any]], *, legacy: bool
-) -> list[Difference]:
-    found = {column["name"]: column for column in inspector.get_columns(table)}
-    differences = []
+) -> Iterable[Difference]:
+    present = {column["name"]: column for column in inspector.get_columns(table)}
     for column in columns:
-        name = f"column {table}.{column.name}"
-        if column.name not in found:
-            differences.append(Difference(name, _type(column.type), "missing"))
+        name, expected = f"column {table}.{column.name}", _type(column.type)
+        if column.name not in present:
+            yield Difference(name, expected, "missing")
             continue
-        have = found[column.name]
-        expected, present = _type(column.type), _type(have["type"])
-        if expected != present:
-            differences.append(Difference(name, expected, present, legacy and _tolerable(column.type, have["type"])))
-        if bool(column.nullable) != have["nullable"]:
-            wanted, seen = _nullness(bool(column.nullable)), _nullness(have["nullable"])
-            differences.append(Difference(name, wanted, seen, tolerated=legacy and bool(column.nullable)))
+        reflected = present[column.name]
+        actual = _type(reflected["type"])
+        if expected != actual:
+            yield Difference(name, expected, actual, legacy and _tolerable(column.type, reflected["type"]))
+        if bool(column.nullable) != reflected["nullable"]:
+            names = {True: "NULL allowed", False: "NOT NULL"}
+            tolerated = legacy and bool(column.nullable)
+            yield Difference(name, names[bool(column.nullable)], names[reflected["nullable"]], tolerated)
         if not legacy:
-            differences += _default(name, column, have["default"])
-    return differences
+            yield from _default(name, column, reflected["default"])
 
 
-def _default(name: str, column: sa.Column[Any], found: str | None) -> list[Difference]:
+def _default(name: str, column: sa.Column[Any], actual: str | None) -> Iterable[Difference]:
     declared = column.server_default
     argument = declared.arg if isinstance(declared, sa.DefaultClause) else None
     expected = f"'{argument}'" if isinstance(argument, str) else str(argument) if argument is not None else ""
-    if _words(expected) == _words(found or ""):
-        return []
-    return [Difference(f"default of {name}", expected or "none", found or "none")]
+    if _tokens(expected) != _tokens(actual or ""):
+        yield Difference(f"default of {name}", expected or "none", actual or "none")
 
 
 def _type(declared: sa.types.TypeEngine[Any]) -> str:
@@ -113,141 +124,108 @@ def _type(declared: sa.types.TypeEngine[Any]) -> str:
     return str(declared.compile(dialect=_DIALECT)).upper()
 
 
-def _tolerable(expected: sa.types.TypeEngine[Any], present: sa.types.TypeEngine[Any]) -> bool:
-    """Integer keys of the other width, texts with another limit (rows decide then, one by one), an enum with more labels."""
-    if isinstance(expected, sa.Enum) and isinstance(present, sa.Enum):
-        return set(expected.enums) <= set(present.enums)
-    words, texts = (_type(expected), _type(present)), ("VARCHAR", "TEXT")
-    return set(words) <= _INTEGERS or all(word.startswith(texts) for word in words)
+def _tolerable(expected: sa.types.TypeEngine[Any], actual: sa.types.TypeEngine[Any]) -> bool:
+    """Integer keys of the other width, texts with another limit (the backfill checks each row), an enum with more labels."""
+    if isinstance(expected, sa.Enum) and isinstance(actual, sa.Enum):
+        return set(expected.enums) <= set(actual.enums)
+    types = (_type(expected), _type(actual))
+    return set(types) <= _INTEGERS or all(name.startswith(("VARCHAR", "TEXT")) for name in types)
 
 
-def _words(expression: str) -> list[str]:
-    """An expression as its words, so that PostgreSQL's spelling (casts, brackets, = ANY (ARRAY…)) equals ours."""
+def _tokens(expression: str) -> list[str]:
+    """The tokens of an expression, so that PostgreSQL's spelling (casts, parentheses, = ANY (ARRAY…)) equals ours."""
     plain = re.sub(r"::(character varying|double precision|\w+)(\[\])?", "", expression)
     plain = re.sub(r"= ANY \(+ARRAY", "IN ", plain)
     return re.findall(r"'[^']*'|[\w.]+|[<>=!]+", plain)
 
 
-def _nullness(nullable: bool) -> str:
-    return "NULL allowed" if nullable else "NOT NULL"
-
-
-def _primary_key(inspector: sa.Inspector, table: sa.Table) -> list[Difference]:
+def _primary_key(inspector: sa.Inspector, table: sa.Table) -> Iterable[Difference]:
     expected = [column.name for column in table.primary_key.columns]
-    found = inspector.get_pk_constraint(table.name)["constrained_columns"]
-    if expected == found:
-        return []
-    return [Difference(f"primary key of {table.name}", ", ".join(expected), ", ".join(found) or "missing")]
+    actual = inspector.get_pk_constraint(table.name)["constrained_columns"]
+    if expected != actual:
+        yield Difference(f"primary key of {table.name}", ", ".join(expected), ", ".join(actual) or "missing")
 
 
-def _indexes(inspector: sa.Inspector, table: str, indexes: Iterable[sa.Index], *, legacy: bool) -> list[Difference]:
-    """Index by name; a legacy one is only needed for speed unless it is unique, and then its name does not matter."""
-    found = {str(index["name"]): _found_index(dict(index)) for index in inspector.get_indexes(table)}
-    differences = []
+def _indexes(inspector: sa.Inspector, table: str, indexes: Iterable[sa.Index], *, legacy: bool) -> Iterable[Difference]:
+    """Compares indexes by name; a legacy index matters only if it is unique, and its name does not matter then."""
+    present = {str(index["name"]): _reflected_index(dict(index)) for index in inspector.get_indexes(table)}
     for index in sorted(indexes, key=lambda index: str(index.name)):
-        expected, present = _declared_index(index), found.get(str(index.name), "missing")
-        if expected == present:
+        columns = [str(getattr(part, "name", None) or part) for part in index.expressions]
+        expected = _index_text(bool(index.unique), columns, index.dialect_options["postgresql"]["where"])
+        actual = present.get(str(index.name), "missing")
+        if expected == actual:
             continue
-        namesake = next((name for name, words in found.items() if legacy and words == expected), None)
-        shown = f"{expected}, named {namesake}" if namesake else present
-        tolerated = legacy and (not index.unique or namesake is not None)
-        differences.append(Difference(f"index {index.name}", expected, shown, tolerated))
-    return differences
+        equal = next((name for name, text in present.items() if legacy and text == expected), None)
+        shown = f"{expected}, named {equal}" if equal else actual
+        yield Difference(f"index {index.name}", expected, shown, legacy and (not index.unique or equal is not None))
 
 
-def _declared_index(index: sa.Index) -> str:
-    columns = [str(getattr(part, "name", None) or part) for part in index.expressions]
-    return _index_words(bool(index.unique), columns, index.dialect_options["postgresql"]["where"])
-
-
-def _found_index(index: dict[str, Any]) -> str:
+def _reflected_index(index: dict[str, Any]) -> str:
     order = index.get("column_sorting", {})
     names = index["column_names"] if None not in index["column_names"] else index["expressions"]
     columns = [" ".join([name, *map(str.upper, order.get(name, ()))]) for name in names]
-    return _index_words(index["unique"], columns, index["dialect_options"].get("postgresql_where"))
+    return _index_text(index["unique"], columns, index["dialect_options"].get("postgresql_where"))
 
 
-def _index_words(unique: bool, columns: list[str], where: object) -> str:
-    condition = f" WHERE {' '.join(_words(str(where)))}" if where is not None else ""
+def _index_text(unique: bool, columns: list[str], where: object) -> str:
+    condition = f" WHERE {' '.join(_tokens(str(where)))}" if where is not None else ""
     return f"{'unique ' if unique else ''}({', '.join(columns)}){condition}"
 
 
-def _checks(inspector: sa.Inspector, table: sa.Table) -> list[Difference]:
-    found = {str(check["name"]): check["sqltext"] for check in inspector.get_check_constraints(table.name)}
-    differences = []
+def _checks(inspector: sa.Inspector, table: sa.Table) -> Iterable[Difference]:
+    present = {str(check["name"]): check["sqltext"] for check in inspector.get_check_constraints(table.name)}
     for constraint in sorted(table.constraints, key=lambda constraint: str(constraint.name)):
         if not isinstance(constraint, sa.CheckConstraint) or not constraint.name:
             continue
         expected = str(constraint.sqltext.compile(dialect=_DIALECT, compile_kwargs={"literal_binds": True}))
-        present = found.get(str(constraint.name), "")
-        if _words(expected) != _words(present):
-            name = f"check {constraint.name} of {table.name}"
-            differences.append(Difference(name, expected, present or "missing"))
-    return differences
+        actual = present.get(str(constraint.name), "")
+        if _tokens(expected) != _tokens(actual):
+            yield Difference(f"check {constraint.name} of {table.name}", expected, actual or "missing")
 
 
-def _foreign_keys(inspector: sa.Inspector, table: sa.Table, *, tolerated: bool) -> list[Difference]:
-    expected = {
-        str(column.name): (key.column.table.name, key.ondelete or "NO ACTION")
-        for column in table.columns
-        for key in column.foreign_keys
-    }
-    return _compared_references(inspector, table.name, expected, tolerated=tolerated)
+def _added_references(inspector: sa.Inspector) -> Iterable[Difference]:
+    """The references that are added after the tables; a missing one is reported as not valid."""
+    for table in {key.table: None for key in tables.REFERENCES if inspector.has_table(key.table)}:
+        expected = {key.column: (key.referenced, key.on_delete) for key in tables.REFERENCES if key.table == table}
+        for difference in _references(inspector, table, expected, tolerated=False):
+            if difference.actual != "missing":
+                yield difference
 
 
-def _references(inspector: sa.Inspector) -> list[Difference]:
-    """The references to and from live tables, which are added after the tables; one that is missing is not valid."""
-    expected: dict[str, dict[str, tuple[str, str]]] = {}
-    for key in tables.REFERENCES:
-        expected.setdefault(key.table, {})[key.column] = (key.referenced, key.on_delete)
-    present = [table for table in expected if inspector.has_table(table)]
-    return [
-        difference
-        for table in present
-        for difference in _compared_references(inspector, table, expected[table], tolerated=False)
-        if difference.found != "missing"
-    ]
-
-
-def _compared_references(
-    inspector: sa.Inspector, table: str, expected: dict[str, tuple[str, str]], *, tolerated: bool
-) -> list[Difference]:
-    found = {
+def _references(
+    inspector: sa.Inspector, table: str, expected: Mapping[str, tuple[str, str]], *, tolerated: bool
+) -> Iterable[Difference]:
+    present = {
         key["constrained_columns"][0]: (key["referred_table"], key["options"].get("ondelete", "NO ACTION"))
         for key in inspector.get_foreign_keys(table)
         if len(key["constrained_columns"]) == 1
     }
-    return [
-        Difference(
-            f"foreign key {table}.{column}", _reference_words(wanted), _reference_words(found.get(column)), tolerated
-        )
-        for column, wanted in sorted(expected.items())
-        if found.get(column) != wanted
-    ]
-
-
-def _reference_words(reference: tuple[str, str] | None) -> str:
-    return f"references {reference[0]}, ON DELETE {reference[1]}" if reference else "missing"
+    for column, reference in sorted(expected.items()):
+        if present.get(column) != reference:
+            expected_text, actual_text = (
+                f"references {pair[0]}, ON DELETE {pair[1]}" if pair else "missing"
+                for pair in (reference, present.get(column))
+            )
+            yield Difference(f"foreign key {table}.{column}", expected_text, actual_text, tolerated)
 
 
 def _states(engine: sa.Engine, names: Iterable[str]) -> States:
-    """Of every index, check and reference of these tables whether it is valid, by table and name."""
+    """Whether each index, check and reference of these tables is valid, by table and name."""
     with engine.connect() as connection:
         rows = connection.exec_driver_sql(text_of("foundation/catalog_validity"), {"tables": list(names)})
         return {(row.table, row.name): row.state for row in rows}
 
 
-def _ours(states: States) -> set[tuple[str, str]]:
-    """What must be valid: everything on the tables of the workflow, and on live tables what the phase adds there."""
+def _own_objects(states: States) -> set[tuple[str, str]]:
+    """The objects that must be valid: all on the tables of the workflow, and those that the phase adds to live tables."""
     indexes = {(table, str(index.name)) for table, index in tables.LINK_INDEXES.items()}
     keys = {(key.table, key.name) for key in tables.REFERENCES}
     return keys | {key for key in states if key[0] in tables.proposals.tables or key in indexes}
 
 
-def _invalid(states: States, wanted: Iterable[tuple[str, str]]) -> list[Difference]:
-    """Indexes and constraints must not only be there but be usable."""
+def _invalid(states: States, required: Iterable[tuple[str, str]]) -> list[Difference]:
     return [
         Difference(f"{name} of {table}", "valid", states.get((table, name), "missing"))
-        for table, name in sorted(wanted)
+        for table, name in sorted(required)
         if states.get((table, name)) != "valid"
     ]

@@ -27,7 +27,7 @@ class CheckOutcome:
 
     @property
     def sentence(self) -> str:
-        """The result in plain words."""
+        """The result as text."""
         if self.passed:
             return f"{self.description} The rule is satisfied."
         violations = "1 row violates" if self.count == 1 else f"{self.count:,} rows violate"

@@ -1,6 +1,6 @@
-"""How the migration reaches the user's database: psycopg for the work, SQLAlchemy for Alembic and reflection.
+"""Connections to the user's database: psycopg for the work, SQLAlchemy for Alembic and reflection.
 
-Every session names itself (`application_name`), keeps the time zone UTC, and ends when it idles in a transaction.
+Every session sets its `application_name`, the time zone UTC, and a timeout for idling in a transaction.
 """
 
 from collections.abc import Iterator, Mapping
@@ -22,7 +22,7 @@ from knowledge_migration.engine.foundation.sql_files import text_of
 Connection = psycopg.Connection[DictRow]
 
 NOT_SO_FAR = (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn, psycopg.errors.InvalidSchemaName)
-"""What PostgreSQL says of a database in which an earlier phase has not been run."""
+"""The errors of PostgreSQL in a database in which an earlier phase has not been run."""
 
 IDLE_IN_TRANSACTION_TIMEOUT_MINUTES = 10
 SECRETS = ("password", "sslpassword")
@@ -34,7 +34,7 @@ class UnreachableError(MigrationError):
 
 @dataclass(frozen=True)
 class Database:
-    """The address of one PostgreSQL database, and the ways in. It may hold a password, so it is not in the repr."""
+    """The URL of one PostgreSQL database, and connections to it. The repr omits it because it may contain a password."""
 
     url: str = field(repr=False)
 
@@ -49,9 +49,9 @@ class Database:
 
     @property
     def conninfo(self) -> str:
-        """The address as libpq reads it (psycopg, pg_dump); it may hold a password, so it is never logged.
+        """The URL as a libpq connection string (psycopg, pg_dump); never logged because it may contain a password.
 
-        In keywords and values: a URL that SQLAlchemy writes has blanks and plus signs that libpq does not read.
+        It has keywords and values: a URL that SQLAlchemy writes contains spaces and plus signs that libpq does not read.
         """
         driver = self._parsed.set(drivername="postgresql+psycopg")
         _, parameters = driver.get_dialect()().create_connect_args(driver)
@@ -59,13 +59,13 @@ class Database:
 
     @property
     def display(self) -> str:
-        """The address without its passwords, for messages."""
+        """The URL without its passwords, for messages."""
         parsed = self._parsed.set(drivername="postgresql")
         hidden = {name: "***" for name in SECRETS if name in parsed.query}
         return parsed.update_query_dict(hidden).render_as_string(hide_password=True)
 
     def connect_arguments(self, purpose: str, settings: Mapping[str, str]) -> dict[str, Any]:
-        """What psycopg needs to connect for others (it may hold a password), with these server settings."""
+        """The arguments of a psycopg connection with these server settings; they may contain a password."""
         return {
             **conninfo_to_dict(self.conninfo),
             "application_name": f"knowledge_migration {purpose}"[:63],
@@ -77,7 +77,7 @@ class Database:
         return Database(self._parsed.set(database=name).render_as_string(hide_password=False))
 
     def now(self) -> datetime:
-        """The time of day on the server, which is the clock of everything that is recorded there."""
+        """The time on the server, whose clock dates all records."""
         with self.connect("clock") as connection:
             row = connection.execute(text_of("foundation/moment")).fetchone()
         assert row is not None  # a SELECT without FROM
@@ -86,11 +86,9 @@ class Database:
 
     @contextmanager
     def connect(self, purpose: str = "engine", *, settings: Mapping[str, str] | None = None) -> Iterator[Connection]:
-        """A session of our own with these server settings; in autocommit, so that each transaction is written out.
+        """A session in autocommit with these server settings; raises `UnreachableError` when the server rejects it.
 
-        Statements are never prepared: a generic plan would not know a batch's size and might read the whole table.
-
-        Raises `UnreachableError` with the address when the server does not accept it.
+        Statements are never prepared: a generic plan does not know a batch's size and may read the whole table.
         """
         try:
             connection = psycopg.connect(
@@ -104,7 +102,7 @@ class Database:
         except psycopg.OperationalError as error:
             raise UnreachableError(
                 f"Cannot connect to {self.display}: {str(error).strip()}. "
-                "Check that the server runs and KNOWLEDGE_MIGRATION_DATABASE_URL names it."
+                "Check that the server runs and that KNOWLEDGE_MIGRATION_DATABASE_URL names it."
             ) from error
         try:
             yield connection
@@ -130,9 +128,9 @@ class Database:
 
     @contextmanager
     def begin(self) -> Iterator[sa.Connection]:
-        """A transaction in SQLAlchemy, for the functions of `knowledge`; committed when the block ends well.
+        """A transaction in SQLAlchemy, for the functions of `knowledge`; committed when the block succeeds.
 
-        Raises `UnreachableError` when the server does not accept it.
+        Raises `UnreachableError` when the server rejects the connection.
         """
         with self.engine() as engine:
             try:
@@ -143,7 +141,7 @@ class Database:
                 yield connection
 
     def _session_options(self, settings: Mapping[str, str]) -> str:
-        """The address's own options (a role, a search_path), then ours."""
+        """The options of the URL (a role, a search_path), then ours."""
         all_settings = {
             "timezone": "UTC",
             "idle_in_transaction_session_timeout": f"{IDLE_IN_TRANSACTION_TIMEOUT_MINUTES}min",

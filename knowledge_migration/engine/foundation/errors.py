@@ -1,27 +1,27 @@
-"""The errors that the migration raises on purpose. Each message says what happened, to what, and what to do next."""
+"""The errors that the migration raises on purpose. Each message states what happened, to which object, and the remedy."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 
 class MigrationError(Exception):
-    """Something that the operator must know; nothing is half done when it is raised unless its message says so."""
+    """An error for the operator; nothing is half done unless its message says so."""
 
 
 class PreconditionError(MigrationError):
-    """A step was asked for before what it stands on is proven."""
+    """A step was requested before its preconditions are met."""
 
 
 class BlockedError(MigrationError):
-    """Another session holds what this step needs, and went on holding it for the whole bounded wait."""
+    """Another session held a lock that this step needs for the whole bounded wait."""
 
 
 class BusyError(MigrationError):
-    """Another process is doing this very work now."""
+    """Another process is doing the same work now."""
 
 
 class VerificationError(MigrationError):
-    """A comparison that has to come out equal did not, or could not be made."""
+    """A comparison that must be equal is not, or could not be made."""
 
 
 @contextmanager

@@ -1,8 +1,7 @@
 """A row count and a checksum of every legacy column, by table and range of keys: shows that rows are unchanged.
 
-Any change of a single value changes the checksum of its range; the order of rows and the two link columns do not. It is
-the same on another server (14 or later), after a restore, and under any DateStyle or time zone. Reads each table once:
-791,000 rows in 8 tables 0.34 s; 100,500 atoms with embeddings of 1,536 dimensions 0.9 s (PostgreSQL 18, 2 cores).
+It sees any change of a value, but not the order of rows and the link columns; server (14 or later), DateStyle and time
+zone do not matter. Reads each table once: 791,000 rows in 0.34 s, 100,500 embeddings in 0.9 s (PostgreSQL 18, 2 cores).
 """
 
 import hashlib

@@ -1,7 +1,7 @@
-"""One moment of the database that several readers share: the inventory, the fingerprint and pg_dump read the same rows.
+"""An exported snapshot: the inventory, the fingerprint and pg_dump read the same rows.
 
-The transaction only reads. While it is open, vacuum cannot remove what it may still see, and a schema change of a table
-it has read waits: keep it open for the dump, and close it before the proof of the dump.
+The transaction only reads. While it is open, vacuum cannot remove rows that it can see, and a schema change of a table
+that it has read waits: keep it open for the dump, and close it before the verification of the dump.
 """
 
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from knowledge_migration.engine.foundation.sql_files import statement
 
 @dataclass(frozen=True)
 class Snapshot:
-    """An exported snapshot; `connection` reads under it, pg_dump joins it by `snapshot_id`."""
+    """An exported snapshot; `connection` reads in it, pg_dump imports it by `snapshot_id`."""
 
     connection: Connection
     snapshot_id: str
@@ -26,10 +26,7 @@ class Snapshot:
 
 @contextmanager
 def exported_snapshot(database: Database) -> Iterator[Snapshot]:
-    """A read-only transaction that sees one moment, and that no timeout ends before the `with` block does.
-
-    Raises `UnreachableError` when the database does not accept the session.
-    """
+    """A read-only REPEATABLE READ transaction without timeouts; raises `UnreachableError`."""
     with database.connect("snapshot") as connection:
         connection.execute(statement("foundation/snapshot_session"))
         connection.isolation_level = IsolationLevel.REPEATABLE_READ

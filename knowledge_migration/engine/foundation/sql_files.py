@@ -1,7 +1,7 @@
-"""Loads the named queries of `sql/`: the only place from which a statement reaches the user's database.
+"""Loads the named queries of `sql/`, the only source of statements for the user's database.
 
-`area/query` is a query of `sql/area.sql`, where a line `-- name: query` begins it, or the file `sql/area/query.sql`.
-Values are named parameters (`%(low)s`); names in braces (`{table}`) are composed as identifiers by psycopg.
+`area/query` is a block of `sql/area.sql` that begins with `-- name: query`, or the file `sql/area/query.sql`.
+Values are named parameters (`%(low)s`); psycopg composes names in braces (`{table}`) as identifiers.
 """
 
 import re

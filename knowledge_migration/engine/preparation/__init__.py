@@ -1,1 +1,1 @@
-"""Phase 0: what is known of the database before anything changes (strategy §2). Reads the user's tables only."""
+"""Phase 0: facts about the database before any change (strategy §2). Reads the user's tables only."""

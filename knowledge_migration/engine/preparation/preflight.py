@@ -1,6 +1,6 @@
-"""What must hold before anything is done to a database (strategy §2): each point a check of its own, with what to do.
+"""The requirements before anything is done to a database (strategy §2): one check each, with its remedy.
 
-Reads only. A point that cannot be read (a missing right on the catalog) raises.
+Reads only. A check that cannot read its data (a missing privilege on the catalog) raises.
 """
 
 import shutil
@@ -21,14 +21,14 @@ BYTES_PER_GIB = 2**30
 
 
 def free_bytes(directory: Path) -> int:
-    """Bytes free on the disk where the directory is, or will be made."""
+    """Bytes free on the disk of the directory, which may not exist yet."""
     existing = next(path for path in (directory, *directory.absolute().parents) if path.exists())
     return shutil.disk_usage(existing).free
 
 
 @dataclass(frozen=True)
 class PreflightContext:
-    """What the checks look at: the database, where backups go, and the limits."""
+    """The database, the directory of backups, and the limits of the checks."""
 
     database: Database
     connection: Connection
@@ -37,95 +37,86 @@ class PreflightContext:
     long_transaction_seconds: float
     free_bytes: Callable[[Path], int] = free_bytes
 
+    def rows(self, query: str, **parameters: object) -> list[dict[str, Any]]:
+        """The rows of a query of this phase."""
+        return self.connection.execute(text_of(f"preparation/{query}"), parameters).fetchall()
+
 
 def _server_version(context: PreflightContext) -> CheckOutcome:
     """The server is PostgreSQL 14 or later."""
     version = context.connection.info.server_version
-    found = [] if version >= OLDEST_SERVER else [{"server_version_num": version}]
     return _outcome(
         "server_version_is_supported",
         "The server is PostgreSQL 14 or later.",
         "Upgrade the server first: the checksums and SQL of the migration need 14.",
-        found,
+        [] if version >= OLDEST_SERVER else [{"server_version_num": version}],
         server_version=context.connection.info.parameter_status("server_version"),
     )
 
 
 def _rights(context: PreflightContext) -> CheckOutcome:
-    """The role may do all that the migration does, the proof of the backup included."""
-    rows = context.connection.execute(
-        text_of("preparation/preflight_rights"), {"scratch_is_elsewhere": context.scratch_is_elsewhere}
-    ).fetchall()
+    """The role has every privilege that the migration and the verification of the backup need."""
     return _outcome(
         "rights_are_sufficient",
-        "The role may do what the migration does.",
-        "Have each statement that is named here run by a role that may, or connect as the owner of the tables.",
-        rows,
+        "The role has every privilege that the migration needs.",
+        "Let an authorized role run each statement listed here, or connect as the owner of the tables.",
+        context.rows("preflight_rights", scratch_is_elsewhere=context.scratch_is_elsewhere),
     )
 
 
 def _extensions(context: PreflightContext) -> CheckOutcome:
     """The extensions that the legacy schema uses are installed."""
-    rows = context.connection.execute(text_of("preparation/preflight_extensions")).fetchall()
     return _outcome(
         "extensions_are_installed",
         "The extensions that the legacy schema uses are installed.",
-        "CREATE EXTENSION vector (pgvector) as a role that may.",
-        rows,
+        "Run CREATE EXTENSION vector (pgvector) as an authorized role.",
+        context.rows("preflight_extensions"),
     )
 
 
 def _legacy_schema(context: PreflightContext) -> CheckOutcome:
-    """Tables, columns, types and keys are those of the legacy schema; what differs harmlessly is listed."""
+    """Tables, columns, types and keys are those of the legacy schema; harmless differences are listed."""
     differences = legacy_differences(context.database)
-    blocking = [vars(difference) for difference in differences if not difference.tolerated]
-    tolerated = [vars(difference) for difference in differences if difference.tolerated]
     return _outcome(
         "legacy_schema_is_as_expected",
-        "The database holds the legacy schema that this migration is made for.",
-        "Is KNOWLEDGE_MIGRATION_DATABASE_URL the right database? Otherwise bring these objects to what is expected.",
-        blocking,
-        tolerated_differences=tolerated,
+        "The database has the legacy schema that this migration supports.",
+        "Check that KNOWLEDGE_MIGRATION_DATABASE_URL names the right database; otherwise change these objects as expected.",
+        [vars(difference) for difference in differences if not difference.tolerated],
+        tolerated_differences=[vars(difference) for difference in differences if difference.tolerated],
     )
 
 
 def _long_transactions(context: PreflightContext) -> CheckOutcome:
     """No transaction is so old that schema changes and index builds would wait for it."""
-    rows = context.connection.execute(
-        text_of("preparation/preflight_transactions"), {"age_seconds": context.long_transaction_seconds}
-    ).fetchall()
     return _outcome(
         "no_transaction_is_long",
         f"No transaction is older than {context.long_transaction_seconds:g} s, and none is prepared.",
         "End it (or COMMIT/ROLLBACK PREPARED): schema changes and index builds wait for it. Where the state is not "
         "visible, GRANT pg_read_all_stats to this role first.",
-        rows,
+        context.rows("preflight_transactions", age_seconds=context.long_transaction_seconds),
     )
 
 
 def _disk(context: PreflightContext) -> CheckOutcome:
-    """There is room for the backup."""
-    row = context.connection.execute(text_of("preparation/preflight_size")).fetchone()
-    assert row is not None
-    free = context.free_bytes(context.backup_directory)
-    needed = int(row["bytes"])
-    found = [] if free >= needed else [{"free_gib": free / BYTES_PER_GIB, "needed_gib": needed / BYTES_PER_GIB}]
+    """The disk has room for the backup."""
+    free, needed = context.free_bytes(context.backup_directory), int(context.rows("preflight_size")[0]["bytes"])
+    missing = [] if free >= needed else [{"free_gib": free / BYTES_PER_GIB, "needed_gib": needed / BYTES_PER_GIB}]
     return _outcome(
         "disk_holds_the_backup",
         f"The disk of {context.backup_directory} has room for a dump as large as the database.",
         "Free space there, or set KNOWLEDGE_MIGRATION_HOME to a larger disk. The restore needs as much on the server.",
-        found,
+        missing,
         free_bytes=free,
         needed_bytes=needed,
     )
 
 
 def _names(context: PreflightContext) -> CheckOutcome:
-    """No object of somebody else's has a name that the migration uses."""
+    """No object of somebody else uses a name of the migration."""
     return _outcome(
         "names_are_free",
-        "No object of somebody else's has a name that the migration uses.",
-        "Rename or remove the objects named here: this migration has not made them, so it neither adopts nor drops them.",
+        "No object of somebody else uses a name of the migration.",
+        "Rename or remove these objects: this migration has not created them, so it neither adopts nor drops them.",
         foreign_objects(context.connection),
         recorded_revision=current_revision(context.connection) or "none",
     )
@@ -143,12 +134,12 @@ CHECKS: dict[str, Callable[[PreflightContext], CheckOutcome]] = {
 
 
 def preflight(context: PreflightContext) -> list[CheckOutcome]:
-    """All checks, in order of what stands on what."""
+    """All checks, in dependency order."""
     return [check(context) for check in CHECKS.values()]
 
 
 def require_preflight(context: PreflightContext) -> None:
-    """Raises `PreconditionError` naming each check that fails and what to do: a phase never relies on an earlier run."""
+    """Raises `PreconditionError` naming each failed check and its remedy: a phase never relies on an earlier run."""
     failed = [outcome for outcome in preflight(context) if not outcome.passed]
     if failed:
         raise PreconditionError(
@@ -156,5 +147,5 @@ def require_preflight(context: PreflightContext) -> None:
         )
 
 
-def _outcome(name: str, description: str, remedy: str, found: list[dict[str, Any]], **numbers: Any) -> CheckOutcome:
-    return CheckOutcome(name, len(found), tuple(found), description, remedy, numbers)
+def _outcome(name: str, description: str, remedy: str, rows: list[dict[str, Any]], **numbers: Any) -> CheckOutcome:
+    return CheckOutcome(name, len(rows), tuple(rows), description, remedy, numbers)

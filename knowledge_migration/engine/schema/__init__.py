@@ -1,1 +1,1 @@
-"""Phase 1: the schema steps, how they run on a live database, and the way back (strategy §3)."""
+"""Phase 1: the schema steps, and how they run on a live database (strategy §3)."""

@@ -1,8 +1,7 @@
 """Runs one schema step on a live database without making its users wait (POSTGRES rules 1, 2, 6, 7).
 
-A statement that locks a live table runs in its own transaction with a short lock_timeout, a bounded number of times, and
-only when no long transaction holds the table: a waiting ACCESS EXCLUSIVE blocks every later reader. Each step checks the
-catalog first, so that running a killed phase again completes it.
+A statement that locks a live table runs in its own transaction with a short lock_timeout, bounded retries, and only when
+no long transaction holds the table. Each step checks the catalog first, so that a second run completes a killed one.
 """
 
 import random

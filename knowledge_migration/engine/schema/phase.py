@@ -1,4 +1,4 @@
-"""Phase 1 as a whole: what it stands on, the schema change under a probe of the readers, and the evidence of both."""
+"""Phase 1 as a whole: its preconditions, the schema change while a probe reads the tables, and the evidence of both."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ PROBED_TABLES = ("topics", "atoms", "users", "topic_atoms")
 
 @dataclass(frozen=True)
 class SchemaPhase:
-    """What the phase did, and how long it made readers wait."""
+    """The schema change, and the stalls of readers during it."""
 
     change: SchemaChange
     probe: StallProbe
@@ -37,7 +37,7 @@ def run_schema_phase(
 ) -> SchemaPhase:
     """Expands the schema (strategy §3).
 
-    Raises `PreconditionError` when preflight does not hold now, or without a fresh and unaltered verified backup.
+    Raises `PreconditionError` when a preflight check fails now, or without a fresh and unaltered verified backup.
     """
     database = preconditions.database
     require_preflight(preconditions)
@@ -75,19 +75,18 @@ def schema_outcome(database: Database, sample: int) -> CheckOutcome:
 
 
 def stall_outcome(connection: Connection, limit_ms: float) -> CheckOutcome:
-    """Whether any reader stalled beyond the limit, or failed, while the schema changed."""
-    found = evidence.require(connection, "reader_stall", made_by="asset proposal_schema")
-    broken: list[dict[str, Any]] = []
-    if found.content["stall_ms"] > limit_ms:
-        broken.append({"stall_ms": found.content["stall_ms"], "limit_ms": limit_ms})
-    broken += [{"failed_read": failure} for failure in found.content["failed_reads"]]
-    if not found.content["reads"]:
-        broken.append({"reads": 0})
+    """Whether a reader stalled beyond the limit, or failed, while the schema changed."""
+    content = evidence.require(connection, "reader_stall", made_by="asset proposal_schema").content
+    violations: list[dict[str, Any]] = [{"failed_read": failure} for failure in content["failed_reads"]]
+    if content["stall_ms"] > limit_ms:
+        violations.append({"stall_ms": content["stall_ms"], "limit_ms": limit_ms})
+    if not content["reads"]:
+        violations.append({"reads": 0})
     return CheckOutcome(
         name="no_reader_stalled",
-        count=len(broken),
-        sample=tuple(broken),
+        count=len(violations),
+        sample=tuple(violations),
         description=f"No reader of the live tables stalled for more than {limit_ms:g} ms while the schema changed.",
-        remedy="Lower DDL_LOCK_TIMEOUT_MS before the next change; what happened is in the evidence 'reader_stall'.",
-        numbers={key: value for key, value in found.content.items() if not isinstance(value, list)},
+        remedy="Lower DDL_LOCK_TIMEOUT_MS before the next change; the evidence 'reader_stall' has the measurements.",
+        numbers={key: value for key, value in content.items() if not isinstance(value, list)},
     )

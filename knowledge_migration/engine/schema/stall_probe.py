@@ -1,8 +1,7 @@
-"""Measures how long a reader of the live tables stalls while something else happens, beside a control that reads none.
+"""Measures how long a reader of the live tables stalls during a schema change, compared with a control session.
 
-Both are sessions like the application's: one reads a row of each table in turn, the other reads nothing. On a busy
-machine both are slow at times; what the first is slower than the slowest control that overlaps it, locks have caused.
-Only spans worth a look are kept, so that a phase of hours costs neither memory nor time.
+One session reads a row of each table in a loop, the control reads no table. A busy machine slows both; locks cause the
+time by which a read exceeds the slowest overlapping control. Keeps slow spans only, so that memory stays bounded.
 """
 
 import threading
@@ -26,21 +25,21 @@ Span = tuple[float, float]
 
 @dataclass
 class Readings:
-    """What one reader saw: how many reads, the slowest, and the spans of the slower ones in order of time."""
+    """The reads of one session: their number, the slowest, and the spans of slow ones in order of time."""
 
     count: int = 0
     slowest_seconds: float = 0.0
     slow: list[Span] = field(default_factory=list)
 
     def add(self, begin: float, end: float) -> None:
-        """One more read, in seconds of one clock."""
+        """Adds one read, in seconds of one clock."""
         self.count += 1
         self.slowest_seconds = max(self.slowest_seconds, end - begin)
         if end - begin >= KEPT_FROM_SECONDS:
             self.slow.append((begin, end))
 
     def slowest_beside(self, span: Span) -> float:
-        """Seconds of the slowest kept read that overlaps the span; one reader's spans never overlap each other."""
+        """Seconds of the slowest kept read that overlaps the span; the spans of one session never overlap each other."""
         begin, end = span
         first = bisect_right(self.slow, begin, key=lambda kept: kept[1])
         beyond = bisect_left(self.slow, end, key=lambda kept: kept[0])
@@ -49,7 +48,7 @@ class Readings:
 
 @dataclass
 class StallProbe:
-    """What the two readers saw; filled while the probe runs."""
+    """The reads of both sessions; filled while the probe runs."""
 
     tables: tuple[str, ...]
     reads: Readings = field(default_factory=Readings)
@@ -63,7 +62,7 @@ class StallProbe:
 
     @property
     def stall_ms(self) -> float:
-        """The longest stall that the machine's own slowness does not explain."""
+        """The longest stall that the machine's slowness does not explain, in milliseconds."""
         return max((self._excess(span) for span in self.reads.slow), default=0.0) * 1000
 
     def _excess(self, span: Span) -> float:
@@ -84,9 +83,9 @@ class StallProbe:
 
 @contextmanager
 def probing(database: Database, tables: Sequence[str]) -> Iterator[StallProbe]:
-    """Runs the two readers while the body runs; what they saw is in the yielded probe afterwards.
+    """Runs both sessions while the block runs; the yielded probe has their reads afterwards.
 
-    A reader that fails ends, and is told in `failures`: then the probe has not seen everything.
+    A session that fails ends and appears in `failures`; the probe is incomplete then.
     """
     probe = StallProbe(tuple(tables))
     over = threading.Event()

@@ -1,8 +1,7 @@
 """Takes a database to a named revision of the schema, up or down (strategy §3, POSTGRES rules).
 
-Never `upgrade head` and never `downgrade -1`: both ends are named, so no other pending revision is applied or reverted
-(ERRATA D10, D11). One operator at a time. A second run in either direction completes a killed one. Objects that this
-migration has not created are never adopted and never dropped, whatever their names.
+Never `upgrade head` or `downgrade -1`: both ends are named (ERRATA D10, D11). A second run in either direction completes
+a killed one. Objects that this migration has not created are never adopted or dropped, whatever their names.
 """
 
 from collections.abc import Callable

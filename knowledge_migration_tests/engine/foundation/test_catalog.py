@@ -17,7 +17,7 @@ def alter(connection: Connection, *statements: str) -> None:
 
 def told(differences: list[Difference], *, tolerated: bool) -> set[tuple[str, str, str]]:
     """Object, expectation and finding of those that are tolerated, or of those that are not."""
-    return {(diff.object, diff.expected, diff.found) for diff in differences if diff.tolerated is tolerated}
+    return {(diff.object, diff.expected, diff.actual) for diff in differences if diff.tolerated is tolerated}
 
 
 def test_the_legacy_schema_has_no_differences(any_database: Database) -> None:
@@ -107,7 +107,7 @@ def test_indexes_that_only_look_unique_are_told_and_an_enum_with_more_labels_is_
 
 
 def test_before_the_phase_everything_of_the_workflow_is_missing(database: Database) -> None:
-    found = {difference.object: difference.found for difference in proposal_differences(database)}
+    found = {difference.object: difference.actual for difference in proposal_differences(database)}
 
     assert {found.pop(f"table {table}") for table in ("topic_proposals", "atom_proposals", "feature_flags")} == {
         "missing"
