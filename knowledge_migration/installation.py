@@ -199,13 +199,18 @@ class Installation:
         )
 
     @property
+    def dagster_storage(self) -> Database:
+        """The database of Dagster's own tables; starts the embedded server where none is named."""
+        return _named(self.settings.installation.dagster_url) or _embedded(self.settings, DAGSTER_DATABASE)
+
+    @property
     def dagster_storage_url(self) -> str:
-        """The address of Dagster's own tables, with the driver that dagster-postgres works with.
+        """Its address with the driver that dagster-postgres works with.
 
         SQLAlchemy 2.1 would take psycopg 3 for `postgresql://`; dagster-postgres then fails on the first event it stores.
         """
-        storage = _named(self.settings.installation.dagster_url) or _embedded(self.settings, DAGSTER_DATABASE)
-        return make_url(storage.url).set(drivername="postgresql+psycopg2").render_as_string(hide_password=False)
+        url = make_url(self.dagster_storage.url)
+        return url.set(drivername="postgresql+psycopg2").render_as_string(hide_password=False)
 
     @property
     def running_dagster_storage(self) -> Database | None:

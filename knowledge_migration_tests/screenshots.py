@@ -18,8 +18,8 @@ import httpx
 from playwright.sync_api import Browser, Page
 from rich.console import Console
 
-from knowledge_migration.commands.setup import dagster_project, open_installation
 from knowledge_migration.commands.status import screen
+from knowledge_migration.commands.terminal import dagster_project, open_installation
 from knowledge_migration.demo.live_application import free_port, wait_until_healthy
 from knowledge_migration.engine.foundation import evidence
 from knowledge_migration.engine.foundation.audit import operator

@@ -1,25 +1,23 @@
-"""`knowledge-migration cleanup`: phase 5 by hand, what it would do, and the way back; needs neither Dagster nor the service."""
+"""`knowledge-migration cleanup`: phase 5 and its reversal; needs neither Dagster nor the service."""
 
 from typing import Annotated
 from uuid import UUID
 
 import typer
 
-from knowledge_migration.commands.setup import DryRun, Reason, Yes, console, open_installation
+from knowledge_migration.commands.terminal import DryRun, Reason, Yes, confirm, console, open_installation, rows_table
 from knowledge_migration.engine.foundation.errors import PreconditionError
 
 app = typer.Typer(
-    help="Phase 5: retire the old paths, archive old extractions, look after indexes.", no_args_is_help=True
+    help="Phase 5: retire the old paths, archive old extractions, maintain indexes.", no_args_is_help=True
 )
 
-Without = Annotated[
-    list[str] | None, typer.Option("--without", help="A table (topics, atoms) that stays without the rule.")
-]
+Without = Annotated[list[str] | None, typer.Option("--without", help="A table (topics, atoms) that gets no rule.")]
 
 
 @app.command("status")
 def status() -> None:
-    """Show how far phase 5 is and what stands in its way; changes nothing.
+    """Show the progress of phase 5 and its obstacles; changes nothing.
 
     Example: knowledge-migration cleanup status
     """
@@ -28,8 +26,9 @@ def status() -> None:
     from knowledge_migration.engine.cleanup.retirement import readiness
 
     installation = open_installation()
-    found = readiness(installation.database, live_seconds=installation.settings.fence.live_seconds)
-    console.print(f"Database {installation.database.display}")
+    database = installation.database
+    found = readiness(database, live_seconds=installation.settings.fence.live_seconds)
+    console.print(f"Database {database.display}")
     console.print(found.stability.sentence)
     console.print(f"The old paths are {'retired' if found.retired else 'open'}.")
     for table, state in found.constraints.items():
@@ -37,7 +36,7 @@ def status() -> None:
     for obstacle in found.obstacles:
         console.print(f"In the way: {obstacle}")
     console.print(f"Live processes of the service: {', '.join(found.live_writers) or 'none'}")
-    with installation.database.connect("cleanup status") as connection:
+    with database.connect("cleanup status") as connection:
         extent, report = archive_extent(connection), report_indexes(connection)
     console.print(
         f"Archive: {extent.runs:,} runs, {extent.topic_proposals:,} topic and {extent.atom_proposals:,} atom proposals."
@@ -77,8 +76,7 @@ def retire(
     if dry_run:
         console.print("Would do nothing." if found.obstacles and not override else "Would retire the old paths.")
         return
-    if not yes:
-        typer.confirm("Retire direct writes and dual write?", abort=True)
+    confirm("Retire direct writes and dual write?", yes)
     done = retirement.retire(
         installation.database,
         installation.initial_flags,
@@ -98,7 +96,7 @@ def retire(
 
 @app.command("reopen")
 def reopen(reason: Reason, yes: Yes = False, dry_run: DryRun = False) -> None:
-    """Undo a retirement: the rules of the database away, the lock open, dual write on. Extractions stay proposals.
+    """Undo a retirement: drop the rules of the database, unlock the flags, switch dual write on. Extractions stay proposals.
 
     Example: knowledge-migration cleanup reopen --reason "rolling back"
     """
@@ -107,12 +105,11 @@ def reopen(reason: Reason, yes: Yes = False, dry_run: DryRun = False) -> None:
     installation = open_installation()
     with installation.database.connect("cleanup status") as connection:
         states = completeness.states(connection)
-    standing = [table for table, state in states.items() if state != "missing"]
-    console.print(f"Database {installation.database.display}; the rule stands on: {', '.join(standing) or 'no table'}.")
+    ruled = [table for table, state in states.items() if state != "missing"]
+    console.print(f"Database {installation.database.display}; tables with the rule: {', '.join(ruled) or 'none'}.")
     if dry_run:
         return
-    if not yes:
-        typer.confirm("Open the old paths?", abort=True)
+    confirm("Open the old paths?", yes)
     opened = retirement.reopen(
         installation.database, installation.initial_flags, installation.settings.schema_change, reason=reason
     )
@@ -125,12 +122,12 @@ def reopen(reason: Reason, yes: Yes = False, dry_run: DryRun = False) -> None:
 @app.command("archive")
 def archive(
     reason: Reason,
-    older_than_days: Annotated[float, typer.Option(min=0, help="Runs that began longer ago may go.")] = 30.0,
+    older_than_days: Annotated[float, typer.Option(min=0, help="Runs that began longer ago are moved.")] = 30.0,
     batch_runs: Annotated[int, typer.Option(min=1, max=10_000, help="Runs in one transaction.")] = 100,
-    restore: Annotated[UUID | None, typer.Option(help="Bring this run back instead.")] = None,
+    restore: Annotated[UUID | None, typer.Option(help="Restore this run from the archive instead.")] = None,
     dry_run: DryRun = False,
 ) -> None:
-    """Move old extraction runs that nobody needs any more into the archive, with their proposals.
+    """Move old extraction runs that are no longer needed into the archive, with their proposals.
 
     Examples:
 
@@ -142,13 +139,13 @@ def archive(
 
     installation = open_installation()
     if restore and not dry_run:
-        back = restore_archived(installation.database, restore, reason=reason)
+        run = restore_archived(installation.database, restore, reason=reason)
         console.print(
-            f"Run {restore} is back with {back.topic_proposals} topic and {back.atom_proposals} atom proposals."
+            f"Run {restore} is restored with {run.topic_proposals} topic and {run.atom_proposals} atom proposals."
         )
         return
     if restore:
-        raise PreconditionError("A single run is brought back or not; there is no dry run of --restore.")
+        raise PreconditionError("--restore has no dry run.")
     done = archive_extractions(
         installation.database,
         reason=reason,
@@ -167,9 +164,9 @@ def archive(
 
 @app.command("indexes")
 def indexes(
-    drop: Annotated[list[str] | None, typer.Option("--drop", help="An index to drop; may be given again.")] = None,
-    recreate: Annotated[str | None, typer.Option(help="Build an index again that was dropped here.")] = None,
-    reason: Annotated[str | None, typer.Option(help="Why; without it the command reports and changes nothing.")] = None,
+    drop: Annotated[list[str] | None, typer.Option("--drop", help="An index to drop; repeatable.")] = None,
+    recreate: Annotated[str | None, typer.Option(help="Rebuild an index that was dropped here.")] = None,
+    reason: Annotated[str | None, typer.Option(help="Why; without a reason the command only reports.")] = None,
     dry_run: DryRun = False,
 ) -> None:
     """Report unused, redundant and invalid indexes; drop those that are named, concurrently, and ANALYZE.
@@ -182,25 +179,24 @@ def indexes(
 
       knowledge-migration cleanup indexes --recreate ix_messages_old --reason "the report needs it"
     """
-    from knowledge_migration.commands.migrate import rows_table
     from knowledge_migration.engine.cleanup import indexes as engine
 
     installation = open_installation()
     if (drop or recreate) and not reason:
-        raise PreconditionError("Say why with --reason; it goes to the audit log. Nothing was changed.")
+        raise PreconditionError("Give a --reason; it is recorded in the audit log. Nothing was changed.")
     limits = installation.settings.schema_change
     if recreate and not dry_run:
         built = engine.recreate_index(installation.database, recreate, limits, reason=str(reason))
-        console.print(f"Index {recreate} {'is built again' if built else 'is there already'}.")
+        console.print(f"Index {recreate} {'is rebuilt' if built else 'exists already'}.")
     if reason and not recreate:
         done = engine.maintain_indexes(installation.database, limits, drop=drop or (), reason=reason, dry_run=dry_run)
         verb = "Would drop" if dry_run else "Dropped"
         console.print(
-            f"{verb}: {', '.join(done.dropped) or 'none'}; gone already: {', '.join(done.gone_already) or 'none'}."
+            f"{verb}: {', '.join(done.dropped) or 'none'}; missing already: {', '.join(done.gone_already) or 'none'}."
         )
     with installation.database.connect("cleanup indexes") as connection:
         report = engine.report_indexes(connection)
     rows = [finding.as_row for finding in report.findings]
     console.print(rows_table(rows) if rows else "Every index is valid, used and needed.")
-    since = f"{report.statistics_since:%Y-%m-%d %H:%M} UTC" if report.statistics_since else "the database was made"
-    console.print(f"Statistics count since {since}; scans on replicas are not among them.")
+    since = f"{report.statistics_since:%Y-%m-%d %H:%M} UTC" if report.statistics_since else "the database was created"
+    console.print(f"Statistics count since {since}, without scans on replicas.")

@@ -1,24 +1,27 @@
-"""What the command line shows: bars on a terminal, plain lines elsewhere, tables, and the summary of a migration."""
+"""`knowledge-migration migrate` and `ui`: the progress of all phases, their summary, and Dagster's own UI."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
-from knowledge_migration.engine.backfill.dry_run import Forecast
 from knowledge_migration.engine.foundation import progress as reports
 from knowledge_migration.installation import Installation
-from knowledge_migration.settings import Settings, variables
+
+if TYPE_CHECKING:
+    from knowledge_migration.commands.phase_runs import PhaseSummary
 
 LINES_PER_WORK = 4
 
@@ -33,7 +36,7 @@ class ProgressLines:
             TextColumn("  {task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[words]}"),
+            TextColumn("{task.fields[message]}"),
             TimeElapsedColumn(),
             console=console,
             transient=False,
@@ -54,8 +57,8 @@ class ProgressLines:
             return
         key = (report.work, report.total)
         if key not in self.tasks:
-            self.tasks[key] = self.bars.add_task(report.work, total=report.total, words="")
-        self.bars.update(self.tasks[key], completed=report.done or 0, words=report.message)
+            self.tasks[key] = self.bars.add_task(report.work, total=report.total, message="")
+        self.bars.update(self.tasks[key], completed=report.done or 0, message=report.message)
 
     def _line(self, report: reports.Report) -> None:
         if report.total is None:
@@ -116,15 +119,13 @@ def run_migrate(console: Console, installation: Installation) -> bool:
 
 def _scaled_down_cutover(console: Console, installation: Installation) -> Callable[..., tuple[str, int]]:
     """Phase 4 of the demonstration, after its settings are set and shown."""
-    import json
-
     from knowledge_migration.commands.phase_runs import Runs
     from knowledge_migration.demo.cutover import SCALED_DOWN, Daemon, demonstrate_cutover, scale_down
     from knowledge_migration.engine.foundation.database import Database
 
     scale_down(installation.database)
     table = Table(
-        "setting", "in this demonstration", title="Scaled down, so that days take seconds", title_justify="left"
+        "setting", "in this demonstration", title="Bake times scaled down from days to seconds", title_justify="left"
     )
     for name, value in SCALED_DOWN.items():
         table.add_row(name, json.dumps(value))
@@ -137,61 +138,48 @@ def _scaled_down_cutover(console: Console, installation: Installation) -> Callab
             runs.definitions,
             lambda request: runs.attempt(str(request.job_name), partition=request.partition_key, tags=request.tags),
         )
-        return demonstrate_cutover(daemon, database, service_url, lambda words: console.print(f"  {words}")), 0
+        return demonstrate_cutover(daemon, database, service_url, lambda message: console.print(f"  {message}")), 0
 
     return work
 
 
 def _own_terminal(console: Console) -> Console:
-    """The same terminal through a descriptor of its own: while a step runs, Dagster captures the process's output."""
+    """The same terminal on a descriptor of its own, because Dagster captures the process's output while a step runs."""
     if not console.is_terminal:
         return console
     return Console(file=os.fdopen(os.dup(console.file.fileno()), "w"), highlight=False)
 
 
-def summary_table(summaries: Sequence[Any]) -> Table:
-    """Phase by phase: what was done, rows, seconds, checks passed and failed."""
+def summary_table(summaries: Sequence["PhaseSummary"]) -> Table:
+    """One row per phase: the work, rows, seconds, and the checks by result."""
     table = Table(title="Migration", title_justify="left")
-    for column, justify in (
-        ("phase", "left"),
-        ("what was done", "left"),
-        ("rows", "right"),
-        ("seconds", "right"),
-        ("checks passed", "right"),
-        ("failed", "right"),
-        ("warned", "right"),
-    ):
-        table.add_column(column, justify=justify)  # type: ignore[arg-type]
+    for column in ("phase", "result", "rows", "seconds", "checks passed", "failed", "warned"):
+        table.add_column(column, justify="left" if column in ("phase", "result") else "right")
     for summary in summaries:
-        passed = sum(check.succeeded for check in summary.checks)
-        warned = sum(check.result == "warned" for check in summary.checks)
-        failed = len(summary.failed_checks)
-        table.add_row(
-            summary.phase,
-            Text(summary.done, style="" if summary.succeeded else "red"),
-            f"{summary.rows:,}" if summary.rows is not None else "-",
-            f"{summary.seconds:.1f}" if not summary.skipped else "-",
-            str(passed) if not summary.skipped else "-",
-            Text(str(failed), style="red" if failed else "") if not summary.skipped else "-",
-            str(warned) if not summary.skipped else "-",
-        )
+        rows = "-" if summary.rows is None else f"{summary.rows:,}"
+        cells: tuple[str, ...] = ("-",) * 4
+        if not summary.skipped:
+            results = Counter(check.result for check in summary.checks)
+            counts = [str(results[result]) for result in ("passed", "failed", "warned")]
+            cells = (f"{summary.seconds:.1f}", *counts)
+        table.add_row(summary.phase, Text(summary.done, style="" if summary.succeeded else "red"), rows, *cells)
     return table
 
 
 def _print_traffic(console: Console, installation: Installation, traffic: dict[str, Any]) -> bool:
-    """What the users saw meanwhile, kept as evidence; True when nobody was failed and nothing is lost."""
+    """The result of the live traffic, recorded as evidence; True when no request failed and no write is lost."""
     from knowledge_migration.engine.foundation import evidence
 
     with installation.database.connect("live traffic") as connection:
         evidence.record(connection, "live_traffic", traffic)
     style = "green" if traffic["passed"] else "red"
-    console.print(f"[bold]Live traffic all the while:[/] [{style}]{traffic['sentence']}[/]", soft_wrap=True)
-    for words in (*traffic["failures"], *(f"{lost['what']} {lost['why']}" for lost in traffic["lost"][:20])):
-        console.print(f"  {words}", markup=False, soft_wrap=True)
+    console.print(f"[bold]Live traffic:[/] [{style}]{traffic['sentence']}[/]", soft_wrap=True)
+    for message in (*traffic["failures"], *(f"{lost['what']} {lost['why']}" for lost in traffic["lost"][:20])):
+        console.print(f"  {message}", markup=False, soft_wrap=True)
     return bool(traffic["passed"])
 
 
-def _print_findings(console: Console, summaries: Sequence[Any]) -> None:
+def _print_findings(console: Console, summaries: Sequence["PhaseSummary"]) -> None:
     for summary in summaries:
         for error in summary.errors:
             console.print(f"[red]phase {summary.phase}[/] {error}", soft_wrap=True)
@@ -203,15 +191,13 @@ def _print_findings(console: Console, summaries: Sequence[Any]) -> None:
 
 def _print_next(console: Console, installation: Installation, succeeded: bool, *, changed: bool) -> None:
     if not succeeded:
-        console.print(
-            "Stopped. What was committed stays and is safe to run again after the cause is mended: make migrate"
-        )
+        console.print("Stopped. Committed work stays. Remove the cause and run it again: make migrate")
         return
-    console.print("Everything was done before; nothing was changed." if not changed else "All phases succeeded.")
-    console.print("Look next: [bold]make ui[/] shows the assets, their checks and the history of these runs.")
-    console.print("               [bold]make demo[/] lets you review what was proposed, in a browser.")
+    console.print("All phases succeeded." if changed else "All phases were done already; nothing was changed.")
+    console.print("Next: [bold]make ui[/] shows the assets, their checks and the history of these runs.")
+    console.print("      [bold]make demo[/] opens the review of the proposals in a browser.")
     console.print(f"Backups: {installation.backups}")
-    console.print('Way back: [bold].venv/bin/knowledge-migration rollback backfill --reason "…" --dry-run[/]')
+    console.print('Rollback: [bold].venv/bin/knowledge-migration rollback backfill --reason "…" --dry-run[/]')
 
 
 def run_ui(console: Console, project: Path, port: int) -> int:
@@ -219,7 +205,7 @@ def run_ui(console: Console, project: Path, port: int) -> int:
     from knowledge_migration.demo.live_application import free_port
 
     port = port or free_port()
-    console.print(f"Dagster UI: [bold]http://127.0.0.1:{port}[/] (Ctrl-C ends it)")
+    console.print(f"Dagster UI: [bold]http://127.0.0.1:{port}[/] (Ctrl-C stops it)")
     console.print("For other dagster commands in this directory, in another terminal while this runs:")
     console.print('  eval "$(.venv/bin/knowledge-migration environment)" && .venv/bin/dagster definitions validate')
     command = [str(Path(sys.executable).with_name("dagster")), "dev", "--host", "127.0.0.1", "--port", str(port)]
@@ -233,65 +219,11 @@ def run_ui(console: Console, project: Path, port: int) -> int:
 
 
 def _end(child: "subprocess.Popen[bytes]") -> int:
-    """Interrupts Dagster so that it ends its own children; the harder signals only if it does not."""
-    for number, patience_seconds in ((signal.SIGINT, 20), (signal.SIGTERM, 10), (signal.SIGKILL, 10)):
+    """Interrupts Dagster so that it ends its own children; sends harder signals only if it does not end."""
+    for number, timeout_seconds in ((signal.SIGINT, 20), (signal.SIGTERM, 10), (signal.SIGKILL, 10)):
         child.send_signal(number)
         try:
-            return child.wait(patience_seconds)
+            return child.wait(timeout_seconds)
         except subprocess.TimeoutExpired:
             continue
     return child.wait()
-
-
-@contextmanager
-def counting(console: Console, words: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A bar over a known number of rows; silent where there is no terminal."""
-    with Progress(console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task(words, total=total)
-        yield lambda rows: progress.advance(task, rows)
-
-
-def settings_table(settings: Settings) -> Table:
-    """Every setting with its value; addresses are shown without their passwords."""
-    table = Table("variable", "value", "meaning", show_lines=False)
-    rows = {
-        variable.upper(): (str(getattr(getattr(settings, section), field)), info.description or "")
-        for variable, section, field, info in variables()
-    }
-    for name, row in rows.items():
-        table.add_row(name, *row)
-    return table
-
-
-def forecast_table(forecasts: Sequence[Forecast]) -> Table:
-    """What a dry run says of each table."""
-    table = Table(
-        "table",
-        "rows to do",
-        "rows sampled",
-        "failing batches",
-        "rows/s",
-        "WAL MiB",
-        "seconds at the rate limit",
-        "seconds unlimited",
-    )
-    for one in forecasts:
-        table.add_row(
-            one.table,
-            f"{one.rows_to_do:,}",
-            f"{one.sampled_rows:,}",
-            str(one.failing_batches),
-            f"{one.rows_per_second:,.0f}",
-            f"{one.wal_bytes / 2**20:,.1f}",
-            f"{one.limited_seconds:,.0f}",
-            f"{one.unlimited_seconds:,.0f}",
-        )
-    return table
-
-
-def rows_table(rows: Sequence[dict[str, Any]]) -> Table:
-    """Rows of a query."""
-    table = Table(*rows[0])
-    for row in rows:
-        table.add_row(*("" if value is None else str(value) for value in row.values()))
-    return table

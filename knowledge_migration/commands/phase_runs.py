@@ -1,7 +1,7 @@
-"""Phases 0 to 4 one after the other, each as Dagster runs recorded in the instance; stops at the first that fails.
+"""Phases 0 to 4 in order, each as Dagster runs recorded in the instance; stops at the first phase that fails.
 
-What the database says is done is not done again: a second call changes nothing and says what there is. Needs no daemon;
-the same phases can be materialized one by one in the UI.
+Phases that the database records as done are skipped, so a second call changes nothing. Needs no daemon; the same phases can
+be materialized one by one in the UI.
 """
 
 import os
@@ -25,13 +25,13 @@ from knowledge_migration.engine.status.snapshot import read_status
 from knowledge_migration.knowledge.entity_kinds import KINDS
 from knowledge_migration.settings import load_settings
 
-WAITS = "waits for you: knowledge-migration cutover status says what each stage needs; cutover_job promotes"
+WAITS = "waits for the operator: knowledge-migration cutover status lists the requirements; cutover_job promotes"
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
 @dataclass(frozen=True)
 class PhaseSummary:
-    """What became of one phase: `done` in words, rows moved or read, seconds, the checks, and the errors of failed steps."""
+    """The result of one phase: `done` as a message, rows written or read, seconds, checks, and the errors of failed steps."""
 
     phase: str
     done: str
@@ -55,7 +55,7 @@ class PhaseSummary:
 
 @dataclass
 class Runs:
-    """Runs jobs of the code location in this process and gathers what they say."""
+    """Runs jobs of the code location in this process and collects their events."""
 
     instance: dg.DagsterInstance
     definitions: dg.Definitions = field(default_factory=build_defs)
@@ -71,7 +71,7 @@ class Runs:
         ops: dict[str, Any] | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> bool:
-        """Whether the run succeeded; what it said is kept."""
+        """Whether the run succeeded; its events are kept."""
         config: dict[str, Any] = {**QUIET, "ops": ops} if ops else dict(QUIET)
         result = self.definitions.resolve_job_def(job).execute_in_process(
             instance=self.instance,
@@ -86,7 +86,7 @@ class Runs:
         return result.success
 
     def attempt(self, job: str, *, partition: str | None = None, tags: Mapping[str, str] | None = None) -> bool:
-        """A run that may be refused, and tried again later; only what a successful one said is kept."""
+        """A run that may be refused and retried later; only the events of a successful one are kept."""
         events, errors = list(self.events), list(self.errors)
         succeeded = self.run(job, partition=partition, tags=tags)
         if not succeeded:
@@ -123,12 +123,12 @@ class Runs:
 
 
 def serve_probes_at(url: str) -> None:
-    """Tells this process where the service answers, before any phase asks."""
+    """Sets the service's address in this process, before any phase reads it."""
     os.environ["KNOWLEDGE_SERVICE_URL"] = url
 
 
 def migrated(database: Database) -> bool:
-    """Whether there is nothing left to do, the cutover included."""
+    """Whether all phases are done, the cutover included."""
     return all(phase.state == "done" for phase in _phases(database))
 
 
@@ -151,9 +151,9 @@ def migrate(
     on_phase: Callable[[str], None],
     cutover: Work | None = None,
 ) -> Iterator[PhaseSummary]:
-    """Runs what is not done yet and yields a summary per phase; ends after the first phase that fails.
+    """Runs the phases that are not done and yields a summary per phase; ends after the first phase that fails.
 
-    Phase 4 bakes for days, so it is not done here unless `cutover` does it, as the demonstration's does in a minute.
+    Phase 4 bakes for days, so it runs only with `cutover`, as in the demonstration, where it takes a minute.
     """
     works = (_preparation, _schema, _dual_write, _backfill, cutover)
     for phase, work in zip(_phases(database), works, strict=True):

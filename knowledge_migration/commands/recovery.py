@@ -1,6 +1,6 @@
-"""`knowledge-migration recover` and `backfill status`: after an accident, what is broken, and what mends it (strategy §10.4).
+"""`knowledge-migration recover`: after an accident, each command shows the damage and repairs it (strategy §10.4).
 
-Each command shows what it has found and what it would do, and asks before it does it; run again it goes on from there.
+It prints what it would do and asks for confirmation; run again after an interruption, it continues.
 """
 
 import json
@@ -12,27 +12,36 @@ from uuid import UUID
 
 import typer
 
-from knowledge_migration.commands.setup import DryRun, Reason, Yes, console, open_installation
+from knowledge_migration.commands.terminal import (
+    DryRun,
+    Reason,
+    Yes,
+    confirm,
+    console,
+    open_installation,
+    rows_table,
+    say,
+)
 from knowledge_migration.engine.foundation.errors import PreconditionError, VerificationError
 
 if TYPE_CHECKING:
     from knowledge_migration.knowledge.proposals.approval_recovery import Approval
 
 app = typer.Typer(
-    help="After an accident: each command shows what is broken and mends it, audited.", no_args_is_help=True
+    help="After an accident: each command shows the damage and repairs it, audited.", no_args_is_help=True
 )
 
 SHOWN = 50
 ACTIONS = ("merge", "reject", "leave")
 
-OptionalReason = Annotated[str | None, typer.Option("--reason", help="Why; it goes to the audit log.")]
+OptionalReason = Annotated[str | None, typer.Option("--reason", help="Why; it is recorded in the audit log.")]
 
 
 @app.command("flags")
 def flags(reason: Reason, yes: Yes = False, dry_run: DryRun = False) -> None:
-    """Write a lost or damaged row of feature_flags back, as the audit log last had it.
+    """Write a lost or damaged row of feature_flags back, with the last audited values.
 
-    Every process of the service obeys those flags already, and obeys the row again within a second.
+    Every process of the service follows these values already, and follows the row again within a second.
 
     Example: knowledge-migration recover flags --reason "row deleted by hand" --dry-run
     """
@@ -40,82 +49,45 @@ def flags(reason: Reason, yes: Yes = False, dry_run: DryRun = False) -> None:
     from knowledge_migration.knowledge.flag_recovery import examine_flags, restore_flags
     from knowledge_migration.knowledge.flags import FlagsError
 
-    installation = open_installation()
+    database = open_installation().database
     try:
-        with installation.database.begin() as transaction:
-            found = examine_flags(transaction)
-        if found.never_set:
-            console.print(
-                "Nobody has set the flags, or they were given up with the schema; there is nothing to recover."
-            )
+        with database.begin() as transaction:
+            state = examine_flags(transaction)
+        if state.never_set:
+            console.print("The flags were never set, or were removed with the schema; there is nothing to recover.")
             return
-        if found.damage is None:
-            console.print("The row of the flags is there and can be read; there is nothing to recover.")
-            if found.differ:
+        if state.damage is None:
+            console.print("The row of the flags exists and is readable; there is nothing to recover.")
+            if state.differ:
                 console.print(
-                    "Somebody has written it past the audit log. What it should say: flags history, flags set."
+                    "It was written past the audit log. Compare it with flags history; correct it with flags set."
                 )
             return
-        console.print(found.damage)
-        if found.audited is None:
+        console.print(state.damage)
+        if state.audited is None:
             raise PreconditionError(
                 "The audit log has no flags to restore. Set each flag: knowledge-migration flags set --reset."
             )
         console.print(
-            f"Last audited (version {found.audited.version}, state {found.audited.state}): "
-            f"{json.dumps(found.audited.values)}"
+            f"Last audited (version {state.audited.version}, state {state.audited.state}): "
+            f"{json.dumps(state.audited.values)}"
         )
         if dry_run:
             return
-        if not yes:
-            typer.confirm("Write these back?", abort=True)
-        with installation.database.begin() as transaction:
+        confirm("Write these back?", yes)
+        with database.begin() as transaction:
             after, written = restore_flags(transaction, actor=audit.operator(), reason=reason)
     except FlagsError as error:
         raise PreconditionError(f"{error} Nothing was changed.") from error
-    said = "Written back" if written else "Somebody else has mended it meanwhile"
-    console.print(f"{said}: version {after.version}, state {after.state}.")
-
-
-def backfill_status() -> None:
-    """Show how far the backfill is, by the rows themselves: linked or not, partitions done, quarantine, who runs it now.
-
-    Example: knowledge-migration backfill status
-    """
-    from rich.table import Table
-
-    from knowledge_migration.engine.status.backfill import backfill_status as read_status
-
-    installation = open_installation()
-    with installation.database.connect("backfill status") as connection:
-        now = read_status(connection)
-    table = Table("table", "linked", "unlinked", "partitions done", "quarantine open", "to retry", "accepted")
-    for one in now.tables:
-        parts = "no plan yet" if one.partitions is None else f"{one.partitions_done} of {one.partitions}"
-        counts = (one.quarantine_open, one.quarantine_retry, one.quarantine_accepted)
-        table.add_row(one.table, f"{one.linked:,}", f"{one.unlinked:,}", parts, *(f"{count:,}" for count in counts))
-    console.print(table)
-    moments = [
-        f"{word} {moment:%Y-%m-%d %H:%M:%S} UTC"
-        for word, moment in (("begun", now.started_at), ("completed", now.completed_at))
-        if moment
-    ]
-    console.print(f"The migration's run: {', '.join([now.run or 'never begun', *moments])}")
-    for runner in now.runners:
-        doing = "rolls back" if runner.rolls_back else "runs"
-        console.print(
-            f"{doing} now: pid {runner.pid}, {runner.application}, since {runner.since:%Y-%m-%d %H:%M:%S} UTC"
-        )
-    if not now.runners:
-        console.print("No runner is alive.")
-    console.print(now.next_step)
+    outcome = "Written back" if written else "It was restored meanwhile"
+    console.print(f"{outcome}: version {after.version}, state {after.state}.")
 
 
 @app.command("ledger")
 def ledger(reason: OptionalReason = None, yes: Yes = False, dry_run: DryRun = False) -> None:
-    """Make the backfill's ledger say again what links and proposals tell, and the migration's run too.
+    """Rebuild the backfill's ledger, and the status of the migration's run, from links and proposals.
 
-    The backfill goes on without it; the comparison of values needs it. Says what no check can judge any more.
+    The backfill continues without it; the comparison of values needs it. Names the rows that no check can judge any more.
 
     Examples:
 
@@ -123,16 +95,13 @@ def ledger(reason: OptionalReason = None, yes: Yes = False, dry_run: DryRun = Fa
 
       knowledge-migration recover ledger --reason "ledger restored from yesterday"
     """
-    from knowledge_migration.commands.migrate import rows_table
     from knowledge_migration.engine.recovery.ledger import MEANING, RESTORED, examine_ledger, recover_ledger
 
-    installation = open_installation()
-    with installation.database.connect("ledger recovery", settings={"statement_timeout": "0"}) as connection:
+    database = open_installation().database
+    with database.connect("ledger recovery", settings={"statement_timeout": "0"}) as connection:
         report = examine_ledger(connection)
     if report.is_correct:
-        console.print(
-            "The ledger says what links and proposals tell, and so does the migration's run; nothing to mend."
-        )
+        console.print("The ledger and the migration's run match links and proposals; nothing to repair.")
         return
     if report.restored:
         raise VerificationError(RESTORED)
@@ -146,32 +115,31 @@ def ledger(reason: OptionalReason = None, yes: Yes = False, dry_run: DryRun = Fa
         console.print(f"The migration's run is {report.run_status or 'gone'}; the rows say {report.actual_run_status}.")
     if report.uncertain_rows:
         console.print(
-            f"{report.uncertain_rows:,} rows of these batches were written to since, or their proposal was, and no check can "
-            "tell which any more; they are not compared. To compare them: roll the backfill back and run it again."
+            f"{report.uncertain_rows:,} rows of these batches, or their proposals, were changed since, and no check can tell "
+            "which; they are not compared. To compare them, roll the backfill back and run it again."
         )
     if dry_run:
         return
-    _confirm(reason, yes, "Mend the ledger?")
-    done = recover_ledger(installation.database, reason=reason or "")
-    console.print(f"Mended {len(done.report.differences):,} entries. The comparisons of values now say:")
-    for sentence in done.value_results:
-        console.print(sentence, markup=False)
+    _confirm(reason, yes, "Repair the ledger?")
+    result = recover_ledger(database, reason=reason or "")
+    console.print(f"Repaired {len(result.report.differences):,} entries. The comparisons of values:")
+    for sentence in result.value_results:
+        say(sentence)
 
 
 def _confirm(reason: str | None, yes: bool, question: str) -> None:
-    """The reason and the operator's yes; without either the command ends here."""
+    """Ends the command without a reason or a confirmation."""
     if not (reason or "").strip():
-        raise typer.BadParameter("a reason is needed; it goes to the audit log", param_hint="--reason")
-    if not yes:
-        typer.confirm(question, abort=True)
+        raise typer.BadParameter("a reason is needed; it is recorded in the audit log", param_hint="--reason")
+    confirm(question, yes)
 
 
 @app.command("duplicates")
 def duplicates(reason: OptionalReason = None, yes: Yes = False, dry_run: DryRun = False) -> None:
-    """Merge or reject pending proposals of the same thing: the same name and the same text, from repeated extractions.
+    """Merge or reject duplicate pending proposals: the same name and the same text, from repeated extractions.
 
-    The one that is approved stays, else the oldest; an approved one is never rejected. Mends as well what a dropped unique
-    index allowed: two approved proposals of one row, one proposal of two rows.
+    The approved one stays, else the oldest; an approved one is never rejected. Repairs as well what a dropped unique index
+    allowed: two approved proposals of one row, one proposal of two rows.
 
     Examples:
 
@@ -179,18 +147,17 @@ def duplicates(reason: OptionalReason = None, yes: Yes = False, dry_run: DryRun 
 
       knowledge-migration recover duplicates --reason "the extraction was run twice"
     """
-    from knowledge_migration.commands.migrate import rows_table
     from knowledge_migration.engine.foundation import audit
     from knowledge_migration.knowledge.proposals import duplicate_proposals, link_conflicts
     from knowledge_migration.knowledge.proposals.review import Reviewer
 
-    installation = open_installation()
-    with installation.database.begin() as transaction:
+    database = open_installation().database
+    with database.begin() as transaction:
         groups = duplicate_proposals.duplicate_groups(transaction)
         claims = link_conflicts.link_conflicts(transaction)
         shared = link_conflicts.shared_origins(transaction)
     if not (groups or claims or shared):
-        console.print("No pending proposal is a duplicate of another, and no two approved ones claim the same row.")
+        console.print("No pending proposal is a duplicate of another, and no two approved proposals claim one row.")
         return
     listed = [
         {
@@ -210,8 +177,8 @@ def duplicates(reason: OptionalReason = None, yes: Yes = False, dry_run: DryRun 
         console.print(f"{len(listed):,} duplicates: {done}.")
     for claim in claims:
         console.print(
-            f"{claim.kind.name} {claim.entity_id} was made by proposal {claim.origin_id}; {claim.proposal_id} says that it "
-            "made it too: to be merged into it."
+            f"{claim.kind.name} {claim.entity_id} comes from proposal {claim.origin_id}; {claim.proposal_id} claims it "
+            "too and is merged into it."
         )
     for one in shared:
         what = f"created {one.created}" if one.created is not None else "created one of them"
@@ -221,11 +188,11 @@ def duplicates(reason: OptionalReason = None, yes: Yes = False, dry_run: DryRun 
     _confirm(reason, yes, "Merge and reject these?")
     reviewer = Reviewer(f"{audit.operator()} (recover duplicates)", None, reason)
     counts: Counter[str] = Counter()
-    with installation.database.engine() as engine:
-        for one, words in link_conflicts.resolve_origins(engine, shared, reviewer):
-            console.print(f"{one.proposal_id}: {words}")
-        for proposal_id, words in link_conflicts.resolve_claims(engine, claims, reviewer):
-            console.print(f"{proposal_id}: {words}")
+    with database.engine() as engine:
+        for one, message in link_conflicts.resolve_origins(engine, shared, reviewer):
+            console.print(f"{one.proposal_id}: {message}")
+        for proposal_id, message in link_conflicts.resolve_claims(engine, claims, reviewer):
+            console.print(f"{proposal_id}: {message}")
         for resolved in duplicate_proposals.resolve(engine, groups, reviewer):
             counts[resolved.action] += 1
             if resolved.action == "leave":
@@ -237,21 +204,21 @@ def duplicates(reason: OptionalReason = None, yes: Yes = False, dry_run: DryRun 
 
 @app.command("approvals")
 def approvals(
-    run: Annotated[UUID | None, typer.Option(help="Those of one extraction run.")] = None,
+    run: Annotated[UUID | None, typer.Option(help="Approvals of one extraction run.")] = None,
     since: Annotated[
-        str | None, typer.Option(help="Those from this time on (ISO 8601; UTC if it says no zone).")
+        str | None, typer.Option(help="Approvals from this time on (ISO 8601; UTC without a zone).")
     ] = None,
-    until: Annotated[str | None, typer.Option(help="Those up to this time.")] = None,
-    reviewer: Annotated[str | None, typer.Option(help="Only those of one reviewer: name or user id.")] = None,
+    until: Annotated[str | None, typer.Option(help="Approvals up to this time.")] = None,
+    reviewer: Annotated[str | None, typer.Option(help="Only approvals of one reviewer: name or user id.")] = None,
     action: Annotated[str | None, typer.Option(help="Only approve (by a person) or auto_approve.")] = None,
     reason: OptionalReason = None,
     yes: Yes = False,
     dry_run: DryRun = False,
 ) -> None:
-    """Take back approvals that should not have been: their rows are withdrawn, the proposals are kept.
+    """Undo wrong approvals: their rows are withdrawn, the proposals are kept.
 
-    Rows that a user has edited since, or to which something refers, stay; so do backfilled and dual-written ones. Undone
-    one by one; run it again after an interruption.
+    Rows that a user has edited since, or that others refer to, stay; so do backfilled and dual-written ones. Run it again
+    after an interruption.
 
     Examples:
 
@@ -259,7 +226,6 @@ def approvals(
 
       knowledge-migration recover approvals --run 6f1c… --reason "the model was misled"
     """
-    from knowledge_migration.commands.migrate import rows_table
     from knowledge_migration.engine.foundation import audit
     from knowledge_migration.knowledge.proposals.approval_recovery import (
         UNDOABLE,
@@ -270,29 +236,29 @@ def approvals(
     from knowledge_migration.knowledge.proposals.review import Reviewer
 
     if run is None and since is None:
-        raise typer.BadParameter("say which: --run ID, or --since TIME", param_hint="--run")
+        raise typer.BadParameter("give --run ID or --since TIME", param_hint="--run")
     if action not in (None, *UNDOABLE):
         raise typer.BadParameter(f"{action} is none of {', '.join(UNDOABLE)}", param_hint="--action")
     wanted = WrongApprovals(run, _moment(since, "--since"), _moment(until, "--until"), reviewer, action)  # type: ignore[arg-type]
-    installation = open_installation()
-    with installation.database.begin() as transaction:
+    database = open_installation().database
+    with database.begin() as transaction:
         found = find_approvals(transaction, wanted)
     for why, number in found.refused.items():
-        console.print(f"{number:,} approved proposals are not taken back: {why}.")
+        console.print(f"{number:,} approvals are not undone: {why}.")
     if not found.approvals:
-        console.print("No approval is meant by that; there is nothing to take back.")
+        console.print("No approval matches; there is nothing to undo.")
         return
     console.print(rows_table([_shown(one) for one in found.approvals[:SHOWN]]))
     console.print(_fates("Would be", found.approvals))
     if dry_run or all(one.fate == "kept" for one in found.approvals):
         return
-    _confirm(reason, yes, "Take these approvals back?")
+    _confirm(reason, yes, "Undo these approvals?")
     by = Reviewer(f"{audit.operator()} (recover approvals)", None, reason)
-    with installation.database.engine() as engine:
+    with database.engine() as engine:
         done = list(undo_approvals(engine, found.approvals, by))
     for one in done:
         if one.fate == "kept":
-            console.print(f"{one.kind.name} {one.entity_id} ({one.label}) stays: {one.why}", markup=False)
+            say(f"{one.kind.name} {one.entity_id} ({one.label}) stays: {one.why}")
     console.print(_fates("Now", done))
 
 

@@ -1,27 +1,34 @@
-"""`knowledge-migration serve`, and what is done to proposals without a browser."""
+"""`knowledge-migration serve`, `traffic`, `proposals` and `dual-write`: the service, its users, and its background work."""
 
+import asyncio
+import json
+import signal
+from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
-from knowledge_migration.commands.setup import DryRun, console, open_installation
-from knowledge_migration.engine.foundation.errors import PreconditionError
+from knowledge_migration.commands.terminal import DryRun, console, open_installation, say
+from knowledge_migration.engine.foundation.errors import PreconditionError, VerificationError
 
 proposals_app = typer.Typer(help="The review queue.", no_args_is_help=True)
-dual_write_app = typer.Typer(help="Phase 2: what could not be written beside a direct write.", no_args_is_help=True)
+dual_write_app = typer.Typer(help="Phase 2: the shadow writes that failed.", no_args_is_help=True)
 
 
 def serve(
-    host: Annotated[str, typer.Option(help="Address to listen on; another than loopback needs tokens.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; an address other than loopback needs tokens.")
+    ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65_535, help="Port; 0 takes a free one.")] = 8000,
     allow_faults: Annotated[
         bool,
-        typer.Option("--allow-faults", help="Let an admin make it fail on purpose, for demonstrations and drills."),
+        typer.Option("--allow-faults", help="Let an admin inject faults, for demonstrations and drills."),
     ] = False,
 ) -> None:
     """Run the knowledge service on the database that the settings name.
 
-    Its API is described at /docs. Stop it with Ctrl-C: what is under way is finished.
+    Its API is described at /docs. Ctrl-C stops it after the running requests.
 
     Examples:
 
@@ -46,7 +53,7 @@ def serve(
     options = installation.service_options(allow_faults=allow_faults)
     if not options.has_tokens and not is_loopback(host):
         raise PreconditionError(
-            f"{host} is no loopback address and no token is set, so anybody could change knowledge. Set "
+            f"{host} is not a loopback address and no token is set, so everyone could change knowledge. Set "
             "KNOWLEDGE_API_ADMIN_TOKEN (and KNOWLEDGE_API_REVIEWER_TOKEN), or serve on 127.0.0.1."
         )
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -62,7 +69,7 @@ def serve(
     migration = MigrationSource(installation.database, rules, lambda: installation.running_dagster_storage)
     install(app, service, migration)
     gc.collect()
-    gc.freeze()  # what is there now stays: going through all of it again took 0.2 s, in which nobody was answered
+    gc.freeze()  # the objects of the start stay: a full collection took 0.2 s, in which no request was answered
     uvicorn.run(
         app,
         host=host,
@@ -71,6 +78,69 @@ def serve(
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=30,
     )
+
+
+def traffic(
+    url: Annotated[
+        str | None,
+        typer.Option(help="Where the service answers. Unset: KNOWLEDGE_SERVICE_URL, or http://127.0.0.1:8000."),
+    ] = None,
+    rate: Annotated[float, typer.Option(min=0.1, max=10_000, help="Requests per second.")] = 20.0,
+    seconds: Annotated[float | None, typer.Option(min=0.1, help="How long. Unset: until Ctrl-C.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed sends the same requests.")] = 1,
+    extract_share: Annotated[
+        float | None, typer.Option(min=0, max=100, help="Percent of the requests that extract. Unset: about 20.")
+    ] = None,
+    report: Annotated[Path | None, typer.Option(help="File for the report, as JSON.")] = None,
+) -> None:
+    """Behave like users of the application (extract, read, create, edit, delete), then check that nothing is lost.
+
+    It WRITES to the database behind the service: topics and atoms named "traffic …", and extractions of existing
+    messages. It edits and deletes only its own rows. Ends with exit code 1 if a request failed or an
+    acknowledged write is missing.
+
+    Examples:
+
+      knowledge-migration traffic --rate 30 --seconds 60
+
+      knowledge-migration traffic --url http://127.0.0.1:8000 --report traffic.json
+    """
+    from knowledge_migration.demo.traffic.report import Measurements, TrafficReport
+    from knowledge_migration.demo.traffic.run import TrafficOptions, run_traffic
+
+    installation = open_installation()
+    options = TrafficOptions(
+        url=url or installation.settings.service.url or "http://127.0.0.1:8000",
+        database=installation.database,
+        token=installation.settings.service.token,
+        requests_per_second=rate,
+        seconds=seconds,
+        seed=seed,
+        extract_share=None if extract_share is None else extract_share / 100,
+    )
+
+    async def until_stopped() -> TrafficReport:
+        stop = asyncio.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        columns = (TextColumn("{task.fields[message]}"), TimeElapsedColumn())
+        with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
+            task = bars.add_task("", message="traffic")
+
+            def report_requests(measured: Measurements) -> None:
+                bars.update(task, message=f"{measured.requests:,} requests, {len(measured.failures)} failed")
+
+            return await run_traffic(options, stop, on_progress=report_requests)
+
+    result = asyncio.run(until_stopped())
+    if report:
+        report.write_text(json.dumps(result.to_json(), indent=1), encoding="utf-8")
+    console.print(result.table())
+    for message in (*result.failures, *(f"{lost.what} {lost.why}" for lost in result.lost[:20])):
+        say(f"  {message}")
+    console.print(result.sentence)
+    if not result.passed:
+        raise VerificationError("Requests failed or acknowledged writes are missing; they are named above.")
 
 
 @proposals_app.command("auto-approve")
@@ -88,20 +158,20 @@ def auto_approve(
     installation = open_installation()
     with installation.database.begin() as transaction:
         flags = read_flags(transaction) or installation.initial_flags
-        found = eligible(transaction, flags, limit)
+        proposals = eligible(transaction, flags, limit)
     console.print(
-        f"{len(found):,} proposals have a confidence of {flags.auto_approve_threshold:g} or more and are similar to nothing "
-        f"of another name{'' if flags.auto_approve_high_confidence else ' (auto-approval is switched off)'}."
+        f"{len(proposals):,} proposals have a confidence of {flags.auto_approve_threshold:g} or more and are not similar to "
+        f"anything else{'' if flags.auto_approve_high_confidence else ' (auto-approval is switched off)'}."
     )
-    if not dry_run and found:
+    if not dry_run and proposals:
         with installation.database.engine() as engine:
-            approved = approve_all_eligible(engine, flags, found)
-        console.print(f"Approved {approved:,}; the others changed meanwhile, or are similar to something.")
+            approved = approve_all_eligible(engine, flags, proposals)
+        console.print(f"Approved {approved:,}; the others have changed, or are similar to something.")
 
 
 @dual_write_app.command("repair")
 def repair(dry_run: DryRun = False) -> None:
-    """Make the proposals of direct writes whose shadow failed.
+    """Write the proposals of direct writes whose shadow write failed.
 
     Example: knowledge-migration dual-write repair --dry-run
     """
@@ -110,7 +180,7 @@ def repair(dry_run: DryRun = False) -> None:
     installation = open_installation()
     with installation.database.begin() as transaction:
         count = open_failures(transaction)
-    console.print(f"{count:,} direct writes are without their proposals.")
+    console.print(f"{count:,} direct writes have no proposals.")
     if dry_run or not count:
         return
     repaired = 0

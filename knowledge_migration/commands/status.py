@@ -1,10 +1,11 @@
-"""`knowledge-migration status`: the state on one screen, refreshed with `--watch`, or as JSON."""
+"""`knowledge-migration status`, `report` and `alerts`: the state on one screen or as JSON, as a file, and to channels."""
 
 import json
 import time
 from collections.abc import Callable
-from datetime import datetime
-from typing import Annotated
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Group, RenderableType
@@ -13,11 +14,16 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from knowledge_migration.commands.setup import console, open_installation
-from knowledge_migration.engine.status.model import StatusSnapshot
-from knowledge_migration.engine.status.snapshot import read_status
+from knowledge_migration.commands.terminal import console, open_installation, say
+from knowledge_migration.engine.foundation.errors import MigrationError, PreconditionError
+
+if TYPE_CHECKING:
+    from knowledge_migration.engine.status.model import StatusSnapshot
+
+alerts_app = typer.Typer(help="The channels of the alerts.", no_args_is_help=True)
 
 BAR_WIDTH = 24
+PLOTTED_DAYS = 30
 SHOWN = 12
 COLOURS = {
     "done": "green", "under way": "yellow", "not begun": "dim",
@@ -43,11 +49,12 @@ def status(
 
       knowledge-migration status --json
     """
-    installation = open_installation()
-    rules = installation.settings
+    from knowledge_migration.engine.status.snapshot import read_status
 
-    def read() -> StatusSnapshot:
-        return read_status(installation.database, rules, installation.running_dagster_storage)
+    installation = open_installation()
+
+    def read() -> "StatusSnapshot":
+        return read_status(installation.database, installation.settings, installation.running_dagster_storage)
 
     if as_json:
         print(json.dumps(read().as_json(), indent=2, ensure_ascii=False))
@@ -57,7 +64,7 @@ def status(
         console.print(screen(read()))
 
 
-def _watch(read: Callable[[], StatusSnapshot]) -> None:
+def _watch(read: "Callable[[], StatusSnapshot]") -> None:
     with Live(console=console, screen=console.is_terminal, auto_refresh=False) as live:
         try:
             while True:
@@ -67,7 +74,7 @@ def _watch(read: Callable[[], StatusSnapshot]) -> None:
             return
 
 
-def screen(snapshot: StatusSnapshot) -> RenderableType:
+def screen(snapshot: "StatusSnapshot") -> RenderableType:
     """Everything on one screen."""
     parts: list[RenderableType] = [
         Text.assemble((f"{snapshot.database}  ", "bold"), (f"{snapshot.at:%Y-%m-%d %H:%M:%S} UTC", "dim")),
@@ -79,7 +86,7 @@ def screen(snapshot: StatusSnapshot) -> RenderableType:
     return Group(*parts, _facts(snapshot), _attention(snapshot))
 
 
-def _phases(snapshot: StatusSnapshot) -> Table:
+def _phases(snapshot: "StatusSnapshot") -> Table:
     table = Table.grid(padding=(0, 2))
     for phase in snapshot.phases:
         colour = COLOURS[phase.state]
@@ -89,7 +96,7 @@ def _phases(snapshot: StatusSnapshot) -> Table:
     return table
 
 
-def _flags(snapshot: StatusSnapshot) -> Text:
+def _flags(snapshot: "StatusSnapshot") -> Text:
     flags = snapshot.flags
     if flags is None:
         return Text("\nflags: not set yet", style="dim")
@@ -101,7 +108,7 @@ def _flags(snapshot: StatusSnapshot) -> Text:
     return text
 
 
-def _gates(snapshot: StatusSnapshot) -> Table:
+def _gates(snapshot: "StatusSnapshot") -> Table:
     title = f"gates at {snapshot.stage}" + (f", for {snapshot.next_stage}" if snapshot.next_stage else "")
     table = Table(title=title, title_justify="left", box=None, padding=(0, 2), show_edge=False)
     for column in ("metric", "verdict", "value", "limit", "sample", "age"):
@@ -118,7 +125,7 @@ def _gates(snapshot: StatusSnapshot) -> Table:
     return table
 
 
-def _facts(snapshot: StatusSnapshot) -> Table:
+def _facts(snapshot: "StatusSnapshot") -> Table:
     """Review queue, writers, checks and evidence, one line each."""
     table = Table.grid(padding=(0, 2))
     table.add_row()
@@ -135,7 +142,7 @@ def _facts(snapshot: StatusSnapshot) -> Table:
     return table
 
 
-def _checks(snapshot: StatusSnapshot) -> Text:
+def _checks(snapshot: "StatusSnapshot") -> Text:
     if snapshot.checks is None:
         return Text("not available", "yellow")
     if not snapshot.checks:
@@ -146,7 +153,7 @@ def _checks(snapshot: StatusSnapshot) -> Text:
     return Text.assemble(Text(", ").join(parts), f"; the latest {last} ago")
 
 
-def _attention(snapshot: StatusSnapshot) -> Text:
+def _attention(snapshot: "StatusSnapshot") -> Text:
     if not snapshot.attention:
         return Text("\nNothing needs attention.", style="green")
     shown = [Text.assemble(("\n! ", "bold red"), message) for message in snapshot.attention[:SHOWN]]
@@ -166,3 +173,53 @@ def span(seconds: float) -> str:
     if seconds < 7_200:
         return f"{seconds / 60:.0f} min"
     return f"{seconds / 3600:.1f} h" if seconds < 172_800 else f"{seconds / 86_400:.1f} days"
+
+
+def report(
+    output: Annotated[Path, typer.Option("--output", "-o", help="The file to write; an existing one is replaced.")],
+) -> None:
+    """Write the migration report: checklists, inventory, timings, checks, gates, rollbacks, validation runs, audit log.
+
+    Judges every criterion now and reads the rest from the records; changes nothing. The file opens without a network.
+
+    Example: knowledge-migration report --output report.html
+    """
+    from knowledge_migration.commands.validation import criteria_facts
+    from knowledge_migration.engine.foundation import audit
+    from knowledge_migration.engine.observability.report import gather, write
+    from knowledge_migration.engine.status.snapshot import read_status
+
+    installation = open_installation()
+    with console.status("gathering"), criteria_facts(installation) as facts:
+        storage = installation.running_dagster_storage
+        snapshot = read_status(installation.database, installation.settings, storage)
+        since = snapshot.at - timedelta(days=PLOTTED_DAYS)
+        contents = gather(snapshot, facts, storage, written_by=audit.operator(), since=since)
+        write(contents, output)
+    say(f"Written to {output}: {', '.join(f'{count} {verdict}' for verdict, count in contents.counts.items())}.")
+
+
+@alerts_app.callback()
+def alerts() -> None:
+    """The channels of the alerts."""
+
+
+@alerts_app.command("test")
+def test() -> None:
+    """Send a message to every channel of KNOWLEDGE_MIGRATION_ALERT_URLS; exit code 1 if one does not accept it.
+
+    Example: KNOWLEDGE_MIGRATION_ALERT_URLS='["json://127.0.0.1:9000"]' knowledge-migration alerts test
+    """
+    installation = open_installation()
+    channels = installation.alerts
+    if not channels.urls:
+        raise PreconditionError(
+            "No channel is configured. List URLs of apprise: KNOWLEDGE_MIGRATION_ALERT_URLS='[\"…\"]'."
+        )
+    installation.refuse_unusable_channels()
+    failures = channels.send("A test", f"Alerts about {installation.database.display} arrive here.", kind="info")
+    for failure in failures:
+        say(f"{failure.channel}: {failure.reason}")
+    if failures:
+        raise MigrationError(f"{len(failures)} of {len(channels.urls)} channels did not accept the message.")
+    console.print(f"All {len(channels.urls)} channels accepted the message.")

@@ -36,7 +36,7 @@ def channels(patch: pytest.MonkeyPatch, *urls: str) -> None:
 def test_every_channel_gets_a_message(named: pytest.MonkeyPatch) -> None:
     with channel() as (first, got), channel() as (second, too):
         channels(named, first, second)
-        assert said("alerts", "test") == "All 2 channels took the message."
+        assert said("alerts", "test") == "All 2 channels accepted the message."
     assert titles(got) == titles(too) == ["A test"]
 
 

@@ -60,7 +60,7 @@ def test_retire_is_refused_early_and_a_dry_run_changes_nothing(named: Database, 
 def test_retire_and_reopen(named: Database, rows: Connection) -> None:
     assert "in: topics, atoms" in said("retire", "--reason", "x", "--override", "agreed", "--yes")
     assert "The old paths are retired." in said("status")
-    assert "stands on: topics, atoms" in said("reopen", "--reason", "x", "--dry-run")
+    assert "tables with the rule: topics, atoms" in said("reopen", "--reason", "x", "--dry-run")
     assert constraints(rows) == 2
     assert "rules dropped: topics, atoms" in said("reopen", "--reason", "x", "--yes")
     assert constraints(rows) == 0
@@ -82,7 +82,7 @@ def test_archive_and_restore(named: Database, rows: Connection) -> None:
     assert "1 runs stay: not over." in words
     row = rows.execute("SELECT id FROM knowledge_extraction_archive").fetchone()
     assert row
-    assert "is back" in said("archive", "--reason", "x", "--restore", str(row["id"]))
+    assert "is restored" in said("archive", "--reason", "x", "--restore", str(row["id"]))
     assert count(rows, "SELECT count(*) FROM knowledge_extraction_runs") == 2
 
 
@@ -93,5 +93,5 @@ def test_indexes_report_drop_and_recreate(named: Database, rows: Connection) -> 
         said("indexes", "--drop", "idle")
     assert "Would drop: idle" in said("indexes", "--drop", "idle", "--reason", "x", "--dry-run")
     assert "Dropped: idle" in said("indexes", "--drop", "idle", "--reason", "x")
-    assert "idle is built again" in said("indexes", "--recreate", "idle", "--reason", "x")
+    assert "idle is rebuilt" in said("indexes", "--recreate", "idle", "--reason", "x")
     assert count(rows, "SELECT count(*) FROM pg_class WHERE relname = 'idle'") == 1

@@ -90,7 +90,7 @@ def test_flags_are_set_shown_and_remembered(expanded: Database, tmp_path: Path) 
     def flags(*words: str) -> subprocess.CompletedProcess[str]:
         return run("flags", *words, home=tmp_path, url=expanded.url)
 
-    assert "Nobody has set them yet" in flags("show").stdout
+    assert "The flags are not set yet" in flags("show").stdout
     assert flags("set", "dual_write=true").returncode == 2  # a reason is required
     assert "Would set" in flags("set", "dual_write=true", "--reason", "try", "--dry-run").stdout
     assert "version 1, state dual_write" in flags("set", "dual_write=true", "--reason", "go").stdout

@@ -63,7 +63,7 @@ def run(database: Database, instance: dg.DagsterInstance) -> list[PhaseSummary]:
     summaries = list(migrate(database, instance, on_phase=lambda _: None))
     if all(summary.succeeded for summary in summaries):
         waiting = summaries.pop()
-        assert (waiting.phase, waiting.skipped, waiting.done[:13]) == ("4 cutover", True, "waits for you")
+        assert (waiting.phase, waiting.skipped, waiting.done[:22]) == ("4 cutover", True, "waits for the operator")
     return summaries
 
 

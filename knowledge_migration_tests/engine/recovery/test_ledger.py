@@ -337,4 +337,4 @@ def test_the_command_shows_asks_and_repairs(own: Database, rows: Connection, tmp
     assert kinds(rows) == {"missing": 1, "unfounded": 1}
     done = recover(own, "ledger", "--reason", "a test", "--yes", home=tmp_path)
     assert (done.returncode, "400 pairs of atoms compared" in done.stdout) == (0, True), done.stdout + done.stderr
-    assert "nothing to mend" in recover(own, "ledger", "--dry-run", home=tmp_path).stdout
+    assert "nothing to repair" in recover(own, "ledger", "--dry-run", home=tmp_path).stdout

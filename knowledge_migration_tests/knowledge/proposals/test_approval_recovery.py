@@ -301,4 +301,4 @@ def test_the_command_shows_asks_and_takes_back(peopled: Database, rows: Connecti
     done = recover(peopled, *run, "--reason", "a test", "--yes", home=tmp_path)
     assert (done.returncode, "Now withdrawn with its row: 3" in done.stdout) == (0, True), done.stderr
     assert names(rows) == []
-    assert "nothing to take back" in recover(peopled, *run, "--dry-run", home=tmp_path).stdout
+    assert "nothing to undo" in recover(peopled, *run, "--dry-run", home=tmp_path).stdout

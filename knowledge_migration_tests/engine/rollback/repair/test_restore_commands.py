@@ -17,11 +17,11 @@ from knowledge_migration_tests.engine.rollback.repair.conftest import (
 
 COMMANDS = """
 import typer
-from knowledge_migration.commands import restore
+from knowledge_migration.commands import rollback
 
 app = typer.Typer(pretty_exceptions_enable=False)
-app.command("full")(restore.rollback_full_command)
-app.command("restore")(restore.restore_command)
+app.command("full")(rollback.full)
+app.command("restore")(rollback.restore)
 app()
 """
 

@@ -1,0 +1,78 @@
+"""The terminal, the options that many commands share, tables and bars, and the installation that the settings name."""
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from knowledge_migration.engine.foundation.errors import MigrationError
+from knowledge_migration.installation import Installation
+from knowledge_migration.settings import load_settings
+
+PLAIN_WIDTH = 140
+console = Console(highlight=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH)
+
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be done and change nothing.")]
+Reason = Annotated[str, typer.Option("--reason", help="Why; it is recorded in the audit log.")]
+
+
+def open_installation() -> Installation:
+    """The installation that the settings name; needs neither a running Dagster nor its storage."""
+    return Installation(load_settings())
+
+
+def dagster_project() -> Path:
+    """The project's directory; sets the variables that Dagster needs in this process."""
+    project = project_directory()
+    os.environ.update(open_installation().process_variables(project))
+    return project
+
+
+def project_directory() -> Path:
+    """The directory with `dagster.yaml`: DAGSTER_HOME if set, else this one; raises `MigrationError` if neither has it."""
+    for candidate in (os.environ.get("DAGSTER_HOME"), Path.cwd()):
+        if candidate and (Path(candidate) / "dagster.yaml").exists():
+            return Path(candidate).absolute()
+    raise MigrationError(
+        f"There is no dagster.yaml in {Path.cwd()}. Run this in the project's directory, or set DAGSTER_HOME to it."
+    )
+
+
+def say(message: str) -> None:
+    """Prints a message as it is: one line however long, and no markup."""
+    console.print(message, soft_wrap=True, markup=False)
+
+
+def confirm(question: str, yes: bool) -> None:
+    """Asks, and ends the command unless the operator agrees."""
+    if not yes:
+        typer.confirm(question, abort=True)
+
+
+def listed(counts: Mapping[Any, int], what: str = "") -> str:
+    """Counts by name: 3 topics, 1,000 atoms."""
+    return ", ".join(f"{count:,} {what}{name}" for name, count in counts.items())
+
+
+@contextmanager
+def counting(work: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A bar over a known number of rows; silent where there is no terminal."""
+    with Progress(console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task(work, total=total)
+        yield lambda rows: progress.advance(task, rows)
+
+
+def rows_table(rows: Sequence[dict[str, Any]]) -> Table:
+    """The rows of a query, with the names of their columns."""
+    table = Table(*rows[0])
+    for row in rows:
+        table.add_row(*("" if value is None else str(value) for value in row.values()))
+    return table
