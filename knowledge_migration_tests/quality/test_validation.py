@@ -62,7 +62,7 @@ def test_each_kind_of_violation_is_found_with_its_exact_count(suite: str, dirty:
     assert {expectation.rule: one.count for expectation, one in outcome.failed} == BROKEN[suite]
 
 
-def test_the_worst_stands_first_and_a_sample_names_the_rows(dirty: tuple[Database, Validation]) -> None:
+def test_the_most_severe_is_first_and_a_sample_names_the_rows(dirty: tuple[Database, Validation]) -> None:
     links = next(one for one in dirty[1].suites if one.suite.name == "atom_links")
     by_rule = {expectation.rule: one for expectation, one in links.failed}
 

@@ -1,4 +1,4 @@
-"""The strategy's checkboxes (§11.1 and all lists): nothing holds for lack of data, and a person's word is only theirs to give."""
+"""The criteria of the strategy (§11.1 and all lists): none is met for lack of data, and only a person confirms for a person."""
 
 import re
 from collections.abc import Iterator
@@ -69,25 +69,25 @@ def test_names_are_unique_and_sections_in_order() -> None:
     assert list(dict.fromkeys(criterion.section for criterion in CHECKLIST)) == list(SECTIONS)
 
 
-def test_before_the_first_phase_nothing_holds_and_nothing_fails(database: Database) -> None:
+def test_before_the_first_phase_no_criterion_has_evidence(database: Database) -> None:
     with database.connect("test") as connection:
         verdicts = {one.judgement.verdict for one in evaluate(Facts(database, connection, RULES))}
     assert verdicts == {"no evidence yet"}
 
 
-def test_an_empty_database_shows_its_schema_and_nothing_else(facts: Facts) -> None:
-    holding = {name for name, found in judged(facts).items() if found.verdict == "met"}
-    assert holding == {"tables", "indexes"}
+def test_an_empty_database_has_evidence_for_its_schema_only(facts: Facts) -> None:
+    met = {name for name, found in judged(facts).items() if found.verdict == "met"}
+    assert met == {"tables", "indexes"}
 
 
-def test_a_missing_index_fails(facts: Facts) -> None:
+def test_a_missing_index_is_not_met(facts: Facts) -> None:
     facts.connection.execute("DROP INDEX public.idx_topic_proposals_created")
     found = judged(facts)["indexes"]
     assert found.verdict == "not met"
     assert "idx_topic_proposals_created" in found.message
 
 
-def test_rules_are_asked_now(migrated: Facts) -> None:
+def test_rules_are_evaluated_now(migrated: Facts) -> None:
     asked = ("topics_linked", "atoms_linked", "backfilled_approved", "no_orphans", "backfill_errors")
     before = judged(migrated)
     assert {before[name].verdict for name in asked} == {"met"}
@@ -101,7 +101,7 @@ def test_rules_are_asked_now(migrated: Facts) -> None:
 @pytest.mark.parametrize(
     ("verdict", "shown"), [("pass", "met"), ("fail", "not met"), ("inconclusive", "no evidence yet")]
 )
-def test_a_gate_holds_only_if_it_passed(facts: Facts, verdict: str, shown: str) -> None:
+def test_a_gate_is_met_only_if_it_passed(facts: Facts, verdict: str, shown: str) -> None:
     verdict_of(facts.connection, "api_error_rate", verdict)
     found = judged(facts)["api_errors"]
     assert (found.verdict, found.source) == (shown, "gate api_error_rate")
@@ -118,7 +118,7 @@ def test_the_last_verdict_counts_and_the_guards_do_not(facts: Facts) -> None:
 @pytest.mark.parametrize(
     ("verdict", "shown"), [("pass", "met"), ("fail", "not met"), ("inconclusive", "no evidence yet")]
 )
-def test_a_scenario_says_what_it_said(facts: Facts, verdict: str, shown: str) -> None:
+def test_a_scenario_gives_its_verdict_and_message(facts: Facts, verdict: str, shown: str) -> None:
     scenario = {"name": "duplicates_are_flagged", "verdict": verdict, "message": "result", "seconds": 1}
     keep(facts, "functional_validation", {"scenarios": [scenario], "passed": False})
     found = judged(facts)
@@ -171,13 +171,13 @@ def test_rows_that_are_gone_are_for_a_person(migrated: Facts) -> None:
     assert "Did users delete 2?" in found.message
 
 
-def test_a_service_that_does_not_answer_fails(facts: Facts) -> None:
+def test_a_service_that_does_not_answer_is_not_met(facts: Facts) -> None:
     facts.service = ServiceAddress("http://127.0.0.1:1")
     found = judged(facts)
     assert (found["api_health"].verdict, found["review_page"].verdict) == ("not met", "not met")
 
 
-def test_a_person_confirms_and_takes_it_back(facts: Facts) -> None:
+def test_a_person_confirms_and_withdraws(facts: Facts) -> None:
     confirm(facts.database, "feedback", reason="asked five reviewers")
     found = judged(facts)["feedback"]
     assert found.verdict == "met"
@@ -191,7 +191,7 @@ def test_a_person_confirms_and_takes_it_back(facts: Facts) -> None:
     ]
 
 
-def test_a_persons_word_overrules_no_measurement(facts: Facts) -> None:
+def test_a_confirmation_overrules_no_measurement(facts: Facts) -> None:
     verdict_of(facts.connection, "api_error_rate", "fail")
     for name in ("api_errors", "list_speed"):
         confirm(facts.database, name, reason="it is fine")
@@ -199,12 +199,12 @@ def test_a_persons_word_overrules_no_measurement(facts: Facts) -> None:
     assert (found["api_errors"].verdict, found["list_speed"].verdict) == ("not met", "no evidence yet")
 
 
-def test_a_word_about_nothing_is_refused(facts: Facts) -> None:
+def test_a_confirmation_of_an_unknown_criterion_is_refused(facts: Facts) -> None:
     with pytest.raises(PreconditionError, match="no criterion feedbck"):
         confirm(facts.database, "feedbck", reason="yes")
 
 
-def test_what_was_judged_is_kept(facts: Facts) -> None:
+def test_verdicts_are_recorded(facts: Facts) -> None:
     record(facts.connection, evaluate(facts))
     kept = evidence.latest(facts.connection, EVIDENCE)
     assert kept

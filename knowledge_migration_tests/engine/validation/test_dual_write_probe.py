@@ -1,4 +1,4 @@
-"""The probe: a real extraction through the API, followed into both tables, of which nothing stays."""
+"""The probe: a real extraction through the API, compared in both tables, of which no row remains."""
 
 import asyncio
 import os
@@ -169,7 +169,7 @@ def test_a_shadow_that_fails_is_found(peopled: Database, rows: Connection, dual:
     assert count(rows, "SELECT count(*) FROM migration.shadow_failure") == 1
 
 
-def test_a_service_that_is_away_is_told(peopled: Database, rows: Connection) -> None:
+def test_a_service_that_does_not_answer_is_named(peopled: Database, rows: Connection) -> None:
     away = ServiceAddress("http://127.0.0.1:9")
     with pytest.raises(VerificationError, match=r"127\.0\.0\.1:9"):
         health(away)

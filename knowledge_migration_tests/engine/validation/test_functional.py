@@ -94,7 +94,7 @@ def test_every_scenario_passes_on_a_service_in_proposal_mode_and_nothing_is_left
         ({"enabled": False}, "The flags are at off"),
     ],
 )
-def test_where_nobodys_extractions_are_proposals_nothing_is_shown_and_nothing_written(
+def test_without_proposal_mode_every_scenario_is_inconclusive_and_nothing_is_written(
     peopled: Database, flags: dict[str, Any], words: str
 ) -> None:
     flag(peopled, **flags)
@@ -111,12 +111,12 @@ def test_a_listed_admin_is_found_in_the_internal_beta(peopled: Database) -> None
         assert tried(peopled).scenarios[0].verdict == "pass"
 
 
-def test_automatic_approval_that_is_off_is_not_shown(peopled: Database) -> None:
+def test_disabled_automatic_approval_is_inconclusive(peopled: Database) -> None:
     flag(peopled, **FULL, auto_approve_high_confidence=False)
     assert verdicts(tried(peopled)) == ["pass", "inconclusive", "pass", "pass"]
 
 
-def test_a_full_queue_is_no_fault(peopled: Database) -> None:
+def test_a_full_queue_is_inconclusive(peopled: Database) -> None:
     flag(peopled, **FULL)
     fill_queue(peopled)
     with unchanged(peopled):
@@ -136,14 +136,14 @@ def fill_queue(database: Database) -> None:
         )
 
 
-def test_an_extractor_that_names_things_otherwise_is_no_fault(peopled: Database) -> None:
+def test_an_extractor_with_other_names_is_inconclusive(peopled: Database) -> None:
     flag(peopled, **FULL)
     with unchanged(peopled):
         done = tried(peopled, FakeExtractor(Extraction(topics=(topic("Quite another", 0.6, messages=()),))))
     assert verdicts(done) == ["pass", "pass", "pass", "inconclusive"]
 
 
-def test_a_service_that_fails_is_a_fault_of_that_scenario(peopled: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fault_of_the_service_fails_its_scenario(peopled: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     flag(peopled, **FULL)
     monkeypatch.setattr("knowledge_migration.knowledge.background.flag_runs", lambda *parts: None)
     monkeypatch.setattr(functional, "SIMILARITY_SECONDS", 0.5)
@@ -165,7 +165,7 @@ def test_rows_of_users_with_the_same_names_are_not_touched(peopled: Database, mo
         tried(peopled)
 
 
-def test_a_row_that_a_user_refers_to_meanwhile_stays_and_is_told(peopled: Database) -> None:
+def test_a_row_that_a_user_refers_to_stays_and_is_reported(peopled: Database) -> None:
     flag(peopled, **FULL)
     with peopled.connect("test") as connection, serving(peopled) as url:
         with synthetic_messages(connection, ["Decision: `kept-x` keeps its log. `kept-x` must never fail."]) as (
@@ -353,15 +353,17 @@ def test_it_is_refused_where_users_would_see_it_and_nobody_allowed_that(
 def test_a_load_test_measures_everything_and_leaves_nothing_while_users_write(peopled: Database) -> None:
     flag(peopled, **FULL)
     users = threading.Event()
-    told: list[int] = []
+    answered: list[int] = []
     with unchanged(peopled), serving(peopled, queue_limit=10_000) as url:
         assert not users.is_set()
-        done = run_load_test(peopled, ServiceAddress(url), GATES, concurrency=10, requests=30, on_answer=told.append)
+        done = run_load_test(
+            peopled, ServiceAddress(url), GATES, concurrency=10, requests=30, on_answer=answered.append
+        )
     assert (done.answered, done.errors, done.refused, done.mode) == (30, 0, 0, "proposal")
     assert done.p50_seconds is not None
     assert done.max_seconds is not None
     assert 0 < done.p50_seconds <= done.max_seconds
-    assert (done.pool_size, done.pool_timeouts, sorted(told)) == (10, 0, list(range(1, 31)))
+    assert (done.pool_size, done.pool_timeouts, sorted(answered)) == (10, 0, list(range(1, 31)))
     assert done.removed[-1].rows > 90
     with peopled.connect("test") as connection:
         kept = evidence.latest(connection, load.KIND)
@@ -402,7 +404,7 @@ def test_users_rows_of_the_same_time_survive_a_load_test(peopled: Database) -> N
         assert connection.execute("SELECT count(*) AS n FROM messages").fetchone() == {"n": 200}
 
 
-def test_errors_refusals_and_slowness_are_told(peopled: Database) -> None:
+def test_errors_refusals_and_slowness_are_reported(peopled: Database) -> None:
     flag(peopled, **FULL)
     fill_queue(peopled)
     address = ServiceAddress("http://127.0.0.1:1")

@@ -1,4 +1,4 @@
-"""Before and after: ratios with the machine taken out, what was not in the baseline, and that a disturbance passes."""
+"""Before and after: ratios normalised for machine speed, names that are not in the baseline, and repeated rounds."""
 
 import json
 from collections.abc import Iterator
@@ -40,12 +40,12 @@ def page(url: str, median: float) -> PageLatency:
 
 def before(control: float | None = 1.0, pages: tuple[PageLatency, ...] = (), **queries: float) -> dict[str, Any]:
     """The content of a baseline's evidence."""
-    told = Baseline(
+    content = Baseline(
         tuple(latency(query, median) for query, median in queries.items()),
         latency("control", control + 0.5) if control else None,
         latency("round_trip", 0.5) if control else None,
     ).to_evidence()
-    return {**told, "urls": [one.to_evidence() for one in pages]}
+    return {**content, "urls": [one.to_evidence() for one in pages]}
 
 
 def now(control: float = 1.0, round_trip: float = 0.5, **queries: float) -> Baseline:
@@ -56,7 +56,7 @@ def now(control: float = 1.0, round_trip: float = 0.5, **queries: float) -> Base
     )
 
 
-def test_a_machine_twice_as_slow_is_taken_out_of_the_ratio() -> None:
+def test_ratios_are_normalised_for_a_machine_twice_as_slow() -> None:
     """Of 1 ms half a millisecond is the round trip, which takes 1 ms now; the rest is work, which takes twice as long."""
     today = now(2.0, round_trip=1.0, topic=2.0, atom=10.0)
     compared = compare(before(topic=1.0, atom=4.0), today, (), phase="x", limit_ratio=1.2)
@@ -84,16 +84,16 @@ def test_a_baseline_without_a_control_is_compared_as_it_is() -> None:
 
 def test_what_is_not_in_the_baseline_is_named_and_not_compared() -> None:
     known, new = page("http://one/", 10.0), page("http://new/", 1000.0)
-    told = before(topic=1.0, pages=(known,))
-    compared = compare(told, now(1.0, topic=1.0, fresh=9.0), (known, new), phase="x", limit_ratio=1.2)
+    content = before(topic=1.0, pages=(known,))
+    compared = compare(content, now(1.0, topic=1.0, fresh=9.0), (known, new), phase="x", limit_ratio=1.2)
     assert compared.not_in_the_baseline == ("fresh", "http://new/")
     assert [one.name for one in compared.everything] == ["topic", "http://one/"]
     assert compared.passed
 
 
 def test_a_slower_page_is_beyond_the_limit_though_no_query_is() -> None:
-    told = before(topic=1.0, pages=(page("http://one/", 10.0),))
-    compared = compare(told, now(1.0, topic=1.0), (page("http://one/", 13.0),), phase="x", limit_ratio=1.2)
+    content = before(topic=1.0, pages=(page("http://one/", 10.0),))
+    compared = compare(content, now(1.0, topic=1.0), (page("http://one/", 13.0),), phase="x", limit_ratio=1.2)
     assert [row["query"] for row in comparison_outcome(compared).sample] == ["http://one/"]
 
 
@@ -108,8 +108,8 @@ def test_without_a_baseline_nothing_is_compared(rows: Connection) -> None:
 
 
 def test_the_evidence_names_phase_queries_pages_and_verdict(rows: Connection) -> None:
-    told = {**measure(rows, samples=20).to_evidence(), "urls": [page("http://one/", 10.0).to_evidence()]}
-    evidence.record(rows, "performance_baseline", told)
+    content = {**measure(rows, samples=20).to_evidence(), "urls": [page("http://one/", 10.0).to_evidence()]}
+    evidence.record(rows, "performance_baseline", content)
     compared = compare_within(
         rows, "phase_1_schema", samples=20, limit_ratio=1000, pages=lambda: [page("http://one/", 20.0)]
     )
@@ -128,7 +128,7 @@ def test_the_evidence_names_phase_queries_pages_and_verdict(rows: Connection) ->
     assert before_and_after(compared.as_frame()).startswith(b"\x89PNG")
 
 
-def test_what_seems_too_slow_is_measured_again_and_the_best_round_counts(rows: Connection) -> None:
+def test_a_slow_result_is_measured_again_and_the_best_round_counts(rows: Connection) -> None:
     queries = {latency.query: 1e6 for latency in measure(rows, samples=20).latencies}
     evidence.record(rows, "performance_baseline", before(pages=(page("http://one/", 10.0),), **queries))
     times = iter([50.0, 30.0, 11.0, 99.0])
@@ -136,7 +136,7 @@ def test_what_seems_too_slow_is_measured_again_and_the_best_round_counts(rows: C
     assert (compared.rounds, compared.slowest_ratio, compared.passed) == (3, 1.1, True)
 
 
-def test_what_stays_slow_is_told_after_the_last_round(rows: Connection) -> None:
+def test_a_slow_query_is_reported_after_the_last_round(rows: Connection) -> None:
     """The title's index is gone: each search reads all 20,000 atoms."""
     evidence.record(rows, "performance_baseline", measure(rows, samples=50).to_evidence())
     rows.execute("DROP INDEX ix_atoms_title")

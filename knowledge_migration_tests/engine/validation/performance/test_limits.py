@@ -156,7 +156,7 @@ def test_a_table_without_statistics_is_large_by_what_was_read(filled: Database, 
     assert "Seq Scan on new" in plan.as_text
 
 
-def test_a_list_beyond_its_limit_is_told_with_its_times(filled: Database) -> None:
+def test_a_list_beyond_its_limit_is_reported_with_its_latency(filled: Database) -> None:
     gates = [replace(gate, limit_seconds=1e-6) if gate.metric == "slow_run_histories" else gate for gate in GATES]
     measured = validate(filled, gates, samples=20, large_rows=LARGE)
     outcome = limits_outcome(measured)
