@@ -44,10 +44,10 @@ def test_each_proposal_is_foreseen_for_what_it_is(waiting: Connection, sql: sa.C
 
     assert [(one.proposal_id, one.effect) for one in found] == [
         (ids[0], "creates"),
-        (ids[1], "stands for"),
+        (ids[1], "matches"),
         (ids[2], "joins"),
         (ids[3], "is decided"),
-        (ids[4], "stands for"),
+        (ids[4], "matches"),
         (ids[5], "creates"),
         (ids[6], "creates"),
         (unknown, "is gone"),
@@ -66,7 +66,7 @@ def test_approving_them_does_what_was_foreseen(waiting: Connection, sql: sa.Conn
     sql.commit()
 
     for one in foreseen:
-        if one.effect == "stands for":
+        if one.effect == "matches":
             assert decided[one.proposal_id].entity_id == one.entity_id
     for kind, name in (("topics", "topic"), ("atoms", "atom")):
         after = waiting.execute(f"SELECT count(*) AS n FROM {kind}").fetchone()["n"]  # type: ignore[index] # noqa: S608
