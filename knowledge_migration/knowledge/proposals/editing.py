@@ -17,11 +17,7 @@ from knowledge_migration.knowledge.extraction.model import AtomType
 from knowledge_migration.knowledge.tables import audit_log
 from knowledge_migration.knowledge.values import Color, Icon, Meta, Name, Text, Title
 
-APPROVALS = (
-    AuditAction.APPROVE_PROPOSAL,
-    AuditAction.AUTO_APPROVE_PROPOSAL,
-    AuditAction.REPLAY_PROPOSAL,
-)
+APPROVALS = (AuditAction.APPROVE_PROPOSAL, AuditAction.AUTO_APPROVE_PROPOSAL, AuditAction.REPLAY_PROPOSAL)
 
 
 def _stripped(text: Any) -> Any:

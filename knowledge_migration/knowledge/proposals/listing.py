@@ -24,8 +24,6 @@ from knowledge_migration.knowledge.values import storable
 
 Sort = Literal["confidence", "created_at"]
 
-LONGEST_PAGE = 200
-
 
 @dataclass(frozen=True)
 class Wanted:

@@ -14,8 +14,7 @@ import sqlalchemy as sa
 
 from knowledge_migration.knowledge.audit import proposal_subject
 from knowledge_migration.knowledge.entity_kinds import APPROVED, KIND_BY_NAME, TOPIC, EntityKind
-from knowledge_migration.knowledge.proposals.differences import FieldDifference, differences
-from knowledge_migration.knowledge.proposals.explaining import doubts_about, why_similar
+from knowledge_migration.knowledge.proposals.explaining import FieldDifference, differences, doubts_about, why_similar
 from knowledge_migration.knowledge.proposals.history import full_name, is_automatic
 from knowledge_migration.knowledge.proposals.listing import one_proposal
 from knowledge_migration.knowledge.proposals.review import DECIDABLE

@@ -149,10 +149,7 @@ def locked(connection: sa.Connection, proposal_id: UUID, reviewer: Reviewer) -> 
 
 
 def one_by_one(
-    engine: sa.Engine,
-    items: Iterable[T],
-    work: Callable[[sa.Connection, T], R],
-    left: Callable[[T, KnowledgeError], R],
+    engine: sa.Engine, items: Iterable[T], work: Callable[[sa.Connection, T], R], left: Callable[[T, KnowledgeError], R]
 ) -> Iterator[R]:
     """Does the work for each item in its own transaction; `left` gives the result where the state does not allow it.
 

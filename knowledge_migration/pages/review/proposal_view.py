@@ -6,7 +6,7 @@ from typing import Any
 
 from nicegui import ui
 
-from knowledge_migration.knowledge.proposals.differences import FieldDifference, Part
+from knowledge_migration.knowledge.proposals.explaining import FieldDifference, Part
 from knowledge_migration.knowledge.proposals.proposal_detail import (
     ProposalDetail,
     SimilarRow,

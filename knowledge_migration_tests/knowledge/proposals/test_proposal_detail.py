@@ -17,7 +17,7 @@ from knowledge_migration.knowledge.entity_kinds import ATOM, TOPIC
 from knowledge_migration.knowledge.errors import UnknownError
 from knowledge_migration.knowledge.extraction.model import Extraction
 from knowledge_migration.knowledge.proposals import review, undo
-from knowledge_migration.knowledge.proposals.differences import LONGEST_COMPARED, Part, differences, parts_of
+from knowledge_migration.knowledge.proposals.explaining import LONGEST_COMPARED, Part, differences, parts_of
 from knowledge_migration.knowledge.proposals.listing import one_proposal
 from knowledge_migration.knowledge.proposals.proposal_detail import (
     ProposalDetail,
@@ -397,7 +397,7 @@ def test_every_state_can_be_looked_at(
     assert (seen.decided is None) == (state == "undone")
     assert (seen.entity or {}).get("id") == (1 if state in ("merged", "matched") else None)
     assert (seen.similar is not None) == (state in ("merged", "matched"))
-    assert ("A decision about it was taken back." in seen.doubt) == (state in ("undone", "withdrawn"))
+    assert ("A decision about it was undone." in seen.doubt) == (state in ("undone", "withdrawn"))
     assert bool(seen.doubt) == (state in ("undone", "withdrawn", "parked"))
     if state == "merged":
         assert seen.why.startswith("A reviewer said that this topic is meant; name, ")
@@ -434,7 +434,7 @@ def test_what_a_reviewer_should_be_careful_about_is_said_in_plain_words(
     assert look(proposed["bad"]).doubt == (
         "Its confidence of 69 % is low: below 70 %.",
         "The extractor gave no reason for it.",
-        "A decision about it was taken back.",
+        "A decision about it was undone.",
         "1 of the 2 messages it comes from was deleted.",
     )
     decide(peopled, review.reject, proposed["bad"])
