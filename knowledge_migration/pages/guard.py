@@ -1,8 +1,7 @@
-"""Middleware before everything that the pages serve.
+"""Middleware of the pages: without a session, a page redirects to the sign-in.
 
-* A page without a session redirects to the sign-in.
-* A page's socket opens only for the session of that page and only from the same site, because a browser sends the cookie
-  for any site that opens one.
+The socket of a page opens only for the session of that page and only from the same site, because a browser sends the cookie
+for any site that opens one.
 """
 
 import re

@@ -47,7 +47,7 @@ class Form:
         return {}
 
     def options(self, typed: Mapping[str, int]) -> dict[str, Any] | None:
-        """None if a field is marked as invalid; raises `ValueError` with a message. `typed` is the length of each field."""
+        """None if a field shows its own error; raises `ValueError` with a message. `typed` is the length of each field."""
         problem = unsent({name: value for name, value in self.drafts().items() if name != "type"}, typed)
         if problem:
             raise ValueError(problem)
