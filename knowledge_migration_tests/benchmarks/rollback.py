@@ -84,6 +84,7 @@ def one_rollback(database: Database) -> float:
     time.sleep(PAUSE_SECONDS)
     done = roll_back(database, Flags(), Settings(fence=FenceSettings(seconds=30)), "instant", reason="bench")
     assert len(done.processes) == PROCESSES
+    assert done.acknowledged_seconds is not None
     return done.acknowledged_seconds
 
 

@@ -81,11 +81,11 @@ def test_the_validation_job_holds_every_check_but_those_of_one_phase_or_partitio
     assert everything - checks == elsewhere
 
 
-def test_every_way_back_is_a_job_that_asks_for_a_reason() -> None:
-    ways = {job.name for job in defs.resolve_all_job_defs() if job.name.startswith("rollback_")}
-    assert ways >= {f"rollback_{way}" for way in ("instant", "partial", "dual_write", "backfill", "schema")}
-    for way in ways:
-        (node,) = defs.resolve_job_def(way).nodes
+def test_every_rollback_is_a_job_that_asks_for_a_reason() -> None:
+    rollbacks = {job.name for job in defs.resolve_all_job_defs() if job.name.startswith("rollback_")}
+    assert rollbacks >= {f"rollback_{name}" for name in ("instant", "partial", "dual_write", "backfill", "schema")}
+    for name in rollbacks:
+        (node,) = defs.resolve_job_def(name).nodes
         config = node.definition.config_field
-        assert config is not None, way
-        assert config.config_type.fields["reason"].is_required, way  # type: ignore[attr-defined]
+        assert config is not None, name
+        assert config.config_type.fields["reason"].is_required, name  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""A database on which everything holds that a promotion needs: backfilled, proven, backed up, drilled, alive, measured."""
+"""A database that meets every requirement of a promotion: backfilled, fenced, backed up, drilled, live, measured."""
 
 import hashlib
 import json
@@ -40,8 +40,8 @@ def made_ready(database: Database, rows: Connection, folder: Path) -> None:
         no_live_writers=True,
         live_seconds=1,
     )
-    standing = stand_at(database, "dual_write")
-    kept(rows, "dual_write_fence", flag_version=standing.flags.version, writers=["one"], seconds=0.1)
+    state = stand_at(database, "dual_write")
+    kept(rows, "dual_write_fence", flag_version=state.flags.version, writers=["one"], seconds=0.1)
     backed_up(rows, folder)
     drilled(rows)
     alive(rows, database, "one")

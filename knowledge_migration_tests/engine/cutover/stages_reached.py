@@ -1,4 +1,4 @@
-"""A cutover as it stands: measurements of a service that are as a test wants them, flags, evidence, a clock."""
+"""The state of a cutover for tests: measurements of a service, flags, evidence, a clock."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -69,7 +69,7 @@ def later(**span: float) -> datetime:
 
 
 def alive(rows: Connection, database: Database, *processes: str) -> None:
-    """Processes that report, obeying the present flags."""
+    """Live processes that have acknowledged the present flags."""
     flags = read_cutover_state(database).flags
     for process in processes:
         rows.execute(

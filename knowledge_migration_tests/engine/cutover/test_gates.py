@@ -1,4 +1,4 @@
-"""Each gate judges what it should, of the time that it should, and nothing seen is no pass."""
+"""Each gate evaluates its metric over its window, and no data is inconclusive."""
 
 from datetime import timedelta
 
@@ -127,14 +127,14 @@ def test_durations_are_judged_against_the_others_of_the_same_period(
     measured(rows, "extraction", "direct", answered=200, seconds=9.0, at=now() - HOUR)
     found = judged(half, "extraction_slowdown")
     assert found.verdict == verdict
-    assert found.measurement.detail["against"] == "the others of the same period"
+    assert found.measurement.detail["against"] == "the other users of the same period"
 
 
 def test_where_nobody_writes_directly_any_more_the_time_before_is_the_measure(half: Database, rows: Connection) -> None:
     measured(rows, "extraction", "dual_write", answered=200, seconds=1.0, at=now() - HOUR)
     measured(rows, "extraction", "proposal", answered=200, seconds=2.0, at=later(seconds=5))
     found = judged(half, "extraction_slowdown")
-    assert (found.verdict, found.measurement.detail["against"]) == ("fail", "the time before")
+    assert (found.verdict, found.measurement.detail["against"]) == ("fail", "the time before it")
     assert found.measurement.interval
     assert found.measurement.interval.value == pytest.approx(2.0)
 

@@ -27,8 +27,8 @@ def judged(database: Database, seconds: float = 300) -> Evaluation:
 def first(database: Database) -> list[str]:
     found = judged(database)
     assert found.verdict == "fail"
-    words: list[str] = found.measurement.detail["first"]
-    return [one.rpartition(" ")[0] for one in words]
+    violations: list[str] = found.measurement.detail["first"]
+    return [one.rpartition(" ")[0] for one in violations]
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def service(peopled: Database, rows: Connection) -> Iterator[httpx.Client]:
         gone = client.post("/atoms", json={"type": "insight", "title": "gone", "content": "c"}).raise_for_status()
         client.delete(f"/atoms/{gone.json()['id']}").raise_for_status()
         assert made.json()["id"]
-        rows.execute(  # the setup stands within the present state of the flags
+        rows.execute(  # the setup is within the present state of the flags
             "UPDATE knowledge_extraction_runs SET created_at = created_at + interval '20 seconds';"
             "UPDATE topic_proposals SET created_at = created_at + interval '20 seconds';"
             "UPDATE atom_proposals SET created_at = created_at + interval '20 seconds';"

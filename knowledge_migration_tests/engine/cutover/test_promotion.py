@@ -1,4 +1,4 @@
-"""A promotion needs everything, says what is missing, and is recorded only when everybody obeys."""
+"""A promotion needs every requirement, names missing ones, and is recorded only once every process has acknowledged it."""
 
 import threading
 from collections.abc import Iterator
@@ -55,7 +55,7 @@ def missing(database: Database, at: datetime, **options: Any) -> list[str]:
 
 
 @contextmanager
-def obeying(rows: Connection, database: Database) -> Iterator[None]:
+def acknowledging(rows: Connection, database: Database) -> Iterator[None]:
     """A process that reports the newest flags as they come."""
     stop = threading.Event()
 
@@ -73,15 +73,15 @@ def obeying(rows: Connection, database: Database) -> Iterator[None]:
         thread.join()
 
 
-def test_where_everything_holds_a_stage_is_promoted_obeyed_and_recorded(
+def test_where_every_requirement_is_met_a_stage_is_promoted_acknowledged_and_recorded(
     expanded: Database, rows: Connection, ready: datetime
 ) -> None:
     found = asked(expanded, ready)
     assert found.missing == ()
-    with obeying(rows, expanded):
+    with acknowledging(rows, expanded):
         done = promoted(expanded, found, FenceSettings(seconds=20))
-    standing = read_cutover_state(expanded)
-    assert (standing.state, standing.flags) == ("internal_beta", done.after)
+    state = read_cutover_state(expanded)
+    assert (state.state, state.flags) == ("internal_beta", done.after)
     assert (done.after.cutover_percentage, done.after.audience, done.after.auto_approve_high_confidence) == (
         10,
         "admins",
@@ -99,7 +99,7 @@ def test_the_stages_have_the_flags_of_the_strategy_and_dual_write_goes_when_the_
     expanded: Database, rows: Connection, ready: datetime
 ) -> None:
     found = []
-    with obeying(rows, expanded):
+    with acknowledging(rows, expanded):
         for stage in ("internal_beta", "gradual_rollout", "full_cutover", "full_cutover"):
             done = promoted(
                 expanded, asked(expanded, ready, stage), FenceSettings(seconds=20), override_reason="a test"
@@ -154,7 +154,7 @@ def test_gates_that_a_stage_does_not_need_do_not_hold_it_up(expanded: Database, 
 
 
 @pytest.mark.parametrize(
-    ("record", "words"),
+    ("record", "message"),
     [
         (CheckRecord("a check", False, None), "never run"),
         (CheckRecord("a check", False, later(minutes=119), "3 rows."), "did not pass"),
@@ -163,11 +163,11 @@ def test_gates_that_a_stage_does_not_need_do_not_hold_it_up(expanded: Database, 
     ids=["missing", "failed", "stale"],
 )
 def test_a_check_that_is_missing_failed_or_stale_refuses(
-    expanded: Database, ready: datetime, record: CheckRecord, words: str
+    expanded: Database, ready: datetime, record: CheckRecord, message: str
 ) -> None:
     (one,) = asked(expanded, ready, checks=[record]).missing
     assert one.name == "check a check"
-    assert words in one.sentence
+    assert message in one.sentence
     assert "cutover_job" in one.sentence
 
 
@@ -218,7 +218,7 @@ def test_an_override_needs_a_reason_and_says_in_the_audit_log_what_it_overrode(
     found = asked(expanded, ready)
     with pytest.raises(NotReadyError, match="give an override reason"):
         promoted(expanded, found, override_reason="  ")
-    with obeying(rows, expanded):
+    with acknowledging(rows, expanded):
         done = promoted(expanded, found, FenceSettings(seconds=20), override_reason="drilled elsewhere")
     assert done.overridden == ("rollback drill",)
     (entry,) = rows.execute(
@@ -232,7 +232,7 @@ def test_a_beta_without_admins_is_refused(expanded: Database, rows: Connection, 
     with pytest.raises(PreconditionError, match="KNOWLEDGE_PROPOSALS_ADMIN_USER_IDS"):
         promoted(expanded, asked(expanded, ready))
     assert read_cutover_state(expanded).state == "dual_write"
-    with obeying(rows, expanded):
+    with acknowledging(rows, expanded):
         done = promoted(expanded, asked(expanded, ready), FenceSettings(seconds=20), admin_user_ids=(7,))
     assert done.after.admin_user_ids == (7,)
 
@@ -247,21 +247,21 @@ def test_flags_that_changed_since_they_were_judged_are_not_overwritten(
     assert read_cutover_state(expanded).state == "dual_write"
 
 
-def test_who_does_not_obey_is_named_and_the_same_promotion_again_completes_it(
+def test_a_process_that_does_not_acknowledge_is_named_and_the_same_promotion_again_completes_it(
     expanded: Database, rows: Connection, ready: datetime
 ) -> None:
     with pytest.raises(BlockedError, match="one"):
         promoted(expanded, asked(expanded, ready))
     assert read_cutover_state(expanded).state == "internal_beta"
     assert evidence.latest(rows, "cutover_stage") is None
-    with obeying(rows, expanded):
+    with acknowledging(rows, expanded):
         promoted(expanded, asked(expanded, ready), FenceSettings(seconds=20), override_reason="the same again")
     recorded = evidence.latest(rows, "cutover_stage")
     assert recorded
     assert recorded.content["stage"] == "internal_beta"
 
 
-def test_a_way_back_while_it_waits_is_not_recorded_as_a_promotion(
+def test_a_rollback_while_it_waits_is_not_recorded_as_a_promotion(
     expanded: Database, rows: Connection, ready: datetime
 ) -> None:
     found, failures = asked(expanded, ready), []
@@ -283,7 +283,7 @@ def test_a_way_back_while_it_waits_is_not_recorded_as_a_promotion(
         roll_back(expanded, Flags(), Settings(fence=BRIEF), "instant", reason="a breach")
     alive(rows, expanded, "one")
     thread.join()
-    assert ["way back" in one for one in failures] == [True]
+    assert ["a rollback" in one for one in failures] == [True]
     assert evidence.latest(rows, "cutover_stage") is None
     assert read_cutover_state(expanded).state == "dual_write"
 
@@ -297,7 +297,7 @@ def test_two_promotions_at_once_are_one(expanded: Database, rows: Connection, re
         except (BusyError, PreconditionError) as error:
             failures.append(error)
 
-    with obeying(rows, expanded):
+    with acknowledging(rows, expanded):
         threads = [threading.Thread(target=go) for _ in range(3)]
         for thread in threads:
             thread.start()

@@ -22,7 +22,7 @@ def peopled(expanded: Database) -> Database:
 
 @pytest.fixture
 def rows(peopled: Database) -> Iterator[Connection]:
-    """A session to look at what is there."""
+    """A session that reads the database."""
     with peopled.connect("test") as connection:
         yield connection
 

@@ -1,4 +1,4 @@
-"""The way back leaves the legacy tables as they were, takes only what is the backfill's, and can be ended anywhere."""
+"""The rollback of phase 3 leaves the legacy tables equal, deletes the backfill only, and can be killed anywhere."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""The way back from phase 2: dual write off, its shadows away, everything else as it was."""
+"""The rollback of phase 2: dual write off, its shadows deleted, everything else unchanged."""
 
 from collections.abc import Iterator
 

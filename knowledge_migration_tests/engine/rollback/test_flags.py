@@ -1,4 +1,4 @@
-"""The ways back by flags: everybody obeys, what is stranded is replayed or parked, and nothing is done twice."""
+"""The rollbacks by flags: every process acknowledges, stranded proposals are replayed or parked, nothing is done twice."""
 
 import threading
 from collections.abc import Iterator
@@ -54,9 +54,9 @@ def extract(url: str, user: int = 1, message: int = 1) -> dict[str, Any]:
     return dict(answer.json())
 
 
-def back(database: Database, way: Any = "instant", **options: Any) -> FlagRollbackResult:
+def back(database: Database, kind: Any = "instant", **options: Any) -> FlagRollbackResult:
     settings = Settings(fence=options.pop("timeouts", PATIENT))
-    return roll_back(database, Flags(), settings, way, reason="a test", **options)
+    return roll_back(database, Flags(), settings, kind, reason="a test", **options)
 
 
 def statuses(rows: Connection) -> dict[str, tuple[str, str | None]]:
@@ -101,7 +101,7 @@ def test_instant_replays_what_direct_mode_would_have_written_and_parks_the_rest(
     assert extract(url, message=2)["mode"] == "dual_write"
 
 
-def test_every_live_process_obeys_before_it_returns(peopled: Database, rows: Connection) -> None:
+def test_every_live_process_acknowledges_before_it_returns(peopled: Database, rows: Connection) -> None:
     set_(peopled, **STAGE_FLAGS["full_cutover"])
     with ExitStack() as stack:
         urls = [stack.enter_context(serving(peopled, FakeExtractor(MIXED))) for _ in range(3)]
@@ -160,11 +160,11 @@ def test_two_operators_at_once_settle_each_proposal_once(peopled: Database, rows
         thread.join()
     assert sum(sum(one.settled.replayed.values()) + sum(one.settled.parked.values()) for one in done) == 29 * 5
     assert stranded_ones(rows) == 0
-    flips = "SELECT count(*) AS n FROM migration.audit_log WHERE action = 'rollback instant'"
-    assert rows.execute(flips).fetchone() == {"n": 1}
+    rollbacks = "SELECT count(*) AS n FROM migration.audit_log WHERE action = 'rollback instant'"
+    assert rows.execute(rollbacks).fetchone() == {"n": 1}
 
 
-def test_partial_leaves_a_tenth_and_strands_nothing(peopled: Database, rows: Connection, url: str) -> None:
+def test_partial_leaves_10_percent_and_strands_nothing(peopled: Database, rows: Connection, url: str) -> None:
     done = back(peopled, "partial")
     flags = flags_of(peopled)
     assert (flags.enabled, flags.dual_write, flags.cutover_percentage, flags.audience) == (True, True, 10, "everyone")

@@ -1,4 +1,4 @@
-"""The way back from phase 1: it destroys no proposal that exists nowhere else, and it can be stopped or killed anywhere."""
+"""The rollback of phase 1 deletes no proposal that exists nowhere else, and it can be stopped or killed anywhere."""
 
 import json
 import resource

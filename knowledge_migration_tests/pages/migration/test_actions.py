@@ -127,7 +127,7 @@ def test_the_plan_says_what_instant_would_change_and_strand(doing: Doing, people
     doing(work, answer=answer)
 
 
-def test_instant_is_obeyed_and_audited_and_what_it_strands_is_settled(
+def test_instant_is_applied_and_audited_and_its_stranded_proposals_are_settled(
     doing: Doing, peopled: Database, rows: Connection
 ) -> None:
     stand_at(peopled, "full_cutover")
@@ -151,7 +151,7 @@ def test_instant_is_obeyed_and_audited_and_what_it_strands_is_settled(
     assert [tuple(row.values()) for row in statuses] == [("sure", "auto_approved"), ("unsure", "parked")]
 
 
-def test_a_way_back_whose_stranded_proposals_cannot_be_counted_is_no_failure(
+def test_a_rollback_whose_stranded_proposals_cannot_be_counted_is_no_failure(
     doing: Doing, peopled: Database, rows: Connection
 ) -> None:
     stand_at(peopled, "full_cutover")
@@ -164,7 +164,7 @@ def test_a_way_back_whose_stranded_proposals_cannot_be_counted_is_no_failure(
     doing(work)
 
 
-def test_partial_leaves_a_tenth_and_strands_nothing(doing: Doing, peopled: Database) -> None:
+def test_partial_leaves_10_percent_and_strands_nothing(doing: Doing, peopled: Database) -> None:
     stand_at(peopled, "gradual_rollout")
 
     async def work(actions: Actions) -> None:

@@ -186,10 +186,10 @@ def test_proposals_are_replayed_from_the_direct_threshold_of_the_settings(
 ) -> None:
     strict = options(server, tmp_path, service=ServiceSettings(direct_threshold=0.95))
     (planned, *_) = plan_full_rollback(migrated[0], strict).steps
-    assert "3 stranded proposals" in planned.words
+    assert "3 stranded proposals" in planned.message
     done = rollback_full(migrated[0], strict, reason="a test")
     assert count(rows, "SELECT count(*) FROM topics WHERE name = 'found 1'") == 0
-    assert "0 stranded proposals were replayed, 3 parked" in done.steps[0].words
+    assert "0 stranded proposals were replayed, 3 parked" in done.steps[0].message
 
 
 def test_a_second_one_has_nothing_left_to_do(
