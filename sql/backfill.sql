@@ -1,14 +1,14 @@
 -- name: analyze
--- Fresh statistics right after the backfill, not two weeks later. SHARE UPDATE EXCLUSIVE: reads and writes go on.
+-- Fresh statistics directly after the backfill. SHARE UPDATE EXCLUSIVE: reads and writes continue.
 ANALYZE public.topics, public.atoms, public.topic_proposals, public.atom_proposals, public.knowledge_extraction_runs
 
 -- name: batch
 -- One backfill batch, one statement, one transaction: locks the next rows without a proposal, inserts their proposals,
 -- links them and writes the ledger (strategy §5; POSTGRES rules 10, 11, 13-15).
--- Walks the primary key of {table} from %(after)s; FOR NO KEY UPDATE, so that foreign key checks of users go on, and so
--- that the values copied are those of the row that is linked. The id follows from the row: a second proposal cannot
--- exist. One that lost its link makes a plain insert fail; the batch is then run again with an ON CONFLICT clause that
--- refreshes it (always having that clause cost a tenth of the speed).
+-- Reads along the primary key of {table} from %(after)s. FOR NO KEY UPDATE does not block foreign key checks of users, and
+-- keeps the copied values those of the linked row. The id follows from the row, so a second proposal cannot exist. A
+-- proposal that lost its link makes a plain insert fail; the batch then runs again with an ON CONFLICT clause that
+-- refreshes it (the clause in every batch costs 10 % of the speed).
 WITH locked AS MATERIALIZED (
     SELECT {taken}, migration.origin_proposal_id({table_name}, source.id) AS proposal_id
     FROM {table} AS source
@@ -57,7 +57,7 @@ HAVING count(*) > 0
 RETURNING linked_rows, through_id
 
 -- name: batch_end
--- The last id that a batch would take; without locks. Walks the primary key.
+-- The last id that a batch would take; without locks. Reads along the primary key.
 SELECT max(taken.id) AS last_id
 FROM (
     SELECT source.id FROM {table} AS source
@@ -67,26 +67,26 @@ FROM (
 ) AS taken
 
 -- name: close_run
--- Marks the migration's run completed; only called when nothing is left to link.
+-- Marks the migration's run completed; only called when every row is linked.
 UPDATE public.knowledge_extraction_runs
 SET status = 'completed', completed_at = clock_timestamp()
 WHERE id = migration.origin_proposal_id('knowledge_extraction_runs', 0) AND status <> 'completed'
 
 -- name: control
--- What the operator has set for a running backfill; NULL: as the settings say.
+-- The operator's controls of a running backfill; NULL means the value of the settings.
 SELECT paused, batch_size, rate_limit_per_second FROM migration.backfill_control
 
 -- name: flush
--- Waits until everything this session has committed is on disk. A commit that wrote nothing never waits, whatever
--- synchronous_commit says, so this writes a message to the WAL that nobody reads. Locks nothing.
+-- Waits until everything that this session has committed is on disk. A commit without writes never waits, whatever
+-- synchronous_commit is, so this writes a message to the WAL that nobody reads. Locks nothing.
 SELECT pg_logical_emit_message(true, 'knowledge_migration', 'partition done')
 
 -- name: id_bounds
--- The ids of a table: first, last. Two index look-ups.
+-- The first and the last id of a table. Two index lookups.
 SELECT min(id) AS first_id, max(id) AS last_id FROM {table}
 
 -- name: next_row
--- The next single row that a batch would take, locked: to tell exactly which row it is that cannot become a proposal.
+-- The next single row that a batch would take, locked: identifies the row that cannot become a proposal.
 SELECT source.id
 FROM {table} AS source
 WHERE {pending}
@@ -95,7 +95,7 @@ LIMIT 1
 FOR NO KEY UPDATE OF source {skip_locked}
 
 -- name: open_run
--- The one extraction run of the whole migration: its id is fixed, so a second start finds it and goes on with it.
+-- The one extraction run of the whole migration: its id is fixed, so a second start continues it.
 INSERT INTO public.knowledge_extraction_runs (id, status, message_ids, message_count, settings, started_at)
 VALUES (
     migration.origin_proposal_id('knowledge_extraction_runs', 0), 'running', '[]', 0,
@@ -105,7 +105,7 @@ ON CONFLICT (id) DO UPDATE SET status = 'running', completed_at = NULL, error_me
 WHERE knowledge_extraction_runs.status <> 'running' AND %(reopen)s
 
 -- name: other_columns
--- The columns of a table that the migration must leave as they are. Reads the catalog.
+-- The columns of a table that the migration must not change. Reads the catalog.
 SELECT attribute.attname AS name
 FROM pg_attribute AS attribute
 WHERE attribute.attrelid = %(table)s::regclass
@@ -115,9 +115,9 @@ WHERE attribute.attrelid = %(table)s::regclass
 ORDER BY attribute.attnum
 
 -- name: pending
--- Which rows of an id range wait for their proposal: unlinked, and not set aside. Part of the statements that take or
--- count them, so that all mean the same rows. NOT IN is a hashed lookup here: row_id is never NULL; the range keeps it small
--- where much is set aside (relies on quarantine_by_state).
+-- The rows of an id range that have no proposal yet and are not in quarantine. Part of the statements that take or count
+-- them, so that all mean the same rows. NOT IN is a hashed lookup because row_id is never NULL; the range keeps it small
+-- where the quarantine is large (relies on quarantine_by_state).
 source.id > %(after)s
 AND source.id <= %(through)s
 AND source.migrated_from_proposal_id IS NULL
@@ -130,7 +130,7 @@ AND source.id NOT IN (
 )
 
 -- name: pressure
--- What asks the backfill to wait: the lag of the slowest replica in seconds.
+-- The lag of the slowest replica in seconds; the backfill waits for it.
 SELECT coalesce((SELECT max(extract(epoch FROM replay_lag)) FROM pg_stat_replication), 0)::double precision AS replica_lag_seconds
 
 -- name: proposed_topic_ids
@@ -142,21 +142,21 @@ SELECT coalesce((SELECT max(extract(epoch FROM replay_lag)) FROM pg_stat_replica
 )
 
 -- name: quarantine_decide
--- Records an operator's decision on rows that were set aside; a row that has its proposal already is not touched.
+-- Records an operator's decision about quarantined rows; a row that has its proposal already is not changed.
 UPDATE migration.quarantine
 SET state = %(state)s, policy = %(policy)s, decided_at = clock_timestamp(), decided_by = %(actor)s, note = %(note)s
 WHERE entity = %(entity)s AND row_id = ANY (%(row_ids)s) AND state <> 'resolved'
 RETURNING row_id
 
 -- name: quarantine_list
--- Rows set aside, oldest first; all of a state, or all.
+-- The quarantined rows of one state, or all.
 SELECT entity, row_id, state, policy, sqlstate, reason, found_at, decided_by, decided_at, note
 FROM migration.quarantine
 WHERE %(state)s::text IS NULL OR state = %(state)s
 ORDER BY entity, row_id
 
 -- name: quarantine_row
--- Sets a row aside with the reason; a row that failed again after a decision is open again.
+-- Quarantines a row with the reason; a row that fails again after a decision is open again.
 INSERT INTO migration.quarantine (entity, row_id, sqlstate, reason)
 VALUES (%(entity)s, %(row_id)s, %(sqlstate)s, %(reason)s)
 ON CONFLICT (entity, row_id) DO UPDATE
@@ -169,13 +169,13 @@ FROM {table}
 WHERE id > %(after)s AND id <= %(through)s
 
 -- name: run
--- The migration's extraction run, if it was begun.
+-- The migration's extraction run, if it has started.
 SELECT id, status, started_at, completed_at
 FROM public.knowledge_extraction_runs
 WHERE id = migration.origin_proposal_id('knowledge_extraction_runs', 0)
 
 -- name: set_control
--- Changes what a running backfill obeys within a second. A field that is NULL here stays as it is.
+-- Changes the controls; a running backfill applies them within a second. A field that is NULL here stays as it is.
 UPDATE migration.backfill_control
 SET paused = coalesce(%(paused)s, paused),
     batch_size = coalesce(%(batch_size)s, batch_size),
@@ -185,8 +185,8 @@ SET paused = coalesce(%(paused)s, paused),
 RETURNING paused, batch_size, rate_limit_per_second
 
 -- name: stated_confidence
--- The confidence as the source states it: NULL stays NULL, 0.0 stays 0.0. Out of range it breaks the proposal's check and
--- the row is quarantined, unless an operator decided to clamp it; NaN then becomes unknown, not certainty.
+-- The confidence as the source states it: NULL stays NULL, 0.0 stays 0.0. A value out of range violates the proposal's
+-- check, and the row is quarantined unless an operator decided to clamp it; NaN becomes NULL then.
 CASE
     WHEN source.quarantine_policy IS DISTINCT FROM 'clamp_confidence' THEN source.confidence
     WHEN source.confidence = 'NaN' THEN NULL
@@ -194,8 +194,8 @@ CASE
 END
 
 -- name: stragglers
--- Rows above the backfill's bound that have been without a proposal for some minutes and are in no quarantine: an old writer
--- left them so. Walks the primary key from the bound.
+-- Rows above the backfill's bound without a proposal for some minutes and not in quarantine: an old writer wrote them.
+-- Reads along the primary key from the bound.
 SELECT count(*) AS rows, coalesce(max(source.id), 0) AS last_id
 FROM {table} AS source
 LEFT JOIN migration.quarantine AS held ON held.entity = %(entity)s AND held.row_id = source.id
@@ -203,8 +203,8 @@ WHERE source.id > %(above)s AND source.migrated_from_proposal_id IS NULL AND hel
   AND coalesce(source.created_at, '-infinity') < clock_timestamp() - make_interval(secs => %(seconds)s)
 
 -- name: touch_one_row
--- Writes the migration's column of the next row, to see what else that changes; run in a transaction that is rolled back.
--- FOR NO KEY UPDATE on that one row, past what users hold.
+-- Writes the migration's column of the next row and returns all other columns before and after; the transaction is rolled
+-- back. FOR NO KEY UPDATE on that one row; skips rows that users hold.
 WITH before AS MATERIALIZED (
     SELECT source.id, ARRAY[{values}]::text[] AS values
     FROM {table} AS source
@@ -220,7 +220,7 @@ WHERE source.id = before.id
 RETURNING before.values AS before, ARRAY[{values}]::text[] AS after
 
 -- name: unlinked
--- How many rows of an id range still wait for their proposal (quarantined ones do not). Reads the range by primary key.
+-- Counts the rows of an id range without a proposal, except quarantined ones. Reads the range by primary key.
 SELECT count(*) AS rows, min(source.id) AS first_id
 FROM {table} AS source
 WHERE {pending}

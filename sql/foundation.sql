@@ -1,12 +1,12 @@
 -- name: advisory_lock
--- The right to do one piece of work in this database, for this session. Locks nothing of the user's.
+-- Takes the advisory lock of one piece of work, for this session. Locks nothing of the user's.
 SELECT CASE
     WHEN %(shared)s THEN pg_try_advisory_lock_shared(hashtextextended('knowledge_migration:' || %(work)s, 0))
     ELSE pg_try_advisory_lock(hashtextextended('knowledge_migration:' || %(work)s, 0))
 END AS acquired
 
 -- name: advisory_lock_holder
--- Who holds the right to do one piece of work. Reads pg_locks and pg_stat_activity.
+-- The holder of the advisory lock of one piece of work. Reads pg_locks and pg_stat_activity.
 SELECT activity.pid, activity.application_name AS application, activity.backend_start AS since
 FROM pg_locks AS held
 JOIN pg_stat_activity AS activity ON activity.pid = held.pid
@@ -16,19 +16,19 @@ WHERE held.locktype = 'advisory'
   AND held.objsubid = 1 AND ((held.classid::bigint << 32) | held.objid::bigint) = hashtextextended('knowledge_migration:' || %(work)s, 0)
 
 -- name: advisory_unlock
--- Gives back the right that advisory_lock.sql took.
+-- Releases the lock of advisory_lock.
 SELECT CASE
     WHEN %(shared)s THEN pg_advisory_unlock_shared(hashtextextended('knowledge_migration:' || %(work)s, 0))
     ELSE pg_advisory_unlock(hashtextextended('knowledge_migration:' || %(work)s, 0))
 END
 
 -- name: audit
--- Writes one entry of the audit log, in the transaction of what it speaks of.
+-- Writes one entry of the audit log, in the transaction of the change.
 INSERT INTO migration.audit_log (actor, action, subject, before, after, reason, dagster_run_id)
 VALUES (%(actor)s, %(action)s, %(subject)s, %(before)s, %(after)s, %(reason)s, %(dagster_run_id)s)
 
 -- name: catalog_validity
--- Every index, check and foreign key of these tables: valid, invalid (a broken concurrent build), or not validated.
+-- Every index, check and foreign key of these tables: valid, invalid (an interrupted build), or not validated.
 -- Reads the catalog only.
 SELECT needed.name AS table, class.relname AS name,
        CASE WHEN index.indisvalid AND index.indisready AND index.indislive THEN 'valid' ELSE 'invalid' END AS state
@@ -56,7 +56,7 @@ LIMIT greatest({sample}, 1)
 SELECT recorded_at, content FROM migration.evidence WHERE kind = %(kind)s ORDER BY id DESC LIMIT 1
 
 -- name: evidence_record
--- Keeps one measurement.
+-- Records one measurement.
 INSERT INTO migration.evidence (kind, content, plan_hash, dagster_run_id)
 VALUES (%(kind)s, %(content)s, %(plan_hash)s, %(dagster_run_id)s)
 
@@ -69,9 +69,9 @@ VALUES (%(kind)s, %(content)s, %(plan_hash)s, %(dagster_run_id)s)
 -- an enum or a regclass hashes by an oid that is another one after a restore.
 -- 'send' is the type's binary form: exact, and for pgvector four times faster than its text (20,000 vectors of 1,536
 -- dimensions: 203 ms and 845 ms). Everything else goes through its text, which pg_dump restores exactly.
--- Materialized, so that the key is looked for once a table, not once a column: 1,000 columns took 6.5 s without it.
+-- Materialized, so that the key is read once per table, not once per column: 1,000 columns took 6.5 s without it.
 -- Catalog only; takes no lock.
-WITH found AS MATERIALIZED (
+WITH wanted_tables AS MATERIALIZED (
     SELECT
         class.oid,
         namespace.nspname AS schema,
@@ -96,9 +96,9 @@ WITH found AS MATERIALIZED (
         ON class.relnamespace = namespace.oid AND class.relname = wanted.name AND class.relkind IN ('r', 'p')
 )
 SELECT
-    found.schema,
-    found.name AS table,
-    found.key,
+    wanted_tables.schema,
+    wanted_tables.name AS table,
+    wanted_tables.key,
     attribute.attname AS name,
     format_type(attribute.atttypid, attribute.atttypmod) AS type,
     CASE
@@ -118,9 +118,9 @@ SELECT
     END AS hashed_as,
     send_namespace.nspname AS send_schema,
     send.proname AS send_function
-FROM found
+FROM wanted_tables
 JOIN pg_attribute AS attribute
-    ON attribute.attrelid = found.oid AND attribute.attnum > 0 AND NOT attribute.attisdropped
+    ON attribute.attrelid = wanted_tables.oid AND attribute.attnum > 0 AND NOT attribute.attisdropped
 JOIN pg_type AS type ON type.oid = attribute.atttypid
 LEFT JOIN pg_proc AS send ON send.oid = type.typsend
 LEFT JOIN pg_namespace AS send_namespace ON send_namespace.oid = send.pronamespace
@@ -131,7 +131,7 @@ LEFT JOIN pg_depend AS membership
     AND membership.refclassid = 'pg_extension'::regclass
     AND membership.deptype = 'e'
 LEFT JOIN pg_extension AS extension ON extension.oid = membership.refobjid
-ORDER BY found.place, attribute.attnum;
+ORDER BY wanted_tables.place, attribute.attnum;
 
 -- name: fingerprint_key_bounds
 -- The lowest and highest key of one table, by which the width of its ranges is chosen: two probes of the primary key's
@@ -192,9 +192,9 @@ SELECT
 FROM {table};
 
 -- name: foreign_objects
--- Objects that have a name of ours but are not of our making: `made` lists what is. A schema `migration` is foreign when
--- it holds anything and we have not begun it. Reads the catalog only.
-SELECT found.object, found.kind
+-- Objects that use a name of the migration without being in `made`, the objects that it has created. Objects in schema
+-- `migration` are foreign while our ledger does not exist. Reads the catalog only.
+SELECT candidate.object, candidate.kind
 FROM (
     SELECT 'public.' || class.relname AS object, class.relkind::text AS kind, 'public.' || class.relname AS made_with
     FROM pg_class AS class
@@ -218,9 +218,9 @@ FROM (
     WHERE class.relnamespace = to_regnamespace('migration')
       AND class.relkind IN ('r', 'v', 'm', 'p', 'f')
       AND to_regclass('migration.schema_object') IS NULL
-) AS found
-WHERE found.made_with <> ALL (%(made)s::text[])
-ORDER BY found.object
+) AS candidate
+WHERE candidate.made_with <> ALL (%(made)s::text[])
+ORDER BY candidate.object
 
 -- name: inventory_columns
 -- The columns of the given tables in their physical order. Catalog only; takes no lock.
@@ -280,9 +280,9 @@ SELECT min(id)::bigint AS lowest_id, max(id)::bigint AS highest_id FROM {table};
 SELECT count(*) AS rows FROM {table};
 
 -- name: inventory_tables
--- The tables that foreign keys tie to the roots (topics and atoms), in both directions, through any number of steps,
--- with their sizes. Tables of the migration itself neither appear nor lead further. A partitioned table stands for its
--- partitions, whose own copies of its constraints (conparentid <> 0) lead nowhere.
+-- The tables that foreign keys connect with the roots (topics and atoms), in both directions, through any number of steps,
+-- with their sizes. Excludes tables of the migration and does not follow them. A partitioned table represents its
+-- partitions; their copies of its constraints (conparentid <> 0) are ignored.
 -- Catalog only; the size functions hold ACCESS SHARE on each table for an instant.
 WITH RECURSIVE roots AS (
     SELECT class.oid, class.relnamespace
@@ -330,15 +330,15 @@ CROSS JOIN LATERAL (
 ORDER BY namespace.nspname, class.relname;
 
 -- name: moment
--- The time of day on the server.
+-- The time on the server.
 SELECT clock_timestamp() AS moment
 
 -- name: objects_made
--- The objects of our making. Reads a small table of our own.
+-- The objects that this migration has created. Reads a small table of our own.
 SELECT name FROM migration.schema_object
 
 -- name: schema_revision
--- The revision that our own version table records. Only asked when that table exists.
+-- The revision that our version table records; runs only when that table exists.
 SELECT version_num AS revision FROM migration.alembic_version
 
 -- name: snapshot_export

@@ -1,25 +1,25 @@
 -- name: preflight_extensions
--- Extensions that the legacy schema needs and this database has not. Reads the catalog only.
+-- Extensions that the legacy schema needs and this database lacks. Reads the catalog only.
 SELECT needed.name AS extension,
        coalesce((SELECT default_version FROM pg_available_extensions WHERE name = needed.name), 'not on this server') AS available
 FROM unnest(ARRAY['vector']) AS needed (name)
 WHERE NOT EXISTS (SELECT FROM pg_extension WHERE extname = needed.name)
 
 -- name: preflight_rights
--- What the role lacks, each with the statement that gives it. Reads the catalog only. The backup is of the whole database,
--- so every table and sequence must be readable.
--- Ownership is lent by membership, not by ALTER ... OWNER TO: that would take the tables from the application's role.
+-- The privileges that the role lacks, each with the statement that grants it. Reads the catalog only. The backup contains
+-- the whole database, so every table and sequence must be readable.
+-- Membership grants ownership, not ALTER ... OWNER TO, which would take the tables from the application's role.
 WITH membership AS (
     SELECT CASE
         WHEN current_setting('server_version_num')::integer >= 160000 THEN 'GRANT %%1$I TO %%2$I WITH INHERIT TRUE'
         WHEN rolinherit THEN 'GRANT %%1$I TO %%2$I'
         ELSE 'GRANT %%1$I TO %%2$I; ALTER ROLE %%2$I INHERIT'
-    END AS words
+    END AS template
     FROM pg_roles
     WHERE rolname = current_user
 )
 SELECT 'the rights of the owner of ' || needed.name AS missing,
-       format(membership.words, pg_get_userbyid(needed.owner), current_user) AS remedy
+       format(membership.template, pg_get_userbyid(needed.owner), current_user) AS remedy
 FROM membership CROSS JOIN (
     SELECT 'public.' || relname AS name, relowner AS owner
     FROM pg_class
@@ -40,7 +40,7 @@ WHERE namespace.nspname !~ '^pg_' AND namespace.nspname <> 'information_schema'
   AND NOT has_schema_privilege(current_user, namespace.oid, 'USAGE')
   AND EXISTS (SELECT FROM pg_class WHERE relnamespace = namespace.oid AND relkind IN ('r', 'p', 'S'))
 UNION ALL
-SELECT 'SELECT on ' || found.name, format('GRANT SELECT ON %%s TO %%I', found.name, current_user)
+SELECT 'SELECT on ' || relation.name, format('GRANT SELECT ON %%s TO %%I', relation.name, current_user)
 FROM (
     SELECT format('%%I.%%I', namespace.nspname, class.relname) AS name,
            CASE class.relkind
@@ -51,10 +51,10 @@ FROM (
     JOIN pg_namespace AS namespace ON namespace.oid = class.relnamespace
     WHERE class.relkind IN ('r', 'p', 'S')
       AND namespace.nspname !~ '^pg_' AND namespace.nspname <> 'information_schema'
-) AS found
-WHERE NOT found.readable
+) AS relation
+WHERE NOT relation.readable
 UNION ALL
-SELECT 'sight of every row of ' || class.oid::regclass || ' (it has row security)',
+SELECT 'access to every row of ' || class.oid::regclass || ' (it has row security)',
        format('ALTER ROLE %%I BYPASSRLS', current_user)
 FROM pg_class AS class
 WHERE class.relrowsecurity AND row_security_active(class.oid)
@@ -66,16 +66,16 @@ SELECT 'CREATE on the database', format('GRANT CREATE ON DATABASE %%I TO %%I', c
 WHERE to_regnamespace('migration') IS NULL
   AND NOT has_database_privilege(current_user, current_database(), 'CREATE')
 UNION ALL
-SELECT 'sight of the transactions of other users', format(membership.words, 'pg_read_all_stats', current_user)
+SELECT 'visibility of the transactions of other users', format(membership.template, 'pg_read_all_stats', current_user)
 FROM membership
 WHERE NOT pg_has_role(current_user, 'pg_read_all_stats', 'USAGE')
 UNION ALL
-SELECT 'CREATEDB, to prove the backup in a scratch database (or set KNOWLEDGE_MIGRATION_SCRATCH_URL)',
+SELECT 'CREATEDB, to verify the backup in a scratch database (or set KNOWLEDGE_MIGRATION_SCRATCH_URL)',
        format('ALTER ROLE %%I CREATEDB', current_user)
 FROM pg_roles
 WHERE rolname = current_user AND NOT rolcreatedb AND NOT rolsuper AND NOT %(scratch_is_elsewhere)s
 UNION ALL
-SELECT 'CREATE EXTENSION ' || available.name || ' (the proof restores it into a scratch database; it is not a trusted extension)',
+SELECT 'CREATE EXTENSION ' || available.name || ' (the verification of the backup restores it into a scratch database; it is not a trusted extension)',
        'connect as a superuser, or set KNOWLEDGE_MIGRATION_SCRATCH_URL to a server where the role may'
 FROM pg_extension AS installed
 JOIN pg_available_extension_versions AS available
@@ -88,8 +88,8 @@ WHERE NOT available.trusted AND NOT role.rolsuper AND NOT %(scratch_is_elsewhere
 SELECT pg_database_size(current_database()) AS bytes
 
 -- name: preflight_transactions
--- Transactions of this database older than the age, and prepared ones. A session of another user whose transactions this
--- role may not see is told too: what cannot be seen is not known to be short. Reads pg_stat_activity, pg_prepared_xacts.
+-- Transactions of this database older than the age, and prepared ones. Includes sessions of other users whose transactions
+-- this role may not see: their age is unknown. Reads pg_stat_activity and pg_prepared_xacts.
 SELECT pid, usename AS "user", application_name AS application,
        coalesce(state, CASE WHEN query = '<insufficient privilege>' THEN 'state not visible' ELSE backend_type END) AS state,
        extract(epoch FROM clock_timestamp() - xact_start)::double precision AS transaction_seconds,

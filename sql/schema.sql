@@ -1,7 +1,7 @@
 -- name: lock_holders
 -- Who holds a lock on one of the tables in a mode that conflicts, in a transaction older than the age: sessions, and
--- prepared transactions (they have no pid). Of another user's session only a role with pg_read_all_stats sees age, state
--- and query; asked for age 0, such a session is told as well. Reads pg_locks, pg_stat_activity and pg_prepared_xacts.
+-- prepared transactions (they have no pid). Only a role with pg_read_all_stats sees age, state and query of another user's
+-- session; for age 0 the result includes sessions of unknown age. Reads pg_locks, pg_stat_activity and pg_prepared_xacts.
 SELECT DISTINCT ON (held.virtualtransaction)
     held.pid,
     coalesce(activity.usename, prepared.owner) AS "user",
@@ -37,15 +37,15 @@ WHERE held.granted
 ORDER BY held.virtualtransaction, held.mode
 
 -- name: object_gone
--- Forgets an object, in the transaction that removes it. A table of our own: no lock matters.
+-- Deletes the record of an object, in the transaction that drops the object. Our own table; no lock matters.
 DELETE FROM migration.schema_object WHERE name = %(name)s
 
 -- name: object_made
--- Remembers that an object is of our making, in the transaction that makes it. A table of our own: no lock matters.
+-- Records that this migration creates an object, in the same transaction. Our own table; no lock matters.
 INSERT INTO migration.schema_object (name) VALUES (%(name)s) ON CONFLICT DO NOTHING
 
 -- name: object_state
--- What the catalog says of one object of ours: 'missing', 'invalid' (an index whose build broke off, a constraint that is
+-- The state of one object in the catalog: 'missing', 'invalid' (an index whose build was interrupted, a constraint that is
 -- not validated) or 'present'. Reads the catalog only.
 SELECT coalesce(
     CASE %(kind)s::text
@@ -68,9 +68,9 @@ SELECT coalesce(
 ) AS state
 
 -- name: stall_probe_control
--- Reads no table: as slow as the machine is, whatever the locks are.
+-- Reads no table: its time depends on the machine, not on locks.
 SELECT 1
 
 -- name: stall_probe_read
--- Reads one row of a live table as the application would: stands in the queue behind a waiting ACCESS EXCLUSIVE.
+-- Reads one row of a live table as the application does: queues behind a waiting ACCESS EXCLUSIVE.
 SELECT 1 FROM {table} LIMIT 1

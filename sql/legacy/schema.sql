@@ -1,6 +1,6 @@
 -- The tasktracker schema before phase 1, as the application's own migrations create it.
 -- Built only in the embedded demonstration and in tests, never in a user's database: a new database, so no lock matters.
--- created_at and updated_at stand physically first (in sources after is_active): nothing may rely on column position.
+-- created_at and updated_at are physically first (in sources after is_active): no code may rely on the position of columns.
 
 CREATE EXTENSION IF NOT EXISTS vector;
 

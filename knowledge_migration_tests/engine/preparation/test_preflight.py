@@ -163,7 +163,7 @@ def test_each_right_that_is_missing_is_named_and_its_remedy_gives_it(any_databas
             *(f"SELECT on public.{table}_id_seq" for table in SEQUENCES),
             "CREATE on schema public",
             "CREATE on the database",
-            "sight of the transactions of other users",
+            "visibility of the transactions of other users",
         }
         assert before.count == len(before.sample)
         left = before.sample
@@ -209,7 +209,7 @@ def test_row_security_that_would_hide_rows_is_named(shared: Database, session: C
         session.execute("ALTER TABLE messages ENABLE ROW LEVEL SECURITY")
         found = [row for row in asked(limited, "rights_are_sufficient").sample if "row security" in row["missing"]]
 
-        assert [row["missing"] for row in found] == ["sight of every row of messages (it has row security)"]
+        assert [row["missing"] for row in found] == ["access to every row of messages (it has row security)"]
         session.execute(found[0]["remedy"])
         again = asked(limited, "rights_are_sufficient").sample
         assert [row for row in again if "row security" in row["missing"]] == []
