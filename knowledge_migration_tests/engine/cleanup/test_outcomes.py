@@ -56,7 +56,7 @@ def test_open_paths_and_a_process_that_has_not_seen_the_lock_are_found(full: Dat
         "VALUES ('old', 'full', 1, now(), clock_timestamp())"
     )
     found = outcomes.retired_outcome(full, rows, live_seconds=10)
-    assert found.sample == ({"process": "old", "problem": "has seen version 1 of 2 only"},)
+    assert found.sample == ({"process": "old", "problem": "acknowledged version 1 of 2"},)
     reopen(full)
     assert outcomes.retired_outcome(full, rows, live_seconds=10).count == 2
 

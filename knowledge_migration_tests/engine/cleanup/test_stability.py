@@ -49,7 +49,7 @@ def test_a_change_that_leaves_full_cutover_begins_anew(
     gone = after(full, 30)
     assert (gone.since, gone.is_reached) == (None, False)
     assert gone.broken_by
-    assert gone.broken_by.what == f"flags set to state {state}"
+    assert gone.broken_by.change == f"flags set to state {state}"
     assert gone.broken_by.reason == "errors"
     change(full, FULL)
     assert after(full, 30).since == audited(rows, "set flags")[2]
@@ -62,7 +62,7 @@ def test_a_rollback_begins_anew(full: Database, rows: Connection, action: str) -
     found = after(full, 30)
     assert found.since == audited(rows, action)[0]
     assert found.broken_by
-    assert (found.broken_by.what, found.broken_by.actor) == (f"{action} (phase 3)", "an operator")
+    assert (found.broken_by.change, found.broken_by.actor) == (f"{action} (phase 3)", "an operator")
 
 
 def test_entries_that_are_no_rollback_change_nothing(full: Database, rows: Connection) -> None:
@@ -75,14 +75,14 @@ def test_entries_that_are_no_rollback_change_nothing(full: Database, rows: Conne
 def test_flags_that_nobody_has_set_tell_nothing(expanded: Database) -> None:
     found = after(expanded, 100)
     assert not found.is_reached
-    assert "Nobody has ever set the flags" in found.sentence
+    assert "The flags were never set" in found.sentence
 
 
 def test_flags_changed_beside_the_audited_function_tell_nothing(full: Database, rows: Connection) -> None:
     rows.execute("UPDATE feature_flags SET config = config || '{\"cutover_percentage\": 50}'")
     found = after(full, 100)
     assert not found.is_reached
-    assert "beside the audited function" in found.sentence
+    assert "without the audited function" in found.sentence
 
 
 def test_an_entry_that_cannot_be_read_is_no_full_cutover(full: Database, rows: Connection) -> None:
