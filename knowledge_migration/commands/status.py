@@ -39,7 +39,7 @@ def status(
 ) -> None:
     """Show the state of the migration: phases, flags, stage, gates, review queue, checks, evidence, and what needs attention.
 
-    Reads only, and takes under a second: a table that takes longer to count is estimated and marked "about".
+    Reads only, and takes under a second: a table that takes longer to count is estimated and shown with "about".
 
     Examples:
 

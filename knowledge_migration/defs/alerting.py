@@ -36,7 +36,7 @@ Tick = dg.SensorEvaluationContext
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a tick found: a summary, the next cursor, and the alert to send, if any."""
+    """The result of a tick: a summary, the next cursor, and the alert to send, if any."""
 
     summary: str
     cursor: str | None

@@ -1,8 +1,7 @@
-"""The service's Prometheus metrics: those of strategy §4.2 by their names there, and what an operator watches during a cutover.
+"""The service's Prometheus metrics: those of strategy §4.2 by their names there, and those that an operator watches.
 
 The service reads its own tables when it is scraped, and asks a `StatusCollector`, if it has one, about the migration. It
-rests 200 times as long as a reading took, so scraping costs under half a percent of a core at any table size. Values of a
-database that cannot be read are not exported.
+rests 200 times as long as a reading took: under 0.5 % of a core at any table size. A failed reading exports no old value.
 """
 
 import time

@@ -17,7 +17,7 @@ WIDTH = 520
 
 ROW_HEIGHT = 22
 FEW_POINTS = 150
-"""Above this number the points of a line are not marked."""
+"""Above this number a line has no point marks."""
 
 GREEN, BLUE, AMBER, RED, GREY = "#0F766E", "#2563EB", "#D97706", "#B91C1C", "#64748B"
 EFFECT_COLOURS = {"blocks": RED, "quarantines": AMBER, "accepted": GREY}

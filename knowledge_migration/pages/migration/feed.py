@@ -87,11 +87,6 @@ class Feed(Generic[T]):
         self._updated = asyncio.Event()
 
     @property
-    def viewers(self) -> int:
-        """How many pages watch."""
-        return len(self._viewers)
-
-    @property
     def is_reading(self) -> bool:
         """Whether readings go on."""
         return self._task is not None and not self._task.done()

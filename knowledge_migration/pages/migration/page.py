@@ -9,7 +9,7 @@ from fastapi import Request
 from nicegui import APIRouter, Client, ui
 
 from knowledge_migration.engine.status.audit_trail import Page
-from knowledge_migration.engine.status.model import StatusSnapshot
+from knowledge_migration.engine.status.model import Phase, StatusSnapshot
 from knowledge_migration.pages.elements import Text
 from knowledge_migration.pages.frame import Context, frame, session_of_page
 from knowledge_migration.pages.migration import sections
@@ -94,7 +94,7 @@ class MigrationView:
             self._announcement = Text("p", "", "visually-hidden").props("role=status")
             self._attention: Redrawn[tuple[str, ...]] = Redrawn(sections.draw_attention)
         with region("phases", "Phases", wide=True):
-            self._phases = sections.PhaseLine()
+            self._phases: Redrawn[tuple[Phase, ...]] = Redrawn(sections.draw_phases)
         with ui.element("div").classes("parts"):
             with region("flags", "Flags and stage"):
                 self._flags: Redrawn[StatusSnapshot] = Redrawn(sections.draw_flags, sections.flags_key)

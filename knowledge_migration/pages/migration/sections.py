@@ -9,10 +9,9 @@ from nicegui import ui
 from knowledge_migration.engine.foundation.check_record import CHECK_RESULTS
 from knowledge_migration.engine.status.model import GateState, Phase, StatusSnapshot, Writer
 from knowledge_migration.pages.elements import Text, span
-from knowledge_migration.pages.migration.widgets import Ago, Badge, Cell, Row, label
+from knowledge_migration.pages.migration.widgets import Ago, Badge, Cell, Row, draw_badge, label
 
-SHAPES = {"done": "✓", "under way": "◐", "not begun": "○"}
-PHASE_BADGES = {"done": "badge good", "under way": "badge busy", "not begun": "badge"}
+PHASE_STATES = {"done": "good", "under way": "busy", "not begun": "neutral"}
 VERDICTS = {"pass": "good", "fail": "bad", "inconclusive": "warning"}
 RESULTS = {"failed": "bad", "not completed": "warning", "warned": "warning", "passed": "good"}
 EVIDENCE_STATES = {"valid": "good", "not valid": "bad", "too old": "warning"}
@@ -167,51 +166,27 @@ def draw_attention(messages: tuple[str, ...]) -> None:
             Text("li", message)
 
 
-class PhaseLine:
-    """The six phases as stations that change in place."""
-
-    def __init__(self) -> None:
-        self._list = ui.element("ol").classes("line").props('id=phase-line aria-label="Phases of the migration"')
-        self._stations: list[Station] = []
-
-    def show(self, phases: Sequence[Phase]) -> None:
-        """All phases, in order."""
-        if not self._stations:
-            with self._list:
-                self._stations = [Station(phase) for phase in phases]
-        for station, phase in zip(self._stations, phases, strict=True):
-            station.show(phase)
+def draw_phases(phases: Sequence[Phase]) -> None:
+    """The six phases as stations of a line."""
+    with ui.element("ol").classes("line").props('id=phase-line aria-label="Phases of the migration"'):
+        for phase in phases:
+            _draw_station(phase)
 
 
-class Station:
+def _draw_station(phase: Phase) -> None:
     """One phase: its number, its state as a word and a shape, its progress, and when it may end."""
-
-    def __init__(self, phase: Phase) -> None:
-        self._shown: Phase | None = None
-        with ui.element("li").props(f"id=phase-{phase.number}").classes("station") as self._item:
-            with ui.element("div").classes("station-head"):
-                Text("h3", f"{phase.number} {phase.name}", "station-name")
-                with ui.element("span").classes("badge") as self._badge:
-                    self._shape = Text("span", "").props("aria-hidden=true")
-                    self._state = Text("span", "")
-            self._bar = ui.element("progress").props("max=1").classes("bar-of-phase")
-            self._bar.props["aria-label"] = f"Phase {phase.number}, {phase.name}"
-            self._share = Text("p", "", "station-share")
-            self._message = Text("p", "", "muted")
-
-    def show(self, phase: Phase) -> None:
-        """Changes what differs."""
-        if phase == self._shown:
-            return
-        self._shown = phase
-        self._item.classes(replace=f"station {phase.state.replace(' ', '-')}")
-        self._badge.classes(replace=PHASE_BADGES[phase.state])
-        self._item.props("aria-current=step" if phase.state == "under way" else "", remove="aria-current")
-        self._shape.set_text(SHAPES[phase.state])
-        self._state.set_text(phase.state)
-        self._bar.props["value"] = phase.share or 0
-        self._share.set_text(_share(phase))
-        self._message.set_text(f"{phase.message[:1].upper()}{phase.message[1:]}.")
+    item = ui.element("li").props(f"id=phase-{phase.number}").classes(f"station {phase.state.replace(' ', '-')}")
+    if phase.state == "under way":
+        item.props("aria-current=step")
+    with item:
+        with ui.element("div").classes("station-head"):
+            Text("h3", f"{phase.number} {phase.name}", "station-name")
+            draw_badge(Badge(phase.state, PHASE_STATES[phase.state]))
+        bar = ui.element("progress").props("max=1").classes("bar-of-phase")
+        bar.props["aria-label"] = f"Phase {phase.number}, {phase.name}"
+        bar.props["value"] = phase.share or 0
+        Text("p", _share(phase), "station-share")
+        Text("p", f"{phase.message[:1].upper()}{phase.message[1:]}.", "muted")
 
 
 def _share(phase: Phase) -> str:

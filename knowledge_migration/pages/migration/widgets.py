@@ -130,15 +130,18 @@ def _redraw(cell: ui.element, value: Cell) -> None:
 
 def _draw(value: Cell) -> None:
     if isinstance(value, Badge):
-        with ui.element("span").classes(f"badge {value.kind}"):
-            Text("span", SHAPES.get(value.kind, "○")).props(
-                "aria-hidden=true"
-            )  # for people who cannot tell the colours apart
-            Text("span", value.word)
+        draw_badge(value)
     elif isinstance(value, str):
         Text("span", value)
     else:
         Ago(value)
+
+
+def draw_badge(badge: Badge) -> None:
+    """A badge; its shape is for people who cannot tell the colours apart."""
+    with ui.element("span").classes(f"badge {badge.kind}"):
+        Text("span", SHAPES.get(badge.kind, "○")).props("aria-hidden=true")
+        Text("span", badge.word)
 
 
 class Redrawn(Generic[T]):

@@ -18,21 +18,21 @@ def deliveries() -> list[psutil.Process]:
 
 def test_every_channel_gets_the_message_and_a_bad_one_stops_no_other() -> None:
     with channel() as (good, got), channel(500) as (bad, tried):
-        failures = Alerts((bad, "unheard://x", good)).send("A title", "words", kind="failure")
-    assert [(one["title"], one["message"], one["type"]) for one in got] == [("A title", "words", "failure")]
+        failures = Alerts((bad, "unheard://x", good)).send("A title", "a body", kind="failure")
+    assert [(one["title"], one["message"], one["type"]) for one in got] == [("A title", "a body", "failure")]
     assert [one.reason for one in failures] == ["it did not accept the message", "its address cannot be used"]
     assert len(tried) == 2
 
 
 def test_a_channel_that_refuses_once_is_asked_once_more() -> None:
     with channel(503, 200) as (url, got):
-        assert Alerts((url,)).send("A title", "words") == []
+        assert Alerts((url,)).send("A title", "a body") == []
     assert titles(got) == ["A title", "A title"]
 
 
 def test_channels_that_hang_hold_nobody_up_and_leave_no_process() -> None:
     with channel(drip=True) as (first, _), channel(drip=True) as (second, _), channel() as (good, got):
-        failures = Alerts((first, second, good), seconds=8).send("A title", "words")
+        failures = Alerts((first, second, good), seconds=8).send("A title", "a body")
         assert [one.reason for one in failures] == [
             "no answer within the time limit",
             "no answer within the time limit",
@@ -44,14 +44,14 @@ def test_channels_that_hang_hold_nobody_up_and_leave_no_process() -> None:
 def test_nothing_is_raised_where_no_process_can_start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
     alerts = Alerts(("json://127.0.0.1:1",))
-    failures = alerts.send("A title", "words")
+    failures = alerts.send("A title", "a body")
     assert [one.reason for one in failures] == ["its process did not start (FileNotFoundError)"]
     assert len(failures) == len(alerts.urls)
 
 
 def test_without_a_channel_the_log_says_so(caplog: pytest.LogCaptureFixture) -> None:
     assert not Alerts().urls
-    assert Alerts().send("A title", "words") == []
+    assert Alerts().send("A title", "a body") == []
     assert "'A title' was not sent: KNOWLEDGE_MIGRATION_ALERT_URLS names no channel" in caplog.text
 
 
@@ -63,7 +63,7 @@ def test_no_secret_of_an_address_is_told(
     logging.getLogger("apprise").setLevel(1)
     with channel(500) as (url, _):
         alerts = Alerts((address.format(url.partition("://")[2] + "?+token=a-secret"),))
-        failures = alerts.send("A title", "words")
+        failures = alerts.send("A title", "a body")
     assert len(failures) == 1
     assert alerts.unusable_places() == ([] if address.startswith("json") else [1])
     assert "a-secret" not in caplog.text + repr(failures) + repr(alerts) + str(alerts) + "".join(capfd.readouterr())
@@ -72,7 +72,7 @@ def test_no_secret_of_an_address_is_told(
 
 def test_the_same_channel_is_always_called_the_same_and_two_are_not() -> None:
     urls = ("unheard://one", "unheard://two")
-    first, again = (Alerts(urls, seconds=8).send("A title", "words") for _ in range(2))
+    first, again = (Alerts(urls, seconds=8).send("A title", "a body") for _ in range(2))
     assert first == again
     assert first[0] != first[1]
     assert all(isinstance(one, Undelivered) for one in first)

@@ -71,9 +71,9 @@ def rows(expanded: Database) -> Any:
 
 
 def test_with_no_row_there_is_no_figure_and_no_error(rows: Connection) -> None:
-    found = {query.name: ask(rows, query.name) for query in QUERIES}
-    created = found.pop("new_knowledge")
-    assert {name: len(found[name]) for name in found} == dict.fromkeys(found, 0)
+    rows_by_query = {query.name: ask(rows, query.name) for query in QUERIES}
+    created = rows_by_query.pop("new_knowledge")
+    assert {name: len(rows_by_query[name]) for name in rows_by_query} == dict.fromkeys(rows_by_query, 0)
     assert [row["created"] for row in created] == [0, 0]
 
 
@@ -141,9 +141,9 @@ def test_the_backlog_has_ages(rows: Connection) -> None:
     extraction = run(rows, "proposal")
     for hours in (0.5, 2, 30):
         propose(rows, extraction, "pending", 0.5, hours_ago=hours)
-    (found,) = by_label(rows, "backlog").values()
-    assert (found["pending"], found["over_an_hour"], found["over_a_day"]) == (3, 2, 1)
-    assert found["oldest_seconds"] == pytest.approx(108_000, abs=60)
+    (backlog,) = by_label(rows, "backlog").values()
+    assert (backlog["pending"], backlog["over_an_hour"], backlog["over_a_day"]) == (3, 2, 1)
+    assert backlog["oldest_seconds"] == pytest.approx(108_000, abs=60)
     assert len(ask(rows, "waiting_longest")) == 1
 
 

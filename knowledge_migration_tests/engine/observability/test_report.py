@@ -42,7 +42,7 @@ def test_before_the_first_phase_every_part_says_what_is_missing(database: Databa
     missing = {one.title: one.missing for one in contents.sections if one.missing}
     assert set(missing) == {one.title for one in contents.sections} - {"Checklists and success criteria"}
     assert missing["Inventory"] == "Not measured yet: materialize data_inventory."
-    assert all(words in page for words in ("There is no audit log yet", "48 no evidence yet", "0 met"))
+    assert all(text in page for text in ("There is no audit log yet", "48 no evidence yet", "0 met"))
 
 
 def test_everything_measured_is_in_it(expanded: Database) -> None:
@@ -52,8 +52,8 @@ def test_everything_measured_is_in_it(expanded: Database) -> None:
     with expanded.connect("test") as connection:
         evidence.record(connection, "data_inventory", inventory.read(connection).to_evidence())
         evidence.record(connection, "performance_baseline", baseline.measure(connection, samples=3).to_evidence())
-        found = data_quality.report(connection, sample=2, similarity_percent=60)
-        evidence.record(connection, "data_quality", {"findings": found.as_frame().to_dict("records")})
+        report = data_quality.report(connection, sample=2, similarity_percent=60)
+        evidence.record(connection, "data_quality", {"findings": report.as_frame().to_dict("records")})
         path = {"path": "instant", "seconds": 0.1, "target_seconds": 60, "rows": 3, "equal": True, "passed": True}
         evidence.record(connection, "rollback_drill", {"paths": [path], "phases": [], "passed": True})
     contents = gathered(expanded)

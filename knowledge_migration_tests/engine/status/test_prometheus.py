@@ -32,9 +32,9 @@ def exported(database: Database, flags: Flags | None = None) -> dict[tuple[str, 
 
 
 def test_before_phase_1_only_the_tables_are_known(database: Database) -> None:
-    found = exported(database)
-    assert found["migration_database_visible", ()] == 1
-    assert {name for name, _ in found} == {
+    samples = exported(database)
+    assert samples["migration_database_visible", ()] == 1
+    assert {name for name, _ in samples} == {
         "migration_database_visible", "knowledge_pool_connections", "migration_rows", "migration_backfill_unfinished",
     }  # fmt: skip
 
@@ -44,7 +44,7 @@ def test_everything_that_is_exported(expanded: Database) -> None:
     backfill(expanded)
     with expanded.connect("test") as connection:
         prepare(connection)
-    found = exported(expanded, Flags(enabled=True, cutover_percentage=50, audience="everyone"))
+    samples = exported(expanded, Flags(enabled=True, cutover_percentage=50, audience="everyone"))
     expected = {
         ("migration_backfilled_rows_total", ("atoms",)): 400,
         ("migration_quarantined_rows", ("atoms", "open")): 2,
@@ -63,11 +63,11 @@ def test_everything_that_is_exported(expanded: Database) -> None:
         ("knowledge_pool_connections", ("used",)): 3,
         ("knowledge_pool_connections", ("size",)): 10,
     }
-    assert {key: found.get(key) for key in expected} == expected
-    assert found["migration_rows", ("atoms",)] > 0
-    assert found["migration_proof_timestamp_seconds", ("verified_backup",)] > 1.7e9
-    assert found["knowledge_oldest_pending_timestamp_seconds", ("topic",)] > 1.7e9
-    assert ("knowledge_oldest_pending_timestamp_seconds", ("atom",)) not in found
+    assert {key: samples.get(key) for key in expected} == expected
+    assert samples["migration_rows", ("atoms",)] > 0
+    assert samples["migration_proof_timestamp_seconds", ("verified_backup",)] > 1.7e9
+    assert samples["knowledge_oldest_pending_timestamp_seconds", ("topic",)] > 1.7e9
+    assert ("knowledge_oldest_pending_timestamp_seconds", ("atom",)) not in samples
 
 
 def prepare(connection: Connection) -> None:

@@ -69,7 +69,7 @@ def test_it_reads_only_while_somebody_watches() -> None:
         await becomes(lambda: not feed.is_reading)
         ended = reader.begun
         await asyncio.sleep(0.1)
-        assert (reader.begun, feed.viewers) == (ended, 0)
+        assert (reader.begun, feed.is_reading) == (ended, False)
         again = feed.watch(lambda latest: None)
         await becomes(lambda: reader.begun > ended)
         again()
