@@ -27,15 +27,15 @@ def status() -> None:
 
     installation = open_installation()
     database = installation.database
-    found = readiness(database, live_seconds=installation.settings.fence.live_seconds)
+    state = readiness(database, live_seconds=installation.settings.fence.live_seconds)
     console.print(f"Database {database.display}")
-    console.print(found.stability.sentence)
-    console.print(f"The old paths are {'retired' if found.retired else 'open'}.")
-    for table, state in found.constraints.items():
-        console.print(f"The rule that every row of {table} comes from a proposal: {state}.")
-    for obstacle in found.obstacles:
+    console.print(state.stability.sentence)
+    console.print(f"The old paths are {'retired' if state.retired else 'open'}.")
+    for table, rule in state.constraints.items():
+        console.print(f"The rule that every row of {table} comes from a proposal: {rule}.")
+    for obstacle in state.obstacles:
         console.print(f"In the way: {obstacle}")
-    console.print(f"Live processes of the service: {', '.join(found.live_writers) or 'none'}")
+    console.print(f"Live processes of the service: {', '.join(state.live_writers) or 'none'}")
     with database.connect("cleanup status") as connection:
         extent, report = archive_extent(connection), report_indexes(connection)
     console.print(
@@ -67,17 +67,17 @@ def retire(
     from knowledge_migration.engine.cleanup import retirement
 
     installation = open_installation()
-    found = retirement.readiness(
+    state = retirement.readiness(
         installation.database, live_seconds=installation.settings.fence.live_seconds, without=tuple(without or ())
     )
-    console.print(f"Database {installation.database.display}. {found.stability.sentence}")
-    for obstacle in found.obstacles:
+    console.print(f"Database {installation.database.display}. {state.stability.sentence}")
+    for obstacle in state.obstacles:
         console.print(f"In the way: {obstacle}")
     if dry_run:
-        console.print("Would do nothing." if found.obstacles and not override else "Would retire the old paths.")
+        console.print("Would do nothing." if state.obstacles and not override else "Would retire the old paths.")
         return
     confirm("Retire direct writes and dual write?", yes)
-    done = retirement.retire(
+    result = retirement.retire(
         installation.database,
         installation.initial_flags,
         installation.settings.fence,
@@ -87,10 +87,10 @@ def retire(
         without=tuple(without or ()),
         no_live_writers=installation.settings.dual_write.no_live_writers,
     )
-    ruled = [table for table, state in done.constraints.items() if state is not None]
+    ruled = [table for table, state in result.constraints.items() if state is not None]
     console.print(
-        f"The old paths are retired (flags version {done.flags.version}); the database refuses rows without a proposal in: "
-        f"{', '.join(ruled) or 'no table'}. {done.seconds:.1f} s."
+        f"The old paths are retired (flags version {result.flags.version}); the database refuses rows without a proposal in: "
+        f"{', '.join(ruled) or 'no table'}. {result.seconds:.1f} s."
     )
 
 
@@ -146,7 +146,7 @@ def archive(
         return
     if restore:
         raise PreconditionError("--restore has no dry run.")
-    done = archive_extractions(
+    result = archive_extractions(
         installation.database,
         reason=reason,
         older_than_days=older_than_days,
@@ -155,10 +155,10 @@ def archive(
         limits=installation.settings.schema_change,
     )
     console.print(
-        f"{'Would move' if dry_run else 'Moved'} {done.runs:,} runs with {done.topic_proposals:,} topic and "
-        f"{done.atom_proposals:,} atom proposals."
+        f"{'Would move' if dry_run else 'Moved'} {result.runs:,} runs with {result.topic_proposals:,} topic and "
+        f"{result.atom_proposals:,} atom proposals."
     )
-    for why, count in sorted(done.kept.items()):
+    for why, count in sorted(result.kept.items()):
         console.print(f"{count:,} runs stay: {why}.")
 
 
@@ -189,10 +189,10 @@ def indexes(
         built = engine.recreate_index(installation.database, recreate, limits, reason=str(reason))
         console.print(f"Index {recreate} {'is rebuilt' if built else 'exists already'}.")
     if reason and not recreate:
-        done = engine.maintain_indexes(installation.database, limits, drop=drop or (), reason=reason, dry_run=dry_run)
+        result = engine.maintain_indexes(installation.database, limits, drop=drop or (), reason=reason, dry_run=dry_run)
         verb = "Would drop" if dry_run else "Dropped"
         console.print(
-            f"{verb}: {', '.join(done.dropped) or 'none'}; missing already: {', '.join(done.gone_already) or 'none'}."
+            f"{verb}: {', '.join(result.dropped) or 'none'}; missing already: {', '.join(result.gone_already) or 'none'}."
         )
     with installation.database.connect("cleanup indexes") as connection:
         report = engine.report_indexes(connection)

@@ -116,9 +116,9 @@ def history_(limit: Annotated[int, typer.Option(min=1, max=1_000, help="Most cha
     for change in changes:
         before, after = change["before"] or {}, change["after"] or {}
         differing = {name: value for name, value in after.items() if before.get(name) != value and name != "version"}
-        words = ", ".join(f"{name}={json.dumps(value)}" for name, value in differing.items())
+        changed = ", ".join(f"{name}={json.dumps(value)}" for name, value in differing.items())
         moment = f"{change['at']:%Y-%m-%d %H:%M:%S}"
-        table.add_row(moment, str(after.get("version")), words or "stored", change["actor"], change["reason"])
+        table.add_row(moment, str(after.get("version")), changed or "stored", change["actor"], change["reason"])
     console.print(table)
 
 

@@ -242,20 +242,20 @@ def approvals(
     wanted = WrongApprovals(run, _moment(since, "--since"), _moment(until, "--until"), reviewer, action)  # type: ignore[arg-type]
     database = open_installation().database
     with database.begin() as transaction:
-        found = find_approvals(transaction, wanted)
-    for why, number in found.refused.items():
+        matching = find_approvals(transaction, wanted)
+    for why, number in matching.refused.items():
         console.print(f"{number:,} approvals are not undone: {why}.")
-    if not found.approvals:
+    if not matching.approvals:
         console.print("No approval matches; there is nothing to undo.")
         return
-    console.print(rows_table([_shown(one) for one in found.approvals[:SHOWN]]))
-    console.print(_fates("Would be", found.approvals))
-    if dry_run or all(one.fate == "kept" for one in found.approvals):
+    console.print(rows_table([_shown(one) for one in matching.approvals[:SHOWN]]))
+    console.print(_fates("Would be", matching.approvals))
+    if dry_run or all(one.fate == "kept" for one in matching.approvals):
         return
     _confirm(reason, yes, "Undo these approvals?")
     by = Reviewer(f"{audit.operator()} (recover approvals)", None, reason)
     with database.engine() as engine:
-        done = list(undo_approvals(engine, found.approvals, by))
+        done = list(undo_approvals(engine, matching.approvals, by))
     for one in done:
         if one.fate == "kept":
             say(f"{one.kind.name} {one.entity_id} ({one.label}) stays: {one.why}")
