@@ -130,7 +130,7 @@ def test_flags_that_were_given_up_with_the_schema_do_not_come_back_with_it(peopl
     upgrade(peopled, SchemaChangeSettings())
     with peopled.begin() as transaction:
         assert read_flags(transaction) is None
-        with pytest.raises(FlagsError, match="holds no flags"):
+        with pytest.raises(FlagsError, match="no flags to restore"):
             restore_flags(transaction, actor="a test", reason="to see")
     assert change(peopled, {"cutover_percentage": 1}) == Flags(cutover_percentage=1, version=2)
 
