@@ -109,8 +109,7 @@ def test_the_old_database_is_kept_as_it_was(live: Database, server: EmbeddedServ
     assert read(old, "SELECT to_regclass('topic_proposals') IS NOT NULL") == [(True,)]
     assert read(live, "SELECT to_regclass('topic_proposals') IS NOT NULL") == [(False,)]
     assert (
-        f"kept as {done.kept_as}: proposals, flags and audit entries since the backup live on there only"
-        in done.sentence
+        f"kept as {done.kept_as}: only it has the proposals, flags and audit entries since the backup" in done.sentence
     )
 
 
