@@ -1,4 +1,4 @@
-"""The whole code location: the phases in the strategy's order, the checks that gate them, the ways back."""
+"""The whole code location: the phases in the strategy's order, the checks that gate them, the rollbacks."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -164,7 +164,7 @@ class DualWriteSettings(Section, alias_generator=_prefixed("dual_write_")):
     """Phase 2 (strategy §4)."""
 
     no_live_writers: bool = _setting(False,
-        "The operator confirms that no process writes topics or atoms: the backfill then needs no proof that every writer "
+        "The operator confirms that no process writes topics or atoms: the backfill then does not check that every writer "
         "dual-writes. It is recorded in the audit log.", "knowledge_migration_no_live_writers")
     max_slowdown_percent: float = _setting(10.0, "How much slower than direct mode an extraction in dual write may be.", gt=0)
     measured_pairs: int = _setting(60, "Extractions measured in each of the two modes, interleaved; all are undone.", ge=10)

@@ -1,6 +1,7 @@
-"""The structure of the design, read from the source: who may import whom, no cycles, where SQL may occur."""
+"""The structure of the design, read from the source: who may import whom, no cycles, where SQL may occur, the words in use."""
 
 import ast
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from functools import cache
@@ -32,6 +33,16 @@ ABOVE_THE_PHASES = ("rollback", "validation", "status", "rehearsal", "recovery",
 BELOW_THE_PHASES = ("foundation", "backup")
 
 SQL_VERBS = ("SELECT ", "INSERT ", "UPDATE ", "DELETE ", "ALTER ", "CREATE ", "DROP ", "GRANT ", "TRUNCATE ", "WITH ")
+LONGEST_MODULE_DOCSTRING_LINES = 5
+
+REPLACED_WORDS = re.compile(
+    r"\bways? back\b|\bwent.?back\b|\bgo(es|ing)?.back\b|obey|obedience|\bflip(s|ped)?\b|quick.?look|close.?look|"
+    r"\bstanding\b|fence.?patience|told.clearly|failing.clearly|whole_file|double_claims?\b|wrong_approvals?\b|\bdesk\b|"
+    r"held.names|judge.criteria|load_the_service|draw.metrics|unrehearsed|\bmended\b|\bproofs?\b|never made|"
+    r"say who i am|\bwhoever\b|is not shown|broken by \d|\ba tenth of\b|passed \d+ of \d+ times",
+    re.IGNORECASE,
+)
+"""Terms that a standard term has replaced."""
 
 
 @cache
@@ -139,6 +150,16 @@ def test_an_init_file_holds_a_docstring_and_nothing_else() -> None:
     assert talkative == []
 
 
+def test_a_module_states_its_contract_in_at_most_five_lines() -> None:
+    too_long = [
+        str(file.relative_to(PACKAGE))
+        for file in sources()
+        if len((ast.get_docstring(tree(file)) or "").splitlines()) > LONGEST_MODULE_DOCSTRING_LINES
+    ]
+
+    assert too_long == []
+
+
 def test_no_statement_is_put_together_by_an_f_string() -> None:
     composed = [
         f"{file.relative_to(PACKAGE)}:{node.lineno}"
@@ -154,3 +175,23 @@ def first_constant(text: ast.JoinedStr) -> str:
     """The constant that an f-string begins with."""
     first = text.values[0] if text.values else None
     return str(first.value) if isinstance(first, ast.Constant) else ""
+
+
+def texts() -> list[Path]:
+    """Everything that people read: code, SQL, pages, documentation, deployment."""
+    folders = [PROJECT / name for name in (ROOT, "sql", "docs", "deploy")]
+    endings = {".py", ".sql", ".md", ".j2", ".js", ".css", ".yaml", ".yml", ".json"}
+    inside = [file for folder in folders for file in folder.rglob("*") if file.suffix in endings]
+    return [*inside, *(PROJECT / name for name in ("README.md", "Makefile", "dagster.yaml", "pyproject.toml"))]
+
+
+def test_one_standard_term_names_each_concept() -> None:
+    replaced = [
+        f"{file.relative_to(PROJECT)}:{number}: {match[0]}"
+        for file in texts()
+        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1)
+        if (match := REPLACED_WORDS.search(line))
+    ]
+
+    assert len(texts()) > 200
+    assert replaced == []

@@ -8,7 +8,7 @@ ANALYZE public.topics, public.atoms, public.topic_proposals, public.atom_proposa
 -- Reads along the primary key of {table} from %(after)s. FOR NO KEY UPDATE does not block foreign key checks of users, and
 -- keeps the copied values those of the linked row. The id follows from the row, so a second proposal cannot exist. A
 -- proposal that lost its link makes a plain insert fail; the batch then runs again with an ON CONFLICT clause that
--- refreshes it (the clause in every batch costs a tenth of the speed).
+-- refreshes it (the clause in every batch costs 10 percent of the speed).
 WITH locked AS MATERIALIZED (
     SELECT {taken}, migration.origin_proposal_id({table_name}, source.id) AS proposal_id
     FROM {table} AS source

@@ -205,11 +205,11 @@ def recreate_index(
 
 def validity_outcome(connection: Connection, *, sample: int = 20) -> CheckOutcome:
     """Every index in public is valid, and every declared index exists."""
-    found = {index.index: index for index in _read(connection)}
-    invalid = [{"index": name, "problem": "invalid"} for name, index in found.items() if not index.is_valid]
+    indexes = {index.index: index for index in _read(connection)}
+    invalid = [{"index": name, "problem": "invalid"} for name, index in indexes.items() if not index.is_valid]
     ours = {str(index.name) for table in tables.proposals.sorted_tables for index in table.indexes}
     ours |= {str(index.name) for index in tables.LINK_INDEXES.values()}
-    missing = [{"index": name, "problem": "missing"} for name in sorted(ours - found.keys())]
+    missing = [{"index": name, "problem": "missing"} for name in sorted(ours - indexes.keys())]
     broken = [*invalid, *missing]
     return CheckOutcome(
         name="every_index_is_valid",
@@ -220,7 +220,10 @@ def validity_outcome(connection: Connection, *, sample: int = 20) -> CheckOutcom
             "Run phase 1 again for an index of this project (it rebuilds it); restore another with knowledge-migration "
             "cleanup indexes --recreate NAME, or drop it with --drop NAME."
         ),
-        numbers={"indexes": len(found), "megabytes": round(sum(index.bytes for index in found.values()) / 2**20, 1)},
+        numbers={
+            "indexes": len(indexes),
+            "megabytes": round(sum(index.bytes for index in indexes.values()) / 2**20, 1),
+        },
     )
 
 

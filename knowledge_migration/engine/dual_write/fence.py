@@ -1,4 +1,4 @@
-"""The fence of dual write: proof that from one moment on nobody writes knowledge without a proposal (ERRATA F22).
+"""The fence of dual write: from one moment on, no process writes knowledge without a proposal (ERRATA F22).
 
 It waits until the live processes have acknowledged the flags and the transactions that were open then have ended.
 """

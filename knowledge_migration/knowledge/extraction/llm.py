@@ -1,11 +1,8 @@
-"""The extractor that asks a language model, over the OpenAI protocol: OpenAI itself, a compatible service, or Ollama.
+"""The extractor that asks a language model over the OpenAI protocol: OpenAI, a compatible service, or Ollama.
 
-What comes back is the contract's `Extraction`, checked against the messages that were given: an id of another message, or an
-atom under a topic that the answer does not have, is refused; a link to a title that the answer does not have is dropped.
-A refused answer goes back to the model once. Whatever fails ends in an `ExtractionError` in words of this module's own:
-a provider's error can quote the request, so none of its text, and never the API key, is passed on.
-
-The model's library is imported with the first `LLMExtractor`; it is the extra `llm` of this package.
+The answer is checked against the given messages: an unknown message or topic refuses it, an unknown link target is dropped.
+A refused answer is sent to the model once more. A failure raises `ExtractionError` with a text of this module: a provider's
+error can quote the request or the API key. The library is the extra `llm`, imported with the first `LLMExtractor`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What an extractor is given and what it must return (the shapes of direct mode, strategy §4.1).
 
-The result is validated here, once, whoever made it: a model that returns nonsense is refused before anything is written.
+The result is validated here, once, for every extractor: a nonsensical result is refused before anything is written.
 """
 
 from collections.abc import Sequence
