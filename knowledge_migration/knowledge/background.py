@@ -61,7 +61,7 @@ class BackgroundWork:
 
     def complete_later(self, rollback: FlagRollback, applied: FlagRollbackResult) -> None:
         """Waits for acknowledgement and settles stranded proposals after the flags were applied."""
-        timeouts = replace(rollback.timeouts, sleep=self._sleep)
+        timeouts = rollback.timeouts.replaced(sleep=self._sleep)
         task = asyncio.create_task(self._complete(replace(rollback, timeouts=timeouts), applied))
         self._rollbacks.add(task)
         task.add_done_callback(self._rollbacks.discard)

@@ -179,9 +179,10 @@ def test_an_unreachable_database_is_reported_without_its_address(
 
 
 def test_an_exhausted_pool_is_reported(make_service: ServiceMaker) -> None:
-    service = make_service(pool_size=1, pool_timeout_seconds=1.0)
+    service = make_service(pool_size=2, pool_timeout_seconds=1.0)
     with talking(service) as api:
-        with api.portal.wrap_async_context_manager(service.engine.connect()):
+        held = api.portal.wrap_async_context_manager
+        with held(service.engine.connect()), held(service.engine.connect()):
             assert "in use" in problem(api.get("/topics"), 503)
         assert api.get("/topics").status_code == 200
 
