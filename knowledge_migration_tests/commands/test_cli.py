@@ -18,6 +18,7 @@ from knowledge_migration_tests.serving import PEOPLE_AND_MESSAGES
 PROJECT = Path(__file__).parents[2]
 COMMAND = Path(sys.executable).with_name("knowledge-migration")
 README = (PROJECT / "README.md").read_text()
+DOCUMENTS = "\n".join(page.read_text() for page in (PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md"))))
 
 
 def run(*words: str, home: Path, url: str | None = None, directory: Path = PROJECT) -> subprocess.CompletedProcess[str]:
@@ -31,8 +32,9 @@ def run(*words: str, home: Path, url: str | None = None, directory: Path = PROJE
     )
 
 
-def commands_of_the_readme() -> list[str]:
-    return re.findall(r"^\.venv/bin/knowledge-migration ([^#\n]+)", README, flags=re.MULTILINE)
+def commands_of_the_documents() -> list[str]:
+    lines = re.findall(r"^\.venv/bin/knowledge-migration ([^#\n]+)", DOCUMENTS, flags=re.MULTILINE)
+    return list(dict.fromkeys(command.strip() for command in lines))
 
 
 ELSEWHERE = (
@@ -42,11 +44,11 @@ ELSEWHERE = (
 """They need a service, a backup, a channel or the storage of Dagster, and have tests of their own for what they do."""
 
 
-def test_every_command_of_the_readme_runs(expanded: Database, tmp_path: Path) -> None:
+def test_every_command_of_the_documents_runs(expanded: Database, tmp_path: Path) -> None:
     fill(expanded)
     with expanded.begin() as transaction:
         set_flags(transaction, {"enabled": True}, initial=Flags(), actor="a test", reason="a test")
-    commands = [command for command in commands_of_the_readme() if not command.startswith(ELSEWHERE)]
+    commands = [command for command in commands_of_the_documents() if not command.startswith(ELSEWHERE)]
     assert len(commands) >= 12
     for command in commands:
         words = [str(tmp_path / "report.html") if word == "report.html" else word for word in shlex.split(command)]
@@ -54,11 +56,11 @@ def test_every_command_of_the_readme_runs(expanded: Database, tmp_path: Path) ->
         assert done.returncode == 0, (command, done.stderr)
 
 
-def test_the_service_and_the_traffic_of_the_readme_run(expanded: Database, tmp_path: Path) -> None:
+def test_the_service_and_the_traffic_of_the_documents_run(expanded: Database, tmp_path: Path) -> None:
     with expanded.connect("test") as connection:
         connection.execute(PEOPLE_AND_MESSAGES)
     serve, traffic = (
-        next(shlex.split(one) for one in commands_of_the_readme() if one.startswith(word))
+        next(shlex.split(one) for one in commands_of_the_documents() if one.startswith(word))
         for word in ("serve", "traffic")
     )
     port = str(free_port())
@@ -149,16 +151,16 @@ def test_flags_and_rollbacks_work_without_importing_dagster(expanded: Database, 
 
 def test_every_make_target_of_the_readme_exists() -> None:
     targets = set(re.findall(r"^([a-z]+):", (PROJECT / "Makefile").read_text(), flags=re.MULTILINE))
-    named = set(re.findall(r"\bmake ([a-z]+)\b", README)) - {"and"}
+    named = set(re.findall(r"\bmake ([a-z]+)\b", DOCUMENTS)) - {"and"}
 
     assert {"migrate", "test", "demo"} <= named
     assert named <= targets
 
 
-def test_every_variable_of_the_readme_is_a_setting() -> None:
+def test_every_variable_of_the_documents_is_a_setting() -> None:
     from knowledge_migration.settings import variables
 
-    named = set(re.findall(r"\b((?:KNOWLEDGE|MIGRATION|DDL|BACKUP)_[A-Z_]+)\b", README))
+    named = set(re.findall(r"\b((?:KNOWLEDGE|MIGRATION|DDL|BACKUP)_[A-Z_]+)\b", DOCUMENTS))
     assert named <= {variable.upper() for variable, *_ in variables()}
 
 

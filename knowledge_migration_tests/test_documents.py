@@ -1,0 +1,43 @@
+"""The documentation names what exists: links, settings with their defaults, a README that is short."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from knowledge_migration.settings import variables
+
+PROJECT = Path(__file__).parents[1]
+PAGES = sorted([PROJECT / "README.md", *(PROJECT / "docs").glob("*.md")])
+LONGEST_README_WORDS = 1_100
+
+
+def settings_table() -> str:
+    """The table of docs/settings.md: every variable with its default and meaning."""
+    rows = ["| variable | default | meaning |", "| --- | --- | --- |"]
+    for variable, _, _, info in variables():
+        default = info.default
+        if default is None or default in ((), {}):
+            shown = ""
+        else:
+            text = json.dumps(default) if isinstance(default, bool | int | float | list | dict) else str(default)
+            shown = f"`{text}`"
+        rows.append(f"| `{variable.upper()}` | {shown} | {info.description} |")
+    return "\n".join(rows) + "\n"
+
+
+def test_the_page_of_the_settings_lists_each_with_its_default() -> None:
+    assert settings_table() in (PROJECT / "docs" / "settings.md").read_text(encoding="utf-8")
+
+
+def test_the_readme_is_short() -> None:
+    assert len((PROJECT / "README.md").read_text(encoding="utf-8").split()) <= LONGEST_README_WORDS
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_to_a_file_leads_to_one(page: Path) -> None:
+    targets = re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8"))
+    missing = [target for target in targets if "://" not in target and not (page.parent / target).exists()]
+
+    assert missing == []
