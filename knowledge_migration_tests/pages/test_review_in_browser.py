@@ -186,6 +186,7 @@ def test_the_tour_is_shown_once_and_on_request(served: Living, browser: Browser)
         expect(page.locator("#tour-next")).to_be_focused()
         page.keyboard.press("Enter")
     expect(tour).to_have_count(0)
+    page.wait_for_function("document.cookie.includes('.1.')")  # the preference arrives after the dialog has gone
 
     page.reload()
     ready(page)
