@@ -218,15 +218,18 @@ class Installation:
         server = embedded_server.running(embedded_directory(self.settings))
         return _named(self.settings.installation.dagster_url) or (server.sibling(DAGSTER_DATABASE) if server else None)
 
-    def process_variables(self, project: Path) -> dict[str, str]:
-        """The environment variables of Dagster's processes: the places of its instance and its storage."""
+    @property
+    def dagster_files(self) -> Path:
+        """The directory of Dagster's files, which only this user may read; created here."""
         files = self.settings.home / "dagster"
-        files.mkdir(parents=True, exist_ok=True)
+        files.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return files
+
+    def process_variables(self, project: Path) -> dict[str, str]:
+        """The environment variables of Dagster's processes."""
         return {
             "DAGSTER_HOME": str(project),
             "KNOWLEDGE_MIGRATION_HOME": str(self.settings.home),
-            "KNOWLEDGE_MIGRATION_DAGSTER_STORAGE": self.dagster_storage_url,
-            "KNOWLEDGE_MIGRATION_DAGSTER_FILES": str(files),
             "GX_ANALYTICS_ENABLED": "false",
         }
 

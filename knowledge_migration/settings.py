@@ -76,6 +76,7 @@ class InstallationSettings(Section, alias_generator=_prefixed("knowledge_migrati
         "The database of Dagster's own tables, never the migrated one. Unset: on the embedded server.")
     home: Path = _setting(Path(".knowledge_migration"), "Directory of the embedded server, the backups, Dagster's logs.")
     pg_bin: Path | None = _setting(None, "Directory with pg_dump and pg_restore. Unset: those that fit the server best.")
+    asset_owner: str = _setting("team:knowledge", "Owner of every asset in Dagster: team:NAME or an e-mail address.")
     alert_urls: tuple[SecretStr, ...] = _setting((), "Channels for alerts, URLs of apprise as a JSON list (try `alerts test`).")
 
     @field_validator("dagster_url")

@@ -13,7 +13,7 @@ from typing import Any
 
 import dagster as dg
 
-from knowledge_migration.definitions import build_defs
+from knowledge_migration.definitions import defs
 from knowledge_migration.defs.backfill import PARTITIONS
 from knowledge_migration.engine.backfill.plan import planned
 from knowledge_migration.engine.foundation.check_record import CheckRecord
@@ -25,7 +25,7 @@ from knowledge_migration.engine.status.snapshot import read_status
 from knowledge_migration.knowledge.entity_kinds import KINDS
 from knowledge_migration.settings import load_settings
 
-WAITS = "waits for the operator: knowledge-migration cutover status lists the requirements; cutover_job promotes"
+WAITS = "waits for the operator: knowledge-migration cutover status lists the requirements; phase_4_cutover promotes"
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
@@ -58,7 +58,7 @@ class Runs:
     """Runs jobs of the code location in this process and collects their events."""
 
     instance: dg.DagsterInstance
-    definitions: dg.Definitions = field(default_factory=build_defs)
+    definitions: dg.Definitions = field(default_factory=defs)
     events: list[Any] = field(default_factory=list)
     run_ids: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)

@@ -69,9 +69,12 @@ def _send(migration: Migration, title: str, body: str, kind: Kind) -> tuple[bool
     return True, f" Not delivered: {reasons}."
 
 
-@dg.run_failure_sensor(name="alert_on_failed_runs", default_status=RUNNING)
+@dg.run_failure_sensor(
+    name="alert_on_failed_runs",
+    default_status=RUNNING,
+    description=("Sends an alert for each failed run: the job, the run, and the error of its failed step."),
+)
 def alert_on_failed_runs(context: dg.RunFailureSensorContext, migration: Migration) -> dg.SkipReason | None:
-    """Sends an alert for each failed run: the job, the run, and the error of its failed step."""
     if not migration.installation.alerts.urls:
         return dg.SkipReason(UNCONFIGURED)
     failed = [event for event in context.get_step_failure_events() if event.is_step_failure]
@@ -89,12 +92,16 @@ def _error(event: dg.DagsterEvent) -> str:
     return data.error.message.strip() if data.error else "failed"
 
 
-@dg.sensor(minimum_interval_seconds=60, default_status=RUNNING, job_name="validation")
+@dg.sensor(
+    minimum_interval_seconds=60,
+    default_status=RUNNING,
+    job_name="validation",
+    description=(
+        "Sends an alert for each evaluation of a check that failed with severity ERROR, even if a later one "
+        "passed. Reads one event log of all runs, which PostgreSQL storage provides (dagster.yaml)."
+    ),
+)
 def alert_on_failed_checks(context: Tick, migration: Migration) -> dg.SensorResult:
-    """Sends an alert for each evaluation of a check that failed with severity ERROR, even if a later one passed.
-
-    Reads one event log of all runs, which PostgreSQL storage provides (dagster.yaml).
-    """
 
     def evaluate() -> Outcome:
         cursor = AlertCursor.read(context.cursor)
@@ -149,9 +156,15 @@ def _failure(record: dg.EventLogRecord, ours: Collection[dg.AssetCheckKey]) -> s
     return f"{name}: {evaluation.description or 'failed'}"
 
 
-@dg.sensor(minimum_interval_seconds=30, default_status=RUNNING, asset_selection="cutover_stage")
+@dg.sensor(
+    minimum_interval_seconds=30,
+    default_status=RUNNING,
+    asset_selection="cutover_stage",
+    description=(
+        "Sends an alert for each rollback, promotion, override and action of the guard in the audit log, by any actor."
+    ),
+)
 def alert_on_decisions(context: Tick, migration: Migration) -> dg.SensorResult:
-    """Sends an alert for each rollback, promotion, override and action of the guard in the audit log, by any actor."""
 
     def evaluate() -> Outcome:
         cursor = AlertCursor.read(context.cursor)
@@ -187,9 +200,13 @@ def _settled_decision(connection: Connection, after: int) -> int:
     return max(after, row["id"]) if row else after
 
 
-@dg.sensor(minimum_interval_seconds=60, default_status=RUNNING, asset_selection="dual_write_mode")
+@dg.sensor(
+    minimum_interval_seconds=60,
+    default_status=RUNNING,
+    asset_selection="dual_write_mode",
+    description=("Sends an alert when more than 1 % of the extractions of the last hour failed, at most once an hour."),
+)
 def alert_on_failure_rate(context: Tick, migration: Migration) -> dg.SensorResult:
-    """Sends an alert when more than 1 % of the extractions of the last hour failed, at most once an hour."""
 
     def evaluate() -> Outcome:
         now = migration.now()
@@ -212,6 +229,3 @@ def alert_on_failure_rate(context: Tick, migration: Migration) -> dg.SensorResul
 def _session(migration: Migration) -> AbstractContextManager[Connection]:
     """A session whose statements end before the tick does."""
     return migration.database.connect("alerts", settings={"statement_timeout": "20000"})
-
-
-SENSORS = [alert_on_failed_runs, alert_on_failed_checks, alert_on_decisions, alert_on_failure_rate]

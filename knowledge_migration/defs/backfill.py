@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import dagster as dg
+from pydantic import Field
 
 from knowledge_migration.defs import reporting
 from knowledge_migration.defs.resources import Migration
@@ -19,10 +20,12 @@ PARTITIONS = {kind.name: dg.DynamicPartitionsDefinition(name=f"{kind.name}_id_ra
 
 
 class PlanConfig(dg.Config):
-    """Options of the plan."""
+    """The forecast of the plan."""
 
-    dry_run: bool = False
-    sample_batches: int = 10
+    dry_run: bool = Field(
+        default=False, description="Tries a sample of batches, rolls each back, and forecasts speed, duration and WAL."
+    )
+    sample_batches: int = Field(default=10, ge=1, description="Batches of the sample.")
 
 
 @dg.asset(group_name=GROUP, deps=["dual_write_mode"], kinds={"postgres"})
@@ -174,7 +177,6 @@ def integrity_checks(context: dg.AssetCheckExecutionContext, migration: Migratio
                 yield reporting.check_result(outcome, asset="backfill_completion", warns=rule.severity == "warn")
 
 
-ASSETS = [backfill_plan, topic_backfill, atom_backfill, backfill_completion]
 CHECKS = [integrity_checks]
 
 plan_job = dg.define_asset_job(

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import dagster as dg
+from pydantic import Field
 
 from knowledge_migration.defs import reporting
 from knowledge_migration.defs.resources import Migration
@@ -12,14 +13,21 @@ from knowledge_migration.engine.foundation.check_outcome import CheckOutcome
 from knowledge_migration.engine.foundation.database import Connection
 
 GROUP = "phase_5_cleanup"
+REASON: str = Field(default="phase 5: cleanup", description="Why; it is recorded in the audit log.")
 
 
 class RetirementConfig(dg.Config):
-    """The reason, the reason of an override (audited), and tables that stay without the rule of completeness."""
+    """The reasons of a retirement, and the tables without the rule of completeness."""
 
-    reason: str = "phase 5: cleanup"
-    override: str | None = None
-    without: list[str] = []  # noqa: RUF012 - Dagster copies it
+    reason: str = REASON
+    override: str | None = Field(
+        default=None,
+        description="Retires the old paths before two stable weeks have passed, for this reason (recorded in the audit log).",
+    )
+    without: list[str] = Field(
+        default=[],
+        description="Tables that stay without the rule that every row comes from a proposal, for example `[atoms]`.",
+    )
 
 
 @dg.asset(group_name=GROUP, deps=["cutover_stage"], kinds={"postgres"})
@@ -59,11 +67,11 @@ def legacy_path_retirement(
 
 
 class ArchiveConfig(dg.Config):
-    """The size of a batch, and whether to count only; ARCHIVE_OLDER_THAN_DAYS sets the age."""
+    """How the archive works; ARCHIVE_OLDER_THAN_DAYS sets the age."""
 
-    reason: str = "phase 5: cleanup"
-    batch_runs: int = archive.BATCH_RUNS
-    dry_run: bool = False
+    reason: str = REASON
+    batch_runs: int = Field(default=archive.BATCH_RUNS, ge=1, description="Extraction runs moved in one transaction.")
+    dry_run: bool = Field(default=False, description="Counts what would be moved, and changes nothing.")
 
 
 @dg.asset(group_name=GROUP, deps=[legacy_path_retirement], kinds={"postgres"})
@@ -109,10 +117,10 @@ def _archive_logger(log: Callable[[str], None]) -> archive.OnBatch:
 
 
 class IndexConfig(dg.Config):
-    """Whether to report only. CLEANUP_DROP_INDEXES names the indexes that may be dropped."""
+    """How the indexes are maintained; CLEANUP_DROP_INDEXES names those that may be dropped."""
 
-    reason: str = "phase 5: cleanup"
-    dry_run: bool = False
+    reason: str = REASON
+    dry_run: bool = Field(default=False, description="Reports what would be dropped, and changes nothing.")
 
 
 @dg.asset(group_name=GROUP, deps=[extraction_archive], kinds={"postgres"})
@@ -161,7 +169,6 @@ def _check(asset: dg.AssetsDefinition, name: str, description: str, outcome: Out
     return check
 
 
-ASSETS = [legacy_path_retirement, extraction_archive, index_maintenance]
 CHECKS = [
     _check(
         legacy_path_retirement,

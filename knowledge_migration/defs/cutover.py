@@ -3,6 +3,7 @@
 from datetime import datetime, timedelta
 
 import dagster as dg
+from pydantic import Field
 
 from knowledge_migration.defs import backfill, dual_write, reporting, schema
 from knowledge_migration.defs.recorded_checks import recorded_checks
@@ -16,7 +17,7 @@ from knowledge_migration.engine.validation import rules
 from knowledge_migration.thresholds import GATES, STAGES, Stage
 
 GROUP = "phase_4_cutover"
-JOB = "cutover_job"
+JOB = "phase_4_cutover"
 PLOTTED = timedelta(days=14)
 
 STAGE_PARTITIONS = dg.StaticPartitionsDefinition(list(STAGES))
@@ -91,10 +92,14 @@ def _plot(migration: Migration, now: datetime) -> dg.MarkdownMetadataValue:
 
 
 class PromotionConfig(dg.Config):
-    """The reason of a promotion, and of an override of missing requirements; both are recorded in the audit log."""
+    """The reason of a promotion, and of an override of missing requirements."""
 
-    reason: str = "promoted in Dagster"
-    override_reason: str | None = None
+    reason: str = Field(default="promoted in Dagster", description="Why; it is recorded in the audit log.")
+    override_reason: str | None = Field(
+        default=None,
+        description="Promotes although requirements are missing, for this reason, for example `accepted by the on-call lead: "
+        "low traffic at night`. It is recorded in the audit log. Order and live processes cannot be overridden.",
+    )
 
 
 @dg.asset(
@@ -110,7 +115,7 @@ def cutover_stage(
 
     Sets the flags through the audited function and waits until every live process has acknowledged them. Refused unless
     every requirement is met: order, bake time, gates, fresh integrity checks, verified backup, rollback drill; the failure
-    lists what is missing. Launch `cutover_job`, which runs the checks first. Undo: in seconds by job `rollback_instant` or
+    lists what is missing. Launch `phase_4_cutover`, which runs the checks first. Undo: in seconds by job `rollback_instant` or
     `rollback_partial`, or `knowledge-migration rollback instant`, which needs no Dagster.
     """
     stage: Stage = next(one for one in STAGES if one == context.partition_key)
@@ -159,9 +164,6 @@ def stage_readiness(
         dagster_run_id=dagster_run_id,
     )
 
-
-ASSETS = [cutover_gates, cutover_stage]
-CHECKS: list[dg.AssetChecksDefinition] = []
 
 INTEGRITY = dg.AssetSelection.checks(
     backfill.integrity_checks,

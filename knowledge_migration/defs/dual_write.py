@@ -133,7 +133,6 @@ def extraction_still_works(migration: Migration) -> dg.AssetCheckResult:
     )
 
 
-ASSETS = [feature_flag_store, dual_write_mode, dual_write_probe]
 CHECKS = [dual_write_checks, every_live_writer_dual_writes, dual_write_is_not_slow, extraction_still_works]
 
 job = dg.define_asset_job(

@@ -124,12 +124,7 @@ def performance_comparison(context: dg.AssetExecutionContext, migration: Migrati
 
 
 job = dg.define_asset_job(
-    "performance",
+    "validation_performance",
     selection=dg.AssetSelection.assets(performance_validation, performance_comparison),
     description="List queries against their limits, endpoints against the baseline. Read-only.",
 )
-
-ASSETS = [performance_validation, performance_comparison]
-CHECKS: list[dg.AssetChecksDefinition] = []
-JOBS = [job]
-SCHEDULES: list[dg.ScheduleDefinition] = []

@@ -207,7 +207,6 @@ def performance_baseline(context: dg.AssetExecutionContext, migration: Migration
     )
 
 
-ASSETS = [legacy_database, evidence_store, legacy_snapshot, data_quality_report, performance_baseline]
 CHECKS = [preflight_checks, backup_file_is_unaltered, no_finding_blocks_the_backfill]
 
 job = dg.define_asset_job(

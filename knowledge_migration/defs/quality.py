@@ -4,6 +4,7 @@ import dagster as dg
 
 from knowledge_migration.defs import reporting
 from knowledge_migration.defs.resources import Migration
+from knowledge_migration.defs.scheduling import read_only_schedule
 from knowledge_migration.engine.foundation.check_outcome import CheckOutcome
 from knowledge_migration.quality.documents import ABSENT
 from knowledge_migration.quality.expectations import SuiteOutcome
@@ -110,21 +111,14 @@ def _absent(name: str, table: str) -> dg.AssetCheckResult:
 
 
 quality_job = dg.define_asset_job(
-    "quality_validation",
+    "validation_quality",
     selection=dg.AssetSelection.assets(quality_validation),
     description="All Great Expectations suites against the live tables, and the sign-off document. Read-only.",
 )
-nightly_quality = dg.ScheduleDefinition(
-    name="nightly_quality_validation",
-    job=quality_job,
-    cron_schedule="30 2 * * *",
-    execution_timezone="UTC",
-    description=(
-        "Every night at 2:30 UTC. Costs a few scans of each table: 10 s and 250 MB of this process on 188,000 atoms with "
-        "their proposals."
-    ),
+nightly_quality = read_only_schedule(
+    "nightly_quality_validation",
+    quality_job,
+    "30 2 * * *",
+    "Every night at 2:30 UTC. Costs a few scans of each table: 10 s and 250 MB of this process on 188,000 atoms with their "
+    "proposals. Read-only.",
 )
-ASSETS = [quality_validation]
-CHECKS: list[dg.AssetChecksDefinition] = []
-JOBS = [quality_job]
-SCHEDULES = [nightly_quality]

@@ -103,11 +103,10 @@ def _drilled(drill: Drill) -> dict[str, dg.MetadataValue | float | bool]:
     }
 
 
-ASSETS = [staging_rehearsal, rollback_drill]
 CHECKS = [every_rollback_is_equal_and_in_time]
 
 drill_job = dg.define_asset_job(
-    "drill",
+    "validation_rollback_drill",
     selection=dg.AssetSelection.assets(rollback_drill),
     description="Every rollback on a clone, timed and compared. Production is only read.",
 )

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+from pydantic import Field
 
 from knowledge_migration.defs import reporting
 from knowledge_migration.defs.resources import Migration
@@ -17,21 +18,28 @@ from knowledge_migration.knowledge.stages import RollbackKind
 
 
 class RollbackConfig(dg.Config):
-    """The reason of a rollback; it is recorded in the audit log."""
+    """The reason of a rollback."""
 
-    reason: str
+    reason: str = Field(description="Why, for example `errors since 14:05`; it is recorded in the audit log.")
 
 
 class SchemaRollbackConfig(RollbackConfig):
-    """The export file of proposals that exist nowhere else; without it the rollback refuses to delete them."""
+    """Where proposals that exist nowhere else are saved."""
 
-    export_to: str | None = None
+    export_to: str | None = Field(
+        default=None,
+        description="File for proposals that exist nowhere else, for example `/var/backups/proposals.jsonl`. Without it the "
+        "rollback refuses to delete them.",
+    )
 
 
 class FullRollbackConfig(RollbackConfig):
-    """Whether rows that are only in the backup are inserted again; by default they are counted: users delete rows too."""
+    """What is done about rows that are only in the backup."""
 
-    restore_missing: bool = False
+    restore_missing: bool = Field(
+        default=False,
+        description="Inserts rows again that are only in the backup. By default they are counted: users delete rows too.",
+    )
 
 
 Run = Callable[[dg.OpExecutionContext, Any, Migration], dict[str, Any]]

@@ -69,7 +69,6 @@ def no_reader_stalled(migration: Migration) -> dg.AssetCheckResult:
     return reporting.check_result(outcome, asset="proposal_schema")
 
 
-ASSETS = [proposal_schema]
 CHECKS = [schema_matches_the_declaration, no_reader_stalled]
 
 job = dg.define_asset_job(

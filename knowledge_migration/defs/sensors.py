@@ -11,7 +11,7 @@ import dagster as dg
 import psycopg
 import sqlalchemy as sa
 
-from knowledge_migration.defs import backfill, cutover
+from knowledge_migration.defs import backfill, cutover, reporting
 from knowledge_migration.defs.resources import Migration
 from knowledge_migration.engine.backfill.completion import stragglers
 from knowledge_migration.engine.cutover.evaluation import Evaluation, needed_for
@@ -28,14 +28,26 @@ NOT_AVAILABLE = (MigrationError, psycopg.Error, sa.exc.DBAPIError)
 
 ATTEMPTS = 3
 APPROVED_AT_ONCE = 500
+UNFINISHED = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
 
 
-@dg.sensor(job=cutover.job, minimum_interval_seconds=60, default_status=dg.DefaultSensorStatus.RUNNING)
+@dg.sensor(
+    job=cutover.job,
+    minimum_interval_seconds=60,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description=(
+        "Evaluates the gates and lists what is missing for the next stage; starts it only if automatic promotion "
+        "is on. CUTOVER_AUTOMATIC_PROMOTION=true switches that on. It tries a stage three times, then it waits for "
+        "a person."
+    ),
+)
 def cutover_promotion(context: dg.SensorEvaluationContext, migration: Migration) -> dg.SensorResult:
-    """Evaluates the gates and lists what is missing for the next stage; starts it only if automatic promotion is on.
-
-    CUTOVER_AUTOMATIC_PROMOTION=true switches that on. It tries a stage three times, then it waits for a person.
-    """
     try:
         state = read_cutover_state(migration.database)
         stage = state.next_stage
@@ -74,13 +86,13 @@ def _why_not(ready: Readiness, attempt: int, *, automatic: bool) -> str | None:
     asset_selection=dg.AssetSelection.assets(cutover.cutover_gates),
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
+    description=(
+        "Rolls back automatically when a metric is in breach (strategy §8.1), in this tick, without waiting for a "
+        "run. Errors above 5 % or an inconsistency: proposals off, dual write on. More than 50 % slower: proposals "
+        "for 10 % of users. A queue above 1,000: a lower threshold of automatic approval, down to its floor."
+    ),
 )
 def rollback_guard(migration: Migration) -> dg.SensorResult:
-    """Rolls back automatically when a metric is in breach (strategy §8.1), in this tick, without waiting for a run.
-
-    Errors above 5 % or an inconsistency: proposals off, dual write on. More than 50 % slower: proposals for 10 % of users.
-    A queue above 1,000: a lower threshold of automatic approval, down to its floor.
-    """
     try:
         initial = migration.installation.initial_flags
         tick = guard(migration.database, initial, migration.settings, now=migration.now())
@@ -89,9 +101,16 @@ def rollback_guard(migration: Migration) -> dg.SensorResult:
     return dg.SensorResult(skip_reason=" ".join(filter(None, (tick.message, tick.problem))))
 
 
-@dg.sensor(job=backfill.completion_job, minimum_interval_seconds=300, default_status=dg.DefaultSensorStatus.RUNNING)
+@dg.sensor(
+    job=backfill.completion_job,
+    minimum_interval_seconds=300,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description=(
+        "Starts the final sweep when rows without a proposal appear after the backfill: some process still writes "
+        "directly."
+    ),
+)
 def backfill_stragglers(migration: Migration) -> dg.SensorResult:
-    """Starts the final sweep when rows without a proposal appear after the backfill: some process still writes directly."""
     minutes = migration.settings.dual_write.straggler_minutes
     try:
         with migration.database.connect("stragglers", settings={"statement_timeout": "30000"}) as connection:
@@ -105,28 +124,51 @@ def backfill_stragglers(migration: Migration) -> dg.SensorResult:
     return dg.SensorResult(run_requests=[dg.RunRequest(run_key=f"stragglers-{rows.key}")])
 
 
+@dg.op
+def approve_eligible_proposals(context: dg.OpExecutionContext, migration: Migration) -> None:
+    """Approves pending proposals that need no reviewer under the present flags, each in its own transaction."""
+    from knowledge_migration.knowledge.proposals.auto_approval import approve_all_eligible, eligible
+
+    with reporting.as_dagster_failure():
+        with migration.database.begin() as transaction:
+            flags = read_flags(transaction)
+            proposal_ids = eligible(transaction, flags, APPROVED_AT_ONCE) if flags and flags.enabled else []
+        if flags is None or not proposal_ids:
+            context.log.info("No pending proposal may be approved without a reviewer.")
+            return
+        with migration.database.engine() as engine:
+            approved = approve_all_eligible(engine, flags, proposal_ids)
+    context.add_output_metadata({"eligible": len(proposal_ids), "approved": approved})
+
+
+@dg.job(description=approve_eligible_proposals.description)
+def phase_4_auto_approval() -> None:
+    """One op."""
+    approve_eligible_proposals()
+
+
 @dg.sensor(
-    asset_selection=dg.AssetSelection.assets(cutover.cutover_stage),
+    job=phase_4_auto_approval,
     minimum_interval_seconds=60,
     default_status=dg.DefaultSensorStatus.RUNNING,
+    description=("Starts a run when pending proposals need no reviewer any more, for example after a lower threshold."),
 )
-def auto_approval(migration: Migration) -> dg.SensorResult:
-    """Approves pending proposals that are eligible now, for example after a lower threshold; each in its own transaction."""
-    from knowledge_migration.knowledge.proposals.auto_approval import approve_all_eligible, eligible
+def auto_approval(context: dg.SensorEvaluationContext, migration: Migration) -> dg.SensorResult:
+    from knowledge_migration.knowledge.proposals.auto_approval import eligible
 
     try:
         with migration.database.begin() as transaction:
             flags = read_flags(transaction)
-            proposal_ids = eligible(transaction, flags, APPROVED_AT_ONCE) if flags and flags.enabled else []
-        if flags is None or not flags.enabled:
-            return dg.SensorResult(skip_reason="Proposals are off.")
-        if not proposal_ids:
-            return dg.SensorResult(skip_reason="No pending proposal may be approved without a reviewer.")
-        with migration.database.engine() as engine:
-            approved = approve_all_eligible(engine, flags, proposal_ids)
+            if flags is None or not flags.enabled:
+                return dg.SensorResult(skip_reason="Proposals are off.")
+            if not eligible(transaction, flags, 1):
+                return dg.SensorResult(skip_reason="No pending proposal may be approved without a reviewer.")
     except NOT_AVAILABLE as error:
-        return dg.SensorResult(skip_reason=f"Nothing can be approved: {error}")
-    return dg.SensorResult(skip_reason=f"Approved {approved:,} of {len(proposal_ids):,} eligible proposals.")
+        return dg.SensorResult(skip_reason=f"Eligible proposals cannot be counted: {error}")
+    active = dg.RunsFilter(job_name=phase_4_auto_approval.name, statuses=UNFINISHED)
+    if context.instance.get_run_records(active, limit=1):
+        return dg.SensorResult(skip_reason="A run approves proposals now.")
+    return dg.SensorResult(run_requests=[dg.RunRequest(job_name=phase_4_auto_approval.name)])
 
 
 def _needed(migration: Migration, stage: Stage | None) -> set[str]:
@@ -156,6 +198,3 @@ def _news(
             )
         )
     return events, json.dumps(shown)
-
-
-SENSORS = [cutover_promotion, rollback_guard, backfill_stragglers, auto_approval]

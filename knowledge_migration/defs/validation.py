@@ -8,10 +8,12 @@ from contextlib import contextmanager
 from typing import Any, get_args
 
 import dagster as dg
+from pydantic import Field
 
 from knowledge_migration.defs import backfill, cutover, preparation, reporting, schema
 from knowledge_migration.defs.recorded_checks import recorded_checks
 from knowledge_migration.defs.resources import Migration
+from knowledge_migration.defs.scheduling import read_only_schedule
 from knowledge_migration.engine.foundation import progress
 from knowledge_migration.engine.observability import plots
 from knowledge_migration.engine.validation import functional, load
@@ -44,9 +46,11 @@ def legacy_rows_equal_the_fingerprint(migration: Migration) -> dg.AssetCheckResu
 
 
 class VerificationConfig(dg.Config):
-    """Whether the whole tables are compared, regardless of the last pass."""
+    """The extent of a value verification."""
 
-    whole: bool = False
+    whole: bool = Field(
+        default=False, description="Compares all rows, not only those that were written since the last pass."
+    )
 
 
 @dg.asset(group_name="operations", deps=["backfill_completion"], kinds={"postgres"})
@@ -133,8 +137,8 @@ def functional_validation(context: dg.AssetExecutionContext, migration: Migratio
 class LoadConfig(dg.Config):
     """The load on the service."""
 
-    concurrency: int = 50
-    requests: int = 50
+    concurrency: int = Field(default=50, ge=1, description="Requests at the same time.")
+    requests: int = Field(default=50, ge=1, description="Requests in all.")
 
 
 @dg.asset(
@@ -251,12 +255,12 @@ validation_job = dg.define_asset_job(
     description="All checks, evaluated now. Read-only.",
 )
 integrity_job = dg.define_asset_job(
-    "validate_integrity",
+    "validation_integrity",
     selection=cutover.INTEGRITY,
     description="All integrity rules that a promotion requires, evaluated now. Read-only.",
 )
 verification_job = dg.define_asset_job(
-    "verify_values",
+    "validation_values",
     selection=dg.AssetSelection.assets(value_verification),
     description="Compares the values of rows written since the last pass. Read-only.",
 )
@@ -266,28 +270,19 @@ criteria_job = dg.define_asset_job(
     description="Every checkbox of the strategy, judged now. Read-only.",
 )
 
-hourly_integrity = dg.ScheduleDefinition(
-    name="hourly_integrity",
-    job=integrity_job,
-    cron_schedule="10 * * * *",
-    execution_timezone="UTC",
-    description=(
-        "Ten past every hour. Enable it before the cutover, which requires checks of the last hour. Costs 12 s of CPU time "
-        "for a million rows. Read-only."
-    ),
+hourly_integrity = read_only_schedule(
+    "hourly_integrity",
+    integrity_job,
+    "10 * * * *",
+    "Ten past every hour; a promotion requires checks of the last hour. Costs 12 s of CPU time for a million rows. Read-only.",
 )
-nightly_value_verification = dg.ScheduleDefinition(
-    name="nightly_value_verification",
-    job=verification_job,
-    cron_schedule="30 1 * * *",
-    execution_timezone="UTC",
-    description=(
-        "At 1:30 UTC. Enable it after the backfill. Costs 0.4 s for a million unchanged rows, and 4 s for all of them once a "
-        "week. Read-only."
-    ),
+nightly_value_verification = read_only_schedule(
+    "nightly_value_verification",
+    verification_job,
+    "30 1 * * *",
+    "At 1:30 UTC. Costs 0.4 s for a million unchanged rows, and 4 s for all of them once a week. Read-only.",
 )
 
-ASSETS = [value_verification, functional_validation, load_test, success_criteria]
 CHECKS = [legacy_rows_equal_the_fingerprint, no_value_differs]
 JOBS = [
     validation_job,
@@ -295,7 +290,7 @@ JOBS = [
     verification_job,
     criteria_job,
     dg.define_asset_job(
-        "validate_functions",
+        "validation_functional",
         selection=dg.AssetSelection.assets(functional_validation),
         description="The strategy's four scenarios on the running service. Writes synthetic rows and removes them.",
     ),
@@ -305,4 +300,3 @@ JOBS = [
         description="50 concurrent extractions on the running service. Writes synthetic rows and removes them.",
     ),
 ]
-SCHEDULES = [hourly_integrity, nightly_value_verification]

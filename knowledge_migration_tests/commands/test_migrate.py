@@ -8,7 +8,6 @@ import pytest
 from psycopg import sql
 
 from knowledge_migration.commands.phase_runs import QUIET, PhaseSummary, migrate
-from knowledge_migration.definitions import build_defs
 from knowledge_migration.demo.loader import load
 from knowledge_migration.engine.backfill import quarantine
 from knowledge_migration.engine.foundation import fingerprint
@@ -18,6 +17,7 @@ from knowledge_migration.knowledge.audit import AuditAction
 from knowledge_migration.settings import load_settings
 from knowledge_migration_tests.conftest import SHARED_DATA
 from knowledge_migration_tests.serving import PEOPLE_AND_MESSAGES, serving
+from knowledge_migration_tests.support.code_location import definitions
 from knowledge_migration_tests.support.json_lines import JsonLinesFolder
 
 SOME_ROWS = """
@@ -150,7 +150,7 @@ def test_phase_1_alone_is_refused_without_a_verified_backup(
 ) -> None:
     connection.execute(SOME_ROWS)
     result = (
-        build_defs()
+        definitions()
         .resolve_job_def("phase_1_schema")
         .execute_in_process(instance=instance, raise_on_error=False, run_config=QUIET)
     )
@@ -164,12 +164,12 @@ def test_an_altered_backup_file_keeps_the_schema_phase_from_starting(
     named: Database, connection: Connection, instance: dg.DagsterInstance
 ) -> None:
     connection.execute(SOME_ROWS)
-    job = build_defs().resolve_job_def("phase_0_preparation")
+    job = definitions().resolve_job_def("phase_0_preparation")
     assert job.execute_in_process(instance=instance, run_config=QUIET).success
     (dump,) = Installation(load_settings()).backups.glob("*.dump")
     dump.write_bytes(dump.read_bytes() + b"x")
     result = (
-        build_defs()
+        definitions()
         .resolve_job_def("phase_1_schema")
         .execute_in_process(instance=instance, raise_on_error=False, run_config=QUIET)
     )
@@ -211,7 +211,7 @@ def test_the_rollback_jobs_take_everything_back(
     run(named, instance)
     for job, op in (("rollback_backfill", "remove_backfill"), ("rollback_schema", "remove_schema")):
         config = {**QUIET, "ops": {op: {"config": {"reason": "a test"}}}}
-        assert build_defs().resolve_job_def(job).execute_in_process(instance=instance, run_config=config).success
+        assert definitions().resolve_job_def(job).execute_in_process(instance=instance, run_config=config).success
     assert count(connection, "SELECT count(*) FROM pg_class WHERE relname LIKE '%proposal%'") == 0
     assert fingerprint.differences(before, fingerprint.take(connection, like=before)) == []
     actions = connection.execute("SELECT action, reason FROM migration.audit_log ORDER BY id").fetchall()
@@ -227,7 +227,7 @@ def test_after_a_rollback_the_migration_can_be_run_again(
     connection.execute(SOME_ROWS)
     run(named, instance)
     config = {**QUIET, "ops": {"remove_backfill": {"config": {"reason": "a test"}}}}
-    build_defs().resolve_job_def("rollback_backfill").execute_in_process(instance=instance, run_config=config)
+    definitions().resolve_job_def("rollback_backfill").execute_in_process(instance=instance, run_config=config)
     summaries = run(named, instance)
     assert [summary.skipped for summary in summaries] == [True, True, True, False]
     assert summaries[-1].succeeded
@@ -241,7 +241,7 @@ def test_the_validation_job_passes_after_the_migration_and_fails_when_a_rule_is_
 
     def validate() -> set[str]:
         result = (
-            build_defs()
+            definitions()
             .resolve_job_def("validation")
             .execute_in_process(instance=instance, raise_on_error=False, run_config=QUIET)
         )

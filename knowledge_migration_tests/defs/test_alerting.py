@@ -9,7 +9,6 @@ import dagster as dg
 import pytest
 
 from knowledge_migration.commands.phase_runs import QUIET
-from knowledge_migration.definitions import build_defs
 from knowledge_migration.defs.resources import Migration
 from knowledge_migration.engine.foundation import audit
 from knowledge_migration.engine.foundation.database import Connection, Database
@@ -18,6 +17,7 @@ from knowledge_migration.knowledge.flags import Flags
 from knowledge_migration.settings import FenceSettings, Settings
 from knowledge_migration_tests.channel import channel, titles
 from knowledge_migration_tests.engine.cutover.stages_reached import set_, stand_at
+from knowledge_migration_tests.support.code_location import definitions
 
 
 @pytest.fixture
@@ -44,8 +44,8 @@ def instance() -> Iterator[dg.DagsterInstance]:
 
 
 def tick(instance: dg.DagsterInstance, name: str, cursor: str | None = None) -> Any:
-    definitions = build_defs()
-    repository = definitions.get_repository_def()
+    location = definitions()
+    repository = location.get_repository_def()
     context = dg.build_sensor_context(
         instance=instance,
         repository_def=repository,
@@ -117,7 +117,7 @@ def test_failed_extractions_are_told_once_an_hour_while_they_fail(
 def test_a_failed_check_is_told_once_and_a_warning_is_not(
     expanded: Database, rows: Connection, hook: list[dict[str, Any]], instance: dg.DagsterInstance
 ) -> None:
-    job = build_defs().resolve_job_def("validation")
+    job = definitions().resolve_job_def("validation")
     rows.execute("INSERT INTO topics (name, description) VALUES ('unlinked', '')")
     cursor = tick(instance, "alert_on_failed_checks").cursor
     job.execute_in_process(instance=instance, run_config=QUIET, raise_on_error=False)
@@ -132,14 +132,14 @@ def test_a_failed_check_is_told_once_and_a_warning_is_not(
 def test_a_failed_run_is_told_with_what_its_step_says(
     expanded: Database, hook: list[dict[str, Any]], instance: dg.DagsterInstance
 ) -> None:
-    definitions = build_defs()
-    result = definitions.resolve_job_def("rollback_partial").execute_in_process(
+    location = definitions()
+    result = location.resolve_job_def("rollback_partial").execute_in_process(
         instance=instance,
         run_config={**QUIET, "ops": {"set_flags_partial": {"config": {"reason": "a test"}}}},
         raise_on_error=False,
     )
     assert not result.success
-    sensor = definitions.get_repository_def().get_sensor_def("alert_on_failed_runs")
+    sensor = location.get_repository_def().get_sensor_def("alert_on_failed_runs")
     context = dg.build_run_status_sensor_context(
         sensor_name="alert_on_failed_runs",
         dagster_instance=instance,

@@ -8,18 +8,13 @@ import dagster as dg
 import pytest
 
 from knowledge_migration.defs import cleanup
-from knowledge_migration.defs.resources import Migration
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration_tests.engine.backfill.backfilling import count
 from knowledge_migration_tests.engine.cleanup.conftest import FULL, change
+from knowledge_migration_tests.support.code_location import definitions
 
 RUN = "INSERT INTO knowledge_extraction_runs (status, message_ids, message_count, created_at) VALUES "
 OLD = RUN + "('completed', '[]', 0, now() - interval '40 days'), ('completed', '[]', 0, now() - interval '20 days')"
-
-
-@dg.asset
-def cutover_stage() -> None:
-    """Stands for the phase before."""
 
 
 @pytest.fixture
@@ -42,17 +37,12 @@ def rows(named: Database) -> Iterator[Connection]:
 
 def run(**config: dict[str, Any]) -> dg.ExecuteInProcessResult:
     """The job, with the configuration of its assets."""
-    definitions = dg.Definitions(
-        assets=[cutover_stage, *cleanup.ASSETS],
-        asset_checks=cleanup.CHECKS,
-        jobs=[cleanup.job],
-        resources={"migration": Migration()},
-        executor=dg.in_process_executor,
-    )
     ops = {name: {"config": values} for name, values in config.items()}
     with dg.DagsterInstance.ephemeral() as instance:
-        return definitions.resolve_job_def("phase_5_cleanup").execute_in_process(
-            run_config={"ops": ops}, instance=instance, raise_on_error=False
+        return (
+            definitions()
+            .resolve_job_def("phase_5_cleanup")
+            .execute_in_process(run_config={"ops": ops}, instance=instance, raise_on_error=False)
         )
 
 
@@ -111,8 +101,7 @@ def test_a_linked_proposal_in_the_archive_stops_what_comes_after(
 
 
 def test_every_asset_says_how_to_undo_it_and_every_check_blocks() -> None:
-    for asset in cleanup.ASSETS:
-        (spec,) = asset.specs
-        assert spec.group_name == cleanup.GROUP
-        assert "Undo" in (spec.description or "")
+    specs = [spec for spec in definitions().resolve_all_asset_specs() if spec.group_name == cleanup.GROUP]
+    assert len(specs) == 3
+    assert all("Undo" in (spec.description or "") for spec in specs)
     assert all(spec.blocking for check in cleanup.CHECKS for spec in check.check_specs)

@@ -1,14 +1,16 @@
 """The code location as an operator and a fresh interpreter find it."""
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import dagster as dg
 
-from knowledge_migration.definitions import build_defs, defs
 from knowledge_migration.defs import cleanup, dual_write
 from knowledge_migration.defs.validation import validation_job
 from knowledge_migration.thresholds import GATES
+from knowledge_migration_tests.support.code_location import definitions
 
 GROUPS = {
     "phase_0_preparation",
@@ -36,11 +38,11 @@ def test_a_fresh_interpreter_loads_the_code_location_without_great_expectations_
 
 
 def test_the_definitions_can_be_loaded_as_a_code_location() -> None:
-    dg.Definitions.validate_loadable(build_defs())
+    dg.Definitions.validate_loadable(definitions())
 
 
 def test_every_asset_stands_in_a_phase_and_says_what_it_does() -> None:
-    for spec in defs.resolve_all_asset_specs():
+    for spec in definitions().resolve_all_asset_specs():
         assert spec.group_name in GROUPS, spec.key
         assert spec.description, spec.key
 
@@ -56,19 +58,39 @@ def test_every_asset_that_writes_to_a_users_table_says_how_to_undo_it() -> None:
         "backfill_completion",
         "cutover_stage",
     }
-    for spec in defs.resolve_all_asset_specs():
+    for spec in definitions().resolve_all_asset_specs():
         if spec.key.to_user_string() in writing:
             assert "Undo:" in (spec.description or ""), spec.key
 
 
-def test_every_job_says_what_it_does() -> None:
-    for job in defs.resolve_all_job_defs():
-        if not job.name.startswith("__"):
-            assert job.description, job.name
+JOB_FAMILIES = re.compile(r"phase_\d_\w+|rollback_\w+|validation(_\w+)?")
+
+
+def test_every_asset_has_an_owner_a_tag_and_a_reference_to_its_code() -> None:
+    for spec in definitions().resolve_all_asset_specs():
+        assert list(spec.owners) == ["team:knowledge"], spec.key
+        assert spec.tags["phase"] in {*"012345", "any"}, spec.key
+        if spec.key.to_user_string() != "legacy_database":  # external: no code makes it
+            (reference,) = spec.metadata["dagster/code_references"].code_references
+            assert f"{Path('knowledge_migration', 'defs')}" in reference.file_path, spec.key
+
+
+def test_every_job_sensor_schedule_and_config_field_has_a_description() -> None:
+    location = definitions()
+    jobs = [job for job in location.get_repository_def().get_all_jobs() if not job.name.startswith("__")]
+    repository = location.get_repository_def()
+    for one in (*jobs, *repository.sensor_defs, *repository.schedule_defs):
+        assert one.description, one.name
+    for job in jobs:
+        assert JOB_FAMILIES.fullmatch(job.name), job.name
+        for node in job.nodes_in_topological_order:
+            fields = getattr(node.definition.config_field.config_type, "fields", {})
+            for name, field in fields.items():
+                assert field.description, f"{job.name}: {node.name}: {name}"
 
 
 def test_the_validation_job_holds_every_check_but_those_of_one_phase_or_partition() -> None:
-    graph = defs.resolve_asset_graph()
+    graph = definitions().resolve_asset_graph()
     checks = {key.name for key in validation_job.selection.resolve_checks(graph)}
     inside_assets = {"partition_is_fully_linked", "partition_values_are_equal"}
     of_dual_write = {key.name for check in dual_write.CHECKS for key in check.check_keys}
@@ -82,10 +104,12 @@ def test_the_validation_job_holds_every_check_but_those_of_one_phase_or_partitio
 
 
 def test_every_rollback_is_a_job_that_asks_for_a_reason() -> None:
-    rollbacks = {job.name for job in defs.resolve_all_job_defs() if job.name.startswith("rollback_")}
+    rollbacks = {
+        job.name for job in definitions().get_repository_def().get_all_jobs() if job.name.startswith("rollback_")
+    }
     assert rollbacks >= {f"rollback_{name}" for name in ("instant", "partial", "dual_write", "backfill", "schema")}
     for name in rollbacks:
-        (node,) = defs.resolve_job_def(name).nodes
+        (node,) = definitions().resolve_job_def(name).nodes
         config = node.definition.config_field
         assert config is not None, name
         assert config.config_type.fields["reason"].is_required, name  # type: ignore[attr-defined]

@@ -8,10 +8,10 @@ import dagster as dg
 import pytest
 
 from knowledge_migration.commands.phase_runs import QUIET, migrate
-from knowledge_migration.definitions import build_defs
 from knowledge_migration.engine.foundation import evidence
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration_tests.commands.test_migrate import SOME_ROWS
+from knowledge_migration_tests.support.code_location import definitions
 
 CHECKS = {
     "queries_keep_to_their_limits": True,
@@ -48,7 +48,7 @@ def instance() -> Iterator[dg.DagsterInstance]:
 
 
 def run(instance: dg.DagsterInstance, job: str) -> dg.ExecuteInProcessResult:
-    resolved = build_defs().resolve_job_def(job)
+    resolved = definitions().resolve_job_def(job)
     return resolved.execute_in_process(instance=instance, run_config=QUIET, raise_on_error=False)
 
 
@@ -62,7 +62,7 @@ def test_each_phase_ends_with_a_comparison_under_its_name(
 ) -> None:
     assert all(summary.succeeded for summary in migrate(database, instance, on_phase=lambda _: None))
     assert [one["phase"] for one in contents(named, "performance_comparison")] == ["phase_1_schema", "phase_3_backfill"]
-    result = run(instance, "performance")
+    result = run(instance, "validation_performance")
     assert result.success
     assert {one.check_name: one.passed for one in result.get_asset_check_evaluations()} == CHECKS
     assert contents(named, "performance_comparison")[-1]["phase"] == "operations"
@@ -82,7 +82,7 @@ def test_lists_beyond_their_limits_fail_the_check_and_not_the_run(
         "CUTOVER_GATES", '{"slow_run_histories": {"limit_seconds": 1e-6}, "extraction_slowdown": {"threshold": 1e-6}}'
     )
     monkeypatch.setenv("PERFORMANCE_LARGE_TABLE_ROWS", "1")
-    result = run(instance, "performance")
+    result = run(instance, "validation_performance")
     assert result.success
     found = {one.check_name: (one.passed, one.severity.name) for one in result.get_asset_check_evaluations()}
     assert found == {

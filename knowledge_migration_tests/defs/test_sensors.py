@@ -10,7 +10,6 @@ import dagster as dg
 import pytest
 
 from knowledge_migration.commands.phase_runs import QUIET
-from knowledge_migration.definitions import build_defs
 from knowledge_migration.defs.cutover import INTEGRITY_CHECKS
 from knowledge_migration.defs.resources import Migration
 from knowledge_migration.engine.cutover.state import read_cutover_state
@@ -19,6 +18,7 @@ from knowledge_migration_tests.engine.backfill.backfilling import count
 from knowledge_migration_tests.engine.cutover.ready import UNHURRIED, made_ready, seen_well
 from knowledge_migration_tests.engine.cutover.stages_reached import alive, later, measured, set_, stand_at
 from knowledge_migration_tests.engine.cutover.test_promotion import acknowledging
+from knowledge_migration_tests.support.code_location import definitions
 
 
 @pytest.fixture
@@ -65,11 +65,11 @@ def changed(patch: pytest.MonkeyPatch, **settings: str) -> None:
 
 def tick(instance: dg.DagsterInstance, name: str, cursor: str | None = None) -> Any:
     """One tick of a daemon that has just started."""
-    definitions = build_defs()
-    sensor = definitions.get_repository_def().get_sensor_def(name)
+    location = definitions()
+    sensor = location.get_repository_def().get_sensor_def(name)
     context = dg.build_sensor_context(
         instance=instance,
-        definitions=definitions,
+        definitions=location,
         sensor_name=name,
         cursor=cursor,
         resources={"migration": Migration()},
@@ -80,7 +80,7 @@ def tick(instance: dg.DagsterInstance, name: str, cursor: str | None = None) -> 
 def run(instance: dg.DagsterInstance, request: Any, **config: Any) -> dg.ExecuteInProcessResult:
     """What the daemon would launch."""
     ops = {"cutover_stage": {"config": config}} if config else {}
-    job = build_defs().resolve_job_def(request.job_name)
+    job = definitions().resolve_job_def(request.job_name)
     return job.execute_in_process(
         instance=instance,
         partition_key=request.partition_key,
@@ -121,7 +121,7 @@ def test_where_everything_holds_it_asks_for_the_operators_word(ready: datetime, 
     found = tick(instance, "cutover_promotion")
     assert found.run_requests == []
     assert found.skip_message == (
-        "All requirements of internal_beta are met. Launch cutover_job with the partition internal_beta to promote."
+        "All requirements of internal_beta are met. Launch phase_4_cutover with the partition internal_beta to promote."
     )
 
 
@@ -138,7 +138,7 @@ def test_automatic_promotion_starts_the_job_that_promotes(
 ) -> None:
     changed(named, CUTOVER_AUTOMATIC_PROMOTION="true")
     (request,) = tick(instance, "cutover_promotion").run_requests
-    assert (request.job_name, request.partition_key) == ("cutover_job", "internal_beta")
+    assert (request.job_name, request.partition_key) == ("phase_4_cutover", "internal_beta")
     with acknowledging(rows, expanded):
         assert run(instance, request).success
     assert read_cutover_state(expanded).state == "internal_beta"
@@ -195,7 +195,7 @@ def test_a_failed_integrity_check_stops_the_run_before_it_promotes(
 def test_the_asset_alone_is_refused_without_fresh_checks_whatever_another_run_did(
     expanded: Database, ready: datetime, instance: dg.DagsterInstance
 ) -> None:
-    assets = [one for one in build_defs().assets or [] if isinstance(one, dg.AssetsDefinition)]
+    assets = [one for one in definitions().assets or [] if isinstance(one, dg.AssetsDefinition)]
     (stage,) = [one for one in assets if dg.AssetKey("cutover_stage") in one.keys]
     result = dg.materialize(
         [stage],
@@ -214,7 +214,7 @@ def test_a_gate_that_does_not_hold_stops_the_run_before_it_promotes(
     expanded: Database, rows: Connection, ready: datetime, instance: dg.DagsterInstance
 ) -> None:
     measured(rows, "GET /topics", errors=500, at=ready)
-    request = dg.RunRequest(job_name="cutover_job", partition_key="internal_beta")
+    request = dg.RunRequest(job_name="phase_4_cutover", partition_key="internal_beta")
     result = run(instance, request)
     assert not result.success
     (failed,) = [
@@ -232,7 +232,7 @@ def test_an_override_in_the_launchpad_promotes_and_is_audited(
     expanded: Database, rows: Connection, ready: datetime, instance: dg.DagsterInstance
 ) -> None:
     rows.execute("DELETE FROM migration.evidence WHERE kind = 'rollback_drill'")
-    request = dg.RunRequest(job_name="cutover_job", partition_key="internal_beta")
+    request = dg.RunRequest(job_name="phase_4_cutover", partition_key="internal_beta")
     refused = run(instance, request)
     assert "rollback drill" in failure(refused)
     with acknowledging(rows, expanded):
@@ -285,6 +285,12 @@ def test_rows_that_an_old_writer_left_are_swept_once(
     assert count(rows, "SELECT count(*) FROM topics WHERE migrated_from_proposal_id IS NULL") == 0
 
 
+def approve(instance: dg.DagsterInstance) -> None:
+    """The run that the sensor requests."""
+    (request,) = tick(instance, "auto_approval").run_requests
+    assert run(instance, request).success
+
+
 def test_what_becomes_eligible_is_approved_and_only_that(
     expanded: Database, rows: Connection, named: pytest.MonkeyPatch, instance: dg.DagsterInstance
 ) -> None:
@@ -295,9 +301,10 @@ def test_what_becomes_eligible_is_approved_and_only_that(
         "SELECT run.id, name, '', confidence FROM run, (VALUES ('sure', 0.97), ('nearly', 0.92), ('unsure', 0.4)) "
         "AS wanted (name, confidence)"
     )
-    assert tick(instance, "auto_approval").skip_message == "Approved 1 of 1 eligible proposals."
+    approve(instance)
+    assert {row["name"] for row in rows.execute("SELECT name FROM topics")} == {"sure"}
     set_(expanded, auto_approve_threshold=0.9)
-    assert tick(instance, "auto_approval").skip_message == "Approved 1 of 1 eligible proposals."
+    approve(instance)
     assert tick(instance, "auto_approval").skip_message == "No pending proposal may be approved without a reviewer."
     assert {row["name"] for row in rows.execute("SELECT name FROM topics")} == {"sure", "nearly"}
     set_(expanded, enabled=False)

@@ -7,13 +7,13 @@ import dagster as dg
 import pytest
 
 from knowledge_migration.commands.phase_runs import QUIET
-from knowledge_migration.definitions import build_defs, defs
 from knowledge_migration.defs.recorded_checks import recorded_checks
 from knowledge_migration.defs.validation import check_name
 from knowledge_migration.engine.foundation import evidence
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.validation.criteria.checklist import SECTIONS
 from knowledge_migration_tests.engine.backfill.backfilling import backfill, fill
+from knowledge_migration_tests.support.code_location import definitions
 
 
 @pytest.fixture
@@ -33,16 +33,16 @@ def run(job: str, config: dict[str, object] | None = None) -> dg.ExecuteInProces
     """One run of a job on an instance of its own."""
     with dg.DagsterInstance.ephemeral() as instance:
         return (
-            build_defs()
+            definitions()
             .resolve_job_def(job)
             .execute_in_process(instance=instance, run_config={**QUIET, **(config or {})}, raise_on_error=False)
         )
 
 
 def test_a_wrong_copy_fails_the_check_and_the_run(named: Connection) -> None:
-    assert run("verify_values").success
+    assert run("validation_values").success
     named.execute("UPDATE atom_proposals SET title = 'other' WHERE title = 'atom 3'")
-    result = run("verify_values")
+    result = run("validation_values")
     (check,) = result.get_asset_check_evaluations()
     assert (check.check_name, check.passed, check.severity) == ("no_value_differs", False, dg.AssetCheckSeverity.ERROR)
     assert check.metadata["offending"].value == 1
@@ -51,8 +51,8 @@ def test_a_wrong_copy_fails_the_check_and_the_run(named: Connection) -> None:
 
 
 def test_the_whole_can_be_asked_for(named: Connection) -> None:
-    run("verify_values")
-    run("verify_values", {"ops": {"value_verification": {"config": {"whole": True}}}})
+    run("validation_values")
+    run("validation_values", {"ops": {"value_verification": {"config": {"whole": True}}}})
     kept = evidence.latest(named, "value_verification")
     assert kept
     assert kept.content["why_whole"] == "it was requested"
@@ -92,7 +92,7 @@ def test_a_check_that_broke_off_is_no_pass_and_no_error() -> None:
 
 
 def test_every_schedule_says_what_it_costs_and_only_harmless_ones_run_by_default() -> None:
-    schedules = {one.name: one for one in defs.schedules or () if isinstance(one, dg.ScheduleDefinition)}
+    schedules = {one.name: one for one in definitions().schedules or () if isinstance(one, dg.ScheduleDefinition)}
     assert {
         "hourly_integrity",
         "nightly_value_verification",
@@ -102,4 +102,4 @@ def test_every_schedule_says_what_it_costs_and_only_harmless_ones_run_by_default
     for name, schedule in schedules.items():
         assert "cost" in (schedule.description or "").lower(), name
     running = {name for name, one in schedules.items() if one.default_status == dg.DefaultScheduleStatus.RUNNING}
-    assert running <= {"metrics_every_five_minutes"}
+    assert running == schedules.keys() - {"weekly_rollback_drill"}

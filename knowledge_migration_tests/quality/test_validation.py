@@ -9,7 +9,6 @@ import dagster as dg
 import pytest
 from sqlalchemy.engine import make_url
 
-from knowledge_migration.definitions import build_defs
 from knowledge_migration.defs.quality import quality_job
 from knowledge_migration.demo.loader import load
 from knowledge_migration.engine.backfill import completion, plan, runner
@@ -25,6 +24,7 @@ from knowledge_migration.quality.validation import Validation, validate
 from knowledge_migration.settings import BackfillSettings, QualitySettings, SchemaChangeSettings, Settings
 from knowledge_migration_tests.conftest import EXPANDED_TEMPLATE, SHARED_DATA, clone, drop
 from knowledge_migration_tests.quality.violations import BROKEN, EVERYTHING
+from knowledge_migration_tests.support.code_location import definitions
 from knowledge_migration_tests.support.json_lines import JsonLinesFolder
 
 PASSWORD = "correct-horse-battery-staple"
@@ -207,7 +207,7 @@ def materialized(database: Database, home: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("KNOWLEDGE_MIGRATION_DATABASE_URL", database.url)
     monkeypatch.setenv("KNOWLEDGE_MIGRATION_HOME", str(home))
     with dg.DagsterInstance.ephemeral() as instance:
-        job = build_defs().resolve_job_def(quality_job.name)
+        job = definitions().resolve_job_def(quality_job.name)
         return job.execute_in_process(instance=instance, raise_on_error=False)
 
 

@@ -169,7 +169,7 @@ def _gate(evaluation: Evaluation) -> Requirement:
 
 
 def _check(record: CheckRecord, settings: Settings, now: datetime, *, ages_matter: bool) -> Requirement:
-    name, remedy = f"check {record.name}", "Run the job cutover_job (it runs all checks), or validation."
+    name, remedy = f"check {record.name}", "Run the job phase_4_cutover (it runs all checks), or validation."
     if record.at is None:
         return Requirement(name, not ages_matter, "it has never run to its end.", remedy)
     seconds = (now - record.at).total_seconds()

@@ -1,0 +1,46 @@
+"""Schedules of read-only runs: on by default, and skipped with one sentence while there is nothing to validate."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+import psycopg
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+
+from knowledge_migration.defs.resources import Migration
+from knowledge_migration.engine.foundation.database import exists
+from knowledge_migration.engine.foundation.errors import MigrationError
+
+BEFORE_PHASE_1 = "There is nothing to validate before phase 1."
+
+
+def read_only_schedule(
+    name: str,
+    job: UnresolvedAssetJobDefinition,
+    cron_schedule: str,
+    description: str,
+    run_config: Mapping[str, Any] | None = None,
+) -> dg.ScheduleDefinition:
+    """A schedule in UTC that requests a run when the database answers and has the proposal schema."""
+
+    @dg.schedule(
+        name=name,
+        job=job,
+        cron_schedule=cron_schedule,
+        execution_timezone="UTC",
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description=description,
+    )
+    def schedule(migration: Migration) -> dg.RunRequest | dg.SkipReason:
+        return nothing_to_validate(migration) or dg.RunRequest(run_config=dict(run_config or {}))
+
+    return schedule
+
+
+def nothing_to_validate(migration: Migration) -> dg.SkipReason | None:
+    """Why a run would find nothing; None where it would."""
+    try:
+        with migration.database.connect("schedule", settings={"statement_timeout": "20000"}) as connection:
+            return None if exists(connection, "public.topic_proposals") else dg.SkipReason(BEFORE_PHASE_1)
+    except (MigrationError, psycopg.Error) as error:
+        return dg.SkipReason(f"The database does not answer: {str(error).strip()}")
