@@ -213,12 +213,6 @@ class Installation:
         return url.set(drivername="postgresql+psycopg2").render_as_string(hide_password=False)
 
     @property
-    def running_dagster_storage(self) -> Database | None:
-        """The database of Dagster's tables, without starting a server for it; None where none runs."""
-        server = embedded_server.running(embedded_directory(self.settings))
-        return _named(self.settings.installation.dagster_url) or (server.sibling(DAGSTER_DATABASE) if server else None)
-
-    @property
     def dagster_files(self) -> Path:
         """The directory of Dagster's files, which only this user may read; created here."""
         files = self.settings.home / "dagster"

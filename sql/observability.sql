@@ -233,13 +233,3 @@ FROM (
 ) AS step
 GROUP BY step.entity, step.number
 ORDER BY at
-
--- name: report_runs
--- The latest runs of Dagster, from its own tables: job, status, start and duration.
-SELECT
-    run.pipeline_name AS job, run.status, to_timestamp(run.start_time) AS started,
-    round((run.end_time - run.start_time)::numeric, 1)::double precision AS seconds, left(run.run_id, 8) AS run
-FROM runs AS run
-WHERE run.start_time IS NOT NULL
-ORDER BY run.id DESC
-LIMIT %(limit)s

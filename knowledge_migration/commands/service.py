@@ -66,7 +66,7 @@ def serve(
     collector = MigrationCollector(with_connect_limits(installation.database), rules)
     service = KnowledgeService(options, installation.extractor, collector=collector)
     app = create_app(service)
-    migration = MigrationSource(installation.database, rules, lambda: installation.running_dagster_storage)
+    migration = MigrationSource(installation.database, rules)
     install(app, service, migration)
     gc.collect()
     gc.freeze()  # the objects of the start stay: a full collection took 0.2 s, in which no request was answered

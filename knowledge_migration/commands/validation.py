@@ -26,18 +26,17 @@ COLOURS = {
 
 @contextmanager
 def criteria_facts(installation: "Installation") -> Iterator["Facts"]:
-    """The facts that criteria are judged by, with a session of its own; the checks are read from Dagster's tables."""
-    from knowledge_migration.engine.status.snapshot import read_status
+    """The facts that criteria are judged by, with a session of its own; the checks are those recorded in the database."""
+    from knowledge_migration.engine.foundation.check_record import recorded
     from knowledge_migration.engine.validation.criteria.facts import Facts
 
     database, settings = installation.database, installation.settings
-    checks = read_status(database, settings, installation.dagster_storage, parts=["checks"]).checks
     with database.connect("criteria", settings={"statement_timeout": "0"}) as connection:
         yield Facts(
             database=database,
             connection=connection,
             settings=settings,
-            checks={check.name: check for check in checks or ()},
+            checks={check.name: check for check in recorded(connection)},
             service=installation.service_address if settings.service.url else None,
         )
 

@@ -75,6 +75,7 @@ def test_with_an_override_the_whole_phase_runs_and_every_check_passes(
     assert result.success
     checks = {one.check_name: one.passed for one in result.get_asset_check_evaluations()}
     assert checks == {
+        "requirements_are_met": True,
         "full_cutover_is_stable": True,
         "old_paths_are_retired": True,
         "every_row_must_come_from_a_proposal": True,

@@ -125,7 +125,7 @@ def test_what_may_not_be_read_is_named_and_the_rest_is_shown(expanded: Database,
     controls = read_controls(poor)
     assert list(controls.unreadable) == ["processes", "backfill", "audit trail", "flags"]
     assert all("permission denied" in reason for reason in controls.unreadable.values())
-    overview = read_status(poor, RULES, None)
+    overview = read_status(poor, RULES)
     assert overview.queues
     assert {"flags", "processes", "evidence"} <= set(overview.unreadable)
     assert any(message.startswith("The evidence cannot be read: permission denied") for message in overview.attention)

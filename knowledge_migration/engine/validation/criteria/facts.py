@@ -94,9 +94,7 @@ class Facts:
         """The latest evaluation of an asset check; a warning that did not pass is no evidence."""
         record = self.checks.get(name)
         if record is None or record.at is None:
-            raise PreconditionError(f"This Dagster instance has no evaluation of the check {name} yet.")
-        if not record.ended:
-            raise PreconditionError(f"The last execution of the check {name} did not finish.")
+            raise PreconditionError(f"The check {name} has not been evaluated on this database yet.")
         if record.warns and not record.succeeded:
             raise PreconditionError(f"The check {name} has no result: {record.message}")
         return record
