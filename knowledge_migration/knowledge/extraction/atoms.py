@@ -5,28 +5,21 @@ or "must" reaches 0.95 if the sentence names its topic; a hint needs more.
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import dropwhile
 
 from knowledge_migration.knowledge.extraction import cues
-from knowledge_migration.knowledge.extraction.model import AtomType, ExtractedAtom, ExtractedTopic, LinkType
+from knowledge_migration.knowledge.extraction.cues import Role
+from knowledge_migration.knowledge.extraction.model import ExtractedAtom, ExtractedTopic, LinkType
 from knowledge_migration.knowledge.extraction.text import Sentence, shortened
 from knowledge_migration.knowledge.extraction.topics import MOST_CONFIDENCE
 
 MAX_ATOMS = 10  # a reviewer reads them all; the most confident are kept
 LEAST_CONFIDENCE = 0.6
 
-_LABEL = re.compile(r"\W{0,3}([A-Za-z][A-Za-z ]{0,20}?)(?:\([^()]{0,30}\))?\s?[:：]\s+(?=\S)")
-
-
-@dataclass(frozen=True)
-class Role:
-    """The type of a sentence by its strongest cue; `cues` counts all that tell the same."""
-
-    type: AtomType
-    strength: float
-    cue: str
-    cues: int = 1
+_LABEL = re.compile(rf"^\W{{0,3}}({'|'.join(cues.LABELS)}) ?(?:\([^()]{{0,30}}\))?\s?[:：]\s+(?=\S)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -78,7 +71,7 @@ def _pieces(sentences: Sequence[Sentence], topics: Sequence[ExtractedTopic]) -> 
             named = [each for each in topics if re.search(f" {re.escape(each.name)}s? ", sentence.spoken)]
             related = [each for each in topics if sentence.message.id in each.related_message_ids]
             topic = (*named, *related, topic)[0]
-            title = shortened(sentence.text[_label(sentence)[1] :], 120)
+            title = shortened(_LABEL.sub("", sentence.text), 120)
             follower = sentences[number + 1] if roles[number + 1 : number + 2] == [None] else None
             content = f"{sentence.text} {follower.text}" if follower and not follower.opens_message else sentence.text
             title = title[:1].upper() + title[1:]
@@ -87,43 +80,27 @@ def _pieces(sentences: Sequence[Sentence], topics: Sequence[ExtractedTopic]) -> 
 
 def _role(sentence: Sentence) -> Role | None:
     """The role that the sentence's label, question mark or cues tell; None if nothing does or it is too short."""
-    words = sentence.words
-    label, end = _label(sentence)
-    if end:
-        return Role(cues.LABELS[label], cues.EXPLICIT, f"{label}:")
-    start = next((number for number, word in enumerate(words) if word not in cues.OPENERS), 0)
+    if label := _LABEL.match(sentence.text):
+        return Role(cues.LABELS[label[1].lower()], cues.EXPLICIT, f"{label[1].lower()}:")
+    words = list(dropwhile(lambda word: word in cues.OPENERS, sentence.words))
     if sentence.text.rstrip("\"'”’»)] ").endswith(("?", "？", "؟")):
-        is_clear = (words[start] in cues.INTERROGATIVES and len(words) > 4) or not any(map(str.isascii, words))
+        asks = bool(words) and words[0] in cues.INTERROGATIVES and len(sentence.words) > 4
+        is_clear = asks or not any(map(str.isascii, words))
         role: Role | None = Role("question", cues.CLEAR if is_clear else cues.HINT, "?")
     else:
-        role = max(_cued(words, start), key=lambda role: (role.strength, role.cues), default=None)
-    return role if role and (len(words) >= 4 or role.strength == cues.EXPLICIT) else None
+        role = _cued(" ".join(words))
+    return role if role and (len(sentence.words) >= 4 or role.strength == cues.EXPLICIT) else None
 
 
-def _label(sentence: Sentence) -> tuple[str, int]:
-    """The label at the sentence's start and where it ends; "" and 0 for none."""
-    match = _LABEL.match(sentence.text)
-    label = match[1].lower().strip() if match else ""
-    return (label, match.end()) if match and label in cues.LABELS else ("", 0)
-
-
-def _cued(words: Sequence[str], start: int) -> list[Role]:
-    """A role for each type that has cues. They are read from left to right, the longest where several begin with one word."""
-    roles: dict[AtomType, Role] = {}
-    position = start
-    while position < len(words):
-        for length in range(cues.LONGEST_CUE, 0, -1):
-            cue = " ".join(words[position : position + length])
-            found = (position == start and cues.ROLE_OF_CUE.get(f"^{cue}")) or cues.ROLE_OF_CUE.get(cue)
-            if found:
-                break
-        position += length
-        type, strength = found or (None, 0.0)
-        if type:
-            known = roles.get(type, Role(type, 0.0, cue, 0))
-            best = known if known.strength >= strength else Role(type, strength, cue)
-            roles[type] = replace(best, cues=known.cues + 1)
-    return list(roles.values())
+def _cued(text: str) -> Role | None:
+    """The role of the strongest cue, of several the one with the most cues of its type."""
+    found = (
+        cues.ROLES.get("^" * (not cue.start()) + cue[0]) or cues.ROLES.get(cue[0]) for cue in cues.CUE.finditer(text)
+    )
+    roles = [role for role in found if role]
+    counts = Counter(role.type for role in roles)
+    best = max(roles, key=lambda role: (role.strength, counts[role.type]), default=None)
+    return best and replace(best, cues=counts[best.type])
 
 
 def _is_question(role: Role | None) -> bool:

@@ -1,7 +1,9 @@
 """The tables of cues.toml: cues of a sentence's role, and words that name no subject."""
 
+import re
 import tomllib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from knowledge_migration.knowledge.extraction.model import AtomType, LinkType
@@ -11,19 +13,30 @@ HINT, CLEAR, EXPLICIT = 0.58, 0.72, 0.88  # the confidence of an atom by its cue
 TABLES: dict[str, dict[str, str]] = tomllib.loads(Path(__file__).with_name("cues.toml").read_text(encoding="utf-8"))
 
 
-def _by_phrase(table: Mapping[str, str]) -> dict[str, str]:
-    return {phrase: key for key, phrases in table.items() for phrase in phrases.split("|")}
+@dataclass(frozen=True)
+class Role:
+    """The type of a sentence by its strongest cue; `cues` counts all that tell the same."""
+
+    type: AtomType
+    strength: float
+    cue: str
+    cues: int = 1
 
 
-LABELS: Mapping[str, AtomType] = _by_phrase(TABLES["labels"])  # type: ignore[assignment]
-OPENINGS: Mapping[str, LinkType] = _by_phrase(TABLES["openings"])  # type: ignore[assignment]
+def _by_phrase(table: str) -> dict[str, str]:
+    return {phrase: key for key, phrases in TABLES[table].items() for phrase in phrases.split("|")}
+
+
+LABELS: Mapping[str, AtomType] = _by_phrase("labels")  # type: ignore[assignment]
+OPENINGS: Mapping[str, LinkType] = _by_phrase("openings")  # type: ignore[assignment]
 # None: no cue, and neither are the cues within it
-ROLE_OF_CUE: Mapping[str, tuple[AtomType | None, float]] = {
-    phrase: (None if type == "none" else type, strength)  # type: ignore[misc]
+ROLES: Mapping[str, Role | None] = {
+    phrase: None if type == "none" else Role(type, strength, phrase.removeprefix("^"))  # type: ignore[arg-type]
     for table, strength in (("hint", HINT), ("clear", CLEAR), ("explicit", EXPLICIT))
-    for phrase, type in _by_phrase(TABLES[table]).items()
+    for phrase, type in _by_phrase(table).items()
 }
-LONGEST_CUE = max(len(phrase.split()) for phrase in ROLE_OF_CUE)
+# a phrase is a regular expression; the longest counts where several begin with one word
+CUE = re.compile(rf"(?<!\S)(?:{'|'.join(sorted(ROLES, key=len, reverse=True))})(?!\S)")
 HEDGES = tuple(f" {hedge} " for hedge in TABLES["words"]["hedges"].split("|"))
 OPENERS, INTERROGATIVES, COMMIT_VERBS, GENERIC, FILLER = (
     frozenset(TABLES["words"][name].split())

@@ -6,7 +6,6 @@ threshold of direct mode; only a phrase that several messages repeat reaches 0.9
 
 import re
 from collections.abc import Iterable, Iterator, Sequence, Set
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
 from typing import Any
@@ -40,72 +39,57 @@ _IDENTIFIER = re.compile(  # BIP329, js13kGames, lock_timeout
 )
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """A key phrase with the sentences and messages that mention it; `named` if it is written as a name."""
-
-    name: str
-    marked: bool
-    named: bool
-    rank: int
-    mentions: int
-    sentences: tuple[Sentence, ...]
-    message_ids: tuple[int, ...]
-
-    @property
-    def confidence(self) -> float:
-        """The confidence that the messages are about it, 0 to 1."""
-        total = 0.45 + 0.25 * self.marked + 0.12 * self.named + 0.14 * (" " in self.name) + 0.05 * (self.rank == 0)
-        total += 0.06 * min(self.mentions - 1, 3) + 0.12 * min(len(self.message_ids) - 1, 3)
-        return round(min(total, MOST_CONFIDENCE if self.mentions > 1 else MOST_FOR_ONE_MENTION), 2)
-
-
 def topics_of(messages: Sequence[Message], sentences: Sequence[Sentence]) -> list[ExtractedTopic]:
     """The topics, most confident first; two never share a word."""
-    candidates = sorted(_candidates(messages, sentences), key=lambda each: (-each.confidence, each.rank, each.name))
+    candidates = sorted(_candidates(messages, sentences), key=lambda topic: -topic.confidence)
     total = len({sentence.message.id for sentence in sentences})
     most = min(MAX_TOPICS, total + sum(len(sentence.text) for sentence in sentences) // CHARACTERS_PER_TOPIC)
-    chosen: list[Candidate] = []
+    chosen: list[ExtractedTopic] = []
     taken: set[int | str] = set()
     for adds_message in (True, False):  # each message gets a topic first
-        for candidate in (each for each in candidates if each.confidence >= LEAST_CONFIDENCE):
-            words = {word.removesuffix("s") for word in candidate.name.split()}
-            if words.isdisjoint(taken) and not (adds_message and taken.issuperset(candidate.message_ids)):
-                chosen.append(candidate)
-                taken |= {*words, *candidate.message_ids}
-    return [_topic(each, candidates, total) for each in sorted(chosen[:most], key=candidates.index)]
+        for topic in (each for each in candidates if each.confidence >= LEAST_CONFIDENCE):
+            words = {word.removesuffix("s") for word in topic.name.split()}
+            if words.isdisjoint(taken) and not (adds_message and taken.issuperset(topic.related_message_ids)):
+                chosen.append(topic)
+                taken |= {*words, *topic.related_message_ids}
+    return [_with_keywords(topic, candidates) for topic in sorted(chosen[:most], key=candidates.index)]
 
 
-def _candidates(messages: Sequence[Message], sentences: Sequence[Sentence]) -> Iterator[Candidate]:
+def _with_keywords(topic: ExtractedTopic, candidates: Sequence[ExtractedTopic]) -> ExtractedTopic:
+    """The topic with the first five other key phrases of its messages."""
+    ids = set(topic.related_message_ids)
+    near = (each.name for each in candidates if each is not topic and ids.intersection(each.related_message_ids))
+    return topic.model_copy(update={"keywords": tuple(islice(near, 5))})
+
+
+def _candidates(messages: Sequence[Message], sentences: Sequence[Sentence]) -> Iterator[ExtractedTopic]:
+    """A topic for each key phrase, in the order of yake's rank."""
     starts = [storable(message.content[:PHRASE_CHARACTERS]) for message in messages]
     marked = {name for start in starts for name in _marked_names(start)}
     identifiers = {name for start in starts for name in _names(_IDENTIFIER.findall(start), _dull_words())}
-    ranked = {name: rank for rank, name in enumerate(_ranked_names(sentences))}
-    for name in marked | identifiers | ranked.keys():
+    ranked = _ranked_names(sentences)
+    for name in dict.fromkeys((*ranked, *sorted(marked | identifiers))):
         forms = (f" {name} ", f" {name}s ")
-        mentioning = tuple(sentence for sentence in sentences if any(form in sentence.spoken for form in forms))
+        mentioning = [sentence for sentence in sentences if any(form in sentence.spoken for form in forms)]
         mentions = sum(sentence.spoken.count(form) for sentence in mentioning for form in forms)
         named = name in identifiers or any(f" {name} " in sentence.capitalised for sentence in mentioning)
         is_fragment = name.count(" ") > 1 and name not in marked and not named  # "gateway rejects cards"
         if mentions > is_fragment:
             ids = tuple(dict.fromkeys(sentence.message.id for sentence in mentioning))
-            rank = ranked.get(name, len(ranked))
-            yield Candidate(name, name in marked, named, rank, mentions, mentioning, ids)
-
-
-def _topic(candidate: Candidate, candidates: Sequence[Candidate], total: int) -> ExtractedTopic:
-    near = [each.name for each in candidates if not set(each.sentences).isdisjoint(candidate.sentences)]
-    times = "once" if candidate.mentions == 1 else f"{candidate.mentions} times"
-    reasoning = f'The phrase "{candidate.name}" occurs {times}, in {len(candidate.message_ids)} of {total} messages'
-    reasoning += "; a writer marked it (in a subject line, a heading, quotes or code)" * candidate.marked
-    return ExtractedTopic(
-        name=candidate.name,
-        description=shortened(candidate.sentences[0].text, 300),
-        confidence=candidate.confidence,
-        keywords=tuple(islice((name for name in near if name != candidate.name), 5)),
-        related_message_ids=candidate.message_ids,
-        reasoning=reasoning + "; it is written as a name" * candidate.named + ".",
-    )
+            confidence = (
+                0.45 + 0.25 * (name in marked) + 0.12 * named + 0.14 * (" " in name) + 0.05 * (name in ranked[:1])
+            )
+            confidence += 0.06 * min(mentions - 1, 3) + 0.12 * min(len(ids) - 1, 3)
+            times = "once" if mentions == 1 else f"{mentions} times"
+            reasoning = f'The phrase "{name}" occurs {times}, in {len(ids)} of {len(messages)} messages'
+            reasoning += "; a writer marked it (in a subject line, a heading, quotes or code)" * (name in marked)
+            yield ExtractedTopic(
+                name=name,
+                description=shortened(mentioning[0].text, 300),
+                confidence=round(min(confidence, MOST_CONFIDENCE if mentions > 1 else MOST_FOR_ONE_MENTION), 2),
+                related_message_ids=ids,
+                reasoning=reasoning + "; it is written as a name" * named + ".",
+            )
 
 
 def _marked_names(content: str) -> Iterator[str]:
