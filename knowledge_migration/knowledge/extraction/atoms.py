@@ -65,7 +65,8 @@ def _pieces(sentences: Sequence[Sentence], topics: Sequence[ExtractedTopic]) -> 
     topic = topics[0]
     for number, sentence in enumerate(sentences):
         role = roles[number]
-        if role is None and number and _is_question(roles[number - 1]) and _is_reply(sentence, sentences[number - 1]):
+        can_answer = role is None and number > 0 and sentence.opens_message and len(sentence.words) >= 7
+        if can_answer and _is_answer(sentence, sentences[number - 1], roles[number - 1]):
             role = Role("insight", cues.HINT, "the answer to the question before")
         if role is not None:
             named = [each for each in topics if re.search(f" {re.escape(each.name)}s? ", sentence.spoken)]
@@ -103,13 +104,10 @@ def _cued(text: str) -> Role | None:
     return best and replace(best, cues=counts[best.type])
 
 
-def _is_question(role: Role | None) -> bool:
-    return role is not None and role.type == "question" and role.strength >= cues.CLEAR
-
-
-def _is_reply(sentence: Sentence, before: Sentence) -> bool:
-    is_next = sentence.opens_message and sentence.message.author_id != before.message.author_id
-    return is_next and len(sentence.words) >= 7
+def _is_answer(sentence: Sentence, question: Sentence, role: Role | None) -> bool:
+    """True if another author says the sentence after a clear question."""
+    asked = role is not None and role.type == "question" and role.strength >= cues.CLEAR
+    return asked and sentence.message.author_id != question.message.author_id
 
 
 def _link(piece: Piece, earlier: Sequence[Piece]) -> tuple[str, LinkType] | None:
@@ -118,19 +116,16 @@ def _link(piece: Piece, earlier: Sequence[Piece]) -> tuple[str, LinkType] | None
     if piece.role.type == "solution" and problems:
         return problems[-1].title, "solves"
     message = piece.sentence.message
-    other = next((each for each in reversed(earlier) if each.sentence.message.id != message.id), None)
-    if other and _is_question(other.role) and _is_answer(piece, other):
-        return other.title, "solves"
-    before = earlier[-1] if earlier else piece
-    same_subject = message.id == before.sentence.message.id or piece.topic == before.topic
-    openings = (link for opening, link in cues.OPENINGS.items() if piece.sentence.spoken.startswith(f" {opening} "))
-    return next(((before.title, link) for link in openings if same_subject and before is not piece), None)
-
-
-def _is_answer(piece: Piece, question: Piece) -> bool:
-    is_near = piece.topic == question.topic or piece.sentence.opens_message
-    other_author = piece.sentence.message.author_id != question.sentence.message.author_id
-    return is_near and other_author and piece.role.type not in ("question", "problem")
+    before = next((each for each in reversed(earlier) if each.sentence.message.id != message.id), None)
+    is_near = before and (piece.topic == before.topic or piece.sentence.opens_message)
+    tells = piece.role.type not in ("question", "problem")
+    if before and is_near and tells and _is_answer(piece.sentence, before.sentence, before.role):
+        return before.title, "solves"
+    link = next(
+        (link for opening, link in cues.OPENINGS.items() if piece.sentence.spoken.startswith(f" {opening} ")), None
+    )
+    near = [each for each in earlier[-1:] if each.topic == piece.topic or each.sentence.message.id == message.id]
+    return (near[0].title, link) if near and link else None
 
 
 def _atom(piece: Piece, titles: set[str]) -> ExtractedAtom:

@@ -52,14 +52,7 @@ def topics_of(messages: Sequence[Message], sentences: Sequence[Sentence]) -> lis
             if words.isdisjoint(taken) and not (adds_message and taken.issuperset(topic.related_message_ids)):
                 chosen.append(topic)
                 taken |= {*words, *topic.related_message_ids}
-    return [_with_keywords(topic, candidates) for topic in sorted(chosen[:most], key=candidates.index)]
-
-
-def _with_keywords(topic: ExtractedTopic, candidates: Sequence[ExtractedTopic]) -> ExtractedTopic:
-    """The topic with the first five other key phrases of its messages."""
-    ids = set(topic.related_message_ids)
-    near = (each.name for each in candidates if each is not topic and ids.intersection(each.related_message_ids))
-    return topic.model_copy(update={"keywords": tuple(islice(near, 5))})
+    return sorted(chosen[:most], key=candidates.index)
 
 
 def _candidates(messages: Sequence[Message], sentences: Sequence[Sentence]) -> Iterator[ExtractedTopic]:
@@ -68,7 +61,8 @@ def _candidates(messages: Sequence[Message], sentences: Sequence[Sentence]) -> I
     marked = {name for start in starts for name in _marked_names(start)}
     identifiers = {name for start in starts for name in _names(_IDENTIFIER.findall(start), _dull_words())}
     ranked = _ranked_names(sentences)
-    for name in dict.fromkeys((*ranked, *sorted(marked | identifiers))):
+    names = tuple(dict.fromkeys((*ranked, *sorted(marked | identifiers))))
+    for name in names:
         forms = (f" {name} ", f" {name}s ")
         mentioning = [sentence for sentence in sentences if any(form in sentence.spoken for form in forms)]
         mentions = sum(sentence.spoken.count(form) for sentence in mentioning for form in forms)
@@ -80,6 +74,8 @@ def _candidates(messages: Sequence[Message], sentences: Sequence[Sentence]) -> I
                 0.45 + 0.25 * (name in marked) + 0.12 * named + 0.14 * (" " in name) + 0.05 * (name in ranked[:1])
             )
             confidence += 0.06 * min(mentions - 1, 3) + 0.12 * min(len(ids) - 1, 3)
+            text = "".join(sentence.spoken for sentence in mentioning)
+            near = (other for other in names if other != name and f" {other} " in text)
             times = "once" if mentions == 1 else f"{mentions} times"
             reasoning = f'The phrase "{name}" occurs {times}, in {len(ids)} of {len(messages)} messages'
             reasoning += "; a writer marked it (in a subject line, a heading, quotes or code)" * (name in marked)
@@ -87,6 +83,7 @@ def _candidates(messages: Sequence[Message], sentences: Sequence[Sentence]) -> I
                 name=name,
                 description=shortened(mentioning[0].text, 300),
                 confidence=round(min(confidence, MOST_CONFIDENCE if mentions > 1 else MOST_FOR_ONE_MENTION), 2),
+                keywords=tuple(islice(near, 5)),
                 related_message_ids=ids,
                 reasoning=reasoning + "; it is written as a name" * named + ".",
             )
@@ -122,18 +119,16 @@ def _ranked_names(sentences: Sequence[Sentence]) -> list[str]:
     parts: dict[int, str] = {}
     for sentence in sentences:  # a bar, so that no phrase spans two sentences
         parts[sentence.message.id] = f"{parts.get(sentence.message.id, '')} | {sentence.text}"[:PHRASE_CHARACTERS]
-    words = [word for sentence in sentences[:20] for word in sentence.words]
-    language = max(LANGUAGES, key=lambda language: sum(word in _stopwords(language) for word in words))
-    phrases = _yake(language).extract_keywords("".join(parts.values())[:PHRASE_CHARACTERS_IN_ALL])
+    phrases = _yake().extract_keywords("".join(parts.values())[:PHRASE_CHARACTERS_IN_ALL])
     names = dict.fromkeys(_names((phrase for phrase, _ in phrases), _dull_words()))
     return [name for name in names if not any(word.endswith("ly") or word in _dull_words() for word in name.split())]
 
 
-@lru_cache(maxsize=len(LANGUAGES))
-def _stopwords(language: str) -> frozenset[str]:
+@lru_cache
+def _stopwords(*languages: str) -> frozenset[str]:
     from yake import KeywordExtractor  # takes 0.4 s
 
-    return frozenset(KeywordExtractor(lan=language).stopword_set)
+    return frozenset().union(*(KeywordExtractor(lan=language).stopword_set for language in languages))
 
 
 @lru_cache(maxsize=1)
@@ -141,10 +136,9 @@ def _dull_words() -> frozenset[str]:
     return FILLER | COMMIT_VERBS | _stopwords("en")
 
 
-@lru_cache(maxsize=len(LANGUAGES))
-def _yake(language: str) -> Any:
-    """One extractor a language. It compares no phrases by likeness (`dedup_lim`), so it keeps no state between texts."""
+@lru_cache(maxsize=1)
+def _yake() -> Any:
+    """It compares no phrases by likeness (`dedup_lim`), so it keeps no state between texts."""
     from yake import KeywordExtractor
 
-    stopwords = set(_stopwords(language) | _dull_words())
-    return KeywordExtractor(lan=language, n=3, dedup_lim=1.0, top=20, stopwords=stopwords)
+    return KeywordExtractor(n=3, dedup_lim=1.0, top=20, stopwords=set(_dull_words() | _stopwords(*LANGUAGES)))
