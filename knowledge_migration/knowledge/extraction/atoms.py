@@ -5,7 +5,6 @@ or "must" reaches 0.95 if the sentence names its topic; a hint needs more.
 """
 
 import re
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import dropwhile
@@ -39,7 +38,8 @@ class Piece:
     def confidence(self) -> float:
         """The confidence that the sentence is worth an atom, 0 to 1."""
         length = len(self.sentence.words)
-        total = self.role.strength + 0.07 * self.names_topic + 0.05 * (self.role.cues > 1)
+        several_cues = len(cues.CUE.findall(self.sentence.spoken)) > 1
+        total = self.role.strength + 0.07 * self.names_topic + 0.05 * several_cues
         total += 0.06 * (self.link is not None and self.link[1] == "solves") + 0.08 * (len(self.message_ids) > 1)
         total += 0.05 * (len(self.topic.related_message_ids) > 1) - 0.08 * (length >= 50)
         total -= 0.1 * any(hedge in self.sentence.spoken for hedge in cues.HEDGES)
@@ -94,14 +94,10 @@ def _role(sentence: Sentence) -> Role | None:
 
 
 def _cued(text: str) -> Role | None:
-    """The role of the strongest cue, of several the one with the most cues of its type."""
-    found = (
-        cues.ROLES.get("^" * (not cue.start()) + cue[0]) or cues.ROLES.get(cue[0]) for cue in cues.CUE.finditer(text)
-    )
-    roles = [role for role in found if role]
-    counts = Counter(role.type for role in roles)
-    best = max(roles, key=lambda role: (role.strength, counts[role.type]), default=None)
-    return best and replace(best, cues=counts[best.type])
+    """The role of the strongest cue, the first of several."""
+    phrases = (("^" * (match.start() == 0) + match[0], match[0]) for match in cues.CUE.finditer(text))
+    roles = (cues.ROLES.get(opening) or cues.ROLES.get(phrase) for opening, phrase in phrases)
+    return max(filter(None, roles), key=lambda role: role.strength, default=None)
 
 
 def _is_answer(sentence: Sentence, question: Sentence, role: Role | None) -> bool:

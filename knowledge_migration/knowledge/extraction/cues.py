@@ -15,12 +15,11 @@ TABLES: dict[str, dict[str, str]] = tomllib.loads(Path(__file__).with_name("cues
 
 @dataclass(frozen=True)
 class Role:
-    """The type of a sentence by its strongest cue; `cues` counts all that tell the same."""
+    """The type of a sentence by its strongest cue."""
 
     type: AtomType
     strength: float
     cue: str
-    cues: int = 1
 
 
 def _by_phrase(table: str) -> dict[str, str]:

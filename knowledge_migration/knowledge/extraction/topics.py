@@ -59,7 +59,7 @@ def _candidates(messages: Sequence[Message], sentences: Sequence[Sentence]) -> I
     """A topic for each key phrase, in the order of yake's rank."""
     starts = [storable(message.content[:PHRASE_CHARACTERS]) for message in messages]
     marked = {name for start in starts for name in _marked_names(start)}
-    identifiers = {name for start in starts for name in _names(_IDENTIFIER.findall(start), _dull_words())}
+    identifiers = {name for start in starts for name in _names(_IDENTIFIER.findall(start), _yake().stopword_set)}
     ranked = _ranked_names(sentences)
     names = tuple(dict.fromkeys((*ranked, *sorted(marked | identifiers))))
     for name in names:
@@ -100,8 +100,8 @@ def _marked_names(content: str) -> Iterator[str]:
     else:
         objects = (_GENERIC_ENDS.sub("", part).strip() for part in _BREAK.split(described if is_change else ""))
         subjects = [(scope and scope[1]) or "", *islice(filter(None, objects), 1)]
-    yield from _names((subject for subject in subjects if "*" not in subject), _stopwords("en"))
-    yield from _names((next(filter(None, groups)) for groups in _MARKED.findall(content)), _dull_words())
+    yield from _names((subject for subject in subjects if "*" not in subject), frozenset())
+    yield from _names((next(filter(None, groups)) for groups in _MARKED.findall(content)), _yake().stopword_set)
 
 
 def _names(phrases: Iterable[str], dull: Set[str]) -> Iterator[str]:
@@ -109,7 +109,7 @@ def _names(phrases: Iterable[str], dull: Set[str]) -> Iterator[str]:
     for phrase in phrases:
         words = words_of(phrase)
         fits = 0 < len(words) <= 4 and max(map(len, words)) <= 30 and phrase.count("/") < 2 and phrase[-1] not in ".!?,"
-        ends = {words[0], words[-1]} if fits and not GENERIC.issuperset(words) else dull
+        ends = {words[0], words[-1]} if fits and not GENERIC.issuperset(words) else {""}
         if dull.isdisjoint(ends) and all(len(word) > 1 and any(map(str.isalpha, word)) for word in ends):
             yield " ".join(words)
 
@@ -120,25 +120,16 @@ def _ranked_names(sentences: Sequence[Sentence]) -> list[str]:
     for sentence in sentences:  # a bar, so that no phrase spans two sentences
         parts[sentence.message.id] = f"{parts.get(sentence.message.id, '')} | {sentence.text}"[:PHRASE_CHARACTERS]
     phrases = _yake().extract_keywords("".join(parts.values())[:PHRASE_CHARACTERS_IN_ALL])
-    names = dict.fromkeys(_names((phrase for phrase, _ in phrases), _dull_words()))
-    return [name for name in names if not any(word.endswith("ly") or word in _dull_words() for word in name.split())]
-
-
-@lru_cache
-def _stopwords(*languages: str) -> frozenset[str]:
-    from yake import KeywordExtractor  # takes 0.4 s
-
-    return frozenset().union(*(KeywordExtractor(lan=language).stopword_set for language in languages))
-
-
-@lru_cache(maxsize=1)
-def _dull_words() -> frozenset[str]:
-    return FILLER | COMMIT_VERBS | _stopwords("en")
+    names = dict.fromkeys(_names((phrase for phrase, _ in phrases), _yake().stopword_set))
+    return [
+        name for name in names if not any(word.endswith("ly") or word in _yake().stopword_set for word in name.split())
+    ]
 
 
 @lru_cache(maxsize=1)
 def _yake() -> Any:
-    """It compares no phrases by likeness (`dedup_lim`), so it keeps no state between texts."""
-    from yake import KeywordExtractor
+    """Its stopwords are those of all languages and the words of talk; without `dedup_lim` it keeps no state between texts."""
+    from yake import KeywordExtractor  # takes 0.4 s
 
-    return KeywordExtractor(n=3, dedup_lim=1.0, top=20, stopwords=set(_dull_words() | _stopwords(*LANGUAGES)))
+    by_language = (KeywordExtractor(lan=language).stopword_set for language in LANGUAGES)
+    return KeywordExtractor(n=3, dedup_lim=1.0, top=20, stopwords=FILLER.union(COMMIT_VERBS, *by_language))
