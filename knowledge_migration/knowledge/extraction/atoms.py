@@ -23,7 +23,7 @@ _LABEL = re.compile(rf"^\W{{0,3}}({'|'.join(cues.LABELS)}) ?(?:\([^()]{{0,30}}\)
 
 @dataclass(frozen=True)
 class Piece:
-    """A sentence with its role, its topic, and the link to an earlier one."""
+    """A sentence with its role, and its topic."""
 
     sentence: Sentence
     role: Role
@@ -32,16 +32,18 @@ class Piece:
     title: str
     content: str
     message_ids: tuple[int, ...]
-    link: tuple[str, LinkType] | None = None
 
     @property
     def confidence(self) -> float:
         """The confidence that the sentence is worth an atom, 0 to 1."""
         length = len(self.sentence.words)
-        several_cues = len(cues.CUE.findall(self.sentence.spoken)) > 1
+        several_cues = len(cues.CUE.findall(self.sentence.spoken)) > 2
         total = self.role.strength + 0.07 * self.names_topic + 0.05 * several_cues
-        total += 0.06 * (self.link is not None and self.link[1] == "solves") + 0.08 * (len(self.message_ids) > 1)
-        total += 0.05 * (len(self.topic.related_message_ids) > 1) - 0.08 * (length >= 50)
+        total += (
+            0.08 * (len(self.message_ids) > 1)
+            + 0.05 * (len(self.topic.related_message_ids) > 1)
+            - 0.08 * (length >= 50)
+        )
         total -= 0.1 * any(hedge in self.sentence.spoken for hedge in cues.HEDGES)
         total -= 0.1 * (length < 7 and self.role.strength < cues.EXPLICIT)
         return round(min(total, MOST_CONFIDENCE), 2)
@@ -51,12 +53,12 @@ def atoms_of(sentences: Sequence[Sentence], topics: Sequence[ExtractedTopic]) ->
     """The atoms in the order of the text, at most `MAX_ATOMS`; none without a topic."""
     pieces: dict[str, Piece] = {}
     for piece in _pieces(sentences, topics) if topics else ():
-        known = pieces.get(piece.title) or replace(piece, link=_link(piece, list(pieces.values())))
+        known = pieces.setdefault(piece.title, piece)
         ids = tuple(dict.fromkeys(known.message_ids + piece.message_ids))
         pieces[piece.title] = replace(known, message_ids=ids)
     best = sorted(pieces.values(), key=lambda piece: -piece.confidence)[:MAX_ATOMS]
-    titles = {piece.title for piece in best if piece.confidence >= LEAST_CONFIDENCE}
-    return [_atom(piece, titles) for piece in pieces.values() if piece.title in titles]
+    kept = [piece for piece in pieces.values() if piece in best and piece.confidence >= LEAST_CONFIDENCE]
+    return [_atom(piece, kept[:number]) for number, piece in enumerate(kept)]
 
 
 def _pieces(sentences: Sequence[Sentence], topics: Sequence[ExtractedTopic]) -> Iterator[Piece]:
@@ -89,15 +91,9 @@ def _role(sentence: Sentence) -> Role | None:
         is_clear = asks or not any(map(str.isascii, words))
         role: Role | None = Role("question", cues.CLEAR if is_clear else cues.HINT, "?")
     else:
-        role = _cued(" ".join(words))
+        cued = (cues.ROLES[match[0]] for match in cues.CUE.finditer(" ".join(("^", *words))))
+        role = max(filter(None, cued), key=lambda role: role.strength, default=None)
     return role if role and (len(sentence.words) >= 4 or role.strength == cues.EXPLICIT) else None
-
-
-def _cued(text: str) -> Role | None:
-    """The role of the strongest cue, the first of several."""
-    phrases = (("^" * (match.start() == 0) + match[0], match[0]) for match in cues.CUE.finditer(text))
-    roles = (cues.ROLES.get(opening) or cues.ROLES.get(phrase) for opening, phrase in phrases)
-    return max(filter(None, roles), key=lambda role: role.strength, default=None)
 
 
 def _is_answer(sentence: Sentence, question: Sentence, role: Role | None) -> bool:
@@ -106,7 +102,7 @@ def _is_answer(sentence: Sentence, question: Sentence, role: Role | None) -> boo
     return asked and sentence.message.author_id != question.message.author_id
 
 
-def _link(piece: Piece, earlier: Sequence[Piece]) -> tuple[str, LinkType] | None:
+def _link(piece: Piece, earlier: Sequence[Piece]) -> tuple[str, LinkType] | tuple[()]:
     """The link to the problem that a solution solves, the question that it answers, or the sentence that it refers to."""
     problems = [each for each in earlier if each.role.type == "problem" and each.topic == piece.topic]
     if piece.role.type == "solution" and problems:
@@ -117,17 +113,14 @@ def _link(piece: Piece, earlier: Sequence[Piece]) -> tuple[str, LinkType] | None
     tells = piece.role.type not in ("question", "problem")
     if before and is_near and tells and _is_answer(piece.sentence, before.sentence, before.role):
         return before.title, "solves"
-    link = next(
-        (link for opening, link in cues.OPENINGS.items() if piece.sentence.spoken.startswith(f" {opening} ")), None
-    )
-    near = [each for each in earlier[-1:] if each.topic == piece.topic or each.sentence.message.id == message.id]
-    return (near[0].title, link) if near and link else None
+    links = [link for opening, link in cues.OPENINGS.items() if piece.sentence.spoken.startswith(f" {opening} ")]
+    is_near = any(each.topic == piece.topic or each.sentence.message.id == message.id for each in earlier[-1:])
+    return (earlier[-1].title, links[0]) if links and is_near else ()
 
 
-def _atom(piece: Piece, titles: set[str]) -> ExtractedAtom:
-    link = piece.link if piece.link and piece.link[0] in titles else None
+def _atom(piece: Piece, earlier: Sequence[Piece]) -> ExtractedAtom:
+    link = _link(piece, earlier)
     place = "the sentence names" if piece.names_topic else "its message is about"
-    again = f"; {len(piece.message_ids)} messages say it" * (len(piece.message_ids) > 1)
     return ExtractedAtom(
         type=piece.role.type,
         title=piece.title,
@@ -135,7 +128,7 @@ def _atom(piece: Piece, titles: set[str]) -> ExtractedAtom:
         confidence=piece.confidence,
         topic_name=piece.topic.name,
         related_message_ids=piece.message_ids,
-        links_to_atom_titles=link[:1] if link else (),
-        link_types=link[1:] if link else (),
-        reasoning=f'The cue "{piece.role.cue}" tells its role; {place} "{piece.topic.name}"{again}.',
+        links_to_atom_titles=link[:1],
+        link_types=link[1:],
+        reasoning=f'The cue "{piece.role.cue}" tells its role; {place} "{piece.topic.name}".',
     )

@@ -23,19 +23,20 @@ class Role:
 
 
 def _by_phrase(table: str) -> dict[str, str]:
-    return {phrase: key for key, phrases in TABLES[table].items() for phrase in phrases.split("|")}
+    """The key of each phrase; "^" at a phrase's start becomes a word."""
+    return {phrase.replace("^", "^ "): key for key, phrases in TABLES[table].items() for phrase in phrases.split("|")}
 
 
 LABELS: Mapping[str, AtomType] = _by_phrase("labels")  # type: ignore[assignment]
 OPENINGS: Mapping[str, LinkType] = _by_phrase("openings")  # type: ignore[assignment]
 # None: no cue, and neither are the cues within it
 ROLES: Mapping[str, Role | None] = {
-    phrase: None if type == "none" else Role(type, strength, phrase.removeprefix("^"))  # type: ignore[arg-type]
+    phrase: None if type == "none" else Role(type, strength, phrase.removeprefix("^ "))  # type: ignore[arg-type]
     for table, strength in (("hint", HINT), ("clear", CLEAR), ("explicit", EXPLICIT))
     for phrase, type in _by_phrase(table).items()
 }
-# a phrase is a regular expression; the longest counts where several begin with one word
-CUE = re.compile(rf"(?<!\S)(?:{'|'.join(sorted(ROLES, key=len, reverse=True))})(?!\S)")
+# the longest counts where several begin with one word
+CUE = re.compile(rf"(?<!\S)(?:{'|'.join(map(re.escape, sorted(ROLES, key=len, reverse=True)))})(?!\S)")
 HEDGES = tuple(f" {hedge} " for hedge in TABLES["words"]["hedges"].split("|"))
 OPENERS, INTERROGATIVES, COMMIT_VERBS, GENERIC, FILLER = (
     frozenset(TABLES["words"][name].split())

@@ -25,13 +25,12 @@ _SEPARATORS = str.maketrans(dict.fromkeys(',;:!?()[]{}"“”„«»<>|=—–�
 
 @dataclass(frozen=True, eq=False)
 class Sentence:
-    """A sentence of a message. `spoken` and `capitalised` hold its words, and those with a capital, between spaces."""
+    """A sentence of a message. `spoken` holds its words between spaces."""
 
     message: Message
     text: str
     words: tuple[str, ...]
     spoken: str
-    capitalised: str
     opens_message: bool
 
 
@@ -55,8 +54,7 @@ def sentences_of(message: Message) -> Iterator[Sentence]:
     opens_message = True
     for part in (part for block in blocks for part in _SENTENCE_END.split(" ".join(block.split()))):
         if words := words_of(part):
-            capitalised = words_of(" ".join(word if word[:1].isupper() else "0" for word in part.split()[1:]))
-            yield Sentence(message, part, words, f" {' '.join(words)} ", f" {' '.join(capitalised)} ", opens_message)
+            yield Sentence(message, part, words, f" {' '.join(words)} ", opens_message)
             opens_message = False
 
 

@@ -10,7 +10,7 @@ from functools import lru_cache
 from itertools import islice
 from typing import Any
 
-from knowledge_migration.knowledge.extraction.cues import COMMIT_VERBS, FILLER, GENERIC, LANGUAGES
+from knowledge_migration.knowledge.extraction.cues import COMMIT_VERBS, FILLER, GENERIC, LANGUAGES, TABLES
 from knowledge_migration.knowledge.extraction.model import ExtractedTopic, Message
 from knowledge_migration.knowledge.extraction.text import Sentence, shortened, storable, words_of
 
@@ -22,21 +22,10 @@ PHRASE_CHARACTERS, PHRASE_CHARACTERS_IN_ALL = 400, 6_000  # yake: 11 ms for 1,50
 _SCOPE = re.compile(
     r"(?:(?:feat|fix|docs?|chore|refactor|tests?|ci|build|perf)(?:\(([^()]+)\))?!?|([^\s:][^:?\"]*)): +(\S+)", re.I
 )
-_BREAK = re.compile(
-    r"\b(?:for|to|from|in|into|with|by|on|at|and|or|of|because|when|if|so|that|which|via|using|as|is|are|was)\b|"
-    r"[,;:.!?()]\s|[()\"#]"
-)
+_BREAK = re.compile(rf"\b(?:{'|'.join(TABLES['words']['breaks'].split())})\b|[,;:.!?()]\s|[()\"#]")
 _GENERIC_WORD = rf"(?:{'|'.join(map(re.escape, sorted(GENERIC)))})"
 _GENERIC_ENDS = re.compile(rf"^(?:\s*{_GENERIC_WORD}(?=\s|$))+|(?:(?:^|\s){_GENERIC_WORD})+\s*$", re.I)
-_MARKED = re.compile(  # quotes, code spans, headings, bold text, hashtags
-    r"[\"“„«]([^\"“”„«»\n]{2,50})[\"”“»]|(?<!`)`([^`\n]{2,50})`(?!`)|^#{1,6}[ \t]+([^\n]{2,60})$|"
-    r"^\*\*([^*\n]{2,50}?):?\*\*|(?<![\w#&/])#([^\W\d_][\w-]{2,40})",
-    re.MULTILINE,
-)
-_IDENTIFIER = re.compile(  # BIP329, js13kGames, lock_timeout
-    r"(?<![\w/.@#-])(?:[^\W\d_]{2,}-?\d{1,6}[^\W\d_]*|[^\W\d_]\d+[^\W\d_]{2,}\w*|[A-Z]?[a-z]+(?:[A-Z][a-z0-9]+)+|"
-    r"[a-z]+(?:_[a-z0-9]+)+|[a-z]{1,4}[A-Z]{2,}\w*)(?![\w/@]|\.\w)"
-)
+_MARKED = re.compile("|".join(TABLES["marks"].values()), re.MULTILINE)
 
 
 def topics_of(messages: Sequence[Message], sentences: Sequence[Sentence]) -> list[ExtractedTopic]:
@@ -59,14 +48,13 @@ def _candidates(messages: Sequence[Message], sentences: Sequence[Sentence]) -> I
     """A topic for each key phrase, in the order of yake's rank."""
     starts = [storable(message.content[:PHRASE_CHARACTERS]) for message in messages]
     marked = {name for start in starts for name in _marked_names(start)}
-    identifiers = {name for start in starts for name in _names(_IDENTIFIER.findall(start), _yake().stopword_set)}
     ranked = _ranked_names(sentences)
-    names = tuple(dict.fromkeys((*ranked, *sorted(marked | identifiers))))
+    names = tuple(dict.fromkeys((*ranked, *sorted(marked))))
     for name in names:
         forms = (f" {name} ", f" {name}s ")
         mentioning = [sentence for sentence in sentences if any(form in sentence.spoken for form in forms)]
         mentions = sum(sentence.spoken.count(form) for sentence in mentioning for form in forms)
-        named = name in identifiers or any(f" {name} " in sentence.capitalised for sentence in mentioning)
+        named = any(form in sentence.text[1:] for sentence in mentioning for form in (name.title(), name.upper()))
         is_fragment = name.count(" ") > 1 and name not in marked and not named  # "gateway rejects cards"
         if mentions > is_fragment:
             ids = tuple(dict.fromkeys(sentence.message.id for sentence in mentioning))
@@ -78,7 +66,7 @@ def _candidates(messages: Sequence[Message], sentences: Sequence[Sentence]) -> I
             near = (other for other in names if other != name and f" {other} " in text)
             times = "once" if mentions == 1 else f"{mentions} times"
             reasoning = f'The phrase "{name}" occurs {times}, in {len(ids)} of {len(messages)} messages'
-            reasoning += "; a writer marked it (in a subject line, a heading, quotes or code)" * (name in marked)
+            reasoning += "; a writer marked it (as a subject, a heading, a quote or code)" * (name in marked)
             yield ExtractedTopic(
                 name=name,
                 description=shortened(mentioning[0].text, 300),
