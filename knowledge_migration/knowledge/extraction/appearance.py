@@ -5,7 +5,7 @@ Icons are Heroicon names, colours upper-case #RRGGBB; both fit the columns of `t
 
 import re
 
-from knowledge_migration.knowledge.extraction.cues import TABLES
+from knowledge_migration.knowledge.extraction.text import TABLES
 
 DEFAULT_ICON = "FolderIcon"
 DEFAULT_COLOR = "#64748B"

@@ -5,20 +5,46 @@ or "must" reaches 0.95 if the sentence names its topic; a hint needs more.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import dropwhile
 
-from knowledge_migration.knowledge.extraction import cues
-from knowledge_migration.knowledge.extraction.cues import Role
-from knowledge_migration.knowledge.extraction.model import ExtractedAtom, ExtractedTopic, LinkType
-from knowledge_migration.knowledge.extraction.text import Sentence, shortened
+from knowledge_migration.knowledge.extraction.model import AtomType, ExtractedAtom, ExtractedTopic, LinkType
+from knowledge_migration.knowledge.extraction.text import TABLES, Sentence, shortened
 from knowledge_migration.knowledge.extraction.topics import MOST_CONFIDENCE
 
 MAX_ATOMS = 10  # a reviewer reads them all; the most confident are kept
 LEAST_CONFIDENCE = 0.6
+HINT, CLEAR, EXPLICIT = 0.58, 0.72, 0.88  # the confidence of an atom by its cue alone
 
-_LABEL = re.compile(rf"^\W{{0,3}}({'|'.join(cues.LABELS)}) ?(?:\([^()]{{0,30}}\))?\s?[:：]\s+(?=\S)", re.IGNORECASE)
+
+@dataclass(frozen=True)
+class Role:
+    """The type of a sentence by its strongest cue."""
+
+    type: AtomType
+    strength: float
+    cue: str
+
+
+def _by_phrase(table: str) -> dict[str, str]:
+    """The key of each phrase; "^" at a phrase's start becomes a word."""
+    return {phrase.replace("^", "^ "): key for key, phrases in TABLES[table].items() for phrase in phrases.split("|")}
+
+
+LABELS: Mapping[str, AtomType] = _by_phrase("labels")  # type: ignore[assignment]
+OPENINGS: Mapping[str, LinkType] = _by_phrase("openings")  # type: ignore[assignment]
+# None: no cue, and neither are the cues within it
+ROLES: Mapping[str, Role | None] = {
+    phrase: None if type == "none" else Role(type, strength, phrase.removeprefix("^ "))  # type: ignore[arg-type]
+    for table, strength in (("hint", HINT), ("clear", CLEAR), ("explicit", EXPLICIT))
+    for phrase, type in _by_phrase(table).items()
+}
+# the longest counts where several begin with one word
+CUE = re.compile(rf"(?<!\S)(?:{'|'.join(map(re.escape, sorted(ROLES, key=len, reverse=True)))})(?!\S)")
+HEDGES = tuple(f" {hedge} " for hedge in TABLES["words"]["hedges"].split("|"))
+OPENERS, INTERROGATIVES = (frozenset(TABLES["words"][name].split()) for name in ("openers", "interrogatives"))
+_LABEL = re.compile(rf"^\W{{0,3}}({'|'.join(LABELS)}) ?(?:\([^()]{{0,30}}\))?\s?[:：]\s+(?=\S)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -37,15 +63,15 @@ class Piece:
     def confidence(self) -> float:
         """The confidence that the sentence is worth an atom, 0 to 1."""
         length = len(self.sentence.words)
-        several_cues = len(cues.CUE.findall(self.sentence.spoken)) > 2
+        several_cues = len(CUE.findall(self.sentence.spoken)) > 2
         total = self.role.strength + 0.07 * self.names_topic + 0.05 * several_cues
         total += (
             0.08 * (len(self.message_ids) > 1)
             + 0.05 * (len(self.topic.related_message_ids) > 1)
             - 0.08 * (length >= 50)
         )
-        total -= 0.1 * any(hedge in self.sentence.spoken for hedge in cues.HEDGES)
-        total -= 0.1 * (length < 7 and self.role.strength < cues.EXPLICIT)
+        total -= 0.1 * any(hedge in self.sentence.spoken for hedge in HEDGES)
+        total -= 0.1 * (length < 7 and self.role.strength < EXPLICIT)
         return round(min(total, MOST_CONFIDENCE), 2)
 
 
@@ -69,7 +95,7 @@ def _pieces(sentences: Sequence[Sentence], topics: Sequence[ExtractedTopic]) -> 
         role = roles[number]
         can_answer = role is None and number > 0 and sentence.opens_message and len(sentence.words) >= 7
         if can_answer and _is_answer(sentence, sentences[number - 1], roles[number - 1]):
-            role = Role("insight", cues.HINT, "the answer to the question before")
+            role = Role("insight", HINT, "the answer to the question before")
         if role is not None:
             named = [each for each in topics if re.search(f" {re.escape(each.name)}s? ", sentence.spoken)]
             related = [each for each in topics if sentence.message.id in each.related_message_ids]
@@ -84,21 +110,21 @@ def _pieces(sentences: Sequence[Sentence], topics: Sequence[ExtractedTopic]) -> 
 def _role(sentence: Sentence) -> Role | None:
     """The role that the sentence's label, question mark or cues tell; None if nothing does or it is too short."""
     if label := _LABEL.match(sentence.text):
-        return Role(cues.LABELS[label[1].lower()], cues.EXPLICIT, f"{label[1].lower()}:")
-    words = list(dropwhile(lambda word: word in cues.OPENERS, sentence.words))
+        return Role(LABELS[label[1].lower()], EXPLICIT, f"{label[1].lower()}:")
+    words = list(dropwhile(lambda word: word in OPENERS, sentence.words))
     if sentence.text.rstrip("\"'”’»)] ").endswith(("?", "？", "؟")):
-        asks = bool(words) and words[0] in cues.INTERROGATIVES and len(sentence.words) > 4
+        asks = bool(words) and words[0] in INTERROGATIVES and len(sentence.words) > 4
         is_clear = asks or not any(map(str.isascii, words))
-        role: Role | None = Role("question", cues.CLEAR if is_clear else cues.HINT, "?")
+        role: Role | None = Role("question", CLEAR if is_clear else HINT, "?")
     else:
-        cued = (cues.ROLES[match[0]] for match in cues.CUE.finditer(" ".join(("^", *words))))
+        cued = (ROLES[match[0]] for match in CUE.finditer(" ".join(("^", *words))))
         role = max(filter(None, cued), key=lambda role: role.strength, default=None)
-    return role if role and (len(sentence.words) >= 4 or role.strength == cues.EXPLICIT) else None
+    return role if role and (len(sentence.words) >= 4 or role.strength == EXPLICIT) else None
 
 
 def _is_answer(sentence: Sentence, question: Sentence, role: Role | None) -> bool:
     """True if another author says the sentence after a clear question."""
-    asked = role is not None and role.type == "question" and role.strength >= cues.CLEAR
+    asked = role is not None and role.type == "question" and role.strength >= CLEAR
     return asked and sentence.message.author_id != question.message.author_id
 
 
@@ -113,7 +139,7 @@ def _link(piece: Piece, earlier: Sequence[Piece]) -> tuple[str, LinkType] | tupl
     tells = piece.role.type not in ("question", "problem")
     if before and is_near and tells and _is_answer(piece.sentence, before.sentence, before.role):
         return before.title, "solves"
-    links = [link for opening, link in cues.OPENINGS.items() if piece.sentence.spoken.startswith(f" {opening} ")]
+    links = [link for opening, link in OPENINGS.items() if piece.sentence.spoken.startswith(f" {opening} ")]
     is_near = any(each.topic == piece.topic or each.sentence.message.id == message.id for each in earlier[-1:])
     return (earlier[-1].title, links[0]) if links and is_near else ()
 

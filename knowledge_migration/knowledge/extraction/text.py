@@ -1,12 +1,15 @@
 """A message's text as sentences and words, without markup, addresses and characters that PostgreSQL cannot store."""
 
 import re
+import tomllib
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from knowledge_migration.knowledge.extraction.model import Message
 
+TABLES: dict[str, dict[str, str]] = tomllib.loads(Path(__file__).with_name("cues.toml").read_text(encoding="utf-8"))
 MESSAGE_CHARACTERS = 20_000  # the longest of 42,000 real messages has 17,000
 
 _CODE_BLOCK = re.compile(r"^[ \t]*(?:```|~~~).*?(?:^[ \t]*(?:```|~~~)[ \t]*$|\Z)", re.MULTILINE | re.DOTALL)

@@ -5,25 +5,26 @@ threshold of direct mode; only a phrase that several messages repeat reaches 0.9
 """
 
 import re
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import islice
 from typing import Any
 
-from knowledge_migration.knowledge.extraction.cues import COMMIT_VERBS, FILLER, GENERIC, LANGUAGES, TABLES
 from knowledge_migration.knowledge.extraction.model import ExtractedTopic, Message
-from knowledge_migration.knowledge.extraction.text import Sentence, shortened, storable, words_of
+from knowledge_migration.knowledge.extraction.text import TABLES, Sentence, shortened, storable, words_of
 
 MAX_TOPICS = 5
 CHARACTERS_PER_TOPIC = 300  # a message has one topic and one more for each paragraph's worth of text
 LEAST_CONFIDENCE, MOST_CONFIDENCE, MOST_FOR_ONE_MENTION = 0.5, 0.99, 0.9
 PHRASE_CHARACTERS, PHRASE_CHARACTERS_IN_ALL = 400, 6_000  # yake: 11 ms for 1,500 characters (p95), 6 ms for 800
 
+_WORDS = {name: frozenset(words.split()) for name, words in TABLES["words"].items()}
+_GENERIC = _WORDS["generic"]
 _SCOPE = re.compile(
-    r"(?:(?:feat|fix|docs?|chore|refactor|tests?|ci|build|perf)(?:\(([^()]+)\))?!?|([^\s:][^:?\"]*)): +(\S+)", re.I
+    rf"(?:(?:{'|'.join(_WORDS['commit_types'])})(?:\(([^()]+)\))?!?|([^\s:][^:?\"]*)): +(\S+)", re.IGNORECASE
 )
-_BREAK = re.compile(rf"\b(?:{'|'.join(TABLES['words']['breaks'].split())})\b|[,;:.!?()]\s|[()\"#]")
-_GENERIC_WORD = rf"(?:{'|'.join(map(re.escape, sorted(GENERIC)))})"
+_BREAK = re.compile(rf"\b(?:{'|'.join(_WORDS['breaks'])})\b|[,;:.!?()]\s|[()\"#]")
+_GENERIC_WORD = rf"(?:{'|'.join(map(re.escape, sorted(_GENERIC)))})"
 _GENERIC_ENDS = re.compile(rf"^(?:\s*{_GENERIC_WORD}(?=\s|$))+|(?:(?:^|\s){_GENERIC_WORD})+\s*$", re.I)
 _MARKED = re.compile("|".join(TABLES["marks"].values()), re.MULTILINE)
 
@@ -31,8 +32,8 @@ _MARKED = re.compile("|".join(TABLES["marks"].values()), re.MULTILINE)
 def topics_of(messages: Sequence[Message], sentences: Sequence[Sentence]) -> list[ExtractedTopic]:
     """The topics, most confident first; two never share a word."""
     candidates = sorted(_candidates(messages, sentences), key=lambda topic: -topic.confidence)
-    total = len({sentence.message.id for sentence in sentences})
-    most = min(MAX_TOPICS, total + sum(len(sentence.text) for sentence in sentences) // CHARACTERS_PER_TOPIC)
+    characters = sum(len(sentence.text) for sentence in sentences)
+    most = min(MAX_TOPICS, len(messages) + characters // CHARACTERS_PER_TOPIC)
     chosen: list[ExtractedTopic] = []
     taken: set[int | str] = set()
     for adds_message in (True, False):  # each message gets a topic first
@@ -46,7 +47,7 @@ def topics_of(messages: Sequence[Message], sentences: Sequence[Sentence]) -> lis
 
 def _candidates(messages: Sequence[Message], sentences: Sequence[Sentence]) -> Iterator[ExtractedTopic]:
     """A topic for each key phrase, in the order of yake's rank."""
-    starts = [storable(message.content[:PHRASE_CHARACTERS]) for message in messages]
+    starts = (storable(message.content[:PHRASE_CHARACTERS]) for message in messages)
     marked = {name for start in starts for name in _marked_names(start)}
     ranked = _ranked_names(sentences)
     names = tuple(dict.fromkeys((*ranked, *sorted(marked))))
@@ -55,18 +56,17 @@ def _candidates(messages: Sequence[Message], sentences: Sequence[Sentence]) -> I
         mentioning = [sentence for sentence in sentences if any(form in sentence.spoken for form in forms)]
         mentions = sum(sentence.spoken.count(form) for sentence in mentioning for form in forms)
         named = any(form in sentence.text[1:] for sentence in mentioning for form in (name.title(), name.upper()))
-        is_fragment = name.count(" ") > 1 and name not in marked and not named  # "gateway rejects cards"
+        is_marked = name in marked
+        is_fragment = name.count(" ") > 1 and not is_marked and not named  # "gateway rejects cards"
         if mentions > is_fragment:
             ids = tuple(dict.fromkeys(sentence.message.id for sentence in mentioning))
-            confidence = (
-                0.45 + 0.25 * (name in marked) + 0.12 * named + 0.14 * (" " in name) + 0.05 * (name in ranked[:1])
-            )
+            confidence = 0.45 + 0.25 * is_marked + 0.12 * named + 0.14 * (" " in name) + 0.05 * (name in ranked[:1])
             confidence += 0.06 * min(mentions - 1, 3) + 0.12 * min(len(ids) - 1, 3)
             text = "".join(sentence.spoken for sentence in mentioning)
             near = (other for other in names if other != name and f" {other} " in text)
             times = "once" if mentions == 1 else f"{mentions} times"
             reasoning = f'The phrase "{name}" occurs {times}, in {len(ids)} of {len(messages)} messages'
-            reasoning += "; a writer marked it (as a subject, a heading, a quote or code)" * (name in marked)
+            reasoning += "; a writer marked it (as a subject, a heading, a quote or code)" * is_marked
             yield ExtractedTopic(
                 name=name,
                 description=shortened(mentioning[0].text, 300),
@@ -82,23 +82,23 @@ def _marked_names(content: str) -> Iterator[str]:
     line = content.strip().partition("\n")[0]
     scope = _SCOPE.match(line)
     verb, _, described = line[scope.start(3) if scope else 0 :].partition(" ")
-    is_change = verb.lower().strip(":") in COMMIT_VERBS
+    is_change = verb.lower().strip(":") in _WORDS["commit_verbs"]
     if scope and scope[2] and (is_change or re.search(r"[\d_./*-]", scope[2])):
         subjects = [part.removesuffix("/*") for part in re.split(r",\s*", scope[2])]
     else:
         objects = (_GENERIC_ENDS.sub("", part).strip() for part in _BREAK.split(described if is_change else ""))
         subjects = [(scope and scope[1]) or "", *islice(filter(None, objects), 1)]
-    yield from _names((subject for subject in subjects if "*" not in subject), frozenset())
-    yield from _names((next(filter(None, groups)) for groups in _MARKED.findall(content)), _yake().stopword_set)
+    marks = [next(filter(None, groups)) for groups in _MARKED.findall(content)]
+    yield from _names(subject for subject in (*subjects, *marks) if "*" not in subject)
 
 
-def _names(phrases: Iterable[str], dull: Set[str]) -> Iterator[str]:
-    """The names of the phrases, but not of a number, hash, path, generic word, or one with a dull word at an end."""
+def _names(phrases: Iterable[str]) -> Iterator[str]:
+    """The names of the phrases, but not of a number, hash, path, generic word."""
     for phrase in phrases:
         words = words_of(phrase)
         fits = 0 < len(words) <= 4 and max(map(len, words)) <= 30 and phrase.count("/") < 2 and phrase[-1] not in ".!?,"
-        ends = {words[0], words[-1]} if fits and not GENERIC.issuperset(words) else {""}
-        if dull.isdisjoint(ends) and all(len(word) > 1 and any(map(str.isalpha, word)) for word in ends):
+        ends = {words[0], words[-1]} if fits and not _GENERIC.issuperset(words) else {""}
+        if all(len(word) > 1 and any(map(str.isalpha, word)) for word in ends):
             yield " ".join(words)
 
 
@@ -108,10 +108,9 @@ def _ranked_names(sentences: Sequence[Sentence]) -> list[str]:
     for sentence in sentences:  # a bar, so that no phrase spans two sentences
         parts[sentence.message.id] = f"{parts.get(sentence.message.id, '')} | {sentence.text}"[:PHRASE_CHARACTERS]
     phrases = _yake().extract_keywords("".join(parts.values())[:PHRASE_CHARACTERS_IN_ALL])
-    names = dict.fromkeys(_names((phrase for phrase, _ in phrases), _yake().stopword_set))
-    return [
-        name for name in names if not any(word.endswith("ly") or word in _yake().stopword_set for word in name.split())
-    ]
+    names = dict.fromkeys(_names(phrase for phrase, _ in phrases))
+    dull = _yake().stopword_set
+    return [name for name in names if dull.isdisjoint(name.split()) and "ly " not in f"{name} "]
 
 
 @lru_cache(maxsize=1)
@@ -119,5 +118,7 @@ def _yake() -> Any:
     """Its stopwords are those of all languages and the words of talk; without `dedup_lim` it keeps no state between texts."""
     from yake import KeywordExtractor  # takes 0.4 s
 
-    by_language = (KeywordExtractor(lan=language).stopword_set for language in LANGUAGES)
-    return KeywordExtractor(n=3, dedup_lim=1.0, top=20, stopwords=FILLER.union(COMMIT_VERBS, *by_language))
+    by_language = (KeywordExtractor(lan=language).stopword_set for language in _WORDS["languages"])
+    return KeywordExtractor(
+        n=3, dedup_lim=1.0, top=20, stopwords=_WORDS["filler"].union(_WORDS["commit_verbs"], *by_language)
+    )
