@@ -49,7 +49,7 @@ _LABEL = re.compile(rf"^\W{{0,3}}({'|'.join(LABELS)}) ?(?:\([^()]{{0,30}}\))?\s?
 
 @dataclass(frozen=True)
 class Piece:
-    """A sentence with its role, and its topic."""
+    """A sentence with its role and its topic."""
 
     sentence: Sentence
     role: Role
@@ -63,15 +63,10 @@ class Piece:
     def confidence(self) -> float:
         """The confidence that the sentence is worth an atom, 0 to 1."""
         length = len(self.sentence.words)
-        several_cues = len(CUE.findall(self.sentence.spoken)) > 2
-        total = self.role.strength + 0.07 * self.names_topic + 0.05 * several_cues
-        total += (
-            0.08 * (len(self.message_ids) > 1)
-            + 0.05 * (len(self.topic.related_message_ids) > 1)
-            - 0.08 * (length >= 50)
-        )
+        total = self.role.strength + 0.07 * self.names_topic + 0.05 * (len(CUE.findall(self.sentence.spoken)) > 2)
+        total += 0.08 * (len(self.message_ids) > 1) + 0.05 * (len(self.topic.related_message_ids) > 1)
         total -= 0.1 * any(hedge in self.sentence.spoken for hedge in HEDGES)
-        total -= 0.1 * (length < 7 and self.role.strength < EXPLICIT)
+        total -= 0.1 * (length < 7 and self.role.strength < EXPLICIT) + 0.08 * (length >= 50)
         return round(min(total, MOST_CONFIDENCE), 2)
 
 
@@ -80,8 +75,7 @@ def atoms_of(sentences: Sequence[Sentence], topics: Sequence[ExtractedTopic]) ->
     pieces: dict[str, Piece] = {}
     for piece in _pieces(sentences, topics) if topics else ():
         known = pieces.setdefault(piece.title, piece)
-        ids = tuple(dict.fromkeys(known.message_ids + piece.message_ids))
-        pieces[piece.title] = replace(known, message_ids=ids)
+        pieces[piece.title] = replace(known, message_ids=tuple(dict.fromkeys(known.message_ids + piece.message_ids)))
     best = sorted(pieces.values(), key=lambda piece: -piece.confidence)[:MAX_ATOMS]
     kept = [piece for piece in pieces.values() if piece in best and piece.confidence >= LEAST_CONFIDENCE]
     return [_atom(piece, kept[:number]) for number, piece in enumerate(kept)]

@@ -1,4 +1,4 @@
-"""A message's text as sentences and words, without markup, addresses and characters that PostgreSQL cannot store."""
+"""The table of cues, and a message as sentences and words without markup, addresses and what PostgreSQL cannot store."""
 
 import re
 import tomllib
@@ -19,10 +19,8 @@ _LINK = re.compile(r"!?\[([^\[\]\n]{1,200})\](?:\([^()\n]{0,300}\)|\[[^\[\]\n]{0
 _EMPHASIS = re.compile(r"\*\*|__|~~|`+|(?<![\w*])[*_](?=\w)|(?<=[\w.!?])[*_](?![\w*])")
 _BLOCK_START = re.compile(r"\n[ \t]*(?:(?:[-*+•>|]|\d{1,2}[.)]|#{1,6})[ \t]+)+|\n[ \t]*\n")
 _NOT_AN_ABBREVIATION = r"(?<!\be\.g\.)(?<!\bi\.e\.)(?<!\b(?:vs|Mr|Ms|Dr|No)\.)(?<!\b[A-Z]\.)"
-_SENTENCE_END = re.compile(
-    rf"(?:(?<=[.!?…]){_NOT_AN_ABBREVIATION}|(?<=[.!?…][\"'”’»)\]]))\s+(?=[^a-z\s])|"
-    r"(?<=[。！？])(?![」』”）。！？])|(?<=[؟۔।])\s+"
-)
+_WESTERN_END = rf"(?:(?<=[.!?…]){_NOT_AN_ABBREVIATION}|(?<=[.!?…][\"'”’»)\]]))\s+(?=[^a-z\s])"
+_SENTENCE_END = re.compile(_WESTERN_END + r"|(?<=[。！？])(?![」』”）。！？])|(?<=[؟۔।])\s+")
 _SEPARATORS = str.maketrans(dict.fromkeys(',;:!?()[]{}"“”„«»<>|=—–…。、！？，：；「」『』（）؟،؛۔।*`~', " "))
 
 

@@ -20,9 +20,7 @@ PHRASE_CHARACTERS, PHRASE_CHARACTERS_IN_ALL = 400, 6_000  # yake: 11 ms for 1,50
 
 _WORDS = {name: frozenset(words.split()) for name, words in TABLES["words"].items()}
 _GENERIC = _WORDS["generic"]
-_SCOPE = re.compile(
-    rf"(?:(?:{'|'.join(_WORDS['commit_types'])})(?:\(([^()]+)\))?!?|([^\s:][^:?\"]*)): +(\S+)", re.IGNORECASE
-)
+_SCOPE = re.compile(rf"(?:(?:{'|'.join(_WORDS['commit_types'])})(?:\(([^()]+)\))?!?|([^\s:][^:?\"]*)): +(\S+)", re.I)
 _BREAK = re.compile(rf"\b(?:{'|'.join(_WORDS['breaks'])})\b|[,;:.!?()]\s|[()\"#]")
 _GENERIC_WORD = rf"(?:{'|'.join(map(re.escape, sorted(_GENERIC)))})"
 _GENERIC_ENDS = re.compile(rf"^(?:\s*{_GENERIC_WORD}(?=\s|$))+|(?:(?:^|\s){_GENERIC_WORD})+\s*$", re.I)
@@ -49,7 +47,7 @@ def _candidates(messages: Sequence[Message], sentences: Sequence[Sentence]) -> I
     """A topic for each key phrase, in the order of yake's rank."""
     starts = (storable(message.content[:PHRASE_CHARACTERS]) for message in messages)
     marked = {name for start in starts for name in _marked_names(start)}
-    ranked = _ranked_names(sentences)
+    ranked = _ranked_names(sentences, len(messages))
     names = tuple(dict.fromkeys((*ranked, *sorted(marked))))
     for name in names:
         forms = (f" {name} ", f" {name}s ")
@@ -78,7 +76,7 @@ def _candidates(messages: Sequence[Message], sentences: Sequence[Sentence]) -> I
 
 
 def _marked_names(content: str) -> Iterator[str]:
-    """The scope or the object of a commit's subject line, then what headings, quotes, code and hashtags mark."""
+    """The scope or the object of a commit's subject line, then what the table of marks finds."""
     line = content.strip().partition("\n")[0]
     scope = _SCOPE.match(line)
     verb, _, described = line[scope.start(3) if scope else 0 :].partition(" ")
@@ -93,7 +91,7 @@ def _marked_names(content: str) -> Iterator[str]:
 
 
 def _names(phrases: Iterable[str]) -> Iterator[str]:
-    """The names of the phrases, but not of a number, hash, path, generic word."""
+    """The names of the phrases, but not of a number, hash, path or generic word."""
     for phrase in phrases:
         words = words_of(phrase)
         fits = 0 < len(words) <= 4 and max(map(len, words)) <= 30 and phrase.count("/") < 2 and phrase[-1] not in ".!?,"
@@ -102,20 +100,17 @@ def _names(phrases: Iterable[str]) -> Iterator[str]:
             yield " ".join(words)
 
 
-def _ranked_names(sentences: Sequence[Sentence]) -> list[str]:
+def _ranked_names(sentences: Sequence[Sentence], messages: int) -> list[str]:
     """The names of yake's phrases, best first, without parts of sentences ("defang your attacker", "potentially")."""
-    parts: dict[int, str] = {}
-    for sentence in sentences:  # a bar, so that no phrase spans two sentences
-        parts[sentence.message.id] = f"{parts.get(sentence.message.id, '')} | {sentence.text}"[:PHRASE_CHARACTERS]
-    phrases = _yake().extract_keywords("".join(parts.values())[:PHRASE_CHARACTERS_IN_ALL])
+    text = " | ".join(sentence.text for sentence in sentences)  # a bar, so that no phrase spans two sentences
+    phrases = _yake().extract_keywords(text[: min(PHRASE_CHARACTERS * messages, PHRASE_CHARACTERS_IN_ALL)])
     names = dict.fromkeys(_names(phrase for phrase, _ in phrases))
-    dull = _yake().stopword_set
-    return [name for name in names if dull.isdisjoint(name.split()) and "ly " not in f"{name} "]
+    return [name for name in names if _yake().stopword_set.isdisjoint(name.split()) and "ly " not in f"{name} "]
 
 
 @lru_cache(maxsize=1)
 def _yake() -> Any:
-    """Its stopwords are those of all languages and the words of talk; without `dedup_lim` it keeps no state between texts."""
+    """Its stopwords are those of every language and the words of talk; without `dedup_lim` it keeps no state between texts."""
     from yake import KeywordExtractor  # takes 0.4 s
 
     by_language = (KeywordExtractor(lan=language).stopword_set for language in _WORDS["languages"])
