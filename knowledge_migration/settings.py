@@ -254,7 +254,7 @@ class ServiceSettings(LivenessSettings, alias_generator="knowledge_".__add__):
     """The knowledge service: its address, tokens and limits."""
 
     url: str | None = _setting(None,
-        "Where the service answers (http://host:port), for the probes. Unset: the probes are not run.", "knowledge_service_url")
+        "Where the service answers (http://host:port), for probes. Unset: as a live process announces.", "knowledge_service_url")
     reviewer_token: SecretStr | None = _setting(None,
         "Bearer token of reviewers. No token at all: this machine only is served.",
         "knowledge_api_reviewer_token", min_length=16)

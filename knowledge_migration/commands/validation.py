@@ -37,7 +37,7 @@ def criteria_facts(installation: "Installation") -> Iterator["Facts"]:
             connection=connection,
             settings=settings,
             checks={check.name: check for check in recorded(connection)},
-            service=installation.service_address if settings.service.url else None,
+            service=installation.known_service_address,
         )
 
 
@@ -80,7 +80,7 @@ def confirm_criterion(
 
 
 def functional(dry_run: DryRun = False) -> None:
-    """Try the strategy's four scenarios on the service at KNOWLEDGE_SERVICE_URL. Ends with exit code 1 unless all pass.
+    """Try the strategy's four scenarios on the running service. Ends with exit code 1 unless all pass.
 
     WRITES messages, proposals and topics of its own and removes them again; needs FUNCTIONAL_VALIDATION_ALLOWED=true.
 
@@ -115,7 +115,7 @@ def load_test(
     requests: Annotated[int, typer.Option(min=1, max=100_000, help="All extractions.")] = 50,
     dry_run: DryRun = False,
 ) -> None:
-    """Load the service at KNOWLEDGE_SERVICE_URL with extractions and compare with its limits. Exit code 1 beyond one.
+    """Load the running service with extractions and compare with its limits. Exit code 1 beyond one.
 
     WRITES copies of the latest messages and their extractions, and removes all of it; needs LOAD_TEST_ALLOWED=true.
 

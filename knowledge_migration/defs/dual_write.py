@@ -66,7 +66,7 @@ def dual_write_mode(context: dg.AssetExecutionContext, migration: Migration) -> 
 
 @dg.asset(group_name=GROUP, deps=[dual_write_mode], kinds={"postgres"}, check_specs=[guards.spec("dual_write_probe")])
 def dual_write_probe(migration: Migration) -> Iterator[Any]:
-    """A real extraction through the service's API, verified in both tables and then deleted. Needs KNOWLEDGE_SERVICE_URL.
+    """A real extraction through the service's API, verified in both tables and then deleted.
 
     Writes one synthetic message and the extracted rows, and deletes all of them.
     """
@@ -123,14 +123,12 @@ def dual_write_is_not_slow(migration: Migration) -> dg.AssetCheckResult:
 @dg.asset_check(asset="proposal_schema")
 def extraction_still_works(migration: Migration) -> dg.AssetCheckResult:
     """The service is healthy and an extraction through its API succeeds after the schema change (strategy §3.2)."""
-    address = migration.settings.service.url
+    address = migration.installation.known_service_address
     if address is None:
-        return _extraction_worked(migration, "Not evaluated: KNOWLEDGE_SERVICE_URL is not set.", warns=True)
+        return _extraction_worked(migration, "Not evaluated: no live process of the service is known.", warns=True)
     with reporting.as_dagster_failure():
-        answer = health(migration.installation.service_address)
-        result = probe(
-            migration.database, migration.installation.service_address, expect=("direct", "dual_write", "proposal")
-        )
+        answer = health(address)
+        result = probe(migration.database, address, expect=("direct", "dual_write", "proposal"))
     message = f"The service answers, and an extraction in {result.mode.replace('_', ' ')} mode succeeded."
     return _extraction_worked(migration, message, health=answer, **vars(result))
 

@@ -119,6 +119,17 @@ def _plan(migration: Migration) -> Iterator[Requirement]:
         yield read_requirement("backfill plan", "made by phase_3_plan", read)
 
 
+def _functional_allowed(migration: Migration) -> Iterator[Requirement]:
+    """Users may see synthetic rows."""
+    allow = migration.installation.require_functional_validation_allowed
+    yield read_requirement("permission", "FUNCTIONAL_VALIDATION_ALLOWED=true", allow)
+
+
+def _load_allowed(migration: Migration) -> Iterator[Requirement]:
+    """Users may notice the load."""
+    yield read_requirement("permission", "LOAD_TEST_ALLOWED=true", migration.installation.require_load_test_allowed)
+
+
 GUARDS: Mapping[str, tuple[Guard, ...]] = {
     "evidence_store": (_preflight,),
     "legacy_snapshot": (_evidence_store, _preflight),
@@ -142,8 +153,8 @@ GUARDS: Mapping[str, tuple[Guard, ...]] = {
     "integrity_validation": (_schema, _dual_write),
     "value_verification": (_schema,),
     "performance_validation": (_schema,),
-    "functional_validation": (_schema, _flags),
-    "load_test": (_schema, _flags),
+    "functional_validation": (_schema, _functional_allowed),
+    "load_test": (_schema, _load_allowed),
 }
 """Every asset that writes (to a user's table, to our schema, or a file) and its guards. `cutover_stage` has its readiness."""
 

@@ -154,14 +154,13 @@ def no_value_differs(migration: Migration) -> dg.AssetCheckResult:
     kinds={"postgres"},
 )
 def functional_validation(context: dg.AssetExecutionContext, migration: Migration) -> Iterator[Any]:
-    """Runs the strategy's four scenarios on the service at KNOWLEDGE_SERVICE_URL through its API.
+    """Runs the strategy's four scenarios on the running service through its API.
 
     WRITES synthetic messages, proposals and topics, and removes them and the leftovers of a killed validation; changes no other
     row. Requires FUNCTIONAL_VALIDATION_ALLOWED=true, because users may see these rows for some seconds.
     """
     yield from guards.guarded(migration, "functional_validation")
     with reporting.as_dagster_failure():
-        migration.installation.require_functional_validation_allowed()
         result = functional.validate(
             migration.database, migration.installation.service_address, dagster_run_id=context.run.run_id
         )
@@ -204,7 +203,7 @@ class LoadConfig(dg.Config):
     kinds={"postgres"},
 )
 def load_test(context: dg.AssetExecutionContext, config: LoadConfig, migration: Migration) -> Iterator[Any]:
-    """Sends 50 concurrent extractions to the service at KNOWLEDGE_SERVICE_URL: percentiles, errors, connections in use.
+    """Sends 50 concurrent extractions to the running service: percentiles, errors, connections in use.
 
     WRITES copies of the latest messages, and removes them with all rows that the extractions create. Requires
     LOAD_TEST_ALLOWED=true, because it slows users down.
@@ -215,7 +214,6 @@ def load_test(context: dg.AssetExecutionContext, config: LoadConfig, migration: 
         progress.report_progress(progress.Report("load test", "extractions", answered, config.requests, "requests"))
 
     with reporting.as_dagster_failure():
-        migration.installation.require_load_test_allowed()
         result = load.run_load_test(
             migration.database,
             migration.installation.service_address,
@@ -251,7 +249,7 @@ def criteria_facts(migration: Migration) -> Iterator[Facts]:
             connection=connection,
             settings=settings,
             checks={one.name: one for one in recorded(connection)},
-            service=migration.installation.service_address if settings.service.url else None,
+            service=migration.installation.known_service_address,
         )
 
 
@@ -269,7 +267,7 @@ def criteria_facts(migration: Migration) -> Iterator[Facts]:
 def success_criteria(context: dg.AssetExecutionContext, migration: Migration) -> dg.MaterializeResult:
     """Every checkbox of the strategy with its evidence: met, not met, no evidence yet, or for a person.
 
-    Read-only; also queries the service at KNOWLEDGE_SERVICE_URL. `knowledge-migration criteria confirm` records the
+    Read-only; also queries the running service. `knowledge-migration criteria confirm` records the
     confirmation of a person. A criterion without data is never met.
     """
     with reporting.as_dagster_failure(), criteria_facts(migration) as facts:

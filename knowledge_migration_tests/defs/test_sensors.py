@@ -191,7 +191,7 @@ def test_a_failed_integrity_check_stops_the_run_before_it_promotes(
     )
     found = tick(instance, "cutover_promotion")
     assert found.run_requests == []
-    assert "check every_atom_has_a_proposal: it did not pass" in found.skip_message
+    assert "check backfill_completion.every_atom_has_a_proposal: it did not pass" in found.skip_message
 
 
 def test_the_asset_alone_evaluates_every_rule_and_lists_all_that_is_missing(
@@ -211,8 +211,8 @@ def test_the_asset_alone_evaluates_every_rule_and_lists_all_that_is_missing(
     )
     assert not result.success
     missing = {
-        "check every_atom_has_a_proposal": "Remove the cause. Run the job validation_integrity.",
-        "check no_approved_atom_proposal_is_orphaned": "Remove the cause. Run the job validation_integrity.",
+        "check backfill_completion.every_atom_has_a_proposal": "Remove the cause. Run the job validation_integrity.",
+        "check backfill_completion.no_approved_atom_proposal_is_orphaned": "Remove the cause. Run the job validation_integrity.",
         "gate api_error_rate": "Find the cause",
         "rollback drill": "Materialize asset rollback_drill",
     }

@@ -166,7 +166,8 @@ def gate_remedy(evaluation: Evaluation) -> str:
 
 def _check(record: CheckRecord, settings: Settings, now: datetime, *, ages_matter: bool) -> Requirement:
     limit = 60 * settings.cutover.check_max_age_minutes
-    name, remedy = f"check {record.name}", f"Run the job {INTEGRITY_JOB}."
+    name = f"check {record.asset}.{record.name}" if record.asset else f"check {record.name}"
+    remedy = f"Run the job {INTEGRITY_JOB}."
     needed = f"passed within {duration(limit)}"
     if record.at is None:
         return Requirement(name, not ages_matter, "it has never run to its end.", remedy, needed=needed)

@@ -109,7 +109,7 @@ class Facts:
     def require_service(self) -> ServiceAddress:
         """The address of the service."""
         if self.service is None:
-            raise PreconditionError("KNOWLEDGE_SERVICE_URL does not name the service.")
+            raise PreconditionError("No live process of the service is known (knowledge-migration serve starts one).")
         return self.service
 
     def one(self, name: str, **parameters: object) -> dict[str, Any]:
