@@ -19,12 +19,17 @@ COLUMNS = 200
 
 def recover(database: Database, *arguments: str, home: Path, answer: str = "") -> "subprocess.CompletedProcess[str]":
     """The exit code and the output of `knowledge-migration recover ARGUMENTS` on a database."""
+    return command(database, "recover", *arguments, home=home, answer=answer)
+
+
+def command(database: Database, *arguments: str, home: Path, answer: str = "") -> "subprocess.CompletedProcess[str]":
+    """The exit code and the output of `knowledge-migration ARGUMENTS` on a database."""
     environment = {
         "KNOWLEDGE_MIGRATION_HOME": str(home),
         "KNOWLEDGE_MIGRATION_DATABASE_URL": database.url,
         "COLUMNS": str(COLUMNS),
     }
-    argv = ["knowledge-migration", "recover", *arguments]
+    argv = ["knowledge-migration", *arguments]
     output, errors, code = io.StringIO(), io.StringIO(), 0
     with (
         mock.patch.dict(os.environ, environment),
