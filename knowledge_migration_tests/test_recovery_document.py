@@ -9,9 +9,10 @@ from knowledge_migration.engine.foundation.database import Database
 from knowledge_migration.engine.recovery.ledger import examine_ledger
 from knowledge_migration_tests.engine.backfill.backfilling import backfill, broken_rules, count, fill
 from knowledge_migration_tests.knowledge.proposals.reviewing import approve, propose
-from knowledge_migration_tests.knowledge.test_routing import change
-from knowledge_migration_tests.recovering import PROJECT, command
+from knowledge_migration_tests.recovering import PROJECT
 from knowledge_migration_tests.serving import PEOPLE_AND_MESSAGES
+from knowledge_migration_tests.support.command_in_process import command
+from knowledge_migration_tests.support.flags import change_flags
 
 DOCUMENT = (PROJECT / "docs" / "recovery.md").read_text()
 NO_RUN = "00000000-0000-0000-0000-000000000000"
@@ -28,7 +29,7 @@ def test_every_command_of_the_document_runs_and_mends_its_accident(expanded: Dat
     backfill(expanded)
     with expanded.connect("test") as connection:
         connection.execute(PEOPLE_AND_MESSAGES)
-        change(expanded, {"dual_write": True, "enabled": True})
+        change_flags(expanded, {"dual_write": True, "enabled": True})
         first, _ = propose(expanded), propose(expanded)
         connection.execute("DELETE FROM feature_flags; DELETE FROM migration.backfill_batch WHERE id % 2 = 0")
         assert len(commands()) == 10

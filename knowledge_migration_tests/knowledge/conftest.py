@@ -8,9 +8,11 @@ import pytest
 import sqlalchemy as sa
 
 from knowledge_migration.engine.foundation.database import Connection, Database
+from knowledge_migration.engine.foundation.embedded_server import EmbeddedServer
 from knowledge_migration.knowledge.extraction.model import ExtractedAtom, ExtractedTopic, Extraction, Message
 from knowledge_migration.knowledge.options import ServiceOptions
 from knowledge_migration.knowledge.service import KnowledgeService
+from knowledge_migration_tests.conftest import EXPANDED_TEMPLATE, clone, drop
 
 PEOPLE_AND_MESSAGES = """
 INSERT INTO users (first_name, is_active, is_bot) SELECT 'user ' || n, true, false FROM generate_series(1, 20) AS n;
@@ -34,6 +36,24 @@ def atom(title: str, topic_name: str, confidence: float = 0.8, **values: Any) ->
     return ExtractedAtom(title=title, topic_name=topic_name, confidence=confidence, **given)
 
 
+FOUND = Extraction(
+    topics=(topic("backups", 0.9, (1, 2)), topic("weak", 0.3, (3,)), topic("known", 0.8, (2, 3))),
+    atoms=(
+        atom(
+            "restore them",
+            "backups",
+            0.9,
+            links_to_atom_titles=("test them", "nobody"),
+            link_types=("supports", "solves"),
+        ),
+        atom("test them", "backups", 0.99),
+        atom("unsure", "backups", 0.2),
+        atom("of a weak topic", "weak", 0.9),
+    ),
+)
+"""What an extractor found: sure and unsure topics and atoms, links, and a link to nobody."""
+
+
 @dataclass
 class FakeExtractor:
     """An extractor that returns a given answer, or calls a given function (which may raise or wait)."""
@@ -48,12 +68,22 @@ class FakeExtractor:
         return await self.answer(messages) if callable(self.answer) else self.answer
 
 
-@pytest.fixture
-def peopled(expanded: Database) -> Database:
-    """After phase 1, with 20 users and 200 messages."""
-    with expanded.connect("test") as connection:
+@pytest.fixture(scope="session")
+def peopled_template(server: EmbeddedServer) -> Iterator[str]:
+    """The name of a database after phase 1 with 20 users and 200 messages, to be cloned."""
+    template = clone(server, EXPANDED_TEMPLATE)
+    with template.connect("test template") as connection:
         connection.execute(PEOPLE_AND_MESSAGES)
-    return expanded
+    yield template.name
+    drop(server, template)
+
+
+@pytest.fixture
+def peopled(server: EmbeddedServer, peopled_template: str) -> Iterator[Database]:
+    """After phase 1, with 20 users and 200 messages."""
+    cloned = clone(server, peopled_template)
+    yield cloned
+    drop(server, cloned)
 
 
 @pytest.fixture
@@ -70,6 +100,9 @@ def sql(peopled: Database) -> Iterator[sa.Connection]:
         yield connection
 
 
+PATIENT: dict[str, Any] = {"metrics_seconds": 0.0, "shadow_timeout_ms": 30_000}
+"""Options for busy machines: a shadow is not given up because the machine is slow."""
+
 ServiceMaker = Callable[..., KnowledgeService]
 
 
@@ -82,7 +115,10 @@ def make_service(peopled: Database) -> ServiceMaker:
             answer if hasattr(answer, "extract") else FakeExtractor(answer if answer is not None else Extraction())
         )
         return KnowledgeService(
-            ServiceOptions(database_url=peopled.url, **{"metrics_seconds": 0.0, **options}), extractor
+            ServiceOptions(
+                database_url=peopled.url, **{"metrics_seconds": 0.0, "shadow_timeout_ms": 30_000, **options}
+            ),
+            extractor,
         )
 
     return make

@@ -20,7 +20,7 @@ PACKAGE = Path(__file__).parents[2] / "knowledge_migration"
 SQL = Path(__file__).parents[2] / "sql"
 
 
-def test_an_action_that_is_no_constant_is_refused(expanded: Database, rows: Connection) -> None:
+def test_an_action_that_is_no_constant_is_refused(rows: Connection) -> None:
     with pytest.raises(ValueError, match="no action"):
         engine_audit.record(rows, "no action", "a subject")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="no action"):
@@ -28,10 +28,10 @@ def test_an_action_that_is_no_constant_is_refused(expanded: Database, rows: Conn
     assert rows.execute("SELECT count(*) AS n FROM migration.audit_log").fetchone() == {"n": 0}
 
 
-def test_both_drivers_write_the_same_entry(expanded: Database, rows: Connection) -> None:
+def test_both_drivers_write_the_same_entry(peopled: Database, rows: Connection) -> None:
     content = {"reason": "a test", "before": None, "after": {"a": 1}, "actor": "somebody"}
     engine_audit.record(rows, AuditAction.SET_FLAGS, "a subject", **content)
-    with expanded.begin() as transaction:
+    with peopled.begin() as transaction:
         engine_audit.record(transaction, AuditAction.SET_FLAGS, "a subject", **content)
     columns = "actor, action, subject, before, after, reason, dagster_run_id"
     first, second = rows.execute(f"SELECT {columns} FROM migration.audit_log").fetchall()  # noqa: S608

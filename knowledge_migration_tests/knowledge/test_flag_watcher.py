@@ -24,7 +24,8 @@ from knowledge_migration.knowledge.flags import Flags
 from knowledge_migration.knowledge.options import ServiceOptions
 from knowledge_migration.settings import SchemaChangeSettings
 from knowledge_migration_tests.engine.backfill.backfilling import count, until
-from knowledge_migration_tests.knowledge.test_watching import becomes, change, watch
+from knowledge_migration_tests.support.conditions import becomes
+from knowledge_migration_tests.support.flags import change_flags, watch
 from knowledge_migration_tests.support.server_restart import restart
 
 PROGRAM = """
@@ -64,9 +65,9 @@ def seen(rows: Connection) -> list[tuple[Any, ...]]:
 def test_every_process_obeys_a_change_without_a_restart(peopled: Database, rows: Connection) -> None:
     with process(peopled), process(peopled):
         until(rows, "SELECT count(*) = 2 FROM migration.writer_heartbeat")
-        change(peopled, dual_write=True)
+        change_flags(peopled, {"dual_write": True})
         until(rows, "SELECT count(*) = 2 FROM migration.writer_heartbeat WHERE flag_version = 1")
-        change(peopled, enabled=True, cutover_percentage=100)
+        change_flags(peopled, {"enabled": True, "cutover_percentage": 100})
         until(rows, "SELECT count(*) = 2 FROM migration.writer_heartbeat WHERE flag_version = 2")
         assert seen(rows) == [("full", 2), ("full", 2)]
 
@@ -113,10 +114,11 @@ def test_a_heartbeat_goes_on_while_nothing_changes(peopled: Database, rows: Conn
 
 def test_a_lost_session_is_replaced_and_listens_again(peopled: Database, rows: Connection) -> None:
     async def work(watcher: FlagWatcher) -> None:
+        await becomes(lambda: watcher.problem is None)
         assert await asyncio.to_thread(count, rows, END_WATCHING) == 1
         await becomes(lambda: "does not answer" in (watcher.problem or ""))
         await becomes(lambda: watcher.problem is None)
-        await asyncio.to_thread(change, peopled, dual_write=True)
+        await asyncio.to_thread(change_flags, peopled, {"dual_write": True})
         await becomes(lambda: watcher.flags.dual_write)
 
     watch(peopled, work)
@@ -136,10 +138,10 @@ def test_the_last_known_flags_outlive_a_crash_of_the_server(own_server: Embedded
     with database.connect("test") as connection:
         connection.execute(text_of("legacy/schema"))
     schema.upgrade(database, SchemaChangeSettings())
-    change(database, dual_write=True)
+    change_flags(database, {"dual_write": True})
 
     async def work(watcher: FlagWatcher) -> None:
-        assert watcher.flags.dual_write
+        await becomes(lambda: watcher.flags.dual_write)
         obeyed = list[bool]()
         crash = asyncio.create_task(asyncio.to_thread(restart, own_server, mode="immediate"))
         while not crash.done():
@@ -147,7 +149,7 @@ def test_the_last_known_flags_outlive_a_crash_of_the_server(own_server: Embedded
             await asyncio.sleep(0.01)
         await crash
         assert all(obeyed)
-        await asyncio.to_thread(change, database, cutover_percentage=5)
+        await asyncio.to_thread(change_flags, database, {"cutover_percentage": 5})
         await becomes(lambda: watcher.flags.version == 2 and watcher.problem is None)
         assert watcher.flags.dual_write
 
@@ -157,16 +159,15 @@ def test_the_last_known_flags_outlive_a_crash_of_the_server(own_server: Embedded
 def test_a_process_that_starts_while_the_database_is_away_begins_with_the_environment(
     peopled: Database, server: EmbeddedServer
 ) -> None:
-    change(peopled, cutover_percentage=5)
+    change_flags(peopled, {"cutover_percentage": 5})
     with server.admin.connect("test") as admin:
 
         async def work(watcher: FlagWatcher) -> None:
+            await becomes(lambda: "does not answer" in (watcher.problem or ""))
             assert watcher.flags == Flags(dual_write=True)
-            assert "does not answer" in (watcher.problem or "")
             assert watcher.database_seen_at is None
             await asyncio.to_thread(admin.execute, f"ALTER DATABASE {peopled.name} ALLOW_CONNECTIONS true")
-            await becomes(lambda: watcher.flags.version == 1)
-            assert watcher.problem is None
+            await becomes(lambda: watcher.flags.version == 1 and watcher.problem is None)
 
         admin.execute(f"ALTER DATABASE {peopled.name} ALLOW_CONNECTIONS false")
         watch(peopled, work, flag_poll_seconds=0.05, initial_flags=Flags(dual_write=True))
@@ -176,11 +177,11 @@ def test_a_process_that_runs_through_phase_1_obeys_and_reports_afterwards(
     database: Database, connection: Connection
 ) -> None:
     async def work(watcher: FlagWatcher) -> None:
+        await becomes(lambda: watcher.problem is None)
         assert watcher.flags == Flags(dual_write=True)
-        assert watcher.problem is None
         await asyncio.to_thread(schema.upgrade, database, SchemaChangeSettings())
         await becomes(lambda: seen(connection) == [("dual_write", 0)])
-        await asyncio.to_thread(change, database, cutover_percentage=5)
+        await asyncio.to_thread(change_flags, database, {"cutover_percentage": 5})
         await becomes(lambda: seen(connection) == [("off", 1)])
         assert watcher.flags == Flags(cutover_percentage=5, version=1)
 
@@ -189,7 +190,7 @@ def test_a_process_that_runs_through_phase_1_obeys_and_reports_afterwards(
 
 @pytest.mark.parametrize("broken", [[1], "text", {"unknown": 1}, {"dual_write": "perhaps"}])
 def test_a_broken_row_is_told_until_it_is_mended(peopled: Database, rows: Connection, broken: Any) -> None:
-    change(peopled, dual_write=True)
+    change_flags(peopled, {"dual_write": True})
 
     async def work(watcher: FlagWatcher) -> None:
         damage = "UPDATE feature_flags SET version = 7, config = %(config)s::jsonb"
@@ -200,23 +201,22 @@ def test_a_broken_row_is_told_until_it_is_mended(peopled: Database, rows: Connec
         assert "--reset" in (watcher.problem or "")
         mended = """UPDATE feature_flags SET version = 8, config = '{"cutover_percentage": 5}'"""
         await asyncio.to_thread(rows.execute, mended)
-        await becomes(lambda: watcher.flags == Flags(cutover_percentage=5, version=8))
-        assert watcher.problem is None
+        await becomes(lambda: watcher.flags == Flags(cutover_percentage=5, version=8) and watcher.problem is None)
         await becomes(lambda: seen(rows) == [("off", 8)])
 
     watch(peopled, work, flag_poll_seconds=0.05)
 
 
 def test_after_a_lost_row_the_next_change_is_obeyed(peopled: Database, rows: Connection) -> None:
-    change(peopled, dual_write=True)
+    change_flags(peopled, {"dual_write": True})
 
     async def work(watcher: FlagWatcher) -> None:
         await asyncio.to_thread(rows.execute, "DELETE FROM feature_flags")
         await becomes(lambda: "gone" in (watcher.problem or ""))
         assert watcher.flags == Flags(dual_write=True, version=1)
-        await asyncio.to_thread(change, peopled, enabled=True)
-        await becomes(lambda: watcher.flags == Flags(enabled=True, dual_write=True, version=2))
-        assert watcher.problem is None
+        await asyncio.to_thread(change_flags, peopled, {"enabled": True})
+        wanted = Flags(enabled=True, dual_write=True, version=2)
+        await becomes(lambda: watcher.flags == wanted and watcher.problem is None)
 
     watch(peopled, work, flag_poll_seconds=0.05)
 
@@ -229,7 +229,7 @@ def test_a_fault_of_ours_does_not_end_the_watching(peopled: Database, monkeypatc
         with monkeypatch.context() as patch:
             patch.setattr(flag_watcher, "present_flags", broken)
             await becomes(lambda: "ZeroDivisionError" in (watcher.problem or ""))
-        await asyncio.to_thread(change, peopled, dual_write=True)
+        await asyncio.to_thread(change_flags, peopled, {"dual_write": True})
         await becomes(lambda: watcher.flags.dual_write and watcher.problem is None)
 
     watch(peopled, work, flag_poll_seconds=0.05)
@@ -238,7 +238,7 @@ def test_a_fault_of_ours_does_not_end_the_watching(peopled: Database, monkeypatc
 def test_a_reload_reads_at_once_and_says_if_it_cannot(peopled: Database, server: EmbeddedServer) -> None:
     async def work() -> None:
         watcher = FlagWatcher(ServiceOptions(database_url=peopled.url))  # not running: nothing but the reload reads
-        await asyncio.to_thread(change, peopled, dual_write=True)
+        await asyncio.to_thread(change_flags, peopled, {"dual_write": True})
         await watcher.reload()
         assert (watcher.flags.dual_write, watcher.problem) == (True, None)
         with server.admin.connect("test") as admin:

@@ -31,7 +31,7 @@ from knowledge_migration.knowledge.flags import (
     set_flags,
 )
 from knowledge_migration_tests.engine.backfill.backfilling import count
-from knowledge_migration_tests.knowledge.test_routing import change
+from knowledge_migration_tests.support.flags import change_flags
 
 
 def in_buckets(first: int, last: int) -> int:
@@ -136,8 +136,8 @@ def test_the_state_is_the_worst_that_may_happen_to_an_extraction() -> None:
 
 
 def test_a_change_is_in_the_audit_log_with_all_that_explains_it(peopled: Database) -> None:
-    change(peopled, {"dual_write": True}, initial=Flags(cutover_percentage=5), actor="the first")
-    change(peopled, {"enabled": True}, actor="the second", reason="day two", dagster_run_id="a run")
+    change_flags(peopled, {"dual_write": True}, initial=Flags(cutover_percentage=5), actor="the first")
+    change_flags(peopled, {"enabled": True}, actor="the second", reason="day two", dagster_run_id="a run")
     with peopled.begin() as transaction:
         second, first = history(transaction)
         runs = transaction.execute(sa.text("SELECT dagster_run_id FROM migration.audit_log ORDER BY id")).scalars()
@@ -156,7 +156,7 @@ def test_a_change_is_in_the_audit_log_with_all_that_explains_it(peopled: Databas
 
 def test_history_gives_the_newest_few_and_changes_since_all_in_order(peopled: Database) -> None:
     for percentage in (10, 20, 30, 40):
-        change(peopled, {"cutover_percentage": percentage})
+        change_flags(peopled, {"cutover_percentage": percentage})
     with peopled.begin() as transaction:
         assert [one["after"]["cutover_percentage"] for one in history(transaction, limit=2)] == [40, 30]
         assert [one.cutover_percentage for one in changes_since(transaction, 1)] == [20, 30, 40]
@@ -169,14 +169,14 @@ def test_nobody_is_notified_before_the_change_is_committed_or_of_one_that_change
     rows.execute("LISTEN knowledge_flags")
     set_flags(sql, {"dual_write": True}, initial=Flags(), actor="a test", reason="to see")
     sql.rollback()
-    change(peopled, {"cutover_percentage": 1})
-    change(peopled, {"cutover_percentage": 1})
-    change(peopled, {"cutover_percentage": 2})
+    change_flags(peopled, {"cutover_percentage": 1})
+    change_flags(peopled, {"cutover_percentage": 1})
+    change_flags(peopled, {"cutover_percentage": 2})
     assert [notify.payload for notify in rows.notifies(timeout=5, stop_after=2)] == ["1", "2"]
 
 
 def test_what_is_rolled_back_leaves_the_flags_as_they_were(peopled: Database, sql: sa.Connection) -> None:
-    before = change(peopled, {"cutover_percentage": 10})
+    before = change_flags(peopled, {"cutover_percentage": 10})
     set_flags(sql, {"cutover_percentage": 90}, initial=Flags(), actor="a test", reason="to see")
     sql.rollback()
     assert read_flags(sql) == before
@@ -185,15 +185,15 @@ def test_what_is_rolled_back_leaves_the_flags_as_they_were(peopled: Database, sq
 def test_the_first_setting_is_recorded_even_if_it_says_what_the_environment_says(
     peopled: Database, rows: Connection
 ) -> None:
-    assert change(peopled, {"dual_write": True}, initial=Flags(dual_write=True)).version == 1
+    assert change_flags(peopled, {"dual_write": True}, initial=Flags(dual_write=True)).version == 1
     assert count(rows, "SELECT count(*) FROM migration.audit_log") == 1
 
 
 def test_what_is_refused_changes_nothing_of_what_is_set(peopled: Database, rows: Connection) -> None:
-    before = change(peopled, {"cutover_percentage": 10})
+    before = change_flags(peopled, {"cutover_percentage": 10})
     for changes in ({"cutover_percentage": 90, "unknown": 1}, {"cutover_percentage": 90, "dual_write": "yes"}):
         with pytest.raises(FlagsError):
-            change(peopled, changes)
+            change_flags(peopled, changes)
     with peopled.begin() as transaction:
         assert read_flags(transaction) == before
     assert count(rows, "SELECT count(*) FROM migration.audit_log") == 1
@@ -218,18 +218,18 @@ def test_a_value_of_another_type_is_not_made_to_fit(changes: dict[str, Any]) -> 
 
 
 def test_the_version_that_was_read_is_accepted_also_before_the_first_setting(peopled: Database) -> None:
-    assert change(peopled, {"dual_write": True}, expected_version=0).version == 1
-    assert change(peopled, {"enabled": True}, expected_version=1).version == 2
+    assert change_flags(peopled, {"dual_write": True}, expected_version=0).version == 1
+    assert change_flags(peopled, {"enabled": True}, expected_version=1).version == 2
 
 
 def test_of_two_who_have_read_the_same_version_one_is_told(peopled: Database, rows: Connection) -> None:
-    change(peopled, {"dual_write": True})
+    change_flags(peopled, {"dual_write": True})
     ready, told = threading.Barrier(4), list[str]()
 
     def one(percentage: int) -> None:
         ready.wait(20)
         try:
-            change(peopled, {"cutover_percentage": percentage}, expected_version=1)
+            change_flags(peopled, {"cutover_percentage": percentage}, expected_version=1)
         except StaleFlagsError:
             told.append("stale")
 
@@ -243,8 +243,8 @@ def test_of_two_who_have_read_the_same_version_one_is_told(peopled: Database, ro
 
 
 def test_a_reset_makes_what_is_not_named_initial_again(peopled: Database) -> None:
-    change(peopled, {"dual_write": True, "cutover_percentage": 70, "admin_user_ids": [1, 2]})
-    after = change(peopled, {"enabled": True}, initial=Flags(cutover_percentage=5), reset=True)
+    change_flags(peopled, {"dual_write": True, "cutover_percentage": 70, "admin_user_ids": [1, 2]})
+    after = change_flags(peopled, {"enabled": True}, initial=Flags(cutover_percentage=5), reset=True)
     assert after == Flags(enabled=True, cutover_percentage=5, version=2)
 
 
@@ -264,14 +264,14 @@ BROKEN = (
 def test_a_row_of_any_broken_shape_is_told_and_its_reset_keeps_it_on_record(
     peopled: Database, rows: Connection
 ) -> None:
-    change(peopled, {"cutover_percentage": 3})
+    change_flags(peopled, {"cutover_percentage": 3})
     for version, broken in enumerate(BROKEN, start=1):
         rows.execute("UPDATE feature_flags SET config = %(config)s", {"config": Jsonb(broken)})
         with peopled.begin() as transaction, pytest.raises(FlagsError, match="--reset"):
             read_flags(transaction)
         with pytest.raises(FlagsError, match="--reset"):
-            change(peopled, {"enabled": True})
-        assert change(peopled, {"dual_write": True}, reset=True) == Flags(dual_write=True, version=version + 1)
+            change_flags(peopled, {"enabled": True})
+        assert change_flags(peopled, {"dual_write": True}, reset=True) == Flags(dual_write=True, version=version + 1)
         with peopled.begin() as transaction:
             kept = history(transaction)[0]["before"]
         named = broken if isinstance(broken, dict) else {"config": broken}
@@ -285,10 +285,10 @@ def test_a_row_without_a_config_is_the_defaults(peopled: Database, rows: Connect
 
 
 def test_a_change_of_a_lost_row_begins_with_what_was_last_audited(peopled: Database, rows: Connection) -> None:
-    change(peopled, {"cutover_percentage": 70})
-    change(peopled, {"cutover_percentage": 80})
+    change_flags(peopled, {"cutover_percentage": 70})
+    change_flags(peopled, {"cutover_percentage": 80})
     rows.execute("DELETE FROM feature_flags")
     with pytest.raises(StaleFlagsError, match="version 2, not 1"):
-        change(peopled, {"enabled": True}, expected_version=1)
-    after = change(peopled, {"enabled": True}, initial=Flags(dual_write=True), expected_version=2)
+        change_flags(peopled, {"enabled": True}, expected_version=1)
+    after = change_flags(peopled, {"enabled": True}, initial=Flags(dual_write=True), expected_version=2)
     assert after == Flags(enabled=True, cutover_percentage=80, version=3)

@@ -1,5 +1,6 @@
 """A process that is killed in the middle of an extraction leaves nothing half written, in any mode."""
 
+import asyncio
 import json
 import os
 import signal
@@ -12,15 +13,15 @@ from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.knowledge.flags import Flags
 from knowledge_migration.knowledge.writing.runs import fail_abandoned_runs
 from knowledge_migration_tests.engine.backfill.backfilling import count, gone, until
-from knowledge_migration_tests.knowledge.test_modes import DIRECT, DUAL, PROPOSAL
+from knowledge_migration_tests.knowledge.conftest import FOUND, ServiceMaker
+from knowledge_migration_tests.support.flags import DIRECT, DUAL, PROPOSAL
 
 PROGRAM = """
 import asyncio, json, sys
 from knowledge_migration.knowledge.flags import Flags
 from knowledge_migration.knowledge.options import ServiceOptions
 from knowledge_migration.knowledge.service import KnowledgeService
-from knowledge_migration_tests.knowledge.conftest import FakeExtractor
-from knowledge_migration_tests.knowledge.test_modes import FOUND
+from knowledge_migration_tests.knowledge.conftest import FOUND, FakeExtractor
 given = json.loads(sys.argv[1])
 async def when_told(messages):
     await asyncio.to_thread(sys.stdin.readline)
@@ -47,7 +48,7 @@ def start(database: Database, flags: Flags) -> "subprocess.Popen[str]":
 
 @pytest.mark.parametrize(("flags", "mode"), [(DIRECT, "direct"), (DUAL, "dual_write"), (PROPOSAL, "proposal")])
 def test_a_kill_in_the_middle_leaves_nothing_and_the_messages_can_be_extracted_again(
-    peopled: Database, rows: Connection, flags: Flags, mode: str
+    peopled: Database, rows: Connection, make_service: ServiceMaker, flags: Flags, mode: str
 ) -> None:
     waiting = (
         "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'knowledge service' AND wait_event_type = 'Lock' "
@@ -73,4 +74,10 @@ def test_a_kill_in_the_middle_leaves_nothing_and_the_messages_can_be_extracted_a
     rows.execute("UPDATE migration.writer_heartbeat SET seen_at = seen_at - interval '1 hour'")
     with peopled.begin() as transaction:
         assert fail_abandoned_runs(transaction, 30) == 1
-    assert start(peopled, flags).communicate("go on\n", timeout=60)[0].strip() == mode
+
+    async def again() -> str:
+        service = make_service(FOUND, initial_flags=flags)
+        async with service.running():
+            return (await service.extract((1, 2, 3), 1)).mode
+
+    assert asyncio.run(again()) == mode

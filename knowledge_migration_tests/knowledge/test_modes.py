@@ -18,26 +18,15 @@ from knowledge_migration.knowledge.service import KnowledgeService
 from knowledge_migration.knowledge.writing.runs import fail_abandoned_runs
 from knowledge_migration.knowledge.writing.shadow import open_failures, repair_next
 from knowledge_migration_tests.engine.backfill.backfilling import count, until
-from knowledge_migration_tests.knowledge.conftest import PEOPLE_AND_MESSAGES, FakeExtractor, ServiceMaker, atom, topic
-
-DIRECT, DUAL = Flags(), Flags(dual_write=True)
-PROPOSAL = Flags(enabled=True, cutover_percentage=100)
-
-FOUND = Extraction(
-    topics=(topic("backups", 0.9, (1, 2)), topic("weak", 0.3, (3,)), topic("known", 0.8, (2, 3))),
-    atoms=(
-        atom(
-            "restore them",
-            "backups",
-            0.9,
-            links_to_atom_titles=("test them", "nobody"),
-            link_types=("supports", "solves"),
-        ),
-        atom("test them", "backups", 0.99),
-        atom("unsure", "backups", 0.2),
-        atom("of a weak topic", "weak", 0.9),
-    ),
+from knowledge_migration_tests.knowledge.conftest import (
+    FOUND,
+    PEOPLE_AND_MESSAGES,
+    FakeExtractor,
+    ServiceMaker,
+    atom,
+    topic,
 )
+from knowledge_migration_tests.support.flags import DIRECT, DUAL, PROPOSAL
 
 
 def run(service: KnowledgeService, work: Callable[[KnowledgeService], Awaitable[Any]]) -> Any:
@@ -245,25 +234,30 @@ async def _hangs(_: Any) -> Any:
     await asyncio.Event().wait()
 
 
-@pytest.mark.parametrize("flags", [DIRECT, DUAL, PROPOSAL])
-@pytest.mark.parametrize(
-    ("answer", "words"),
-    [
-        (_raises, "The model is away"),
-        (_breaks, "failed \\(RuntimeError\\)"),
-        (_hangs, "did not answer within 0.2 s"),
-        ({"topics": []}, "no extraction"),
-        (Extraction(topics=(topic("foreign", 0.9, (99,)),)), "not given \\(99\\)"),
-    ],
+FAILURES: tuple[tuple[Any, str], ...] = (
+    (_raises, "The model is away"),
+    (_breaks, "failed \\(RuntimeError\\)"),
+    (_hangs, "did not answer within 0.2 s"),
+    ({"topics": []}, "no extraction"),
+    (Extraction(topics=(topic("foreign", 0.9, (99,)),)), "not given \\(99\\)"),
 )
+
+
+@pytest.mark.parametrize("flags", [DIRECT, DUAL, PROPOSAL])
 def test_a_model_that_fails_writes_nothing_and_the_run_says_why(
-    make_service: ServiceMaker, rows: Connection, flags: Flags, answer: Any, words: str
+    make_service: ServiceMaker, rows: Connection, flags: Flags
 ) -> None:
-    service = make_service(FakeExtractor(answer), initial_flags=flags, extraction_timeout_seconds=0.2)
-    with pytest.raises(ExtractionFailedError, match=words) as raised:
-        extract(service)
-    assert "secret" not in str(raised.value)
-    assert table(rows, "SELECT status, error_message FROM knowledge_extraction_runs") == [("failed", str(raised.value))]
+    for answer, words in FAILURES:
+        limit = 0.2 if answer is _hangs else 60.0
+        service = make_service(FakeExtractor(answer), initial_flags=flags, extraction_timeout_seconds=limit)
+        with pytest.raises(ExtractionFailedError, match=words) as raised:
+            extract(service)
+        assert "secret" not in str(raised.value)
+        runs = table(
+            rows, "SELECT status, error_message FROM knowledge_extraction_runs ORDER BY started_at DESC LIMIT 1"
+        )
+        assert runs == [("failed", str(raised.value))]
+    assert count(rows, "SELECT count(*) FROM knowledge_extraction_runs") == len(FAILURES)
     for name in ("topics", "atoms", "topic_proposals", "atom_proposals"):
         assert count(rows, f"SELECT count(*) FROM {name}") == 0  # noqa: S608
 

@@ -19,6 +19,7 @@ from knowledge_migration.knowledge.flags import (
     set_flags,
 )
 from knowledge_migration_tests.engine.backfill.backfilling import count
+from knowledge_migration_tests.support.flags import change_flags
 
 ADMIN, USER = 7, next(user for user in range(1_000) if 2_000 <= bucket(user, ()) < 4_000 and user != 7)
 
@@ -91,16 +92,10 @@ def test_the_state_in_one_word(flags: Flags, state: str) -> None:
     assert flags.state == state
 
 
-def change(database: Database, changes: dict[str, object], **more: object) -> Flags:
-    given = {"initial": Flags(), "actor": "a test", "reason": "to see", **more}
-    with database.begin() as transaction:
-        return set_flags(transaction, changes, **given)  # type: ignore[arg-type]
-
-
 def test_a_change_is_versioned_audited_and_notified(peopled: Database, rows: Connection) -> None:
     rows.execute("LISTEN knowledge_flags")
-    first = change(peopled, {"dual_write": True})
-    second = change(peopled, {"knowledge_proposals_cutover_percentage": 50})
+    first = change_flags(peopled, {"dual_write": True})
+    second = change_flags(peopled, {"knowledge_proposals_cutover_percentage": 50})
     assert (first.version, second.version, second.dual_write, second.cutover_percentage) == (1, 2, True, 50)
     with peopled.begin() as transaction:
         assert read_flags(transaction) == second
@@ -116,7 +111,7 @@ def test_what_is_rolled_back_leaves_no_audit_entry(peopled: Database, sql: sa.Co
 
 
 def test_a_change_that_changes_nothing_is_not_audited(peopled: Database, rows: Connection) -> None:
-    assert change(peopled, {"dual_write": True}) == change(peopled, {"dual_write": True})
+    assert change_flags(peopled, {"dual_write": True}) == change_flags(peopled, {"dual_write": True})
     assert count(rows, "SELECT count(*) FROM migration.audit_log") == 1
 
 
@@ -136,39 +131,39 @@ def test_what_the_flags_cannot_be_is_refused(
     peopled: Database, rows: Connection, changes: dict[str, object], words: str
 ) -> None:
     with pytest.raises(FlagsError, match=words):
-        change(peopled, changes)
+        change_flags(peopled, changes)
     assert count(rows, "SELECT count(*) FROM feature_flags") == 0
 
 
 def test_a_reason_is_needed(peopled: Database) -> None:
     with pytest.raises(FlagsError, match="needs a reason"):
-        change(peopled, {"dual_write": True}, reason=" ")
+        change_flags(peopled, {"dual_write": True}, reason=" ")
 
 
 def test_who_has_read_an_older_version_is_told(peopled: Database) -> None:
-    change(peopled, {"dual_write": True})
+    change_flags(peopled, {"dual_write": True})
     with pytest.raises(StaleFlagsError, match="version 1, not 0"):
-        change(peopled, {"enabled": True}, expected_version=0)
+        change_flags(peopled, {"enabled": True}, expected_version=0)
 
 
 def test_a_broken_row_is_refused_and_can_be_reset(peopled: Database, rows: Connection) -> None:
-    change(peopled, {"dual_write": True})
+    change_flags(peopled, {"dual_write": True})
     rows.execute("""UPDATE feature_flags SET config = '{"cutover_percentage": "half"}'""")
     with pytest.raises(FlagsError, match="--reset"):
-        change(peopled, {"enabled": True})
-    assert change(peopled, {"enabled": True}, reset=True).values == {**Flags().values, "enabled": True}
+        change_flags(peopled, {"enabled": True})
+    assert change_flags(peopled, {"enabled": True}, reset=True).values == {**Flags().values, "enabled": True}
 
 
 def test_versions_go_on_where_the_row_was_lost(peopled: Database, rows: Connection) -> None:
-    change(peopled, {"dual_write": True})
-    change(peopled, {"enabled": True})
+    change_flags(peopled, {"dual_write": True})
+    change_flags(peopled, {"enabled": True})
     rows.execute("DELETE FROM feature_flags")
-    assert change(peopled, {"cutover_percentage": 5}).version == 3
+    assert change_flags(peopled, {"cutover_percentage": 5}).version == 3
 
 
 def test_two_at_once_both_count(peopled: Database, rows: Connection) -> None:
     changes = [{"cutover_percentage": 11}, {"admin_user_ids": [3]}, {"dual_write": True}, {"enabled": True}]
-    threads = [threading.Thread(target=change, args=(peopled, one)) for one in changes]
+    threads = [threading.Thread(target=change_flags, args=(peopled, one)) for one in changes]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -48,6 +48,15 @@ class Living:
             log.read_text()
         )
 
+    def begin_test(self) -> None:
+        """Runs with the tokens of the tests, whatever the test before has done."""
+        changed = self.environment != TOKENS
+        if changed:
+            self.stop()
+            self.environment = dict(TOKENS)
+        if self.process is None:
+            self.start()
+
     def stop(self) -> None:
         """Kills the process."""
         if self.process is not None:

@@ -7,18 +7,19 @@ from pathlib import Path
 import httpx
 import pytest
 
-from knowledge_migration.engine.foundation.database import Database
-from knowledge_migration_tests.pages.living import ADMIN_TOKEN, REVIEWER_TOKEN, TOKENS, Living, living
+from knowledge_migration_tests.pages.living import ADMIN_TOKEN, REVIEWER_TOKEN, Living
 from knowledge_migration_tests.serving import PEOPLE_AND_MESSAGES
+from knowledge_migration_tests.support.emptying import delete_all_rows
 
 
 @pytest.fixture(scope="module")
-def guarded(module_database: Database, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Living]:
+def guarded(pages_service: Living) -> Living:
     """The service with tokens, without proposals."""
-    with module_database.connect("test") as connection:
+    delete_all_rows(pages_service.database)
+    with pages_service.database.connect("test") as connection:
         connection.execute(PEOPLE_AND_MESSAGES)
-    with living(module_database, tmp_path_factory.mktemp("home"), **TOKENS) as served:
-        yield served
+    pages_service.begin_test()
+    return pages_service
 
 
 @pytest.fixture

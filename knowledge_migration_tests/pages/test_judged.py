@@ -1,30 +1,18 @@
 """The criteria of the strategy about the review page, judged by the page itself."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
-
-from knowledge_migration.engine.foundation.database import Database
 from knowledge_migration.engine.validation.criteria.facts import Facts
 from knowledge_migration.engine.validation.criteria.judges import review_page
 from knowledge_migration.engine.validation.service import ServiceAddress
-from knowledge_migration_tests.engine.validation.test_criteria import RULES
-from knowledge_migration_tests.pages.living import REVIEWER_TOKEN, TOKENS, Living, living
+from knowledge_migration.settings import Settings
+from knowledge_migration_tests.pages.living import REVIEWER_TOKEN, Living
 
 
-@pytest.fixture
-def served(expanded: Database, tmp_path: Path) -> Iterator[Living]:
-    """The service with tokens."""
-    with living(expanded, tmp_path, **TOKENS) as started:
-        yield started
-
-
-def test_the_page_is_for_a_person_to_judge_and_a_sign_in_is_no_page(served: Living) -> None:
+def test_the_page_is_for_a_person_to_judge_and_a_sign_in_is_no_page(pages_service: Living) -> None:
+    served = pages_service
     with served.database.connect("test") as connection:
-        with_token = Facts(served.database, connection, RULES)
+        with_token = Facts(served.database, connection, Settings())
         with_token.service = ServiceAddress(served.url, REVIEWER_TOKEN)
-        without = Facts(served.database, connection, RULES)
+        without = Facts(served.database, connection, Settings())
         without.service = ServiceAddress(served.url)
 
         assert review_page(with_token).verdict == "for a person"

@@ -12,12 +12,14 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from knowledge_migration.engine.foundation.database import Database
+from knowledge_migration.engine.foundation.embedded_server import EmbeddedServer
 from knowledge_migration_tests.chromium import needs_chromium
-from knowledge_migration_tests.pages.living import ADMIN_TOKEN, REVIEWER_TOKEN, TOKENS, Living, living
+from knowledge_migration_tests.pages.accessibility import dialog_violations, violations
+from knowledge_migration_tests.pages.living import ADMIN_TOKEN, REVIEWER_TOKEN, Living, living
 from knowledge_migration_tests.pages.reviewing import change, rows, signed_in, visitor
-from knowledge_migration_tests.pages.test_accessible import violations
-from knowledge_migration_tests.pages.test_review_in_browser import allow
 from knowledge_migration_tests.serving import PEOPLE_AND_MESSAGES
+from knowledge_migration_tests.support.emptying import delete_all_rows
+from knowledge_migration_tests.support.unreachable import away
 
 pytestmark = needs_chromium
 
@@ -26,16 +28,17 @@ EVERYBODY = {"knowledge_proposals_enabled": True, "knowledge_proposals_cutover_p
 
 
 @pytest.fixture
-def served(expanded: Database, tmp_path: Path) -> Iterator[Living]:
-    """The service with people and messages; proposals are on for everybody."""
-    change(expanded, PEOPLE_AND_MESSAGES)
-    with living(expanded, tmp_path, **TOKENS) as started:
-        set_flags(started, **EVERYBODY)
-        yield started
+def served(module_service: Living) -> Living:
+    """The service with people and messages and nothing else; proposals are on for everybody."""
+    delete_all_rows(module_service.database)
+    change(module_service.database, PEOPLE_AND_MESSAGES)
+    module_service.begin_test()
+    set_flags(module_service, **EVERYBODY)
+    return module_service
 
 
-def set_flags(served: Living, **flags: object) -> None:
-    """As an admin does through the API."""
+def set_flags(served: Living, **flags: object) -> int:
+    """As an admin does through the API; returns the version."""
     answer = httpx.post(
         f"{served.url}/api/v1/admin/config",
         json={"flags": flags, "reason": "a test"},
@@ -43,6 +46,8 @@ def set_flags(served: Living, **flags: object) -> None:
         timeout=30,
     )
     assert answer.status_code == 200, answer.text
+    version: int = httpx.get(f"{served.url}/health", timeout=30).json()["flag_version"]
+    return version
 
 
 def flags_now(served: Living) -> str:
@@ -73,6 +78,16 @@ class Traffic:
 
     answered: list[int] = field(default_factory=list)
     unaccounted: list[str] = field(default_factory=list)
+    pause: threading.Event = field(default_factory=threading.Event)
+
+    def wait_for(self, more: int) -> None:
+        """Returns when so many more requests have been answered."""
+        until = len(self.answered) + more
+        for _ in range(3_000):
+            if len(self.answered) >= until:
+                return
+            self.pause.wait(0.01)
+        raise AssertionError("the service does not answer the users")
 
 
 @contextmanager
@@ -114,7 +129,7 @@ def test_the_rollback_works_under_traffic_and_its_effect_is_shown(
 ) -> None:
     page = opened(browser, served)
     with traffic(served) as users:
-        page.wait_for_timeout(1_000)
+        users.wait_for(4)
         page.locator(f"#open-{way}").click()
         expect(page.locator(f"#rollback-{way}-plan")).to_contain_text("acknowledges within 2 seconds")
         page.get_by_label("Reason (recorded in the audit log)").fill("errors in proposal mode")
@@ -123,11 +138,10 @@ def test_the_rollback_works_under_traffic_and_its_effect_is_shown(
             "1 of 1 live processes have acknowledged"
         )
         expect(page.locator("#flags")).to_contain_text(shown)
-        page.wait_for_timeout(1_000)
+        users.wait_for(4)
 
     assert set(users.answered) == {200}
     assert users.unaccounted == []
-    assert len(users.answered) > 5
     assert flags_now(served) == state
     actor, action, reason = last_entry(served, "rollback%")
     assert (action, reason) == (f"rollback {way}", "errors in proposal mode")
@@ -136,9 +150,9 @@ def test_the_rollback_works_under_traffic_and_its_effect_is_shown(
 
 
 def test_proposals_stranded_by_the_rollback_are_replayed_or_parked(served: Living, browser: Browser) -> None:
-    with traffic(served):
-        page = opened(browser, served)
-        page.wait_for_timeout(1_000)
+    page = opened(browser, served)
+    with traffic(served) as users:
+        users.wait_for(8)
     waiting = "SELECT count(*) AS n FROM topic_proposals WHERE status = 'pending'"
     assert rows(served.database, waiting)[0]["n"] > 0
     page.locator("#open-instant").click()
@@ -157,14 +171,14 @@ def test_no_way_back_without_a_reason_or_on_flags_that_somebody_has_changed(serv
     page.locator("#rollback-instant-confirm").click()
     expect(page.locator("#rollback-instant-problem")).to_contain_text("Give a reason")
     page.get_by_label("Reason (recorded in the audit log)").fill("too many errors")
-    set_flags(served, knowledge_proposals_cutover_percentage=50)
+    version = set_flags(served, knowledge_proposals_cutover_percentage=50)
     page.locator("#rollback-instant-confirm").click()
     expect(page.locator("#rollback-instant-problem")).to_contain_text("somebody changed them")
     expect(page.get_by_label("Reason (recorded in the audit log)")).to_have_value("too many errors")
     assert flags_now(served) != "dual_write"
 
     page.locator("#rollback-instant-again").click()
-    expect(page.locator("#rollback-instant-plan")).to_contain_text("version 2")
+    expect(page.locator("#rollback-instant-plan")).to_contain_text(f"version {version}")
     page.locator("#rollback-instant-confirm").click()
     expect(page.locator("#rollback-instant-result")).to_contain_text("Done.")
     assert flags_now(served) == "dual_write"
@@ -233,14 +247,12 @@ def test_a_session_of_another_token_leads_to_the_sign_in(served: Living, browser
 
 
 def test_a_database_that_is_away_is_told_and_the_last_state_stays(
-    served: Living, browser: Browser, request: pytest.FixtureRequest
+    served: Living, browser: Browser, server: EmbeddedServer
 ) -> None:
     page = opened(browser, served)
-    admin: Database = request.getfixturevalue("server").admin
-    allow(admin, served.database, False)
-    expect(page.locator("#stale")).to_contain_text("not up to date since")
-    expect(page.locator("#flags")).to_contain_text("100 % of everyone")
-    allow(admin, served.database, True)
+    with away(server, served.database):
+        expect(page.locator("#stale")).to_contain_text("not up to date since")
+        expect(page.locator("#flags")).to_contain_text("100 % of everyone")
     expect(page.locator("#stale")).to_be_hidden()
     expect(page.locator("#freshness")).to_have_text("Live: this page updates automatically.")
     assert page.evaluate("window.before")
@@ -253,15 +265,15 @@ def test_before_phase_1_the_page_shows_the_state(database: Database, tmp_path: P
         expect(page.locator("#freshness")).to_have_text("Live: this page updates automatically.")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_page_has_no_barrier_and_fits_a_telephone(served: Living, browser: Browser, scheme: str) -> None:
-    for width in (1_300, 380):
-        context = visitor(browser, served, color_scheme=scheme, viewport={"width": width, "height": 900})
-        page = signed_in(context, served, ADMIN_TOKEN, path="/migration")
-        expect(page.locator("#freshness")).to_have_text("Live: this page updates automatically.")
-        assert violations(page) == []
-        assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
-        page.locator("#open-instant").click()
-        expect(page.locator("#rollback-instant-plan")).to_contain_text("within 2 seconds")
-        assert violations(page, ".q-dialog") == []
-        context.close()
+@pytest.mark.parametrize(("scheme", "width"), [("light", 380), ("dark", 1_300)])
+def test_the_page_has_no_barrier_and_fits_a_telephone(
+    served: Living, browser: Browser, scheme: str, width: int
+) -> None:
+    context = visitor(browser, served, color_scheme=scheme, viewport={"width": width, "height": 900})
+    page = signed_in(context, served, ADMIN_TOKEN, path="/migration")
+    expect(page.locator("#freshness")).to_have_text("Live: this page updates automatically.")
+    assert violations(page) == []
+    assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+    page.locator("#open-instant").click()
+    expect(page.locator("#rollback-instant-plan")).to_contain_text("within 2 seconds")
+    assert dialog_violations(page) == []

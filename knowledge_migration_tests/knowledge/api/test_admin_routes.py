@@ -11,12 +11,12 @@ from knowledge_migration.knowledge.extraction.model import Extraction
 from knowledge_migration.knowledge.flags import Flags
 from knowledge_migration.knowledge.options import ServiceOptions
 from knowledge_migration.knowledge.service import KnowledgeService
+from knowledge_migration.settings import Settings
 from knowledge_migration_tests.engine.backfill.backfilling import count
-from knowledge_migration_tests.engine.status.test_snapshot import RULES
 from knowledge_migration_tests.knowledge.api.conftest import ADMIN, TOKENS, Client, Talk, problem, showing, talking
-from knowledge_migration_tests.knowledge.api.test_problems import away
 from knowledge_migration_tests.knowledge.conftest import FakeExtractor, ServiceMaker, atom, topic
-from knowledge_migration_tests.knowledge.test_watching import change
+from knowledge_migration_tests.support.flags import change_flags
+from knowledge_migration_tests.support.unreachable import away
 
 STRATEGY_METRICS = {  # strategy §4.2
     "knowledge_proposal_created_total": ("counter", ("entity_type", "status")),
@@ -96,7 +96,7 @@ def test_an_invalid_change_of_flags_is_refused(api: Client, rows: Connection) ->
 def test_a_reload_reads_the_flags_of_another_process_without_a_notification(
     talk: Talk, peopled: Database, rows: Connection
 ) -> None:
-    change(peopled, dual_write=True)
+    change_flags(peopled, {"dual_write": True})
     with talk(flag_poll_seconds=3600) as api:
         rows.execute("""UPDATE feature_flags SET version = 2, config = '{"cutover_percentage": 7}'""")
         flags = api.post("/admin/config/reload").json()["flags"]
@@ -106,7 +106,7 @@ def test_a_reload_reads_the_flags_of_another_process_without_a_notification(
 def test_config_and_health_report_an_invalid_row_and_the_last_known_flags_stay(
     talk: Talk, peopled: Database, rows: Connection
 ) -> None:
-    change(peopled, dual_write=True)
+    change_flags(peopled, {"dual_write": True})
     with talk() as api:
         rows.execute("UPDATE feature_flags SET config = '[1]'")
         result = api.post("/admin/config/reload").json()
@@ -138,7 +138,7 @@ def test_after_phase_1_health_reports_the_schema_and_the_pending_proposals(
     make_service: ServiceMaker, peopled: Database
 ) -> None:
     service = make_service(FOUND, initial_flags=Flags(enabled=True, cutover_percentage=100))
-    service.collector = MigrationCollector(peopled, RULES)
+    service.collector = MigrationCollector(peopled, Settings())
     with talking(service) as api:
         api.post("/knowledge/extract", json={"message_ids": [1], "user_id": 1})
         result = api.get("/health").json()
@@ -149,7 +149,7 @@ def test_after_phase_1_health_reports_the_schema_and_the_pending_proposals(
 def test_with_an_unreachable_database_health_is_503_and_metrics_still_respond(
     talk: Talk, server: EmbeddedServer, peopled: Database
 ) -> None:
-    change(peopled, dual_write=True)
+    change_flags(peopled, {"dual_write": True})
     with talk() as api:
         with away(server, peopled):
             answer = api.get("/health")

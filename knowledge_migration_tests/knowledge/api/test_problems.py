@@ -1,8 +1,6 @@
 """Every error is a problem document that states how to proceed and reveals no internals."""
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -16,22 +14,10 @@ from knowledge_migration.knowledge.options import ServiceOptions
 from knowledge_migration.knowledge.service import KnowledgeService
 from knowledge_migration_tests.knowledge.api.conftest import Client, Talk, problem, talking
 from knowledge_migration_tests.knowledge.conftest import FakeExtractor, ServiceMaker, topic
+from knowledge_migration_tests.support.unreachable import away
 
 JSON = {"content-type": "application/json"}
 NOWHERE = "00000000-0000-4000-8000-000000000000"
-
-
-@contextmanager
-def away(server: EmbeddedServer, database: Database) -> Iterator[None]:
-    """The database refuses connections during the block."""
-    with server.admin.connect("test") as admin:
-        admin.execute(f"ALTER DATABASE {database.name} ALLOW_CONNECTIONS false")
-        kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %(name)s"
-        admin.execute(kill, {"name": database.name})
-        try:
-            yield
-        finally:
-            admin.execute(f"ALTER DATABASE {database.name} ALLOW_CONNECTIONS true")
 
 
 UNKNOWN: tuple[tuple[str, str, Any, str], ...] = (

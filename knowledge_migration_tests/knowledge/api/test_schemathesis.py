@@ -22,7 +22,7 @@ from knowledge_migration_tests.engine.backfill.backfilling import count
 from knowledge_migration_tests.knowledge.conftest import FakeExtractor, atom, topic
 from knowledge_migration_tests.serving import serving
 
-EXAMPLES = 12
+EXAMPLES = 6
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 FOUND = Extraction(
     topics=(topic("backups", 0.97), topic("weak", 0.5)),

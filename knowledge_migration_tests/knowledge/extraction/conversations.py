@@ -9,6 +9,12 @@ import pytest
 from knowledge_migration.knowledge.extraction.model import Message
 from knowledge_migration_tests.conftest import SHARED_DATA
 
+CONVERSATION = (
+    "The nightly import crashes on empty files. Unfortunately the log says nothing.",
+    "Have you tried the new `import-worker`? It skips empty files.",
+    "Decision: the import-worker replaces the nightly import. However, it must run before six.",
+)
+
 _START = datetime(2025, 10, 23, tzinfo=UTC)
 
 

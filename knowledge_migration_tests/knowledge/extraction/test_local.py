@@ -12,7 +12,7 @@ from knowledge_migration.knowledge.extraction.atoms import MAX_ATOMS
 from knowledge_migration.knowledge.extraction.local import LocalExtractor, extract_locally
 from knowledge_migration.knowledge.extraction.model import ExtractedAtom, Extraction, Extractor, Message
 from knowledge_migration.knowledge.extraction.topics import MAX_TOPICS
-from knowledge_migration_tests.knowledge.extraction.conversations import real_messages, said
+from knowledge_migration_tests.knowledge.extraction.conversations import CONVERSATION, real_messages, said
 
 DIRECT_MODE_THRESHOLD = 0.7
 AUTO_APPROVAL_THRESHOLD = 0.95
@@ -273,7 +273,8 @@ def test_all_at_once_and_the_longest_are_bounded() -> None:
 
 def test_another_process_extracts_the_same() -> None:
     program = (
-        "from knowledge_migration_tests.knowledge.extraction.test_local import *\n"
+        "from knowledge_migration.knowledge.extraction.local import extract_locally\n"
+        "from knowledge_migration_tests.knowledge.extraction.conversations import CONVERSATION, said\n"
         "print(extract_locally(said(*CONVERSATION)).model_dump_json())"
     )
     outputs = {
@@ -312,10 +313,3 @@ def test_any_text_gives_a_valid_extraction_and_the_same_one_again(contents: list
     assert_valid(extraction, messages)
     assert extract_locally(messages) == extraction
     extraction.model_dump_json().encode()
-
-
-CONVERSATION = (
-    "The nightly import crashes on empty files. Unfortunately the log says nothing.",
-    "Have you tried the new `import-worker`? It skips empty files.",
-    "Decision: the import-worker replaces the nightly import. However, it must run before six.",
-)

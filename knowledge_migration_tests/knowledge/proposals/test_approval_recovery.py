@@ -29,7 +29,7 @@ from knowledge_migration_tests.knowledge.proposals.reviewing import (
     relations,
     table,
 )
-from knowledge_migration_tests.recovering import recover
+from knowledge_migration_tests.support.command_in_process import recover
 
 WHO = Reviewer("a test", None, "approved by mistake")
 ALWAYS = WrongApprovals(since=datetime(2020, 1, 1, tzinfo=UTC))
@@ -253,14 +253,15 @@ def test_two_at_once_take_everything_back_once(peopled: Database, rows: Connecti
 
 KILLED = """
 import sys
+from datetime import UTC, datetime
 from knowledge_migration.engine.foundation.database import Database
-from knowledge_migration_tests.knowledge.proposals.test_approval_recovery import ALWAYS, WHO
-from knowledge_migration.knowledge.proposals.approval_recovery import find_approvals, undo_approvals
+from knowledge_migration.knowledge.proposals.approval_recovery import WrongApprovals, find_approvals, undo_approvals
+from knowledge_migration.knowledge.proposals.review import Reviewer
 database = Database(sys.argv[1])
 with database.begin() as transaction:
-    planned = find_approvals(transaction, ALWAYS).approvals
+    planned = find_approvals(transaction, WrongApprovals(since=datetime(2020, 1, 1, tzinfo=UTC))).approvals
 with database.engine() as engine:
-    for one in undo_approvals(engine, planned, WHO):
+    for one in undo_approvals(engine, planned, Reviewer("a test")):
         print(one.label, flush=True)
         sys.stdin.readline()
 """

@@ -13,8 +13,8 @@ from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.embedded_server import EmbeddedServer
 from knowledge_migration.knowledge.proposals.listing import Wanted, count_proposals, list_proposals
 from knowledge_migration_tests.conftest import EXPANDED_TEMPLATE, clone, drop
+from knowledge_migration_tests.knowledge.proposals.listed import DAY, ROWS, RUN_2
 from knowledge_migration_tests.knowledge.proposals.reviewing import propose
-from knowledge_migration_tests.knowledge.proposals.test_listing import DAY, ROWS, RUN_2
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def optional(strategy: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     return st.none() | strategy
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     wanted=st.builds(
         Wanted,

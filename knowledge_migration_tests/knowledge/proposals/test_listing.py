@@ -1,7 +1,6 @@
 """Lists, page by page: every proposal exactly once, in order, whatever the ties; filters, runs, and cursors that lie."""
 
 import base64
-import hashlib
 import json
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -20,27 +19,10 @@ from knowledge_migration.knowledge.proposals import listing, review
 from knowledge_migration.knowledge.proposals.listing import Page, Wanted
 from knowledge_migration_tests.conftest import EXPANDED_TEMPLATE, clone, drop
 from knowledge_migration_tests.engine.backfill.backfilling import backfill
+from knowledge_migration_tests.knowledge.proposals.listed import DAY, ROWS, RUN_2
 from knowledge_migration_tests.knowledge.proposals.reviewing import approve, decide, propose
 
 SORTS = ("confidence", "created_at")
-ROWS = """
-INSERT INTO knowledge_extraction_runs (id, status, message_ids, message_count, created_at)
-SELECT md5('run' || n)::uuid, CASE WHEN n % 3 = 0 THEN 'failed' ELSE 'completed' END, '[]', 0,
-       timestamptz '2026-01-01 00:00Z' + (n / 2) * interval '1 day'
-FROM generate_series(1, 9) AS n;
-INSERT INTO topics (name, description) VALUES ('similar', '');
-INSERT INTO topic_proposals (extraction_run_id, name, description, status, confidence, created_at, similar_topic_id,
-                             similarity_score, similarity_type)
-SELECT md5('run' || 1 + n % 4)::uuid, 't' || n, '', (ARRAY['pending', 'approved', 'rejected'])[1 + n % 3],
-       CASE WHEN n % 3 = 1 AND n % 2 = 0 THEN NULL ELSE (n % 4) / 3.0 END,
-       timestamptz '2026-01-01 00:00Z' + (n % 5) * interval '1 microsecond',
-       CASE WHEN n % 4 = 0 THEN 1 END, CASE WHEN n % 4 = 0 THEN n / 100.0 END, CASE WHEN n % 4 = 0 THEN 'spelling' END
-FROM generate_series(1, 60) AS n;
-INSERT INTO atom_proposals (extraction_run_id, type, title, content, status, confidence, created_at)
-SELECT md5('run' || 1 + n % 4)::uuid, 'insight', 'a' || n, '', (ARRAY['pending', 'approved'])[1 + n % 2], (n % 4) / 3.0,
-       timestamptz '2026-01-01 00:00Z' + (n % 5) * interval '1 microsecond'
-FROM generate_series(1, 40) AS n;
-"""
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +67,7 @@ def selected(connection: sa.Connection, condition: str) -> set[str]:
     return set(connection.exec_driver_sql(query).scalars())
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     limit=st.integers(1, 120),
     sort=st.sampled_from(SORTS),
@@ -122,10 +104,6 @@ def test_a_page_that_ends_with_the_last_proposal_has_no_next(listed: sa.Connecti
     assert listing.list_proposals(listed, wanted, 100).next_cursor is None
     assert listing.list_proposals(listed, wanted, 99).next_cursor is not None
     assert listing.list_proposals(listed, Wanted(statuses=("merged",)), 5) == Page([], None)
-
-
-DAY = datetime(2026, 1, 1, tzinfo=UTC)
-RUN_2 = UUID(hashlib.md5(b"run2").hexdigest())
 
 
 @pytest.mark.parametrize(

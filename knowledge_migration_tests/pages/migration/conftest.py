@@ -5,9 +5,9 @@ import pytest
 from knowledge_migration.engine.foundation.database import Database
 from knowledge_migration.pages.migration.feed import MigrationSource
 from knowledge_migration.settings import Settings
-from knowledge_migration_tests.knowledge.conftest import make_service, peopled, rows
+from knowledge_migration_tests.knowledge.conftest import make_service, peopled, peopled_template, rows
 
-__all__ = ["make_service", "peopled", "rows"]
+__all__ = ["make_service", "peopled", "peopled_template", "rows"]
 
 RULES = Settings()
 

@@ -18,10 +18,10 @@ from knowledge_migration.pages.migration.feed import MigrationSource
 from knowledge_migration.pages.session import Session, SessionOverError
 from knowledge_migration_tests.engine.backfill.backfilling import count
 from knowledge_migration_tests.engine.cutover.stages_reached import stand_at
-from knowledge_migration_tests.knowledge.api.test_problems import away
 from knowledge_migration_tests.knowledge.conftest import FakeExtractor, ServiceMaker, topic
-from knowledge_migration_tests.knowledge.test_watching import becomes
 from knowledge_migration_tests.pages.migration.conftest import source_of
+from knowledge_migration_tests.support.conditions import becomes
+from knowledge_migration_tests.support.unreachable import away
 
 ADMIN = Session("admin", 3, "Ada", expires_at=None)
 REVIEWER = Session("reviewer", 4, "Ruth")

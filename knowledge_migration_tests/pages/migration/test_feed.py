@@ -8,9 +8,10 @@ from typing import Any
 from knowledge_migration.engine.foundation.database import Database
 from knowledge_migration.engine.foundation.embedded_server import EmbeddedServer
 from knowledge_migration.pages.migration.feed import Feed, Latest
-from knowledge_migration_tests.knowledge.api.test_problems import away
-from knowledge_migration_tests.knowledge.test_watching import becomes, change
 from knowledge_migration_tests.pages.migration.conftest import source_of
+from knowledge_migration_tests.support.conditions import becomes
+from knowledge_migration_tests.support.flags import change_flags
+from knowledge_migration_tests.support.unreachable import away
 
 Readings = list[Latest[Any]]
 
@@ -161,7 +162,7 @@ def test_a_page_that_fails_does_not_keep_the_others_from_updating() -> None:
 def test_while_the_database_is_down_the_last_value_stays_with_the_reason_and_since_when_and_it_recovers(
     server: EmbeddedServer, peopled: Database
 ) -> None:
-    change(peopled, dual_write=True)
+    change_flags(peopled, {"dual_write": True})
     feed = Feed(source_of(peopled).read_controls, pause_seconds=0.02)
 
     async def work(shown: Readings) -> None:
@@ -178,7 +179,7 @@ def test_while_the_database_is_down_the_last_value_stays_with_the_reason_and_sin
                 assert latest.failing_since == failed.failing_since
         await becomes(lambda: feed.latest.problem is None)
         assert feed.latest.failing_since is None
-        await asyncio.to_thread(change, peopled, cutover_percentage=7)
+        await asyncio.to_thread(change_flags, peopled, {"cutover_percentage": 7})
         await becomes(lambda: feed.latest.value.flags.version == 2)
 
     feeding(feed, work)

@@ -1,0 +1,14 @@
+"""Waits for conditions instead of times."""
+
+import asyncio
+from collections.abc import Callable
+
+TIMEOUT_SECONDS = 30.0
+"""For busy machines; normally nothing takes that long."""
+
+
+async def becomes(condition: Callable[[], bool]) -> None:
+    """Returns when the condition is true; raises `TimeoutError` if it never is."""
+    async with asyncio.timeout(TIMEOUT_SECONDS):
+        while not condition():
+            await asyncio.sleep(0.01)
