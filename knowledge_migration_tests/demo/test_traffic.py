@@ -23,14 +23,6 @@ from knowledge_migration_tests.engine.cutover.stages_reached import set_, stand_
 from knowledge_migration_tests.serving import PEOPLE_AND_MESSAGES, serving
 
 
-@pytest.fixture
-def peopled(expanded: Database) -> Database:
-    """After phase 1, with 20 users and 200 messages."""
-    with expanded.connect("test") as connection:
-        connection.execute(PEOPLE_AND_MESSAGES)
-    return expanded
-
-
 def traffic(database: Database, url: str, **options: Any) -> TrafficReport:
     given = {"requests_per_second": 60.0, "seconds": 3.0, **options}
     return asyncio.run(run_traffic(TrafficOptions(url, database, **given), asyncio.Event()))

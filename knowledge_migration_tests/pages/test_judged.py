@@ -9,7 +9,7 @@ from knowledge_migration.engine.foundation.database import Database
 from knowledge_migration.engine.validation.criteria.facts import Facts
 from knowledge_migration.engine.validation.criteria.judges import review_page
 from knowledge_migration.engine.validation.service import ServiceAddress
-from knowledge_migration_tests.engine.validation.test_criteria import RULES
+from knowledge_migration_tests.engine.status.reading import RULES
 from knowledge_migration_tests.pages.living import REVIEWER_TOKEN, TOKENS, Living, living
 
 

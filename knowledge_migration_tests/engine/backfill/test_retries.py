@@ -1,7 +1,5 @@
 """Locks and timeouts make batches smaller and are tried again, bounded; then the error names the cause and the next step."""
 
-from collections.abc import Iterator
-
 import psycopg
 import pytest
 
@@ -11,17 +9,9 @@ from knowledge_migration.engine.backfill.runner import backfill_partition
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.errors import BlockedError, MigrationError, PreconditionError
 from knowledge_migration.settings import BackfillSettings
-from knowledge_migration_tests.engine.backfill.backfilling import QUICK, backfill, broken_rules, count, fill
+from knowledge_migration_tests.engine.backfill.backfilling import QUICK, backfill, broken_rules, count
 
 TOPICS = Partition("topic", "000000000001-000000000100", 0, 100)
-
-
-@pytest.fixture
-def session(expanded: Database) -> Iterator[Connection]:
-    """A session on a database after phase 1, with topics and atoms."""
-    fill(expanded)
-    with expanded.connect("test") as connection:
-        yield connection
 
 
 def on_link(connection: Connection, body: str, condition: str = "true") -> None:

@@ -10,11 +10,10 @@ from knowledge_migration.engine.cleanup import retirement
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.knowledge.flags import Flags, set_flags
 from knowledge_migration.knowledge.stages import STAGE_FLAGS
-from knowledge_migration.settings import FenceSettings, SchemaChangeSettings
+from knowledge_migration.settings import SchemaChangeSettings
 from knowledge_migration_tests.serving import PEOPLE_AND_MESSAGES
+from knowledge_migration_tests.support.fence_timeouts import PATIENT
 
-PATIENT = FenceSettings(seconds=20.0)
-BRIEF = FenceSettings(seconds=0.5)
 QUICK = SchemaChangeSettings(attempts=3, retry_max_seconds=0.05, blocker_age_seconds=0.0)
 FULL = {**STAGE_FLAGS["full_cutover"], "dual_write": True}
 

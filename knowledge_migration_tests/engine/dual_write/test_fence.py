@@ -8,7 +8,7 @@ from knowledge_migration.engine.foundation.errors import BlockedError, Precondit
 from knowledge_migration.knowledge.flags import Flags
 from knowledge_migration.settings import FenceSettings
 from knowledge_migration_tests.engine.backfill.backfilling import at_the_same_time, count, until
-from knowledge_migration_tests.engine.dual_write.conftest import BRIEF, PATIENT
+from knowledge_migration_tests.support.fence_timeouts import BRIEF, PATIENT
 
 BEAT = """
 INSERT INTO migration.writer_heartbeat (process, mode, flag_version, started_at, seen_at)

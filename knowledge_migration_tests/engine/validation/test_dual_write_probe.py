@@ -21,8 +21,8 @@ from knowledge_migration.knowledge.extraction.local import LocalExtractor
 from knowledge_migration.knowledge.extraction.model import Message
 from knowledge_migration.knowledge.flags import Flags
 from knowledge_migration_tests.engine.backfill.backfilling import count
-from knowledge_migration_tests.engine.dual_write.conftest import PATIENT
 from knowledge_migration_tests.serving import PEOPLE_AND_MESSAGES, serving
+from knowledge_migration_tests.support.fence_timeouts import PATIENT
 
 TABLES = (
     "topics", "atoms", "topic_atoms", "atom_links", "messages", "topic_proposals", "atom_proposals",

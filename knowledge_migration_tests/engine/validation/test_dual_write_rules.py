@@ -10,7 +10,7 @@ from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.errors import PreconditionError
 from knowledge_migration.engine.validation import rules as integrity
 from knowledge_migration.knowledge.flags import Flags
-from knowledge_migration_tests.engine.dual_write.conftest import PATIENT
+from knowledge_migration_tests.support.fence_timeouts import PATIENT
 
 
 @pytest.fixture

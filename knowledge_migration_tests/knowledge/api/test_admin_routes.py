@@ -12,7 +12,7 @@ from knowledge_migration.knowledge.flags import Flags
 from knowledge_migration.knowledge.options import ServiceOptions
 from knowledge_migration.knowledge.service import KnowledgeService
 from knowledge_migration_tests.engine.backfill.backfilling import count
-from knowledge_migration_tests.engine.status.test_snapshot import RULES
+from knowledge_migration_tests.engine.status.reading import RULES
 from knowledge_migration_tests.knowledge.api.conftest import ADMIN, TOKENS, Client, Talk, problem, showing, talking
 from knowledge_migration_tests.knowledge.api.test_problems import away
 from knowledge_migration_tests.knowledge.conftest import FakeExtractor, ServiceMaker, atom, topic

@@ -27,14 +27,13 @@ from knowledge_migration.engine.schema import upgrade as schema
 from knowledge_migration.engine.schema.steps import TARGET_REVISION
 from knowledge_migration.knowledge.extraction.model import Extraction
 from knowledge_migration.knowledge.flags import Flags, set_flags
-from knowledge_migration.settings import FenceSettings, SchemaChangeSettings, ServiceSettings, Settings
+from knowledge_migration.settings import SchemaChangeSettings, ServiceSettings, Settings
 from knowledge_migration_tests.engine.backfill.backfilling import backfill, count
-from knowledge_migration_tests.engine.rollback.repair.conftest import values
-from knowledge_migration_tests.engine.rollback.repair.test_repair import differing, taken
+from knowledge_migration_tests.engine.rollback.repair.conftest import differing, taken, values
 from knowledge_migration_tests.knowledge.conftest import FakeExtractor, atom, topic
 from knowledge_migration_tests.serving import serving
+from knowledge_migration_tests.support.fence_timeouts import PATIENT
 
-PATIENT = FenceSettings(seconds=20.0)
 STEPS = ["flags", "dual write", "backfill", "schema", "rows"]
 
 
