@@ -36,9 +36,9 @@ def test_a_batch_that_times_out_is_halved_until_it_fits(expanded: Database, sess
 def test_a_row_that_always_times_out_ends_it_with_the_cause(expanded: Database, session: Connection) -> None:
     on_link(session, "PERFORM pg_sleep(60)", "NEW.id = 40")
     limits = BackfillSettings(
-        batch_size=8, rate_limit_per_second=0, statement_timeout_ms=100, retry_attempts=4, sleep=lambda _: None
+        batch_size=8, rate_limit_per_second=0, statement_timeout_ms=500, retry_attempts=4, sleep=lambda _: None
     )
-    with pytest.raises(BlockedError, match=r"stopped 4 times, last by 57014 .*exceeded 100 ms") as error:
+    with pytest.raises(BlockedError, match=r"stopped 4 times, last by 57014 .*exceeded 500 ms") as error:
         backfill_partition(expanded, TOPICS, limits)
     assert "Committed batches stay" in str(error.value)
     assert count(session, "SELECT max(id) FROM topics WHERE migrated_from_proposal_id IS NOT NULL") == 39
