@@ -10,7 +10,7 @@ import pytest
 from knowledge_migration.defs import cleanup
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration_tests.engine.backfill.backfilling import count
-from knowledge_migration_tests.engine.cleanup.conftest import FULL, change
+from knowledge_migration_tests.engine.cleanup.retiring import FULL, change
 from knowledge_migration_tests.support.code_location import definitions
 
 RUN = "INSERT INTO knowledge_extraction_runs (status, message_ids, message_count, created_at) VALUES "

@@ -17,8 +17,14 @@ from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.validation.integrity import recorded_integrity
 from knowledge_migration_tests.engine.backfill.backfilling import count
 from knowledge_migration_tests.engine.cutover.ready import UNHURRIED, made_ready, seen_well
-from knowledge_migration_tests.engine.cutover.stages_reached import alive, later, measured, set_, stand_at
-from knowledge_migration_tests.engine.cutover.test_promotion import acknowledging
+from knowledge_migration_tests.engine.cutover.stages_reached import (
+    acknowledging,
+    alive,
+    later,
+    measured,
+    set_,
+    stand_at,
+)
 from knowledge_migration_tests.support.code_location import definitions
 
 
@@ -141,7 +147,7 @@ def test_automatic_promotion_starts_the_job_that_promotes(
     changed(named, CUTOVER_AUTOMATIC_PROMOTION="true")
     (request,) = tick(instance, "cutover_promotion").run_requests
     assert (request.job_name, request.partition_key) == ("phase_4_cutover", "internal_beta")
-    with acknowledging(rows, expanded):
+    with acknowledging(expanded):
         assert run(instance, request).success
     assert read_cutover_state(expanded).state == "internal_beta"
     assert "gradual_rollout is not ready" in tick(instance, "cutover_promotion").skip_message
@@ -242,7 +248,7 @@ def test_an_override_in_the_launchpad_promotes_and_is_audited(
     request = dg.RunRequest(job_name="phase_4_cutover", partition_key="internal_beta")
     refused = run(instance, request)
     assert "rollback drill" in failure(refused)
-    with acknowledging(rows, expanded):
+    with acknowledging(expanded):
         assert run(instance, request, override_reason="drilled on staging").success
     entry = (
         "SELECT count(*) FROM migration.audit_log WHERE action = 'override promotion' AND dagster_run_id IS NOT NULL"

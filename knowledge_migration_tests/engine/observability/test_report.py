@@ -18,7 +18,7 @@ from knowledge_migration.settings import Settings
 from knowledge_migration.thresholds import GATES
 from knowledge_migration_tests.engine.backfill.backfilling import backfill, fill
 from knowledge_migration_tests.engine.cutover.stages_reached import stand_at
-from knowledge_migration_tests.engine.status.test_snapshot import RULES
+from knowledge_migration_tests.engine.status.reading import RULES
 
 SINCE = datetime(2020, 1, 1, tzinfo=UTC)
 LIMITS = Settings()

@@ -12,7 +12,7 @@ from knowledge_migration.engine.rollback.dual_write import dual_write_extent, ro
 from knowledge_migration.knowledge.flags import Flags, read_flags, set_flags
 from knowledge_migration.settings import BackfillSettings
 from knowledge_migration_tests.engine.backfill.backfilling import backfill, broken_rules, count, legacy_values
-from knowledge_migration_tests.engine.dual_write.conftest import BRIEF, PATIENT
+from knowledge_migration_tests.support.fence_timeouts import BRIEF, PATIENT
 
 QUICK = BackfillSettings(lock_timeout_ms=100, retry_attempts=3, sleep=lambda _: None)
 SHADOWS = "SELECT count(*) FROM {} WHERE review_action = 'dual_write'"

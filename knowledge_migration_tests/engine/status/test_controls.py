@@ -15,7 +15,7 @@ from knowledge_migration.engine.status.audit_trail import read_page
 from knowledge_migration.engine.status.model import StatusSnapshot
 from knowledge_migration.engine.status.snapshot import CONTROLS, read_status
 from knowledge_migration_tests.engine.cutover.stages_reached import stand_at
-from knowledge_migration_tests.engine.status.test_snapshot import RULES
+from knowledge_migration_tests.engine.status.reading import RULES
 
 
 @pytest.fixture

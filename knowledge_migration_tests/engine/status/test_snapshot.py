@@ -15,11 +15,10 @@ from knowledge_migration.engine.foundation.database import Database, Unreachable
 from knowledge_migration.engine.status import backfill as progress
 from knowledge_migration.engine.status.model import Phase, StatusSnapshot
 from knowledge_migration.engine.status.snapshot import read_status
-from knowledge_migration.settings import BackfillSettings, DualWriteSettings, ServiceSettings, Settings
+from knowledge_migration.settings import BackfillSettings, DualWriteSettings
 from knowledge_migration_tests.engine.backfill.backfilling import backfill, fill
 from knowledge_migration_tests.engine.cutover.stages_reached import stand_at
-
-RULES = Settings(service=ServiceSettings(queue_limit=3))
+from knowledge_migration_tests.engine.status.reading import RULES
 
 
 def phase(snapshot: StatusSnapshot, number: int) -> Phase:

@@ -15,6 +15,7 @@ from knowledge_migration.engine.foundation.check_record import CheckRecord
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.errors import PreconditionError
 from knowledge_migration.engine.foundation.sql_files import text_of
+from knowledge_migration.engine.schema.phase import schema_outcome
 from knowledge_migration.engine.validation import rules
 from knowledge_migration.engine.validation.service import ServiceAddress
 from knowledge_migration.settings import Settings
@@ -89,6 +90,12 @@ class Facts:
             rule = next(one for one in rules.RULES if one.name == name)
             self._outcomes[name] = rules.evaluate(self.connection, rule)
         return self._outcomes[name]
+
+    def schema(self) -> CheckOutcome:
+        """The schema against its declaration, compared now."""
+        if "schema" not in self._outcomes:
+            self._outcomes["schema"] = schema_outcome(self.database, 20)
+        return self._outcomes["schema"]
 
     def check(self, name: str) -> CheckRecord:
         """The latest evaluation of an asset check; a warning that did not pass is no evidence."""
