@@ -136,7 +136,7 @@ def test_an_atom_of_exactly_that_text_is_linked(peopled: Database, rows: Connect
         ("approve", "approve", "approved"),
         ("approve", "reject", None),
         ("approve", "merge", None),
-        ("approve", "undo", "withdrawn"),
+        ("approve", "undo", "pending"),
         ("reject", "reject", "rejected"),
         ("reject", "approve", None),
         ("reject", "merge", None),
@@ -171,7 +171,7 @@ def test_each_transition_is_allowed_or_refused(
     assert_all_rules(rows)
 
 
-def test_a_withdrawn_proposal_can_be_approved_again(
+def test_an_undone_approval_can_be_approved_again(
     peopled: Database, rows: Connection, proposed: dict[str, UUID]
 ) -> None:
     decide(peopled, review.approve, proposed["backups"])
@@ -189,23 +189,26 @@ def test_a_withdrawn_proposal_can_be_approved_again(
         "UPDATE messages SET topic_id = 1 WHERE id = 50",
     ],
 )
-def test_a_topic_that_something_else_refers_to_gets_its_values_back_instead(
+def test_a_topic_that_somebody_edited_or_refers_to_stays_as_it_is(
     peopled: Database, rows: Connection, proposed: dict[str, UUID], referring: str
 ) -> None:
     decide(peopled, review.approve, proposed["backups"])
     rows.execute(referring)
+    with pytest.raises(ConflictError, match="refers to it"):
+        decide(peopled, undo.undo, proposed["backups"])
     rows.execute("UPDATE topics SET description = 'edited' WHERE id = 1")
-    decision = decide(peopled, undo.undo, proposed["backups"])
-    assert (decision.status, decision.entity_id) == ("approved", 1)
-    assert table(rows, "SELECT description FROM topics") == [("about backups",)]
+    with pytest.raises(ConflictError, match="has changed its description"):
+        decide(peopled, undo.undo, proposed["backups"])
+    assert table(rows, "SELECT description FROM topics") == [("edited",)]
 
 
 def test_an_atom_that_another_links_to_stays(peopled: Database, rows: Connection, proposed: dict[str, UUID]) -> None:
-    for name in ("restore them", "test them"):
+    for name in ("test them", "restore them"):
         decide(peopled, review.approve, proposed[name])
-    assert decide(peopled, undo.undo, proposed["test them"]).status == "approved"
-    assert decide(peopled, undo.undo, proposed["restore them"]).status == "withdrawn"
-    assert decide(peopled, undo.undo, proposed["test them"]).status == "withdrawn"
+    with pytest.raises(ConflictError, match="atom 2 refers to it"):
+        decide(peopled, undo.undo, proposed["test them"])
+    assert decide(peopled, undo.undo, proposed["restore them"]).status == "pending"
+    assert decide(peopled, undo.undo, proposed["test them"]).status == "pending"
     assert_all_rules(rows)
 
 
@@ -231,14 +234,14 @@ def test_what_does_not_exist_is_told(peopled: Database, proposed: dict[str, UUID
         review.approve(transaction, proposed["backups"], Reviewer("a test", 999))
 
 
-def test_a_row_from_before_the_proposals_is_restored_and_never_withdrawn(peopled: Database, rows: Connection) -> None:
+def test_a_row_from_before_the_proposals_is_never_changed_or_removed(peopled: Database, rows: Connection) -> None:
     rows.execute("INSERT INTO topics (name, description) VALUES ('legacy', 'as it was')")
     backfill(peopled)
     (key,) = table(rows, "SELECT id FROM topic_proposals")[0]
     rows.execute("UPDATE topics SET description = 'edited'")
-    assert decide(peopled, undo.undo, key).status == "approved"
-    assert decide(peopled, undo.undo, key).changed is False
-    assert table(rows, "SELECT name, description FROM topics") == [("legacy", "as it was")]
+    with pytest.raises(ConflictError, match="existed before this proposal"):
+        decide(peopled, undo.undo, key)
+    assert table(rows, "SELECT name, description FROM topics") == [("legacy", "edited")]
 
 
 def at_once(*works: Callable[[], Any]) -> list[Any]:
