@@ -1,5 +1,6 @@
 """An undone approval waits for a reviewer again, and an undo never removes what somebody has done since."""
 
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -9,7 +10,7 @@ from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.validation import rules
 from knowledge_migration.knowledge.errors import ConflictError
 from knowledge_migration.knowledge.extraction.model import Extraction
-from knowledge_migration.knowledge.flags import Flags
+from knowledge_migration.knowledge.flags import Flags, set_flags
 from knowledge_migration.knowledge.proposals import review
 from knowledge_migration.knowledge.proposals.approval_recovery import find_approvals, undo_approvals
 from knowledge_migration.knowledge.proposals.auto_approval import approve_all_eligible, eligible
@@ -32,6 +33,7 @@ from knowledge_migration_tests.knowledge.proposals.reviewing import (
     table,
 )
 from knowledge_migration_tests.knowledge.proposals.test_approval_recovery import ALWAYS, WHO
+from knowledge_migration_tests.recovering import command
 
 EVERYTHING = {
     name: f"SELECT to_jsonb(one) FROM {name} AS one ORDER BY 1"  # noqa: S608
@@ -106,7 +108,7 @@ def test_an_undone_proposal_can_be_decided_in_every_way_and_undone_twice(
     assert broken_rules(rows) == []
 
 
-def test_only_a_reviewer_approves_what_was_undone_whatever_the_threshold(peopled: Database, rows: Connection) -> None:
+def test_only_a_reviewer_approves_what_was_undone_whatever_the_threshold(peopled: Database, tmp_path: Path) -> None:
     key = propose(peopled, Extraction(topics=(topic("sure", 0.99),)))["sure"]
     low = Flags(auto_approve_threshold=0.0)
     with peopled.engine() as engine:
@@ -115,6 +117,10 @@ def test_only_a_reviewer_approves_what_was_undone_whatever_the_threshold(peopled
         with peopled.begin() as transaction:
             assert eligible(transaction, low, 10) == []
         assert approve_all_eligible(engine, low, [key]) == 0
+        with peopled.begin() as transaction:
+            set_flags(transaction, {"auto_approve_threshold": 0.0}, initial=Flags(), actor="a test", reason="lower")
+        done = command(peopled, "proposals", "auto-approve", home=tmp_path)
+        assert (done.returncode, done.stdout.startswith("0 proposals have")) == (0, True), done.stdout + done.stderr
         assert waiting(peopled)[1] == {"sure"}
         assert settle(engine, 0.0, actor="a test", reason="proposals are off").parked == {"topic": 1, "atom": 0}
     assert len(approve(peopled, key)) == 1
