@@ -1,7 +1,7 @@
 """Why the row of an approval must stay: what users and other decisions have done with it since.
 
 Every undo asks here before it removes a row. Values are compared with what the approval wrote; a relation that the approval
-created counts as its own while nobody has changed it, every other relation is a reference.
+created or asks for counts as its own while nobody has changed it, every other relation is a reference.
 """
 
 from collections.abc import Mapping

@@ -104,17 +104,22 @@ def unrelate(
 def own_relations(
     connection: sa.Connection, kind: EntityKind, proposal: sa.RowMapping, entity_id: int, *, lock: bool
 ) -> tuple[Related, Related]:
-    """The relations of a row: those that its own approval wrote and nobody has changed, and all others."""
+    """The relations of a row: its own, and all others.
+
+    Its own are those that its approval created, or that an atom's proposal asks for, while they are as they were written.
+    """
     filed, links = _asked_for(connection, kind, proposal, entity_id)
-    approval = _last_approval(connection, kind, proposal)
-    if approval is None:  # a direct write: it has filed the atom and linked it, and given the topic its messages
-        links = [link for link in links if link["from_atom_id"] == entity_id]
-        filed = filed if kind is ATOM else []
-        given = {(entity_id, message_id) for message_id in proposal["message_ids"] or ()} if kind is TOPIC else set()
-    else:
-        filed = [row for row in filed if (row["topic_id"], row["atom_id"]) in approval.topic_atoms]
-        links = [row for row in links if (row["from_atom_id"], row["to_atom_id"]) in approval.atom_links]
-        given = set(approval.messages)
+    created = _last_approval(connection, kind, proposal)
+    if created is None:  # a direct write has given the topic its messages
+        created = Related(messages=tuple((entity_id, message_id) for message_id in proposal.get("message_ids") or ()))
+    given = set(created.messages)
+    if kind is TOPIC:
+        filed = [row for row in filed if (row["topic_id"], row["atom_id"]) in created.topic_atoms]
+    links = [
+        row
+        for row in links
+        if row["from_atom_id"] == entity_id or (row["from_atom_id"], entity_id) in created.atom_links
+    ]
     place = topic_atoms.c.topic_id if kind is TOPIC else topic_atoms.c.atom_id
     own_filed, other_filed = _as_written(connection, topic_atoms, place == entity_id, filed, lock=lock)
     linked = sa.or_(*(atom_links.c[name] == entity_id for name in ENDS)) if kind is ATOM else sa.false()

