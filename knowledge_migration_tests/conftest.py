@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from psycopg import sql
@@ -16,6 +17,9 @@ from knowledge_migration.engine.foundation.embedded_server import EmbeddedServer
 from knowledge_migration.engine.foundation.sql_files import text_of
 from knowledge_migration.engine.schema import upgrade as schema
 from knowledge_migration.settings import SchemaChangeSettings
+
+if TYPE_CHECKING:
+    from dagster import DagsterInstance
 
 LEGACY_TEMPLATE = "legacy_template"
 EXPANDED_TEMPLATE = "expanded_template"
@@ -129,3 +133,19 @@ def connection(database: Database) -> Iterator[Connection]:
     """A session in autocommit on `database`."""
     with database.connect("test") as opened:
         yield opened
+
+
+@pytest.fixture
+def rows(expanded: Database) -> Iterator[Connection]:
+    """A session in autocommit on the test's database after phase 1; a folder's conftest may take another database."""
+    with expanded.connect("test") as opened:
+        yield opened
+
+
+@pytest.fixture
+def instance() -> Iterator["DagsterInstance"]:
+    """A Dagster instance of the test's own, in memory."""
+    import dagster as dg
+
+    with dg.DagsterInstance.ephemeral() as made:
+        yield made

@@ -195,3 +195,14 @@ def test_one_standard_term_names_each_concept() -> None:
 
     assert len(texts()) > 200
     assert replaced == []
+
+
+def test_no_test_module_imports_another() -> None:
+    tests = Path(__file__).parent
+    found = [
+        f"{file.relative_to(tests)}: {line}"
+        for file in tests.rglob("*.py")
+        for line in file.read_text(encoding="utf-8").splitlines()
+        if re.match(r"\s*(from|import) knowledge_migration_tests\.(\w+\.)*test_", line)
+    ]
+    assert found == []

@@ -11,14 +11,13 @@ from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.errors import PreconditionError
 from knowledge_migration_tests.engine.backfill.backfilling import count
 from knowledge_migration_tests.engine.cleanup.retiring import FULL, change
+from knowledge_migration_tests.support.environment import name_database
 
 
 @pytest.fixture
 def named(expanded: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Database:
     """The settings name the test's database at full cutover; no service runs, and somebody says so."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("KNOWLEDGE_MIGRATION_DATABASE_URL", expanded.url)
-    monkeypatch.setenv("KNOWLEDGE_MIGRATION_HOME", str(tmp_path / "home"))
+    name_database(monkeypatch, expanded, tmp_path)
     monkeypatch.setenv("KNOWLEDGE_MIGRATION_NO_LIVE_WRITERS", "true")
     change(expanded, FULL)
     return expanded

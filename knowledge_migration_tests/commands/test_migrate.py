@@ -1,6 +1,5 @@
 """The main job on a database that a user names: what it does, what it refuses, and what a second call finds."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
@@ -18,17 +17,9 @@ from knowledge_migration.settings import load_settings
 from knowledge_migration_tests.conftest import SHARED_DATA
 from knowledge_migration_tests.serving import PEOPLE_AND_MESSAGES, serving
 from knowledge_migration_tests.support.code_location import definitions
+from knowledge_migration_tests.support.environment import name_database
 from knowledge_migration_tests.support.json_lines import JsonLinesFolder
-
-SOME_ROWS = """
-INSERT INTO users (id, first_name, is_active, is_bot) VALUES (1, 'a user', true, false);
-INSERT INTO topics (name, description, icon) SELECT 'topic ' || n, 'about ' || n, 'FolderIcon' FROM generate_series(1, 30) n;
-INSERT INTO atoms (type, title, content, confidence, user_approved, meta)
-SELECT 'insight', 'atom ' || n, 'content ' || n, CASE WHEN n % 3 = 0 THEN NULL ELSE 0.8 END, false, '{"n": 1}'
-FROM generate_series(1, 250) n;
-INSERT INTO topic_atoms (topic_id, atom_id) SELECT 1 + n % 30, n FROM generate_series(1, 250) n;
-"""
-
+from knowledge_migration_tests.support.some_rows import SOME_ROWS
 
 NOT_ASKED = [
     "rehearsed_rollbacks_are_equal_and_in_time",  # a setting says why not
@@ -39,9 +30,7 @@ NOT_ASKED = [
 @pytest.fixture
 def named(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Database:
     """The settings name the test's database; nothing is limited in rate."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("KNOWLEDGE_MIGRATION_DATABASE_URL", database.url)
-    monkeypatch.setenv("KNOWLEDGE_MIGRATION_HOME", str(tmp_path / "home"))
+    name_database(monkeypatch, database, tmp_path)
     monkeypatch.setenv("MIGRATION_RATE_LIMIT_PER_SECOND", "0")
     monkeypatch.setenv("MIGRATION_PARTITION_IDS", "100")
     monkeypatch.setenv("BASELINE_SAMPLES", "20")
@@ -49,13 +38,6 @@ def named(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("KNOWLEDGE_MIGRATION_NO_LIVE_WRITERS", "true")
     monkeypatch.setenv("KNOWLEDGE_MIGRATION_SKIP_REHEARSAL_REASON", "it has tests of its own")
     return database
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    """A Dagster instance of the test's own."""
-    with dg.DagsterInstance.ephemeral() as made:
-        yield made
 
 
 def run(database: Database, instance: dg.DagsterInstance) -> list[PhaseSummary]:

@@ -31,18 +31,6 @@ def hook(expanded: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         yield got
 
 
-@pytest.fixture
-def rows(expanded: Database) -> Iterator[Connection]:
-    with expanded.connect("test") as connection:
-        yield connection
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as made:
-        yield made
-
-
 def tick(instance: dg.DagsterInstance, name: str, cursor: str | None = None) -> Any:
     location = definitions()
     repository = location.get_repository_def()

@@ -12,6 +12,7 @@ from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration_tests.engine.backfill.backfilling import count
 from knowledge_migration_tests.engine.cleanup.retiring import FULL, change
 from knowledge_migration_tests.support.code_location import definitions
+from knowledge_migration_tests.support.environment import name_database
 
 RUN = "INSERT INTO knowledge_extraction_runs (status, message_ids, message_count, created_at) VALUES "
 OLD = RUN + "('completed', '[]', 0, now() - interval '40 days'), ('completed', '[]', 0, now() - interval '20 days')"
@@ -20,9 +21,7 @@ OLD = RUN + "('completed', '[]', 0, now() - interval '40 days'), ('completed', '
 @pytest.fixture
 def named(expanded: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Database:
     """The settings name the test's database at full cutover; no service runs, and somebody says so."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("KNOWLEDGE_MIGRATION_DATABASE_URL", expanded.url)
-    monkeypatch.setenv("KNOWLEDGE_MIGRATION_HOME", str(tmp_path / "home"))
+    name_database(monkeypatch, expanded, tmp_path)
     monkeypatch.setenv("KNOWLEDGE_MIGRATION_NO_LIVE_WRITERS", "true")
     change(expanded, FULL)
     return expanded

@@ -1,6 +1,5 @@
 """Every asset that writes evaluates its guards in its own step: launched alone, with a guard violated, it writes nothing."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from knowledge_migration.defs.resources import Migration
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration_tests.engine.cutover.ready import made_ready
 from knowledge_migration_tests.support.code_location import definitions
+from knowledge_migration_tests.support.environment import name_database
 
 READS_ONLY = {"success_criteria", "performance_comparison", "quality_suites"}
 """Reports about a database in any state: they write nothing but their evidence."""
@@ -75,17 +75,9 @@ VIOLATIONS = [
 
 
 @pytest.fixture
-def rows(expanded: Database) -> Iterator[Connection]:
-    with expanded.connect("test") as connection:
-        yield connection
-
-
-@pytest.fixture
 def named(expanded: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The settings name the test's database."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("KNOWLEDGE_MIGRATION_DATABASE_URL", expanded.url)
-    monkeypatch.setenv("KNOWLEDGE_MIGRATION_HOME", str(tmp_path / "home"))
+    name_database(monkeypatch, expanded, tmp_path)
 
 
 def launched(asset: str, partition: str | None = None) -> dg.ExecuteInProcessResult:

@@ -10,8 +10,8 @@ import pytest
 from knowledge_migration.commands.phase_runs import QUIET, migrate
 from knowledge_migration.engine.foundation import evidence
 from knowledge_migration.engine.foundation.database import Connection, Database
-from knowledge_migration_tests.commands.test_migrate import SOME_ROWS
 from knowledge_migration_tests.support.code_location import definitions
+from knowledge_migration_tests.support.some_rows import SOME_ROWS
 
 CHECKS = {
     "queries_keep_to_their_limits": True,
@@ -38,13 +38,6 @@ def named(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     with database.connect("test") as connection:
         connection.execute(SOME_ROWS)
         yield connection
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    """A Dagster instance of the test's own."""
-    with dg.DagsterInstance.ephemeral() as made:
-        yield made
 
 
 def run(instance: dg.DagsterInstance, job: str) -> dg.ExecuteInProcessResult:

@@ -26,20 +26,13 @@ from knowledge_migration_tests.engine.cutover.stages_reached import (
     stand_at,
 )
 from knowledge_migration_tests.support.code_location import definitions
-
-
-@pytest.fixture
-def rows(expanded: Database) -> Iterator[Connection]:
-    with expanded.connect("test") as connection:
-        yield connection
+from knowledge_migration_tests.support.environment import name_database
 
 
 @pytest.fixture
 def named(expanded: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
     """The settings name the test's database; the clock of the cutover is two hours ahead, and checks may be old."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("KNOWLEDGE_MIGRATION_DATABASE_URL", expanded.url)
-    monkeypatch.setenv("KNOWLEDGE_MIGRATION_HOME", str(tmp_path / "home"))
+    name_database(monkeypatch, expanded, tmp_path)
     monkeypatch.setenv("CUTOVER_BAKE_MINUTES", '{"internal_beta": 60, "gradual_rollout": 60, "full_cutover": 60}')
     monkeypatch.setenv("CUTOVER_CHECK_MAX_AGE_MINUTES", "1000")
     calm = {metric: {"limit_seconds": seconds} for metric, seconds in UNHURRIED.items()}
@@ -48,12 +41,6 @@ def named(expanded: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     moment = later(hours=2)
     monkeypatch.setattr(Migration, "now", lambda self: moment)
     return monkeypatch
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as made:
-        yield made
 
 
 @pytest.fixture

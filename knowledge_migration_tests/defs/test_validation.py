@@ -14,6 +14,7 @@ from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.validation.criteria.checklist import SECTIONS
 from knowledge_migration_tests.engine.backfill.backfilling import backfill, fill
 from knowledge_migration_tests.support.code_location import definitions
+from knowledge_migration_tests.support.environment import name_database
 
 
 @pytest.fixture
@@ -21,9 +22,7 @@ def named(expanded: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     """The settings name a database that is backfilled."""
     fill(expanded)
     backfill(expanded)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("KNOWLEDGE_MIGRATION_DATABASE_URL", expanded.url)
-    monkeypatch.setenv("KNOWLEDGE_MIGRATION_HOME", str(tmp_path / "home"))
+    name_database(monkeypatch, expanded, tmp_path)
     monkeypatch.setenv("VERIFICATION_SETTLE_SECONDS", "0")
     with expanded.connect("test") as connection:
         yield connection

@@ -1,0 +1,16 @@
+"""The settings of a test, set as the variables of its process."""
+
+from pathlib import Path
+
+import pytest
+
+from knowledge_migration.engine.foundation.database import Database
+
+
+def name_database(patch: pytest.MonkeyPatch, database: Database, folder: Path, **variables: str) -> None:
+    """The settings name this database, and a home directory below the folder, which becomes the working directory."""
+    patch.chdir(folder)
+    patch.setenv("KNOWLEDGE_MIGRATION_DATABASE_URL", database.url)
+    patch.setenv("KNOWLEDGE_MIGRATION_HOME", str(folder / "home"))
+    for name, value in variables.items():
+        patch.setenv(name, value)
