@@ -3,4 +3,4 @@
 from knowledge_migration.settings import FenceSettings
 
 BRIEF = FenceSettings(seconds=0.3)
-PATIENT = FenceSettings(seconds=20.0)
+PATIENT = FenceSettings(seconds=120.0)

@@ -38,16 +38,18 @@ def fill(database: Database) -> None:
         connection.execute(ROWS)
 
 
-def partitions(connection: Connection) -> list[plan.Partition]:
+def partitions(connection: Connection, width_ids: int = 100) -> list[plan.Partition]:
     """Every partition of both tables, small ones."""
-    plans = plan.make_plan(connection, width_ids=100, max_partitions=200)
+    plans = plan.make_plan(connection, width_ids=width_ids, max_partitions=200)
     return [part for made in plans.values() for part in made.partitions]
 
 
-def backfill(database: Database, limits: BackfillSettings = QUICK, on_progress: Any = None) -> completion.Completion:
+def backfill(
+    database: Database, limits: BackfillSettings = QUICK, on_progress: Any = None, *, width_ids: int = 100
+) -> completion.Completion:
     """Plan, partitions and completion."""
     with database.connect("test") as connection:
-        parts = partitions(connection)
+        parts = partitions(connection, width_ids)
     for part in parts:
         runner.backfill_partition(database, part, limits, on_progress=on_progress)
     return completion.complete(database, limits)
@@ -66,7 +68,7 @@ def count(connection: Connection, query: str) -> int:
     return int(next(iter(row.values())))
 
 
-def until(connection: Connection, query: str, *, seconds: float = 20.0) -> None:
+def until(connection: Connection, query: str, *, seconds: float = 120.0) -> None:
     """Returns when the single value of a query is true; fails when it never is."""
     pause = threading.Event()
     for _ in range(int(seconds / 0.02)):

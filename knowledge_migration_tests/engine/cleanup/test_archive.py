@@ -274,7 +274,7 @@ def test_a_transaction_that_holds_a_proposal_is_waited_for_and_told(full: Databa
         with at_the_same_time(lambda: move(full)) as future:
             until(rows, "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
             user.execute("COMMIT")
-            assert future.result(30).runs == 1
+            assert future.result().runs == 1
     assert holds(rows)
 
 

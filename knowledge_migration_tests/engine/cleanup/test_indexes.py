@@ -172,7 +172,7 @@ def test_a_transaction_in_the_way_is_named_and_readers_go_on(full: Database, row
             rows.execute("SET statement_timeout = '2s'")
             rows.execute("UPDATE messages SET analyzed = true WHERE id = 1")
             reader.execute("COMMIT")
-            assert future.result(30).dropped == ("idle",)
+            assert future.result().dropped == ("idle",)
 
 
 def test_a_drop_that_was_killed_is_completed_by_a_second(full: Database, rows: Connection) -> None:

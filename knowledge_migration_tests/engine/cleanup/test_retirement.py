@@ -148,7 +148,7 @@ def test_a_transaction_older_than_the_lock_is_waited_for(full: Database, rows: C
             assert not future.done()
             assert constraints(rows) == {}
             writer.execute("COMMIT")
-            assert len(future.result(30).writers) == 1
+            assert len(future.result().writers) == 1
     assert constraints(rows) == BOTH
 
 
@@ -160,7 +160,7 @@ def test_a_direct_row_of_such_a_transaction_is_found_and_named(full: Database, r
             until(rows, "SELECT count(*) FROM feature_flags WHERE (config ->> 'legacy_paths_retired')::boolean")
             writer.execute("COMMIT")
             with pytest.raises(PreconditionError, match=r"1 rows of topics have no proposal: 1\."):
-                future.result(30)
+                future.result()
     assert constraints(rows) == {}
     rows.execute("DELETE FROM topics")
     retire(full)
@@ -268,7 +268,7 @@ def test_who_opens_the_paths_just_before_the_rule_is_added_stops_it(full: Databa
             until(rows, "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
             opener.commit()
             with pytest.raises(PreconditionError, match="opened again meanwhile"):
-                future.result(30)
+                future.result()
     assert constraints(rows) == {}
 
 

@@ -18,6 +18,7 @@ from knowledge_migration.engine.rollback.flags import roll_back
 from knowledge_migration.knowledge.flags import Flags
 from knowledge_migration.settings import FenceSettings, PreparationSettings, Settings
 from knowledge_migration.thresholds import Stage
+from knowledge_migration_tests.engine.backfill.backfilling import until
 from knowledge_migration_tests.engine.cutover.ready import RULES, backed_up, drilled, passed
 from knowledge_migration_tests.engine.cutover.stages_reached import (
     acknowledging,
@@ -258,11 +259,7 @@ def test_a_rollback_while_it_waits_is_not_recorded_as_a_promotion(
 
     thread = threading.Thread(target=wait)
     thread.start()
-    pause = threading.Event()
-    for _ in range(500):
-        if read_cutover_state(ready_database).state == "internal_beta":
-            break
-        pause.wait(0.01)
+    until(rows, "SELECT count(*) FROM feature_flags WHERE enabled")
     with pytest.raises(BlockedError):
         roll_back(ready_database, Flags(), Settings(fence=BRIEF), "instant", reason="a breach")
     alive(rows, ready_database, "one")

@@ -128,8 +128,9 @@ def fill_queue(database: Database) -> None:
         )
 
 
-def test_an_extractor_with_other_names_is_inconclusive(peopled: Database) -> None:
+def test_an_extractor_with_other_names_is_inconclusive(peopled: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     flag(peopled, **FULL)
+    monkeypatch.setattr(functional, "SIMILARITY_SECONDS", 0.5)
     with unchanged(peopled):
         done = tried(peopled, FakeExtractor(Extraction(topics=(topic("Quite another", 0.6, messages=()),))))
     assert verdicts(done) == ["pass", "pass", "pass", "inconclusive"]

@@ -30,7 +30,7 @@ from knowledge_migration.knowledge.extraction.model import Extraction
 from knowledge_migration.knowledge.flags import Flags, set_flags
 from knowledge_migration.settings import SchemaChangeSettings, ServiceSettings, Settings
 from knowledge_migration_tests.conftest import clone, drop
-from knowledge_migration_tests.engine.backfill.backfilling import backfill, count
+from knowledge_migration_tests.engine.backfill.backfilling import backfill, count, until
 from knowledge_migration_tests.engine.rollback.repair.conftest import differing, taken, values
 from knowledge_migration_tests.knowledge.conftest import FakeExtractor, atom, topic
 from knowledge_migration_tests.serving import serving
@@ -106,15 +106,12 @@ def migrate(database: Database, url: str) -> None:
     body = {"message_ids": [1], "user_id": 1}
     switch_on(database, Flags(), PATIENT, reason="a test")
     httpx.post(f"{url}/api/v1/knowledge/extract", json=body, timeout=30).raise_for_status()
-    backfill(database)
+    backfill(database, width_ids=10_000)
     with database.begin() as transaction:
         changes = {"enabled": True, "cutover_percentage": 100}
         flags = set_flags(transaction, changes, initial=Flags(), actor="a test", reason="a test")
     with database.connect("test") as session:
-        for _ in range(500):
-            if count(session, "SELECT min(flag_version) FROM migration.writer_heartbeat") >= flags.version:
-                break
-            threading.Event().wait(0.02)
+        until(session, f"SELECT min(flag_version) >= {flags.version} FROM migration.writer_heartbeat")  # noqa: S608
     httpx.post(f"{url}/api/v1/knowledge/extract", json=body, timeout=30).raise_for_status()
 
 
