@@ -35,7 +35,8 @@ def named(expanded: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     name_database(monkeypatch, expanded, tmp_path)
     monkeypatch.setenv("CUTOVER_BAKE_MINUTES", '{"internal_beta": 60, "gradual_rollout": 60, "full_cutover": 60}')
     monkeypatch.setenv("CUTOVER_CHECK_MAX_AGE_MINUTES", "1000")
-    calm = {metric: {"limit_seconds": seconds} for metric, seconds in UNHURRIED.items()}
+    few = {"minimum_sample": 3, "threshold": 0.9}  # three readings of each list are enough here
+    calm = {metric: {"limit_seconds": seconds, **few} for metric, seconds in UNHURRIED.items()}
     monkeypatch.setenv("CUTOVER_GATES", json.dumps(calm))
     monkeypatch.setenv("KNOWLEDGE_PROPOSALS_ADMIN_USER_IDS", "[1, 2]")
     moment = later(hours=2)
