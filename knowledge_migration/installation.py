@@ -66,7 +66,7 @@ class Installation:
         """The flags of the environment variables, until someone sets one."""
         return Flags(**dict(self.settings.flags))
 
-    def service_options(self, *, allow_faults: bool = False) -> "ServiceOptions":
+    def service_options(self, *, allow_faults: bool = False, announced_url: str | None = None) -> "ServiceOptions":
         """The options of a service process on this database."""
         from knowledge_migration.knowledge.options import ServiceOptions
 
@@ -75,6 +75,7 @@ class Installation:
             database_url=self.database.url,
             initial_flags=self.initial_flags,
             allow_faults=allow_faults,
+            announced_url=announced_url,
         )
 
     @cached_property
@@ -99,16 +100,26 @@ class Installation:
 
     @property
     def service_address(self) -> "ServiceAddress":
-        """Where the service answers, with its token; raises `PreconditionError` where no setting names it."""
-        from knowledge_migration.engine.validation.service import ServiceAddress
+        """Where the service answers, with its token; raises `PreconditionError` where none is known."""
+        address = self.known_service_address
+        if address is None:
+            raise PreconditionError(
+                "No process of the knowledge service announces its address, and KNOWLEDGE_SERVICE_URL is not set. Start it "
+                "with knowledge-migration serve, or set the variable (http://host:port)."
+            )
+        return address
+
+    @property
+    def known_service_address(self) -> "ServiceAddress | None":
+        """Where the service answers: KNOWLEDGE_SERVICE_URL, or what a live process announces in its heartbeat."""
+        from knowledge_migration.engine.validation.service import ServiceAddress, announced_url
 
         service = self.settings.service
-        if service.url is None:
-            raise PreconditionError(
-                "KNOWLEDGE_SERVICE_URL does not say where the knowledge service answers (http://host:port). Start it with "
-                "knowledge-migration serve and set the variable."
-            )
-        return ServiceAddress(service.url, service.token)
+        url = service.url
+        if url is None:
+            with self.database.connect("service address") as connection:
+                url = announced_url(connection, service.live_seconds)
+        return ServiceAddress(url, service.token) if url else None
 
     def require_functional_validation_allowed(self) -> None:
         """Raises `PreconditionError` where users would see its rows and nobody has allowed that."""
@@ -211,12 +222,6 @@ class Installation:
         """
         url = make_url(self.dagster_storage.url)
         return url.set(drivername="postgresql+psycopg2").render_as_string(hide_password=False)
-
-    @property
-    def running_dagster_storage(self) -> Database | None:
-        """The database of Dagster's tables, without starting a server for it; None where none runs."""
-        server = embedded_server.running(embedded_directory(self.settings))
-        return _named(self.settings.installation.dagster_url) or (server.sibling(DAGSTER_DATABASE) if server else None)
 
     @property
     def dagster_files(self) -> Path:

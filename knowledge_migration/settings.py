@@ -13,17 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_origin
 
 from dotenv import dotenv_values
-from pydantic import (
-    AliasGenerator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    SecretStr,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-)
+from pydantic import BaseModel, BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
 
 from knowledge_migration.addresses import PostgresUrl, refuse_unusable, server_and_database
@@ -36,27 +26,22 @@ class SettingsError(Exception):
     """A setting has a value that cannot be used."""
 
 
-class Section(BaseModel):
-    """Settings that change together. A field with `exclude` has no environment variable: only code sets it."""
+class Section(BaseModel, extra="forbid", allow_inf_nan=False, validate_by_name=True, validate_by_alias=True):
+    """Settings that change together. A field with `exclude` has no environment variable: only code sets it.
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", allow_inf_nan=False, validate_by_name=True, validate_by_alias=True
-    )
+    The alias generator puts the prefix of the section's variables before a field's name; a field may name its own variable.
+    """
+
+    model_config = {"frozen": True}  # mypy would require a class argument `frozen` in each subclass, too
 
     def replaced(self, **changes: Any) -> Self:
         """The section with these fields changed and validated."""
         return type(self)(**{**dict(self), **changes})
 
 
-def _prefixed(prefix: str) -> AliasGenerator:
-    """The variables of a section begin with this prefix, unless a field names its own."""
-    return AliasGenerator(validation_alias=lambda name: prefix + name)
-
-
 def _setting(default: Any, description: str, env: str | None = None, *, plan: bool = False, **bounds: Any) -> Any:
     """A setting; `env` is its variable where that is not prefix and name. The plan hash of the rehearsal covers `plan`."""
-    named: dict[str, Any] = {"validation_alias": env} if env else {}
-    return Field(default=default, description=description, json_schema_extra={"plan": plan}, **named, **bounds)
+    return Field(default, description=description, validation_alias=env, json_schema_extra={"plan": plan}, **bounds)
 
 
 def _internal(default: Any) -> Any:
@@ -65,7 +50,7 @@ def _internal(default: Any) -> Any:
 
 
 # fmt: off
-class InstallationSettings(Section, alias_generator=_prefixed("knowledge_migration_")):
+class InstallationSettings(Section, alias_generator="knowledge_migration_".__add__):
     """Addresses and directories."""
 
     database_url: PostgresUrl = _setting(None,
@@ -127,7 +112,7 @@ class PerformanceSettings(Section):
         return urls
 
 
-class SchemaChangeSettings(Section, alias_generator=_prefixed("ddl_")):
+class SchemaChangeSettings(Section, alias_generator="ddl_".__add__):
     """Phase 1: how long a schema statement may make others wait, and how long it retries."""
 
     lock_timeout_ms: int = _setting(100,
@@ -161,7 +146,7 @@ class FenceSettings(LivenessSettings):
     sleep: Callable[[float], None] = _internal(time.sleep)
 
 
-class DualWriteSettings(Section, alias_generator=_prefixed("dual_write_")):
+class DualWriteSettings(Section, alias_generator="dual_write_".__add__):
     """Phase 2 (strategy §4)."""
 
     no_live_writers: bool = _setting(False,
@@ -173,7 +158,7 @@ class DualWriteSettings(Section, alias_generator=_prefixed("dual_write_")):
         "A row without a proposal for this long is a straggler.", "straggler_minutes", gt=0)
 
 
-class BackfillSettings(Section, alias_generator=_prefixed("migration_")):
+class BackfillSettings(Section, alias_generator="migration_".__add__):
     """Phase 3 (strategy §2.2, §5.1): how fast a backfill runs, and when it yields to others."""
 
     batch_size: int = _setting(100, "Rows in one backfill transaction.", plan=True, ge=1, le=50_000)
@@ -200,7 +185,7 @@ def _all_bake_minutes(changes: object) -> object:
     return {**BAKE_MINUTES, **changes} if isinstance(changes, Mapping) else changes
 
 
-class CutoverSettings(Section, alias_generator=_prefixed("cutover_")):
+class CutoverSettings(Section, alias_generator="cutover_".__add__):
     """Phase 4 (strategy §6, §8, §9.3, §11.1): gates, bake times and ages."""
 
     gates: Annotated[tuple[Gate, ...], BeforeValidator(changed_gates)] = _setting(GATES,
@@ -215,14 +200,14 @@ class CutoverSettings(Section, alias_generator=_prefixed("cutover_")):
     rollback_window_hours: float = _setting(336.0, "Full cutover lasts this long before dual write may be switched off.", gt=0)
 
 
-class GuardSettings(Section, alias_generator=_prefixed("guard_")):
+class GuardSettings(Section, alias_generator="guard_".__add__):
     """How the rollback guard shortens a long review queue."""
 
     threshold_floor: float = _setting(0.8, "The guard never lowers the threshold of automatic approval below this.", ge=0, le=1)
     relief_minutes: float = _setting(30.0, "How long the guard waits before it lowers that threshold again.", gt=0)
 
 
-class VerificationSettings(Section, alias_generator=_prefixed("verification_")):
+class VerificationSettings(Section, alias_generator="verification_".__add__):
     """The verification of all values (strategy §9)."""
 
     whole_days: float = _setting(7.0, "A verification compares all rows if that was longer ago; else rows written since.", ge=0)
@@ -243,7 +228,7 @@ class ValidationSettings(Section):
     metrics_kept_days: int = _setting(90, "Days for which samples of the metrics are kept.", ge=1)
 
 
-class QualitySettings(Section, alias_generator=_prefixed("quality_")):
+class QualitySettings(Section, alias_generator="quality_".__add__):
     """The data quality validation with Great Expectations."""
 
     suites: Path | None = _setting(None,
@@ -255,7 +240,7 @@ class QualitySettings(Section, alias_generator=_prefixed("quality_")):
         gt=0, le=LARGEST_MILLISECONDS // 1_000)
 
 
-class CleanupSettings(Section, alias_generator=_prefixed("cleanup_")):
+class CleanupSettings(Section, alias_generator="cleanup_".__add__):
     """Phase 5 (strategy §11.3)."""
 
     stable_days: float = _setting(14.0, "Days of stable full cutover before the old paths may be retired.", ge=0)
@@ -265,11 +250,11 @@ class CleanupSettings(Section, alias_generator=_prefixed("cleanup_")):
         "The indexes that index_maintenance may drop, by name, as a JSON list. Others are reported.")
 
 
-class ServiceSettings(LivenessSettings, alias_generator=_prefixed("knowledge_")):
+class ServiceSettings(LivenessSettings, alias_generator="knowledge_".__add__):
     """The knowledge service: its address, tokens and limits."""
 
     url: str | None = _setting(None,
-        "Where the service answers (http://host:port), for the probes. Unset: the probes are not run.", "knowledge_service_url")
+        "Where the service answers (http://host:port), for probes. Unset: as a live process announces.", "knowledge_service_url")
     reviewer_token: SecretStr | None = _setting(None,
         "Bearer token of reviewers. No token at all: this machine only is served.",
         "knowledge_api_reviewer_token", min_length=16)
@@ -287,7 +272,7 @@ class ServiceSettings(LivenessSettings, alias_generator=_prefixed("knowledge_"))
         return token.get_secret_value() if token else None
 
 
-class ExtractorSettings(Section, alias_generator=_prefixed("knowledge_llm_")):
+class ExtractorSettings(Section, alias_generator="knowledge_llm_".__add__):
     """The extractor and its language model."""
 
     provider: Literal["local", "openai", "ollama"] = _setting("local",
@@ -299,7 +284,7 @@ class ExtractorSettings(Section, alias_generator=_prefixed("knowledge_llm_")):
     timeout_seconds: float = _setting(60.0, "How long the model may take.", gt=0)
 
 
-class FlagSettings(Section, alias_generator=_prefixed("knowledge_proposals_")):
+class FlagSettings(Section, alias_generator="knowledge_proposals_".__add__):
     """The flags of the application (strategy §7.1): their initial values."""
 
     enabled: bool = _setting(False, "Master switch of the proposal system.")

@@ -163,9 +163,7 @@ def screenshot_of_status(page: Page, folder: Path, scratch: Path) -> None:
     console = Console(
         record=True, width=130, file=(scratch / "status.txt").open("w"), highlight=False, force_terminal=True
     )
-    console.print(
-        screen(read_status(installation.database, installation.settings, installation.running_dagster_storage))
-    )
+    console.print(screen(read_status(installation.database, installation.settings)))
     target = scratch / "status.html"
     target.write_text(
         console.export_html(inline_styles=True, code_format="<pre style='font:14px/1.35 monospace'>{code}</pre>")

@@ -48,7 +48,7 @@ def test_every_command_of_the_document_runs_and_mends_its_accident(expanded: Dat
         assert run
         words = next(words for words in commands() if "--run" in words).replace(NO_RUN, str(run["id"]))
         assert (
-            "withdrawn with its row: 3"
+            "in review again, its row removed: 3"
             in command(expanded, *shlex.split(words), home=tmp_path, answer="y\n").stdout.rpartition("Now")[2]
         )
         assert broken_rules(connection) == {}

@@ -41,6 +41,18 @@ FROM unnest(%(tables)s::text[]) AS needed (name)
 JOIN pg_constraint AS constraint_ ON constraint_.conrelid = to_regclass('public.' || needed.name)
 WHERE constraint_.contype IN ('f', 'c')
 
+-- name: check_record
+-- Records the evaluation of a check, in place of the one before.
+INSERT INTO migration.check_record AS known (asset, name, passed, warns, message, dagster_run_id)
+VALUES (%(asset)s, %(name)s, %(passed)s, %(warns)s, %(message)s, %(dagster_run_id)s)
+ON CONFLICT (asset, name) DO UPDATE
+SET at = clock_timestamp(), passed = excluded.passed, warns = excluded.warns, message = excluded.message,
+    dagster_run_id = excluded.dagster_run_id
+
+-- name: check_records
+-- The latest evaluation of every check.
+SELECT asset, name, at, passed, warns, message FROM migration.check_record ORDER BY asset, name
+
 -- name: count_and_sample
 -- Wraps a rule: the exact count of what it returns and a bounded sample, from one execution. Always at least one row of
 -- the sample: it carries the count.

@@ -127,10 +127,11 @@ ORDER BY label
 SELECT
     since.entity, since.id, since.confidence, since.status, since.created_at,
     CASE
+        WHEN since.review_action = 'undo' THEN 'a decision was undone: a person decides'
         WHEN since.origin = 'dual_write' THEN 'created in dual write: approved with the direct write'
         WHEN since.similar THEN 'similar to an existing row: a person decides'
         WHEN since.review_action IN ('park', 'replay') THEN 'parked or replayed by a rollback'
-        WHEN since.review_action IN ('approve', 'reject', 'merge', 'undo') THEN 'a person decided'
+        WHEN since.review_action IN ('approve', 'reject', 'merge') THEN 'a person decided'
         ELSE 'the sensor auto_approval approves it if automatic approval is on'
     END AS why
 FROM ({since}) AS since
@@ -233,13 +234,3 @@ FROM (
 ) AS step
 GROUP BY step.entity, step.number
 ORDER BY at
-
--- name: report_runs
--- The latest runs of Dagster, from its own tables: job, status, start and duration.
-SELECT
-    run.pipeline_name AS job, run.status, to_timestamp(run.start_time) AS started,
-    round((run.end_time - run.start_time)::numeric, 1)::double precision AS seconds, left(run.run_id, 8) AS run
-FROM runs AS run
-WHERE run.start_time IS NOT NULL
-ORDER BY run.id DESC
-LIMIT %(limit)s

@@ -74,7 +74,8 @@ SELECT count(*) AS rows FROM {proposals} WHERE extraction_run_id = %(run)s
 
 -- name: dual_write_batch
 -- Rolls back one batch of the shadows: clears the links of rows that were written directly and deletes their proposals, in
--- one statement. A proposal that a reviewer has decided is no shadow and stays. Uses the index on (status, confidence) for
+-- one statement, which also writes each deleted proposal to the audit log: its confidence, reasoning and messages exist nowhere
+-- else. A proposal that a reviewer has decided is no shadow and stays. Uses the index on (status, confidence) for
 -- the proposals and the unique index of the link for their rows; rows that a user holds are skipped or waited for.
 WITH shadows AS MATERIALIZED (
     SELECT proposal.id
@@ -103,7 +104,12 @@ WITH shadows AS MATERIALIZED (
     DELETE FROM {proposals} AS proposal
     USING free
     WHERE proposal.id = free.id
-    RETURNING proposal.id
+    RETURNING proposal.id, to_jsonb(proposal) AS content
+), recorded AS (
+    INSERT INTO migration.audit_log (actor, action, subject, before, reason, dagster_run_id)
+    SELECT %(actor)s, %(action)s, %(subject)s || deleted.id,
+           jsonb_build_object('proposal', deleted.content, 'row_id', held.id), %(reason)s, %(dagster_run_id)s
+    FROM deleted LEFT JOIN held ON held.proposal_id = deleted.id
 )
 SELECT (SELECT id FROM shadows ORDER BY id DESC LIMIT 1) AS through_id, (SELECT count(*) FROM unlinked) AS unlinked_rows,
        (SELECT count(*) FROM deleted) AS deleted_rows

@@ -49,23 +49,6 @@ SELECT
     (SELECT count(DISTINCT waiting.range) FROM waiting WHERE waiting.range > 0) AS ranges_waiting
 FROM rows
 
--- name: checks
--- The latest evaluation of each asset check, from Dagster's own tables: status, severity, description. A check that was only
--- planned, or was interrupted, has not passed. Reads the newest executions only, so its time stays constant as they grow.
-SELECT
-    replace(trim(BOTH '[]"' FROM executed.asset_key), '", "', '/') AS asset, executed.check_name AS name, executed.execution_status AS status,
-    coalesce(executed.evaluation_event_timestamp, executed.create_timestamp) AT TIME ZONE 'UTC' AS at,
-    executed.evaluation_event::jsonb #>> ARRAY['dagster_event', 'event_specific_data', 'severity', '__enum__'] AS severity,
-    executed.evaluation_event::jsonb #>> ARRAY['dagster_event', 'event_specific_data', 'description'] AS description
-FROM asset_check_executions AS executed
-WHERE executed.id IN (
-    SELECT max(newest.id) FROM (
-        SELECT one.id, one.asset_key, one.check_name FROM asset_check_executions AS one ORDER BY one.id DESC LIMIT 20000
-    ) AS newest
-    GROUP BY newest.asset_key, newest.check_name
-)
-ORDER BY asset, name
-
 -- name: control
 -- The operator's controls of the backfill, who set them and when; NULL: the setting applies. One row.
 SELECT paused, batch_size, rate_limit_per_second, changed_at, changed_by FROM migration.backfill_control

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from knowledge_migration.commands.terminal import DryRun, Reason, console, dagster_project, open_installation
+from knowledge_migration.commands.terminal import DryRun, Reason, console, open_installation
 from knowledge_migration.engine.foundation.errors import PreconditionError
 from knowledge_migration.thresholds import STAGES
 
@@ -168,25 +168,29 @@ def status(
 
     Example: knowledge-migration cutover status
     """
-    import dagster as dg
-
-    from knowledge_migration.defs.cutover import JOB, stage_readiness
-    from knowledge_migration.defs.resources import Migration
+    from knowledge_migration.engine.cutover.readiness import readiness
     from knowledge_migration.engine.cutover.state import read_cutover_state
+    from knowledge_migration.engine.validation.integrity import recorded_integrity
 
-    dagster_project()
     installation = open_installation()
     state = read_cutover_state(installation.database)
     console.print(f"{state.state} since {state.since:%Y-%m-%d %H:%M:%S} UTC, flags of version {state.flags.version}")
     if state.next_stage is None or not evaluate:
         return
-    with dg.DagsterInstance.get() as instance:
-        ready = stage_readiness(Migration(), instance, state.next_stage)
+    ready = readiness(
+        installation.database,
+        installation.settings,
+        state.next_stage,
+        recorded_integrity(installation.database),
+        now=installation.database.now(),
+    )
     table = Table("", f"for {state.next_stage}", "", title_justify="left")
     for one in ready.requirements:
         table.add_row("[green]met[/]" if one.met else "[red]missing[/]", one.name, one.message)
     console.print(table)
     if ready.ready:
-        console.print(f"Nothing is missing. Launch {JOB} with the partition {ready.stage} in the UI to promote.")
+        console.print(
+            f"Nothing is missing. Launch phase_4_cutover with the partition {ready.stage} in the UI to promote."
+        )
     else:
         console.print(f"{len(ready.missing)} of {len(ready.requirements)} requirements are missing.")

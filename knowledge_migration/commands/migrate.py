@@ -75,7 +75,7 @@ def run_migrate(console: Console, installation: Installation) -> bool:
     """Runs the migration and prints its summary; True when every phase succeeded."""
     import dagster as dg
 
-    from knowledge_migration.commands.phase_runs import PhaseSummary, migrate, migrated, serve_probes_at
+    from knowledge_migration.commands.phase_runs import PhaseSummary, migrate, migrated
     from knowledge_migration.demo.live_application import REQUESTS_PER_SECOND, LiveApplication, live_application
     from knowledge_migration.demo.loader import prepare_demonstration
 
@@ -99,7 +99,6 @@ def run_migrate(console: Console, installation: Installation) -> bool:
                 console.print(
                     f"  the application runs at {application.url}, with {REQUESTS_PER_SECOND} requests per second"
                 )
-                serve_probes_at(application.url)
         with dg.DagsterInstance.get() as instance:
             for summary in migrate(
                 installation.database,

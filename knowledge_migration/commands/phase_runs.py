@@ -4,7 +4,6 @@ Phases that the database records as done are skipped, so a second call changes n
 be materialized one by one in the UI.
 """
 
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -120,11 +119,6 @@ class Runs:
             )
             for evaluation in evaluations
         )
-
-
-def serve_probes_at(url: str) -> None:
-    """Sets the service's address in this process, before any phase reads it."""
-    os.environ["KNOWLEDGE_SERVICE_URL"] = url
 
 
 def migrated(database: Database) -> bool:

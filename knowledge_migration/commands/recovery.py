@@ -215,7 +215,7 @@ def approvals(
     yes: Yes = False,
     dry_run: DryRun = False,
 ) -> None:
-    """Undo wrong approvals: their rows are withdrawn, the proposals are kept.
+    """Undo wrong approvals: their proposals wait for review again, their rows are removed.
 
     Rows that a user has edited since, or that others refer to, stay; so do backfilled and dual-written ones. Run it again
     after an interruption.
@@ -281,6 +281,6 @@ def _shown(one: "Approval") -> dict[str, object]:
 def _fates(verb: str, approvals: "Sequence[Approval]") -> str:
     counts = Counter(one.fate for one in approvals)
     return (
-        f"{verb} withdrawn with its row: {counts['withdrawn']:,}; back in review, the row that it matched stays: "
+        f"{verb} in review again, its row removed: {counts['removed']:,}; in review again, the row that it matched stays: "
         f"{counts['returned']:,}; kept: {counts['kept']:,}."
     )

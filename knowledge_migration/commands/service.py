@@ -13,6 +13,7 @@ from knowledge_migration.commands.terminal import DryRun, console, open_installa
 from knowledge_migration.engine.foundation.errors import PreconditionError, VerificationError
 
 proposals_app = typer.Typer(help="The review queue.", no_args_is_help=True)
+WILDCARDS = ("0.0.0.0", "::", "")
 dual_write_app = typer.Typer(help="Phase 2: the shadow writes that failed.", no_args_is_help=True)
 
 
@@ -50,7 +51,9 @@ def serve(
     from knowledge_migration.pages.migration.feed import MigrationSource
 
     installation = open_installation()
-    options = installation.service_options(allow_faults=allow_faults)
+    # a wildcard address cannot be called; the setting names the public one
+    announced = installation.settings.service.url or (None if host in WILDCARDS else f"http://{host}:{port}")
+    options = installation.service_options(allow_faults=allow_faults, announced_url=announced)
     if not options.has_tokens and not is_loopback(host):
         raise PreconditionError(
             f"{host} is not a loopback address and no token is set, so everyone could change knowledge. Set "
@@ -66,7 +69,7 @@ def serve(
     collector = MigrationCollector(with_connect_limits(installation.database), rules)
     service = KnowledgeService(options, installation.extractor, collector=collector)
     app = create_app(service)
-    migration = MigrationSource(installation.database, rules, lambda: installation.running_dagster_storage)
+    migration = MigrationSource(installation.database, rules)
     install(app, service, migration)
     gc.collect()
     gc.freeze()  # the objects of the start stay: a full collection took 0.2 s, in which no request was answered
@@ -83,7 +86,9 @@ def serve(
 def traffic(
     url: Annotated[
         str | None,
-        typer.Option(help="Where the service answers. Unset: KNOWLEDGE_SERVICE_URL, or http://127.0.0.1:8000."),
+        typer.Option(
+            help="Where the service answers. Unset: the service that announces itself, or http://127.0.0.1:8000."
+        ),
     ] = None,
     rate: Annotated[float, typer.Option(min=0.1, max=10_000, help="Requests per second.")] = 20.0,
     seconds: Annotated[float | None, typer.Option(min=0.1, help="How long. Unset: until Ctrl-C.")] = None,
@@ -110,7 +115,7 @@ def traffic(
 
     installation = open_installation()
     options = TrafficOptions(
-        url=url or installation.settings.service.url or "http://127.0.0.1:8000",
+        url=url or (known.url if (known := installation.known_service_address) else "http://127.0.0.1:8000"),
         database=installation.database,
         token=installation.settings.service.token,
         requests_per_second=rate,

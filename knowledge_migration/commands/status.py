@@ -3,9 +3,9 @@
 import json
 import time
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Group, RenderableType
@@ -14,7 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from knowledge_migration.commands.terminal import console, open_installation, say
+from knowledge_migration.commands.terminal import console, dagster_project, open_installation, say
 from knowledge_migration.engine.foundation.errors import MigrationError, PreconditionError
 
 if TYPE_CHECKING:
@@ -23,12 +23,13 @@ if TYPE_CHECKING:
 alerts_app = typer.Typer(help="The channels of the alerts.", no_args_is_help=True)
 
 BAR_WIDTH = 24
+REPORTED_RUNS = 200
 PLOTTED_DAYS = 30
 SHOWN = 12
 COLOURS = {
     "done": "green", "under way": "yellow", "not begun": "dim",
     "pass": "green", "fail": "red", "inconclusive": "yellow", "not evaluated": "dim",
-    "passed": "green", "failed": "red", "warned": "yellow", "not completed": "yellow",
+    "passed": "green", "failed": "red", "warned": "yellow",
     "valid": "green", "not valid": "red", "too old": "yellow", "none yet": "dim",
 }  # fmt: skip
 
@@ -54,7 +55,7 @@ def status(
     installation = open_installation()
 
     def read() -> "StatusSnapshot":
-        return read_status(installation.database, installation.settings, installation.running_dagster_storage)
+        return read_status(installation.database, installation.settings)
 
     if as_json:
         print(json.dumps(read().as_json(), indent=2, ensure_ascii=False))
@@ -191,12 +192,33 @@ def report(
 
     installation = open_installation()
     with console.status("gathering"), criteria_facts(installation) as facts:
-        storage = installation.running_dagster_storage
-        snapshot = read_status(installation.database, installation.settings, storage)
+        snapshot = read_status(installation.database, installation.settings)
         since = snapshot.at - timedelta(days=PLOTTED_DAYS)
-        contents = gather(snapshot, facts, storage, written_by=audit.operator(), since=since)
+        contents = gather(snapshot, facts, _dagster_runs(), written_by=audit.operator(), since=since)
         write(contents, output)
     say(f"Written to {output}: {', '.join(f'{count} {verdict}' for verdict, count in contents.counts.items())}.")
+
+
+def _dagster_runs() -> list[dict[str, Any]]:
+    """The latest runs of Dagster, if this is its directory."""
+    import dagster as dg
+
+    try:
+        dagster_project()
+    except MigrationError:
+        return []
+    with dg.DagsterInstance.get() as instance:
+        return [
+            {
+                "job": run.dagster_run.job_name,
+                "status": run.dagster_run.status.value,
+                "started": datetime.fromtimestamp(run.start_time, UTC),
+                "seconds": round(run.end_time - run.start_time, 1) if run.end_time else None,
+                "run": run.dagster_run.run_id[:8],
+            }
+            for run in instance.get_run_records(limit=REPORTED_RUNS)
+            if run.start_time
+        ]
 
 
 @alerts_app.callback()

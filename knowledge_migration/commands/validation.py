@@ -26,19 +26,18 @@ COLOURS = {
 
 @contextmanager
 def criteria_facts(installation: "Installation") -> Iterator["Facts"]:
-    """The facts that criteria are judged by, with a session of its own; the checks are read from Dagster's tables."""
-    from knowledge_migration.engine.status.snapshot import read_status
+    """The facts that criteria are judged by, with a session of its own; the checks are those recorded in the database."""
+    from knowledge_migration.engine.foundation.check_record import recorded
     from knowledge_migration.engine.validation.criteria.facts import Facts
 
     database, settings = installation.database, installation.settings
-    checks = read_status(database, settings, installation.dagster_storage, parts=["checks"]).checks
     with database.connect("criteria", settings={"statement_timeout": "0"}) as connection:
         yield Facts(
             database=database,
             connection=connection,
             settings=settings,
-            checks={check.name: check for check in checks or ()},
-            service=installation.service_address if settings.service.url else None,
+            checks={check.name: check for check in recorded(connection)},
+            service=installation.known_service_address,
         )
 
 
@@ -81,7 +80,7 @@ def confirm_criterion(
 
 
 def functional(dry_run: DryRun = False) -> None:
-    """Try the strategy's four scenarios on the service at KNOWLEDGE_SERVICE_URL. Ends with exit code 1 unless all pass.
+    """Try the strategy's four scenarios on the running service. Ends with exit code 1 unless all pass.
 
     WRITES messages, proposals and topics of its own and removes them again; needs FUNCTIONAL_VALIDATION_ALLOWED=true.
 
@@ -116,7 +115,7 @@ def load_test(
     requests: Annotated[int, typer.Option(min=1, max=100_000, help="All extractions.")] = 50,
     dry_run: DryRun = False,
 ) -> None:
-    """Load the service at KNOWLEDGE_SERVICE_URL with extractions and compare with its limits. Exit code 1 beyond one.
+    """Load the running service with extractions and compare with its limits. Exit code 1 beyond one.
 
     WRITES copies of the latest messages and their extractions, and removes all of it; needs LOAD_TEST_ALLOWED=true.
 

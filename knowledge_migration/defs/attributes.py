@@ -29,6 +29,7 @@ def with_common_attributes(definitions: dg.Definitions) -> dg.Definitions:
 def longest_ages(settings: Settings) -> Mapping[str, timedelta]:
     """How old the evidence of an asset may be for a promotion; the UI shows it as the asset's freshness policy."""
     return {
+        "integrity_validation": timedelta(minutes=settings.cutover.check_max_age_minutes),
         "verified_backup": timedelta(hours=settings.preparation.backup_max_age_hours),
         "rollback_drill": timedelta(days=settings.rehearsal.drill_max_age_days),
         "value_verification": timedelta(hours=settings.verification.max_age_hours),

@@ -6,7 +6,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from knowledge_migration.defs import reporting
+from knowledge_migration.defs import guards, reporting
 from knowledge_migration.defs.resources import Migration
 from knowledge_migration.engine.backfill import completion, phase, plan, runner
 from knowledge_migration.engine.foundation.progress import Report, report_progress
@@ -28,12 +28,13 @@ class PlanConfig(dg.Config):
     sample_batches: int = Field(default=10, ge=1, description="Batches of the sample.")
 
 
-@dg.asset(group_name=GROUP, deps=["dual_write_mode"], kinds={"postgres"})
-def backfill_plan(context: dg.AssetExecutionContext, config: PlanConfig, migration: Migration) -> dg.MaterializeResult:
+@dg.asset(group_name=GROUP, deps=["dual_write_mode"], kinds={"postgres"}, check_specs=[guards.spec("backfill_plan")])
+def backfill_plan(context: dg.AssetExecutionContext, config: PlanConfig, migration: Migration) -> Iterator[Any]:
     """The id ranges (partitions) of the backfill, up to a bound fixed now; the final sweep takes the rows above it.
 
     Reads only. With `dry_run: true` it tries a sample of batches, rolls each back, and forecasts speed, duration and WAL.
     """
+    yield from guards.guarded(migration, "backfill_plan")
     settings = migration.settings
     with reporting.as_dagster_failure():
         migration.installation.require_rehearsed("phase 3", context.run.run_id)
@@ -61,7 +62,7 @@ def backfill_plan(context: dg.AssetExecutionContext, config: PlanConfig, migrati
         }
         for name, entity_plan in planned.plans.items()
     ]
-    return dg.MaterializeResult(
+    yield dg.MaterializeResult(
         metadata={
             "plan": reporting.rows_table(summary),
             "rows_to_do": sum(entity_plan.rows - entity_plan.linked for entity_plan in planned.plans.values()),
@@ -79,7 +80,7 @@ def _backfill_of(kind: EntityKind) -> dg.AssetsDefinition:
         group_name=GROUP,
         partitions_def=PARTITIONS[kind.name],
         deps=[backfill_plan],
-        check_specs=[dg.AssetCheckSpec(check, asset=name, blocking=True) for check in checks],
+        check_specs=[guards.spec(name), *(dg.AssetCheckSpec(check, asset=name, blocking=True) for check in checks)],
         pool="backfill",
         kinds={"postgres"},
         description=(
@@ -89,14 +90,15 @@ def _backfill_of(kind: EntityKind) -> dg.AssetsDefinition:
             "`rollback_backfill` (target < 10 min for 10k rows)."
         ),
     )
-    def backfill(context: dg.AssetExecutionContext, migration: Migration) -> dg.MaterializeResult:
+    def backfill(context: dg.AssetExecutionContext, migration: Migration) -> Iterator[Any]:
+        yield from guards.guarded(migration, name)
         with reporting.as_dagster_failure(), migration.database.connect("backfill checks") as connection:
             part = plan.planned_partition(connection, kind.name, context.partition_key)
             result = runner.backfill_partition(
                 migration.database, part, migration.settings.backfill, **_reports(context, kind.table)
             )
             outcomes = rules.partition_outcomes(connection, result, sample=migration.settings.validation.rules_sample)
-        return dg.MaterializeResult(
+        yield dg.MaterializeResult(
             metadata={
                 "linked_rows": result.linked_rows,
                 "quarantined_rows": result.quarantined_rows,
@@ -106,7 +108,7 @@ def _backfill_of(kind: EntityKind) -> dg.AssetsDefinition:
                 "slowest_batch_ms": result.slowest_batch_seconds * 1000,
                 "seconds": result.seconds,
             },
-            check_results=[reporting.check_result(outcome, asset=name) for outcome in outcomes],
+            check_results=[migration.check_result(outcome, asset=name) for outcome in outcomes],
         )
 
     return backfill
@@ -116,18 +118,24 @@ topic_backfill = _backfill_of(TOPIC)
 atom_backfill = _backfill_of(ATOM)
 
 
-@dg.asset(group_name=GROUP, deps=[topic_backfill, atom_backfill], kinds={"postgres"})
-def backfill_completion(context: dg.AssetExecutionContext, migration: Migration) -> dg.MaterializeResult:
+@dg.asset(
+    group_name=GROUP,
+    deps=[topic_backfill, atom_backfill],
+    kinds={"postgres"},
+    check_specs=[guards.spec("backfill_completion")],
+)
+def backfill_completion(context: dg.AssetExecutionContext, migration: Migration) -> Iterator[Any]:
     """The final sweep over rows above the plan's bound and rows that a user held, until none is left; then ANALYZE.
 
     Marks the migration's run completed only when a count is zero. Undo: job `rollback_backfill`.
     """
+    yield from guards.guarded(migration, "backfill_completion")
     limits = migration.settings.backfill
     with reporting.as_dagster_failure():
         result = completion.complete(
             migration.database, limits, max_passes=limits.sweep_passes, **_reports(context, "sweep")
         )
-    return dg.MaterializeResult(metadata={"swept_rows": result.linked_rows, "passes": result.passes})
+    yield dg.MaterializeResult(metadata={"swept_rows": result.linked_rows, "passes": result.passes})
 
 
 def _reports(context: dg.AssetExecutionContext, work: str) -> dict[str, Any]:
@@ -174,7 +182,7 @@ def integrity_checks(context: dg.AssetCheckExecutionContext, migration: Migratio
             if rule.name in selected:
                 outcome = rules.evaluate(connection, rule, sample=sample)
                 report_progress(Report("integrity rules", rule.name, number, len(rules.RULES), "rules"))
-                yield reporting.check_result(outcome, asset="backfill_completion", warns=rule.severity == "warn")
+                yield migration.check_result(outcome, asset="backfill_completion", warns=rule.severity == "warn")
 
 
 CHECKS = [integrity_checks]

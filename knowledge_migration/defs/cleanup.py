@@ -1,11 +1,12 @@
 """Phase 5, cleanup (strategy §11.3): retires the old paths, archives old extractions, maintains the indexes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import dagster as dg
 from pydantic import Field
 
-from knowledge_migration.defs import reporting
+from knowledge_migration.defs import guards, reporting
 from knowledge_migration.defs.resources import Migration
 from knowledge_migration.engine.cleanup import archive, indexes, outcomes, retirement
 from knowledge_migration.engine.foundation import progress
@@ -30,15 +31,18 @@ class RetirementConfig(dg.Config):
     )
 
 
-@dg.asset(group_name=GROUP, deps=["cutover_stage"], kinds={"postgres"})
+@dg.asset(
+    group_name=GROUP, deps=["cutover_stage"], kinds={"postgres"}, check_specs=[guards.spec("legacy_path_retirement")]
+)
 def legacy_path_retirement(
     context: dg.AssetExecutionContext, config: RetirementConfig, migration: Migration
-) -> dg.MaterializeResult:
+) -> Iterator[Any]:
     """Direct writes and dual write are locked, and the database refuses topics and atoms without a proposal.
 
     Refused until full cutover has been stable for two weeks, unless `override` gives a reason. Waits until every live
     process acknowledges and older transactions have ended; each lock is bounded. Undo: `knowledge-migration cleanup reopen`.
     """
+    yield from guards.guarded(migration, "legacy_path_retirement")
     settings = migration.settings
     with reporting.as_dagster_failure():
         done = retirement.retire(
@@ -54,7 +58,7 @@ def legacy_path_retirement(
             dagster_run_id=context.run.run_id,
         )
     rules = [{"table": table, "before": state or "left without it"} for table, state in done.constraints.items()]
-    return dg.MaterializeResult(
+    yield dg.MaterializeResult(
         metadata={
             "stability": done.stability.sentence,
             "overridden": done.overridden,
@@ -74,15 +78,16 @@ class ArchiveConfig(dg.Config):
     dry_run: bool = Field(default=False, description="Counts what would be moved, and changes nothing.")
 
 
-@dg.asset(group_name=GROUP, deps=[legacy_path_retirement], kinds={"postgres"})
-def extraction_archive(
-    context: dg.AssetExecutionContext, config: ArchiveConfig, migration: Migration
-) -> dg.MaterializeResult:
+@dg.asset(
+    group_name=GROUP, deps=[legacy_path_retirement], kinds={"postgres"}, check_specs=[guards.spec("extraction_archive")]
+)
+def extraction_archive(context: dg.AssetExecutionContext, config: ArchiveConfig, migration: Migration) -> Iterator[Any]:
     """Extraction runs of more than 30 days whose proposals nobody needs, moved to `knowledge_extraction_archive`.
 
     In bounded batches; no topic or atom changes. The API cannot show or undo archived proposals.
     Undo, run by run: `knowledge-migration cleanup archive --restore RUN`.
     """
+    yield from guards.guarded(migration, "extraction_archive")
     with reporting.as_dagster_failure():
         done = archive.archive_extractions(
             migration.database,
@@ -95,7 +100,7 @@ def extraction_archive(
             on_batch=_archive_logger(context.log.info),
         )
     kept = [{"kept because": reason, "runs": count} for reason, count in sorted(done.kept.items())]
-    return dg.MaterializeResult(
+    yield dg.MaterializeResult(
         metadata={
             "dry_run": config.dry_run,
             "runs": done.runs,
@@ -123,15 +128,16 @@ class IndexConfig(dg.Config):
     dry_run: bool = Field(default=False, description="Reports what would be dropped, and changes nothing.")
 
 
-@dg.asset(group_name=GROUP, deps=[extraction_archive], kinds={"postgres"})
-def index_maintenance(
-    context: dg.AssetExecutionContext, config: IndexConfig, migration: Migration
-) -> dg.MaterializeResult:
+@dg.asset(
+    group_name=GROUP, deps=[extraction_archive], kinds={"postgres"}, check_specs=[guards.spec("index_maintenance")]
+)
+def index_maintenance(context: dg.AssetExecutionContext, config: IndexConfig, migration: Migration) -> Iterator[Any]:
     """Reports unused, redundant and invalid indexes; drops only those that CLEANUP_DROP_INDEXES names. Runs ANALYZE.
 
     Never one that is unique, backs a constraint or is declared by the application. Each definition is in the audit log.
     Undo: `knowledge-migration cleanup indexes --recreate NAME`.
     """
+    yield from guards.guarded(migration, "index_maintenance")
     with reporting.as_dagster_failure():
         done = indexes.maintain_indexes(
             migration.database,
@@ -142,7 +148,7 @@ def index_maintenance(
             dagster_run_id=context.run.run_id,
         )
     since = done.report.statistics_since
-    return dg.MaterializeResult(
+    yield dg.MaterializeResult(
         metadata={
             "dropped": ", ".join(done.dropped) or "none",
             "gone_already": ", ".join(done.gone_already) or "none",
@@ -164,7 +170,7 @@ def _check(asset: dg.AssetsDefinition, name: str, description: str, outcome: Out
     @dg.asset_check(asset=asset, name=name, description=description, blocking=True)
     def check(migration: Migration) -> dg.AssetCheckResult:
         with reporting.as_dagster_failure(), migration.database.connect("cleanup checks") as connection:
-            return reporting.check_result(outcome(migration, connection), asset=asset.key.to_user_string())
+            return migration.check_result(outcome(migration, connection), asset=asset.key.to_user_string())
 
     return check
 

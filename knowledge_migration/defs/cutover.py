@@ -1,19 +1,22 @@
 """Phase 4, cutover (strategy §6): the gates of a stage, the stage, and the job that checks before it promotes."""
 
+from collections.abc import Iterator
 from datetime import datetime, timedelta
+from typing import Any
 
 import dagster as dg
 from pydantic import Field
 
-from knowledge_migration.defs import backfill, dual_write, reporting, schema
-from knowledge_migration.defs.recorded_checks import recorded_checks
+from knowledge_migration.defs import guards, reporting
 from knowledge_migration.defs.resources import Migration
 from knowledge_migration.engine.cutover.evaluation import Evaluation, evaluate, history, needed_for
-from knowledge_migration.engine.cutover.promotion import promote
-from knowledge_migration.engine.cutover.readiness import Readiness, readiness
+from knowledge_migration.engine.cutover.promotion import may_override, promote
+from knowledge_migration.engine.cutover.readiness import gate_remedy, readiness
 from knowledge_migration.engine.cutover.state import read_cutover_state
+from knowledge_migration.engine.foundation.check_record import CheckRecord
+from knowledge_migration.engine.foundation.errors import PreconditionError
 from knowledge_migration.engine.observability import plots
-from knowledge_migration.engine.validation import rules
+from knowledge_migration.engine.validation.integrity import evaluate_integrity, recorded_integrity
 from knowledge_migration.thresholds import GATES, STAGES, Stage
 
 GROUP = "phase_4_cutover"
@@ -22,34 +25,24 @@ PLOTTED = timedelta(days=14)
 
 STAGE_PARTITIONS = dg.StaticPartitionsDefinition(list(STAGES))
 
-INTEGRITY_CHECKS: tuple[dg.AssetCheckKey, ...] = (
-    *(
-        dg.AssetCheckKey(dg.AssetKey("backfill_completion"), rule.name)
-        for rule in rules.RULES
-        if rule.severity == "error"
-    ),
-    *(dg.AssetCheckKey(dg.AssetKey("dual_write_mode"), rule.name) for rule in rules.DUAL_WRITE_RULES),
-    dg.AssetCheckKey(dg.AssetKey("dual_write_mode"), "every_live_writer_dual_writes"),
-    dg.AssetCheckKey(dg.AssetKey("proposal_schema"), "schema_matches_the_declaration"),
-)
-"""The checks that must be recent and SUCCEEDED for a promotion; the job runs them again."""
-
 
 @dg.asset(
     group_name=GROUP,
     partitions_def=STAGE_PARTITIONS,
     deps=["dual_write_mode", "backfill_completion"],
     check_specs=[
-        dg.AssetCheckSpec(gate.metric, asset="cutover_gates", blocking=True, description=gate.meaning) for gate in GATES
+        guards.spec("cutover_gates"),
+        *(dg.AssetCheckSpec(gate.metric, asset="cutover_gates", description=gate.meaning) for gate in GATES),
     ],
     kinds={"postgres"},
 )
-def cutover_gates(context: dg.AssetExecutionContext, migration: Migration) -> dg.MaterializeResult:
+def cutover_gates(context: dg.AssetExecutionContext, migration: Migration) -> Iterator[Any]:
     """The verdict of every gate now, for the promotion to this partition's stage; every verdict is recorded.
 
-    Reads, and writes verdicts only. A gate that the stage needs fails its check and stops the run until it has enough
-    consecutive passes; others warn. Change limits and samples with CUTOVER_GATES.
+    Reads, and writes verdicts only. A gate that the stage needs fails its check until it has enough consecutive passes;
+    others warn. `cutover_stage` evaluates them again and decides. Change limits and samples with CUTOVER_GATES.
     """
+    yield from guards.guarded(migration, "cutover_gates")
     stage: Stage = next(one for one in STAGES if one == context.partition_key)
     now = migration.now()
     with reporting.as_dagster_failure():
@@ -62,12 +55,14 @@ def cutover_gates(context: dg.AssetExecutionContext, migration: Migration) -> dg
             dagster_run_id=context.run.run_id,
         )
     needed = {gate.metric for gate in needed_for(migration.settings.cutover.gates, stage)}
-    return dg.MaterializeResult(
+    yield dg.MaterializeResult(
         metadata={
             "verdicts": reporting.rows_table([evaluation.as_row() for evaluation in evaluations]),
             "plot": _plot(migration, now),
         },
-        check_results=[gate_result(one, needed=one.gate.metric in needed) for one in evaluations],
+        check_results=migration.recorded(
+            "cutover_gates", *(gate_result(one, needed=one.gate.metric in needed) for one in evaluations)
+        ),
     )
 
 
@@ -75,13 +70,20 @@ def gate_result(evaluation: Evaluation, *, needed: bool) -> dg.AssetCheckResult:
     """An evaluation as a check, which passes only with enough consecutive passes; inconclusive does not pass."""
     row = {key: value for key, value in evaluation.as_row().items() if value is not None}
     detail = reporting.plain(evaluation.measurement.detail)
+    what_to_do = {} if evaluation.met else {"what_to_do": gate_remedy(evaluation)}
     return dg.AssetCheckResult(
         check_name=evaluation.gate.metric,
         asset_key="cutover_gates",
         passed=evaluation.met,
         severity=dg.AssetCheckSeverity.ERROR if needed else dg.AssetCheckSeverity.WARN,
         description=evaluation.sentence,
-        metadata={**row, "source": evaluation.gate.source, "detail": detail},
+        metadata={
+            **row,
+            "rule": evaluation.gate.meaning,
+            "source": evaluation.gate.source,
+            "detail": detail,
+            **what_to_do,
+        },
     )
 
 
@@ -106,23 +108,33 @@ class PromotionConfig(dg.Config):
     group_name=GROUP,
     partitions_def=STAGE_PARTITIONS,
     deps=[cutover_gates, "backfill_completion", "dual_write_mode", "proposal_schema"],
+    check_specs=[guards.spec("cutover_stage")],
     kinds={"postgres"},
 )
-def cutover_stage(
-    context: dg.AssetExecutionContext, config: PromotionConfig, migration: Migration
-) -> dg.MaterializeResult:
+def cutover_stage(context: dg.AssetExecutionContext, config: PromotionConfig, migration: Migration) -> Iterator[Any]:
     """Promotes the cutover to this partition's stage: internal_beta (listed admins), gradual_rollout (50 %), full_cutover.
 
-    Sets the flags through the audited function and waits until every live process has acknowledged them. Refused unless
-    every requirement is met: order, bake time, gates, fresh integrity checks, verified backup, rollback drill; the failure
-    lists what is missing. Launch `phase_4_cutover`, which runs the checks first. Undo: in seconds by job `rollback_instant` or
-    `rollback_partial`, or `knowledge-migration rollback instant`, which needs no Dagster.
+    Evaluates every requirement in this step (order, bake time, gates, integrity rules, verified backup, rollback drill) and
+    lists what is missing. Sets the flags through the audited function and waits until every live process has acknowledged them.
+    Undo: in seconds by job `rollback_instant` or `rollback_partial`, or `knowledge-migration rollback instant`, which needs no
+    Dagster.
     """
     stage: Stage = next(one for one in STAGES if one == context.partition_key)
     with reporting.as_dagster_failure():
-        ready = stage_readiness(migration, context.instance, stage, dagster_run_id=context.run.run_id)
-        requirements = [{"met": one.met, "requirement": one.sentence} for one in ready.requirements]
-        context.add_output_metadata({"requirements": reporting.rows_table(requirements)})
+        evaluated = _integrity(context, migration)
+        now = migration.now()
+        ready = readiness(
+            migration.database,
+            migration.settings,
+            stage,
+            evaluated,
+            now=now,
+            dagster_run_id=context.run.run_id,
+        )
+    yield from guards.require(
+        migration, "cutover_stage", ready.requirements, overridden=may_override(ready, config.override_reason)
+    )
+    with reporting.as_dagster_failure():
         done = promote(
             migration.database,
             migration.installation.initial_flags,
@@ -133,7 +145,7 @@ def cutover_stage(
             admin_user_ids=migration.settings.flags.admin_user_ids or None,
             dagster_run_id=context.run.run_id,
         )
-    return dg.MaterializeResult(
+    yield dg.MaterializeResult(
         metadata={
             "flag_version": done.after.version,
             "state": done.after.state,
@@ -145,38 +157,27 @@ def cutover_stage(
     )
 
 
-def stage_readiness(
-    migration: Migration,
-    instance: dg.DagsterInstance,
-    stage: Stage,
-    *,
-    ages_matter: bool = True,
-    dagster_run_id: str | None = None,
-) -> Readiness:
-    """The requirements of a stage, with the integrity checks that this instance has recorded."""
-    return readiness(
-        migration.database,
-        migration.settings,
-        stage,
-        list(recorded_checks(instance, INTEGRITY_CHECKS)),
-        now=migration.now(),
-        ages_matter=ages_matter,
-        dagster_run_id=dagster_run_id,
-    )
+def _integrity(context: dg.AssetExecutionContext, migration: Migration) -> tuple[CheckRecord, ...]:
+    """The integrity rules, evaluated now; without a proven fence they cannot be, and have no result."""
+    try:
+        evaluated = evaluate_integrity(
+            migration.database,
+            migration.settings,
+            dagster_run_id=context.run.run_id,
+            progress=reporting.progress_reporter(context.log.debug, "integrity rules"),
+        )
+    except PreconditionError as error:
+        context.log.warning(f"The integrity rules cannot be evaluated: {error}")
+        return recorded_integrity(migration.database)
+    now = migration.now()
+    return tuple(one.record(now) for one in evaluated)
 
-
-INTEGRITY = dg.AssetSelection.checks(
-    backfill.integrity_checks,
-    dual_write.dual_write_checks,
-    dual_write.every_live_writer_dual_writes,
-    schema.schema_matches_the_declaration,
-)
 
 job = dg.define_asset_job(
     JOB,
-    selection=dg.AssetSelection.assets(cutover_gates, cutover_stage) | INTEGRITY,
+    selection=dg.AssetSelection.assets(cutover_gates, cutover_stage),
     description=(
-        "Runs the integrity checks and gates again, then promotes to the chosen stage, or fails with what is missing. "
+        "Evaluates the gates and every requirement, then promotes to the chosen stage, or fails with what is missing. "
         "Undo: in seconds by rollback_instant."
     ),
 )

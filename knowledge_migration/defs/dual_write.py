@@ -1,10 +1,11 @@
 """Phase 2, dual write (strategy §4): the flags, the verified switch, the probe, and the checks while it is on."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import dagster as dg
 
-from knowledge_migration.defs import reporting
+from knowledge_migration.defs import guards, reporting
 from knowledge_migration.defs.resources import Migration
 from knowledge_migration.engine.dual_write import fence, switch
 from knowledge_migration.engine.validation import rules
@@ -14,29 +15,36 @@ from knowledge_migration.engine.validation.service import health
 GROUP = "phase_2_dual_write"
 
 
-@dg.asset(group_name="phase_1_schema", deps=["proposal_schema"], kinds={"postgres"})
-def feature_flag_store(context: dg.AssetExecutionContext, migration: Migration) -> dg.MaterializeResult:
+@dg.asset(
+    group_name="phase_1_schema",
+    deps=["proposal_schema"],
+    kinds={"postgres"},
+    check_specs=[guards.spec("feature_flag_store")],
+)
+def feature_flag_store(context: dg.AssetExecutionContext, migration: Migration) -> Iterator[Any]:
     """The feature flags in the database, with the strategy's environment variables as their initial values.
 
     Changes no flag that is set already. Every process of the service applies a change within a second, without a restart.
     Change them with `knowledge-migration flags set`. Undo: job `rollback_schema`.
     """
+    yield from guards.guarded(migration, "feature_flag_store")
     with reporting.as_dagster_failure():
         flags = switch.store_flags(
             migration.database, migration.installation.initial_flags, dagster_run_id=context.run.run_id
         )
-    return dg.MaterializeResult(
+    yield dg.MaterializeResult(
         metadata={"version": flags.version, "state": flags.state, "flags": reporting.rows_table([flags.values])}
     )
 
 
-@dg.asset(group_name=GROUP, deps=[feature_flag_store], kinds={"postgres"})
-def dual_write_mode(context: dg.AssetExecutionContext, migration: Migration) -> dg.MaterializeResult:
+@dg.asset(group_name=GROUP, deps=[feature_flag_store], kinds={"postgres"}, check_specs=[guards.spec("dual_write_mode")])
+def dual_write_mode(context: dg.AssetExecutionContext, migration: Migration) -> Iterator[Any]:
     """Dual write, switched on and verified: from then on every extraction that writes knowledge also writes its proposals.
 
     Waits until every live process of the service acknowledges it and every older transaction has ended. If a process is
     missing, the failure names it, and the flags stay set. Undo: job `rollback_dual_write` (target < 1 min for 10k rows).
     """
+    yield from guards.guarded(migration, "dual_write_mode")
     with reporting.as_dagster_failure():
         flags, proven = switch.switch_on(
             migration.database,
@@ -45,7 +53,7 @@ def dual_write_mode(context: dg.AssetExecutionContext, migration: Migration) -> 
             reason="phase 2: dual write",
             dagster_run_id=context.run.run_id,
         )
-    return dg.MaterializeResult(
+    yield dg.MaterializeResult(
         metadata={
             "flag_version": flags.version,
             "state": flags.state,
@@ -56,15 +64,16 @@ def dual_write_mode(context: dg.AssetExecutionContext, migration: Migration) -> 
     )
 
 
-@dg.asset(group_name=GROUP, deps=[dual_write_mode], kinds={"postgres"})
-def dual_write_probe(migration: Migration) -> dg.MaterializeResult:
-    """A real extraction through the service's API, verified in both tables and then deleted. Needs KNOWLEDGE_SERVICE_URL.
+@dg.asset(group_name=GROUP, deps=[dual_write_mode], kinds={"postgres"}, check_specs=[guards.spec("dual_write_probe")])
+def dual_write_probe(migration: Migration) -> Iterator[Any]:
+    """A real extraction through the service's API, verified in both tables and then deleted.
 
     Writes one synthetic message and the extracted rows, and deletes all of them.
     """
+    yield from guards.guarded(migration, "dual_write_probe")
     with reporting.as_dagster_failure():
         result = probe(migration.database, migration.installation.service_address, expect=("dual_write",))
-    return dg.MaterializeResult(metadata=reporting.plain(vars(result)))
+    yield dg.MaterializeResult(metadata=reporting.plain(vars(result)))
 
 
 @dg.multi_asset_check(
@@ -82,7 +91,7 @@ def dual_write_checks(context: dg.AssetCheckExecutionContext, migration: Migrati
     with reporting.as_dagster_failure(), migration.database.connect("dual write checks") as connection:
         for outcome in rules.dual_write_outcomes(migration.database, connection, sample=sample):
             if outcome.name in selected:
-                yield reporting.check_result(outcome, asset="dual_write_mode")
+                yield migration.check_result(outcome, asset="dual_write_mode")
 
 
 @dg.asset_check(asset=dual_write_mode, blocking=True)
@@ -90,7 +99,7 @@ def every_live_writer_dual_writes(migration: Migration) -> dg.AssetCheckResult:
     """At least one process of the service is alive, and every live process writes proposals with all knowledge."""
     with reporting.as_dagster_failure(), migration.database.connect("writers check") as connection:
         outcome = fence.writers_outcome(connection, migration.settings.fence.live_seconds)
-    return reporting.check_result(outcome, asset="dual_write_mode")
+    return migration.check_result(outcome, asset="dual_write_mode")
 
 
 @dg.asset_check(asset=dual_write_mode, blocking=True)
@@ -108,29 +117,36 @@ def dual_write_is_not_slow(migration: Migration) -> dg.AssetCheckResult:
             limit_percent=settings.dual_write.max_slowdown_percent,
         )
     outcome = dual_write_overhead.overhead_outcome(measured, settings.dual_write.max_slowdown_percent)
-    return reporting.check_result(outcome, asset="dual_write_mode")
+    return migration.check_result(outcome, asset="dual_write_mode")
 
 
 @dg.asset_check(asset="proposal_schema")
 def extraction_still_works(migration: Migration) -> dg.AssetCheckResult:
     """The service is healthy and an extraction through its API succeeds after the schema change (strategy §3.2)."""
-    address = migration.settings.service.url
+    address = migration.installation.known_service_address
     if address is None:
-        return dg.AssetCheckResult(
-            passed=False,
-            severity=dg.AssetCheckSeverity.WARN,
-            description="Not evaluated: KNOWLEDGE_SERVICE_URL is not set.",
-        )
+        return _extraction_worked(migration, "Not evaluated: no live process of the service is known.", warns=True)
     with reporting.as_dagster_failure():
-        answer = health(migration.installation.service_address)
-        result = probe(
-            migration.database, migration.installation.service_address, expect=("direct", "dual_write", "proposal")
-        )
-    return dg.AssetCheckResult(
-        passed=True,
-        description=f"The service answers, and an extraction in {result.mode.replace('_', ' ')} mode succeeded.",
-        metadata={"health": reporting.plain(answer), **reporting.plain(vars(result))},
+        answer = health(address)
+        result = probe(migration.database, address, expect=("direct", "dual_write", "proposal"))
+    message = f"The service answers, and an extraction in {result.mode.replace('_', ' ')} mode succeeded."
+    return _extraction_worked(migration, message, health=answer, **vars(result))
+
+
+def _extraction_worked(
+    migration: Migration, message: str, *, warns: bool = False, **metadata: Any
+) -> dg.AssetCheckResult:
+    (result,) = migration.recorded(
+        "proposal_schema",
+        dg.AssetCheckResult(
+            check_name="extraction_still_works",
+            passed=not warns,
+            severity=reporting.severity(warns=warns),
+            description=message,
+            metadata=reporting.plain(metadata),
+        ),
     )
+    return result
 
 
 CHECKS = [dual_write_checks, every_live_writer_dual_writes, dual_write_is_not_slow, extraction_still_works]

@@ -1,12 +1,13 @@
 """The migration's metrics over time (strategy §2.2, §6.4, §11.2): sampled every five minutes, plotted when materialized."""
 
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
 import dagster as dg
 from pydantic import Field
 
-from knowledge_migration.defs import reporting
+from knowledge_migration.defs import guards, reporting
 from knowledge_migration.defs.resources import Migration
 from knowledge_migration.defs.scheduling import nothing_to_validate
 from knowledge_migration.engine.observability import plots
@@ -28,12 +29,18 @@ class MetricsConfig(dg.Config):
     plots: bool = Field(default=True, description="Adds the tables of the dashboard and plots of the last two weeks.")
 
 
-@dg.asset(group_name="operations", deps=["proposal_schema"], kinds={"postgres"})
-def migration_metrics(config: MetricsConfig, migration: Migration) -> dg.MaterializeResult:
+@dg.asset(
+    group_name="operations",
+    deps=["proposal_schema"],
+    kinds={"postgres"},
+    check_specs=[guards.spec("migration_metrics")],
+)
+def migration_metrics(config: MetricsConfig, migration: Migration) -> Iterator[Any]:
     """The dashboard queries now, with plots of the last two weeks.
 
     Reads the user's tables and stores one sample of each metric in `migration.metric`; deleting those samples undoes it.
     """
+    yield from guards.guarded(migration, "migration_metrics")
     with reporting.as_dagster_failure():
         sampling = sample(
             migration.database,
@@ -43,7 +50,8 @@ def migration_metrics(config: MetricsConfig, migration: Migration) -> dg.Materia
             with_tables=config.plots,
         )
         if not config.plots:
-            return dg.MaterializeResult(metadata=_measured(sampling))
+            yield dg.MaterializeResult(metadata=_measured(sampling))
+            return
         with migration.database.connect("metrics") as connection:
             history = metric_history(connection, sampling.at - PLOTTED)
     metadata: dict[str, Any] = {
@@ -57,7 +65,7 @@ def migration_metrics(config: MetricsConfig, migration: Migration) -> dg.Materia
             name: reporting.rows_table([reporting.plain(row) for row in rows]) for name, rows in sampling.tables.items()
         },
     }
-    return dg.MaterializeResult(metadata=metadata)
+    yield dg.MaterializeResult(metadata=metadata)
 
 
 def _measured(sampling: Sampling) -> dict[str, Any]:

@@ -1,10 +1,11 @@
 """Performance (strategy §9.3, §6.4): list queries against their limits, and endpoints against the baseline."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from knowledge_migration.defs import backfill, dual_write, reporting, schema
+from knowledge_migration.defs import backfill, dual_write, guards, reporting, schema
 from knowledge_migration.defs.resources import Migration
 from knowledge_migration.engine.foundation import evidence
 from knowledge_migration.engine.observability import plots
@@ -28,17 +29,19 @@ PHASE_OF_JOB = {
     group_name=GROUP,
     deps=["backfill_completion"],
     check_specs=[
+        guards.spec("performance_validation"),
         dg.AssetCheckSpec(LIMITS, asset="performance_validation"),
         dg.AssetCheckSpec(SCANS, asset="performance_validation"),
     ],
     kinds={"postgres"},
 )
-def performance_validation(context: dg.AssetExecutionContext, migration: Migration) -> dg.MaterializeResult:
+def performance_validation(context: dg.AssetExecutionContext, migration: Migration) -> Iterator[Any]:
     """Times the benchmark queries of the strategy and the service's lists against their limits, and explains each.
 
     Read-only session; takes seconds, or minutes if an index is missing. EXPLAIN ANALYZE executes each statement once more. The
     limits are those of the gates `slow_…_lists` and `slow_run_histories`.
     """
+    yield from guards.guarded(migration, "performance_validation")
     from knowledge_migration.engine.validation.performance import limits
 
     settings = migration.settings
@@ -53,13 +56,13 @@ def performance_validation(context: dg.AssetExecutionContext, migration: Migrati
             evidence.record(connection, limits.KIND, measured.to_evidence(), dagster_run_id=context.run.run_id)
     table = reporting.rows_table([verdict.as_row() for verdict in measured.verdicts])
     scans = limits.scans_outcome(measured, settings.performance.large_table_rows)
-    return dg.MaterializeResult(
+    yield dg.MaterializeResult(
         metadata={"queries": table, "proposals": measured.proposals, **_plans(measured)},
         check_results=[
-            reporting.check_result(
+            migration.check_result(
                 limits.limits_outcome(measured), asset="performance_validation", shows={"queries": table}
             ),
-            reporting.check_result(scans, asset="performance_validation", warns=True),
+            migration.check_result(scans, asset="performance_validation", warns=True),
         ],
     )
 
@@ -72,12 +75,14 @@ def _plans(measured: "PerformanceValidation") -> dict[str, dg.MarkdownMetadataVa
     }
 
 
-def _not_compared() -> dg.MaterializeResult:
+def _not_compared(migration: Migration) -> dg.MaterializeResult:
     result = "Not compared: this database has no baseline (asset performance_baseline, before phase 1)."
     check = dg.AssetCheckResult(
         check_name=AS_BEFORE, passed=False, severity=dg.AssetCheckSeverity.WARN, description=result
     )
-    return dg.MaterializeResult(metadata={"result": result}, check_results=[check])
+    return dg.MaterializeResult(
+        metadata={"result": result}, check_results=migration.recorded("performance_comparison", check)
+    )
 
 
 @dg.asset(
@@ -97,7 +102,7 @@ def performance_comparison(context: dg.AssetExecutionContext, migration: Migrati
     (slowdown,) = (gate for gate in settings.cutover.gates if gate.metric == "extraction_slowdown")
     with reporting.as_dagster_failure(), migration.database.connect("performance comparison") as connection:
         if evidence.latest(connection, "performance_baseline") is None:
-            return _not_compared()
+            return _not_compared(migration)
         compared = comparison.compare_within(
             connection,
             phase,
@@ -119,7 +124,7 @@ def performance_comparison(context: dg.AssetExecutionContext, migration: Migrati
             "slowest_ratio": compared.slowest_ratio,
             "after": phase,
         },
-        check_results=[reporting.check_result(outcome, asset="performance_comparison", warns=True)],
+        check_results=[migration.check_result(outcome, asset="performance_comparison", warns=True)],
     )
 
 

@@ -4,10 +4,11 @@ Changes no table of the user's. The first write creates the migration's own sche
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import dagster as dg
 
-from knowledge_migration.defs import reporting
+from knowledge_migration.defs import guards, reporting
 from knowledge_migration.defs.resources import Migration
 from knowledge_migration.engine.backfill.phase import blocking_findings_outcome
 from knowledge_migration.engine.foundation import evidence
@@ -33,7 +34,7 @@ legacy_database = _spec(
 
 @dg.multi_asset_check(
     specs=[
-        dg.AssetCheckSpec(name, asset="legacy_database", blocking=True, description=check.__doc__)
+        dg.AssetCheckSpec(name, asset="legacy_database", description=check.__doc__)
         for name, check in preflight.CHECKS.items()
     ],
     name="preflight",
@@ -43,18 +44,19 @@ def preflight_checks(context: dg.AssetCheckExecutionContext, migration: Migratio
     """Version, privileges, extensions, schema, long transactions, disk, names: reads the catalog only."""
     with reporting.as_dagster_failure(), migration.installation.preflight() as preflight_context:
         for key in sorted(context.selected_asset_check_keys, key=lambda key: list(preflight.CHECKS).index(key.name)):
-            yield reporting.check_result(preflight.CHECKS[key.name](preflight_context), asset="legacy_database")
+            yield migration.check_result(preflight.CHECKS[key.name](preflight_context), asset="legacy_database")
 
 
-@dg.asset(group_name=GROUP, deps=["legacy_database"], kinds={"postgres"})
-def evidence_store(context: dg.AssetExecutionContext, migration: Migration) -> dg.MaterializeResult:
+@dg.asset(group_name=GROUP, deps=["legacy_database"], check_specs=[guards.spec("evidence_store")], kinds={"postgres"})
+def evidence_store(context: dg.AssetExecutionContext, migration: Migration) -> Iterator[Any]:
     """The schema `migration` with audit log, ledger, quarantine and evidence; changes nothing else.
 
     Undo: `knowledge-migration rollback schema --all` drops it.
     """
+    yield from guards.guarded(migration, "evidence_store")
     with reporting.as_dagster_failure():
         change = schema.prepare_evidence(migration.database, migration.settings.schema_change)
-    return dg.MaterializeResult(
+    yield dg.MaterializeResult(
         metadata={
             "revision": change.to_revision or "none",
             "steps": reporting.rows_table([result.as_row() for result in change.steps]),
@@ -85,9 +87,11 @@ def evidence_store(context: dg.AssetExecutionContext, migration: Migration) -> d
             evidence_store,
         ),
     ],
+    check_specs=[guards.spec("verified_backup")],
 )
-def legacy_snapshot(context: dg.AssetExecutionContext, migration: Migration) -> Iterator[dg.MaterializeResult]:
+def legacy_snapshot(context: dg.AssetExecutionContext, migration: Migration) -> Iterator[Any]:
     """Inventory, fingerprint and backup of one snapshot."""
+    yield from guards.guarded(migration, "verified_backup", of="legacy_snapshot")
     with reporting.as_dagster_failure():
         taken = take_legacy_snapshot(
             migration.database,
@@ -130,12 +134,18 @@ def legacy_snapshot(context: dg.AssetExecutionContext, migration: Migration) -> 
 def backup_file_is_unaltered(migration: Migration) -> dg.AssetCheckResult:
     """The file of the latest verified backup exists and has the verified checksum."""
     with reporting.as_dagster_failure(), migration.database.connect("backup check") as connection:
-        return reporting.check_result(backup_outcome(connection), asset="verified_backup")
+        return migration.check_result(backup_outcome(connection), asset="verified_backup")
 
 
-@dg.asset(group_name=GROUP, deps=[evidence_store], kinds={"postgres", "pandas"})
-def data_quality_report(context: dg.AssetExecutionContext, migration: Migration) -> dg.MaterializeResult:
+@dg.asset(
+    group_name=GROUP,
+    deps=[evidence_store],
+    check_specs=[guards.spec("data_quality_report")],
+    kinds={"postgres", "pandas"},
+)
+def data_quality_report(context: dg.AssetExecutionContext, migration: Migration) -> Iterator[Any]:
     """Anomalies in the data: each finding blocks the backfill, quarantines rows, or is accepted. Reads only, one snapshot."""
+    yield from guards.guarded(migration, "data_quality_report")
     settings = migration.settings
     with reporting.as_dagster_failure(), migration.database.connect("data quality") as connection:
         report = data_quality.report(
@@ -160,7 +170,7 @@ def data_quality_report(context: dg.AssetExecutionContext, migration: Migration)
         for result in report.results
         if result.count
     }
-    return dg.MaterializeResult(
+    yield dg.MaterializeResult(
         metadata={
             "findings": reporting.table(frame),
             "plot": reporting.picture(plots.bar_of_findings(frame), "findings by their effect on the backfill"),
@@ -177,15 +187,18 @@ def no_finding_blocks_the_backfill(migration: Migration) -> dg.AssetCheckResult:
     """No finding of the latest data quality report blocks the backfill."""
     with reporting.as_dagster_failure(), migration.database.connect("data quality") as connection:
         outcome = blocking_findings_outcome(connection)
-    return reporting.check_result(outcome, asset="data_quality_report")
+    return migration.check_result(outcome, asset="data_quality_report")
 
 
-@dg.asset(group_name=GROUP, deps=[evidence_store], kinds={"postgres"})
-def performance_baseline(context: dg.AssetExecutionContext, migration: Migration) -> dg.MaterializeResult:
+@dg.asset(
+    group_name=GROUP, deps=[evidence_store], check_specs=[guards.spec("performance_baseline")], kinds={"postgres"}
+)
+def performance_baseline(context: dg.AssetExecutionContext, migration: Migration) -> Iterator[Any]:
     """Median, p95 and p99 of the queries behind the topics and atoms endpoints, and of BASELINE_URLS, before any change.
 
     Reads only; requests the URLs with GET. After each phase `performance_comparison` measures the same again.
     """
+    yield from guards.guarded(migration, "performance_baseline")
     samples = migration.settings.performance.baseline_samples
     with reporting.as_dagster_failure(), migration.database.connect("performance baseline") as connection:
         measured = baseline.measure(connection, samples=samples, progress=context.log.info)
@@ -197,7 +210,7 @@ def performance_baseline(context: dg.AssetExecutionContext, migration: Migration
         content = {**measured.to_evidence(), "urls": [page.to_evidence() for page in pages]}
         evidence.record(connection, "performance_baseline", content, dagster_run_id=context.run.run_id)
     frame = measured.as_frame()
-    return dg.MaterializeResult(
+    yield dg.MaterializeResult(
         metadata={
             "latencies_ms": reporting.table(frame.round(3)),
             "plot": reporting.picture(plots.latency_percentiles(frame), "latency percentiles by query"),
@@ -211,6 +224,6 @@ CHECKS = [preflight_checks, backup_file_is_unaltered, no_finding_blocks_the_back
 
 job = dg.define_asset_job(
     "phase_0_preparation",
-    selection=dg.AssetSelection.groups(GROUP) | dg.AssetSelection.checks(preflight_checks),
+    selection=dg.AssetSelection.groups(GROUP),
     description="Preflight, inventory, fingerprint, verified backup, data quality and baseline. Changes no table of the user's.",
 )

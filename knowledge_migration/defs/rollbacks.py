@@ -76,17 +76,43 @@ def _partial(context: dg.OpExecutionContext, config: RollbackConfig, migration: 
 def _by_flags(
     kind: RollbackKind, context: dg.OpExecutionContext, config: RollbackConfig, migration: Migration
 ) -> dict[str, Any]:
-    initial = migration.installation.initial_flags
+    log = context.log.info
+    log(f"Setting the flags of the {kind} rollback.")
     result = roll_back(
-        migration.database, initial, migration.settings, kind, reason=config.reason, dagster_run_id=context.run_id
+        migration.database,
+        migration.installation.initial_flags,
+        migration.settings,
+        kind,
+        reason=config.reason,
+        dagster_run_id=context.run_id,
+        on_applied=lambda applied: log(
+            f"Version {applied.after.version} of the flags, {applied.after.state}, is set after {applied.apply_seconds:.2f} s. "
+            "Waiting until every live process acknowledges it."
+        ),
+        on_acknowledged=lambda seconds, processes: log(
+            f"{processes} processes have acknowledged it after {seconds:.2f} s. Settling the pending proposals."
+        ),
     )
+    log(f"Done after {result.seconds or 0:.2f} s: {result.settled.sentence}.")
+    before, after = result.before.values, result.after.values
+    flags = [{"flag": name, "before": str(before[name]), "after": str(after[name])} for name in after]
     return {
         "flag_version": result.after.version,
+        "state_before": result.before.state,
         "state": result.after.state,
+        "flags": reporting.rows_table(flags),
+        "seconds_until_set": result.apply_seconds,
         "seconds_until_acknowledged": result.acknowledged_seconds,
-        "live_processes": len(result.processes),
-        "replayed": result.settled.replayed,
-        "parked": result.settled.parked,
+        "seconds": result.seconds,
+        "processes": reporting.rows_table([{"process": process} for process in result.processes]),
+        "proposals": reporting.rows_table(
+            [
+                {"kind": kind, "replayed": result.settled.replayed.get(kind, 0), "parked": count}
+                for kind, count in result.settled.parked.items()
+            ]
+        ),
+        "replayed": sum(result.settled.replayed.values()),
+        "parked": sum(result.settled.parked.values()),
     }
 
 

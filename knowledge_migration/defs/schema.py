@@ -1,12 +1,12 @@
 """Phase 1, schema addition (strategy §3): proposal tables, links, and the check that no reader stalled."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Any
 
 import dagster as dg
 
-from knowledge_migration.defs import reporting
-from knowledge_migration.defs.preparation import preflight_checks
+from knowledge_migration.defs import guards, reporting
 from knowledge_migration.defs.resources import Migration
 from knowledge_migration.engine.foundation import progress
 from knowledge_migration.engine.schema import phase as schema_phase
@@ -20,13 +20,15 @@ GROUP = "phase_1_schema"
     group_name=GROUP,
     deps=["verified_backup", "data_quality_report", "performance_baseline", "staging_rehearsal"],
     kinds={"postgres"},
+    check_specs=[guards.spec("proposal_schema")],
 )
-def proposal_schema(context: dg.AssetExecutionContext, migration: Migration) -> dg.MaterializeResult:
+def proposal_schema(context: dg.AssetExecutionContext, migration: Migration) -> Iterator[Any]:
     """The tables of the proposal workflow, and the link columns on topics and atoms, which stay empty in this phase.
 
     Runs step by step with retries; each lock waits at most 100 ms. Builds indexes concurrently and validates references
     afterwards. Resumes after a crash at any point. Undo: job `rollback_schema` (target < 5 min).
     """
+    yield from guards.guarded(migration, "proposal_schema")
     with reporting.as_dagster_failure(), migration.installation.preflight() as preconditions:
         migration.installation.require_rehearsed("phase 1", context.run.run_id)
         phase = schema_phase.run_schema_phase(
@@ -36,7 +38,7 @@ def proposal_schema(context: dg.AssetExecutionContext, migration: Migration) -> 
             dagster_run_id=context.run.run_id,
             on_step=partial(_report_step, context.log.info),
         )
-    return dg.MaterializeResult(
+    yield dg.MaterializeResult(
         metadata={
             "from_revision": phase.change.from_revision or "none",
             "to_revision": phase.change.to_revision or "none",
@@ -58,7 +60,7 @@ def schema_matches_the_declaration(migration: Migration) -> dg.AssetCheckResult:
     """Every table, column, index (valid) and constraint (validated) is as declared."""
     with reporting.as_dagster_failure():
         outcome = schema_phase.schema_outcome(migration.database, migration.settings.validation.rules_sample)
-    return reporting.check_result(outcome, asset="proposal_schema")
+    return migration.check_result(outcome, asset="proposal_schema")
 
 
 @dg.asset_check(asset=proposal_schema, blocking=True)
@@ -66,15 +68,13 @@ def no_reader_stalled(migration: Migration) -> dg.AssetCheckResult:
     """No reader of the live tables stalled beyond the limit while the schema changed."""
     with reporting.as_dagster_failure(), migration.database.connect("stall check") as connection:
         outcome = schema_phase.stall_outcome(connection, migration.settings.schema_change.reader_stall_limit_ms)
-    return reporting.check_result(outcome, asset="proposal_schema")
+    return migration.check_result(outcome, asset="proposal_schema")
 
 
 CHECKS = [schema_matches_the_declaration, no_reader_stalled]
 
 job = dg.define_asset_job(
     "phase_1_schema",
-    selection=dg.AssetSelection.groups(GROUP)
-    | dg.AssetSelection.checks(preflight_checks)
-    | dg.AssetSelection.assets("performance_comparison"),
+    selection=dg.AssetSelection.groups(GROUP) | dg.AssetSelection.assets("performance_comparison"),
     description="Preflight again, then the schema step by step; compares performance afterwards. Undo: rollback_schema.",
 )

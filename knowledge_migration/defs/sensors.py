@@ -15,10 +15,11 @@ from knowledge_migration.defs import backfill, cutover, reporting
 from knowledge_migration.defs.resources import Migration
 from knowledge_migration.engine.backfill.completion import stragglers
 from knowledge_migration.engine.cutover.evaluation import Evaluation, needed_for
-from knowledge_migration.engine.cutover.readiness import Readiness
+from knowledge_migration.engine.cutover.readiness import Readiness, readiness
 from knowledge_migration.engine.cutover.state import read_cutover_state
 from knowledge_migration.engine.foundation.errors import MigrationError
 from knowledge_migration.engine.rollback.guard import guard
+from knowledge_migration.engine.validation.integrity import recorded_integrity
 from knowledge_migration.knowledge.flags import read_flags
 from knowledge_migration.thresholds import Stage
 
@@ -53,7 +54,14 @@ def cutover_promotion(context: dg.SensorEvaluationContext, migration: Migration)
         stage = state.next_stage
         if stage is None:
             return dg.SensorResult(skip_reason=f"The cutover state is {state.state}; there is no stage to promote to.")
-        ready = cutover.stage_readiness(migration, context.instance, stage, ages_matter=False)
+        ready = readiness(
+            migration.database,
+            migration.settings,
+            stage,
+            recorded_integrity(migration.database),
+            now=migration.now(),
+            ages_matter=False,
+        )
     except NOT_AVAILABLE as error:
         return dg.SensorResult(skip_reason=f"The cutover cannot be evaluated: {error}")
     events, cursor = _news(ready.evaluations, _needed(migration, stage), context.cursor)

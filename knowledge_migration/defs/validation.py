@@ -10,31 +10,20 @@ from typing import Any, get_args
 import dagster as dg
 from pydantic import Field
 
-from knowledge_migration.defs import backfill, cutover, preparation, reporting, schema
-from knowledge_migration.defs.recorded_checks import recorded_checks
+from knowledge_migration.defs import backfill, dual_write, guards, preparation, reporting, schema
 from knowledge_migration.defs.resources import Migration
 from knowledge_migration.defs.scheduling import read_only_schedule
 from knowledge_migration.engine.foundation import progress
+from knowledge_migration.engine.foundation.check_record import recorded
 from knowledge_migration.engine.observability import plots
 from knowledge_migration.engine.validation import functional, load
 from knowledge_migration.engine.validation.criteria.checklist import SECTIONS
 from knowledge_migration.engine.validation.criteria.evaluation import evaluate, record
 from knowledge_migration.engine.validation.criteria.facts import Facts, Judged, Verdict
+from knowledge_migration.engine.validation.integrity import evaluate_integrity
 from knowledge_migration.engine.validation.value_verification import fingerprint_outcome, verification_outcome, verify
 
-CHECKS_ASKED: tuple[dg.AssetCheckKey, ...] = (
-    dg.AssetCheckKey(dg.AssetKey("proposal_schema"), "extraction_still_works"),
-    *(
-        dg.AssetCheckKey(dg.AssetKey("dual_write_mode"), name)
-        for name in (
-            "every_new_topic_has_a_proposal",
-            "every_new_atom_has_a_proposal",
-            "extractions_have_their_proposals",
-            "dual_write_is_not_slow",
-        )
-    ),
-)
-"""The asset checks whose latest evaluation is evidence for a criterion."""
+EVERY_RULE = "every_integrity_rule_is_satisfied"
 
 
 @dg.asset_check(asset="legacy_fingerprint")
@@ -42,7 +31,61 @@ def legacy_rows_equal_the_fingerprint(migration: Migration) -> dg.AssetCheckResu
     """Every key range of the legacy tables equals the fingerprint. Warns only: users may have written since."""
     with reporting.as_dagster_failure(), migration.database.connect("fingerprint check") as connection:
         outcome = fingerprint_outcome(connection, sample=migration.settings.validation.rules_sample)
-    return reporting.check_result(outcome, asset="legacy_fingerprint", warns=True)
+    return migration.check_result(outcome, asset="legacy_fingerprint", warns=True)
+
+
+@dg.asset(
+    group_name="operations",
+    deps=["backfill_completion"],
+    check_specs=[
+        guards.spec("integrity_validation"),
+        dg.AssetCheckSpec(
+            EVERY_RULE, asset="integrity_validation", description="No rule that a promotion requires is violated."
+        ),
+    ],
+    kinds={"postgres"},
+)
+def integrity_validation(context: dg.AssetExecutionContext, migration: Migration) -> Iterator[Any]:
+    """Evaluates every rule that a promotion requires, and records each under its own asset. Reads only, but for the records.
+
+    The rules are those of backfill and dual write, the declared schema, and the live writers.
+    """
+    yield from guards.guarded(migration, "integrity_validation")
+    with reporting.as_dagster_failure():
+        evaluated = evaluate_integrity(
+            migration.database,
+            migration.settings,
+            dagster_run_id=context.run.run_id,
+            progress=reporting.progress_reporter(context.log.info, "integrity rules"),
+        )
+    violated = [one for one in evaluated if not one.outcome.passed]
+    rules = [
+        {
+            "asset": one.asset,
+            "rule": one.outcome.name,
+            "violations": one.outcome.count,
+            "description": one.outcome.description,
+            "what to do": "" if one.outcome.passed else one.outcome.remedy,
+        }
+        for one in sorted(evaluated, key=lambda one: one.outcome.passed)
+    ]
+    samples = {
+        f"sample_{one.outcome.name}": reporting.rows_table([reporting.plain(row) for row in one.outcome.sample])
+        for one in violated
+    }
+    names = ", ".join(one.outcome.name for one in violated)
+    yield from migration.recorded(
+        "integrity_validation",
+        dg.AssetCheckResult(
+            check_name=EVERY_RULE,
+            passed=not violated,
+            description=f"{len(violated)} of {len(evaluated)} rules are violated: {names}."
+            if violated
+            else "All are satisfied.",
+            metadata={"rules": reporting.rows_table(rules), **samples},
+        ),
+    )
+    yield dg.MaterializeResult(metadata={"rules": reporting.rows_table(rules), "violated": len(violated)})
 
 
 class VerificationConfig(dg.Config):
@@ -53,14 +96,20 @@ class VerificationConfig(dg.Config):
     )
 
 
-@dg.asset(group_name="operations", deps=["backfill_completion"], kinds={"postgres"})
+@dg.asset(
+    group_name="operations",
+    deps=["backfill_completion"],
+    kinds={"postgres"},
+    check_specs=[guards.spec("value_verification")],
+)
 def value_verification(
     context: dg.AssetExecutionContext, config: VerificationConfig, migration: Migration
-) -> dg.MaterializeResult:
+) -> Iterator[Any]:
     """Compares every linked row written since the last pass with its proposal, value by value; once a week all rows.
 
     Reads only. A difference counts when a second reading after a delay confirms it.
     """
+    yield from guards.guarded(migration, "value_verification")
     settings = migration.settings
     with reporting.as_dagster_failure():
         done = verify(
@@ -77,7 +126,7 @@ def value_verification(
         "differing_rows": sum(len(one.differing) for one in done.tables),
         "last_whole_pass": done.whole_at.isoformat(sep=" ", timespec="seconds"),
     }
-    return dg.MaterializeResult(metadata=metadata | ({"why_whole_tables": done.why_whole} if done.why_whole else {}))
+    yield dg.MaterializeResult(metadata=metadata | ({"why_whole_tables": done.why_whole} if done.why_whole else {}))
 
 
 @dg.asset_check(asset=value_verification, blocking=True)
@@ -89,30 +138,33 @@ def no_value_differs(migration: Migration) -> dg.AssetCheckResult:
             max_age_hours=migration.settings.verification.max_age_hours,
             sample=migration.settings.validation.rules_sample,
         )
-    return reporting.check_result(outcome, asset="value_verification")
+    return migration.check_result(outcome, asset="value_verification")
 
 
 @dg.asset(
     group_name="operations",
     deps=["cutover_stage"],
     check_specs=[
-        dg.AssetCheckSpec(name, asset="functional_validation", description=description)
-        for name, description in functional.SCENARIOS.items()
+        guards.spec("functional_validation"),
+        *(
+            dg.AssetCheckSpec(name, asset="functional_validation", description=description)
+            for name, description in functional.SCENARIOS.items()
+        ),
     ],
     kinds={"postgres"},
 )
-def functional_validation(context: dg.AssetExecutionContext, migration: Migration) -> dg.MaterializeResult:
-    """Runs the strategy's four scenarios on the service at KNOWLEDGE_SERVICE_URL through its API.
+def functional_validation(context: dg.AssetExecutionContext, migration: Migration) -> Iterator[Any]:
+    """Runs the strategy's four scenarios on the running service through its API.
 
     WRITES synthetic messages, proposals and topics, and removes them and the leftovers of a killed validation; changes no other
     row. Requires FUNCTIONAL_VALIDATION_ALLOWED=true, because users may see these rows for some seconds.
     """
+    yield from guards.guarded(migration, "functional_validation")
     with reporting.as_dagster_failure():
-        migration.installation.require_functional_validation_allowed()
         result = functional.validate(
             migration.database, migration.installation.service_address, dagster_run_id=context.run.run_id
         )
-    return dg.MaterializeResult(
+    yield dg.MaterializeResult(
         metadata={
             "scenarios": reporting.rows_table([one.as_row() for one in result.scenarios]),
             "mode": result.mode,
@@ -121,16 +173,19 @@ def functional_validation(context: dg.AssetExecutionContext, migration: Migratio
             "leftovers_removed": result.leftovers,
             "kept": reporting.rows_table([{"row": one} for one in result.kept]),
         },
-        check_results=[
-            dg.AssetCheckResult(
-                check_name=one.name,
-                passed=one.verdict == "pass",
-                severity=reporting.severity(warns=one.verdict == "inconclusive"),
-                description=f"{one.verdict.capitalize()}: {one.message}",
-                metadata={"seconds": one.seconds},
-            )
-            for one in result.scenarios
-        ],
+        check_results=migration.recorded(
+            "functional_validation",
+            *(
+                dg.AssetCheckResult(
+                    check_name=one.name,
+                    passed=one.verdict == "pass",
+                    severity=reporting.severity(warns=one.verdict == "inconclusive"),
+                    description=f"{one.verdict.capitalize()}: {one.message}",
+                    metadata={"seconds": one.seconds},
+                )
+                for one in result.scenarios
+            ),
+        ),
     )
 
 
@@ -144,21 +199,21 @@ class LoadConfig(dg.Config):
 @dg.asset(
     group_name="operations",
     deps=["cutover_stage"],
-    check_specs=[dg.AssetCheckSpec("the_load_test_keeps_to_its_limits", asset="load_test")],
+    check_specs=[guards.spec("load_test"), dg.AssetCheckSpec("the_load_test_keeps_to_its_limits", asset="load_test")],
     kinds={"postgres"},
 )
-def load_test(context: dg.AssetExecutionContext, config: LoadConfig, migration: Migration) -> dg.MaterializeResult:
-    """Sends 50 concurrent extractions to the service at KNOWLEDGE_SERVICE_URL: percentiles, errors, connections in use.
+def load_test(context: dg.AssetExecutionContext, config: LoadConfig, migration: Migration) -> Iterator[Any]:
+    """Sends 50 concurrent extractions to the running service: percentiles, errors, connections in use.
 
     WRITES copies of the latest messages, and removes them with all rows that the extractions create. Requires
     LOAD_TEST_ALLOWED=true, because it slows users down.
     """
+    yield from guards.guarded(migration, "load_test")
 
     def report_answered(answered: int) -> None:
         progress.report_progress(progress.Report("load test", "extractions", answered, config.requests, "requests"))
 
     with reporting.as_dagster_failure():
-        migration.installation.require_load_test_allowed()
         result = load.run_load_test(
             migration.database,
             migration.installation.service_address,
@@ -173,9 +228,9 @@ def load_test(context: dg.AssetExecutionContext, config: LoadConfig, migration: 
         if result.answered
         else {}
     )
-    return dg.MaterializeResult(
+    yield dg.MaterializeResult(
         metadata={"result": reporting.rows_table([reporting.plain(result.to_evidence())]), **plot},
-        check_results=[reporting.check_result(load.load_outcome(result), asset="load_test")],
+        check_results=[migration.check_result(load.load_outcome(result), asset="load_test")],
     )
 
 
@@ -185,7 +240,7 @@ def check_name(section: str) -> str:
 
 
 @contextmanager
-def criteria_facts(migration: Migration, instance: dg.DagsterInstance) -> Iterator[Facts]:
+def criteria_facts(migration: Migration) -> Iterator[Facts]:
     """The facts that criteria are judged by, over a session without a statement timeout."""
     settings = migration.settings
     with migration.database.connect("criteria", settings={"statement_timeout": "0"}) as connection:
@@ -193,8 +248,8 @@ def criteria_facts(migration: Migration, instance: dg.DagsterInstance) -> Iterat
             database=migration.database,
             connection=connection,
             settings=settings,
-            checks={one.name: one for one in recorded_checks(instance, CHECKS_ASKED)},
-            service=migration.installation.service_address if settings.service.url else None,
+            checks={one.name: one for one in recorded(connection)},
+            service=migration.installation.known_service_address,
         )
 
 
@@ -212,10 +267,10 @@ def criteria_facts(migration: Migration, instance: dg.DagsterInstance) -> Iterat
 def success_criteria(context: dg.AssetExecutionContext, migration: Migration) -> dg.MaterializeResult:
     """Every checkbox of the strategy with its evidence: met, not met, no evidence yet, or for a person.
 
-    Read-only; also queries the service at KNOWLEDGE_SERVICE_URL. `knowledge-migration criteria confirm` records the
+    Read-only; also queries the running service. `knowledge-migration criteria confirm` records the
     confirmation of a person. A criterion without data is never met.
     """
-    with reporting.as_dagster_failure(), criteria_facts(migration, context.instance) as facts:
+    with reporting.as_dagster_failure(), criteria_facts(migration) as facts:
         judged = evaluate(facts)
         record(facts.connection, judged, dagster_run_id=context.run.run_id)
     counts = {verdict: sum(one.judgement.verdict == verdict for one in judged) for verdict in get_args(Verdict)}
@@ -227,7 +282,7 @@ def success_criteria(context: dg.AssetExecutionContext, migration: Migration) ->
             ),
             **{verdict.replace(" ", "_"): count for verdict, count in counts.items()},
         },
-        check_results=[_result(section, judged) for section in SECTIONS],
+        check_results=migration.recorded("success_criteria", *(_result(section, judged) for section in SECTIONS)),
     )
 
 
@@ -250,13 +305,19 @@ def _result(section: str, judged: list[Judged]) -> dg.AssetCheckResult:
 validation_job = dg.define_asset_job(
     "validation",
     selection=dg.AssetSelection.checks(
-        *preparation.CHECKS, *schema.CHECKS, *backfill.CHECKS, legacy_rows_equal_the_fingerprint
-    ),
-    description="All checks, evaluated now. Read-only.",
+        *preparation.CHECKS,
+        *schema.CHECKS,
+        dual_write.dual_write_checks,
+        dual_write.every_live_writer_dual_writes,
+        *backfill.CHECKS,
+        legacy_rows_equal_the_fingerprint,
+    )
+    | dg.AssetSelection.assets(value_verification, "performance_validation", "quality_validation"),
+    description="Every check that only reads, evaluated now.",
 )
 integrity_job = dg.define_asset_job(
     "validation_integrity",
-    selection=cutover.INTEGRITY,
+    selection=dg.AssetSelection.assets(integrity_validation),
     description="All integrity rules that a promotion requires, evaluated now. Read-only.",
 )
 verification_job = dg.define_asset_job(

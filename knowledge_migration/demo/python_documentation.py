@@ -71,26 +71,20 @@ class PythonDocumentation:
                 "Use a Python that has them, or name your own database in KNOWLEDGE_MIGRATION_DATABASE_URL."
             )
         rows = _Rows(sources)
-        iterators = {
-            "users": rows.users(),
-            "sources": rows.origins(),
-            "topics": rows.topics(),
-            "messages": rows.messages(),
-        }
-        iterators |= {"atoms": rows.atoms(), "topic_atoms": rows.topic_atoms(), "atom_links": rows.atom_links()}
-        return {table: tuple(rows) for table, rows in iterators.items()}
+        tables = (rows.users, rows.sources, rows.topics, rows.messages, rows.atoms, rows.topic_atoms, rows.atom_links)
+        return {table.__name__: tuple(table()) for table in tables}
 
 
 class _Rows:
-    """The rows of each table. The documented definitions are the atoms, in order; a repeated name leads to the first."""
+    """Each method gives the rows of its table. The atoms are the documented definitions; a repeated name leads to the first."""
 
-    def __init__(self, sources: Sources) -> None:
-        self.sources = sources
-        self.sections = {section.key: section for section in _sections(sources)}
+    def __init__(self, library: Sources) -> None:
+        self.library = library
+        self.sections = {section.key: section for section in _sections(library)}
         authors = (section.author for section in self.sections.values() if section.text.strip())
         self.topic_ids = dict(zip(dict.fromkeys(each.topic for each in self.sections.values()), count(1), strict=False))
         self.user_ids = dict(zip(dict.fromkeys(authors), count(1), strict=False))
-        entries = (entry for module in sources.modules.values() for entry in module.definitions if entry.docstring)
+        entries = (entry for module in library.modules.values() for entry in module.definitions if entry.docstring)
         self.documented = dict(enumerate(entries, start=1))
         self.atom_ids = {entry.name: id for id, entry in reversed(self.documented.items())}
 
@@ -99,7 +93,7 @@ class _Rows:
         for name, id in self.user_ids.items():
             yield {"id": id, "first_name": name[:USER_NAME_WIDTH], "is_active": True, "is_bot": True, **_at(EPOCH)}
 
-    def origins(self) -> Iterator[Row]:
+    def sources(self) -> Iterator[Row]:
         """The library and the language reference."""
         for id, name in enumerate(("Python standard library", "Python language reference"), start=1):
             yield {"id": id, "name": name, "type": "api", "config": {}, "is_active": True, **_at(EPOCH)}
@@ -135,7 +129,7 @@ class _Rows:
         for id, entry in self.documented.items():
             yield {
                 "id": id,
-                "type": _type_of(entry, is_exception=self.sources.is_exception(entry)),
+                "type": _type_of(entry, is_exception=self.library.is_exception(entry)),
                 "title": entry.name[:ATOM_TITLE_WIDTH],
                 "content": _storable(f"{entry.signature}\n\n{entry.docstring}"),
                 "confidence": None,
@@ -159,8 +153,8 @@ class _Rows:
         for id, entry in self.documented.items():
             yield self.sections[entry.module], id, DEFINED
         for key, section in self.sections.items():
-            module = self.sources.modules.get(key)
-            entries = self.sources.offered_by(module) if module else self.sources.mentioned_in(section.text)
+            module = self.library.modules.get(key)
+            entries = self.library.offered_by(module) if module else self.library.mentioned_in(section.text)
             for entry in (each for each in entries if each.name in self.atom_ids):
                 yield section, self.atom_ids[entry.name], OFFERED if module else NAMED
 
@@ -177,15 +171,11 @@ class _Rows:
 
     def _relations(self, entry: Definition) -> Iterator[tuple[Definition, str]]:
         """The relations that the sources state, strongest first: base classes, raised exceptions, names in the docstring."""
-        for base in entry.bases:
-            if parent := self.sources.resolve(f"{entry.module}.{base}"):
-                yield parent, "refines"
-        for raised in entry.raises:
-            error = self.sources.resolve(f"{entry.module}.{raised}")
-            if error and self.sources.is_exception(error):
-                yield error, "depends_on"
-        for named in self.sources.mentioned_in(entry.docstring, entry.name):
-            yield named, "relates_to"
+        parents = (self.library.resolve(f"{entry.module}.{base}") for base in entry.bases)
+        errors = (self.library.resolve(f"{entry.module}.{raised}") for raised in entry.raises)
+        yield from ((parent, "refines") for parent in parents if parent)
+        yield from ((error, "depends_on") for error in errors if error and self.library.is_exception(error))
+        yield from ((named, "relates_to") for named in self.library.mentioned_in(entry.docstring, entry.name))
 
 
 def _type_of(entry: Definition, *, is_exception: bool) -> str:

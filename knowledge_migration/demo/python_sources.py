@@ -7,19 +7,15 @@ read. A name that leads to no definition in them (a C function, a variable) lead
 import ast
 import builtins
 import re
-import tokenize
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 # Tests, modules that distributions put in packages of their own, and modules that only some Python versions have
-LEFT_OUT = frozenset(
-    {"test", "idlelib", "turtledemo", "turtle", "tkinter", "lib2to3", "ensurepip", "distutils", "__pycache__"}
-)
+LEFT_OUT = {"test", "idlelib", "turtledemo", "turtle", "tkinter", "lib2to3", "ensurepip", "distutils", "__pycache__"}
 GENERATED_BY_THE_BUILD = "_sysconfigdata"
 LONGEST_CHAIN = 6  # of imports; the longest one in the standard library has three
 
@@ -49,7 +45,6 @@ class Module:
     """A module; `imports` maps its names to the qualified names that they refer to, "*" to the modules imported whole."""
 
     name: str
-    is_package: bool
     docstring: str
     definitions: tuple[Definition, ...]
     imports: Mapping[str, Sequence[str]]
@@ -57,22 +52,23 @@ class Module:
 
 @dataclass(frozen=True)
 class Sources:
-    """All modules by name, in order."""
+    """All modules by name, in order, and the first definition of each qualified name."""
 
     modules: Mapping[str, Module]
-    _resolved: dict[str, Definition | None] = field(default_factory=dict, repr=False, compare=False)
+    definitions: Mapping[str, Definition]
 
-    @cached_property
-    def definitions(self) -> Mapping[str, Definition]:
-        """The first definition of each qualified name."""
-        every = [definition for module in self.modules.values() for definition in module.definitions]
-        return {definition.name: definition for definition in reversed(every)}
-
-    def resolve(self, name: str) -> Definition | None:
+    def resolve(self, name: str, links: int = LONGEST_CHAIN) -> Definition | None:
         """The definition of a qualified name, through the modules that re-export it."""
-        if name not in self._resolved:
-            self._resolved[name] = self._follow(name, LONGEST_CHAIN)
-        return self._resolved[name]
+        parts = name.split(".")
+        prefixes = (".".join(parts[:length]) for length in range(len(parts) - 1, 0, -1))
+        module = next((self.modules[prefix] for prefix in prefixes if prefix in self.modules), None)
+        if name in self.definitions or module is None or not links:
+            return self.definitions.get(name)
+        local_name = name.removeprefix(f"{module.name}.")
+        first, dot, rest = local_name.partition(".")
+        targets = [target + dot + rest for target in module.imports.get(first, ())[:1]]
+        targets = targets or [f"{target}.{local_name}" for target in module.imports.get("*", ())]
+        return next(filter(None, (self.resolve(target, links - 1) for target in targets)), None)
 
     def mentioned_in(self, text: str, scope: str = "") -> Iterator[Definition]:
         """The definitions that a text names as `name()` or with a dot, looked up in the scope first, then around it."""
@@ -84,7 +80,7 @@ class Sources:
 
     def offered_by(self, package: Module) -> Iterator[Definition]:
         """The definitions that a package imports from its own modules, so that its users import them from the package."""
-        for target, *_ in package.imports.values() if package.is_package else ():
+        for target, *_ in package.imports.values():
             if target.startswith(f"{package.name}.") and (definition := self.resolve(target)):
                 yield definition
 
@@ -96,52 +92,39 @@ class Sources:
                 return True
         return False
 
-    def _follow(self, name: str, links: int) -> Definition | None:
-        parts = name.split(".")
-        splits = ((".".join(parts[:length]), parts[length:]) for length in range(len(parts) - 1, 0, -1))
-        module, rest = next(
-            ((self.modules[prefix], rest) for prefix, rest in splits if prefix in self.modules), (None, [])
-        )
-        if name in self.definitions or module is None or not links:
-            return self.definitions.get(name)
-        targets = [".".join((target, *rest[1:])) for target in module.imports.get(rest[0], ())[:1]]
-        targets = targets or [".".join((target, *rest)) for target in module.imports.get("*", ())]
-        return next(filter(None, (self._follow(target, links - 1) for target in targets)), None)
-
 
 def read_sources(library: Path) -> Sources:
     """Every module under the standard library's folder; a file that does not parse is skipped."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", SyntaxWarning)
-        modules = [_read(path, library) for path in (_source_files(library) if library.is_dir() else ())]
-    return Sources({module.name: module for module in sorted(filter(None, modules), key=lambda each: each.name)})
+    with warnings.catch_warnings(action="ignore", category=SyntaxWarning):
+        readable = filter(None, (_read(path, library) for path in _source_files(library)))
+        modules = sorted(readable, key=lambda module: module.name)
+    definitions = [definition for module in modules for definition in module.definitions]
+    return Sources({each.name: each for each in modules}, {each.name: each for each in reversed(definitions)})
 
 
 def _source_files(folder: Path) -> Iterator[Path]:
-    for entry in folder.iterdir():
+    for entry in folder.iterdir() if folder.is_dir() else ():
+        name = entry.name.removesuffix(".py")
         # site-packages, lib-dynload and config-3.x-... are no identifiers, so they cannot be packages
-        if not entry.stem.isidentifier() or entry.stem in LEFT_OUT:
-            continue
-        if entry.suffix == ".py" and not entry.stem.startswith(GENERATED_BY_THE_BUILD):
+        is_shipped = name.isidentifier() and name not in LEFT_OUT and not name.startswith(GENERATED_BY_THE_BUILD)
+        if is_shipped and entry.suffix:
             yield entry
-        elif not entry.suffix and entry.is_dir():
+        elif is_shipped:
             yield from _source_files(entry)
 
 
 def _read(path: Path, library: Path) -> Module | None:
     try:
-        with tokenize.open(path) as source:
-            tree = ast.parse(source.read())
+        tree = ast.parse(path.read_bytes())
     except (SyntaxError, ValueError):  # a wrong encoding is either of them
         return None
     *packages, stem = path.relative_to(library).with_suffix("").parts
-    is_package = stem == "__init__"
-    name = ".".join(packages if is_package else (*packages, stem))
+    name = ".".join((*packages, stem)).removesuffix(".__init__")
     imports: dict[str, list[str]] = {}
     for local_name, target in (pair for node in _statements(tree) for pair in _imported(node, packages)):
         imports.setdefault(local_name, []).append(target)  # the first of several alternatives is the preferred one
     definitions = tuple(_definitions(tree, name, name))
-    return Module(name, is_package, ast.get_docstring(tree) or "", definitions, imports)
+    return Module(name, ast.get_docstring(tree) or "", definitions, imports)
 
 
 def _statements(node: ast.AST) -> Iterator[ast.stmt]:

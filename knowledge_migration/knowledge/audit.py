@@ -27,6 +27,7 @@ class AuditAction(StrEnum):
     MERGE_PROPOSAL = "merge proposal"
     PARK_PROPOSAL = "park proposal"
     UNDO_PROPOSAL = "undo proposal"
+    REMOVE_SHADOW = "remove shadow"
 
     UPGRADE_SCHEMA = "schema upgrade"
     SET_BACKFILL_CONTROL = "set backfill control"
@@ -77,6 +78,9 @@ DECISIONS: Mapping[AuditAction, str] = {
     action: action.removesuffix(" proposal") for action in AuditAction if action.endswith(" proposal")
 }
 """The decisions about a single proposal, each with the proposal's review action."""
+
+APPROVALS = (AuditAction.APPROVE_PROPOSAL, AuditAction.AUTO_APPROVE_PROPOSAL, AuditAction.REPLAY_PROPOSAL)
+"""The decisions that turn a proposal into a row."""
 
 ROLLBACKS = _starting_with("rollback")
 DATA_ROLLBACKS = tuple(

@@ -134,7 +134,7 @@ class FlagWatcher:
     async def _report(self, connection: AsyncConnection) -> None:
         """Writes the heartbeat, if the schema `migration` exists."""
         try:
-            await connection.run_sync(_beat, self.process, self.flags, self._started_at)
+            await connection.run_sync(_beat, self.process, self.flags, self._started_at, self._options.announced_url)
         except sa.exc.ProgrammingError as error:
             if not isinstance(error.orig, psycopg.errors.UndefinedTable | psycopg.errors.InvalidSchemaName):
                 raise
@@ -147,12 +147,12 @@ class FlagWatcher:
                 await connection.execute(sa.delete(writer_heartbeat).where(own))
 
 
-def _beat(connection: sa.Connection, process: str, flags: Flags, started_at: datetime) -> None:
+def _beat(connection: sa.Connection, process: str, flags: Flags, started_at: datetime, url: str | None) -> None:
     now = sa.func.clock_timestamp()
     new = {"mode": flags.state, "flag_version": flags.version, "seen_at": now}
     connection.execute(
         insert(writer_heartbeat)
-        .values(process=process, started_at=started_at, **new)
+        .values(process=process, started_at=started_at, url=url, **new)
         .on_conflict_do_update(index_elements=["process"], set_=new)
     )
     oldest = now - sa.cast(KEPT, sa.Interval)

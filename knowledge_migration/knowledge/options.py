@@ -11,7 +11,8 @@ class ServiceOptions(ServiceSettings):
 
     `database_url` is any PostgreSQL URL. `queue_places_per_message` is how many places in the review queue a running
     extraction reserves for each message, `shadow_timeout_ms` the time limit of the shadow of a direct write,
-    `metrics_seconds` the greatest age of the values that `/metrics` reads from the database.
+    `metrics_seconds` the greatest age of the values that `/metrics` reads from the database, `announced_url` the address that
+    the heartbeat names, so that validations find the process.
     """
 
     database_url: str = Field(repr=False)
@@ -26,6 +27,7 @@ class ServiceOptions(ServiceSettings):
     measurement_seconds: float = 2.0
     metrics_seconds: float = 5.0
     allow_faults: bool = False
+    announced_url: str | None = None
 
     @property
     def has_tokens(self) -> bool:

@@ -302,6 +302,7 @@ writer_heartbeat = sa.Table(
     sa.Column("process", sa.Text, primary_key=True),
     sa.Column("mode", sa.Text, nullable=False),
     sa.Column("flag_version", _bigint, nullable=False),
+    sa.Column("url", sa.Text),
     sa.Column("started_at", _timestamp, nullable=False),
     sa.Column("seen_at", _timestamp, nullable=False),
 )

@@ -24,7 +24,14 @@ def live_writers_query(live_seconds: float) -> sa.Select[Any]:
     """The processes that have reported within `live_seconds`, with the mode and the flag version that they follow."""
     heartbeat, now = writer_heartbeat.c, sa.func.clock_timestamp(type_=sa.DateTime(timezone=True))
     age = sa.func.round(sa.cast(sa.extract("epoch", now - heartbeat.seen_at), sa.Numeric), 1)
-    columns = (heartbeat.process, heartbeat.mode, heartbeat.flag_version, heartbeat.seen_at, age.label("seconds_ago"))
+    columns = (
+        heartbeat.process,
+        heartbeat.mode,
+        heartbeat.flag_version,
+        heartbeat.url,
+        heartbeat.seen_at,
+        age.label("seconds_ago"),
+    )
     live = heartbeat.seen_at > now - timedelta(seconds=live_seconds)
     return sa.select(*columns).where(live).order_by(heartbeat.process)
 

@@ -10,7 +10,7 @@ from knowledge_migration.commands.cleanup import app
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.errors import PreconditionError
 from knowledge_migration_tests.engine.backfill.backfilling import count
-from knowledge_migration_tests.engine.cleanup.conftest import FULL, change
+from knowledge_migration_tests.engine.cleanup.retiring import FULL, change
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 from knowledge_migration.defs import cleanup
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration_tests.engine.backfill.backfilling import count
-from knowledge_migration_tests.engine.cleanup.conftest import FULL, change
+from knowledge_migration_tests.engine.cleanup.retiring import FULL, change
 from knowledge_migration_tests.support.code_location import definitions
 
 RUN = "INSERT INTO knowledge_extraction_runs (status, message_ids, message_count, created_at) VALUES "
@@ -75,6 +75,7 @@ def test_with_an_override_the_whole_phase_runs_and_every_check_passes(
     assert result.success
     checks = {one.check_name: one.passed for one in result.get_asset_check_evaluations()}
     assert checks == {
+        "requirements_are_met": True,
         "full_cutover_is_stable": True,
         "old_paths_are_retired": True,
         "every_row_must_come_from_a_proposal": True,

@@ -10,14 +10,21 @@ import dagster as dg
 import pytest
 
 from knowledge_migration.commands.phase_runs import QUIET
-from knowledge_migration.defs.cutover import INTEGRITY_CHECKS
 from knowledge_migration.defs.resources import Migration
+from knowledge_migration.engine.cutover.readiness import readiness
 from knowledge_migration.engine.cutover.state import read_cutover_state
 from knowledge_migration.engine.foundation.database import Connection, Database
+from knowledge_migration.engine.validation.integrity import recorded_integrity
 from knowledge_migration_tests.engine.backfill.backfilling import count
 from knowledge_migration_tests.engine.cutover.ready import UNHURRIED, made_ready, seen_well
-from knowledge_migration_tests.engine.cutover.stages_reached import alive, later, measured, set_, stand_at
-from knowledge_migration_tests.engine.cutover.test_promotion import acknowledging
+from knowledge_migration_tests.engine.cutover.stages_reached import (
+    acknowledging,
+    alive,
+    later,
+    measured,
+    set_,
+    stand_at,
+)
 from knowledge_migration_tests.support.code_location import definitions
 
 
@@ -92,7 +99,8 @@ def run(instance: dg.DagsterInstance, request: Any, **config: Any) -> dg.Execute
 
 def failure(result: dg.ExecuteInProcessResult) -> str:
     (event,) = [one for one in result.all_events if one.is_step_failure]
-    return str(event.step_failure_data.user_failure_data.description)
+    failed = event.step_failure_data.user_failure_data
+    return f"{failed.description} {failed.metadata['what_to_do'].value}"
 
 
 def test_before_phase_1_every_sensor_says_so_and_does_nothing(
@@ -139,7 +147,7 @@ def test_automatic_promotion_starts_the_job_that_promotes(
     changed(named, CUTOVER_AUTOMATIC_PROMOTION="true")
     (request,) = tick(instance, "cutover_promotion").run_requests
     assert (request.job_name, request.partition_key) == ("phase_4_cutover", "internal_beta")
-    with acknowledging(rows, expanded):
+    with acknowledging(expanded):
         assert run(instance, request).success
     assert read_cutover_state(expanded).state == "internal_beta"
     assert "gradual_rollout is not ready" in tick(instance, "cutover_promotion").skip_message
@@ -168,7 +176,7 @@ def test_a_stage_that_fails_is_tried_three_times(
             "UPDATE topics SET migrated_from_proposal_id = migration.origin_proposal_id('topics', 1), "
             "migration_timestamp = now() WHERE id = 1"
         )
-        instance.event_log_storage.wipe()  # the failed check would be missing; here only the attempts are looked at
+        rows.execute("DELETE FROM migration.check_record")  # here only the attempts are looked at
     assert read_cutover_state(expanded).flags.version == version
     assert [key.rpartition("-")[2] for key in keys] == ["1", "2", "3"]
     assert "failed 3 times" in tick(instance, "cutover_promotion").skip_message
@@ -189,12 +197,15 @@ def test_a_failed_integrity_check_stops_the_run_before_it_promotes(
     )
     found = tick(instance, "cutover_promotion")
     assert found.run_requests == []
-    assert "check every_atom_has_a_proposal: it did not pass" in found.skip_message
+    assert "check backfill_completion.every_atom_has_a_proposal: it did not pass" in found.skip_message
 
 
-def test_the_asset_alone_is_refused_without_fresh_checks_whatever_another_run_did(
-    expanded: Database, ready: datetime, instance: dg.DagsterInstance
+def test_the_asset_alone_evaluates_every_rule_and_lists_all_that_is_missing(
+    expanded: Database, rows: Connection, ready: datetime, instance: dg.DagsterInstance
 ) -> None:
+    rows.execute("UPDATE atoms SET migrated_from_proposal_id = NULL, migration_timestamp = NULL WHERE id = 7")
+    rows.execute("DELETE FROM migration.evidence WHERE kind = 'rollback_drill'")
+    measured(rows, "GET /topics", errors=500, at=ready)
     assets = [one for one in definitions().assets or [] if isinstance(one, dg.AssetsDefinition)]
     (stage,) = [one for one in assets if dg.AssetKey("cutover_stage") in one.keys]
     result = dg.materialize(
@@ -205,26 +216,28 @@ def test_the_asset_alone_is_refused_without_fresh_checks_whatever_another_run_di
         raise_on_error=False,
     )
     assert not result.success
-    assert f"{len(INTEGRITY_CHECKS)} of" in failure(result)
-    assert "it has never run to its end" in failure(result)
-    assert read_cutover_state(expanded).state == "dual_write"
-
-
-def test_a_gate_that_does_not_hold_stops_the_run_before_it_promotes(
-    expanded: Database, rows: Connection, ready: datetime, instance: dg.DagsterInstance
-) -> None:
-    measured(rows, "GET /topics", errors=500, at=ready)
-    request = dg.RunRequest(job_name="phase_4_cutover", partition_key="internal_beta")
-    result = run(instance, request)
-    assert not result.success
-    (failed,) = [
-        one.event_specific_data
-        for one in result.all_events
-        if one.event_type_value == "ASSET_CHECK_EVALUATION"
-        and not one.event_specific_data.passed
-        and one.event_specific_data.severity == dg.AssetCheckSeverity.ERROR
-    ]
-    assert failed.check_name == "api_error_rate"
+    missing = {
+        "check backfill_completion.every_atom_has_a_proposal": "Remove the cause. Run the job validation_integrity.",
+        "check backfill_completion.no_approved_atom_proposal_is_orphaned": "Remove the cause. Run the job validation_integrity.",
+        "gate api_error_rate": "Find the cause",
+        "rollback drill": "Materialize asset rollback_drill",
+    }
+    total = len(
+        readiness(expanded, Migration().settings, "internal_beta", recorded_integrity(expanded), now=ready).requirements
+    )
+    (step,) = [event for event in result.all_events if event.is_step_failure]
+    described = step.step_failure_data.user_failure_data
+    assert described.description == (
+        f"cutover_stage is refused: {len(missing)} of {total} requirements are missing. Nothing was changed."
+    )
+    table = {row.data["requirement"]: row.data for row in described.metadata["missing"].records}
+    assert table.keys() == missing.keys()
+    for name, remedy in missing.items():
+        assert table[name]["how to get it"].startswith(remedy)
+        assert table[name]["observed"]
+        assert table[name]["needed"]
+    (check,) = result.get_asset_check_evaluations()
+    assert (check.check_name, check.passed) == ("requirements_are_met", False)
     assert read_cutover_state(expanded).state == "dual_write"
 
 
@@ -235,7 +248,7 @@ def test_an_override_in_the_launchpad_promotes_and_is_audited(
     request = dg.RunRequest(job_name="phase_4_cutover", partition_key="internal_beta")
     refused = run(instance, request)
     assert "rollback drill" in failure(refused)
-    with acknowledging(rows, expanded):
+    with acknowledging(expanded):
         assert run(instance, request, override_reason="drilled on staging").success
     entry = (
         "SELECT count(*) FROM migration.audit_log WHERE action = 'override promotion' AND dagster_run_id IS NOT NULL"

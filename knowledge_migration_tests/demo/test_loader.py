@@ -28,11 +28,6 @@ class FewRows:
         return self.tables.get(table, [])
 
 
-@pytest.fixture(scope="module")
-def documentation() -> PythonDocumentation:
-    return PythonDocumentation()
-
-
 def count(connection: Connection, table: str) -> int:
     row = connection.execute(f"SELECT count(*) AS n FROM {table}").fetchone()  # noqa: S608
     assert row
@@ -46,12 +41,6 @@ def test_the_python_documentation_holds_several_thousand_atoms_of_most_types(
     assert len(atoms) > 3000
     assert {atom["type"] for atom in atoms} == set(ATOM_TYPES)
     assert {link["link_type"] for link in documentation.rows("atom_links")} <= set(LINK_TYPES)
-
-
-def test_the_python_documentation_is_the_same_every_time(documentation: PythonDocumentation) -> None:
-    again = PythonDocumentation()
-    for table in TABLES:
-        assert list(documentation.rows(table)) == list(again.rows(table))
 
 
 def test_every_row_of_the_python_documentation_is_stored(

@@ -67,11 +67,6 @@ def library(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.fixture(scope="module")
-def documentation() -> PythonDocumentation:
-    return PythonDocumentation()
-
-
 def write(path: Path, source: str, encoding: str = "utf-8") -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(dedent(source).lstrip("\n"), encoding=encoding)

@@ -16,7 +16,7 @@ from knowledge_migration.engine.foundation.database import Database
 from knowledge_migration.knowledge import metrics
 from knowledge_migration.knowledge.flags import Flags
 from knowledge_migration_tests.engine.backfill.backfilling import backfill, fill
-from knowledge_migration_tests.engine.status.test_prometheus import prepare, read
+from knowledge_migration_tests.engine.status.reading import prepare, read
 
 FILES = Path(__file__).parents[2] / "deploy" / "monitoring"
 RULES: list[dict[str, Any]] = [

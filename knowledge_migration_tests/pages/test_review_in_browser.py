@@ -216,7 +216,7 @@ def test_a_bulk_decision_shows_a_preview_of_its_effects_first(served: Living, br
     assert [row["status"] for row in rows(served.database, STATES)][:3] == ["approved", "approved", "rejected"]
     page.keyboard.press("u")
     expect(page.locator(".counts")).to_contain_text("10 topics")
-    assert [row["status"] for row in rows(served.database, STATES)][:3] == ["withdrawn", "pending", "rejected"]
+    assert [row["status"] for row in rows(served.database, STATES)][:3] == ["pending", "pending", "rejected"]
 
 
 def test_the_history_distinguishes_automatic_decisions_and_can_undo(served: Living, browser: Browser) -> None:
@@ -241,9 +241,7 @@ def test_the_history_distinguishes_automatic_decisions_and_can_undo(served: Livi
     decisions.first.get_by_role("button", name="Undo").click()
     expect(decisions).to_have_count(3)
     page.keyboard.press("h")
-    assert rows(served.database, "SELECT status FROM topic_proposals WHERE name = 'Topic 1'") == [
-        {"status": "withdrawn"}
-    ]
+    assert rows(served.database, "SELECT status FROM topic_proposals WHERE name = 'Topic 1'") == [{"status": "pending"}]
 
 
 def test_filters_narrow_the_queue_and_are_part_of_the_address(served: Living, browser: Browser) -> None:

@@ -277,3 +277,19 @@ def test_counts_follow_the_filters_and_the_decisions(expanded: Database, rows: C
         assert await review_session.count() == {"atom": 1}
 
     with_reviewers(expanded, work)
+
+
+def test_undo_returns_an_approval_to_the_queue_and_names_what_keeps_an_edited_row(
+    expanded: Database, rows: Connection
+) -> None:
+    async def work(review_session: ReviewSession) -> list[Outcome]:
+        for name in ("Topic 1", "Topic 3"):
+            await review_session.decide("approve", id_of(rows, name))
+        review_session.remember(id_of(rows, "Topic 1"), id_of(rows, "Topic 3"))
+        rows.execute("UPDATE topics SET description = 'edited' WHERE name = 'Topic 3'")
+        return [outcome for _, outcome in await review_session.undo_last()]
+
+    edited, undone = with_reviewers(expanded, work)
+    assert (edited.result, "has changed its description" in edited.message) == ("refused", True)
+    assert (undone.is_done, undone.message.endswith("It is waiting for review again.")) == (True, True)
+    assert (status(rows, "Topic 1"), status(rows, "Topic 3")) == ("pending", "approved")

@@ -131,10 +131,15 @@ def _record(
         )
 
 
+def may_override(ready: Readiness, reason: str | None) -> bool:
+    """Whether this reason overrides everything that is missing."""
+    return bool(reason and reason.strip()) and not any(one.essential for one in ready.missing)
+
+
 def _overridden(ready: Readiness, override_reason: str | None) -> tuple[str, ...]:
     """The names of missing requirements that are overridden; raises `NotReadyError` where that is not allowed."""
     essential = [requirement for requirement in ready.missing if requirement.essential]
-    if ready.ready or (override_reason and override_reason.strip() and not essential):
+    if ready.ready or may_override(ready, override_reason):
         return tuple(requirement.name for requirement in ready.missing)
     refused = essential or list(ready.missing)
     listed = " ".join(f"{number}. {missing.sentence}" for number, missing in enumerate(refused[:SHOWN], start=1))

@@ -3,7 +3,7 @@
 Reads, and writes nothing but the verdicts of the gates. A requirement that cannot be read is missing.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -18,28 +18,13 @@ from knowledge_migration.engine.foundation import evidence
 from knowledge_migration.engine.foundation.check_outcome import CheckOutcome
 from knowledge_migration.engine.foundation.check_record import CheckRecord
 from knowledge_migration.engine.foundation.database import Connection, Database
-from knowledge_migration.engine.foundation.errors import MigrationError
+from knowledge_migration.engine.foundation.requirement import Requirement, read_requirement
 from knowledge_migration.knowledge.flags import SHADOWING_STATES
 from knowledge_migration.settings import Settings
 from knowledge_migration.thresholds import Stage
 
 DRILL_EVIDENCE = "rollback_drill"
-
-
-@dataclass(frozen=True)
-class Requirement:
-    """One requirement of a promotion, and the remedy where it is not met; an `essential` one cannot be overridden."""
-
-    name: str
-    met: bool
-    message: str
-    remedy: str = ""
-    essential: bool = False
-
-    @property
-    def sentence(self) -> str:
-        """The requirement as text."""
-        return f"{self.name}: {self.message}" + ("" if self.met else f" {self.remedy}".rstrip())
+INTEGRITY_JOB = "validation_integrity"
 
 
 @dataclass(frozen=True)
@@ -85,12 +70,16 @@ def readiness(
             _in_order(state, stage),
             _baked(state, settings, stage, now),
             _writers(connection, settings),
-            _read("dual write", lambda: _fence(database)),
+            read_requirement("dual write", "proven, and on since then", lambda: _fence(database)),
             _backfilled(connection),
             *(_gate(evaluation) for evaluation in evaluations if evaluation.gate.metric in needed),
             *(_check(record, settings, now, ages_matter=ages_matter) for record in checks),
-            _read("verified backup", lambda: _backup(connection, settings, now)),
-            _read("rollback drill", lambda: _drill(connection, settings)),
+            backup_requirement(connection, settings, now),
+            read_requirement(
+                "rollback drill",
+                _within(24 * settings.rehearsal.drill_max_age_days),
+                lambda: _drill(connection, settings),
+            ),
         )
     closed = state.state == stage == "full_cutover" and state.hours(now) >= settings.cutover.rollback_window_hours
     return Readiness(stage, state, requirements, tuple(evaluations), closed)
@@ -120,18 +109,11 @@ def drill_outcome(connection: Connection, max_age_days: float) -> CheckOutcome:
     )
 
 
-def _read(name: str, read: Callable[[], Requirement]) -> Requirement:
-    """A requirement whose evidence cannot be read is missing, with the message of the error."""
-    try:
-        return read()
-    except MigrationError as error:
-        return Requirement(name, False, str(error))
-
-
 def _in_order(state: CutoverState, stage: Stage) -> Requirement:
     message = f"the cutover state is {state.state} since {state.since:%Y-%m-%d %H:%M:%S} UTC."
     remedy = f"Next is {state.next_stage or 'dual write (phase 2)'}, not {stage}."
-    return Requirement("stages in order", stage in (state.next_stage, state.state), message, remedy, essential=True)
+    met = stage in (state.next_stage, state.state)
+    return Requirement("stages in order", met, message, remedy, essential=True, needed=f"the stage before {stage}")
 
 
 def _baked(state: CutoverState, settings: Settings, stage: Stage, now: datetime) -> Requirement:
@@ -139,7 +121,7 @@ def _baked(state: CutoverState, settings: Settings, stage: Stage, now: datetime)
     age = now - state.since
     message = f"{state.state} has lasted {duration(age.total_seconds())} of {duration(needed.total_seconds())}."
     remedy = f"Wait until {state.since + needed:%Y-%m-%d %H:%M:%S} UTC."
-    return Requirement("bake time", age >= needed, message, remedy)
+    return Requirement("bake time", age >= needed, message, remedy, needed=duration(needed.total_seconds()))
 
 
 def _writers(connection: Connection, settings: Settings) -> Requirement:
@@ -149,7 +131,8 @@ def _writers(connection: Connection, settings: Settings) -> Requirement:
         f"; {', '.join(direct)} write directly." if direct else "."
     )
     remedy = "Start the service (knowledge-migration serve), or stop the processes that do not acknowledge the flags."
-    return Requirement("live processes", bool(live) and not direct, message, remedy, essential=True)
+    needed = "at least one, and none that writes directly"
+    return Requirement("live processes", bool(live) and not direct, message, remedy, essential=True, needed=needed)
 
 
 def _fence(database: Database) -> Requirement:
@@ -160,36 +143,64 @@ def _fence(database: Database) -> Requirement:
 def _backfilled(connection: Connection) -> Requirement:
     status = run_status(connection)
     remedy = "Run phase 3 to its end (job phase_3_completion)."
-    return Requirement("backfill", status == "completed", f"the backfill is {status or 'not begun'}.", remedy)
+    message = f"the backfill is {status or 'not begun'}."
+    return Requirement("backfill", status == "completed", message, remedy, needed="completed")
 
 
 def _gate(evaluation: Evaluation) -> Requirement:
-    name, remedy = f"gate {evaluation.gate.metric}", "It is evaluated again at every tick."
-    return Requirement(name, evaluation.met, evaluation.sentence, remedy)
+    gate = evaluation.gate
+    needed = f"{gate.limit}, {gate.passes_in_a_row} times in a row, from at least {gate.minimum_sample:,} samples"
+    remedy = gate_remedy(evaluation)
+    return Requirement(f"gate {gate.metric}", evaluation.met, evaluation.sentence, remedy, needed=needed)
+
+
+def gate_remedy(evaluation: Evaluation) -> str:
+    """What to do about a gate that is not met."""
+    again = "The sensor cutover_promotion and the asset cutover_gates evaluate it again."
+    if evaluation.verdict == "inconclusive":
+        return f"Wait for more samples, or generate traffic. {again}"
+    if evaluation.verdict == "fail":
+        return f"Find the cause ({evaluation.gate.meaning.rstrip('.')}) and remove it. {again}"
+    return f"Wait for the next passes. {again}"
 
 
 def _check(record: CheckRecord, settings: Settings, now: datetime, *, ages_matter: bool) -> Requirement:
-    name, remedy = f"check {record.name}", "Run the job phase_4_cutover (it runs all checks), or validation."
+    limit = 60 * settings.cutover.check_max_age_minutes
+    name = f"check {record.asset}.{record.name}" if record.asset else f"check {record.name}"
+    remedy = f"Run the job {INTEGRITY_JOB}."
+    needed = f"passed within {duration(limit)}"
     if record.at is None:
-        return Requirement(name, not ages_matter, "it has never run to its end.", remedy)
+        return Requirement(name, not ages_matter, "it has never run to its end.", remedy, needed=needed)
     seconds = (now - record.at).total_seconds()
     if not record.succeeded:
-        return Requirement(name, False, f"it did not pass {duration(seconds)} ago. {record.message}".rstrip(), remedy)
-    limit = 60 * settings.cutover.check_max_age_minutes
+        message = f"it did not pass {duration(seconds)} ago. {record.message}".rstrip()
+        return Requirement(name, False, message, f"Remove the cause. {remedy}", needed=needed)
     message = f"it passed {duration(seconds)} ago (limit {duration(limit)})."
-    return Requirement(name, seconds <= limit or not ages_matter, message, remedy)
+    return Requirement(name, seconds <= limit or not ages_matter, message, remedy, needed=needed)
 
 
-def _backup(connection: Connection, settings: Settings, now: datetime) -> Requirement:
-    backup = evidence.require(connection, "verified_backup", made_by="asset verified_backup")
+def backup_requirement(connection: Connection, settings: Settings, now: datetime) -> Requirement:
+    """A verified backup that is fresh and unaltered."""
+    limit = settings.preparation.backup_max_age_hours
+    return read_requirement("verified backup", _within(limit), lambda: _backup(connection, limit, now))
+
+
+def _within(hours: float) -> str:
+    return f"passed within {duration(3600 * hours)}"
+
+
+def _backup(connection: Connection, limit: float, now: datetime) -> Requirement:
+    backup = evidence.require(connection, "verified_backup", made_by="asset verified_backup (job phase_0_preparation)")
     age = backup.age_hours(now)
-    if age > settings.preparation.backup_max_age_hours:
-        message = f"it is {age:.1f} h old (limit {settings.preparation.backup_max_age_hours:g} h)."
-        return Requirement("verified backup", False, message, "Materialize verified_backup again.")
+    if age > limit:
+        message, remedy = f"it is {age:.1f} h old (limit {limit:g} h).", "Materialize verified_backup again."
+        return Requirement("verified backup", False, message, remedy, needed=_within(limit))
     verify_file(Path(backup.content["path"]))
-    return Requirement("verified backup", True, f"it is {age:.1f} h old, restored, compared and unaltered.")
+    message = f"it is {age:.1f} h old, restored, compared and unaltered."
+    return Requirement("verified backup", True, message, needed=_within(limit))
 
 
 def _drill(connection: Connection, settings: Settings) -> Requirement:
     outcome = drill_outcome(connection, settings.rehearsal.drill_max_age_days)
-    return Requirement("rollback drill", outcome.passed, outcome.sentence)
+    needed = _within(24 * settings.rehearsal.drill_max_age_days)
+    return Requirement("rollback drill", outcome.passed, outcome.sentence, needed=needed)

@@ -36,10 +36,10 @@ class Difference:
 def legacy_differences(database: Database) -> list[Difference]:
     """How the database differs from the legacy schema that the migration starts from (shared tables only)."""
     declared = tables.legacy.sorted_tables
-    with database.engine() as engine:
-        inspector = sa.inspect(engine)
+    with database.engine() as engine, engine.connect() as connection:
+        inspector = sa.inspect(connection)
         differences = [difference for table in declared for difference in _table(inspector, table, legacy=True)]
-        states = _states(engine, [table.name for table in declared])
+        states = _states(connection, [table.name for table in declared])
     unique = {(table.name, str(index.name)) for table in declared for index in table.indexes if index.unique}
     return differences + _invalid(states, unique & states.keys())
 
@@ -47,15 +47,15 @@ def legacy_differences(database: Database) -> list[Difference]:
 def proposal_differences(database: Database) -> list[Difference]:
     """How the database differs from the result of the schema phase: objects, valid indexes, validated constraints."""
     declared = tables.proposals.sorted_tables
-    with database.engine() as engine:
-        inspector = sa.inspect(engine)
+    with database.engine() as engine, engine.connect() as connection:
+        inspector = sa.inspect(connection)
         differences = [difference for table in declared for difference in _table(inspector, table, legacy=False)]
         for name, columns in tables.LINK_COLUMNS.items():
             differences += _columns(inspector, name, columns, legacy=False)
         for name, index in tables.LINK_INDEXES.items():
             differences += _indexes(inspector, name, [index], legacy=False)
         differences += _added_references(inspector)
-        states = _states(engine, [*(table.name for table in declared), *tables.LINK_INDEXES])
+        states = _states(connection, [*(table.name for table in declared), *tables.LINK_INDEXES])
     return differences + _invalid(states, _own_objects(states))
 
 
@@ -209,11 +209,10 @@ def _references(
             yield Difference(f"foreign key {table}.{column}", expected_text, actual_text, tolerated)
 
 
-def _states(engine: sa.Engine, names: Iterable[str]) -> States:
+def _states(connection: sa.Connection, names: Iterable[str]) -> States:
     """Whether each index, check and reference of these tables is valid, by table and name."""
-    with engine.connect() as connection:
-        rows = connection.exec_driver_sql(text_of("foundation/catalog_validity"), {"tables": list(names)})
-        return {(row.table, row.name): row.state for row in rows}
+    rows = connection.exec_driver_sql(text_of("foundation/catalog_validity"), {"tables": list(names)})
+    return {(row.table, row.name): row.state for row in rows}
 
 
 def _own_objects(states: States) -> set[tuple[str, str]]:

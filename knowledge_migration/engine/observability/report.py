@@ -13,12 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-import psycopg
-
 from knowledge_migration.engine.cutover.evaluation import history
 from knowledge_migration.engine.foundation import evidence
 from knowledge_migration.engine.foundation.check_record import CHECK_RESULTS
-from knowledge_migration.engine.foundation.database import NOT_SO_FAR, Connection, Database
+from knowledge_migration.engine.foundation.database import NOT_SO_FAR, Connection
 from knowledge_migration.engine.foundation.errors import MigrationError
 from knowledge_migration.engine.foundation.evidence import Evidence
 from knowledge_migration.engine.foundation.sql_files import text_of
@@ -37,7 +35,6 @@ Tables = tuple[tuple[str, Sequence[Row]], ...]
 
 TEMPLATE = "report.html.j2"
 AUDIT_ENTRIES, EXAMINED_ENTRIES = 500, 1_000_000
-RUNS = 200
 LATENCY = ("query", "endpoint", "samples", "median_ms", "p95_ms", "p99_ms", "max_ms")
 COMPARED = ("query", "baseline_p50_ms", "p50_ms", "baseline_p95_ms", "p95_ms", "ratio")
 LIMITED = ("query", "p50_ms", "p95_ms", "p99_ms", "limit_ms", "within", "sequential_scans")
@@ -73,10 +70,11 @@ class Contents:
     sections: tuple[Section, ...]
 
 
-def gather(
-    status: StatusSnapshot, facts: Facts, storage: Database | None, *, written_by: str, since: datetime
-) -> Contents:
-    """Evaluates the criteria now and reads everything else as it is recorded; the plot of the gates begins at `since`."""
+def gather(status: StatusSnapshot, facts: Facts, runs: Sequence[Row], *, written_by: str, since: datetime) -> Contents:
+    """Evaluates the criteria now and reads everything else as it is recorded.
+
+    `runs` are the latest runs of Dagster, one row each; the plot of the gates begins at `since`.
+    """
     criteria = [one.as_row() for one in evaluate(facts)]
     counts = {verdict: sum(row["verdict"] == verdict for row in criteria) for verdict in plots.CRITERION_COLOURS}
     connection = facts.connection
@@ -89,7 +87,7 @@ def gather(
         _criteria(criteria),
         recorded("Inventory", "data_inventory", "data_inventory", _inventory),
         recorded("Data quality before the migration", "data_quality", "data_quality_report", _quality),
-        _timings(connection, storage),
+        _timings(connection, runs),
         recorded(
             "Performance", "performance_baseline", "performance_baseline",
             lambda record, title: _performance(record, title, connection),
@@ -157,32 +155,21 @@ def _quality(record: Evidence, title: str) -> Section:
     return Section(title, introduction, tables, plots.bar_of_findings(_frame(findings)))
 
 
-def _timings(connection: Connection, storage: Database | None) -> Section:
+def _timings(connection: Connection, runs: Sequence[Row]) -> Section:
     tables: Tables = ()
     rehearsal = evidence.latest(connection, "staging_rehearsal")
     if rehearsal:
         tables = (
             ("Times of the rehearsal on a clone, and its forecast", _columns(rehearsal.content["forecasts"], FORECAST)),
         )
-    runs, missing = _runs(storage)
+    missing = "" if runs else "No run of Dagster is recorded here."
     if runs:
-        tables += ((f"The latest runs (at most {RUNS})", runs),)
+        tables += ((f"The latest runs ({len(runs)})", runs),)
     try:
         speed = connection.execute(text_of("observability/report_backfill_speed")).fetchall()
     except NOT_SO_FAR:
         speed = []
     return Section("Timings", "", tables, plots.backfill_speed(_frame(speed)) if speed else None, missing)
-
-
-def _runs(storage: Database | None) -> tuple[Sequence[Row], str]:
-    """The latest runs of Dagster, and why they are not available."""
-    if storage is None:
-        return (), "Dagster's runs are not available here."
-    try:
-        with storage.connect("report") as dagster:
-            return dagster.execute(text_of("observability/report_runs"), {"limit": RUNS}).fetchall(), ""
-    except (MigrationError, psycopg.Error) as error:
-        return (), f"Dagster's runs are not available: {str(error).strip().splitlines()[0]}"
 
 
 def _performance(record: Evidence, title: str, connection: Connection) -> Section:
@@ -206,8 +193,8 @@ def _performance(record: Evidence, title: str, connection: Connection) -> Sectio
 
 def _checks(status: StatusSnapshot) -> Section:
     title = "Check records"
-    if status.checks is None:
-        return Section(title, missing=status.checks_unavailable or "Check records are not available.")
+    if not status.checks:
+        return Section(title, missing="No check has been evaluated on this database yet.")
     rows = [
         {"asset": check.asset, "check": check.name, "result": check.result, "at": check.at, "message": check.message}
         for check in sorted(status.checks, key=lambda check: CHECK_RESULTS.index(check.result))

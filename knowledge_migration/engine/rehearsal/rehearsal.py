@@ -10,6 +10,7 @@ from typing import Any
 from knowledge_migration.engine.foundation import audit, evidence
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.errors import PreconditionError
+from knowledge_migration.engine.foundation.requirement import Requirement
 from knowledge_migration.engine.rehearsal import drill as drills
 from knowledge_migration.engine.rehearsal.drill import Drill, DrillOptions, run_drill
 from knowledge_migration.engine.rehearsal.plan import Plan
@@ -109,6 +110,22 @@ def require_rehearsed(
             after={"missing": missing, "plan_hash": plan.hash},
             dagster_run_id=dagster_run_id,
         )
+
+
+def rehearsal_requirement(database: Database, plan: Plan, *, skip_rehearsal_reason: str | None) -> Requirement:
+    """Whether this plan was rehearsed, or a reason says why not; reads only."""
+    with database.connect("rehearsal") as connection:
+        missing = _missing(connection, plan)
+    if missing and skip_rehearsal_reason:
+        message = f"{missing} KNOWLEDGE_MIGRATION_SKIP_REHEARSAL_REASON says: {skip_rehearsal_reason}"
+        return Requirement("rehearsal", True, message, needed="of exactly this plan")
+    remedy = (
+        "Run the job phase_0_preparation (asset staging_rehearsal), or give the reason in "
+        "KNOWLEDGE_MIGRATION_SKIP_REHEARSAL_REASON; it is recorded in the audit log."
+    )
+    return Requirement(
+        "rehearsal", missing is None, missing or "this plan was rehearsed.", remedy, needed="of exactly this plan"
+    )
 
 
 def _missing(connection: Connection, plan: Plan) -> str | None:

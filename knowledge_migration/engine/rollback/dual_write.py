@@ -1,7 +1,8 @@
 """The rollback of phase 2: switches dual write off, then removes its shadow proposals (strategy §4.3, ERRATA W13).
 
-Once every process has acknowledged the switch, the proposals of direct writes are unlinked and deleted in batches. Runs,
-proposals that a reviewer has decided, and pending ones (which exist nowhere else) stay. A second run completes a killed one.
+Once every process has acknowledged the switch, the proposals of direct writes are unlinked and deleted in batches; the audit
+log keeps their values. Rows, runs, and proposals that a reviewer has decided or has to decide stay. A second run completes a
+killed one.
 """
 
 import time
@@ -18,8 +19,8 @@ from knowledge_migration.engine.foundation.advisory_lock import advisory_lock
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.sql_files import statement
 from knowledge_migration.engine.rollback.unlinking import OnRows, ProposalRollback, Unlinking, session_settings
-from knowledge_migration.knowledge.audit import AuditAction
-from knowledge_migration.knowledge.entity_kinds import KINDS
+from knowledge_migration.knowledge.audit import PROPOSAL, AuditAction
+from knowledge_migration.knowledge.entity_kinds import KINDS, EntityKind
 from knowledge_migration.knowledge.flags import Flags
 from knowledge_migration.settings import BackfillSettings, FenceSettings
 
@@ -44,6 +45,10 @@ def dual_write_extent(connection: Connection) -> DualWriteExtent:
         assert row is not None  # aggregates
         shadows[kind.proposal_table], pending[kind.proposal_table] = row["shadows"], row["pending"]
     return DualWriteExtent(shadows, pending)
+
+
+def _entry_of_removal(kind: EntityKind) -> dict[str, str]:
+    return {"action": AuditAction.REMOVE_SHADOW, "subject": kind.name + PROPOSAL}
 
 
 def rollback_dual_write(
@@ -73,7 +78,10 @@ def rollback_dual_write(
         before = vars(dual_write_extent(connection))
         audited: dict[str, Any] = {"reason": reason, "dagster_run_id": dagster_run_id, "before": before}
         audit.record(connection, AuditAction.ROLLBACK_DUAL_WRITE_BEGUN, "phase 2", **audited)
-        work = [Unlinking(connection, kind, {}, batch_size, limits, on_rows) for kind in KINDS]
+        by = {"actor": audit.operator(), "reason": reason, "dagster_run_id": dagster_run_id}
+        work = [
+            Unlinking(connection, kind, by | _entry_of_removal(kind), batch_size, limits, on_rows) for kind in KINDS
+        ]
         for unlinking in work:
             for locked in PASSES:
                 size = batch_size if locked == "skip" else 1

@@ -1,6 +1,7 @@
 """The rollback by flags for the command, the job, the guard and the other rollbacks; it waits until every step is done."""
 
 import time
+from collections.abc import Callable
 
 from knowledge_migration.engine.foundation import audit
 from knowledge_migration.engine.foundation.database import Database
@@ -47,6 +48,7 @@ def roll_back(
     actor: str | None = None,
     expected_version: int | None = None,
     dagster_run_id: str | None = None,
+    on_applied: Callable[[FlagRollbackResult], None] = lambda _: None,
     on_acknowledged: OnAcknowledged | None = None,
     on_settled: OnSettled | None = None,
 ) -> FlagRollbackResult:
@@ -71,5 +73,6 @@ def roll_back(
         with database.begin() as transaction:
             before, after = apply_flags(transaction, rollback)
         applied = FlagRollbackResult(before, after, time.perf_counter() - started)
+        on_applied(applied)
         with database.engine() as engine:
             return complete_rollback(engine, rollback, applied, on_acknowledged=on_acknowledged, on_settled=on_settled)

@@ -22,17 +22,12 @@ def attention(snapshot: StatusSnapshot) -> Iterator[str]:
         )
     if any(phase.state != "not begun" for phase in snapshot.phases):
         yield from _evidence(snapshot)
-        if snapshot.checks_unavailable:
-            yield snapshot.checks_unavailable
 
 
 def _checks(snapshot: StatusSnapshot) -> Iterator[str]:
-    for check in snapshot.checks or ():
+    for check in snapshot.checks:
         if check.result == "failed":
             yield f"Check {check.asset}.{check.name} failed at {check.at:%Y-%m-%d %H:%M} UTC: {check.message}"
-    interrupted = [f"{check.asset}.{check.name}" for check in snapshot.checks or () if not check.ended]
-    if interrupted:
-        yield f"The last execution of {len(interrupted)} checks did not complete: {', '.join(interrupted)}."
 
 
 def _writers(writers: Sequence[Writer]) -> Iterator[str]:

@@ -131,8 +131,8 @@ class BackfillProgress:
 class StatusSnapshot:
     """The state at one moment. A part that was not read, or does not exist yet, is empty or None.
 
-    `unreadable` names each part that the database refused to show, with the reason. `checks` is None where Dagster's
-    records are not available; `checks_unavailable` says why. `attention` lists what an operator has to deal with.
+    `unreadable` names each part that the database refused to show, with the reason.
+    `attention` lists what an operator has to deal with.
     """
 
     at: datetime
@@ -146,8 +146,7 @@ class StatusSnapshot:
     gates: tuple[GateState, ...] = ()
     queues: tuple[Queue, ...] = ()
     writers: tuple[Writer, ...] = ()
-    checks: tuple[CheckRecord, ...] | None = None
-    checks_unavailable: str | None = None
+    checks: tuple[CheckRecord, ...] = ()
     evidence: tuple[EvidenceState, ...] = ()
     backfill: BackfillProgress | None = None
     control: ControlState | None = None
@@ -163,7 +162,7 @@ class StatusSnapshot:
     @property
     def checks_by_result(self) -> dict[CheckResult, int]:
         """How many checks have each result, the most severe first."""
-        counts = Counter(check.result for check in self.checks or ())
+        counts = Counter(check.result for check in self.checks)
         return {result: counts[result] for result in CHECK_RESULTS}
 
     def as_json(self) -> dict[str, Any]:

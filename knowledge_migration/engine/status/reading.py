@@ -33,15 +33,14 @@ T = TypeVar("T")
 class Reading:
     """What one reading needs; `unreadable` collects the parts that could not be read, with the reason.
 
-    `storage` holds Dagster's tables (None: Dagster does not run), `trail` is the audit trail of an earlier reading, and
-    `exact` counts every row; otherwise a table that takes long to count is estimated.
+    `trail` is the audit trail of an earlier reading, and `exact` counts every row; otherwise a table that takes long to
+    count is estimated.
     """
 
     database: Database
     connection: Connection
     settings: Settings
     now: datetime
-    storage: Database | None = None
     trail: AuditTrail | None = None
     exact: bool = False
     unreadable: dict[str, str] = field(default_factory=dict)

@@ -9,14 +9,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-import psycopg
-
 from knowledge_migration.engine.cutover.evaluation import LastVerdict, last_verdicts
 from knowledge_migration.engine.dual_write.fence import live_writers
 from knowledge_migration.engine.foundation import evidence
-from knowledge_migration.engine.foundation.check_record import CheckRecord
+from knowledge_migration.engine.foundation.check_record import recorded
 from knowledge_migration.engine.foundation.database import Connection, Database
-from knowledge_migration.engine.foundation.errors import MigrationError
 from knowledge_migration.engine.foundation.sql_files import statement, text_of
 from knowledge_migration.engine.status.attention import attention
 from knowledge_migration.engine.status.audit_trail import AuditTrail, read_trail
@@ -38,7 +35,6 @@ from knowledge_migration.settings import Settings
 from knowledge_migration.thresholds import Gate
 
 SESSION = {"statement_timeout": "2000", "default_transaction_read_only": "on"}
-CHECKS_TIMEOUT_MS = "1000"
 REASON_LENGTH = 120
 
 Part = Literal[
@@ -55,13 +51,12 @@ CONTROLS: tuple[Part, ...] = ("writers", "control", "audit trail", "flags")
 def read_status(
     database: Database,
     settings: Settings,
-    storage: Database | None = None,
     *,
     parts: Collection[Part] = OVERVIEW,
     trail: AuditTrail | None = None,
     exact: bool = False,
 ) -> StatusSnapshot:
-    """These parts of the state. `storage` holds Dagster's tables; None where Dagster does not run.
+    """These parts of the state.
 
     `trail` is used again where no entry was added since; `exact` counts every row, at any size.
     Raises `UnreachableError` when the database does not answer.
@@ -69,7 +64,7 @@ def read_status(
     with database.connect("status", settings=SESSION) as connection:
         moment = connection.execute(text_of("foundation/moment")).fetchone()
         assert moment is not None  # a SELECT without FROM
-        reading = Reading(database, connection, settings, moment["moment"], storage, trail, exact)
+        reading = Reading(database, connection, settings, moment["moment"], trail, exact)
         fields: dict[str, Any] = {}
         for part in parts:
             fields |= READERS[part](reading)
@@ -187,36 +182,6 @@ def _validity(record: evidence.Evidence) -> tuple[bool, str]:
     return valid, "valid" if valid else "not valid"
 
 
-def _checks(reading: Reading) -> dict[str, Any]:
-    if reading.storage is None:
-        return {"checks_unavailable": "Check records are not available: Dagster's storage does not run here."}
-    try:
-        return {"checks": recorded_checks(reading.storage)}
-    except (MigrationError, psycopg.Error) as error:
-        return {"checks_unavailable": f"Check records are not available: {str(error).strip().splitlines()[0]}"}
-
-
-def recorded_checks(storage: Database) -> tuple[CheckRecord, ...]:
-    """The latest evaluation of each asset check, read from Dagster's tables without Dagster, which takes a second to import.
-
-    Raises `UnreachableError`, or what psycopg raises where the tables of the pinned version are missing.
-    """
-    with storage.connect("check records", settings={"statement_timeout": CHECKS_TIMEOUT_MS}) as connection:
-        rows = connection.execute(text_of("status/checks")).fetchall()
-    return tuple(
-        CheckRecord(
-            row["name"],
-            succeeded=row["status"] == "SUCCEEDED",
-            at=row["at"],
-            message=row["description"] or f"Its last execution is {row['status']}.",
-            ended=row["status"] in ("SUCCEEDED", "FAILED"),
-            warns=(row["severity"] or "").endswith("WARN"),
-            asset=row["asset"],
-        )
-        for row in rows
-    )
-
-
 def _field(
     name: str, part: str, read: Callable[[Reading], Any], default: Any = ()
 ) -> Callable[[Reading], dict[str, Any]]:
@@ -236,7 +201,7 @@ READERS: dict[Part, Callable[[Reading], dict[str, Any]]] = {
     "writers": _field("writers", "processes", _writers),
     "gates": _gates,
     "evidence": _field("evidence", "evidence", _evidence),
-    "checks": _checks,
+    "checks": _field("checks", "checks", lambda reading: recorded(reading.connection)),
     "backfill": _field("backfill", "backfill", read_progress, None),
     "control": _field("control", "backfill", lambda reading: _control(reading.connection), None),
     "audit trail": _field("trail", "audit trail", lambda reading: read_trail(reading.connection, reading.trail), None),

@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 
 from knowledge_migration.engine.dual_write.fence import live_writers
-from knowledge_migration.engine.foundation.database import Connection
+from knowledge_migration.engine.foundation.database import NOT_SO_FAR, Connection
 from knowledge_migration.engine.foundation.errors import PreconditionError, VerificationError
 
 TIMEOUT_SECONDS = 180.0
@@ -28,6 +28,14 @@ class ServiceAddress:
     def client(self) -> httpx.Client:
         """A client of the API."""
         return httpx.Client(base_url=self.url, headers=self.headers, timeout=TIMEOUT_SECONDS)
+
+
+def announced_url(connection: Connection, live_seconds: float) -> str | None:
+    """The address that a live process of the service announces in its heartbeat; None where none does."""
+    try:
+        return next((row["url"] for row in live_writers(connection, live_seconds) if row["url"]), None)
+    except NOT_SO_FAR:
+        return None
 
 
 def health(address: ServiceAddress) -> dict[str, Any]:

@@ -103,14 +103,23 @@ async def list_proposals(
 
 @router.post("/proposals/bulk", tags=["review"], responses=responses(422))
 async def decide_about_many(service: Service, who: AnyCaller, request: models.BulkReview) -> models.BulkResult:
-    """Makes one decision about many proposals, each in its own transaction."""
-    decided, undecided = [], []
-    for proposal_id in dict.fromkeys(request.proposal_ids):
-        try:
-            decided.append(await _decide(service, who, request, request.action, proposal_id))
-        except KnowledgeError as error:
-            undecided.append(models.Undecided(proposal_id=proposal_id, status=error.status, detail=str(error)))
-    return models.BulkResult(decided=decided, undecided=undecided)
+    """Makes one decision about many proposals, each in its own transaction.
+
+    An undo skips rows that somebody has changed or refers to since and lists them in `undecided`; what refers to another row
+    of the request is undone before it.
+    """
+    decided: list[models.Decided] = []
+    waiting = list(dict.fromkeys(request.proposal_ids))
+    while True:
+        undecided: list[models.Undecided] = []
+        for proposal_id in waiting:
+            try:
+                decided.append(await _decide(service, who, request, request.action, proposal_id))
+            except KnowledgeError as error:
+                undecided.append(models.Undecided(proposal_id=proposal_id, status=error.status, detail=str(error)))
+        if request.action != "undo" or not undecided or len(undecided) == len(waiting):
+            return models.BulkResult(decided=decided, undecided=undecided)
+        waiting = [one.proposal_id for one in undecided]
 
 
 @router.get("/proposals/{proposal_id}", tags=["proposals"], responses=responses(404, 422))
@@ -160,7 +169,11 @@ async def merge(service: Service, who: AnyCaller, proposal_id: UUID, request: mo
 async def undo(
     service: Service, who: AnyCaller, proposal_id: UUID, request: models.Review | None = None
 ) -> models.Decided:
-    """Undoes the last decision about a proposal."""
+    """Undoes the last decision about a proposal: it is pending again, and only a reviewer can approve it.
+
+    The row that an approval created is removed; the audit log keeps its values. Status 409 if somebody has changed the row
+    or refers to it since the approval: `detail` says what changed and what to do, and nothing is undone.
+    """
     return await _decide(service, who, request, "undo", proposal_id)
 
 

@@ -5,7 +5,7 @@ Icons are Heroicon names, colours upper-case #RRGGBB; both fit the columns of `t
 
 import re
 
-from knowledge_migration.knowledge.extraction.cues import TABLES
+from knowledge_migration.knowledge.extraction.text import TABLES
 
 DEFAULT_ICON = "FolderIcon"
 DEFAULT_COLOR = "#64748B"
@@ -17,11 +17,9 @@ _ICON_BY_WORD = {word: icon for icon, line in reversed(TABLES["icons"].items()) 
 
 def icon_for(name: str, description: str = "") -> str:
     """The icon of the first word that has one: the name from its last word (its head) on, then the description."""
-    for word in (*reversed(_WORD.findall(name.lower())), *_WORD.findall(description.lower())):
-        icon = _ICON_BY_WORD.get(word) or _ICON_BY_WORD.get(word.removesuffix("s"))
-        if icon:
-            return icon
-    return DEFAULT_ICON
+    words = (*reversed(_WORD.findall(name.lower())), *_WORD.findall(description.lower()))
+    icons = (_ICON_BY_WORD.get(word) or _ICON_BY_WORD.get(word.removesuffix("s")) for word in words)
+    return next(filter(None, icons), DEFAULT_ICON)
 
 
 def color_for(icon: str) -> str:

@@ -5,33 +5,51 @@ or "must" reaches 0.95 if the sentence names its topic; a hint needs more.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import dropwhile
 
-from knowledge_migration.knowledge.extraction import cues
 from knowledge_migration.knowledge.extraction.model import AtomType, ExtractedAtom, ExtractedTopic, LinkType
-from knowledge_migration.knowledge.extraction.text import Sentence, shortened
+from knowledge_migration.knowledge.extraction.text import TABLES, Sentence, shortened
 from knowledge_migration.knowledge.extraction.topics import MOST_CONFIDENCE
 
 MAX_ATOMS = 10  # a reviewer reads them all; the most confident are kept
 LEAST_CONFIDENCE = 0.6
-
-_LABEL = re.compile(r"\W{0,3}([A-Za-z][A-Za-z ]{0,20}?)(?:\([^()]{0,30}\))?\s?[:：]\s+(?=\S)")
+HINT, CLEAR, EXPLICIT = 0.58, 0.72, 0.88  # the confidence of an atom by its cue alone
 
 
 @dataclass(frozen=True)
 class Role:
-    """The type of a sentence by its strongest cue; `cues` counts all that tell the same."""
+    """The type of a sentence by its strongest cue."""
 
     type: AtomType
     strength: float
     cue: str
-    cues: int = 1
+
+
+def _by_phrase(table: str) -> dict[str, str]:
+    """The key of each phrase; "^" at a phrase's start becomes a word."""
+    return {phrase.replace("^", "^ "): key for key, phrases in TABLES[table].items() for phrase in phrases.split("|")}
+
+
+LABELS: Mapping[str, AtomType] = _by_phrase("labels")  # type: ignore[assignment]
+OPENINGS: Mapping[str, LinkType] = _by_phrase("openings")  # type: ignore[assignment]
+# None: no cue, and neither are the cues within it
+ROLES: Mapping[str, Role | None] = {
+    phrase: None if type == "none" else Role(type, strength, phrase.removeprefix("^ "))  # type: ignore[arg-type]
+    for table, strength in (("hint", HINT), ("clear", CLEAR), ("explicit", EXPLICIT))
+    for phrase, type in _by_phrase(table).items()
+}
+# the longest counts where several begin with one word
+CUE = re.compile(rf"(?<!\S)(?:{'|'.join(map(re.escape, sorted(ROLES, key=len, reverse=True)))})(?!\S)")
+HEDGES = tuple(f" {hedge} " for hedge in TABLES["words"]["hedges"].split("|"))
+OPENERS, INTERROGATIVES = (frozenset(TABLES["words"][name].split()) for name in ("openers", "interrogatives"))
+_LABEL = re.compile(rf"^\W{{0,3}}({'|'.join(LABELS)}) ?(?:\([^()]{{0,30}}\))?\s?[:：]\s+(?=\S)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Piece:
-    """A sentence with its role, its topic, and the link to an earlier one."""
+    """A sentence with its role and its topic."""
 
     sentence: Sentence
     role: Role
@@ -40,17 +58,15 @@ class Piece:
     title: str
     content: str
     message_ids: tuple[int, ...]
-    link: tuple[str, LinkType] | None = None
 
     @property
     def confidence(self) -> float:
         """The confidence that the sentence is worth an atom, 0 to 1."""
         length = len(self.sentence.words)
-        total = self.role.strength + 0.07 * self.names_topic + 0.05 * (self.role.cues > 1)
-        total += 0.06 * (self.link is not None and self.link[1] == "solves") + 0.08 * (len(self.message_ids) > 1)
-        total += 0.05 * (len(self.topic.related_message_ids) > 1) - 0.08 * (length >= 50)
-        total -= 0.1 * any(hedge in self.sentence.spoken for hedge in cues.HEDGES)
-        total -= 0.1 * (length < 7 and self.role.strength < cues.EXPLICIT)
+        total = self.role.strength + 0.07 * self.names_topic + 0.05 * (len(CUE.findall(self.sentence.spoken)) > 2)
+        total += 0.08 * (len(self.message_ids) > 1) + 0.05 * (len(self.topic.related_message_ids) > 1)
+        total -= 0.1 * any(hedge in self.sentence.spoken for hedge in HEDGES)
+        total -= 0.1 * (length < 7 and self.role.strength < EXPLICIT) + 0.08 * (length >= 50)
         return round(min(total, MOST_CONFIDENCE), 2)
 
 
@@ -58,12 +74,11 @@ def atoms_of(sentences: Sequence[Sentence], topics: Sequence[ExtractedTopic]) ->
     """The atoms in the order of the text, at most `MAX_ATOMS`; none without a topic."""
     pieces: dict[str, Piece] = {}
     for piece in _pieces(sentences, topics) if topics else ():
-        known = pieces.get(piece.title) or replace(piece, link=_link(piece, list(pieces.values())))
-        ids = tuple(dict.fromkeys(known.message_ids + piece.message_ids))
-        pieces[piece.title] = replace(known, message_ids=ids)
+        known = pieces.setdefault(piece.title, piece)
+        pieces[piece.title] = replace(known, message_ids=tuple(dict.fromkeys(known.message_ids + piece.message_ids)))
     best = sorted(pieces.values(), key=lambda piece: -piece.confidence)[:MAX_ATOMS]
-    titles = {piece.title for piece in best if piece.confidence >= LEAST_CONFIDENCE}
-    return [_atom(piece, titles) for piece in pieces.values() if piece.title in titles]
+    kept = [piece for piece in pieces.values() if piece in best and piece.confidence >= LEAST_CONFIDENCE]
+    return [_atom(piece, kept[:number]) for number, piece in enumerate(kept)]
 
 
 def _pieces(sentences: Sequence[Sentence], topics: Sequence[ExtractedTopic]) -> Iterator[Piece]:
@@ -72,13 +87,14 @@ def _pieces(sentences: Sequence[Sentence], topics: Sequence[ExtractedTopic]) -> 
     topic = topics[0]
     for number, sentence in enumerate(sentences):
         role = roles[number]
-        if role is None and number and _is_question(roles[number - 1]) and _is_reply(sentence, sentences[number - 1]):
-            role = Role("insight", cues.HINT, "the answer to the question before")
+        can_answer = role is None and number > 0 and sentence.opens_message and len(sentence.words) >= 7
+        if can_answer and _is_answer(sentence, sentences[number - 1], roles[number - 1]):
+            role = Role("insight", HINT, "the answer to the question before")
         if role is not None:
             named = [each for each in topics if re.search(f" {re.escape(each.name)}s? ", sentence.spoken)]
             related = [each for each in topics if sentence.message.id in each.related_message_ids]
             topic = (*named, *related, topic)[0]
-            title = shortened(sentence.text[_label(sentence)[1] :], 120)
+            title = shortened(_LABEL.sub("", sentence.text), 120)
             follower = sentences[number + 1] if roles[number + 1 : number + 2] == [None] else None
             content = f"{sentence.text} {follower.text}" if follower and not follower.opens_message else sentence.text
             title = title[:1].upper() + title[1:]
@@ -87,79 +103,44 @@ def _pieces(sentences: Sequence[Sentence], topics: Sequence[ExtractedTopic]) -> 
 
 def _role(sentence: Sentence) -> Role | None:
     """The role that the sentence's label, question mark or cues tell; None if nothing does or it is too short."""
-    words = sentence.words
-    label, end = _label(sentence)
-    if end:
-        return Role(cues.LABELS[label], cues.EXPLICIT, f"{label}:")
-    start = next((number for number, word in enumerate(words) if word not in cues.OPENERS), 0)
+    if label := _LABEL.match(sentence.text):
+        return Role(LABELS[label[1].lower()], EXPLICIT, f"{label[1].lower()}:")
+    words = list(dropwhile(lambda word: word in OPENERS, sentence.words))
     if sentence.text.rstrip("\"'”’»)] ").endswith(("?", "？", "؟")):
-        is_clear = (words[start] in cues.INTERROGATIVES and len(words) > 4) or not any(map(str.isascii, words))
-        role: Role | None = Role("question", cues.CLEAR if is_clear else cues.HINT, "?")
+        asks = bool(words) and words[0] in INTERROGATIVES and len(sentence.words) > 4
+        is_clear = asks or not any(map(str.isascii, words))
+        role: Role | None = Role("question", CLEAR if is_clear else HINT, "?")
     else:
-        role = max(_cued(words, start), key=lambda role: (role.strength, role.cues), default=None)
-    return role if role and (len(words) >= 4 or role.strength == cues.EXPLICIT) else None
+        cued = (ROLES[match[0]] for match in CUE.finditer(" ".join(("^", *words))))
+        role = max(filter(None, cued), key=lambda role: role.strength, default=None)
+    return role if role and (len(sentence.words) >= 4 or role.strength == EXPLICIT) else None
 
 
-def _label(sentence: Sentence) -> tuple[str, int]:
-    """The label at the sentence's start and where it ends; "" and 0 for none."""
-    match = _LABEL.match(sentence.text)
-    label = match[1].lower().strip() if match else ""
-    return (label, match.end()) if match and label in cues.LABELS else ("", 0)
+def _is_answer(sentence: Sentence, question: Sentence, role: Role | None) -> bool:
+    """True if another author says the sentence after a clear question."""
+    asked = role is not None and role.type == "question" and role.strength >= CLEAR
+    return asked and sentence.message.author_id != question.message.author_id
 
 
-def _cued(words: Sequence[str], start: int) -> list[Role]:
-    """A role for each type that has cues. They are read from left to right, the longest where several begin with one word."""
-    roles: dict[AtomType, Role] = {}
-    position = start
-    while position < len(words):
-        for length in range(cues.LONGEST_CUE, 0, -1):
-            cue = " ".join(words[position : position + length])
-            found = (position == start and cues.ROLE_OF_CUE.get(f"^{cue}")) or cues.ROLE_OF_CUE.get(cue)
-            if found:
-                break
-        position += length
-        type, strength = found or (None, 0.0)
-        if type:
-            known = roles.get(type, Role(type, 0.0, cue, 0))
-            best = known if known.strength >= strength else Role(type, strength, cue)
-            roles[type] = replace(best, cues=known.cues + 1)
-    return list(roles.values())
-
-
-def _is_question(role: Role | None) -> bool:
-    return role is not None and role.type == "question" and role.strength >= cues.CLEAR
-
-
-def _is_reply(sentence: Sentence, before: Sentence) -> bool:
-    is_next = sentence.opens_message and sentence.message.author_id != before.message.author_id
-    return is_next and len(sentence.words) >= 7
-
-
-def _link(piece: Piece, earlier: Sequence[Piece]) -> tuple[str, LinkType] | None:
+def _link(piece: Piece, earlier: Sequence[Piece]) -> tuple[str, LinkType] | tuple[()]:
     """The link to the problem that a solution solves, the question that it answers, or the sentence that it refers to."""
     problems = [each for each in earlier if each.role.type == "problem" and each.topic == piece.topic]
     if piece.role.type == "solution" and problems:
         return problems[-1].title, "solves"
     message = piece.sentence.message
-    other = next((each for each in reversed(earlier) if each.sentence.message.id != message.id), None)
-    if other and _is_question(other.role) and _is_answer(piece, other):
-        return other.title, "solves"
-    before = earlier[-1] if earlier else piece
-    same_subject = message.id == before.sentence.message.id or piece.topic == before.topic
-    openings = (link for opening, link in cues.OPENINGS.items() if piece.sentence.spoken.startswith(f" {opening} "))
-    return next(((before.title, link) for link in openings if same_subject and before is not piece), None)
+    before = next((each for each in reversed(earlier) if each.sentence.message.id != message.id), None)
+    is_near = before and (piece.topic == before.topic or piece.sentence.opens_message)
+    tells = piece.role.type not in ("question", "problem")
+    if before and is_near and tells and _is_answer(piece.sentence, before.sentence, before.role):
+        return before.title, "solves"
+    links = [link for opening, link in OPENINGS.items() if piece.sentence.spoken.startswith(f" {opening} ")]
+    is_near = any(each.topic == piece.topic or each.sentence.message.id == message.id for each in earlier[-1:])
+    return (earlier[-1].title, links[0]) if links and is_near else ()
 
 
-def _is_answer(piece: Piece, question: Piece) -> bool:
-    is_near = piece.topic == question.topic or piece.sentence.opens_message
-    other_author = piece.sentence.message.author_id != question.sentence.message.author_id
-    return is_near and other_author and piece.role.type not in ("question", "problem")
-
-
-def _atom(piece: Piece, titles: set[str]) -> ExtractedAtom:
-    link = piece.link if piece.link and piece.link[0] in titles else None
+def _atom(piece: Piece, earlier: Sequence[Piece]) -> ExtractedAtom:
+    link = _link(piece, earlier)
     place = "the sentence names" if piece.names_topic else "its message is about"
-    again = f"; {len(piece.message_ids)} messages say it" * (len(piece.message_ids) > 1)
     return ExtractedAtom(
         type=piece.role.type,
         title=piece.title,
@@ -167,7 +148,7 @@ def _atom(piece: Piece, titles: set[str]) -> ExtractedAtom:
         confidence=piece.confidence,
         topic_name=piece.topic.name,
         related_message_ids=piece.message_ids,
-        links_to_atom_titles=link[:1] if link else (),
-        link_types=link[1:] if link else (),
-        reasoning=f'The cue "{piece.role.cue}" tells its role; {place} "{piece.topic.name}"{again}.',
+        links_to_atom_titles=link[:1],
+        link_types=link[1:],
+        reasoning=f'The cue "{piece.role.cue}" tells its role; {place} "{piece.topic.name}".',
     )

@@ -6,7 +6,6 @@ scripts without spaces give a topic only where a writer marked one.
 
 import asyncio
 from collections.abc import Sequence
-from datetime import datetime
 
 from knowledge_migration.knowledge.extraction.atoms import atoms_of
 from knowledge_migration.knowledge.extraction.model import Extraction, Message
@@ -28,7 +27,7 @@ class LocalExtractor:
     name = "local"
 
     def __init__(self) -> None:
-        extract_locally([Message(0, "The first phrase loads the word lists.", datetime(2026, 1, 1), 0)])
+        extract_locally([])
 
     async def extract(self, messages: Sequence[Message]) -> Extraction:
         """See `extract_locally`."""

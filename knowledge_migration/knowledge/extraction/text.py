@@ -1,12 +1,15 @@
-"""A message's text as sentences and words, without markup, addresses and characters that PostgreSQL cannot store."""
+"""The table of cues, and a message as sentences and words without markup, addresses and what PostgreSQL cannot store."""
 
 import re
+import tomllib
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from knowledge_migration.knowledge.extraction.model import Message
 
+TABLES: dict[str, dict[str, str]] = tomllib.loads(Path(__file__).with_name("cues.toml").read_text(encoding="utf-8"))
 MESSAGE_CHARACTERS = 20_000  # the longest of 42,000 real messages has 17,000
 
 _CODE_BLOCK = re.compile(r"^[ \t]*(?:```|~~~).*?(?:^[ \t]*(?:```|~~~)[ \t]*$|\Z)", re.MULTILINE | re.DOTALL)
@@ -16,22 +19,19 @@ _LINK = re.compile(r"!?\[([^\[\]\n]{1,200})\](?:\([^()\n]{0,300}\)|\[[^\[\]\n]{0
 _EMPHASIS = re.compile(r"\*\*|__|~~|`+|(?<![\w*])[*_](?=\w)|(?<=[\w.!?])[*_](?![\w*])")
 _BLOCK_START = re.compile(r"\n[ \t]*(?:(?:[-*+•>|]|\d{1,2}[.)]|#{1,6})[ \t]+)+|\n[ \t]*\n")
 _NOT_AN_ABBREVIATION = r"(?<!\be\.g\.)(?<!\bi\.e\.)(?<!\b(?:vs|Mr|Ms|Dr|No)\.)(?<!\b[A-Z]\.)"
-_SENTENCE_END = re.compile(
-    rf"(?:(?<=[.!?…]){_NOT_AN_ABBREVIATION}|(?<=[.!?…][\"'”’»)\]]))\s+(?=[^a-z\s])|"
-    r"(?<=[。！？])(?![」』”）。！？])|(?<=[؟۔।])\s+"
-)
+_WESTERN_END = rf"(?:(?<=[.!?…]){_NOT_AN_ABBREVIATION}|(?<=[.!?…][\"'”’»)\]]))\s+(?=[^a-z\s])"
+_SENTENCE_END = re.compile(_WESTERN_END + r"|(?<=[。！？])(?![」』”）。！？])|(?<=[؟۔।])\s+")
 _SEPARATORS = str.maketrans(dict.fromkeys(',;:!?()[]{}"“”„«»<>|=—–…。、！？，：；「」『』（）؟،؛۔।*`~', " "))
 
 
 @dataclass(frozen=True, eq=False)
 class Sentence:
-    """A sentence of a message. `spoken` and `capitalised` hold its words, and those with a capital, between spaces."""
+    """A sentence of a message. `spoken` holds its words between spaces."""
 
     message: Message
     text: str
     words: tuple[str, ...]
     spoken: str
-    capitalised: str
     opens_message: bool
 
 
@@ -55,8 +55,7 @@ def sentences_of(message: Message) -> Iterator[Sentence]:
     opens_message = True
     for part in (part for block in blocks for part in _SENTENCE_END.split(" ".join(block.split()))):
         if words := words_of(part):
-            capitalised = words_of(" ".join(word if word[:1].isupper() else "0" for word in part.split()[1:]))
-            yield Sentence(message, part, words, f" {' '.join(words)} ", f" {' '.join(capitalised)} ", opens_message)
+            yield Sentence(message, part, words, f" {' '.join(words)} ", opens_message)
             opens_message = False
 
 

@@ -5,162 +5,115 @@ threshold of direct mode; only a phrase that several messages repeat reaches 0.9
 """
 
 import re
-from collections.abc import Iterable, Iterator, Sequence, Set
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import islice
 from typing import Any
 
-from knowledge_migration.knowledge.extraction.cues import COMMIT_VERBS, FILLER, GENERIC, LANGUAGES
 from knowledge_migration.knowledge.extraction.model import ExtractedTopic, Message
-from knowledge_migration.knowledge.extraction.text import Sentence, shortened, storable, words_of
+from knowledge_migration.knowledge.extraction.text import TABLES, Sentence, shortened, storable, words_of
 
 MAX_TOPICS = 5
 CHARACTERS_PER_TOPIC = 300  # a message has one topic and one more for each paragraph's worth of text
 LEAST_CONFIDENCE, MOST_CONFIDENCE, MOST_FOR_ONE_MENTION = 0.5, 0.99, 0.9
 PHRASE_CHARACTERS, PHRASE_CHARACTERS_IN_ALL = 400, 6_000  # yake: 11 ms for 1,500 characters (p95), 6 ms for 800
 
-_SCOPE = re.compile(
-    r"(?:(?:feat|fix|docs?|chore|refactor|tests?|ci|build|perf)(?:\(([^()]+)\))?!?|([^\s:][^:?\"]*)): +(\S+)", re.I
-)
-_BREAK = re.compile(
-    r"\b(?:for|to|from|in|into|with|by|on|at|and|or|of|because|when|if|so|that|which|via|using|as|is|are|was)\b|"
-    r"[,;:.!?()]\s|[()\"#]"
-)
-_GENERIC_WORD = rf"(?:{'|'.join(map(re.escape, sorted(GENERIC)))})"
+_WORDS = {name: frozenset(words.split()) for name, words in TABLES["words"].items()}
+_GENERIC = _WORDS["generic"]
+_SCOPE = re.compile(rf"(?:(?:{'|'.join(_WORDS['commit_types'])})(?:\(([^()]+)\))?!?|([^\s:][^:?\"]*)): +(\S+)", re.I)
+_BREAK = re.compile(rf"\b(?:{'|'.join(_WORDS['breaks'])})\b|[,;:.!?()]\s|[()\"#]")
+_GENERIC_WORD = rf"(?:{'|'.join(map(re.escape, sorted(_GENERIC)))})"
 _GENERIC_ENDS = re.compile(rf"^(?:\s*{_GENERIC_WORD}(?=\s|$))+|(?:(?:^|\s){_GENERIC_WORD})+\s*$", re.I)
-_MARKED = re.compile(  # quotes, code spans, headings, bold text, hashtags
-    r"[\"“„«]([^\"“”„«»\n]{2,50})[\"”“»]|(?<!`)`([^`\n]{2,50})`(?!`)|^#{1,6}[ \t]+([^\n]{2,60})$|"
-    r"^\*\*([^*\n]{2,50}?):?\*\*|(?<![\w#&/])#([^\W\d_][\w-]{2,40})",
-    re.MULTILINE,
-)
-_IDENTIFIER = re.compile(  # BIP329, js13kGames, lock_timeout
-    r"(?<![\w/.@#-])(?:[^\W\d_]{2,}-?\d{1,6}[^\W\d_]*|[^\W\d_]\d+[^\W\d_]{2,}\w*|[A-Z]?[a-z]+(?:[A-Z][a-z0-9]+)+|"
-    r"[a-z]+(?:_[a-z0-9]+)+|[a-z]{1,4}[A-Z]{2,}\w*)(?![\w/@]|\.\w)"
-)
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A key phrase with the sentences and messages that mention it; `named` if it is written as a name."""
-
-    name: str
-    marked: bool
-    named: bool
-    rank: int
-    mentions: int
-    sentences: tuple[Sentence, ...]
-    message_ids: tuple[int, ...]
-
-    @property
-    def confidence(self) -> float:
-        """The confidence that the messages are about it, 0 to 1."""
-        total = 0.45 + 0.25 * self.marked + 0.12 * self.named + 0.14 * (" " in self.name) + 0.05 * (self.rank == 0)
-        total += 0.06 * min(self.mentions - 1, 3) + 0.12 * min(len(self.message_ids) - 1, 3)
-        return round(min(total, MOST_CONFIDENCE if self.mentions > 1 else MOST_FOR_ONE_MENTION), 2)
+_MARKED = re.compile("|".join(TABLES["marks"].values()), re.MULTILINE)
 
 
 def topics_of(messages: Sequence[Message], sentences: Sequence[Sentence]) -> list[ExtractedTopic]:
     """The topics, most confident first; two never share a word."""
-    candidates = sorted(_candidates(messages, sentences), key=lambda each: (-each.confidence, each.rank, each.name))
-    total = len({sentence.message.id for sentence in sentences})
-    most = min(MAX_TOPICS, total + sum(len(sentence.text) for sentence in sentences) // CHARACTERS_PER_TOPIC)
-    chosen: list[Candidate] = []
+    candidates = sorted(_candidates(messages, sentences), key=lambda topic: -topic.confidence)
+    characters = sum(len(sentence.text) for sentence in sentences)
+    most = min(MAX_TOPICS, len(messages) + characters // CHARACTERS_PER_TOPIC)
+    chosen: list[ExtractedTopic] = []
     taken: set[int | str] = set()
     for adds_message in (True, False):  # each message gets a topic first
-        for candidate in (each for each in candidates if each.confidence >= LEAST_CONFIDENCE):
-            words = {word.removesuffix("s") for word in candidate.name.split()}
-            if words.isdisjoint(taken) and not (adds_message and taken.issuperset(candidate.message_ids)):
-                chosen.append(candidate)
-                taken |= {*words, *candidate.message_ids}
-    return [_topic(each, candidates, total) for each in sorted(chosen[:most], key=candidates.index)]
+        for topic in (each for each in candidates if each.confidence >= LEAST_CONFIDENCE):
+            words = {word.removesuffix("s") for word in topic.name.split()}
+            if words.isdisjoint(taken) and not (adds_message and taken.issuperset(topic.related_message_ids)):
+                chosen.append(topic)
+                taken |= {*words, *topic.related_message_ids}
+    return sorted(chosen[:most], key=candidates.index)
 
 
-def _candidates(messages: Sequence[Message], sentences: Sequence[Sentence]) -> Iterator[Candidate]:
-    starts = [storable(message.content[:PHRASE_CHARACTERS]) for message in messages]
+def _candidates(messages: Sequence[Message], sentences: Sequence[Sentence]) -> Iterator[ExtractedTopic]:
+    """A topic for each key phrase, in the order of yake's rank."""
+    starts = (storable(message.content[:PHRASE_CHARACTERS]) for message in messages)
     marked = {name for start in starts for name in _marked_names(start)}
-    identifiers = {name for start in starts for name in _names(_IDENTIFIER.findall(start), _dull_words())}
-    ranked = {name: rank for rank, name in enumerate(_ranked_names(sentences))}
-    for name in marked | identifiers | ranked.keys():
+    ranked = _ranked_names(sentences, len(messages))
+    names = tuple(dict.fromkeys((*ranked, *sorted(marked))))
+    for name in names:
         forms = (f" {name} ", f" {name}s ")
-        mentioning = tuple(sentence for sentence in sentences if any(form in sentence.spoken for form in forms))
+        mentioning = [sentence for sentence in sentences if any(form in sentence.spoken for form in forms)]
         mentions = sum(sentence.spoken.count(form) for sentence in mentioning for form in forms)
-        named = name in identifiers or any(f" {name} " in sentence.capitalised for sentence in mentioning)
-        is_fragment = name.count(" ") > 1 and name not in marked and not named  # "gateway rejects cards"
+        named = any(form in sentence.text[1:] for sentence in mentioning for form in (name.title(), name.upper()))
+        is_marked = name in marked
+        is_fragment = name.count(" ") > 1 and not is_marked and not named  # "gateway rejects cards"
         if mentions > is_fragment:
             ids = tuple(dict.fromkeys(sentence.message.id for sentence in mentioning))
-            rank = ranked.get(name, len(ranked))
-            yield Candidate(name, name in marked, named, rank, mentions, mentioning, ids)
-
-
-def _topic(candidate: Candidate, candidates: Sequence[Candidate], total: int) -> ExtractedTopic:
-    near = [each.name for each in candidates if not set(each.sentences).isdisjoint(candidate.sentences)]
-    times = "once" if candidate.mentions == 1 else f"{candidate.mentions} times"
-    reasoning = f'The phrase "{candidate.name}" occurs {times}, in {len(candidate.message_ids)} of {total} messages'
-    reasoning += "; a writer marked it (in a subject line, a heading, quotes or code)" * candidate.marked
-    return ExtractedTopic(
-        name=candidate.name,
-        description=shortened(candidate.sentences[0].text, 300),
-        confidence=candidate.confidence,
-        keywords=tuple(islice((name for name in near if name != candidate.name), 5)),
-        related_message_ids=candidate.message_ids,
-        reasoning=reasoning + "; it is written as a name" * candidate.named + ".",
-    )
+            confidence = 0.45 + 0.25 * is_marked + 0.12 * named + 0.14 * (" " in name) + 0.05 * (name in ranked[:1])
+            confidence += 0.06 * min(mentions - 1, 3) + 0.12 * min(len(ids) - 1, 3)
+            text = "".join(sentence.spoken for sentence in mentioning)
+            near = (other for other in names if other != name and f" {other} " in text)
+            times = "once" if mentions == 1 else f"{mentions} times"
+            reasoning = f'The phrase "{name}" occurs {times}, in {len(ids)} of {len(messages)} messages'
+            reasoning += "; a writer marked it (as a subject, a heading, a quote or code)" * is_marked
+            yield ExtractedTopic(
+                name=name,
+                description=shortened(mentioning[0].text, 300),
+                confidence=round(min(confidence, MOST_CONFIDENCE if mentions > 1 else MOST_FOR_ONE_MENTION), 2),
+                keywords=tuple(islice(near, 5)),
+                related_message_ids=ids,
+                reasoning=reasoning + "; it is written as a name" * named + ".",
+            )
 
 
 def _marked_names(content: str) -> Iterator[str]:
-    """The scope or the object of a commit's subject line, then what headings, quotes, code and hashtags mark."""
+    """The scope or the object of a commit's subject line, then what the table of marks finds."""
     line = content.strip().partition("\n")[0]
     scope = _SCOPE.match(line)
     verb, _, described = line[scope.start(3) if scope else 0 :].partition(" ")
-    is_change = verb.lower().strip(":") in COMMIT_VERBS
+    is_change = verb.lower().strip(":") in _WORDS["commit_verbs"]
     if scope and scope[2] and (is_change or re.search(r"[\d_./*-]", scope[2])):
         subjects = [part.removesuffix("/*") for part in re.split(r",\s*", scope[2])]
     else:
         objects = (_GENERIC_ENDS.sub("", part).strip() for part in _BREAK.split(described if is_change else ""))
         subjects = [(scope and scope[1]) or "", *islice(filter(None, objects), 1)]
-    yield from _names((subject for subject in subjects if "*" not in subject), _stopwords("en"))
-    yield from _names((next(filter(None, groups)) for groups in _MARKED.findall(content)), _dull_words())
+    marks = [next(filter(None, groups)) for groups in _MARKED.findall(content)]
+    yield from _names(subject for subject in (*subjects, *marks) if "*" not in subject)
 
 
-def _names(phrases: Iterable[str], dull: Set[str]) -> Iterator[str]:
-    """The names of the phrases, but not of a number, hash, path, generic word, or one with a dull word at an end."""
+def _names(phrases: Iterable[str]) -> Iterator[str]:
+    """The names of the phrases, but not of a number, hash, path or generic word."""
     for phrase in phrases:
         words = words_of(phrase)
         fits = 0 < len(words) <= 4 and max(map(len, words)) <= 30 and phrase.count("/") < 2 and phrase[-1] not in ".!?,"
-        ends = {words[0], words[-1]} if fits and not GENERIC.issuperset(words) else dull
-        if dull.isdisjoint(ends) and all(len(word) > 1 and any(map(str.isalpha, word)) for word in ends):
+        ends = {words[0], words[-1]} if fits and not _GENERIC.issuperset(words) else {""}
+        if all(len(word) > 1 and any(map(str.isalpha, word)) for word in ends):
             yield " ".join(words)
 
 
-def _ranked_names(sentences: Sequence[Sentence]) -> list[str]:
+def _ranked_names(sentences: Sequence[Sentence], messages: int) -> list[str]:
     """The names of yake's phrases, best first, without parts of sentences ("defang your attacker", "potentially")."""
-    parts: dict[int, str] = {}
-    for sentence in sentences:  # a bar, so that no phrase spans two sentences
-        parts[sentence.message.id] = f"{parts.get(sentence.message.id, '')} | {sentence.text}"[:PHRASE_CHARACTERS]
-    words = [word for sentence in sentences[:20] for word in sentence.words]
-    language = max(LANGUAGES, key=lambda language: sum(word in _stopwords(language) for word in words))
-    phrases = _yake(language).extract_keywords("".join(parts.values())[:PHRASE_CHARACTERS_IN_ALL])
-    names = dict.fromkeys(_names((phrase for phrase, _ in phrases), _dull_words()))
-    return [name for name in names if not any(word.endswith("ly") or word in _dull_words() for word in name.split())]
-
-
-@lru_cache(maxsize=len(LANGUAGES))
-def _stopwords(language: str) -> frozenset[str]:
-    from yake import KeywordExtractor  # takes 0.4 s
-
-    return frozenset(KeywordExtractor(lan=language).stopword_set)
+    text = " | ".join(sentence.text for sentence in sentences)  # a bar, so that no phrase spans two sentences
+    phrases = _yake().extract_keywords(text[: min(PHRASE_CHARACTERS * messages, PHRASE_CHARACTERS_IN_ALL)])
+    names = dict.fromkeys(_names(phrase for phrase, _ in phrases))
+    return [name for name in names if _yake().stopword_set.isdisjoint(name.split()) and "ly " not in f"{name} "]
 
 
 @lru_cache(maxsize=1)
-def _dull_words() -> frozenset[str]:
-    return FILLER | COMMIT_VERBS | _stopwords("en")
+def _yake() -> Any:
+    """Its stopwords are those of every language and the words of talk; without `dedup_lim` it keeps no state between texts."""
+    from yake import KeywordExtractor  # takes 0.4 s
 
-
-@lru_cache(maxsize=len(LANGUAGES))
-def _yake(language: str) -> Any:
-    """One extractor a language. It compares no phrases by likeness (`dedup_lim`), so it keeps no state between texts."""
-    from yake import KeywordExtractor
-
-    stopwords = set(_stopwords(language) | _dull_words())
-    return KeywordExtractor(lan=language, n=3, dedup_lim=1.0, top=20, stopwords=stopwords)
+    by_language = (KeywordExtractor(lan=language).stopword_set for language in _WORDS["languages"])
+    return KeywordExtractor(
+        n=3, dedup_lim=1.0, top=20, stopwords=_WORDS["filler"].union(_WORDS["commit_verbs"], *by_language)
+    )

@@ -1,7 +1,7 @@
 """Undoes wrong approvals: of one run or of a period, by one reviewer or automatic (strategy §10.4).
 
-Each is undone as a reviewer would, the newest first and atoms before their topics. A row that a user has edited since, or to
-which something refers that stays, is kept. Backfilled and dual-written proposals have their own rollback.
+Each is undone as a reviewer would, the newest first and what refers to a row before it, and waits for review again. A row that a
+user has edited since, or to which something refers that stays, is kept. Backfilled and dual-written ones have their own rollback.
 """
 
 from collections import Counter, defaultdict
@@ -15,9 +15,10 @@ import sqlalchemy as sa
 
 from knowledge_migration.knowledge import audit
 from knowledge_migration.knowledge.entity_kinds import APPROVED, ATOM, TOPIC, EntityKind
-from knowledge_migration.knowledge.errors import InvalidError
+from knowledge_migration.knowledge.errors import InvalidError, KnowledgeError
+from knowledge_migration.knowledge.proposals.kept_rows import since_approval
 from knowledge_migration.knowledge.proposals.review import Reviewer, locked, one_by_one
-from knowledge_migration.knowledge.proposals.undo import references, undo
+from knowledge_migration.knowledge.proposals.undo import RowKeptError, undo
 from knowledge_migration.knowledge.tables import audit_log
 
 UNDOABLE = ("approve", "auto_approve")
@@ -26,13 +27,8 @@ OWN_ROLLBACK = {
     "dual_write": "they were written beside direct writes (knowledge-migration rollback dual-write)",
 }
 
-Fate = Literal["withdrawn", "returned", "kept"]
-"""The row is removed; the proposal is pending again and the row that it matched stays; nothing changes."""
-
-Leaving = dict[str, set[Any]]
-"""The ids that will be gone by then: of proposals under "proposal", of rows under the name of their kind."""
-
-EDITED = "a user has edited it since"
+Fate = Literal["removed", "returned", "kept"]
+"""The proposal is pending again and its row removed; it is pending again and the row that it matched stays; nothing changes."""
 
 
 @dataclass(frozen=True)
@@ -73,17 +69,19 @@ def find_approvals(connection: sa.Connection, wanted: WrongApprovals) -> Selecte
     if wanted.run_id is None and wanted.since is None:
         raise InvalidError("Say which approvals are wrong: those of a run, or those since a time.")
     waiting = [(kind, row) for kind in (ATOM, TOPIC) for row in _approved(connection, kind, wanted)]
-    leaving: Leaving = defaultdict(set)
+    leaving = defaultdict[str, set[Any]](set)
     planned: list[Approval] = []
     while waiting:  # what refers to a row may itself be undone later in the same pass
         kept: list[tuple[EntityKind, sa.RowMapping, str]] = []
         for kind, row in waiting:
-            if why := _why_kept(connection, kind, row, leaving):
+            own_id = row["own"]
+            why = "" if own_id is None else since_approval(connection, kind, row, own_id, leaving, lock=False).why
+            if why:
                 kept.append((kind, row, why))
                 continue
-            planned.append(_approval(kind, row, "returned" if row["own"] is None else "withdrawn"))
+            planned.append(_approval(kind, row, "returned" if own_id is None else "removed"))
             leaving["proposal"].add(row["id"])
-            leaving[kind.name].add(row["own"])
+            leaving[kind.name].add(own_id)
         if len(kept) == len(waiting):
             planned += [_approval(kind, row, "kept", why) for kind, row, why in kept]
             break
@@ -97,46 +95,20 @@ def undo_approvals(engine: sa.Engine, approvals: Sequence[Approval], reviewer: R
     def work(connection: sa.Connection, approval: Approval) -> Approval:
         return approval if approval.fate == "kept" else _undo(connection, approval, reviewer)
 
-    return one_by_one(engine, approvals, work, lambda approval, error: replace(approval, fate="kept", why=str(error)))
+    def kept(approval: Approval, error: KnowledgeError) -> Approval:
+        return replace(approval, fate="kept", why=error.why if isinstance(error, RowKeptError) else str(error))
+
+    return one_by_one(engine, approvals, work, kept)
 
 
 def _undo(connection: sa.Connection, approval: Approval, reviewer: Reviewer) -> Approval:
     kind, proposal = locked(connection, approval.proposal_id, reviewer)
     if proposal["status"] not in APPROVED or proposal["reviewed_at"] != approval.reviewed_at:
         return replace(approval, fate="kept", why="somebody else has decided about it meanwhile")
-    columns = kind.entities.c
-    query = sa.select(columns.id.label("own"), *_present(kind)).where(
-        columns.migrated_from_proposal_id == proposal["id"]
-    )
-    row = connection.execute(query.with_for_update(of=kind.entities)).mappings().one_or_none()
-    own = row["own"] if row else None
-    why = _why_kept(connection, kind, {**proposal, **(row or {}), "own": own}, {})
-    if why:
-        return replace(approval, fate="kept", why=why)
-    decision = undo(connection, approval.proposal_id, reviewer)
-    if decision.status in APPROVED:
-        return replace(approval, fate="kept", why="something refers to it now")
-    return replace(approval, fate="withdrawn" if decision.status == "withdrawn" else "returned", entity_id=own)
-
-
-def _present(kind: EntityKind) -> list[sa.Label[Any]]:
-    """The present values of the row."""
-    return [kind.entities.c[name].label(f"now_{name}") for name in kind.values]
-
-
-def _why_kept(connection: sa.Connection, kind: EntityKind, row: Any, leaving: Leaving) -> str:
-    """Why a row must stay, '' if it need not: a user's edit, or what refers to it and stays."""
-    if row["own"] is None:
-        return ""
-    if any(row[name] != row[f"now_{name}"] for name in kind.values):
-        return EDITED
-    queries = references(connection, kind, row, row["own"])
-    staying = {
-        name: set(connection.execute(query).scalars()) - leaving.get(name, set()) for name, query in queries.items()
-    }
-    parts = [f"{len(ids):,} {name}{'s' if len(ids) > 1 else ''}" for name, ids in staying.items() if ids]
-    verb = "refers" if sum(map(len, staying.values())) == 1 else "refer"
-    return f"{' and '.join(parts)} {verb} to it" if parts else ""
+    own = sa.select(kind.entities.c.id).where(kind.entities.c.migrated_from_proposal_id == proposal["id"])
+    has_row = connection.execute(own).one_or_none() is not None
+    undo(connection, approval.proposal_id, reviewer)
+    return replace(approval, fate="removed" if has_row else "returned")
 
 
 def _approval(kind: EntityKind, row: sa.RowMapping, fate: Fate, why: str = "") -> Approval:
@@ -149,7 +121,7 @@ def _approved(connection: sa.Connection, kind: EntityKind, wanted: WrongApproval
     columns = kind.proposals.c
     own, entity = kind.entities.c.id.label("own"), kind.entity_of.label("entity")
     query = (
-        sa.select(kind.proposals, own, entity, *_present(kind))
+        sa.select(kind.proposals, own, entity)
         .select_from(kind.joined)
         .where(*_conditions(kind, wanted), columns.review_action.in_(UNDOABLE))
         .order_by(columns.reviewed_at.desc(), columns.id.desc())

@@ -10,14 +10,12 @@ from typing import Annotated, Any
 import sqlalchemy as sa
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from knowledge_migration.knowledge.audit import AuditAction, proposal_subject
+from knowledge_migration.knowledge.audit import APPROVALS, proposal_subject
 from knowledge_migration.knowledge.entity_kinds import EntityKind, EntityName
 from knowledge_migration.knowledge.errors import InvalidError
 from knowledge_migration.knowledge.extraction.model import AtomType
 from knowledge_migration.knowledge.tables import audit_log
 from knowledge_migration.knowledge.values import Color, Icon, Meta, Name, Text, Title
-
-APPROVALS = (AuditAction.APPROVE_PROPOSAL, AuditAction.AUTO_APPROVE_PROPOSAL, AuditAction.REPLAY_PROPOSAL)
 
 
 def _stripped(text: Any) -> Any:
@@ -70,7 +68,7 @@ def edit_of(kind: EntityKind, proposal: sa.RowMapping, changes: Mapping[str, Any
             f"{', '.join(unknown)}: this cannot be corrected of {_a(kind)} proposal; {', '.join(model.model_fields)} can."
         )
     # an unchanged value is not validated: others wrote it, and it is approved as it is
-    differing = {name: value for name, value in changes.items() if not _same(value, proposal[name])}
+    differing = {name: value for name, value in changes.items() if not same_value(value, proposal[name])}
     try:
         valid = model.model_validate(differing).model_dump(exclude_unset=True)
     except ValidationError as error:
@@ -92,23 +90,23 @@ def proposed_again(connection: sa.Connection, kind: EntityKind, proposal: sa.Row
     if last is None:
         return NO_EDIT
     proposed, approved = ((values or {}).get("values", {}) for values in last)
-    still = {name for name, value in approved.items() if _same(value, proposal[name])}
+    still = {name for name, value in approved.items() if same_value(value, proposal[name])}
     return _edit(proposal, {name: value for name, value in proposed.items() if name in still})
 
 
 def _edit(proposal: sa.RowMapping, values: Mapping[str, Any]) -> Edit:
-    differing = {name: value for name, value in values.items() if not _same(value, proposal[name])}
+    differing = {name: value for name, value in values.items() if not same_value(value, proposal[name])}
     return Edit({name: proposal[name] for name in differing}, differing)
 
 
-def _same(one: Any, other: Any) -> bool:
+def same_value(one: Any, other: Any) -> bool:
     """Whether two values are equal as JSON: Python takes True for 1, also inside lists and dicts."""
     if isinstance(one, bool) or isinstance(other, bool):
         return one is other
     if isinstance(one, dict) and isinstance(other, dict):
-        return one.keys() == other.keys() and all(_same(one[name], other[name]) for name in one)
+        return one.keys() == other.keys() and all(same_value(one[name], other[name]) for name in one)
     if isinstance(one, list) and isinstance(other, list):
-        return len(one) == len(other) and all(map(_same, one, other))
+        return len(one) == len(other) and all(map(same_value, one, other))
     return bool(one == other)
 
 

@@ -17,7 +17,11 @@ from sqlalchemy.dialects.postgresql import JSONB
 from knowledge_migration.knowledge.duplicates.names import normalised
 from knowledge_migration.knowledge.entity_kinds import TOPIC, EntityKind
 
-LOST = {"rejected": "was rejected", "withdrawn": "was approved and then withdrawn", "gone": "does not exist any more"}
+LOST = {
+    "rejected": "was rejected",
+    "withdrawn": "was approved, then its approval was undone",
+    "gone": "does not exist any more",
+}
 How = Literal["same", "removed", "added"]
 Pieces = Iterator[tuple[How, str]]
 Word = tuple[str, str]
@@ -191,11 +195,15 @@ def doubts_about(
     if not (proposal["reasoning"] or "").strip():
         yield "The extractor gave no reason for it."
     if proposal["review_action"] == "undo":
-        yield "A decision about it was undone."
+        yield f"Its last decision was undone{_because(proposal['review_notes'])}; only a reviewer can approve it."
     for name, state in topics:
         if state in LOST:
             yield f"{f'The topic {name!r}' if name else 'A topic'} that it belongs to {LOST[state]}."
     yield from _deleted_messages(*messages)
+
+
+def _because(notes: str | None) -> str:
+    return f" (“{notes}”)" if notes else ""
 
 
 def _deleted_messages(stated: int, existing: int, whose: str) -> Iterator[str]:

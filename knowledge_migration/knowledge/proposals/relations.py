@@ -1,7 +1,7 @@
 """The relations that an approval creates: atoms under topics, links between atoms, the topics of messages.
 
 A relation of two proposals of a run is created when the second is approved. An undo removes relations that decisions about the
-run created (by the audit log) and that no decided proposal asks for; older relations and those of users stay.
+run created (by the audit log), as they were written, and that no decided proposal asks for; those of users stay.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -10,13 +10,14 @@ from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import JSONB, insert
 
-from knowledge_migration.knowledge.audit import proposal_subject
+from knowledge_migration.knowledge.audit import APPROVALS, proposal_subject
 from knowledge_migration.knowledge.entity_kinds import ATOM, KINDS, TOPIC, EntityKind
 from knowledge_migration.knowledge.tables import atom_links, audit_log, messages, topic_atoms, topics
 
 Pair = tuple[int, int]
+ENDS = ("from_atom_id", "to_atom_id")
 
 
 @dataclass(frozen=True)
@@ -50,45 +51,19 @@ def give_topics(connection: sa.Connection, topic_of: Mapping[int, int]) -> None:
 
 def relate_topic(connection: sa.Connection, proposal: sa.RowMapping, topic_id: int) -> Related:
     """Puts the existing atoms of its run under the topic, and gives its messages their topic."""
-    mine = str(proposal["id"])
-    filed = [
-        {"topic_id": topic_id, "atom_id": row["entity"], "note": relation_note(row["confidence"])}
-        for row in _atoms_of_run(connection, proposal["extraction_run_id"])
-        if mine in (row["proposed_topic_ids"] or ())
-    ]
     ids = sorted(set(proposal["message_ids"] or ()))
     query = sa.select(messages.c.id).where(messages.c.id.in_(ids), messages.c.topic_id.is_(None))
     locked = query.order_by(messages.c.id).with_for_update(key_share=True)
     without_topic = connection.execute(locked).scalars().all() if ids else ()
     give_topics(connection, dict.fromkeys(without_topic, topic_id))
     given = tuple((topic_id, message_id) for message_id in without_topic)
+    filed, _ = _asked_for(connection, TOPIC, proposal, topic_id)
     return Related(_inserted(connection, topic_atoms, filed), messages=given)
 
 
 def relate_atom(connection: sa.Connection, proposal: sa.RowMapping, atom_id: int) -> Related:
     """Puts the atom under its existing topics, and links it with the existing atoms of its run."""
-    note = relation_note(proposal["confidence"])
-    filed = [
-        {"topic_id": topic_id, "atom_id": atom_id, "note": note}
-        for topic_id in existing_topics(connection, proposal["proposed_topic_ids"] or ())
-    ]
-    mine = str(proposal["id"])
-    atoms = {str(row["id"]): row for row in _atoms_of_run(connection, proposal["extraction_run_id"])}
-    ends = [
-        (atom_id, atoms[link["proposal"]]["entity"], link["type"])
-        for link in proposal["proposed_links"] or ()
-        if link["proposal"] in atoms
-    ] + [
-        (row["entity"], atom_id, link["type"])
-        for key, row in atoms.items()
-        for link in row["proposed_links"] or ()
-        if link["proposal"] == mine and key != mine
-    ]
-    links = [
-        {"from_atom_id": source, "to_atom_id": target, "link_type": link_type}
-        for source, target, link_type in ends
-        if source != target
-    ]
+    filed, links = _asked_for(connection, ATOM, proposal, atom_id)
     return Related(_inserted(connection, topic_atoms, filed), _inserted(connection, atom_links, links))
 
 
@@ -105,7 +80,9 @@ def existing_topics(connection: sa.Connection, references: Sequence[int | str]) 
     return list(dict.fromkeys(topic_id for topic_id in ids if topic_id is not None))
 
 
-def unrelate(connection: sa.Connection, kind: EntityKind, run_id: UUID, entity_id: int) -> Related:
+def unrelate(
+    connection: sa.Connection, kind: EntityKind, run_id: UUID, entity_id: int
+) -> tuple[Related, dict[str, Any]]:
     """Removes the relations to a row that decisions about this run created and no decided proposal asks for any more.
 
     Call it when the proposal does not represent the row any more.
@@ -114,18 +91,142 @@ def unrelate(connection: sa.Connection, kind: EntityKind, run_id: UUID, entity_i
     filed = {pair for pair in created.topic_atoms if pair[place] == entity_id}
     links = {pair for pair in created.atom_links if kind is ATOM and entity_id in pair}
     given = {pair for pair in created.messages if kind is TOPIC and pair[0] == entity_id}
-    removed = Related(
-        tuple(sorted(filed - _wanted_topic_atoms(connection, {atom_id for _, atom_id in filed}))),
-        tuple(sorted(links - _wanted_links(connection, {source for source, _ in links}))),
-        tuple(sorted(given - _wanted_messages(connection, {topic_id for topic_id, _ in given}))),
+    return remove(
+        connection,
+        Related(
+            tuple(sorted(filed - _wanted_topic_atoms(connection, {atom_id for _, atom_id in filed}))),
+            tuple(sorted(links - _wanted_links(connection, {source for source, _ in links}))),
+            tuple(sorted(given - _wanted_messages(connection, {topic_id for topic_id, _ in given}))),
+        ),
     )
-    for table, pairs in ((topic_atoms, removed.topic_atoms), (atom_links, removed.atom_links)):
+
+
+def own_relations(
+    connection: sa.Connection, kind: EntityKind, proposal: sa.RowMapping, entity_id: int, *, lock: bool
+) -> tuple[Related, Related]:
+    """The relations of a row: its own, and all others.
+
+    Its own are those that its approval created, or that an atom's proposal asks for, while they are as they were written.
+    """
+    filed, links = _asked_for(connection, kind, proposal, entity_id)
+    created = _last_approval(connection, kind, proposal)
+    if created is None:  # a direct write has given the topic its messages
+        created = Related(messages=tuple((entity_id, message_id) for message_id in proposal.get("message_ids") or ()))
+    given = set(created.messages)
+    if kind is TOPIC:
+        filed = [row for row in filed if (row["topic_id"], row["atom_id"]) in created.topic_atoms]
+    links = [
+        row
+        for row in links
+        if row["from_atom_id"] == entity_id or (row["from_atom_id"], entity_id) in created.atom_links
+    ]
+    place = topic_atoms.c.topic_id if kind is TOPIC else topic_atoms.c.atom_id
+    own_filed, other_filed = _as_written(connection, topic_atoms, place == entity_id, filed, lock=lock)
+    linked = sa.or_(*(atom_links.c[name] == entity_id for name in ENDS)) if kind is ATOM else sa.false()
+    own_links, other_links = _as_written(connection, atom_links, linked, links, lock=lock)
+    assigned: set[Pair] = set()
+    if kind is TOPIC:
+        query = sa.select(messages.c.topic_id, messages.c.id).where(messages.c.topic_id == entity_id)
+        assigned = {(topic_id, message_id) for topic_id, message_id in connection.execute(query)}
+    return (
+        Related(own_filed, own_links, tuple(sorted(assigned & given))),
+        Related(other_filed, other_links, tuple(sorted(assigned - given))),
+    )
+
+
+def remove(connection: sa.Connection, related: Related) -> tuple[Related, dict[str, Any]]:
+    """Removes these relations, but none that a user has changed; returns those removed, and their rows for the audit log."""
+    rows: dict[str, Any] = {}
+    removed: dict[str, tuple[Pair, ...]] = {}
+    for table, pairs in ((topic_atoms, related.topic_atoms), (atom_links, related.atom_links)):
         if pairs:
-            connection.execute(sa.delete(table).where(sa.tuple_(*table.primary_key).in_(pairs)))
-    if removed.messages:
-        assigned = sa.tuple_(messages.c.topic_id, messages.c.id).in_(removed.messages)
+            these = sa.and_(sa.tuple_(*table.primary_key).in_(pairs), _untouched(table))
+            deleted = sa.delete(table).where(these).returning(*table.primary_key, row_as_json(table))
+            found = sorted((row[0], row[1], row[2]) for row in connection.execute(deleted))
+            removed[table.name] = tuple((first, second) for first, second, _ in found)
+            rows[table.name] = [row for _, _, row in found]
+    if related.messages:
+        assigned = sa.tuple_(messages.c.topic_id, messages.c.id).in_(related.messages)
         connection.execute(sa.update(messages).where(assigned).values(topic_id=None, updated_at=sa.func.now()))
-    return removed
+        rows["messages"] = [list(pair) for pair in related.messages]
+    return Related(**removed, messages=related.messages), {name: found for name, found in rows.items() if found}
+
+
+def row_as_json(table: sa.Table) -> sa.ColumnElement[Any]:
+    """A whole row, with the columns that only the user's table has."""
+    return sa.func.to_jsonb(table.table_valued(), type_=JSONB)
+
+
+def _untouched(table: sa.Table) -> sa.ColumnElement[bool]:
+    """Whether a relation has only what an extraction writes."""
+    columns = table.c
+    if table is atom_links:
+        return columns.strength.is_(None)
+    extracted = columns.note.regexp_match(f"^{relation_note(None)}( with confidence [01][.][0-9]{{2}})?$")
+    return sa.and_(columns.position.is_(None), extracted)
+
+
+def _as_written(
+    connection: sa.Connection,
+    table: sa.Table,
+    condition: sa.ColumnElement[bool],
+    expected: list[dict[str, Any]],
+    *,
+    lock: bool,
+) -> tuple[tuple[Pair, ...], tuple[Pair, ...]]:
+    """The relations that meet the condition: those that are exactly as expected, and the others."""
+    names = [name for name in table.c.keys() if name not in ("created_at", "updated_at")]  # noqa: SIM118
+    empty = dict.fromkeys(names)
+    written = {tuple((empty | row).values()) for row in expected}
+    query = sa.select(*(table.c[name] for name in names)).where(condition).order_by(*table.primary_key)
+    rows = [tuple(row) for row in connection.execute(query.with_for_update() if lock else query)]
+    own, others = ([row[:2] for row in rows if (row in written) is wanted] for wanted in (True, False))
+    return tuple(own), tuple(others)
+
+
+def _asked_for(
+    connection: sa.Connection, kind: EntityKind, proposal: sa.RowMapping, entity_id: int
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The rows of topic_atoms and atom_links that this proposal and the atoms of its run ask for."""
+    mine = str(proposal["id"])
+    atoms = {str(row["id"]): row for row in _atoms_of_run(connection, proposal["extraction_run_id"])}
+    if kind is TOPIC:
+        return [
+            {"topic_id": entity_id, "atom_id": row["entity"], "note": relation_note(row["confidence"])}
+            for row in atoms.values()
+            if mine in (row["proposed_topic_ids"] or ())
+        ], []
+    note = relation_note(proposal["confidence"])
+    filed = [
+        {"topic_id": topic_id, "atom_id": entity_id, "note": note}
+        for topic_id in existing_topics(connection, proposal["proposed_topic_ids"] or ())
+    ]
+    ends = [
+        (entity_id, atoms[link["proposal"]]["entity"], link["type"])
+        for link in proposal["proposed_links"] or ()
+        if link["proposal"] in atoms
+    ] + [
+        (row["entity"], entity_id, link["type"])
+        for key, row in atoms.items()
+        for link in row["proposed_links"] or ()
+        if link["proposal"] == mine and key != mine
+    ]
+    links = [
+        {"from_atom_id": source, "to_atom_id": target, "link_type": link_type}
+        for source, target, link_type in ends
+        if source != target
+    ]
+    return filed, links
+
+
+def _last_approval(connection: sa.Connection, kind: EntityKind, proposal: sa.RowMapping) -> Related | None:
+    """What the last approval created, by the audit log; None where it has no entry."""
+    entry = audit_log.c
+    approvals = sa.select(entry.after).where(
+        entry.subject == proposal_subject(kind, proposal["id"]), entry.action.in_(APPROVALS)
+    )
+    after = connection.execute(approvals.order_by(entry.id.desc()).limit(1)).scalar_one_or_none()
+    return None if after is None else Related(**{name: tuple(_pairs(after, name)) for name in vars(Related())})
 
 
 def _created(connection: sa.Connection, run_id: UUID) -> Related:

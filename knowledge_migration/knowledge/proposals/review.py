@@ -20,6 +20,7 @@ from knowledge_migration.knowledge.proposals.relations import relate_atom, relat
 from knowledge_migration.knowledge.tables import audit_log, knowledge_extraction_runs, users
 
 DECIDABLE = ("pending", "parked", "withdrawn")
+"""The states that a decision can change. Only earlier versions wrote "withdrawn": their undo left the queue."""
 
 Effect = Literal["creates", "matches", "joins", "is decided", "is gone"]
 T = TypeVar("T")
@@ -214,6 +215,15 @@ def nulls(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: sa.null() if value is None else value for name, value in values.items()}
 
 
+def replaced(proposal: sa.RowMapping, columns: Mapping[str, Any]) -> dict[str, Any]:
+    """The values that a decision replaces in the columns of similarity, for the audit entry."""
+    return {
+        name: proposal[name]
+        for name, value in columns.items()
+        if name.startswith("similar") and proposal[name] not in (None, value)
+    }
+
+
 def preview_approvals(connection: sa.Connection, proposal_ids: Sequence[UUID]) -> list[Foreseen]:
     """The effect of approving each of these, in their order. A forecast: nothing is locked."""
     effects: dict[UUID, Foreseen] = {}
@@ -239,7 +249,8 @@ def _conclude(
     if entity_id is not None:
         related = (relate_topic if kind is TOPIC else relate_atom)(connection, proposal, entity_id)
         after |= {"entity_id": entity_id, **related.as_json}
-    audit_id = audit_decision(connection, kind, proposal, reviewer, action, after, edit=edit)
+    before = replaced(proposal, columns)
+    audit_id = audit_decision(connection, kind, proposal, reviewer, action, after, before=before, edit=edit)
     return Decision(proposal["id"], kind, columns["status"], entity_id, True, audit_id)
 
 

@@ -36,16 +36,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class MigrationSource:
-    """What the page reads: the database, the settings, and Dagster's storage (None where it does not run)."""
+    """What the page reads."""
 
     database: Database
     settings: Settings
-    storage: Callable[[], Database | None]
 
     def read_overview(self, _previous: StatusSnapshot | None = None) -> StatusSnapshot:
         """Phases, gates, queue, checks and evidence. Raises what the database raises."""
-        storage = self.storage()
-        return read_status(self.bounded, self.settings, with_connect_limits(storage) if storage else None)
+        return read_status(self.bounded, self.settings)
 
     def read_controls(self, previous: StatusSnapshot | None = None) -> StatusSnapshot:
         """What an action of an admin changes: flags, processes, the backfill's controls, the audit trail."""

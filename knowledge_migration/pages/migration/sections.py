@@ -13,7 +13,7 @@ from knowledge_migration.pages.migration.widgets import Ago, Badge, Cell, Row, d
 
 PHASE_STATES = {"done": "good", "under way": "busy", "not begun": "neutral"}
 VERDICTS = {"pass": "good", "fail": "bad", "inconclusive": "warning"}
-RESULTS = {"failed": "bad", "not completed": "warning", "warned": "warning", "passed": "good"}
+RESULTS = {"failed": "bad", "warned": "warning", "passed": "good"}
 EVIDENCE_STATES = {"valid": "good", "not valid": "bad", "too old": "warning"}
 
 GATES = ("Gate", "Verdict", "Value", "Limit", "Sample", "Evaluated")
@@ -79,9 +79,7 @@ def _acknowledged(writer: Writer, version: int | None) -> Badge:
 
 def checks(snapshot: StatusSnapshot) -> list[Row]:
     """The most severe results first."""
-    ordered = sorted(
-        snapshot.checks or (), key=lambda check: (CHECK_RESULTS.index(check.result), check.asset, check.name)
-    )
+    ordered = sorted(snapshot.checks, key=lambda check: (CHECK_RESULTS.index(check.result), check.asset, check.name))
     return [
         (f"{check.asset}.{check.name}", Badge(check.result, RESULTS[check.result]), check.at, check.message)
         for check in ordered
@@ -90,8 +88,6 @@ def checks(snapshot: StatusSnapshot) -> list[Row]:
 
 def checks_summary(snapshot: StatusSnapshot) -> str:
     """How many checks have each result; or why none is shown."""
-    if snapshot.checks is None:
-        return snapshot.checks_unavailable or "Check records are not available."
     if not snapshot.checks:
         return "No check has run yet."
     return f"{', '.join(f'{count:,} {result}' for result, count in reversed(snapshot.checks_by_result.items()))}."

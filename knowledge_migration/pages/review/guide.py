@@ -27,7 +27,7 @@ STEPS = (
         "decide",
         "Decide",
         "Approve, edit, reject with a reason, merge into an existing row, or skip. Each button shows its key, and U undoes "
-        "the last action.",
+        "the last action: the proposal waits for review again.",
     ),
 )
 

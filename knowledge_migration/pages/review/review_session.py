@@ -176,11 +176,11 @@ class ReviewSession:
 
     async def undo_last(self) -> list[tuple[UUID, Outcome]]:
         """Undoes this reviewer's last decision, of this page or of before it was opened."""
-        ids = self.decisions.pop() if self.decisions else await self._earlier_decision()
+        ids = reversed(self.decisions.pop() if self.decisions else await self._earlier_decision())
         outcomes = [(one, await self.decide("undo", one, audit_id=self._audit_ids.get(one))) for one in ids]
         failed = tuple(one for one, outcome in outcomes if outcome.result == "failed")
         if failed:
-            self.decisions.append(failed)
+            self.decisions.append(failed[::-1])
         return outcomes
 
     async def _earlier_decision(self) -> tuple[UUID, ...]:
@@ -192,7 +192,7 @@ class ReviewSession:
         return (last,) if last else ()
 
     def remember(self, *proposal_ids: UUID) -> None:
-        """Records that one action decided these proposals, so that one undo reverts all of them."""
+        """Records that one action decided these proposals, so that one undo reverts all of them, the last first."""
         self.decisions.append(proposal_ids)
 
     async def put_first(self, proposal_id: UUID) -> dict[str, Any] | None:
@@ -246,8 +246,6 @@ class ReviewSession:
             return Outcome("refused", str(error))
         if detail.decided is None:
             return Outcome("refused", "Nothing can be undone: the proposal is waiting for a decision.")
-        if action == "undo":
-            return Outcome("refused", "The row stays, with the proposed values, because other rows refer to it.")
         return Outcome("decided before", "", detail.decided)
 
     async def _page(self, cursor: str | None) -> listing.Page:
@@ -272,11 +270,7 @@ def _refuse_unstorable(notes: str) -> None:
 def _message(action: Action, decision: Decision, label: str) -> str:
     row = f"{decision.kind.name} {decision.entity_id}"
     if action == "undo":
-        effects = {
-            "pending": "It is waiting for review again",
-            "withdrawn": "Its row was removed; it can be decided again",
-        }
-        return f"Undone: {label}. {effects.get(decision.status, 'Its row has the proposed values again')}."
+        return f"Undone: {label}. It is waiting for review again."
     return {
         "approve": f"Approved {label}: {row}.",
         "merge": f"Merged {label} into {row}.",

@@ -1,9 +1,6 @@
 """The backfill gives every row exactly one proposal with its values, and changes nothing else."""
 
-from collections.abc import Iterator
 from uuid import UUID, uuid3
-
-import pytest
 
 from knowledge_migration.engine.backfill import completion, run, runner
 from knowledge_migration.engine.foundation.database import Connection, Database
@@ -22,14 +19,6 @@ PAIRS = {
     "topics": "SELECT row.name, row.description, row.icon, row.color, NULL::float8 AS confidence FROM topics AS row",
     "atoms": "SELECT row.type, row.title, row.content, row.confidence, row.meta::jsonb::text AS meta FROM atoms AS row",
 }
-
-
-@pytest.fixture
-def session(expanded: Database) -> Iterator[Connection]:
-    """A session on a database after phase 1, with topics and atoms."""
-    fill(expanded)
-    with expanded.connect("test") as connection:
-        yield connection
 
 
 def test_the_copies_equal_the_rows_column_by_column(any_expanded: Database) -> None:

@@ -40,14 +40,6 @@ FROM atoms LEFT JOIN atom_proposals AS proposal ON proposal.id = atoms.migrated_
 """
 
 
-@pytest.fixture
-def session(expanded: Database) -> Iterator[Connection]:
-    """A session on a database after phase 1, with topics and atoms."""
-    fill(expanded)
-    with expanded.connect("test") as connection:
-        yield connection
-
-
 def whole(database: Database, connection: Connection) -> None:
     """A backfill from the beginning ends well, with exactly one proposal a row and every rule upheld."""
     gone(connection)

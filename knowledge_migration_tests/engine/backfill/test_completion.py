@@ -1,7 +1,5 @@
 """The run is completed when a count says that nothing is left, and only then."""
 
-from collections.abc import Iterator
-
 import pytest
 
 from knowledge_migration.engine.backfill import completion, plan, run, runner
@@ -9,15 +7,7 @@ from knowledge_migration.engine.foundation.advisory_lock import advisory_lock
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.errors import BlockedError, BusyError, MigrationError, PreconditionError
 from knowledge_migration.engine.rollback import backfill as backfill_rollback
-from knowledge_migration_tests.engine.backfill.backfilling import QUICK, backfill, broken_rules, count, fill
-
-
-@pytest.fixture
-def session(expanded: Database) -> Iterator[Connection]:
-    """A session on a database after phase 1, with topics and atoms."""
-    fill(expanded)
-    with expanded.connect("test") as connection:
-        yield connection
+from knowledge_migration_tests.engine.backfill.backfilling import QUICK, backfill, broken_rules, count
 
 
 def direct_write(connection: Connection, name: str) -> None:

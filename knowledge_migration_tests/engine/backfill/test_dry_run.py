@@ -1,7 +1,5 @@
 """A dry run changes nothing in any table, holds no row afterwards, and forecasts what a real run would meet."""
 
-from collections.abc import Iterator
-
 import pytest
 
 from knowledge_migration.engine.backfill.dry_run import dry_run
@@ -12,14 +10,6 @@ from knowledge_migration.engine.foundation.errors import MigrationError, Precond
 from knowledge_migration_tests.engine.backfill.backfilling import QUICK, backfill, fill
 
 NO_PLAN = {name: EntityPlan(name, 1, 0, 0, 0, ()) for name in ("topic", "atom")}
-
-
-@pytest.fixture
-def session(expanded: Database) -> Iterator[Connection]:
-    """A session on a database after phase 1, with topics and atoms."""
-    fill(expanded)
-    with expanded.connect("test") as connection:
-        yield connection
 
 
 def checksums(connection: Connection) -> dict[str, object]:

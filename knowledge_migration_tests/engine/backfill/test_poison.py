@@ -1,7 +1,5 @@
 """Whatever a row holds that a proposal cannot, exactly that row is set aside, wherever in a batch it stands."""
 
-from collections.abc import Iterator
-
 import pytest
 
 from knowledge_migration.engine.backfill import completion
@@ -52,14 +50,6 @@ ATOM_POISON = {
         "migration_timestamp = now() WHERE id = 400",
     ),
 }
-
-
-@pytest.fixture
-def session(expanded: Database) -> Iterator[Connection]:
-    """A session on a database after phase 1, with topics and atoms."""
-    fill(expanded)
-    with expanded.connect("test") as connection:
-        yield connection
 
 
 def set_aside(connection: Connection) -> dict[int, str]:

@@ -1,7 +1,5 @@
 """Locks and timeouts make batches smaller and are tried again, bounded; then the error names the cause and the next step."""
 
-from collections.abc import Iterator
-
 import psycopg
 import pytest
 
@@ -11,17 +9,9 @@ from knowledge_migration.engine.backfill.runner import backfill_partition
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.errors import BlockedError, MigrationError, PreconditionError
 from knowledge_migration.settings import BackfillSettings
-from knowledge_migration_tests.engine.backfill.backfilling import QUICK, backfill, broken_rules, count, fill
+from knowledge_migration_tests.engine.backfill.backfilling import QUICK, backfill, broken_rules, count
 
 TOPICS = Partition("topic", "000000000001-000000000100", 0, 100)
-
-
-@pytest.fixture
-def session(expanded: Database) -> Iterator[Connection]:
-    """A session on a database after phase 1, with topics and atoms."""
-    fill(expanded)
-    with expanded.connect("test") as connection:
-        yield connection
 
 
 def on_link(connection: Connection, body: str, condition: str = "true") -> None:
@@ -46,9 +36,9 @@ def test_a_batch_that_times_out_is_halved_until_it_fits(expanded: Database, sess
 def test_a_row_that_always_times_out_ends_it_with_the_cause(expanded: Database, session: Connection) -> None:
     on_link(session, "PERFORM pg_sleep(60)", "NEW.id = 40")
     limits = BackfillSettings(
-        batch_size=8, rate_limit_per_second=0, statement_timeout_ms=100, retry_attempts=4, sleep=lambda _: None
+        batch_size=8, rate_limit_per_second=0, statement_timeout_ms=500, retry_attempts=4, sleep=lambda _: None
     )
-    with pytest.raises(BlockedError, match=r"stopped 4 times, last by 57014 .*exceeded 100 ms") as error:
+    with pytest.raises(BlockedError, match=r"stopped 4 times, last by 57014 .*exceeded 500 ms") as error:
         backfill_partition(expanded, TOPICS, limits)
     assert "Committed batches stay" in str(error.value)
     assert count(session, "SELECT max(id) FROM topics WHERE migrated_from_proposal_id IS NOT NULL") == 39

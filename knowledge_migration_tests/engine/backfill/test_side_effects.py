@@ -1,7 +1,5 @@
 """Where a trigger of the user's would change a row that is linked, the backfill refuses instead of breaking its promise."""
 
-from collections.abc import Iterator
-
 import pytest
 
 from knowledge_migration.engine.backfill import completion
@@ -15,7 +13,6 @@ from knowledge_migration_tests.engine.backfill.backfilling import (
     backfill,
     broken_rules,
     count,
-    fill,
     legacy_values,
 )
 
@@ -26,14 +23,6 @@ CREATE FUNCTION stamp() RETURNS trigger LANGUAGE plpgsql AS
 $$ BEGIN NEW.updated_at = clock_timestamp(); NEW.title = NEW.title || '!'; RETURN NEW; END $$;
 CREATE TRIGGER set_updated_at BEFORE UPDATE {columns} ON atoms FOR EACH ROW {condition} EXECUTE FUNCTION stamp()
 """
-
-
-@pytest.fixture
-def session(expanded: Database) -> Iterator[Connection]:
-    """A session on a database after phase 1, with topics and atoms."""
-    fill(expanded)
-    with expanded.connect("test") as connection:
-        yield connection
 
 
 @pytest.mark.parametrize("condition", ["", "WHEN (OLD::text <> NEW::text)"], ids=["always", "when something changes"])

@@ -7,6 +7,9 @@ import psycopg
 from knowledge_migration.engine.foundation.database import Connection, Database, UnreachableError
 from knowledge_migration_tests.engine.backfill.backfilling import ATOMS_FILLED
 
+PAUSE_SECONDS = 0.005
+"""Between two changes: without it the users write thousands of rows while a test starts a process."""
+
 
 class Users(threading.Thread):
     """Writes atoms until it is told to stop. Every error but the loss of the server is a failure that a user has seen."""
@@ -41,7 +44,7 @@ class Users(threading.Thread):
         while not self.over.is_set():
             try:
                 with self.database.connect("users") as connection:
-                    while not self.over.is_set():
+                    while not self.over.wait(PAUSE_SECONDS):
                         self.turn += 1
                         self.act(connection)
                         self.begun.set()

@@ -12,7 +12,7 @@ from typing import Any
 from knowledge_migration.engine.cleanup import archive, completeness, indexes, retirement
 from knowledge_migration.engine.foundation.database import Database
 from knowledge_migration.settings import SchemaChangeSettings
-from knowledge_migration_tests.engine.cleanup.conftest import in_days, reopen, retire
+from knowledge_migration_tests.engine.cleanup.retiring import in_days, reopen, retire
 
 
 class Process:

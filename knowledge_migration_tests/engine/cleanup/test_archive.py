@@ -11,8 +11,8 @@ from knowledge_migration.engine.foundation.advisory_lock import advisory_lock
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.errors import BlockedError, BusyError, PreconditionError
 from knowledge_migration_tests.engine.backfill.backfilling import at_the_same_time, count, gone, until
-from knowledge_migration_tests.engine.cleanup.conftest import QUICK, in_days
 from knowledge_migration_tests.engine.cleanup.process import process
+from knowledge_migration_tests.engine.cleanup.retiring import QUICK, in_days
 
 RUN = """
 INSERT INTO knowledge_extraction_runs (id, status, message_ids, message_count, settings, completed_at)

@@ -28,7 +28,7 @@ from knowledge_migration_tests.engine.backfill.backfilling import (
     legacy_values,
     until,
 )
-from knowledge_migration_tests.engine.cleanup.conftest import FULL, change, reopen, retire
+from knowledge_migration_tests.engine.cleanup.retiring import FULL, change, reopen, retire
 
 BOTH = {"topics": "validated", "atoms": "validated"}
 

@@ -12,8 +12,8 @@ from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.errors import BlockedError, BusyError, PreconditionError
 from knowledge_migration.settings import SchemaChangeSettings
 from knowledge_migration_tests.engine.backfill.backfilling import at_the_same_time, count, until
-from knowledge_migration_tests.engine.cleanup.conftest import QUICK
 from knowledge_migration_tests.engine.cleanup.process import process
+from knowledge_migration_tests.engine.cleanup.retiring import QUICK
 
 
 def maintain(database: Database, *drop: str, **given: Any) -> Maintenance:

@@ -6,7 +6,7 @@ from knowledge_migration.engine.cleanup import outcomes
 from knowledge_migration.engine.foundation import audit
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.errors import PreconditionError
-from knowledge_migration_tests.engine.cleanup.conftest import FULL, change, in_days, reopen, retire
+from knowledge_migration_tests.engine.cleanup.retiring import FULL, change, in_days, reopen, retire
 
 
 def stable(database: Database, rows: Connection, days: float = 21) -> bool:

@@ -10,9 +10,10 @@ from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.errors import BlockedError, BusyError, MigrationError, PreconditionError
 from knowledge_migration.knowledge.flags import Flags, FlagsError, read_flags
 from knowledge_migration_tests.engine.backfill.backfilling import at_the_same_time, gone, until
-from knowledge_migration_tests.engine.cleanup.conftest import BRIEF, QUICK, change, in_days, reopen, retire
 from knowledge_migration_tests.engine.cleanup.process import process
+from knowledge_migration_tests.engine.cleanup.retiring import QUICK, change, in_days, reopen, retire
 from knowledge_migration_tests.serving import serving
+from knowledge_migration_tests.support.fence_timeouts import BRIEF
 
 BEAT = """
 INSERT INTO migration.writer_heartbeat (process, mode, flag_version, started_at, seen_at)

@@ -9,7 +9,7 @@ import pytest
 
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration_tests.engine.backfill.backfilling import broken_rules, count
-from knowledge_migration_tests.engine.cleanup.conftest import change, reopen, retire
+from knowledge_migration_tests.engine.cleanup.retiring import change, reopen, retire
 from knowledge_migration_tests.serving import serving
 
 ATOM = {"type": "insight", "title": "An atom", "content": "by hand"}

@@ -8,7 +8,7 @@ import pytest
 from knowledge_migration.engine.cleanup.stability import Stability, stability
 from knowledge_migration.engine.foundation import audit
 from knowledge_migration.engine.foundation.database import Connection, Database
-from knowledge_migration_tests.engine.cleanup.conftest import FULL, change, in_days
+from knowledge_migration_tests.engine.cleanup.retiring import FULL, change, in_days
 
 
 def audited(rows: Connection, action: str) -> list[datetime]:

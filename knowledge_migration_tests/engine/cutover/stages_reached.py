@@ -1,5 +1,8 @@
 """The state of a cutover for tests: measurements of a service, flags, evidence, a clock."""
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -78,6 +81,25 @@ def alive(rows: Connection, database: Database, *processes: str) -> None:
             "ON CONFLICT (process) DO UPDATE SET mode = excluded.mode, flag_version = excluded.flag_version",
             {"process": process, "mode": flags.state, "version": flags.version},
         )
+
+
+@contextmanager
+def acknowledging(database: Database) -> Iterator[None]:
+    """A process that reports the newest flags as they come."""
+    stop = threading.Event()
+
+    def report() -> None:
+        with database.connect("a process") as mine:
+            while not stop.wait(0.02):
+                alive(mine, database, "one")
+
+    thread = threading.Thread(target=report)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
 
 
 def kept(rows: Connection, kind: str, **content: Any) -> None:

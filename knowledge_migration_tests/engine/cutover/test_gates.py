@@ -1,14 +1,17 @@
 """Each gate evaluates its metric over its window, and no data is inconclusive."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
+from knowledge_migration.engine.cutover import metrics
 from knowledge_migration.engine.cutover.evaluation import Evaluation, evaluate
 from knowledge_migration.engine.cutover.state import read_cutover_state
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.thresholds import GATES, Gate
 from knowledge_migration_tests.engine.backfill.backfilling import backfill, fill
+from knowledge_migration_tests.engine.cutover.ready import CALM_GATES
 from knowledge_migration_tests.engine.cutover.stages_reached import (
     HOUR,
     gate,
@@ -149,11 +152,14 @@ def test_p95_is_a_share_with_its_interval(half: Database, rows: Connection, slow
 
 def test_the_lists_of_the_service_are_asked_for_now(half: Database) -> None:
     for metric in ("slow_proposal_lists", "slow_run_histories", "slow_similarity_lists"):
-        found = judged(half, metric)
+        found = judged(half, replace(gate(metric), limit_seconds=60.0))
         assert (found.verdict, found.measurement.sample) == ("pass", 75), metric
 
 
-def test_a_list_that_is_locked_fails_and_does_not_hold_the_tick_up(half: Database) -> None:
+def test_a_list_that_is_locked_fails_and_does_not_hold_the_tick_up(
+    half: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(metrics, "PROBE_TIMEOUT_MS", 100)
     with half.connect("a test") as other, other.transaction():
         other.execute("LOCK TABLE topic_proposals IN ACCESS EXCLUSIVE MODE")
         assert judged(half, "slow_proposal_lists").verdict == "fail"
@@ -186,7 +192,7 @@ def test_passes_of_another_stage_do_not_count(half: Database, rows: Connection) 
 
 
 def test_every_verdict_is_kept(half: Database, rows: Connection) -> None:
-    evaluate(half, GATES, read_cutover_state(half), now=later(seconds=10), spacing_seconds=0)
+    evaluate(half, CALM_GATES, read_cutover_state(half), now=later(seconds=10), spacing_seconds=0)
     assert [metric for metric, _ in verdicts(rows, "gradual_rollout")] == [one.metric for one in GATES]
     (row,) = rows.execute(
         "SELECT value, threshold, sample_size, window_seconds > 0 AS windowed FROM migration.gate_evaluation "

@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,26 +18,30 @@ from knowledge_migration.engine.rollback.flags import roll_back
 from knowledge_migration.knowledge.flags import Flags
 from knowledge_migration.settings import FenceSettings, PreparationSettings, Settings
 from knowledge_migration.thresholds import Stage
-from knowledge_migration_tests.engine.cutover.ready import RULES, backed_up, drilled, made_ready, passed, seen_well
-from knowledge_migration_tests.engine.cutover.stages_reached import alive, kept, later, measured, set_, stand_at
+from knowledge_migration_tests.engine.cutover.ready import RULES, backed_up, drilled, passed
+from knowledge_migration_tests.engine.cutover.stages_reached import (
+    acknowledging,
+    alive,
+    later,
+    measured,
+    set_,
+    stand_at,
+)
+from knowledge_migration_tests.support.fence_timeouts import BRIEF, PATIENT
 
 NAMES = ("every_topic_has_a_proposal", "every_atom_has_a_proposal")
-BRIEF = FenceSettings(seconds=0.3)
 
 
 @pytest.fixture
-def rows(expanded: Database) -> Iterator[Connection]:
-    with expanded.connect("test") as connection:
+def ready(ready_template: tuple[Database, datetime]) -> datetime:
+    """The time at which every requirement of the internal beta is met, two hours after dual write."""
+    return ready_template[1]
+
+
+@pytest.fixture
+def rows(ready_database: Database) -> Iterator[Connection]:
+    with ready_database.connect("test") as connection:
         yield connection
-
-
-@pytest.fixture
-def ready(expanded: Database, rows: Connection, tmp_path: Path) -> datetime:
-    """Two hours from now, everything holds for the internal beta."""
-    made_ready(expanded, rows, tmp_path)
-    at = later(hours=2)
-    seen_well(rows, expanded, at)
-    return at
 
 
 def asked(database: Database, at: datetime, stage: Stage = "internal_beta", **options: Any) -> Readiness:
@@ -54,33 +57,14 @@ def missing(database: Database, at: datetime, **options: Any) -> list[str]:
     return [one.name for one in asked(database, at, **options).missing]
 
 
-@contextmanager
-def acknowledging(rows: Connection, database: Database) -> Iterator[None]:
-    """A process that reports the newest flags as they come."""
-    stop = threading.Event()
-
-    def report() -> None:
-        with database.connect("a process") as mine:
-            while not stop.wait(0.02):
-                alive(mine, database, "one")
-
-    thread = threading.Thread(target=report)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
-
-
 def test_where_every_requirement_is_met_a_stage_is_promoted_acknowledged_and_recorded(
-    expanded: Database, rows: Connection, ready: datetime
+    ready_database: Database, rows: Connection, ready: datetime
 ) -> None:
-    found = asked(expanded, ready)
+    found = asked(ready_database, ready)
     assert found.missing == ()
-    with acknowledging(rows, expanded):
-        done = promoted(expanded, found, FenceSettings(seconds=20))
-    state = read_cutover_state(expanded)
+    with acknowledging(ready_database):
+        done = promoted(ready_database, found, PATIENT)
+    state = read_cutover_state(ready_database)
     assert (state.state, state.flags) == ("internal_beta", done.after)
     assert (done.after.cutover_percentage, done.after.audience, done.after.auto_approve_high_confidence) == (
         10,
@@ -96,21 +80,19 @@ def test_where_every_requirement_is_met_a_stage_is_promoted_acknowledged_and_rec
 
 
 def test_the_stages_have_the_flags_of_the_strategy_and_dual_write_goes_when_the_window_has_closed(
-    expanded: Database, rows: Connection, ready: datetime
+    ready_database: Database, rows: Connection, ready: datetime
 ) -> None:
     found = []
-    with acknowledging(rows, expanded):
+    with acknowledging(ready_database):
         for stage in ("internal_beta", "gradual_rollout", "full_cutover", "full_cutover"):
-            done = promoted(
-                expanded, asked(expanded, ready, stage), FenceSettings(seconds=20), override_reason="a test"
-            )
+            done = promoted(ready_database, asked(ready_database, ready, stage), PATIENT, override_reason="a test")
             flags = done.after
             found.append(
                 (flags.audience, flags.cutover_percentage, flags.dual_write, flags.auto_approve_high_confidence)
             )
-        closed = asked(expanded, later(days=15), "full_cutover")
+        closed = asked(ready_database, later(days=15), "full_cutover")
         assert closed.window_closed
-        final = promoted(expanded, closed, FenceSettings(seconds=20), override_reason="a test").after
+        final = promoted(ready_database, closed, PATIENT, override_reason="a test").after
     assert found == [
         ("admins", 10, True, False),
         ("everyone", 50, True, True),
@@ -120,106 +102,108 @@ def test_the_stages_have_the_flags_of_the_strategy_and_dual_write_goes_when_the_
     assert (final.state, final.dual_write) == ("full", False)
 
 
-def test_a_stage_cannot_be_skipped_even_with_a_reason(expanded: Database, ready: datetime) -> None:
+def test_a_stage_cannot_be_skipped_even_with_a_reason(ready_database: Database, ready: datetime) -> None:
     for stage in ("gradual_rollout", "full_cutover"):
         with pytest.raises(NotReadyError, match="Next is internal_beta"):
-            promoted(expanded, asked(expanded, ready, stage), override_reason="in a hurry")
-    assert read_cutover_state(expanded).state == "dual_write"
+            promoted(ready_database, asked(ready_database, ready, stage), override_reason="in a hurry")
+    assert read_cutover_state(ready_database).state == "dual_write"
 
 
-def test_the_state_before_has_to_bake(expanded: Database, rows: Connection, ready: datetime) -> None:
-    assert "bake time" in missing(expanded, later(minutes=30))
-    assert "bake time" not in missing(expanded, ready)
+def test_the_state_before_has_to_bake(ready_database: Database, rows: Connection, ready: datetime) -> None:
+    assert "bake time" in missing(ready_database, ready - timedelta(minutes=90))
+    assert "bake time" not in missing(ready_database, ready)
 
 
 def test_every_gate_of_the_stage_has_to_pass_often_enough(
-    expanded: Database, rows: Connection, ready: datetime
+    ready_database: Database, rows: Connection, ready: datetime
 ) -> None:
     measured(rows, "GET /topics", errors=500, at=ready - timedelta(seconds=100))
     measured(rows, "pool", pool_timeouts=1, at=ready - timedelta(seconds=100))
-    assert missing(expanded, ready) == ["gate api_error_rate", "gate pool_exhaustion"]
+    assert missing(ready_database, ready) == ["gate api_error_rate", "gate pool_exhaustion"]
 
 
-def test_without_any_measurement_nothing_is_promoted(expanded: Database, rows: Connection, tmp_path: Path) -> None:
-    made_ready(expanded, rows, tmp_path)
+def test_without_any_measurement_nothing_is_promoted(
+    ready_database: Database, rows: Connection, ready: datetime
+) -> None:
+    rows.execute("DELETE FROM migration.service_measurement; DELETE FROM migration.gate_evaluation")
     assert {"gate api_error_rate", "gate slow_extractions", "gate pool_exhaustion"} <= set(
-        missing(expanded, later(hours=2))
+        missing(ready_database, ready)
     )
 
 
-def test_gates_that_a_stage_does_not_need_do_not_hold_it_up(expanded: Database, ready: datetime) -> None:
-    found = asked(expanded, ready)
+def test_gates_that_a_stage_does_not_need_do_not_hold_it_up(ready_database: Database, ready: datetime) -> None:
+    found = asked(ready_database, ready)
     assert {one.gate.metric for one in found.evaluations if not one.met} >= {"auto_approval_rate", "review_seconds"}
     assert found.ready
 
 
 @pytest.mark.parametrize(
-    ("record", "message"),
-    [
-        (CheckRecord("a check", False, None), "never run"),
-        (CheckRecord("a check", False, later(minutes=119), "3 rows."), "did not pass"),
-        (CheckRecord("a check", True, later(minutes=30)), "limit 1.0 h"),
-    ],
+    ("succeeded", "minutes_ago", "message"),
+    [(False, None, "never run"), (False, 1, "did not pass"), (True, 90, "limit 1.0 h")],
     ids=["missing", "failed", "stale"],
 )
 def test_a_check_that_is_missing_failed_or_stale_refuses(
-    expanded: Database, ready: datetime, record: CheckRecord, message: str
+    ready_database: Database, ready: datetime, succeeded: bool, minutes_ago: int | None, message: str
 ) -> None:
-    (one,) = asked(expanded, ready, checks=[record]).missing
+    at = None if minutes_ago is None else ready - timedelta(minutes=minutes_ago)
+    record = CheckRecord("a check", succeeded, at, "3 rows.")
+    (one,) = asked(ready_database, ready, checks=[record]).missing
     assert one.name == "check a check"
     assert message in one.sentence
     assert "phase_4_cutover" in one.sentence
 
 
-def test_where_the_checks_are_about_to_be_run_only_a_failed_one_refuses(expanded: Database, ready: datetime) -> None:
+def test_where_the_checks_are_about_to_be_run_only_a_failed_one_refuses(
+    ready_database: Database, ready: datetime
+) -> None:
     checks = [CheckRecord("never", False, None), CheckRecord("old", True, later()), CheckRecord("bad", False, later())]
-    assert missing(expanded, ready, checks=checks, ages_matter=False) == ["check bad"]
+    assert missing(ready_database, ready, checks=checks, ages_matter=False) == ["check bad"]
 
 
 def test_an_old_or_altered_or_missing_backup_refuses(
-    expanded: Database, rows: Connection, ready: datetime, tmp_path: Path
+    ready_database: Database, rows: Connection, ready: datetime, tmp_path: Path
 ) -> None:
     (old,) = asked(
-        expanded, ready, rules=RULES.replaced(preparation=PreparationSettings(backup_max_age_hours=1))
+        ready_database, ready, rules=RULES.replaced(preparation=PreparationSettings(backup_max_age_hours=1))
     ).missing
     assert (old.name, "Materialize verified_backup again" in old.sentence) == ("verified backup", True)
     path = backed_up(rows, tmp_path)
     path.write_bytes(b"another")
-    (altered,) = asked(expanded, ready).missing
+    (altered,) = asked(ready_database, ready).missing
     assert "altered" in altered.sentence
     path.unlink()
-    (gone,) = asked(expanded, ready).missing
+    (gone,) = asked(ready_database, ready).missing
     assert "is missing" in gone.sentence
 
 
 def test_nobody_alive_or_a_direct_writer_refuses_even_with_a_reason(
-    expanded: Database, rows: Connection, ready: datetime
+    ready_database: Database, rows: Connection, ready: datetime
 ) -> None:
     rows.execute("UPDATE migration.writer_heartbeat SET mode = 'off'")
     with pytest.raises(NotReadyError, match="one write directly"):
-        promoted(expanded, asked(expanded, ready), override_reason="no matter")
+        promoted(ready_database, asked(ready_database, ready), override_reason="no matter")
     rows.execute("DELETE FROM migration.writer_heartbeat")
     with pytest.raises(NotReadyError, match="0 processes of the service are live"):
-        promoted(expanded, asked(expanded, ready), override_reason="no matter")
+        promoted(ready_database, asked(ready_database, ready), override_reason="no matter")
 
 
 def test_dual_write_has_to_be_proven_and_the_backfill_complete(
-    expanded: Database, rows: Connection, ready: datetime
+    ready_database: Database, rows: Connection, ready: datetime
 ) -> None:
     rows.execute("DELETE FROM migration.evidence WHERE kind = 'dual_write_fence'")
     rows.execute("UPDATE knowledge_extraction_runs SET status = 'running' WHERE settings ->> 'mode' = 'backfill'")
-    assert missing(expanded, ready) == ["dual write", "backfill"]
+    assert missing(ready_database, ready) == ["dual write", "backfill"]
 
 
 def test_an_override_needs_a_reason_and_says_in_the_audit_log_what_it_overrode(
-    expanded: Database, rows: Connection, ready: datetime
+    ready_database: Database, rows: Connection, ready: datetime
 ) -> None:
     rows.execute("DELETE FROM migration.evidence WHERE kind = 'rollback_drill'")
-    found = asked(expanded, ready)
+    found = asked(ready_database, ready)
     with pytest.raises(NotReadyError, match="give an override reason"):
-        promoted(expanded, found, override_reason="  ")
-    with acknowledging(rows, expanded):
-        done = promoted(expanded, found, FenceSettings(seconds=20), override_reason="drilled elsewhere")
+        promoted(ready_database, found, override_reason="  ")
+    with acknowledging(ready_database):
+        done = promoted(ready_database, found, PATIENT, override_reason="drilled elsewhere")
     assert done.overridden == ("rollback drill",)
     (entry,) = rows.execute(
         "SELECT reason, after FROM migration.audit_log WHERE action = 'override promotion'"
@@ -227,48 +211,48 @@ def test_an_override_needs_a_reason_and_says_in_the_audit_log_what_it_overrode(
     assert entry == {"reason": "drilled elsewhere", "after": {"overridden": ["rollback drill"]}}
 
 
-def test_a_beta_without_admins_is_refused(expanded: Database, rows: Connection, ready: datetime) -> None:
-    set_(expanded, admin_user_ids=())
+def test_a_beta_without_admins_is_refused(ready_database: Database, rows: Connection, ready: datetime) -> None:
+    set_(ready_database, admin_user_ids=())
     with pytest.raises(PreconditionError, match="KNOWLEDGE_PROPOSALS_ADMIN_USER_IDS"):
-        promoted(expanded, asked(expanded, ready))
-    assert read_cutover_state(expanded).state == "dual_write"
-    with acknowledging(rows, expanded):
-        done = promoted(expanded, asked(expanded, ready), FenceSettings(seconds=20), admin_user_ids=(7,))
+        promoted(ready_database, asked(ready_database, ready))
+    assert read_cutover_state(ready_database).state == "dual_write"
+    with acknowledging(ready_database):
+        done = promoted(ready_database, asked(ready_database, ready), PATIENT, admin_user_ids=(7,))
     assert done.after.admin_user_ids == (7,)
 
 
 def test_flags_that_changed_since_they_were_judged_are_not_overwritten(
-    expanded: Database, rows: Connection, ready: datetime
+    ready_database: Database, rows: Connection, ready: datetime
 ) -> None:
-    found = asked(expanded, ready)
-    set_(expanded, auto_approve_threshold=0.9)
+    found = asked(ready_database, ready)
+    set_(ready_database, auto_approve_threshold=0.9)
     with pytest.raises(PreconditionError, match="somebody changed them"):
-        promoted(expanded, found)
-    assert read_cutover_state(expanded).state == "dual_write"
+        promoted(ready_database, found)
+    assert read_cutover_state(ready_database).state == "dual_write"
 
 
 def test_a_process_that_does_not_acknowledge_is_named_and_the_same_promotion_again_completes_it(
-    expanded: Database, rows: Connection, ready: datetime
+    ready_database: Database, rows: Connection, ready: datetime
 ) -> None:
     with pytest.raises(BlockedError, match="one"):
-        promoted(expanded, asked(expanded, ready))
-    assert read_cutover_state(expanded).state == "internal_beta"
+        promoted(ready_database, asked(ready_database, ready))
+    assert read_cutover_state(ready_database).state == "internal_beta"
     assert evidence.latest(rows, "cutover_stage") is None
-    with acknowledging(rows, expanded):
-        promoted(expanded, asked(expanded, ready), FenceSettings(seconds=20), override_reason="the same again")
+    with acknowledging(ready_database):
+        promoted(ready_database, asked(ready_database, ready), PATIENT, override_reason="the same again")
     recorded = evidence.latest(rows, "cutover_stage")
     assert recorded
     assert recorded.content["stage"] == "internal_beta"
 
 
 def test_a_rollback_while_it_waits_is_not_recorded_as_a_promotion(
-    expanded: Database, rows: Connection, ready: datetime
+    ready_database: Database, rows: Connection, ready: datetime
 ) -> None:
-    found, failures = asked(expanded, ready), []
+    found, failures = asked(ready_database, ready), []
 
     def wait() -> None:
         try:
-            promoted(expanded, found, FenceSettings(seconds=20))
+            promoted(ready_database, found, PATIENT)
         except PreconditionError as error:
             failures.append(str(error))
 
@@ -276,28 +260,28 @@ def test_a_rollback_while_it_waits_is_not_recorded_as_a_promotion(
     thread.start()
     pause = threading.Event()
     for _ in range(500):
-        if read_cutover_state(expanded).state == "internal_beta":
+        if read_cutover_state(ready_database).state == "internal_beta":
             break
         pause.wait(0.01)
     with pytest.raises(BlockedError):
-        roll_back(expanded, Flags(), Settings(fence=BRIEF), "instant", reason="a breach")
-    alive(rows, expanded, "one")
+        roll_back(ready_database, Flags(), Settings(fence=BRIEF), "instant", reason="a breach")
+    alive(rows, ready_database, "one")
     thread.join()
     assert ["a rollback" in one for one in failures] == [True]
     assert evidence.latest(rows, "cutover_stage") is None
-    assert read_cutover_state(expanded).state == "dual_write"
+    assert read_cutover_state(ready_database).state == "dual_write"
 
 
-def test_two_promotions_at_once_are_one(expanded: Database, rows: Connection, ready: datetime) -> None:
-    found, failures, done = asked(expanded, ready), [], []
+def test_two_promotions_at_once_are_one(ready_database: Database, rows: Connection, ready: datetime) -> None:
+    found, failures, done = asked(ready_database, ready), [], []
 
     def go() -> None:
         try:
-            done.append(promoted(expanded, found, FenceSettings(seconds=20)))
+            done.append(promoted(ready_database, found, PATIENT))
         except (BusyError, PreconditionError) as error:
             failures.append(error)
 
-    with acknowledging(rows, expanded):
+    with acknowledging(ready_database):
         threads = [threading.Thread(target=go) for _ in range(3)]
         for thread in threads:
             thread.start()
@@ -308,25 +292,24 @@ def test_two_promotions_at_once_are_one(expanded: Database, rows: Connection, re
     assert entries.fetchone() == {"n": 1}
 
 
-def test_a_partial_way_back_leads_up_again_through_the_second_stage(expanded: Database, rows: Connection) -> None:
-    stand_at(expanded, "full_cutover")
-    set_(expanded, cutover_percentage=10)
-    assert (read_cutover_state(expanded).state, read_cutover_state(expanded).next_stage) == (
+def test_a_partial_way_back_leads_up_again_through_the_second_stage(ready_database: Database, rows: Connection) -> None:
+    stand_at(ready_database, "full_cutover")
+    set_(ready_database, cutover_percentage=10)
+    assert (read_cutover_state(ready_database).state, read_cutover_state(ready_database).next_stage) == (
         "internal_beta",
         "gradual_rollout",
     )
 
 
-def test_what_nobody_exposes_does_not_begin_the_bake_time_anew(expanded: Database) -> None:
-    since = stand_at(expanded, "gradual_rollout").since
-    set_(expanded, auto_approve_threshold=0.9)
-    set_(expanded, admin_user_ids=(5,))
-    assert read_cutover_state(expanded).since == since
-    set_(expanded, cutover_percentage=60)
-    assert read_cutover_state(expanded).since > since
+def test_what_nobody_exposes_does_not_begin_the_bake_time_anew(ready_database: Database) -> None:
+    since = stand_at(ready_database, "gradual_rollout").since
+    set_(ready_database, auto_approve_threshold=0.9)
+    set_(ready_database, admin_user_ids=(5,))
+    assert read_cutover_state(ready_database).since == since
+    set_(ready_database, cutover_percentage=60)
+    assert read_cutover_state(ready_database).since > since
 
 
-def test_an_old_drill_or_one_that_went_wrong_refuses(expanded: Database, rows: Connection, ready: datetime) -> None:
+def test_a_drill_that_went_wrong_refuses(ready_database: Database, rows: Connection, ready: datetime) -> None:
     drilled(rows, passed=False)
-    assert missing(expanded, ready) == ["rollback drill"]
-    assert kept  # evidence of other kinds does not help
+    assert missing(ready_database, ready) == ["rollback drill"]

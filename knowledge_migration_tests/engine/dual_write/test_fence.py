@@ -6,9 +6,8 @@ from knowledge_migration.engine.dual_write import fence, switch
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.errors import BlockedError, PreconditionError
 from knowledge_migration.knowledge.flags import Flags
-from knowledge_migration.settings import FenceSettings
 from knowledge_migration_tests.engine.backfill.backfilling import at_the_same_time, count, until
-from knowledge_migration_tests.engine.dual_write.conftest import BRIEF, PATIENT
+from knowledge_migration_tests.support.fence_timeouts import BRIEF, PATIENT
 
 BEAT = """
 INSERT INTO migration.writer_heartbeat (process, mode, flag_version, started_at, seen_at)
@@ -61,12 +60,12 @@ def test_a_transaction_older_than_the_switch_is_waited_for(peopled: Database, se
 
 
 def test_a_transaction_that_never_ends_is_named(peopled: Database, rows: Connection, service: str) -> None:
+    proven(peopled)  # the service has acknowledged: the second switch waits for transactions alone
     with peopled.connect("a sleeping writer") as writer:
         writer.execute("BEGIN")
         writer.execute("SELECT 1")
-        timeouts = FenceSettings(seconds=3.0)
         with pytest.raises(BlockedError, match=f"pid {writer.info.backend_pid} .*a sleeping writer"):
-            switch.switch_on(peopled, Flags(), timeouts, reason="a test")
+            switch.switch_on(peopled, Flags(), BRIEF, reason="a test")
 
 
 def test_a_fence_falls_when_dual_write_was_off_in_between(peopled: Database, service: str) -> None:

@@ -18,17 +18,18 @@ from knowledge_migration.settings import Settings
 from knowledge_migration.thresholds import GATES
 from knowledge_migration_tests.engine.backfill.backfilling import backfill, fill
 from knowledge_migration_tests.engine.cutover.stages_reached import stand_at
-from knowledge_migration_tests.engine.status.test_snapshot import RULES
+from knowledge_migration_tests.engine.status.reading import RULES
 
 SINCE = datetime(2020, 1, 1, tzinfo=UTC)
 LIMITS = Settings()
+RUN = {"job": "phase_0_preparation", "status": "SUCCESS", "started": SINCE, "seconds": 3.2, "run": "0a1b2c3d"}
 
 
-def gathered(database: Database, storage: Database | None = None) -> Contents:
+def gathered(database: Database, *runs: dict[str, object]) -> Contents:
     """The contents of the report now."""
     with database.connect("test") as connection:
         facts = Facts(database, connection, LIMITS)
-        return gather(read_status(database, RULES, storage), facts, storage, written_by="a test", since=SINCE)
+        return gather(read_status(database, RULES), facts, runs, written_by="a test", since=SINCE)
 
 
 def section(contents: Contents, title: str) -> Section:
@@ -56,8 +57,9 @@ def test_everything_measured_is_in_it(expanded: Database) -> None:
         evidence.record(connection, "data_quality", {"findings": report.as_frame().to_dict("records")})
         path = {"path": "instant", "seconds": 0.1, "target_seconds": 60, "rows": 3, "equal": True, "passed": True}
         evidence.record(connection, "rollback_drill", {"paths": [path], "phases": [], "passed": True})
-    contents = gathered(expanded)
+    contents = gathered(expanded, RUN)
     page = render(contents)
+    assert "phase_0_preparation" in page
     assert section(contents, "Inventory").tables[0][1]
     assert [row["path"] for row in section(contents, "Rollbacks").tables[0][1]] == ["instant"]
     assert len(section(contents, "Gates of the cutover").tables[0][1]) == len(GATES)

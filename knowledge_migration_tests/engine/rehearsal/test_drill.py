@@ -27,6 +27,7 @@ from knowledge_migration.engine.schema import upgrade as schema
 from knowledge_migration.engine.schema.steps import EVIDENCE_REVISION
 from knowledge_migration.knowledge.extraction.local import LocalExtractor
 from knowledge_migration.settings import SchemaChangeSettings
+from knowledge_migration_tests.conftest import clone, drop
 from knowledge_migration_tests.engine.backfill.backfilling import backfill, count, fill
 from knowledge_migration_tests.engine.cutover.stages_reached import stand_at
 from knowledge_migration_tests.serving import PEOPLE_AND_MESSAGES
@@ -35,15 +36,25 @@ CLONES = "SELECT count(*) FROM pg_database WHERE datname LIKE 'knowledge_migrati
 PATHS = ["partial", "instant", "replay or park", "dual write", "backfill", "schema", "full"]
 
 
-@pytest.fixture
-def backed_up(database: Database, server: EmbeddedServer, tmp_path: Path) -> Database:
+@pytest.fixture(scope="module")
+def template(server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
     """A legacy database with its evidence store and a verified backup."""
+    database = clone(server)
     fill(database)
-    with database.connect("test") as connection:
+    with database.connect("test template") as connection:
         connection.execute(PEOPLE_AND_MESSAGES)
     schema.upgrade(database, SchemaChangeSettings(), to=EVIDENCE_REVISION)
-    back_up(database, server, tmp_path)
-    return database
+    back_up(database, server, tmp_path_factory.mktemp("backup"))
+    yield database
+    drop(server, database)
+
+
+@pytest.fixture
+def backed_up(server: EmbeddedServer, template: Database) -> Iterator[Database]:
+    """A copy of it."""
+    copy = clone(server, template.name)
+    yield copy
+    drop(server, copy)
 
 
 def back_up(database: Database, server: EmbeddedServer, folder: Path) -> None:

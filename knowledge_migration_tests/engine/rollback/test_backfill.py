@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
 
 import pytest
 
@@ -51,14 +50,6 @@ def tell(table, rows):
 
 rollback_backfill(Database(sys.argv[1]), reason="to be killed", batch_size=20, on_rows=tell)
 """
-
-
-@pytest.fixture
-def session(expanded: Database) -> Iterator[Connection]:
-    """A session on a database after phase 1, with topics and atoms."""
-    fill(expanded)
-    with expanded.connect("test") as connection:
-        yield connection
 
 
 def whole_rows(connection: Connection) -> dict[str, object]:

@@ -12,7 +12,7 @@ from knowledge_migration.engine.rollback.dual_write import dual_write_extent, ro
 from knowledge_migration.knowledge.flags import Flags, read_flags, set_flags
 from knowledge_migration.settings import BackfillSettings
 from knowledge_migration_tests.engine.backfill.backfilling import backfill, broken_rules, count, legacy_values
-from knowledge_migration_tests.engine.dual_write.conftest import BRIEF, PATIENT
+from knowledge_migration_tests.support.fence_timeouts import BRIEF, PATIENT
 
 QUICK = BackfillSettings(lock_timeout_ms=100, retry_attempts=3, sleep=lambda _: None)
 SHADOWS = "SELECT count(*) FROM {} WHERE review_action = 'dual_write'"
@@ -108,3 +108,24 @@ def test_nothing_is_taken_back_while_proposals_are_enabled(
     with pytest.raises(PreconditionError, match="Proposals are enabled"):
         back(peopled, BRIEF)
     assert count(rows, SHADOWS.format("topic_proposals")) > 0
+
+
+def test_every_removed_shadow_is_in_the_audit_log_and_an_edited_row_keeps_its_edit(
+    peopled: Database, rows: Connection, written: httpx.Client
+) -> None:
+    (topic,) = written.get("/topics?limit=1").json()["items"]
+    written.patch(f"/topics/{topic['id']}", json={"description": "edited"}).raise_for_status()
+    before = {
+        row["id"]: row["content"]
+        for kind in ("topic", "atom")
+        for row in rows.execute(
+            f"SELECT id::text, to_jsonb(one) AS content FROM {kind}_proposals AS one WHERE review_action = 'dual_write'"  # noqa: S608
+        )
+    }
+    back(peopled)
+    removed = rows.execute(
+        "SELECT subject, before, reason FROM migration.audit_log WHERE action = 'remove shadow'"
+    ).fetchall()
+    assert {row["subject"].split()[-1]: row["before"]["proposal"] for row in removed} == before
+    assert {row["reason"] for row in removed} == {"a test"}
+    assert written.get(f"/topics/{topic['id']}").json()["description"] == "edited"

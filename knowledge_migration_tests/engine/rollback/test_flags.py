@@ -17,9 +17,9 @@ from knowledge_migration.knowledge.flag_rollback import FlagRollbackResult
 from knowledge_migration.knowledge.flags import Flags, read_flags, set_flags
 from knowledge_migration.knowledge.stages import STAGE_FLAGS
 from knowledge_migration.settings import Settings
-from knowledge_migration_tests.engine.cutover.conftest import BRIEF, PATIENT
 from knowledge_migration_tests.knowledge.conftest import FakeExtractor, atom, topic
 from knowledge_migration_tests.serving import serving
+from knowledge_migration_tests.support.fence_timeouts import BRIEF, PATIENT
 
 MIXED = Extraction(
     topics=(topic("sure", 0.9), topic("unsure", 0.5)),

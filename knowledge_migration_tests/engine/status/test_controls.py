@@ -15,7 +15,7 @@ from knowledge_migration.engine.status.audit_trail import read_page
 from knowledge_migration.engine.status.model import StatusSnapshot
 from knowledge_migration.engine.status.snapshot import CONTROLS, read_status
 from knowledge_migration_tests.engine.cutover.stages_reached import stand_at
-from knowledge_migration_tests.engine.status.test_snapshot import RULES
+from knowledge_migration_tests.engine.status.reading import RULES
 
 
 @pytest.fixture
@@ -125,7 +125,7 @@ def test_what_may_not_be_read_is_named_and_the_rest_is_shown(expanded: Database,
     controls = read_controls(poor)
     assert list(controls.unreadable) == ["processes", "backfill", "audit trail", "flags"]
     assert all("permission denied" in reason for reason in controls.unreadable.values())
-    overview = read_status(poor, RULES, None)
+    overview = read_status(poor, RULES)
     assert overview.queues
     assert {"flags", "processes", "evidence"} <= set(overview.unreadable)
     assert any(message.startswith("The evidence cannot be read: permission denied") for message in overview.attention)

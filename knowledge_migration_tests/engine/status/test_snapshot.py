@@ -2,32 +2,23 @@
 
 import json
 import threading
-from collections.abc import Iterator
-from datetime import UTC, datetime
 
-import dagster as dg
 import pytest
-from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationPlanned
-from dagster._core.events import DagsterEvent, DagsterEventType
-from dagster_postgres import PostgresEventLogStorage
-from sqlalchemy.engine import make_url
 
 from knowledge_migration.engine.backfill.control import set_control
 from knowledge_migration.engine.backfill.plan import make_plan
 from knowledge_migration.engine.backfill.run import open_run
 from knowledge_migration.engine.backfill.runner import backfill_partition
-from knowledge_migration.engine.foundation import evidence
+from knowledge_migration.engine.foundation import check_record, evidence
+from knowledge_migration.engine.foundation.check_record import CheckRecord
 from knowledge_migration.engine.foundation.database import Database, UnreachableError
-from knowledge_migration.engine.foundation.embedded_server import EmbeddedServer
 from knowledge_migration.engine.status import backfill as progress
 from knowledge_migration.engine.status.model import Phase, StatusSnapshot
-from knowledge_migration.engine.status.snapshot import read_status, recorded_checks
-from knowledge_migration.settings import BackfillSettings, DualWriteSettings, ServiceSettings, Settings
-from knowledge_migration_tests.conftest import clone, drop
+from knowledge_migration.engine.status.snapshot import read_status
+from knowledge_migration.settings import BackfillSettings, DualWriteSettings
 from knowledge_migration_tests.engine.backfill.backfilling import backfill, fill
 from knowledge_migration_tests.engine.cutover.stages_reached import stand_at
-
-RULES = Settings(service=ServiceSettings(queue_limit=3))
+from knowledge_migration_tests.engine.status.reading import RULES
 
 
 def phase(snapshot: StatusSnapshot, number: int) -> Phase:
@@ -36,46 +27,22 @@ def phase(snapshot: StatusSnapshot, number: int) -> Phase:
 
 
 @pytest.fixture
-def storage(server: EmbeddedServer) -> Iterator[Database]:
-    """A database of Dagster's own, with its tables."""
-    database = clone(server, "template1")
-    url = make_url(database.url).set(drivername="postgresql+psycopg2").render_as_string(hide_password=False)
-    kept = PostgresEventLogStorage(url, should_autocreate_tables=True)
-    with dg.DagsterInstance.ephemeral() as instance:
-        kept.register_instance(instance)
-        for name, passed, severity in (
-            ("rows_are_equal", True, dg.AssetCheckSeverity.ERROR),
-            ("nothing_is_lost", False, dg.AssetCheckSeverity.ERROR),
-            ("it_is_quick", False, dg.AssetCheckSeverity.WARN),
-            ("rows_are_equal", False, dg.AssetCheckSeverity.ERROR),
+def checked(expanded: Database) -> Database:
+    """A database with check records."""
+    with expanded.connect("test") as connection:
+        for name, passed, warns in (
+            ("rows_are_equal", True, False),
+            ("nothing_is_lost", False, False),
+            ("it_is_quick", False, True),
+            ("rows_are_equal", False, False),
         ):
-            evaluation = dg.AssetCheckEvaluation(
-                asset_key=dg.AssetKey(["part", "table"]),
-                check_name=name,
-                passed=passed,
-                severity=severity,
-                description=f"{name} said so",
-                metadata={},
-            )
-            kept.store_event(_logged(DagsterEventType.ASSET_CHECK_EVALUATION, evaluation))
-        planned = AssetCheckEvaluationPlanned(asset_key=dg.AssetKey("table"), check_name="it_broke_off")
-        kept.store_event(_logged(DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED, planned))
-    kept.dispose()
-    yield database
-    drop(server, database)
-
-
-def _logged(kind: DagsterEventType, said: dg.AssetCheckEvaluation | AssetCheckEvaluationPlanned) -> dg.EventLogEntry:
-    """It as an event without a run, as a sensor reports one."""
-    event = DagsterEvent(kind.value, "nothing", event_specific_data=said)
-    moment = datetime.now(UTC).timestamp()
-    return dg.EventLogEntry(
-        error_info=None, level=20, user_message="", run_id="r", timestamp=moment, dagster_event=event
-    )
+            one = CheckRecord(name, passed, None, f"{name} said so", warns, "part/table")
+            check_record.record(connection, [one], dagster_run_id=None)
+    return expanded
 
 
 def test_a_legacy_database_has_begun_nothing(database: Database) -> None:
-    snapshot = read_status(database, RULES, None)
+    snapshot = read_status(database, RULES)
     assert [one.state for one in snapshot.phases] == ["not begun"] * 6
     assert (snapshot.flags, snapshot.stage, snapshot.gates, snapshot.queues, snapshot.writers, snapshot.attention) == (
         None, None, (), (), (), (),
@@ -90,7 +57,7 @@ def test_a_backfill_under_way_shows_its_share_and_its_end(expanded: Database) ->
         plan = make_plan(connection, width_ids=100, max_partitions=200)["atom"]
     first = plan.partitions[0]
     backfill_partition(expanded, first, BackfillSettings(batch_size=10, rate_limit_per_second=0))
-    idle = phase(read_status(expanded, RULES, None), 3)
+    idle = phase(read_status(expanded, RULES), 3)
     assert (idle.state, idle.eta_seconds) == ("under way", None)
     assert "no runner" in idle.message
     assert idle.share is not None
@@ -100,7 +67,7 @@ def test_a_backfill_under_way_shows_its_share_and_its_end(expanded: Database) ->
 
     def report(progress: object) -> None:
         if not read.is_set():
-            seen.append(read_status(expanded, RULES, None))
+            seen.append(read_status(expanded, RULES))
             read.set()
 
     backfill_partition(
@@ -120,7 +87,7 @@ def test_a_paused_backfill_says_so_and_has_no_estimated_end(expanded: Database) 
 
         def report(progress: object) -> None:
             set_control(connection, paused=True, actor="a test")
-            seen.append(phase(read_status(expanded, RULES, None), 3))
+            seen.append(phase(read_status(expanded, RULES), 3))
             set_control(connection, paused=False, actor="a test")
 
         backfill_partition(expanded, plan.partitions[0], BackfillSettings(rate_limit_per_second=0), on_progress=report)
@@ -135,12 +102,12 @@ def test_a_table_that_takes_long_to_count_is_estimated_and_marked(
     backfill(expanded)
     with expanded.connect("test") as connection:
         connection.execute("ANALYZE topics, atoms")
-    exact = phase(read_status(expanded, RULES, None), 3)
+    exact = phase(read_status(expanded, RULES), 3)
     assert (exact.state, "about" in exact.message) == ("done", False)
     monkeypatch.setattr(progress, "COUNTING_MS", "1")
     with expanded.connect("reader") as holder, holder.transaction():
         holder.execute("LOCK TABLE atoms IN ACCESS EXCLUSIVE MODE")
-        held = phase(read_status(expanded, RULES, None), 3)
+        held = phase(read_status(expanded, RULES), 3)
     assert "about" in held.message
 
 
@@ -151,7 +118,7 @@ def test_a_cutover_shows_its_bake_time_flags_and_gates(expanded: Database) -> No
             "INSERT INTO migration.gate_evaluation (stage, metric, verdict, value, threshold, sample_size) VALUES "
             "('internal_beta', 'api_error_rate', 'fail', 0.5, 0.01, 400), ('dual_write', 'queue_depth', 'fail', 9, 1, 1)"
         )
-    snapshot = read_status(expanded, RULES, None)
+    snapshot = read_status(expanded, RULES)
     assert snapshot.flags
     assert (snapshot.stage, snapshot.next_stage, snapshot.flags.changed_by) == (
         "internal_beta",
@@ -186,22 +153,21 @@ def test_a_full_queue_a_direct_writer_and_stale_evidence_need_attention(expanded
         connection.execute(
             "UPDATE migration.evidence SET recorded_at = now() - interval '40 hours' WHERE kind = 'value_verification'"
         )
-    attention = " ".join(read_status(expanded, RULES, None).attention)
+    attention = " ".join(read_status(expanded, RULES).attention)
     for message in (
         "on: old one.",
         "The review queue is full: 3 of 3",
         "The last rollback drill is not valid.",
         "The last value verification is 40 h old (limit 36 h)",
-        "Check records are not available",
     ):
         assert message in attention
 
 
-def test_checks_on_record_are_the_latest_of_each(storage: Database) -> None:
-    checks = {check.name: check for check in recorded_checks(storage)}
-    broken = checks.pop("it_broke_off")
-    assert (broken.ended, broken.succeeded, broken.message) == (False, False, "Its last execution is PLANNED.")
-    latest = {check.name: (check.asset, check.succeeded, check.warns, check.message) for check in checks.values()}
+def test_checks_on_record_are_the_latest_of_each(checked: Database) -> None:
+    latest = {
+        check.name: (check.asset, check.succeeded, check.warns, check.message)
+        for check in read_status(checked, RULES).checks
+    }
     assert latest == {
         "rows_are_equal": ("part/table", False, False, "rows_are_equal said so"),
         "nothing_is_lost": ("part/table", False, False, "nothing_is_lost said so"),
@@ -209,32 +175,26 @@ def test_checks_on_record_are_the_latest_of_each(storage: Database) -> None:
     }
 
 
-def test_a_failed_check_needs_attention_and_a_warning_does_not(expanded: Database, storage: Database) -> None:
-    snapshot = read_status(expanded, RULES, storage)
-    messages = [message for message in snapshot.attention if message.startswith("Check p")]
+def test_a_failed_check_needs_attention_and_a_warning_does_not(checked: Database) -> None:
+    messages = [message for message in read_status(checked, RULES).attention if message.startswith("Check p")]
     assert len(messages) == 2
     assert not any("it_is_quick" in message for message in messages)
-    assert "The last execution of 1 checks did not complete: table.it_broke_off." in snapshot.attention
 
 
-def test_dagsters_tables_that_are_missing_are_named(expanded: Database, database: Database) -> None:
-    snapshot = read_status(expanded, RULES, database)
-    assert snapshot.checks is None
-    assert any("asset_check_executions" in message for message in snapshot.attention)
+def test_another_database_has_none_of_these_records(checked: Database, database: Database) -> None:
+    assert read_status(database, RULES).checks == ()
 
 
 def test_a_database_that_is_away_is_an_error() -> None:
     with pytest.raises(UnreachableError):
-        read_status(Database("postgresql://nobody@127.0.0.1:1/nothing"), RULES, None)
+        read_status(Database("postgresql://nobody@127.0.0.1:1/nothing"), RULES)
 
 
-def test_everything_can_be_written_as_json(expanded: Database, storage: Database) -> None:
-    stand_at(expanded, "gradual_rollout")
+def test_everything_can_be_written_as_json(checked: Database) -> None:
+    stand_at(checked, "gradual_rollout")
     written = json.loads(
-        json.dumps(
-            read_status(expanded, RULES.replaced(dual_write=DualWriteSettings(no_live_writers=True)), storage).as_json()
-        )
+        json.dumps(read_status(checked, RULES.replaced(dual_write=DualWriteSettings(no_live_writers=True))).as_json())
     )
     assert written["stage"] == "gradual_rollout"
     assert written["phases"][2]["state"] == "done"
-    assert len(written["checks"]) == 4
+    assert len(written["checks"]) == 3

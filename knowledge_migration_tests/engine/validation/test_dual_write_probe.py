@@ -21,8 +21,8 @@ from knowledge_migration.knowledge.extraction.local import LocalExtractor
 from knowledge_migration.knowledge.extraction.model import Message
 from knowledge_migration.knowledge.flags import Flags
 from knowledge_migration_tests.engine.backfill.backfilling import count
-from knowledge_migration_tests.engine.dual_write.conftest import PATIENT
 from knowledge_migration_tests.serving import PEOPLE_AND_MESSAGES, serving
+from knowledge_migration_tests.support.fence_timeouts import PATIENT
 
 TABLES = (
     "topics", "atoms", "topic_atoms", "atom_links", "messages", "topic_proposals", "atom_proposals",
@@ -70,7 +70,7 @@ def test_an_extraction_in_direct_mode_leaves_nothing(peopled: Database, rows: Co
 
 
 class SlowExtractor:
-    """Takes two seconds, and records whether the messages that it receives count as analyzed."""
+    """Takes four seconds, and records whether the messages that it receives count as analyzed."""
 
     name = "slow"
 
@@ -82,7 +82,7 @@ class SlowExtractor:
         query = "SELECT analyzed FROM messages WHERE id = ANY (%s)"
         ids = [message.id for message in messages]
         self.analyzed += [row["analyzed"] for row in self.rows.execute(query, (ids,)).fetchall()]
-        await asyncio.sleep(2)
+        await asyncio.sleep(4)
         return await LocalExtractor().extract(messages)
 
 
@@ -94,7 +94,7 @@ def test_a_service_that_answers_too_late_leaves_nothing(
     with serving(peopled, extractor) as url:
         if mode == "dual_write":
             switch.switch_on(peopled, Flags(), PATIENT, reason="a test")
-        monkeypatch.setattr(service_module, "TIMEOUT_SECONDS", 0.5)
+        monkeypatch.setattr(service_module, "TIMEOUT_SECONDS", 1.5)
         with pytest.raises(VerificationError, match="did not answer an extraction"):
             probe(peopled, ServiceAddress(url), expect=(mode,))
     assert extractor.analyzed == [True]

@@ -25,18 +25,10 @@ from knowledge_migration.knowledge.extraction.model import Extraction
 from knowledge_migration.knowledge.flags import Flags, set_flags
 from knowledge_migration.thresholds import GATES
 from knowledge_migration_tests.knowledge.conftest import FakeExtractor, topic
-from knowledge_migration_tests.serving import PEOPLE_AND_MESSAGES, serving
+from knowledge_migration_tests.serving import serving
 
 OURS = ("knowledge_extraction_runs", "topic_proposals", "atom_proposals")
 FULL = {"enabled": True, "cutover_percentage": 100, "dual_write": True}
-
-
-@pytest.fixture
-def peopled(expanded: Database) -> Database:
-    """Users, and messages of theirs."""
-    with expanded.connect("test") as connection:
-        connection.execute(PEOPLE_AND_MESSAGES)
-    return expanded
 
 
 def flag(database: Database, **changes: Any) -> None:

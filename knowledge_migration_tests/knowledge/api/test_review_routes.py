@@ -41,7 +41,7 @@ def test_an_extraction_in_dual_write_and_its_review(api: httpx.Client) -> None:
     assert "undo that first" in problem(api.post(f"/api/v1/knowledge/proposals/{pending['id']}/reject"), 409)
     bulk = {"action": "undo", "proposal_ids": [pending["id"], "00000000-0000-4000-8000-000000000000"]}
     answer = api.post("/api/v1/knowledge/proposals/bulk", json=bulk).json()
-    assert [one["status"] for one in answer["decided"]] == ["withdrawn"]
+    assert [one["status"] for one in answer["decided"]] == ["pending"]
     assert [one["status"] for one in answer["undecided"]] == [404]
     run = api.get(f"/api/v1/knowledge/runs/{written['run_id']}").json()
     assert (run["status"], run["topic_proposal_count"], run["atom_proposal_count"]) == ("completed", 2, 1)
@@ -70,7 +70,7 @@ def test_a_topic_is_corrected_and_approved_in_one_request(api: httpx.Client, pro
     second = api.post(f"{proposal}/approve", json={"user_id": 2, "changes": {"name": "Too late"}}).json()
     assert second == {**decided, "changed": False}
     assert api.get(proposal).json()["reviewed_by_user_id"] == 1
-    assert api.post(f"{proposal}/undo").json()["status"] == "withdrawn"
+    assert api.post(f"{proposal}/undo").json()["status"] == "pending"
     assert {name: api.get(proposal).json()[name] for name in changes} == {name: proposed[name] for name in changes}
 
 
@@ -142,3 +142,32 @@ def test_proposals_are_searched_and_the_decisions_about_them_read(api: httpx.Cli
     ]
     assert (rejected["who"], rejected["reason"], rejected["proposal_id"]) == ("user 1", "too weak", weak["id"])
     problem(api.get("/api/v1/knowledge/decisions", params={"cursor": "x"}), 422)
+
+
+def test_an_undo_refuses_to_remove_an_acknowledged_edit_and_says_what_to_do(
+    api: httpx.Client, proposals: dict[str, str]
+) -> None:
+    topic_id = api.post(f"{proposals['weak']}/approve").json()["entity_id"]
+    edit = api.patch(f"/api/v1/topics/{topic_id}", json={"description": "what a user wrote"})
+    assert edit.status_code == 200
+    message = problem(api.post(f"{proposals['weak']}/undo"), 409)
+    assert message.startswith(f"Topic {topic_id} stays: somebody has changed its description since the approval (last")
+    assert "then undo again" in message
+    assert api.get(f"/api/v1/topics/{topic_id}").json() == edit.json()
+    assert api.get(proposals["weak"]).json()["status"] == "approved"
+
+
+def test_a_bulk_undo_returns_all_but_the_edited_rows_which_it_lists(
+    api: httpx.Client, proposals: dict[str, str]
+) -> None:
+    ids = [proposals[name].rpartition("/")[2] for name in ("backups", "weak", "restore")]
+    bulk = "/api/v1/knowledge/proposals/bulk"
+    approved = api.post(bulk, json={"action": "approve", "proposal_ids": ids}).json()["decided"]
+    api.patch(f"/api/v1/topics/{approved[1]['entity_id']}", json={"description": "edited"}).raise_for_status()
+    answer = api.post(bulk, json={"action": "undo", "proposal_ids": ids}).json()
+    assert {one["proposal_id"]: one["status"] for one in answer["decided"]} == {ids[0]: "pending", ids[2]: "pending"}
+    ((proposal_id, status, detail),) = [tuple(one.values()) for one in answer["undecided"]]
+    assert (proposal_id, status, "description" in detail) == (ids[1], 409, True)
+    waiting = api.get("/api/v1/knowledge/proposals").json()["items"]
+    assert {one["id"] for one in waiting} == {ids[0], ids[2]}
+    assert {one["review_action"] for one in waiting} == {"undo"}

@@ -39,7 +39,9 @@ ENTITIES = "SELECT name FROM topics UNION ALL SELECT title FROM atoms ORDER BY 1
 def found(database: Database, wanted: WrongApprovals = ALWAYS) -> dict[str, tuple[str, str]]:
     """What would become of each approval, by its name, in the order of the plan."""
     with database.begin() as transaction:
-        return {one.label: (one.fate, one.why) for one in find_approvals(transaction, wanted).approvals}
+        return {
+            one.label: (one.fate, one.why.partition(" (")[0]) for one in find_approvals(transaction, wanted).approvals
+        }
 
 
 def undone(database: Database, wanted: WrongApprovals = ALWAYS) -> dict[str, tuple[str, str]]:
@@ -47,7 +49,7 @@ def undone(database: Database, wanted: WrongApprovals = ALWAYS) -> dict[str, tup
     with database.begin() as transaction:
         planned = find_approvals(transaction, wanted).approvals
     with database.engine() as engine:
-        return {one.label: (one.fate, one.why) for one in undo_approvals(engine, planned, WHO)}
+        return {one.label: (one.fate, one.why.partition(" (")[0]) for one in undo_approvals(engine, planned, WHO)}
 
 
 def names(rows: Connection) -> list[str]:
@@ -65,17 +67,17 @@ def test_a_whole_extraction_is_taken_back_atoms_before_topics(peopled: Database,
     approve(peopled, *proposals.values())
     planned = found(peopled, WrongApprovals(run_id=run_of(rows, proposals["backups"])))
     assert list(planned)[-1] == "backups"
-    assert planned == undone(peopled) == dict.fromkeys(planned, ("withdrawn", ""))
+    assert planned == undone(peopled) == dict.fromkeys(planned, ("removed", ""))
     assert (names(rows), relations(rows)) == ([], before)
     assert table(rows, "SELECT DISTINCT status FROM topic_proposals UNION SELECT status FROM atom_proposals") == [
-        ("withdrawn",)
+        ("pending",)
     ]
     assert table(rows, "SELECT DISTINCT actor, reason FROM migration.audit_log WHERE action = 'undo proposal'") == [
         ("a test", "approved by mistake")
     ]
     assert broken_rules(rows) == []
     assert undone(peopled) == {}
-    approve(peopled, *proposals.values())  # nothing is lost: what was withdrawn can be approved again
+    approve(peopled, *proposals.values())  # nothing is lost: what was undone can be approved again
     assert broken_rules(rows) == []
 
 
@@ -85,9 +87,9 @@ def test_a_row_that_a_user_has_edited_stays_with_the_edit(peopled: Database, row
     rows.execute("UPDATE atoms SET content = 'what a user wrote' WHERE title = 'restore'")
     planned = found(peopled)
     assert planned == {
-        "rehearse": ("kept", "1 atom refers to it"),
-        "restore": ("kept", "a user has edited it since"),
-        "backups": ("kept", "2 atoms refer to it"),
+        "rehearse": ("removed", ""),  # with the link of the other atom, which its own approval created
+        "restore": ("kept", "somebody has changed its content since the approval"),
+        "backups": ("kept", "atom 1 refers to it"),
     }
     assert undone(peopled) == planned
     assert table(rows, "SELECT content FROM atoms WHERE title = 'restore'") == [("what a user wrote",)]
@@ -102,12 +104,13 @@ def test_what_users_have_attached_keeps_the_row_and_only_that(peopled: Database,
     rows.execute(
         "INSERT INTO topic_atoms (topic_id, atom_id) SELECT t.id, a.id FROM topics t, atoms a WHERE t.name = 'topic 3'"
     )
-    decide(peopled, review.merge, propose(peopled, Extraction(topics=(topic("topic iv"),)))["topic iv"], 4)
+    (merged,) = propose(peopled, Extraction(topics=(topic("topic iv"),))).values()
+    decide(peopled, review.merge, merged, 4)
     assert undone(peopled) == {
-        "topic 1": ("withdrawn", ""),
-        "topic 2": ("kept", "1 message refers to it"),
-        "topic 3": ("kept", "1 atom refers to it"),
-        "topic 4": ("kept", "1 proposal refers to it"),
+        "topic 1": ("removed", ""),
+        "topic 2": ("kept", "message 100 refers to it"),
+        "topic 3": ("kept", "atom 1 refers to it"),
+        "topic 4": ("kept", f"proposal {merged} refers to it"),
     }
     assert names(rows) == ["by hand", "topic 2", "topic 3", "topic 4"]
 
@@ -122,11 +125,13 @@ def test_an_approval_that_matched_a_row_goes_back_to_review_and_the_row_stays(
     assert table(rows, "SELECT status, similar_topic_id FROM topic_proposals") == [("pending", None)]
 
 
-def test_an_older_row_that_refers_is_taken_back_first_in_a_second_pass(peopled: Database, rows: Connection) -> None:
+def test_approvals_are_undone_in_the_reverse_order_whatever_they_related(peopled: Database, rows: Connection) -> None:
     proposals = propose(peopled)
-    approve(peopled, proposals["restore"], proposals["rehearse"], proposals["backups"])  # restore links to rehearse
-    assert list(found(peopled)) == ["restore", "rehearse", "backups"]
-    assert set(undone(peopled).values()) == {("withdrawn", "")}
+    approve(
+        peopled, proposals["restore"], proposals["rehearse"], proposals["backups"]
+    )  # each approval related the ones before
+    assert list(found(peopled)) == ["rehearse", "restore", "backups"]
+    assert set(undone(peopled).values()) == {("removed", "")}
     assert names(rows) == []
 
 
@@ -200,13 +205,13 @@ def test_what_happens_between_the_plan_and_the_deed_is_respected(peopled: Databa
     decide(peopled, undo.undo, proposals["topic 4"])
     approve(peopled, proposals["topic 4"])
     with peopled.engine() as engine:
-        done = {one.label: (one.fate, one.why) for one in undo_approvals(engine, planned, WHO)}
+        done = {one.label: (one.fate, one.why.partition(" (")[0]) for one in undo_approvals(engine, planned, WHO)}
     assert done == {
-        "topic 1": ("kept", "a user has edited it since"),
-        "topic 2": ("kept", "1 message refers to it"),
+        "topic 1": ("kept", "somebody has changed its description since the approval"),
+        "topic 2": ("kept", "message 100 refers to it"),
         "topic 3": ("kept", "somebody else has decided about it meanwhile"),
         "topic 4": ("kept", "somebody else has decided about it meanwhile"),
-        "topic 5": ("withdrawn", ""),
+        "topic 5": ("removed", ""),
     }
     assert names(rows) == ["topic 1", "topic 2", "topic 4"]
 
@@ -221,7 +226,7 @@ def test_an_edit_that_is_under_way_is_waited_for_and_kept(peopled: Database, row
         blocked_by(rows, user)
         user.execute("COMMIT")
         recovering.join(30)
-    assert done == [{"backups": ("kept", "a user has edited it since")}]
+    assert done == [{"backups": ("kept", "somebody has changed its description since the approval")}]
     assert table(rows, "SELECT description FROM topics") == [("edited",)]
 
 
@@ -283,7 +288,7 @@ def test_killed_in_the_middle_a_second_run_takes_back_the_rest(peopled: Database
     child.communicate()
     gone(rows, "knowledge_migration schema")
     assert len(names(rows)) == 4
-    assert set(undone(peopled).values()) == {("withdrawn", "")}
+    assert set(undone(peopled).values()) == {("removed", "")}
     assert names(rows) == []
     assert broken_rules(rows) == []
 
@@ -294,12 +299,12 @@ def test_the_command_shows_asks_and_takes_back(peopled: Database, rows: Connecti
         decide(peopled, review.approve, proposal_id, reviewer=SYSTEM)
     run = ("approvals", "--run", str(run_of(rows, proposals["backups"])))
     tried = recover(peopled, *run, "--dry-run", home=tmp_path)
-    assert (tried.returncode, "Would be withdrawn with its row: 3" in tried.stdout) == (0, True), tried.stderr
+    assert (tried.returncode, "Would be in review again, its row removed: 3" in tried.stdout) == (0, True), tried.stderr
     assert recover(peopled, "approvals", home=tmp_path).returncode == 2
     assert recover(peopled, "approvals", "--since", "yesterday", home=tmp_path).returncode == 2
     assert recover(peopled, *run, "--reason", "a test", home=tmp_path, answer="n\n").returncode == 1
     assert len(names(rows)) == 3
     done = recover(peopled, *run, "--reason", "a test", "--yes", home=tmp_path)
-    assert (done.returncode, "Now withdrawn with its row: 3" in done.stdout) == (0, True), done.stderr
+    assert (done.returncode, "Now in review again, its row removed: 3" in done.stdout) == (0, True), done.stderr
     assert names(rows) == []
     assert "nothing to undo" in recover(peopled, *run, "--dry-run", home=tmp_path).stdout

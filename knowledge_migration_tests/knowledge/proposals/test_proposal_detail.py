@@ -170,14 +170,14 @@ def test_each_proposed_topic_says_what_has_become_of_it(
     peopled: Database, rows: Connection, look: Any, proposed: dict[str, UUID]
 ) -> None:
     rows.execute("INSERT INTO topics (name, description) VALUES ('target', ''), ('doomed', '')")
-    names = ("rejected", "approved", "merged", "withdrawn", "parked", "matched", "deleted", "merged away", "automatic")
+    names = ("rejected", "approved", "merged", "undone", "parked", "matched", "deleted", "merged away", "automatic")
     other = propose(peopled, Extraction(topics=tuple(topic(name) for name in names)))
     decide(peopled, review.reject, other["rejected"])
     decide(peopled, review.merge, other["merged"], 1)
     decide(peopled, review.merge, other["merged away"], 2)
     decide(peopled, review.park, other["parked"])
-    approve(peopled, other["approved"], other["withdrawn"])
-    decide(peopled, undo.undo, other["withdrawn"])
+    approve(peopled, other["approved"], other["undone"])
+    decide(peopled, undo.undo, other["undone"])
     rows.execute("INSERT INTO topics (name, description) VALUES ('matched', '')")
     approve(peopled, other["matched"], other["deleted"])
     with peopled.begin() as transaction:
@@ -189,7 +189,7 @@ def test_each_proposed_topic_says_what_has_become_of_it(
     )
     assert [(one.name, one.state) for one in look(proposed["restore"]).topics] == [
         ("target", "topic"), (None, "gone"), (None, "gone"), (None, "gone"),
-        ("rejected", "rejected"), ("approved", "approved"), ("merged", "merged"), ("withdrawn", "withdrawn"),
+        ("rejected", "rejected"), ("approved", "approved"), ("merged", "merged"), ("undone", "pending"),
         ("parked", "parked"), ("matched", "approved"), ("deleted", "gone"), ("merged away", "gone"),
         ("automatic", "approved"),
     ]  # fmt: skip
@@ -370,7 +370,7 @@ def test_what_nobody_decided_is_automatic(peopled: Database, rows: Connection, l
     assert (legacy.entity["name"], legacy.messages, legacy.messages_are_of, legacy.doubt) == ("legacy", (), "run", ())
 
 
-@pytest.mark.parametrize("state", ["merged", "matched", "rejected", "parked", "withdrawn", "undone", "deleted"])
+@pytest.mark.parametrize("state", ["merged", "matched", "rejected", "parked", "undone", "undone approval", "deleted"])
 def test_every_state_can_be_looked_at(
     peopled: Database, rows: Connection, look: Any, proposed: dict[str, UUID], state: str
 ) -> None:
@@ -387,18 +387,21 @@ def test_every_state_can_be_looked_at(
         decide(peopled, review.park, key)
     else:
         approve(peopled, key)
-    if state in ("undone", "withdrawn"):
+    if state in ("undone", "undone approval"):
         decide(peopled, undo.undo, key)
     if state == "deleted":
         rows.execute("UPDATE messages SET topic_id = NULL; DELETE FROM topics WHERE name = 'backups'")
     seen = look(key)
-    status = {"matched": "approved", "undone": "pending", "deleted": "approved"}.get(state, state)
+    status = {"matched": "approved", "undone": "pending", "undone approval": "pending", "deleted": "approved"}.get(
+        state, state
+    )
     assert seen.proposal["status"] == status
-    assert (seen.decided is None) == (state == "undone")
+    assert (seen.decided is None) == ("undone" in state)
     assert (seen.entity or {}).get("id") == (1 if state in ("merged", "matched") else None)
     assert (seen.similar is not None) == (state in ("merged", "matched"))
-    assert ("A decision about it was undone." in seen.doubt) == (state in ("undone", "withdrawn"))
-    assert bool(seen.doubt) == (state in ("undone", "withdrawn", "parked"))
+    undone = "Its last decision was undone (“looks right”); only a reviewer can approve it."
+    assert (undone in seen.doubt) == ("undone" in state)
+    assert bool(seen.doubt) == ("undone" in state or state == "parked")
     if state == "merged":
         assert seen.why.startswith("A reviewer said that this topic is meant; name, ")
 
@@ -434,7 +437,7 @@ def test_what_a_reviewer_should_be_careful_about_is_said_in_plain_words(
     assert look(proposed["bad"]).doubt == (
         "Its confidence of 69 % is low: below 70 %.",
         "The extractor gave no reason for it.",
-        "A decision about it was undone.",
+        "Its last decision was undone (“looks right”); only a reviewer can approve it.",
         "1 of the 2 messages it comes from was deleted.",
     )
     decide(peopled, review.reject, proposed["bad"])

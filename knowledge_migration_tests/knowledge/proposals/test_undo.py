@@ -1,6 +1,5 @@
-"""What an undo takes back, what it keeps and restores, and what it never deletes."""
+"""What an undo removes, what keeps a row, and what it never deletes or changes."""
 
-from typing import Any
 from uuid import UUID
 
 import pytest
@@ -54,18 +53,18 @@ def undo(database: Database, key: UUID) -> Decision:
 # An approval that made a row.
 
 
-def test_a_row_that_nothing_refers_to_is_withdrawn_with_all_that_it_was_given(
+def test_a_row_that_nothing_refers_to_is_removed_with_all_that_it_was_given(
     peopled: Database, rows: Connection, proposed: dict[str, UUID]
 ) -> None:
     approve(peopled, proposed["backups"])
     decision = undo(peopled, proposed["backups"])
-    assert (decision.status, decision.entity_id, decision.changed) == ("withdrawn", None, True)
+    assert (decision.status, decision.entity_id, decision.changed) == ("pending", None, True)
     assert table(rows, "SELECT count(*) FROM topics") == [(0,)]
     assert relations(rows) == {"topic_atoms": [], "atom_links": [], "messages": []}
     assert table(rows, "SELECT status, entity_id, review_action, reviewed_by_user_id FROM topic_proposals") == [
-        ("withdrawn", None, "undo", 1)
+        ("pending", None, "undo", 1)
     ]
-    assert audit(rows)[-1][1:5] == ("undo proposal", f"topic proposal {proposed['backups']}", "approved", "withdrawn")
+    assert audit(rows)[-1][1:5] == ("undo proposal", f"topic proposal {proposed['backups']}", "approved", "pending")
     assert undo(peopled, proposed["backups"]).changed is False
     assert len(audit(rows)) == 2
     assert broken_rules(rows) == []
@@ -74,8 +73,8 @@ def test_a_row_that_nothing_refers_to_is_withdrawn_with_all_that_it_was_given(
 def test_an_atom_goes_with_its_own_relations_and_leaves_those_of_others(
     peopled: Database, rows: Connection, proposed: dict[str, UUID]
 ) -> None:
-    approve(peopled, *proposed.values())
-    assert undo(peopled, proposed["restore"]).status == "withdrawn"
+    approve(peopled, proposed["backups"], proposed["rehearse"], proposed["restore"])
+    assert undo(peopled, proposed["restore"]).status == "pending"
     assert filed(rows) == [("backups", "rehearse")]
     assert relations(rows)["atom_links"] == []
     assert table(rows, "SELECT title FROM atoms") == [("rehearse",)]
@@ -95,7 +94,7 @@ REFERRING_TO_THE_TOPIC = {
 
 
 @pytest.mark.parametrize("reference", list(REFERRING_TO_THE_TOPIC))
-def test_a_topic_that_others_refer_to_is_kept_and_gets_its_values_back(
+def test_a_topic_that_others_refer_to_is_kept(
     peopled: Database, rows: Connection, proposed: dict[str, UUID], reference: str
 ) -> None:
     approve(peopled, proposed["backups"])
@@ -110,25 +109,16 @@ def test_a_topic_that_others_refer_to_is_kept_and_gets_its_values_back(
         rows.execute("UPDATE messages SET topic_id = NULL")
     else:
         approve(peopled, propose(peopled)["backups"])
-    before = relations(rows)
-    rows.execute("UPDATE topics SET name = 'renamed', description = 'edited', icon = NULL, color = NULL")
-    decision = undo(peopled, proposed["backups"])
-    assert (decision.status, decision.entity_id, decision.changed) == ("approved", 1, True)
-    assert table(
-        rows,
-        "SELECT t.name, t.description, t.icon = p.icon, t.color = p.color FROM topics t "
-        "JOIN topic_proposals p ON p.id = t.migrated_from_proposal_id",
-    ) == [("backups", "about backups", True, True)]
-    assert relations(rows) == before
-    assert table(
-        rows, "SELECT before ->> 'name', after -> 'values' ->> 'name' FROM migration.audit_log ORDER BY id DESC LIMIT 1"
-    ) == [("renamed", "backups")]
-    assert undo(peopled, proposed["backups"]).changed is False
+    before = relations(rows), audit(rows)
+    with pytest.raises(ConflictError, match=r"Topic 1 stays: (proposal|atom|message) .* refers to it"):
+        undo(peopled, proposed["backups"])
+    assert (relations(rows), audit(rows)) == before
+    assert table(rows, "SELECT status FROM topic_proposals WHERE entity_id = 1") == [("approved",)]
     assert broken_rules(rows) == []
 
 
 @pytest.mark.parametrize("reference", ["an incoming link", "a topic of a user", "a merged proposal"])
-def test_an_atom_that_others_refer_to_is_kept_and_gets_its_values_back(
+def test_an_atom_that_others_refer_to_is_kept(
     peopled: Database, rows: Connection, proposed: dict[str, UUID], reference: str
 ) -> None:
     approve(peopled, proposed["backups"], proposed["rehearse"])
@@ -140,15 +130,10 @@ def test_an_atom_that_others_refer_to_is_kept_and_gets_its_values_back(
     else:
         (other,) = propose(peopled, Extraction(atoms=(atom("drill", "none"),))).values()
         decide(peopled, review.merge, other, 1)
-    before = relations(rows)
-    rows.execute("UPDATE atoms SET type = 'decision', content = 'edited', confidence = NULL, meta = NULL WHERE id = 1")
-    assert undo(peopled, proposed["rehearse"]).entity_id == 1
-    assert table(
-        rows,
-        "SELECT a.type, a.content, a.confidence, a.meta::jsonb = p.meta FROM atoms a "
-        "JOIN atom_proposals p ON p.id = a.migrated_from_proposal_id WHERE a.id = 1",
-    ) == [("insight", "what rehearse says", 0.6, True)]
-    assert relations(rows) == before
+    before = relations(rows), audit(rows)
+    with pytest.raises(ConflictError, match=r"Atom 1 stays: (proposal|atom|topic) .* refers to it"):
+        undo(peopled, proposed["rehearse"])
+    assert (relations(rows), audit(rows)) == before
 
 
 def test_a_proposal_that_is_only_similar_to_the_row_does_not_keep_it(
@@ -161,48 +146,32 @@ def test_a_proposal_that_is_only_similar_to_the_row_does_not_keep_it(
         "WHERE name = 'backup'"
     )
     assert approve(peopled, similar) == [2]
-    assert undo(peopled, proposed["backups"]).status == "withdrawn"
+    assert undo(peopled, proposed["backups"]).status == "pending"
     assert table(rows, "SELECT name FROM topics") == [("backup",)]
     assert table(rows, "SELECT status, similar_topic_id FROM topic_proposals WHERE name = 'backup'") == [
         ("approved", None)
     ]
 
 
-def test_what_was_kept_is_withdrawn_once_nothing_refers_to_it_any_more(
+def test_what_was_kept_is_undone_once_nothing_refers_to_it_any_more(
     peopled: Database, rows: Connection, proposed: dict[str, UUID]
 ) -> None:
     approve(peopled, *proposed.values())
-    said = [undo(peopled, proposed[name]).status for name in ("backups", "rehearse", "restore", "rehearse", "backups")]
-    assert said == ["approved", "approved", "withdrawn", "withdrawn", "withdrawn"]
+    with pytest.raises(ConflictError, match="atoms 1, 2 refer to it"):
+        undo(peopled, proposed["backups"])
+    assert [undo(peopled, proposed[name]).status for name in ("restore", "rehearse", "backups")] == ["pending"] * 3
     assert table(rows, "SELECT (SELECT count(*) FROM topics), (SELECT count(*) FROM atoms)") == [(0, 0)]
 
 
-def test_a_name_that_another_topic_has_taken_is_not_taken_back(
+def test_a_row_whose_name_a_user_changed_stays_though_the_name_is_free_again(
     peopled: Database, rows: Connection, proposed: dict[str, UUID]
 ) -> None:
-    approve(peopled, proposed["backups"], proposed["restore"])
+    approve(peopled, proposed["backups"])
     rows.execute("UPDATE topics SET name = 'renamed'; INSERT INTO topics (name, description) VALUES ('backups', '')")
     before, entries = table(rows, "SELECT * FROM topics ORDER BY id"), audit(rows)
-    with pytest.raises(ConflictError, match="'backups' now; rename it"):
+    with pytest.raises(ConflictError, match="has changed its name"):
         undo(peopled, proposed["backups"])
     assert (table(rows, "SELECT * FROM topics ORDER BY id"), audit(rows)) == (before, entries)
-
-
-def test_a_name_that_is_taken_at_that_moment_is_refused_too(
-    peopled: Database, rows: Connection, proposed: dict[str, UUID]
-) -> None:
-    approve(peopled, proposed["backups"], proposed["restore"])
-    rows.execute("UPDATE topics SET name = 'renamed'")
-
-    def attempt() -> str:
-        try:
-            return undo(peopled, proposed["backups"]).status
-        except ConflictError as error:
-            return str(error)
-
-    (said,) = held_up(peopled, rows, "INSERT INTO topics (name, description) VALUES ('backups', '')", attempt)
-    assert said == "Another topic has the name 'backups' now; rename it, then undo again."
-    assert table(rows, "SELECT name FROM topics ORDER BY id") == [("renamed",), ("backups",)]
 
 
 # An approval that matched, a merge, a rejection.
@@ -295,7 +264,7 @@ def test_an_undone_merge_of_an_atom_takes_links_of_both_directions(
     assert relations(rows)["atom_links"] == [("restore", "kept", "supports")]
     undo(peopled, proposed["rehearse"])
     assert (relations(rows)["atom_links"], filed(rows)) == ([], [("backups", "restore")])
-    undo(peopled, proposed["restore"])
+    assert undo(peopled, proposed["restore"]).status == "pending"
     decide(peopled, review.merge, proposed["restore"], 1)
     approve(peopled, proposed["rehearse"])
     assert relations(rows)["atom_links"] == [("kept", "rehearse", "supports")]
@@ -315,12 +284,6 @@ def test_an_undone_rejection_waits_again_and_may_be_approved(
 # Rows that were there before their proposals.
 
 
-def _user_edits(rows: Connection) -> list[list[tuple[Any, ...]]]:
-    before = [table(rows, f"SELECT * FROM {one} ORDER BY id") for one in ("topics", "atoms")]  # noqa: S608
-    rows.execute("UPDATE topics SET description = 'edited'; UPDATE atoms SET content = 'edited', meta = '{\"a\": 1}'")
-    return before
-
-
 LEGACY = """
 INSERT INTO topics (name, description) VALUES ('legacy', 'as it was');
 INSERT INTO atoms (type, title, content, user_approved, confidence) VALUES ('insight', 'legacy', 'as it was', true, 0.5),
@@ -328,20 +291,19 @@ INSERT INTO atoms (type, title, content, user_approved, confidence) VALUES ('ins
 """
 
 
-def test_a_backfilled_row_is_restored_and_never_deleted(peopled: Database, rows: Connection) -> None:
+def test_a_backfilled_row_is_never_deleted_nor_changed(peopled: Database, rows: Connection) -> None:
     rows.execute(LEGACY)
     backfill(peopled)
-    before = _user_edits(rows)
-    for kind, count in ((TOPIC, 1), (ATOM, 2)):
-        keys = [key for (key,) in table(rows, f"SELECT id FROM {kind.name}_proposals")]  # noqa: S608
-        assert [undo(peopled, key).status for key in keys] == ["approved"] * count
-        assert [undo(peopled, key).changed for key in keys] == [False] * count
-    for one, was in zip(("topics", "atoms"), before, strict=True):
-        columns = "id, name, description" if one == "topics" else "id, title, content, confidence, meta::text"
-        assert len(table(rows, f"SELECT {columns} FROM {one}")) == len(was)  # noqa: S608
-    assert table(rows, "SELECT description FROM topics") == [("as it was",)]
-    assert table(rows, "SELECT content, meta IS NULL, user_approved FROM atoms") == [("as it was", True, True)] * 2
-    assert broken_rules(rows, "") == []
+    rows.execute("UPDATE topics SET description = 'edited'; UPDATE atoms SET content = 'edited', meta = '{\"a\": 1}'")
+    query = "SELECT to_jsonb(one) FROM {} AS one ORDER BY 1"
+    before = [table(rows, query.format(one)) for one in ("topics", "atoms", "topic_proposals", "atom_proposals")]
+    for kind in (TOPIC, ATOM):
+        for (key,) in table(rows, f"SELECT id FROM {kind.name}_proposals"):  # noqa: S608
+            with pytest.raises(ConflictError, match=r"existed before this proposal.*rollback backfill"):
+                undo(peopled, key)
+    assert before == [
+        table(rows, query.format(one)) for one in ("topics", "atoms", "topic_proposals", "atom_proposals")
+    ]
 
 
 def test_a_backfilled_row_that_a_user_deleted_stays_deleted(peopled: Database, rows: Connection) -> None:
@@ -359,7 +321,7 @@ def test_a_backfilled_row_that_a_user_deleted_stays_deleted(peopled: Database, r
 
 
 @pytest.mark.parametrize("kind", [TOPIC, ATOM], ids=["topic", "atom"])
-def test_a_row_that_a_user_wrote_by_hand_is_restored_and_never_deleted(
+def test_a_row_that_a_user_wrote_by_hand_is_never_deleted_nor_changed(
     peopled: Database, rows: Connection, kind: EntityKind
 ) -> None:
     rows.execute(TARGETS)
@@ -367,21 +329,22 @@ def test_a_row_that_a_user_wrote_by_hand_is_restored_and_never_deleted(
         key = record_origin(transaction, kind, 1, "a test")
     detail = "description" if kind is TOPIC else "content"
     rows.execute(f"UPDATE {kind.name}s SET {detail} = 'edited' WHERE id = 1")  # noqa: S608
-    assert (undo(peopled, key).status, undo(peopled, key).changed) == ("approved", False)
-    assert table(rows, f"SELECT {detail} FROM {kind.name}s WHERE id = 1") == [("as it is",)]  # noqa: S608
+    with pytest.raises(ConflictError, match=r"existed before this proposal.*rollback dual-write"):
+        undo(peopled, key)
+    assert table(rows, f"SELECT {detail} FROM {kind.name}s WHERE id = 1") == [("edited",)]  # noqa: S608
     rows.execute(f"DELETE FROM {kind.name}s WHERE id = 1")  # noqa: S608
     with pytest.raises(ConflictError, match="deleted by a user"):
         undo(peopled, key)
 
 
-def test_what_dual_write_extracted_is_withdrawn_with_the_relations_of_direct_mode(
+def test_what_dual_write_extracted_is_undone_with_the_relations_of_direct_mode(
     peopled: Database, rows: Connection
 ) -> None:
     with peopled.begin() as transaction:
         direct = write_direct(transaction, PAIR, 0.5)
         written = write_proposals(transaction, open_run(transaction, ORIGIN), ORIGIN, PAIR, direct)
     restore, rehearse = written.atom_proposal_ids
-    assert [undo(peopled, key).status for key in (restore, rehearse, *written.topic_proposal_ids)] == ["withdrawn"] * 3
+    assert [undo(peopled, key).status for key in (restore, rehearse, *written.topic_proposal_ids)] == ["pending"] * 3
     assert relations(rows) == {"topic_atoms": [], "atom_links": [], "messages": []}
     assert table(rows, "SELECT (SELECT count(*) FROM topics), (SELECT count(*) FROM atoms)") == [(0, 0)]
 
@@ -420,7 +383,7 @@ def test_those_who_undo_at_once_take_turns(peopled: Database, rows: Connection, 
     works = [lambda: undo(peopled, proposed["backups"])] * 3
     decisions = held_up(peopled, rows, "SELECT FROM topics FOR UPDATE", *works)
     assert sorted(one.changed for one in decisions) == [False, False, True]
-    assert {one.status for one in decisions} == {"withdrawn"}
+    assert {one.status for one in decisions} == {"pending"}
 
 
 def test_an_atom_that_is_approved_while_its_topic_is_undone_is_filed_or_has_no_topic(
@@ -431,11 +394,18 @@ def test_an_atom_that_is_approved_while_its_topic_is_undone_is_filed_or_has_no_t
         peopled,
         rows,
         "SELECT FROM knowledge_extraction_runs FOR UPDATE",
-        lambda: undo(peopled, proposed["backups"]),
+        lambda: _attempt(peopled, proposed["backups"]),
         lambda: decide(peopled, review.approve, proposed["restore"]),
     )
-    assert filed(rows) == ([("backups", "restore")] if undone.status == "approved" else [])
+    assert filed(rows) == ([] if undone == "pending" else [("backups", "restore")])
     assert broken_rules(rows) == []
+
+
+def _attempt(database: Database, key: UUID) -> str:
+    try:
+        return undo(database, key).status
+    except ConflictError as error:
+        return str(error)
 
 
 @pytest.mark.parametrize(
@@ -447,8 +417,8 @@ def test_a_row_that_a_user_refers_to_at_that_moment_is_kept(
 ) -> None:
     approve(peopled, proposed["backups"])
     rows.execute(TARGETS)
-    (decision,) = held_up(peopled, rows, reference, lambda: undo(peopled, proposed["backups"]))
-    assert (decision.status, decision.entity_id) == ("approved", 1)
+    (message,) = held_up(peopled, rows, reference, lambda: _attempt(peopled, proposed["backups"]))
+    assert message.startswith("Topic 1 stays: ")
     assert table(rows, "SELECT name FROM topics WHERE id = 1") == [("backups",)]
 
 
@@ -459,8 +429,8 @@ def test_a_proposal_that_is_merged_into_a_row_at_that_moment_keeps_it(
     other = propose(peopled, Extraction(topics=(topic("archives", 0.6, (9,)),)))["archives"]
     with peopled.begin() as merging:
         review.merge(merging, other, 1, ME)
-        with at_once(lambda: undo(peopled, proposed["backups"])) as (undoing,):
+        with at_once(lambda: _attempt(peopled, proposed["backups"])) as (undoing,):
             wait_for(rows, 1)
             merging.commit()
-            assert undoing.result(30).status == "approved"
+            assert undoing.result(30).startswith("Topic 1 stays: proposal")
     assert relations(rows)["messages"] == [(1, "backups"), (2, "backups"), (9, "backups")]

@@ -9,7 +9,7 @@ from knowledge_migration.pages.migration import sections
 from knowledge_migration.pages.migration.widgets import Badge
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
-NOTHING = StatusSnapshot(NOW, "", queue_limit=3, checks_unavailable="Dagster does not run here.")
+NOTHING = StatusSnapshot(NOW, "", queue_limit=3)
 
 
 def check(name: str, *, passed: bool = False, warns: bool = False, ended: bool = True) -> CheckRecord:
@@ -32,8 +32,7 @@ def test_failed_checks_come_first_then_broken_ones_warnings_and_the_rest() -> No
 
 
 def test_checks_that_are_not_available_are_not_shown_as_none() -> None:
-    assert sections.checks_summary(NOTHING) == "Dagster does not run here."
-    assert sections.checks_summary(replace(NOTHING, checks=())) == "No check has run yet."
+    assert sections.checks_summary(NOTHING) == "No check has run yet."
 
 
 def test_evidence_is_valid_not_valid_too_old_or_none_yet() -> None:

@@ -4,6 +4,7 @@ CREATE TABLE migration.writer_heartbeat (
     process text PRIMARY KEY,
     mode text NOT NULL,
     flag_version bigint NOT NULL,
+    url text,
     started_at timestamptz NOT NULL,
     seen_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );

@@ -15,6 +15,7 @@ from knowledge_migration.engine.foundation.check_record import CheckRecord
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.errors import PreconditionError
 from knowledge_migration.engine.foundation.sql_files import text_of
+from knowledge_migration.engine.schema.phase import schema_outcome
 from knowledge_migration.engine.validation import rules
 from knowledge_migration.engine.validation.service import ServiceAddress
 from knowledge_migration.settings import Settings
@@ -90,13 +91,17 @@ class Facts:
             self._outcomes[name] = rules.evaluate(self.connection, rule)
         return self._outcomes[name]
 
+    def schema(self) -> CheckOutcome:
+        """The schema against its declaration, compared now."""
+        if "schema" not in self._outcomes:
+            self._outcomes["schema"] = schema_outcome(self.database, 20)
+        return self._outcomes["schema"]
+
     def check(self, name: str) -> CheckRecord:
         """The latest evaluation of an asset check; a warning that did not pass is no evidence."""
         record = self.checks.get(name)
         if record is None or record.at is None:
-            raise PreconditionError(f"This Dagster instance has no evaluation of the check {name} yet.")
-        if not record.ended:
-            raise PreconditionError(f"The last execution of the check {name} did not finish.")
+            raise PreconditionError(f"The check {name} has not been evaluated on this database yet.")
         if record.warns and not record.succeeded:
             raise PreconditionError(f"The check {name} has no result: {record.message}")
         return record
@@ -111,7 +116,7 @@ class Facts:
     def require_service(self) -> ServiceAddress:
         """The address of the service."""
         if self.service is None:
-            raise PreconditionError("KNOWLEDGE_SERVICE_URL does not name the service.")
+            raise PreconditionError("No live process of the service is known (knowledge-migration serve starts one).")
         return self.service
 
     def one(self, name: str, **parameters: object) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from knowledge_migration.engine.backfill.run import require_phase_1
 from knowledge_migration.engine.foundation.errors import PreconditionError
 from knowledge_migration.engine.foundation.sql_files import statement
 from knowledge_migration.engine.preparation.legacy_snapshot import backup_outcome
-from knowledge_migration.engine.schema.phase import schema_outcome
 from knowledge_migration.engine.validation.criteria.facts import Facts, Judge, Judgement, Verdict
 from knowledge_migration.engine.validation.service import health
 
@@ -174,7 +173,7 @@ def rollbacks(facts: Facts) -> Judgement:
 def schema(facts: Facts) -> Judgement:
     """Every table, column, index and constraint is as declared."""
     require_phase_1(facts.connection)
-    outcome = schema_outcome(facts.database, 20)
+    outcome = facts.schema()
     message = " ".join([outcome.sentence, *(f"{row};" for row in outcome.sample)])
     return Judgement.of(outcome.passed, message, "check schema_matches_the_declaration")
 

@@ -8,8 +8,10 @@ import pytest
 from psycopg import sql
 from psycopg.rows import tuple_row
 
+from knowledge_migration.engine.foundation import fingerprint
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.embedded_server import EmbeddedServer
+from knowledge_migration.engine.foundation.fingerprint import Fingerprint
 from knowledge_migration.engine.preparation.legacy_snapshot import take_legacy_snapshot
 from knowledge_migration.engine.rollback.repair.backup_copy import COMPARISON
 from knowledge_migration.engine.schema import upgrade as schema
@@ -115,3 +117,14 @@ def values(connection: Connection, query: str) -> list[tuple[Any, ...]]:
     """The rows of a query as tuples."""
     with connection.cursor(row_factory=tuple_row) as cursor:
         return cursor.execute(query).fetchall()
+
+
+def taken(connection: Connection) -> Fingerprint:
+    """The fingerprint of the legacy tables."""
+    return fingerprint.take(connection)
+
+
+def differing(connection: Connection, before: Fingerprint) -> list[str]:
+    """The ranges of rows that differ from an earlier fingerprint."""
+    differences = fingerprint.differences(before, fingerprint.take(connection, like=before))
+    return [f"{difference.table} {difference.range}" for difference in differences]

@@ -1,21 +1,34 @@
 """Each kind of difference in each shape of key is found, told apart and counted, and nothing else is."""
 
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
 
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.embedded_server import EmbeddedServer
-from knowledge_migration.engine.rollback.repair.backup_copy import both_sides, restored_backup
+from knowledge_migration.engine.rollback.repair.backup_copy import RestoredBackup, both_sides, restored_backup
 from knowledge_migration.engine.rollback.repair.comparison import Comparison, compare
+from knowledge_migration_tests.conftest import clone, drop
 
 
-def compared(database: Database, server: EmbeddedServer, **options: Any) -> Comparison:
-    with (
-        restored_backup(database, scratch=server.admin, progress=lambda _: None) as restored,
-        both_sides(database, restored) as sides,
-    ):
-        return compare(sides, **options)
+@pytest.fixture(scope="module")
+def restored(server: EmbeddedServer, backed_up_template: Database) -> Iterator[RestoredBackup]:
+    """The restored backup: each comparison only reads it."""
+    with restored_backup(backed_up_template, scratch=server.admin, progress=lambda _: None) as backup:
+        yield backup
+
+
+@pytest.fixture
+def live(server: EmbeddedServer, backed_up_template: Database) -> Iterator[Database]:
+    """A copy of the database whose backup it is."""
+    copy = clone(server, backed_up_template.name)
+    yield copy
+    drop(server, copy)
+
+
+def compared(database: Database, restored: RestoredBackup) -> Comparison:
+    with both_sides(database, restored) as sides:
+        return compare(sides)
 
 
 def found(comparison: Comparison) -> set[tuple[str, str, tuple[str, ...]]]:
@@ -26,8 +39,8 @@ def found(comparison: Comparison) -> set[tuple[str, str, tuple[str, ...]]]:
     return {(one.table, one.kind, one.key) for table in comparison.tables for one in table.samples}
 
 
-def test_a_database_that_nobody_wrote_to_equals_its_backup(live: Database, server: EmbeddedServer) -> None:
-    comparison = compared(live, server)
+def test_a_database_that_nobody_wrote_to_equals_its_backup(live: Database, restored: RestoredBackup) -> None:
+    comparison = compared(live, restored)
     assert found(comparison) == set()
     assert comparison.is_equal
     assert comparison.rows == 25
@@ -78,9 +91,13 @@ CHANGES = [
     ("change", "difference"), CHANGES, ids=[f"{d[0]} {d[1]} {n}" for n, (_, d) in enumerate(CHANGES)]
 )
 def test_a_difference_is_found_and_told_apart(
-    live: Database, rows: Connection, server: EmbeddedServer, change: str, difference: tuple[str, str, tuple[str, ...]]
+    live: Database,
+    rows: Connection,
+    restored: RestoredBackup,
+    change: str,
+    difference: tuple[str, str, tuple[str, ...]],
 ) -> None:
     rows.execute(change)
-    comparison = compared(live, server)
+    comparison = compared(live, restored)
     assert found(comparison) == {difference}
     assert comparison.is_equal == (difference[1] in ("added", "written_since", "undated"))

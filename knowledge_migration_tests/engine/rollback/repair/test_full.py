@@ -1,5 +1,6 @@
 """The full rollback is online: afterwards the legacy tables equal the backup except for rows that users wrote since."""
 
+import itertools
 import json
 import threading
 from collections.abc import Iterator
@@ -27,14 +28,14 @@ from knowledge_migration.engine.schema import upgrade as schema
 from knowledge_migration.engine.schema.steps import TARGET_REVISION
 from knowledge_migration.knowledge.extraction.model import Extraction
 from knowledge_migration.knowledge.flags import Flags, set_flags
-from knowledge_migration.settings import FenceSettings, SchemaChangeSettings, ServiceSettings, Settings
+from knowledge_migration.settings import SchemaChangeSettings, ServiceSettings, Settings
+from knowledge_migration_tests.conftest import clone, drop
 from knowledge_migration_tests.engine.backfill.backfilling import backfill, count
-from knowledge_migration_tests.engine.rollback.repair.conftest import values
-from knowledge_migration_tests.engine.rollback.repair.test_repair import differing, taken
+from knowledge_migration_tests.engine.rollback.repair.conftest import differing, taken, values
 from knowledge_migration_tests.knowledge.conftest import FakeExtractor, atom, topic
 from knowledge_migration_tests.serving import serving
+from knowledge_migration_tests.support.fence_timeouts import PATIENT
 
-PATIENT = FenceSettings(seconds=20.0)
 STEPS = ["flags", "dual write", "backfill", "schema", "rows"]
 
 
@@ -72,9 +73,9 @@ def users(url: str) -> Iterator[Users]:
         running.join()
 
 
-def told() -> FakeExtractor:
+def told(first: int) -> FakeExtractor:
     """An extractor that finds something new each time, and something too unsure to be written directly."""
-    numbers = iter(range(1_000_000))
+    numbers = itertools.count(first)
 
     async def answer(_: Any) -> Extraction:
         number = next(numbers)
@@ -89,6 +90,11 @@ def told() -> FakeExtractor:
 def options(server: EmbeddedServer, folder: Path, **changes: Any) -> FullRollbackOptions:
     sections = {name: changes.pop(name) for name in ("schema_change", "service") if name in changes}
     return FullRollbackOptions(Flags(), folder, server.admin, Settings(fence=PATIENT, **sections), **changes)
+
+
+def run(database: Database, statement: str) -> None:
+    with database.connect("test") as session:
+        session.execute(statement)
 
 
 def back(database: Database, server: EmbeddedServer, folder: Path, **changes: Any) -> FullRollback:
@@ -112,42 +118,62 @@ def migrate(database: Database, url: str) -> None:
     httpx.post(f"{url}/api/v1/knowledge/extract", json=body, timeout=30).raise_for_status()
 
 
+@pytest.fixture(scope="module")
+def migrated_template(server: EmbeddedServer, backed_up_template: Database) -> Iterator[Database]:
+    """A copy of the backed up database after phases 1 to 3, in proposal mode."""
+    database = clone(server, backed_up_template.name)
+    schema.upgrade(database, SchemaChangeSettings())
+    with serving(database, told(0), initial_flags=Flags()) as url:
+        migrate(database, url)
+    yield database
+    drop(server, database)
+
+
 @pytest.fixture
-def migrated(live: Database) -> Iterator[tuple[Database, str]]:
-    """A copy of the backed up database after phases 1 to 3, in proposal mode, with a live service."""
-    schema.upgrade(live, SchemaChangeSettings())
-    with serving(live, told(), initial_flags=Flags()) as url:
-        migrate(live, url)
-        yield live, url
+def migrated(server: EmbeddedServer, migrated_template: Database) -> Iterator[Database]:
+    """A copy of it without a live service."""
+    copy = clone(server, migrated_template.name)
+    yield copy
+    drop(server, copy)
+
+
+@pytest.fixture(scope="module")
+def rolled_back(
+    server: EmbeddedServer, migrated_template: Database, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Database, FullRollback, FullRollbackOptions]]:
+    """A copy of it, rolled back after a user wrote to topic 2; tests only read it."""
+    copy, chosen = clone(server, migrated_template.name), options(server, tmp_path_factory.mktemp("exports"))
+    with copy.connect("user") as user:
+        user.execute("UPDATE topics SET icon = 'theirs', updated_at = now() WHERE id = 2")
+    yield copy, rollback_full(copy, chosen, reason="a test"), chosen
+    drop(server, copy)
 
 
 def test_a_migrated_database_is_rolled_back_while_users_write(
-    migrated: tuple[Database, str], rows: Connection, server: EmbeddedServer, tmp_path: Path
+    migrated: Database, server: EmbeddedServer, tmp_path: Path
 ) -> None:
-    live, url = migrated
-    rows.execute("UPDATE atoms SET content = 'altered by a bad script' WHERE id IN (1, 2, 3)")
-    plan = plan_full_rollback(live, options(server, tmp_path))
+    run(migrated, "UPDATE atoms SET content = 'altered by a bad script' WHERE id IN (1, 2, 3)")
+    plan = plan_full_rollback(migrated, options(server, tmp_path))
     assert [step.name for step in plan.steps if step.needed] == STEPS
-    with users(url) as running:
-        done = back(live, server, tmp_path)
+    with serving(migrated, told(2), initial_flags=Flags()) as url, users(url) as running:
+        done = back(migrated, server, tmp_path)
     assert running.failures == []
     assert [step.name for step in done.steps if not step.skipped] == STEPS
     assert done.repair.repaired == {"atoms": 3}
     assert done.comparison.is_equal
     assert done.comparison.counts["added"] >= 2
-    assert values(rows, "SELECT content FROM atoms WHERE id <= 3 ORDER BY id") == [
-        ("No space left",), ("It helps",), ("Later",),
-    ]  # fmt: skip
-    assert current_revision(rows) == "0001_evidence"
-    assert values(rows, "SELECT to_regclass('topic_proposals')") == [(None,)]
+    with migrated.connect("test") as rows:
+        assert values(rows, "SELECT content FROM atoms WHERE id <= 3 ORDER BY id") == [
+            ("No space left",), ("It helps",), ("Later",),
+        ]  # fmt: skip
+        assert current_revision(rows) == "0001_evidence"
+        assert values(rows, "SELECT to_regclass('topic_proposals')") == [(None,)]
 
 
 def test_the_rows_that_users_wrote_are_all_that_differs(
-    migrated: tuple[Database, str], rows: Connection, server: EmbeddedServer, tmp_path: Path
+    rolled_back: tuple[Database, FullRollback, FullRollbackOptions],
 ) -> None:
-    live, url = migrated
-    httpx.patch(f"{url}/api/v1/topics/2", json={"icon": "theirs"}, timeout=30).raise_for_status()
-    done = back(live, server, tmp_path)
+    _, done, _ = rolled_back
     assert {table.table: dict(table.counts) for table in done.comparison.tables if table.counts} == {
         "topics": {"added": 2, "written_since": 1},
         "atoms": {"added": 2},
@@ -160,10 +186,11 @@ def test_the_rows_that_users_wrote_are_all_that_differs(
 
 
 def test_it_says_how_long_each_step_took_and_records_it(
-    migrated: tuple[Database, str], rows: Connection, server: EmbeddedServer, tmp_path: Path
+    rolled_back: tuple[Database, FullRollback, FullRollbackOptions],
 ) -> None:
-    done = back(migrated[0], server, tmp_path)
-    recorded = evidence.require(rows, EVIDENCE, made_by="the test").content
+    database, done, _ = rolled_back
+    with database.connect("test") as rows:
+        recorded = evidence.require(rows, EVIDENCE, made_by="the test").content
     assert [step["name"] for step in recorded["steps"]] == STEPS
     assert recorded["within_limit"]
     assert sum(step.seconds for step in done.steps) <= done.seconds < 600
@@ -171,37 +198,42 @@ def test_it_says_how_long_each_step_took_and_records_it(
 
 
 def test_proposals_that_exist_nowhere_else_are_exported(
-    migrated: tuple[Database, str], rows: Connection, server: EmbeddedServer, tmp_path: Path
+    rolled_back: tuple[Database, FullRollback, FullRollbackOptions],
 ) -> None:
-    done = back(migrated[0], server, tmp_path / "exports")
+    database, done, _ = rolled_back
     assert done.export_file
     lines = [json.loads(line) for line in done.export_file.read_text().splitlines()]
     names = {line["row"]["name"] for line in lines if line["table"] == "topic_proposals"}
     assert {"unsure 0", "unsure 1"} <= names
-    assert count(rows, "SELECT count(*) FROM topics WHERE name = 'found 1'") == 1
-
-
-def test_proposals_are_replayed_from_the_direct_threshold_of_the_settings(
-    migrated: tuple[Database, str], rows: Connection, server: EmbeddedServer, tmp_path: Path
-) -> None:
-    strict = options(server, tmp_path, service=ServiceSettings(direct_threshold=0.95))
-    (planned, *_) = plan_full_rollback(migrated[0], strict).steps
-    assert "3 stranded proposals" in planned.message
-    done = rollback_full(migrated[0], strict, reason="a test")
-    assert count(rows, "SELECT count(*) FROM topics WHERE name = 'found 1'") == 0
-    assert "0 stranded proposals were replayed, 3 parked" in done.steps[0].message
+    with database.connect("test") as rows:
+        assert count(rows, "SELECT count(*) FROM topics WHERE name = 'found 1'") == 1
 
 
 def test_a_second_one_has_nothing_left_to_do(
-    migrated: tuple[Database, str], rows: Connection, server: EmbeddedServer, tmp_path: Path
+    rolled_back: tuple[Database, FullRollback, FullRollbackOptions], server: EmbeddedServer
 ) -> None:
-    back(migrated[0], server, tmp_path)
-    before = taken(rows)
-    again = back(migrated[0], server, tmp_path)
-    assert [step.name for step in again.steps if not step.skipped] == ["rows"]
-    assert differing(rows, before) == []
-    plan = plan_full_rollback(migrated[0], options(server, tmp_path))
+    database, _, chosen = rolled_back
+    copy = clone(server, database.name)
+    with copy.connect("test") as rows:
+        before = taken(rows)
+        again = rollback_full(copy, chosen, reason="a test")
+        assert [step.name for step in again.steps if not step.skipped] == ["rows"]
+        assert differing(rows, before) == []
+    plan = plan_full_rollback(copy, chosen)
     assert [step.name for step in plan.steps if step.needed] == ["rows"]
+    drop(server, copy)
+
+
+def test_proposals_are_replayed_from_the_direct_threshold_of_the_settings(
+    migrated: Database, server: EmbeddedServer, tmp_path: Path
+) -> None:
+    strict = options(server, tmp_path, service=ServiceSettings(direct_threshold=0.95))
+    (planned, *_) = plan_full_rollback(migrated, strict).steps
+    assert "3 stranded proposals" in planned.message
+    done = rollback_full(migrated, strict, reason="a test")
+    with migrated.connect("test") as rows:
+        assert count(rows, "SELECT count(*) FROM topics WHERE name = 'found 1'") == 0
+    assert "0 stranded proposals were replayed, 3 parked" in done.steps[0].message
 
 
 def test_straight_after_phase_1_there_is_only_the_schema_to_take_back(
@@ -218,17 +250,13 @@ def test_straight_after_phase_1_there_is_only_the_schema_to_take_back(
 EVERYTHING = """
 SELECT (SELECT count(*) FROM migration.audit_log), (SELECT count(*) FROM topic_proposals), version FROM feature_flags
 """
-MISPLACED = """
-UPDATE migration.evidence SET content = content || '{"path": "/nowhere.dump"}' WHERE kind = 'verified_backup'
-"""
 
 
-def test_the_plan_changes_nothing(
-    migrated: tuple[Database, str], rows: Connection, server: EmbeddedServer, tmp_path: Path
-) -> None:
-    before = (values(rows, EVERYTHING), taken(rows).digest)
-    plan_full_rollback(migrated[0], options(server, tmp_path))
-    assert (values(rows, EVERYTHING), taken(rows).digest) == before
+def test_the_plan_changes_nothing(migrated: Database, server: EmbeddedServer, tmp_path: Path) -> None:
+    with migrated.connect("test") as rows:
+        before = (values(rows, EVERYTHING), taken(rows).digest)
+        plan_full_rollback(migrated, options(server, tmp_path))
+        assert (values(rows, EVERYTHING), taken(rows).digest) == before
     assert list(tmp_path.iterdir()) == []
 
 
@@ -249,21 +277,21 @@ def test_without_a_sound_backup_nothing_is_begun(
 
 
 def test_stopped_half_way_by_a_user_it_goes_on_later(
-    migrated: tuple[Database, str], rows: Connection, server: EmbeddedServer, tmp_path: Path
+    migrated: Database, server: EmbeddedServer, tmp_path: Path
 ) -> None:
-    live, _ = migrated
     impatient = options(
         server, tmp_path, schema_change=SchemaChangeSettings(lock_timeout_ms=50, attempts=3, retry_max_seconds=0.1)
     )
-    with live.connect("user") as user:
+    with migrated.connect("user") as user:
 
         def hold(step: Any) -> None:
             if step.name == "backfill":
                 user.execute("BEGIN; SELECT FROM topics LIMIT 1; LOCK TABLE topics IN ACCESS SHARE MODE")
 
         with pytest.raises(BlockedError):
-            rollback_full(live, impatient, reason="a test", on_step=hold)
+            rollback_full(migrated, impatient, reason="a test", on_step=hold)
         user.execute("ROLLBACK")
-    done = back(live, server, tmp_path)
+    done = back(migrated, server, tmp_path)
     assert done.comparison.is_equal
-    assert current_revision(rows) == "0001_evidence"
+    with migrated.connect("test") as rows:
+        assert current_revision(rows) == "0001_evidence"

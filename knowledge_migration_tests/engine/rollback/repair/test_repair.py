@@ -9,17 +9,15 @@ from typing import Any
 
 import pytest
 
-from knowledge_migration.engine.foundation import fingerprint
 from knowledge_migration.engine.foundation.advisory_lock import advisory_lock
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.embedded_server import EmbeddedServer
 from knowledge_migration.engine.foundation.errors import BlockedError, BusyError, MigrationError, VerificationError
-from knowledge_migration.engine.foundation.fingerprint import Fingerprint
 from knowledge_migration.engine.rollback.repair.backup_copy import COMPARISON
 from knowledge_migration.engine.rollback.repair.repair import WORK, RepairRun, repair_from_backup
 from knowledge_migration.settings import BackfillSettings
 from knowledge_migration_tests.engine.backfill.backfilling import at_the_same_time, blocked_by, gone
-from knowledge_migration_tests.engine.rollback.repair.conftest import drop_databases_like, values
+from knowledge_migration_tests.engine.rollback.repair.conftest import differing, drop_databases_like, taken, values
 
 SMALL = BackfillSettings(batch_size=2, lock_timeout_ms=200, sleep=lambda _: None)
 PATIENT = BackfillSettings(batch_size=2, lock_timeout_ms=20_000)
@@ -43,15 +41,6 @@ UPDATE counters SET topic_id = NULL;
 def repaired(database: Database, server: EmbeddedServer, folder: Path, **options: Any) -> RepairRun:
     limits = options.pop("limits", SMALL)
     return repair_from_backup(database, folder, limits, scratch=server.admin, reason="a test", **options)
-
-
-def taken(connection: Connection) -> Fingerprint:
-    return fingerprint.take(connection)
-
-
-def differing(connection: Connection, before: Fingerprint) -> list[str]:
-    found = fingerprint.differences(before, fingerprint.take(connection, like=before))
-    return [f"{one.table} {one.range}" for one in found]
 
 
 def audited(connection: Connection) -> list[tuple[Any, ...]]:

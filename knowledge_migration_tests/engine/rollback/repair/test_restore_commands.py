@@ -1,8 +1,5 @@
 """The two commands as an operator types them: the plan first, nothing without a yes, one sentence for an error."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 from knowledge_migration.engine.foundation.database import Database
@@ -14,26 +11,7 @@ from knowledge_migration_tests.engine.rollback.repair.conftest import (
     drop_databases_like,
     values,
 )
-
-COMMANDS = """
-import typer
-from knowledge_migration.commands import rollback
-
-app = typer.Typer(pretty_exceptions_enable=False)
-app.command("full")(rollback.full)
-app.command("restore")(rollback.restore)
-app()
-"""
-
-
-def run(database: Database, home: Path, *words: str, answer: str = "") -> subprocess.CompletedProcess[str]:
-    environment = {
-        **os.environ,
-        "KNOWLEDGE_MIGRATION_HOME": str(home),
-        "KNOWLEDGE_MIGRATION_DATABASE_URL": database.url,
-    }
-    command = [sys.executable, "-c", COMMANDS, *words]
-    return subprocess.run(command, check=False, env=environment, cwd=home, capture_output=True, text=True, input=answer)
+from knowledge_migration_tests.recovering import command
 
 
 def content(database: Database) -> list[tuple[object, ...]]:
@@ -50,11 +28,11 @@ def test_the_full_rollback_prints_its_plan_and_waits_for_a_yes(live: Database, t
     schema.upgrade(live, SchemaChangeSettings())
     damage(live)
     for words, answer in ((("--dry-run",), ""), ((), "n\n")):
-        done = run(live, tmp_path, "full", "--reason", "a test", *words, answer=answer)
+        done = command(live, "rollback", "full", "--reason", "a test", *words, home=tmp_path, answer=answer)
         assert "1. flags: flags that change: none" in done.stdout, done.stderr
         assert "4. schema: export the proposal tables" in done.stdout
         assert content(live) == [("altered", True)]
-    done = run(live, tmp_path, "full", "--reason", "a test", "--yes")
+    done = command(live, "rollback", "full", "--reason", "a test", "--yes", home=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "1 rows repaired" in done.stdout
     assert "12 tables equal the backup except for these rows: 1 missing in atom_links." in done.stdout
@@ -64,18 +42,18 @@ def test_the_full_rollback_prints_its_plan_and_waits_for_a_yes(live: Database, t
 
 def test_missing_rows_come_back_with_the_option(live: Database, tmp_path: Path) -> None:
     damage(live)
-    done = run(live, tmp_path, "full", "--reason", "a test", "--yes", "--restore-missing")
+    done = command(live, "rollback", "full", "--reason", "a test", "--yes", "--restore-missing", home=tmp_path)
     assert "All 25 rows of 12 tables equal the backup." in done.stdout, done.stderr
 
 
 def test_the_restore_needs_the_name_typed_exactly(live: Database, server: EmbeddedServer, tmp_path: Path) -> None:
     damage(live)
-    done = run(live, tmp_path, "restore", "--reason", "a test", "--dry-run")
+    done = command(live, "restore", "--reason", "a test", "--dry-run", home=tmp_path)
     assert "proposals, flags and audit entries since the backup live on there only" in done.stdout, done.stderr
-    refused = run(live, tmp_path, "restore", "--reason", "a test", "--yes", "--confirm", "another")
+    refused = command(live, "restore", "--reason", "a test", "--yes", "--confirm", "another", home=tmp_path)
     assert "'another' is not its name" in refused.stderr
     assert content(live) == [("altered", False)]
-    done = run(live, tmp_path, "restore", "--reason", "a test", "--confirm", live.name, answer="y\n")
+    done = command(live, "restore", "--reason", "a test", "--confirm", live.name, home=tmp_path, answer="y\n")
     assert done.returncode == 0, done.stderr
     assert content(live) == [("No space left", False)]
     prefix = f"{live.name}_before_restore_"

@@ -1,8 +1,9 @@
 """The lists against their limits: what is asked, of whom the statements are, plans, limits, and what it must never do."""
 
 import asyncio
+import itertools
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 import sqlalchemy as sa
 
 from knowledge_migration.engine.foundation.database import Connection, Database
+from knowledge_migration.engine.foundation.embedded_server import EmbeddedServer
 from knowledge_migration.engine.foundation.errors import PreconditionError, VerificationError
 from knowledge_migration.engine.validation.performance import limits as module
 from knowledge_migration.engine.validation.performance.limits import (
@@ -28,7 +30,8 @@ from knowledge_migration.knowledge.api.app import create_app
 from knowledge_migration.knowledge.extraction.local import LocalExtractor
 from knowledge_migration.knowledge.options import ServiceOptions
 from knowledge_migration.knowledge.service import KnowledgeService
-from knowledge_migration.thresholds import GATES
+from knowledge_migration.thresholds import GATES, Gate
+from knowledge_migration_tests.conftest import EXPANDED_TEMPLATE, clone, drop
 
 ROWS = """
 INSERT INTO knowledge_extraction_runs (id, status, message_ids, message_count, created_at)
@@ -42,15 +45,38 @@ SELECT md5('run' || 1 + n % 200)::uuid, 'insight', 'a' || n, '', (ARRAY['pending
 FROM generate_series(1, 8000) AS n;
 """
 LARGE = 5_000
+SAMPLES = 3
+
+
+@pytest.fixture(scope="module")
+def filled(server: EmbeddedServer) -> Iterator[Database]:
+    """12,000 topic proposals and 8,000 atom proposals of 200 runs, analyzed; tests only read it."""
+    database = clone(server, EXPANDED_TEMPLATE)
+    with database.connect("test") as connection:
+        connection.execute(ROWS)
+        connection.execute("VACUUM ANALYZE")
+    yield database
+    drop(server, database)
 
 
 @pytest.fixture
-def filled(expanded: Database) -> Database:
-    """12,000 topic proposals and 8,000 atom proposals of 200 runs, analyzed."""
-    with expanded.connect("test") as connection:
-        connection.execute(ROWS)
-        connection.execute("VACUUM ANALYZE")
-    return expanded
+def changed(server: EmbeddedServer, filled: Database) -> Iterator[Database]:
+    """A copy of it for a test that changes its schema."""
+    database = clone(server, filled.name)
+    yield database
+    drop(server, database)
+
+
+@pytest.fixture(scope="module")
+def measured(filled: Database) -> PerformanceValidation:
+    """Every list against the limits of the gates."""
+    return measure(filled)
+
+
+def measure(database: Database, gates: Sequence[Gate] = GATES, *, large_rows: int = LARGE) -> PerformanceValidation:
+    """A validation by a clock that advances 1 ms per reading: no verdict depends on the speed of the machine."""
+    clock = (milliseconds / 1_000 for milliseconds in itertools.count())
+    return validate(database, gates, samples=SAMPLES, large_rows=large_rows, clock=clock.__next__)
 
 
 @pytest.fixture
@@ -75,8 +101,7 @@ def scanned(measured: PerformanceValidation) -> dict[str, list[str]]:
     return {verdict.query: verdict.scanned for verdict in measured.verdicts if verdict.scanned}
 
 
-def test_every_list_is_measured_against_the_limit_of_its_gate(filled: Database) -> None:
-    measured = validate(filled, GATES, samples=20, large_rows=LARGE)
+def test_every_list_is_measured_against_the_limit_of_its_gate(measured: PerformanceValidation) -> None:
     limits = {verdict.query: verdict.limit_ms for verdict in measured.verdicts}
     proposals = ("pending", "approved", "topics_page", "atoms_page")
     assert {limit for query, limit in limits.items() if query.startswith(proposals)} == {100.0}
@@ -85,12 +110,11 @@ def test_every_list_is_measured_against_the_limit_of_its_gate(filled: Database) 
     assert len(limits) == 16
     for verdict in measured.verdicts:
         assert 0 < verdict.p50_ms <= verdict.p95_ms <= verdict.p99_ms
-        assert verdict.samples == 20
+        assert verdict.samples == SAMPLES
     assert scanned(measured) == {}
 
 
-def test_the_evidence_has_each_query_with_its_plan_and_is_what_json_can_hold(filled: Database) -> None:
-    measured = validate(filled, GATES, samples=20, large_rows=LARGE)
+def test_the_evidence_has_each_query_with_its_plan_and_is_what_json_can_hold(measured: PerformanceValidation) -> None:
     content = json.loads(json.dumps(measured.to_evidence(), allow_nan=False))
     assert content.keys() == {"queries", "proposals", "passed"}
     assert (content["proposals"], content["passed"]) == (20_000, measured.passed)
@@ -100,9 +124,8 @@ def test_the_evidence_has_each_query_with_its_plan_and_is_what_json_can_hold(fil
         assert all("Plan" in one and one["executed"] for one in row["plan"]["statements"])
 
 
-def test_the_statements_are_those_that_the_service_sends(filled: Database) -> None:
+def test_the_statements_are_those_that_the_service_sends(filled: Database, measured: PerformanceValidation) -> None:
     """The same lists asked for over HTTP, every statement kept on the way to the server."""
-    measured = validate(filled, GATES, samples=20, large_rows=LARGE)
     explained = {
         plan.text
         for verdict in measured.verdicts
@@ -132,10 +155,10 @@ def sent_over_http(database: Database, paths: tuple[str, ...]) -> set[str]:
     return sent
 
 
-def test_a_missing_index_is_seen_as_a_named_scan_of_a_large_table(filled: Database) -> None:
-    with filled.connect("test") as connection:
+def test_a_missing_index_is_seen_as_a_named_scan_of_a_large_table(changed: Database) -> None:
+    with changed.connect("test") as connection:
         connection.execute("DROP INDEX idx_topic_proposals_run_created")
-    measured = validate(filled, GATES, samples=20, large_rows=LARGE)
+    measured = measure(changed)
     found = scanned(measured)
     assert found["run_history"] == ["public.topic_proposals"]
     assert found["runs"] == ["public.topic_proposals"]
@@ -143,16 +166,16 @@ def test_a_missing_index_is_seen_as_a_named_scan_of_a_large_table(filled: Databa
     outcome = scans_outcome(measured, LARGE)
     assert not outcome.passed
     assert {"query": "runs", "table": "public.topic_proposals", "rows": 12_000} in outcome.sample
-    assert scanned(validate(filled, GATES, samples=20, large_rows=12_001)) == {}
+    assert scanned(measure(changed, large_rows=12_001)) == {}
 
 
-def test_a_table_without_statistics_is_large_by_what_was_read(filled: Database, reading: sa.Connection) -> None:
-    with filled.connect("test") as connection:
-        connection.execute("CREATE TABLE new (n integer) WITH (autovacuum_enabled = false)")
-        connection.execute("INSERT INTO new SELECT generate_series(1, 1000)")
-    plan = explain(reading, SentStatement("SELECT * FROM new WHERE n = %(n)s", {"n": 5}))
-    assert sequential_scans(reading, [plan], 1_000) == [SequentialScan("public.new", 1_000)]
-    assert sequential_scans(reading, [plan], 1_001) == []
+def test_a_table_without_statistics_is_large_by_what_was_read(changed: Database) -> None:
+    with changed.engine() as engine, engine.connect() as reading:
+        reading.exec_driver_sql("CREATE TABLE new (n integer) WITH (autovacuum_enabled = false)")
+        reading.exec_driver_sql("INSERT INTO new SELECT generate_series(1, 1000)")
+        plan = explain(reading, SentStatement("SELECT * FROM new WHERE n = %(n)s", {"n": 5}))
+        assert sequential_scans(reading, [plan], 1_000) == [SequentialScan("public.new", 1_000)]
+        assert sequential_scans(reading, [plan], 1_001) == []
     assert "Seq Scan on new" in plan.as_text
 
 
@@ -161,7 +184,7 @@ def test_a_list_beyond_its_limit_is_reported_with_its_latency(filled: Database) 
     gates = [
         replace(gate, limit_seconds=1e-6 if gate.metric == unmet else 60.0) for gate in GATES if gate.limit_seconds
     ]
-    measured = validate(filled, gates, samples=20, large_rows=LARGE)
+    measured = measure(filled, gates)
     outcome = limits_outcome(measured)
     assert not measured.passed
     assert [row["query"] for row in outcome.sample] == ["run_history", "runs", "runs_next_page"]
@@ -180,7 +203,7 @@ def test_a_query_that_meets_the_timeout_is_beyond_its_limit_and_asked_no_more(
         connection.exec_driver_sql("SELECT pg_sleep(60)")
 
     only(endless)
-    (verdict,) = validate(filled, GATES, samples=20, large_rows=LARGE).verdicts
+    (verdict,) = measure(filled).verdicts
     assert (verdict.timed_out, verdict.within, verdict.samples, len(asked)) == (True, False, 1, 2)
     assert not verdict.plans[0].executed
     assert "not executed" in verdict.plans[0].as_text
@@ -194,13 +217,13 @@ def test_a_list_that_is_locked_out_is_no_measurement(
     with filled.connect("blocker") as blocker, blocker.transaction():
         blocker.execute("LOCK TABLE topics IN ACCESS EXCLUSIVE MODE")
         with pytest.raises(VerificationError, match="somebody holds a lock"):
-            validate(filled, GATES, samples=20, large_rows=LARGE)
+            measure(filled)
 
 
 def test_nothing_can_be_written_while_it_measures(filled: Database, only: Callable[..., None]) -> None:
     only(lambda connection: connection.exec_driver_sql("UPDATE topic_proposals SET name = 'x'"))
     with pytest.raises(sa.exc.InternalError) as refused:
-        validate(filled, GATES, samples=20, large_rows=LARGE)
+        measure(filled)
     assert isinstance(refused.value.orig, psycopg.errors.ReadOnlySqlTransaction)
 
 
@@ -233,7 +256,7 @@ def test_no_transaction_stays_open_between_two_queries(
         states.append(connection_of.execute(query, (pid,)).fetchone())
 
     only(look)
-    validate(filled, GATES, samples=20, large_rows=LARGE)
+    measure(filled)
     assert states[-1] == {"state": "idle"}
 
 
@@ -246,9 +269,9 @@ def connection_of(filled: Database) -> Iterator[Connection]:
 
 def test_without_proposals_nothing_is_measured(expanded: Database) -> None:
     with pytest.raises(PreconditionError, match="no topic proposal"):
-        validate(expanded, GATES, samples=20, large_rows=LARGE)
+        measure(expanded)
 
 
 def test_before_phase_1_nothing_is_measured(database: Database) -> None:
     with pytest.raises(PreconditionError, match="run phase 1"):
-        validate(database, GATES, samples=20, large_rows=LARGE)
+        measure(database)

@@ -1,15 +1,12 @@
-"""A database after phase 1 with people and messages, and a service that works on it."""
+"""Databases after phase 1 with people and messages, or with topics and atoms; and a service that works on one."""
 
 from collections.abc import Iterator
 
 import pytest
 
 from knowledge_migration.engine.foundation.database import Connection, Database
-from knowledge_migration.settings import FenceSettings
+from knowledge_migration_tests.engine.backfill.backfilling import fill
 from knowledge_migration_tests.serving import PEOPLE_AND_MESSAGES, serving
-
-BRIEF = FenceSettings(seconds=0.5)
-PATIENT = FenceSettings(seconds=20.0)
 
 
 @pytest.fixture
@@ -22,7 +19,7 @@ def peopled(expanded: Database) -> Database:
 
 @pytest.fixture
 def rows(peopled: Database) -> Iterator[Connection]:
-    """A session that reads the database."""
+    """A session that reads it."""
     with peopled.connect("test") as connection:
         yield connection
 
@@ -32,3 +29,11 @@ def service(peopled: Database) -> Iterator[str]:
     """The address of a live service on it."""
     with serving(peopled) as url:
         yield url
+
+
+@pytest.fixture
+def session(expanded: Database) -> Iterator[Connection]:
+    """A session on a database after phase 1, with topics and atoms."""
+    fill(expanded)
+    with expanded.connect("test") as connection:
+        yield connection
