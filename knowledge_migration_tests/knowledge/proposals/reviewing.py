@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -14,6 +15,7 @@ from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.validation import rules
 from knowledge_migration.knowledge.extraction.model import Extraction
 from knowledge_migration.knowledge.proposals import review
+from knowledge_migration.knowledge.proposals.approval_recovery import WrongApprovals
 from knowledge_migration.knowledge.proposals.review import Decision, Reviewer
 from knowledge_migration.knowledge.writing.proposing import write_proposals
 from knowledge_migration.knowledge.writing.runs import RunOrigin, open_run
@@ -21,6 +23,10 @@ from knowledge_migration_tests.knowledge.conftest import atom, topic
 
 ME = Reviewer("a test", 1, "looks right")
 SYSTEM = Reviewer("a test")
+WHO = Reviewer("a test", None, "approved by mistake")
+ALWAYS = WrongApprovals(since=datetime(2020, 1, 1, tzinfo=UTC))
+"""Approvals that should not have been, and the one who undoes them."""
+
 ORIGIN = RunOrigin("proposal", "a test", 1, "told", (1, 2, 3), None)
 
 PAIR = Extraction(

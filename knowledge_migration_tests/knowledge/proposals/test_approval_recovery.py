@@ -3,7 +3,6 @@
 import subprocess
 import sys
 import threading
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -21,7 +20,9 @@ from knowledge_migration.knowledge.proposals.review import Reviewer
 from knowledge_migration_tests.engine.backfill.backfilling import backfill, blocked_by, count, gone
 from knowledge_migration_tests.knowledge.conftest import atom, topic
 from knowledge_migration_tests.knowledge.proposals.reviewing import (
+    ALWAYS,
     SYSTEM,
+    WHO,
     approve,
     broken_rules,
     decide,
@@ -31,8 +32,6 @@ from knowledge_migration_tests.knowledge.proposals.reviewing import (
 )
 from knowledge_migration_tests.recovering import recover
 
-WHO = Reviewer("a test", None, "approved by mistake")
-ALWAYS = WrongApprovals(since=datetime(2020, 1, 1, tzinfo=UTC))
 ENTITIES = "SELECT name FROM topics UNION ALL SELECT title FROM atoms ORDER BY 1"
 
 

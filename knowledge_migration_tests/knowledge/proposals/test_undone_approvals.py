@@ -20,8 +20,10 @@ from knowledge_migration.knowledge.proposals.stranded import settle
 from knowledge_migration.knowledge.proposals.undo import undo
 from knowledge_migration_tests.knowledge.conftest import atom, topic
 from knowledge_migration_tests.knowledge.proposals.reviewing import (
+    ALWAYS,
     ME,
     STRANDED,
+    WHO,
     approve,
     audit,
     broken_rules,
@@ -32,7 +34,6 @@ from knowledge_migration_tests.knowledge.proposals.reviewing import (
     relations,
     table,
 )
-from knowledge_migration_tests.knowledge.proposals.test_approval_recovery import ALWAYS, WHO
 from knowledge_migration_tests.recovering import command
 
 EVERYTHING = {
