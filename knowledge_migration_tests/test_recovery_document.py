@@ -9,9 +9,8 @@ from knowledge_migration.engine.foundation.database import Database
 from knowledge_migration.engine.recovery.ledger import examine_ledger
 from knowledge_migration_tests.engine.backfill.backfilling import backfill, broken_rules, count, fill
 from knowledge_migration_tests.knowledge.proposals.reviewing import approve, propose
-from knowledge_migration_tests.recovering import PROJECT
+from knowledge_migration_tests.recovering import PROJECT, command
 from knowledge_migration_tests.serving import PEOPLE_AND_MESSAGES
-from knowledge_migration_tests.support.command_in_process import command
 from knowledge_migration_tests.support.flags import change_flags
 
 DOCUMENT = (PROJECT / "docs" / "recovery.md").read_text()

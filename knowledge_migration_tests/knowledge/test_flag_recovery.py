@@ -18,8 +18,8 @@ from knowledge_migration.knowledge.flags import Flags, FlagsError, history, pres
 from knowledge_migration.knowledge.writing.modes import confirmed
 from knowledge_migration.settings import SchemaChangeSettings
 from knowledge_migration_tests.engine.backfill.backfilling import count, until
+from knowledge_migration_tests.recovering import recover
 from knowledge_migration_tests.serving import serving
-from knowledge_migration_tests.support.command_in_process import recover
 from knowledge_migration_tests.support.flags import change_flags
 
 MESSAGES = """

@@ -172,7 +172,7 @@ def test_nobody_is_notified_before_the_change_is_committed_or_of_one_that_change
     change_flags(peopled, {"cutover_percentage": 1})
     change_flags(peopled, {"cutover_percentage": 1})
     change_flags(peopled, {"cutover_percentage": 2})
-    assert [notify.payload for notify in rows.notifies(timeout=5, stop_after=2)] == ["1", "2"]
+    assert [notify.payload for notify in rows.notifies(timeout=30, stop_after=2)] == ["1", "2"]
 
 
 def test_what_is_rolled_back_leaves_the_flags_as_they_were(peopled: Database, sql: sa.Connection) -> None:

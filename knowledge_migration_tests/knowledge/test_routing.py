@@ -101,7 +101,7 @@ def test_a_change_is_versioned_audited_and_notified(peopled: Database, rows: Con
         assert read_flags(transaction) == second
         told = history(transaction)
     assert [(one["after"]["version"], one["reason"]) for one in told] == [(2, "to see"), (1, "to see")]
-    assert [notify.payload for notify in rows.notifies(timeout=5, stop_after=2)] == ["1", "2"]
+    assert [notify.payload for notify in rows.notifies(timeout=30, stop_after=2)] == ["1", "2"]
 
 
 def test_what_is_rolled_back_leaves_no_audit_entry(peopled: Database, sql: sa.Connection, rows: Connection) -> None:

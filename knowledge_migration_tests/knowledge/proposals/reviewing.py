@@ -25,6 +25,8 @@ ME = Reviewer("a test", 1, "looks right")
 SYSTEM = Reviewer("a test")
 WHO = Reviewer("a test", None, "approved by mistake")
 ALWAYS = WrongApprovals(since=datetime(2020, 1, 1, tzinfo=UTC))
+"""Approvals that should not have been, and the one who undoes them."""
+
 ORIGIN = RunOrigin("proposal", "a test", 1, "told", (1, 2, 3), None)
 
 PAIR = Extraction(

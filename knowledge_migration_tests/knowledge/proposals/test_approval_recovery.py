@@ -30,7 +30,7 @@ from knowledge_migration_tests.knowledge.proposals.reviewing import (
     relations,
     table,
 )
-from knowledge_migration_tests.support.command_in_process import recover
+from knowledge_migration_tests.recovering import recover
 
 ENTITIES = "SELECT name FROM topics UNION ALL SELECT title FROM atoms ORDER BY 1"
 

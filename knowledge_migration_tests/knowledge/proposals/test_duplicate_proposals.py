@@ -34,7 +34,7 @@ from knowledge_migration_tests.knowledge.proposals.reviewing import (
     relations,
     table,
 )
-from knowledge_migration_tests.support.command_in_process import recover
+from knowledge_migration_tests.recovering import recover
 
 WHO = Reviewer("a test", None, "extracted twice")
 STRATEGY = """
