@@ -205,7 +205,9 @@ def run_ui(console: Console, project: Path, port: int) -> int:
 
     port = port or free_port()
     console.print(f"Dagster UI: [bold]http://127.0.0.1:{port}[/] (Ctrl-C stops it)")
-    console.print("Other commands of Dagster need no variables here: dg dev, dg list defs, dagster definitions validate.")
+    console.print(
+        "Other commands of Dagster need no variables here: dg dev, dg list defs, dagster definitions validate."
+    )
     command = [str(Path(sys.executable).with_name("dagster")), "dev", "--host", "127.0.0.1", "--port", str(port)]
     child = subprocess.Popen(command, cwd=project)
     signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -217,6 +217,9 @@ def _linked(runs: Runs) -> int:
 
 def _error_of(event: Any) -> str:
     data = event.step_failure_data
-    if data.user_failure_data and data.user_failure_data.description:
-        return f"{event.step_key}: {data.user_failure_data.description}"
+    failure = data.user_failure_data
+    if failure and failure.description:
+        remedy = failure.metadata.get("what_to_do")
+        more = f"\n{remedy.value}" if remedy and remedy.value != failure.description else ""
+        return f"{event.step_key}: {failure.description}{more}"
     return f"{event.step_key}: {data.error.message.strip() if data.error else 'failed'}"

@@ -113,8 +113,9 @@ def test_a_database_that_is_not_the_legacy_schema_is_refused_and_nothing_is_writ
     connection.execute("ALTER TABLE topics DROP COLUMN description")
     (summary,) = run(named, instance)
     assert not summary.succeeded
-    failed = next(check for check in summary.checks if check.name == "legacy_schema_is_as_expected")
-    assert not failed.succeeded
+    (error,) = summary.errors
+    assert error.startswith("evidence_store: evidence_store is refused: 1 of")
+    assert "\nlegacy schema is as expected: 1 violations: " in error
     assert count(connection, "SELECT count(*) FROM pg_namespace WHERE nspname = 'migration'") == 0
 
 
@@ -138,7 +139,9 @@ def test_phase_1_alone_is_refused_without_a_verified_backup(
     )
     assert not result.success
     (failure,) = [event for event in result.all_events if event.is_step_failure]
-    assert "Materialize asset verified_backup first" in str(failure.step_failure_data.user_failure_data)
+    assert "Materialize asset verified_backup (job phase_0_preparation) first" in str(
+        failure.step_failure_data.user_failure_data
+    )
     assert count(connection, "SELECT count(*) FROM pg_class WHERE relname = 'topic_proposals'") == 0
 
 

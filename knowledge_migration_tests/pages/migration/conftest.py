@@ -14,7 +14,7 @@ RULES = Settings()
 
 def source_of(database: Database) -> MigrationSource:
     """What the page reads, without Dagster."""
-    return MigrationSource(database, RULES, lambda: None)
+    return MigrationSource(database, RULES)
 
 
 @pytest.fixture

@@ -12,23 +12,22 @@ NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 NOTHING = StatusSnapshot(NOW, "", queue_limit=3)
 
 
-def check(name: str, *, passed: bool = False, warns: bool = False, ended: bool = True) -> CheckRecord:
+def check(name: str, *, passed: bool = False, warns: bool = False) -> CheckRecord:
     """A check of the asset "a"."""
-    return CheckRecord(name, passed, NOW, f"{name} said so", ended, warns, "a")
+    return CheckRecord(name, passed, NOW, f"{name} said so", warns, "a")
 
 
-def test_failed_checks_come_first_then_broken_ones_warnings_and_the_rest() -> None:
+def test_failed_checks_come_first_then_warnings_and_the_rest() -> None:
     snapshot = replace(
         NOTHING,
-        checks=(check("fine", passed=True), check("warned", warns=True), check("broke", ended=False), check("failed")),
+        checks=(check("fine", passed=True), check("warned", warns=True), check("failed")),
     )
     assert [(row[0], row[1]) for row in sections.checks(snapshot)] == [
         ("a.failed", Badge("failed", "bad")),
-        ("a.broke", Badge("not completed", "warning")),
         ("a.warned", Badge("warned", "warning")),
         ("a.fine", Badge("passed", "good")),
     ]
-    assert sections.checks_summary(snapshot) == "1 passed, 1 warned, 1 not completed, 1 failed."
+    assert sections.checks_summary(snapshot) == "1 passed, 1 warned, 1 failed."
 
 
 def test_checks_that_are_not_available_are_not_shown_as_none() -> None:
