@@ -22,9 +22,9 @@ FORBIDDEN = {
     "engine": (*SHELLS, *PAGES, *READERS, f"{ROOT}.quality", f"{ROOT}.demo"),
     "knowledge": (*SHELLS, *PAGES, *READERS, f"{ROOT}.engine", f"{ROOT}.quality", f"{ROOT}.demo"),
     "pages": (*SHELLS, *READERS),
-    "defs": (*PAGES, f"{ROOT}.commands", f"{ROOT}.demo"),
+    "defs": (*PAGES, f"{ROOT}.commands"),
     "quality": (*SHELLS, *PAGES, f"{ROOT}.demo"),
-    "demo": PAGES,
+    "demo": (*PAGES, f"{ROOT}.defs", f"{ROOT}.commands"),
 }
 """What the modules of a folder never import."""
 

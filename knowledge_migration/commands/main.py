@@ -132,11 +132,15 @@ def print_environment() -> None:
 
 @app.command()
 def stop() -> None:
-    """Stop the embedded server of this directory, if it runs."""
+    """Stop the demonstration's application and the embedded server of this directory, where they run."""
+    from knowledge_migration.demo.background import stop_application
     from knowledge_migration.engine.foundation.embedded_server import stop as stop_server
     from knowledge_migration.installation import embedded_directory
 
-    stopped = stop_server(embedded_directory(load_settings()))
+    settings = load_settings()
+    if stop_application(settings.home):
+        console.print("The demonstration's application is stopped.")
+    stopped = stop_server(embedded_directory(settings))
     console.print("The embedded server is stopped." if stopped else "No embedded server runs here.")
 
 

@@ -19,6 +19,7 @@ from rich.text import Text
 
 from knowledge_migration.engine.foundation import progress as reports
 from knowledge_migration.installation import Installation
+from knowledge_migration.settings import DEMONSTRATION
 
 if TYPE_CHECKING:
     from knowledge_migration.commands.phase_runs import PhaseSummary
@@ -117,18 +118,18 @@ def run_migrate(console: Console, installation: Installation) -> bool:
 
 
 def _scaled_down_cutover(console: Console, installation: Installation) -> Callable[..., tuple[str, int]]:
-    """Phase 4 of the demonstration, after its settings are set and shown."""
+    """Phase 4 of the demonstration, after its settings are shown."""
     from knowledge_migration.commands.phase_runs import Runs
-    from knowledge_migration.demo.cutover import SCALED_DOWN, Daemon, demonstrate_cutover, scale_down
+    from knowledge_migration.defs.resources import Migration
+    from knowledge_migration.demo.cutover import Daemon, demonstrate_cutover
     from knowledge_migration.engine.foundation.database import Database
 
-    scale_down(installation.database)
     table = Table(
         "setting", "in this demonstration", title="Bake times scaled down from days to seconds", title_justify="left"
     )
-    for name, value in SCALED_DOWN.items():
-        table.add_row(name, json.dumps(value))
-    table.add_row("KNOWLEDGE_PROPOSALS_ADMIN_USER_IDS", "every second user")
+    for name, value in DEMONSTRATION.items():
+        shown = "every second user" if name == "knowledge_proposals_admin_user_ids" else json.dumps(value)
+        table.add_row(name.upper(), shown)
     console.print(table)
 
     def work(runs: Runs, database: Database, service_url: str) -> tuple[str, int]:
@@ -136,6 +137,7 @@ def _scaled_down_cutover(console: Console, installation: Installation) -> Callab
             runs.instance,
             runs.definitions,
             lambda request: runs.attempt(str(request.job_name), partition=request.partition_key, tags=request.tags),
+            {"migration": Migration(variables={"cutover_automatic_promotion": True})},
         )
         return demonstrate_cutover(daemon, database, service_url, lambda message: console.print(f"  {message}")), 0
 

@@ -98,7 +98,11 @@ def dual_write_checks(context: dg.AssetCheckExecutionContext, migration: Migrati
 def every_live_writer_dual_writes(migration: Migration) -> dg.AssetCheckResult:
     """At least one process of the service is alive, and every live process writes proposals with all knowledge."""
     with reporting.as_dagster_failure(), migration.database.connect("writers check") as connection:
-        outcome = fence.writers_outcome(connection, migration.settings.fence.live_seconds)
+        outcome = fence.writers_outcome(
+            connection,
+            migration.settings.fence.live_seconds,
+            need_one=not migration.settings.dual_write.no_live_writers,
+        )
     return migration.check_result(outcome, asset="dual_write_mode")
 
 

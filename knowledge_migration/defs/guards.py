@@ -130,7 +130,17 @@ def _load_allowed(migration: Migration) -> Iterator[Requirement]:
     yield read_requirement("permission", "LOAD_TEST_ALLOWED=true", migration.installation.require_load_test_allowed)
 
 
+def _demonstration(migration: Migration) -> Iterator[Requirement]:
+    """The database is our own."""
+    met = migration.settings.uses_demonstration
+    message = "no database is configured." if met else f"{migration.database.display} is configured."
+    remedy = "Unset KNOWLEDGE_MIGRATION_DATABASE_URL where you want the demonstration."
+    yield Requirement("embedded database", met, message, remedy, essential=True, needed="no configured database")
+
+
 GUARDS: Mapping[str, tuple[Guard, ...]] = {
+    "demonstration_database": (_demonstration,),
+    "demonstration_service": (_demonstration,),
     "evidence_store": (_preflight,),
     "legacy_snapshot": (_evidence_store, _preflight),
     "data_quality_report": (_evidence_store,),

@@ -1,13 +1,11 @@
 """The cutover of the demonstration: bake times of seconds, one injected fault, the automatic rollback, and full cutover.
 
 `make migrate` has no daemon, so this process ticks the sensors of the code location: they evaluate the gates, start
-`phase_4_cutover` for each stage, and roll back on a breach, as in production. `SCALED_DOWN` holds every scaled setting.
+`phase_4_cutover` for each stage, and roll back on a breach, as in production. `settings.DEMONSTRATION` has the scaled settings.
 """
 
-import json
-import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,46 +15,14 @@ import httpx
 from knowledge_migration.engine.cutover.state import read_cutover_state
 from knowledge_migration.engine.foundation.database import Database
 from knowledge_migration.engine.foundation.errors import VerificationError
-from knowledge_migration.engine.foundation.sql_files import statement
-from knowledge_migration.thresholds import STAGES
 
 Report = Callable[[str], None]
 RunJob = Callable[[dg.RunRequest], bool]
 
-QUEUE_LIMIT = 20_000
-SCALED_DOWN: dict[str, Any] = {
-    "CUTOVER_AUTOMATIC_PROMOTION": True,
-    "CUTOVER_EVALUATION_SECONDS": 1,
-    "CUTOVER_BAKE_MINUTES": dict.fromkeys(STAGES, 0.1),
-    "CUTOVER_GATES": {
-        "api_error_rate": {"minimum_sample": 200, "threshold": 0.02},
-        "proposal_error_rate": {
-            "minimum_sample": 40,
-            "threshold": 0.1,
-            "breach_window_minutes": 0.25,
-            "breach_sample": 30,
-        },
-        "extraction_slowdown": {"minimum_sample": 30, "threshold": 2.0, "breach": 4.0},
-        "queue_depth": {"threshold": QUEUE_LIMIT, "breach": QUEUE_LIMIT},
-    },
-    "KNOWLEDGE_REVIEW_QUEUE_LIMIT": QUEUE_LIMIT,
-}
-"""Bake times and samples of seconds. The local extractor takes ten milliseconds, so the write is a large part of an
-extraction and a slowdown of 2 is small. Nobody reviews, so the queue is long."""
-
-ADMINS_SHARE = 2
 FAULT = {"mode": "proposal", "share": 0.2, "seconds": 20.0}
 TICK_SECONDS = 1.0
 TIMEOUT_SECONDS = 600.0
 STEADY_TICKS = 3
-
-
-def scale_down(database: Database) -> None:
-    """Sets the settings of the demonstration for this process and its children; every second user is an admin."""
-    with database.connect("demonstration") as connection:
-        users = [row["id"] for row in connection.execute(statement("demo/traffic_ids", table="public.users"))]
-    values = {**SCALED_DOWN, "KNOWLEDGE_PROPOSALS_ADMIN_USER_IDS": users[::ADMINS_SHARE]}
-    os.environ.update({name: json.dumps(value) for name, value in values.items()})
 
 
 @dataclass
@@ -66,6 +32,7 @@ class Daemon:
     instance: dg.DagsterInstance
     definitions: dg.Definitions
     run: RunJob
+    resources: Mapping[str, Any]
     cursors: dict[str, str | None] = field(default_factory=dict)
 
     def tick(self, name: str) -> str:
@@ -76,7 +43,7 @@ class Daemon:
             definitions=self.definitions,
             sensor_name=name,
             cursor=self.cursors.get(name),
-            resources=self.definitions.resources,
+            resources=self.resources,
         )
         result = sensor.evaluate_tick(context)
         self.cursors[name] = result.cursor

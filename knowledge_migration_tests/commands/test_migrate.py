@@ -34,6 +34,7 @@ def named(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("MIGRATION_RATE_LIMIT_PER_SECOND", "0")
     monkeypatch.setenv("MIGRATION_PARTITION_IDS", "100")
     monkeypatch.setenv("BASELINE_SAMPLES", "20")
+    monkeypatch.setenv("PERFORMANCE_SAMPLES", "20")
     monkeypatch.setenv("CUTOVER_GATES", '{"extraction_slowdown": {"threshold": 1000}}')  # speed is tested elsewhere
     monkeypatch.setenv("KNOWLEDGE_MIGRATION_NO_LIVE_WRITERS", "true")
     monkeypatch.setenv("KNOWLEDGE_MIGRATION_SKIP_REHEARSAL_REASON", "it has tests of its own")
@@ -67,7 +68,7 @@ def count(connection: Connection, query: str) -> int:
     return int(next(iter(row.values())))
 
 
-def test_all_phases_run_and_every_row_gets_its_proposal(
+def test_all_phases_run_are_recorded_and_validated_and_a_second_call_changes_nothing(
     named: Database, connection: Connection, instance: dg.DagsterInstance
 ) -> None:
     connection.execute(SOME_ROWS)
@@ -85,26 +86,32 @@ def test_all_phases_run_and_every_row_gets_its_proposal(
         count(connection, "SELECT count(*) FROM atoms JOIN atom_proposals p ON p.id = migrated_from_proposal_id") == 250
     )
     assert fingerprint.differences(before, fingerprint.take(connection, like=before)) == []
-
-
-def test_the_runs_are_recorded_with_partitions_and_checks(
-    named: Database, connection: Connection, instance: dg.DagsterInstance
-) -> None:
-    connection.execute(SOME_ROWS)
-    run(named, instance)
     assert len(instance.get_materialized_partitions(dg.AssetKey("atom_backfill"))) == 3
     assert instance.get_latest_materialization_event(dg.AssetKey("backfill_completion"))
 
-
-def test_a_second_call_says_what_is_done_and_changes_nothing(
-    named: Database, connection: Connection, instance: dg.DagsterInstance
-) -> None:
-    connection.execute(SOME_ROWS)
-    run(named, instance)
-    before, runs = digest(connection), len(instance.get_runs())
+    migrated, runs = digest(connection), len(instance.get_runs())
     again = run(named, instance)
     assert all(summary.skipped and summary.done.startswith(("already done", "skipped")) for summary in again)
-    assert (digest(connection), len(instance.get_runs())) == (before, runs)
+    assert (digest(connection), len(instance.get_runs())) == (migrated, runs)
+
+    assert failed_checks(instance, "validation") == set()
+    connection.execute("UPDATE atoms SET migrated_from_proposal_id = NULL, migration_timestamp = NULL WHERE id = 3")
+    assert failed_checks(instance, "validation") == {
+        "every_atom_has_a_proposal",
+        "no_approved_atom_proposal_is_orphaned",
+    }
+
+
+def failed_checks(instance: dg.DagsterInstance, job: str) -> set[str]:
+    """The checks of a job that did not pass."""
+    result = (
+        definitions().resolve_job_def(job).execute_in_process(instance=instance, raise_on_error=False, run_config=QUIET)
+    )
+    evaluations = [
+        event.event_specific_data for event in result.all_events if event.event_type_value == "ASSET_CHECK_EVALUATION"
+    ]
+    assert len(evaluations) > 25
+    return {evaluation.check_name for evaluation in evaluations if not evaluation.passed}
 
 
 def test_a_database_that_is_not_the_legacy_schema_is_refused_and_nothing_is_written(
@@ -188,15 +195,24 @@ def test_a_row_in_quarantine_fails_the_rules_until_somebody_decides(
     assert count(connection, "SELECT count(*) FROM atoms WHERE id = 7 AND confidence = 1.5") == 1
 
 
-def test_the_rollback_jobs_take_everything_back(
+def test_the_rollback_jobs_take_everything_back_and_the_migration_can_be_run_again_between(
     named: Database, connection: Connection, instance: dg.DagsterInstance
 ) -> None:
     connection.execute(SOME_ROWS)
     before = fingerprint.take(connection)
     run(named, instance)
-    for job, op in (("rollback_backfill", "remove_backfill"), ("rollback_schema", "remove_schema")):
+
+    def roll_back(job: str, op: str) -> bool:
         config = {**QUIET, "ops": {op: {"config": {"reason": "a test"}}}}
-        assert definitions().resolve_job_def(job).execute_in_process(instance=instance, run_config=config).success
+        return definitions().resolve_job_def(job).execute_in_process(instance=instance, run_config=config).success
+
+    assert roll_back("rollback_backfill", "remove_backfill")
+    summaries = run(named, instance)
+    assert [summary.skipped for summary in summaries] == [True, True, True, False]
+    assert summaries[-1].succeeded
+
+    assert roll_back("rollback_backfill", "remove_backfill")
+    assert roll_back("rollback_schema", "remove_schema")
     assert count(connection, "SELECT count(*) FROM pg_class WHERE relname LIKE '%proposal%'") == 0
     assert fingerprint.differences(before, fingerprint.take(connection, like=before)) == []
     actions = connection.execute("SELECT action, reason FROM migration.audit_log ORDER BY id").fetchall()
@@ -204,43 +220,6 @@ def test_the_rollback_jobs_take_everything_back(
     assert {("rollback backfill", "a test"), ("rollback schema", "a test")} <= {
         (row["action"], row["reason"]) for row in actions
     }
-
-
-def test_after_a_rollback_the_migration_can_be_run_again(
-    named: Database, connection: Connection, instance: dg.DagsterInstance
-) -> None:
-    connection.execute(SOME_ROWS)
-    run(named, instance)
-    config = {**QUIET, "ops": {"remove_backfill": {"config": {"reason": "a test"}}}}
-    definitions().resolve_job_def("rollback_backfill").execute_in_process(instance=instance, run_config=config)
-    summaries = run(named, instance)
-    assert [summary.skipped for summary in summaries] == [True, True, True, False]
-    assert summaries[-1].succeeded
-
-
-def test_the_validation_job_passes_after_the_migration_and_fails_when_a_rule_is_broken(
-    named: Database, connection: Connection, instance: dg.DagsterInstance
-) -> None:
-    connection.execute(SOME_ROWS)
-    run(named, instance)
-
-    def validate() -> set[str]:
-        result = (
-            definitions()
-            .resolve_job_def("validation")
-            .execute_in_process(instance=instance, raise_on_error=False, run_config=QUIET)
-        )
-        evaluations = [
-            event.event_specific_data
-            for event in result.all_events
-            if event.event_type_value == "ASSET_CHECK_EVALUATION"
-        ]
-        assert len(evaluations) > 25
-        return {evaluation.check_name for evaluation in evaluations if not evaluation.passed}
-
-    assert validate() == set()
-    connection.execute("UPDATE atoms SET migrated_from_proposal_id = NULL, migration_timestamp = NULL WHERE id = 3")
-    assert validate() == {"every_atom_has_a_proposal", "no_approved_atom_proposal_is_orphaned"}
 
 
 @pytest.mark.skipif(not SHARED_DATA.is_dir(), reason="the real knowledge base is not on this machine")

@@ -32,6 +32,8 @@ DIRECT_WRITER = "UPDATE migration.writer_heartbeat SET mode = 'off'"
 NO_PROPOSALS = "ALTER TABLE topic_proposals RENAME TO elsewhere"
 
 VIOLATIONS = [
+    ("demonstration_database", "", "embedded database"),
+    ("demonstration_service", "", "embedded database"),
     ("legacy_snapshot", "DROP SCHEMA migration CASCADE", "evidence store"),
     ("data_quality_report", "DROP SCHEMA migration CASCADE", "evidence store"),
     ("performance_baseline", "DROP SCHEMA migration CASCADE", "evidence store"),

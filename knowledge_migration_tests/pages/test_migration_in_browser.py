@@ -18,6 +18,7 @@ from knowledge_migration_tests.pages.accessibility import dialog_violations, vio
 from knowledge_migration_tests.pages.living import ADMIN_TOKEN, REVIEWER_TOKEN, Living, living
 from knowledge_migration_tests.pages.reviewing import change, rows, signed_in, visitor
 from knowledge_migration_tests.serving import PEOPLE_AND_MESSAGES
+from knowledge_migration_tests.support.conditions import comes_true
 from knowledge_migration_tests.support.emptying import delete_all_rows
 from knowledge_migration_tests.support.unreachable import away
 
@@ -161,8 +162,8 @@ def test_proposals_stranded_by_the_rollback_are_replayed_or_parked(served: Livin
     expect(page.locator("#rollback-instant-result")).to_contain_text("stranded")
     page.locator("#rollback-instant-close").click()
 
+    comes_true(lambda: rows(served.database, waiting)[0]["n"] == 0)
     expect(page.locator("#queue-limit")).to_have_text(re.compile("^0 of at most"))
-    assert rows(served.database, waiting)[0]["n"] == 0
 
 
 def test_no_way_back_without_a_reason_or_on_flags_that_somebody_has_changed(served: Living, browser: Browser) -> None:

@@ -1,6 +1,7 @@
 """Waits for conditions instead of times."""
 
 import asyncio
+import time
 from collections.abc import Callable
 
 TIMEOUT_SECONDS = 30.0
@@ -12,3 +13,12 @@ async def becomes(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(TIMEOUT_SECONDS):
         while not condition():
             await asyncio.sleep(0.01)
+
+
+def comes_true(condition: Callable[[], bool]) -> None:
+    """The same without an event loop."""
+    until = time.monotonic() + TIMEOUT_SECONDS
+    while not condition():
+        if time.monotonic() > until:
+            raise TimeoutError
+        time.sleep(0.05)

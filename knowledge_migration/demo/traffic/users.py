@@ -1,4 +1,4 @@
-"""The users of the traffic: a seeded mix of reads, extractions, creations, edits and deletions of rows of their own."""
+"""The users of the traffic: a seeded mix of reads, extractions, reviews, and creations, edits and deletions of own rows."""
 
 import random
 from collections.abc import Awaitable, Callable, Iterator
@@ -30,7 +30,10 @@ WEIGHTS = {
     "edit_topic": 5,
     "edit_atom": 8,
     "delete_atom": 6,
+    "review": 8,
 }
+REVIEWED_AT_ONCE = 25
+APPROVED_SHARE = 0.8
 
 
 def weights(extract_share: float | None = None) -> dict[str, float]:
@@ -92,6 +95,7 @@ class Users:
             "edit_topic": lambda: self._edit("topic"),
             "edit_atom": lambda: self._edit("atom"),
             "delete_atom": self._delete_atom,
+            "review": self._review,
         }
         await actions[operation]()
 
@@ -166,6 +170,23 @@ class Users:
         with self._busy("atom", row_id):
             await self._ask("DELETE", f"{API}/atoms/{row_id}", 204)
             self.journal.written("atom", row_id, None)
+        return None
+
+    async def _review(self) -> None:
+        """A reviewer decides about a page of the queue, the most confident first; without a queue, reads."""
+        if not self.journal.proposes:
+            return await self._list("topics")
+        page = await self._ask("GET", f"{API}/proposals?limit={REVIEWED_AT_ONCE}", 200)
+        if not page["items"]:
+            return None
+        action = "approve" if self.random.random() < APPROVED_SHARE else "reject"
+        body = {
+            "action": action,
+            "proposal_ids": [item["id"] for item in page["items"]],
+            "user_id": self.random.choice(self.user_ids),
+            "notes": "reviewed in the traffic",
+        }
+        await self._ask("POST", f"{API}/proposals/bulk", 200, body=body)
         return None
 
     def _one_of_ours(self, kind: Kind) -> int | None:

@@ -44,11 +44,15 @@ class Extraction:
 
 @dataclass
 class Journal:
-    """All acknowledged writes of one run of the traffic; it holds only rows that the traffic created."""
+    """All acknowledged writes of one run of the traffic; it holds only rows that the traffic created.
+
+    `proposes` is true once an extraction became a proposal, so that there is a queue to review.
+    """
 
     rows: dict[tuple[Kind, int], Entry] = field(default_factory=dict)
     extractions: list[Extraction] = field(default_factory=list)
     acknowledged: int = 0
+    proposes: bool = False
 
     def written(self, kind: Kind, row_id: int, values: dict[str, Any] | None) -> None:
         """A write of a row was acknowledged: its values now, or None for a deletion."""
@@ -63,6 +67,7 @@ class Journal:
         """An extraction was acknowledged; its atoms are new rows that the traffic may edit."""
         proposals = (tuple(answer["topic_proposal_ids"]), tuple(answer["atom_proposal_ids"]))
         topics, atoms = tuple(answer["topic_ids"]), tuple(answer["atom_ids"])
+        self.proposes = self.proposes or answer["mode"] == "proposal"
         self.extractions.append(Extraction(answer["run_id"], answer["mode"], topics, atoms, *proposals))
         if answer["mode"] != "proposal":  # an approval may refer to an atom that another user wrote
             for atom_id in atoms:

@@ -117,16 +117,20 @@ def require_fence(
         )
 
 
-def writers_outcome(connection: Connection, live_seconds: float) -> CheckOutcome:
-    """Whether every live process writes no knowledge without a proposal; without a live process it does not pass."""
+def writers_outcome(connection: Connection, live_seconds: float, *, need_one: bool = True) -> CheckOutcome:
+    """Whether every live process writes no knowledge without a proposal; without a live process only if none is needed."""
     live = live_writers(connection, live_seconds)
     direct = [row for row in live if row["mode"] not in SHADOWING_STATES]
-    violations = direct if live else [{"process": "none", "mode": "unknown"}]
+    violations = direct if live or not need_one else [{"process": "none", "mode": "unknown"}]
     return CheckOutcome(
         name="every_live_writer_dual_writes",
         count=len(violations),
         sample=tuple({key: str(value) for key, value in row.items()} for row in violations[:20]),
-        description="At least one process of the service is live, and none writes knowledge without a proposal.",
+        description=(
+            "At least one process of the service is live, and none writes knowledge without a proposal."
+            if need_one
+            else "No live process of the service writes knowledge without a proposal."
+        ),
         remedy="Start the service (knowledge-migration serve), or stop the processes named here; then run the check again.",
         numbers={"live_writers": len(live)},
     )

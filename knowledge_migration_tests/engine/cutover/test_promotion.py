@@ -151,7 +151,7 @@ def test_a_check_that_is_missing_failed_or_stale_refuses(
     (one,) = asked(ready_database, ready, checks=[record]).missing
     assert one.name == "check a check"
     assert message in one.sentence
-    assert "phase_4_cutover" in one.sentence
+    assert "validation_integrity" in one.sentence
 
 
 def test_where_the_checks_are_about_to_be_run_only_a_failed_one_refuses(

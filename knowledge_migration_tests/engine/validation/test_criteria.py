@@ -134,7 +134,6 @@ def test_a_check_counts_by_its_latest_evaluation(facts: Facts) -> None:
         assert (found.verdict, found.at) == (shown, at)
     for unseen in (
         CheckRecord("dual_write_is_not_slow", False, None),
-        CheckRecord("dual_write_is_not_slow", False, at, "PLANNED", ended=False),
         CheckRecord("dual_write_is_not_slow", False, at, "Not asked", warns=True),
     ):
         facts.checks = {"dual_write_is_not_slow": unseen}
