@@ -164,7 +164,7 @@ def _integrity(context: dg.AssetExecutionContext, migration: Migration) -> tuple
             migration.database,
             migration.settings,
             dagster_run_id=context.run.run_id,
-            progress=reporting.progress_reporter(context.log.debug, "integrity rules"),
+            progress=context.log.debug,
         )
     except PreconditionError as error:
         context.log.warning(f"The integrity rules cannot be evaluated: {error}")

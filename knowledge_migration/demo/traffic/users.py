@@ -32,7 +32,7 @@ WEIGHTS = {
     "delete_atom": 6,
     "review": 8,
 }
-REVIEWED_AT_ONCE = 25
+REVIEWED_AT_ONCE = 100
 APPROVED_SHARE = 0.8
 
 
@@ -176,7 +176,7 @@ class Users:
         """A reviewer decides about a page of the queue, the most confident first; without a queue, reads."""
         if not self.journal.proposes:
             return await self._list("topics")
-        page = await self._ask("GET", f"{API}/proposals?limit={REVIEWED_AT_ONCE}", 200)
+        page = await self._ask("GET", f"{API}/knowledge/proposals?limit={REVIEWED_AT_ONCE}", 200)
         if not page["items"]:
             return None
         action = "approve" if self.random.random() < APPROVED_SHARE else "reject"
@@ -186,7 +186,7 @@ class Users:
             "user_id": self.random.choice(self.user_ids),
             "notes": "reviewed in the traffic",
         }
-        await self._ask("POST", f"{API}/proposals/bulk", 200, body=body)
+        await self._ask("POST", f"{API}/knowledge/proposals/bulk", 200, body=body)
         return None
 
     def _one_of_ours(self, kind: Kind) -> int | None:
