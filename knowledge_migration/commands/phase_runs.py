@@ -5,6 +5,7 @@ be materialized one by one in the UI.
 """
 
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -25,6 +26,7 @@ from knowledge_migration.knowledge.entity_kinds import KINDS
 from knowledge_migration.settings import load_settings
 
 WAITS = "waits for the operator: knowledge-migration cutover status lists the requirements; phase_4_cutover promotes"
+warnings.filterwarnings("ignore", category=dg.BetaWarning)  # from dagster's own sensors
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 

@@ -148,11 +148,24 @@ def test_an_asset_launched_alone_writes_nothing_where_a_guard_is_violated(
     assert written(rows) == before
 
 
+@pytest.mark.parametrize("asset", sorted(GUARDS.keys() - {"evidence_store"}))
+def test_on_a_database_before_phase_0_every_other_asset_is_refused(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asset: str
+) -> None:
+    name_database(monkeypatch, database, tmp_path)
+    with database.connect("test") as connection:
+        before = written(connection)
+        result = launched(asset, PARTITION.get(asset))
+        assert written(connection) == before
+    assert not result.success
+    (check,) = result.get_asset_check_evaluations()
+    assert (check.check_name, check.passed) == (CHECK, False)
+
+
 def test_preflight_is_the_guard_of_the_first_write(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("KNOWLEDGE_MIGRATION_DATABASE_URL", database.url)
+    name_database(monkeypatch, database, tmp_path)
     with database.connect("test") as connection:
         connection.execute("DROP TABLE atoms CASCADE")
         before = written(connection)

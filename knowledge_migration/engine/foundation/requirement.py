@@ -4,8 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import psycopg
+import sqlalchemy as sa
 
 from knowledge_migration.engine.foundation.check_outcome import CheckOutcome
+from knowledge_migration.engine.foundation.database import NOT_SO_FAR
 from knowledge_migration.engine.foundation.errors import MigrationError
 
 
@@ -51,8 +53,13 @@ def read_requirement(name: str, needed: str, read: Callable[[], Requirement | st
     """A requirement read now; text is what was observed. What cannot be read is missing, with the error's message."""
     try:
         observed = read()
+    except NOT_SO_FAR:
+        return Requirement(name, False, "it does not exist yet.", "Run the phases before first.", needed=needed)
     except (MigrationError, psycopg.Error) as error:
         return Requirement(name, False, _first_sentence(error), _remedy(error), needed=needed)
+    except sa.exc.DBAPIError as error:
+        reason = error.orig or error
+        return Requirement(name, False, _first_sentence(reason), "Run the phases before first.", needed=needed)
     if isinstance(observed, Requirement):
         return observed
     return Requirement(name, True, observed or "satisfied.", needed=needed)
