@@ -185,8 +185,6 @@ def integrity_checks(context: dg.AssetCheckExecutionContext, migration: Migratio
                 yield migration.check_result(outcome, asset="backfill_completion", warns=rule.severity == "warn")
 
 
-CHECKS = [integrity_checks]
-
 plan_job = dg.define_asset_job(
     "phase_3_plan",
     selection=dg.AssetSelection.assets(backfill_plan),

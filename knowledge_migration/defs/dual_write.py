@@ -153,8 +153,6 @@ def _extraction_worked(
     return result
 
 
-CHECKS = [dual_write_checks, every_live_writer_dual_writes, dual_write_is_not_slow, extraction_still_works]
-
 job = dg.define_asset_job(
     "phase_2_dual_write",
     selection=dg.AssetSelection.groups(GROUP) | dg.AssetSelection.assets("performance_comparison"),

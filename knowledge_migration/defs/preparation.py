@@ -220,8 +220,6 @@ def performance_baseline(context: dg.AssetExecutionContext, migration: Migration
     )
 
 
-CHECKS = [preflight_checks, backup_file_is_unaltered, no_finding_blocks_the_backfill]
-
 job = dg.define_asset_job(
     "phase_0_preparation",
     selection=dg.AssetSelection.groups(GROUP),

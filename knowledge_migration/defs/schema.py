@@ -71,8 +71,6 @@ def no_reader_stalled(migration: Migration) -> dg.AssetCheckResult:
     return migration.check_result(outcome, asset="proposal_schema")
 
 
-CHECKS = [schema_matches_the_declaration, no_reader_stalled]
-
 job = dg.define_asset_job(
     "phase_1_schema",
     selection=dg.AssetSelection.groups(GROUP) | dg.AssetSelection.assets("performance_comparison"),
