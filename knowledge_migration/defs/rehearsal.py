@@ -116,8 +116,6 @@ def _drilled(drill: Drill) -> dict[str, dg.MetadataValue | float | bool]:
     }
 
 
-CHECKS = [every_rollback_is_equal_and_in_time]
-
 drill_job = dg.define_asset_job(
     "validation_rollback_drill",
     selection=dg.AssetSelection.assets(rollback_drill),
