@@ -44,7 +44,7 @@ class Migration(dg.ConfigurableResource):
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
         """Takes the id of the run, which check records name."""
-        self._run_id = context.run_id
+        self._run_id = context.run.run_id if context.run else None
 
     def check_result(
         self, outcome: CheckOutcome, *, asset: str, warns: bool = False, shows: Mapping[str, Any] | None = None

@@ -1,6 +1,9 @@
 """Empties a database between tests that share it, while a service goes on running on it."""
 
+import time
+
 from psycopg import sql
+from psycopg.errors import DeadlockDetected
 
 from knowledge_migration.engine.foundation.database import Database
 
@@ -15,11 +18,24 @@ COUNTED_FROM_ONE = ("users", "sources", "messages")
 """Other tables go on counting: a service that has seen an id looks for greater ones only."""
 
 
+ATTEMPTS = 20
+
+
 def delete_all_rows(database: Database) -> None:
     """Deletes the rows of users and of the migration, and lets an operator's controls of the backfill be the default ones.
 
-    A deletion blocks no reader, and as a replica's session it is subject to neither foreign keys nor the append-only trigger.
+    The background work of the service may hold rows in another order, so a deadlock is retried.
     """
+    for _ in range(ATTEMPTS):
+        try:
+            return _delete(database)
+        except DeadlockDetected:
+            time.sleep(0.2)
+    return _delete(database)
+
+
+def _delete(database: Database) -> None:
+    """A deletion blocks no reader, and as a replica's session it is subject to neither foreign keys nor the append-only trigger."""
     with database.connect("test") as connection, connection.transaction():
         connection.execute("SET LOCAL session_replication_role = replica")
         for row in connection.execute(TABLES, {"kept": list(KEPT)}).fetchall():
