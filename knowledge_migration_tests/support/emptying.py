@@ -35,7 +35,7 @@ def delete_all_rows(database: Database) -> None:
 
 
 def _delete(database: Database) -> None:
-    """A deletion blocks no reader, and as a replica's session it is subject to neither foreign keys nor the append-only trigger."""
+    """Blocks no reader; as a session of a replica it fires neither foreign keys nor the append-only trigger."""
     with database.connect("test") as connection, connection.transaction():
         connection.execute("SET LOCAL session_replication_role = replica")
         for row in connection.execute(TABLES, {"kept": list(KEPT)}).fetchall():
