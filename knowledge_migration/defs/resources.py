@@ -65,7 +65,7 @@ class Migration(dg.ConfigurableResource):
             )
             for result in results
         ]
-        with self.database.connect("check record") as connection:
+        with reporting.as_dagster_failure(), self.database.connect("check record") as connection:
             check_record.record(connection, records, dagster_run_id=self._run_id)
         return list(results)
 

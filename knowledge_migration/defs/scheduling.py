@@ -1,7 +1,6 @@
 """Schedules of read-only runs: on by default, and skipped with one sentence while there is nothing to validate."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable
 
 import dagster as dg
 import psycopg
@@ -19,9 +18,12 @@ def read_only_schedule(
     job: UnresolvedAssetJobDefinition,
     cron_schedule: str,
     description: str,
-    run_config: Mapping[str, Any] | None = None,
+    still_missing: Callable[[Migration], str | None] = lambda _: None,
 ) -> dg.ScheduleDefinition:
-    """A schedule in UTC that requests a run when the database answers and has the proposal schema."""
+    """A schedule in UTC that requests a run when the database answers and has the proposal schema.
+
+    `still_missing` says what else the run would miss; then it skips, too.
+    """
 
     @dg.schedule(
         name=name,
@@ -32,15 +34,22 @@ def read_only_schedule(
         description=description,
     )
     def schedule(migration: Migration) -> dg.RunRequest | dg.SkipReason:
-        return nothing_to_validate(migration) or dg.RunRequest(run_config=dict(run_config or {}))
+        if skipped := nothing_to_validate(migration, still_missing):
+            return skipped
+        return dg.RunRequest()
 
     return schedule
 
 
-def nothing_to_validate(migration: Migration) -> dg.SkipReason | None:
+def nothing_to_validate(
+    migration: Migration, still_missing: Callable[[Migration], str | None] = lambda _: None
+) -> dg.SkipReason | None:
     """Why a run would find nothing; None where it would."""
     try:
         with migration.database.connect("schedule", settings={"statement_timeout": "20000"}) as connection:
-            return None if exists(connection, "public.topic_proposals") else dg.SkipReason(BEFORE_PHASE_1)
+            if not exists(connection, "public.topic_proposals"):
+                return dg.SkipReason(BEFORE_PHASE_1)
+        missing = still_missing(migration)
+        return dg.SkipReason(missing) if missing else None
     except (MigrationError, psycopg.Error) as error:
         return dg.SkipReason(f"The database does not answer: {str(error).strip()}")

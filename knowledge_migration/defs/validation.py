@@ -13,8 +13,11 @@ from pydantic import Field
 from knowledge_migration.defs import backfill, dual_write, guards, preparation, reporting, schema
 from knowledge_migration.defs.resources import Migration
 from knowledge_migration.defs.scheduling import read_only_schedule
+from knowledge_migration.engine.backfill.run import run_status
+from knowledge_migration.engine.dual_write.fence import proven_fence
 from knowledge_migration.engine.foundation import progress
 from knowledge_migration.engine.foundation.check_record import recorded
+from knowledge_migration.engine.foundation.errors import PreconditionError
 from knowledge_migration.engine.observability import plots
 from knowledge_migration.engine.validation import functional, load
 from knowledge_migration.engine.validation.criteria.checklist import SECTIONS
@@ -334,11 +337,25 @@ criteria_job = dg.define_asset_job(
     description="Every checkbox of the strategy, judged now. Read-only.",
 )
 
+
+def _before_the_rules_apply(migration: Migration) -> str | None:
+    """The rules of a promotion apply from the end of the backfill, while dual write is proven."""
+    with migration.database.connect("schedule") as connection:
+        if run_status(connection) != "completed":
+            return "The backfill is not complete; the rules of a promotion do not apply yet."
+    try:
+        proven_fence(migration.database)
+    except PreconditionError as error:
+        return str(error)
+    return None
+
+
 hourly_integrity = read_only_schedule(
     "hourly_integrity",
     integrity_job,
     "10 * * * *",
     "Ten past every hour; a promotion requires checks of the last hour. Costs 12 s of CPU time for a million rows. Read-only.",
+    _before_the_rules_apply,
 )
 nightly_value_verification = read_only_schedule(
     "nightly_value_verification",

@@ -7,12 +7,14 @@ import dagster as dg
 import pytest
 
 from knowledge_migration.commands.phase_runs import QUIET
+from knowledge_migration.defs.resources import Migration
 from knowledge_migration.defs.validation import check_name
 from knowledge_migration.engine.foundation import evidence
 from knowledge_migration.engine.foundation.check_record import recorded
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.validation.criteria.checklist import SECTIONS
 from knowledge_migration_tests.engine.backfill.backfilling import backfill, fill
+from knowledge_migration_tests.engine.cutover.stages_reached import stand_at
 from knowledge_migration_tests.support.code_location import definitions
 from knowledge_migration_tests.support.environment import name_database
 
@@ -94,3 +96,27 @@ def test_every_schedule_says_what_it_costs_and_only_harmless_ones_run_by_default
         assert "cost" in (schedule.description or "").lower(), name
     running = {name for name, one in schedules.items() if one.default_status == dg.DefaultScheduleStatus.RUNNING}
     assert running == schedules.keys() - {"weekly_rollback_drill"}
+
+
+def test_a_schedule_with_nothing_to_validate_skips_with_one_sentence(
+    named: Connection, database: Database, expanded: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def tick(name: str) -> object:
+        schedule = next(one for one in definitions().schedules or () if one.name == name)
+        assert isinstance(schedule, dg.ScheduleDefinition)
+        with dg.DagsterInstance.ephemeral() as instance:
+            context = dg.build_schedule_context(instance=instance, resources={"migration": Migration()})
+            found = schedule.evaluate_tick(context)
+        return found.skip_message or len(found.run_requests or [])
+
+    assert tick("nightly_value_verification") == 1
+    assert "Materialize asset dual_write_mode" in str(tick("hourly_integrity"))  # nobody has proven the fence here
+    stand_at(expanded, "dual_write")
+    named.execute(
+        "INSERT INTO migration.evidence (kind, content) VALUES ('dual_write_fence', "
+        "jsonb_build_object('flag_version', (SELECT version FROM feature_flags LIMIT 1), 'writers', '[]'::jsonb, 'seconds', 0.1))"
+    )
+    assert tick("hourly_integrity") == 1
+    name_database(monkeypatch, database, tmp_path)
+    for name in ("hourly_integrity", "nightly_value_verification", "nightly_quality_validation"):
+        assert tick(name) == "There is nothing to validate before phase 1."
