@@ -22,9 +22,9 @@ OFFSET %(examined)s - 1
 LIMIT 1
 
 -- name: audit_mark
--- A number that changes with every new entry of the audit log, also with a late one of a long transaction: the sum of its
+-- A number that changes with every new entry of the audit log, also with a late one of a long transaction: a hash of its
 -- newest keys. By the primary key.
-SELECT coalesce(sum(newest.id), 0)::bigint AS mark
+SELECT coalesce(hashtextextended(string_agg(newest.id::text, ',' ORDER BY newest.id), 0), 0) AS mark
 FROM (SELECT one.id FROM migration.audit_log AS one ORDER BY one.id DESC LIMIT 200) AS newest
 
 -- name: backfill_progress

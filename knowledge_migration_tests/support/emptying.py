@@ -18,6 +18,12 @@ COUNTED_FROM_ONE = ("users", "sources", "messages")
 """Other tables go on counting: a service that has seen an id looks for greater ones only."""
 
 
+ENDED_PROCESSES = """
+DELETE FROM migration.writer_heartbeat
+WHERE process <> (SELECT process FROM migration.writer_heartbeat ORDER BY started_at DESC LIMIT 1)
+"""
+"""One service runs; a killed one that it replaced counts as live for some seconds more."""
+
 ATTEMPTS = 20
 
 
@@ -43,6 +49,7 @@ def _delete(database: Database) -> None:
             connection.execute(sql.SQL("DELETE FROM {}").format(table))
         for name in COUNTED_FROM_ONE:
             connection.execute("SELECT setval(pg_get_serial_sequence(%s, 'id'), 1, false)", (name,))
+        connection.execute(ENDED_PROCESSES)
         connection.execute(
             "UPDATE migration.backfill_control SET paused = false, batch_size = NULL, rate_limit_per_second = NULL"
         )

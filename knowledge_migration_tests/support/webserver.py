@@ -7,12 +7,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 
 from knowledge_migration.demo.live_application import free_port
 from knowledge_migration_tests.support.code_location import definitions
@@ -146,5 +147,15 @@ def webserver(home: Path, **variables: str) -> Iterator[Webserver]:
                 time.sleep(0.2)
         yield served
     finally:
-        process.send_signal(signal.SIGINT)  # it ends its own processes
-        process.wait(60)
+        _end(process)
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    """Interrupts Dagster, which ends its own processes; kills those that stay."""
+    children = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(signal.SIGINT)
+    psutil.wait_procs([psutil.Process(process.pid), *children], timeout=30)
+    for one in (*children, psutil.Process(process.pid)) if process.poll() is None else children:
+        with suppress(psutil.NoSuchProcess):
+            one.kill()
+    process.wait(30)
