@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from knowledge_migration.engine.rehearsal.drill import DrillOptions
     from knowledge_migration.engine.rehearsal.plan import Plan
     from knowledge_migration.engine.rollback.full import FullRollbackOptions
+    from knowledge_migration.engine.validation.criteria.facts import Facts
     from knowledge_migration.engine.validation.performance.pages import PageLatency
     from knowledge_migration.engine.validation.service import ServiceAddress
     from knowledge_migration.knowledge.extraction.model import Extractor
@@ -196,6 +197,21 @@ class Installation:
                 backup_directory=self.backups,
                 scratch_is_elsewhere=self.settings.installation.scratch_url is not None,
                 long_transaction_seconds=self.settings.preparation.long_transaction_seconds,
+            )
+
+    @contextmanager
+    def criteria_facts(self) -> Iterator["Facts"]:
+        """What the criteria are judged by, over a session without a statement timeout; the checks are those on record."""
+        from knowledge_migration.engine.foundation.check_record import recorded
+        from knowledge_migration.engine.validation.criteria.facts import Facts
+
+        with self.database.connect("criteria", settings={"statement_timeout": "0"}) as connection:
+            yield Facts(
+                database=self.database,
+                connection=connection,
+                settings=self.settings,
+                checks={one.name: one for one in recorded(connection)},
+                service=self.known_service_address,
             )
 
     def measured_pages(self) -> tuple["PageLatency", ...]:

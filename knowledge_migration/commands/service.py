@@ -13,8 +13,9 @@ from knowledge_migration.commands.terminal import DryRun, console, open_installa
 from knowledge_migration.engine.foundation.errors import PreconditionError, VerificationError
 
 proposals_app = typer.Typer(help="The review queue.", no_args_is_help=True)
-WILDCARDS = ("0.0.0.0", "::", "")
 dual_write_app = typer.Typer(help="Phase 2: the shadow writes that failed.", no_args_is_help=True)
+
+WILDCARDS = ("0.0.0.0", "::", "")
 
 
 def serve(

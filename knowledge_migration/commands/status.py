@@ -185,13 +185,12 @@ def report(
 
     Example: knowledge-migration report --output report.html
     """
-    from knowledge_migration.commands.validation import criteria_facts
     from knowledge_migration.engine.foundation import audit
     from knowledge_migration.engine.observability.report import gather, write
     from knowledge_migration.engine.status.snapshot import read_status
 
     installation = open_installation()
-    with console.status("gathering"), criteria_facts(installation) as facts:
+    with console.status("gathering"), installation.criteria_facts() as facts:
         snapshot = read_status(installation.database, installation.settings)
         since = snapshot.at - timedelta(days=PLOTTED_DAYS)
         contents = gather(snapshot, facts, _dagster_runs(), written_by=audit.operator(), since=since)

@@ -1,7 +1,5 @@
 """`knowledge-migration criteria`, `functional`, `load-test`, `rehearse` and `drill`: the validations; none needs Dagster."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,8 +10,6 @@ from knowledge_migration.engine.foundation.errors import VerificationError
 
 if TYPE_CHECKING:
     from knowledge_migration.engine.rehearsal.drill import Drill
-    from knowledge_migration.engine.validation.criteria.facts import Facts
-    from knowledge_migration.installation import Installation
 
 criteria_app = typer.Typer(
     help="Every checkbox of the strategy: met, not met, no evidence yet, or for a person.", no_args_is_help=True
@@ -22,23 +18,6 @@ COLOURS = {
     "met": "green", "not met": "red", "no evidence yet": "yellow", "for a person": "cyan",
     "pass": "green", "fail": "red", "inconclusive": "yellow",
 }  # fmt: skip
-
-
-@contextmanager
-def criteria_facts(installation: "Installation") -> Iterator["Facts"]:
-    """The facts that criteria are judged by, with a session of its own; the checks are those recorded in the database."""
-    from knowledge_migration.engine.foundation.check_record import recorded
-    from knowledge_migration.engine.validation.criteria.facts import Facts
-
-    database, settings = installation.database, installation.settings
-    with database.connect("criteria", settings={"statement_timeout": "0"}) as connection:
-        yield Facts(
-            database=database,
-            connection=connection,
-            settings=settings,
-            checks={check.name: check for check in recorded(connection)},
-            service=installation.known_service_address,
-        )
 
 
 @criteria_app.command("list")
@@ -51,7 +30,7 @@ def list_criteria(
     """
     from knowledge_migration.engine.validation.criteria.evaluation import evaluate
 
-    with console.status("judging"), criteria_facts(open_installation()) as facts:
+    with console.status("judging"), open_installation().criteria_facts() as facts:
         judged = [one for one in evaluate(facts) if not (open_only and one.judgement.verdict == "met")]
     table = Table("section", "criterion", "name", "verdict", "evidence")
     for one in judged:

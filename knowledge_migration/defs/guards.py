@@ -142,7 +142,7 @@ GUARDS: Mapping[str, tuple[Guard, ...]] = {
     "demonstration_database": (_demonstration,),
     "demonstration_service": (_demonstration,),
     "evidence_store": (_preflight,),
-    "legacy_snapshot": (_evidence_store, _preflight),
+    "verified_backup": (_evidence_store, _preflight),  # the step that also makes inventory and fingerprint
     "data_quality_report": (_evidence_store,),
     "performance_baseline": (_evidence_store,),
     "staging_rehearsal": (_evidence_store, _backup),
@@ -174,10 +174,10 @@ def spec(asset: str) -> dg.AssetCheckSpec:
     return dg.AssetCheckSpec(CHECK, asset=asset, blocking=True, description=DESCRIPTION)
 
 
-def guarded(migration: Migration, asset: str, *, of: str | None = None) -> Iterator[dg.AssetCheckResult]:
-    """Yields the check of the asset, then raises `dg.Failure` where a requirement is missing; `of` names the guards."""
+def guarded(migration: Migration, asset: str) -> Iterator[dg.AssetCheckResult]:
+    """Yields the check of the asset, then raises `dg.Failure` where a requirement is missing."""
     with reporting.as_dagster_failure():
-        found = [one for guard in GUARDS[of or asset] for one in guard(migration)]
+        found = [one for guard in GUARDS[asset] for one in guard(migration)]
     yield from require(migration, asset, found)
 
 

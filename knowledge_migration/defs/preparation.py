@@ -91,7 +91,7 @@ def evidence_store(context: dg.AssetExecutionContext, migration: Migration) -> I
 )
 def legacy_snapshot(context: dg.AssetExecutionContext, migration: Migration) -> Iterator[Any]:
     """Inventory, fingerprint and backup of one snapshot."""
-    yield from guards.guarded(migration, "verified_backup", of="legacy_snapshot")
+    yield from guards.guarded(migration, "verified_backup")
     with reporting.as_dagster_failure():
         taken = take_legacy_snapshot(
             migration.database,

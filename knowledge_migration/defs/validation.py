@@ -4,7 +4,6 @@ Value verification, the fingerprint, the running service (four scenarios and the
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, get_args
 
 import dagster as dg
@@ -16,13 +15,12 @@ from knowledge_migration.defs.scheduling import read_only_schedule
 from knowledge_migration.engine.backfill.run import run_status
 from knowledge_migration.engine.dual_write.fence import proven_fence
 from knowledge_migration.engine.foundation import progress
-from knowledge_migration.engine.foundation.check_record import recorded
 from knowledge_migration.engine.foundation.errors import PreconditionError
 from knowledge_migration.engine.observability import plots
 from knowledge_migration.engine.validation import functional, load
 from knowledge_migration.engine.validation.criteria.checklist import SECTIONS
 from knowledge_migration.engine.validation.criteria.evaluation import evaluate, record
-from knowledge_migration.engine.validation.criteria.facts import Facts, Judged, Verdict
+from knowledge_migration.engine.validation.criteria.facts import Judged, Verdict
 from knowledge_migration.engine.validation.integrity import evaluate_integrity
 from knowledge_migration.engine.validation.value_verification import fingerprint_outcome, verification_outcome, verify
 
@@ -242,20 +240,6 @@ def check_name(section: str) -> str:
     return f"{section.partition(' ')[2].lower().replace(' ', '_')}_criteria_are_met"
 
 
-@contextmanager
-def criteria_facts(migration: Migration) -> Iterator[Facts]:
-    """The facts that criteria are judged by, over a session without a statement timeout."""
-    settings = migration.settings
-    with migration.database.connect("criteria", settings={"statement_timeout": "0"}) as connection:
-        yield Facts(
-            database=migration.database,
-            connection=connection,
-            settings=settings,
-            checks={one.name: one for one in recorded(connection)},
-            service=migration.installation.known_service_address,
-        )
-
-
 @dg.asset(
     group_name="operations",
     deps=["backfill_completion", "cutover_stage"],
@@ -273,7 +257,7 @@ def success_criteria(context: dg.AssetExecutionContext, migration: Migration) ->
     Read-only; also queries the running service. `knowledge-migration criteria confirm` records the
     confirmation of a person. A criterion without data is never met.
     """
-    with reporting.as_dagster_failure(), criteria_facts(migration) as facts:
+    with reporting.as_dagster_failure(), migration.installation.criteria_facts() as facts:
         judged = evaluate(facts)
         record(facts.connection, judged, dagster_run_id=context.run.run_id)
     counts = {verdict: sum(one.judgement.verdict == verdict for one in judged) for verdict in get_args(Verdict)}

@@ -6,18 +6,18 @@ A file in the home directory names its processes and its address; a second start
 import json
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import psutil
 
 from knowledge_migration.demo.live_application import (
-    EXTRACT_SHARE_PERCENT,
-    REQUESTS_PER_SECOND,
     STOP_SECONDS,
     free_port,
+    require_healthy,
+    service_arguments,
+    start_process,
+    traffic_arguments,
     wait_until_healthy,
 )
 from knowledge_migration.engine.foundation.advisory_lock import advisory_lock
@@ -42,13 +42,14 @@ def start_application(database: Database, home: Path) -> str:
         logs.mkdir(parents=True, exist_ok=True)
         port = free_port()
         url = f"http://127.0.0.1:{port}"
-        service = _spawn(["serve", "--port", str(port), "--allow-faults"], logs / "service.log", home)
-        if not wait_until_healthy(url, is_alive=lambda: service.poll() is None):
+        environment = {**os.environ, "KNOWLEDGE_MIGRATION_HOME": str(home)}
+        service = start_process(service_arguments(port), logs / "service.log", environment)
+        try:
+            require_healthy(service, url, logs / "service.log")
+        except MigrationError:
             service.kill()
-            raise MigrationError(f"The knowledge service did not start at {url}; see {logs / 'service.log'}.")
-        rate, share = str(REQUESTS_PER_SECOND), str(EXTRACT_SHARE_PERCENT)
-        arguments = ["traffic", "--url", url, "--rate", rate, "--extract-share", share]
-        traffic = _spawn(arguments, logs / "traffic.log", home)
+            raise
+        traffic = start_process(traffic_arguments(url), logs / "traffic.log", environment)
         processes = [{"pid": one.pid, "started": psutil.Process(one.pid).create_time()} for one in (service, traffic)]
         (home / FILE).write_text(json.dumps({"url": url, "processes": processes}), encoding="utf-8")
     return url
@@ -65,14 +66,6 @@ def stop_application(home: Path) -> bool:
             process.kill()
     (home / FILE).unlink(missing_ok=True)
     return bool(running)
-
-
-def _spawn(arguments: list[str], log: Path, home: Path) -> "subprocess.Popen[bytes]":
-    """A command of this project in a session of its own, so that it outlives the run that starts it."""
-    command = [sys.executable, "-m", "knowledge_migration.commands.main", *arguments]
-    environment = {**os.environ, "KNOWLEDGE_MIGRATION_HOME": str(home)}
-    with log.open("ab") as file:
-        return subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=environment, start_new_session=True)
 
 
 def _recorded(home: Path) -> dict[str, Any]:

@@ -43,15 +43,9 @@ def live_application(logs: Path) -> Iterator[LiveApplication]:
     application = LiveApplication(f"http://127.0.0.1:{port}")
     report = Path(tempfile.mkdtemp(prefix="traffic_")) / "report.json"
     environment = {**os.environ, "KNOWLEDGE_SERVICE_URL": application.url}
-    with running_process(
-        ["serve", "--port", str(port), "--allow-faults"], logs / "service.log", environment
-    ) as service:
-        if not wait_until_healthy(application.url, is_alive=lambda: service.poll() is None):
-            raise MigrationError(
-                f"The knowledge service did not start at {application.url}; see {logs / 'service.log'}."
-            )
-        arguments = ["traffic", "--rate", str(REQUESTS_PER_SECOND), "--extract-share", str(EXTRACT_SHARE_PERCENT)]
-        arguments += ["--report", str(report)]
+    with running_process(service_arguments(port), logs / "service.log", environment) as service:
+        require_healthy(service, application.url, logs / "service.log")
+        arguments = [*traffic_arguments(application.url), "--report", str(report)]
         with running_process(arguments, logs / "traffic.log", environment) as traffic:
             yield application
             traffic.send_signal(signal.SIGTERM)
@@ -61,16 +55,36 @@ def live_application(logs: Path) -> Iterator[LiveApplication]:
         application.traffic = json.loads(report.read_text(encoding="utf-8"))
 
 
+def service_arguments(port: int) -> list[str]:
+    """The command of the demonstration's service."""
+    return ["serve", "--port", str(port), "--allow-faults"]
+
+
+def traffic_arguments(url: str) -> list[str]:
+    """The command of its traffic."""
+    rate, share = str(REQUESTS_PER_SECOND), str(EXTRACT_SHARE_PERCENT)
+    return ["traffic", "--url", url, "--rate", rate, "--extract-share", share]
+
+
+def start_process(arguments: list[str], log: Path, environment: dict[str, str]) -> "subprocess.Popen[bytes]":
+    """A command of this project as a process in a session of its own, with its output in a new file."""
+    command = [sys.executable, "-m", "knowledge_migration.commands.main", *arguments]
+    with log.open("wb") as file:
+        return subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=environment, start_new_session=True)
+
+
+def require_healthy(service: "subprocess.Popen[bytes]", url: str, log: Path) -> None:
+    """Waits for the service; raises `MigrationError` naming its log when it does not become healthy."""
+    if not wait_until_healthy(url, is_alive=lambda: service.poll() is None):
+        raise MigrationError(f"The knowledge service did not start at {url}; see {log}.")
+
+
 @contextmanager
 def running_process(
     arguments: list[str], log: Path, environment: dict[str, str]
 ) -> Iterator["subprocess.Popen[bytes]"]:
     """A command of this project as a process, which ends with the block."""
-    command = [sys.executable, "-m", "knowledge_migration.commands.main", *arguments]
-    with log.open("wb") as file:
-        process = subprocess.Popen(
-            command, stdout=file, stderr=subprocess.STDOUT, env=environment, start_new_session=True
-        )
+    process = start_process(arguments, log, environment)
     try:
         yield process
     finally:

@@ -17,7 +17,6 @@ from knowledge_migration_tests.support.environment import name_database
 READS_ONLY = {"success_criteria", "performance_comparison", "quality_suites"}
 """Reports about a database in any state: they write nothing but their evidence."""
 
-CHECKED_ON = {"legacy_snapshot": "verified_backup"}
 PARTITION = {"cutover_gates": "internal_beta", "cutover_stage": "internal_beta"}
 UNGUARDED_TABLES = ("check_record", "gate_evaluation")
 """A refusal and the verdicts of the gates are recorded."""
@@ -34,7 +33,7 @@ NO_PROPOSALS = "ALTER TABLE topic_proposals RENAME TO elsewhere"
 VIOLATIONS = [
     ("demonstration_database", "", "embedded database"),
     ("demonstration_service", "", "embedded database"),
-    ("legacy_snapshot", "DROP SCHEMA migration CASCADE", "evidence store"),
+    ("verified_backup", "DROP SCHEMA migration CASCADE", "evidence store"),
     ("data_quality_report", "DROP SCHEMA migration CASCADE", "evidence store"),
     ("performance_baseline", "DROP SCHEMA migration CASCADE", "evidence store"),
     ("staging_rehearsal", NO_BACKUP, "verified backup"),
@@ -86,9 +85,7 @@ def launched(asset: str, partition: str | None = None) -> dg.ExecuteInProcessRes
     """The asset alone, as its page launches it."""
     location = definitions()
     owner = next(
-        one
-        for one in location.assets or []
-        if isinstance(one, dg.AssetsDefinition) and dg.AssetKey(CHECKED_ON.get(asset, asset)) in one.keys
+        one for one in location.assets or [] if isinstance(one, dg.AssetsDefinition) and dg.AssetKey(asset) in one.keys
     )
     with dg.DagsterInstance.ephemeral() as instance:
         if isinstance(owner.partitions_def, dg.DynamicPartitionsDefinition):
@@ -175,10 +172,12 @@ def test_preflight_is_the_guard_of_the_first_write(
 
 
 def test_every_asset_has_guards_or_only_reads() -> None:
-    assets = {
-        owner.node_def.name
-        for owner in definitions().assets or []
-        if isinstance(owner, dg.AssetsDefinition) and owner.is_materializable
-    }
-    assert assets == GUARDS.keys() | {"cutover_stage"} | READS_ONLY
-    assert {asset for asset, *_ in VIOLATIONS} == assets - READS_ONLY - {"evidence_store"}
+    guarded, unguarded = set(), set()
+    for owner in definitions().assets or []:
+        if isinstance(owner, dg.AssetsDefinition) and owner.is_materializable:
+            found = {spec.asset_key.to_user_string() for spec in owner.check_specs if spec.name == CHECK}
+            guarded |= found
+            unguarded |= set() if found else {owner.node_def.name}
+    assert guarded == GUARDS.keys() | {"cutover_stage"}
+    assert unguarded == READS_ONLY
+    assert {asset for asset, *_ in VIOLATIONS} == guarded - {"evidence_store"}

@@ -53,13 +53,11 @@ def read_requirement(name: str, needed: str, read: Callable[[], Requirement | st
     """A requirement read now; text is what was observed. What cannot be read is missing, with the error's message."""
     try:
         observed = read()
-    except NOT_SO_FAR:
-        return Requirement(name, False, "it does not exist yet.", "Run the phases before first.", needed=needed)
-    except (MigrationError, psycopg.Error) as error:
-        return Requirement(name, False, _first_sentence(error), _remedy(error), needed=needed)
-    except sa.exc.DBAPIError as error:
-        reason = error.orig or error
-        return Requirement(name, False, _first_sentence(reason), "Run the phases before first.", needed=needed)
+    except (MigrationError, psycopg.Error, sa.exc.DBAPIError) as error:
+        reason = getattr(error, "orig", None) or error  # what SQLAlchemy wraps
+        if isinstance(reason, NOT_SO_FAR):
+            return Requirement(name, False, "it does not exist yet.", "Run the phases before first.", needed=needed)
+        return Requirement(name, False, _first_sentence(reason), _remedy(reason), needed=needed)
     if isinstance(observed, Requirement):
         return observed
     return Requirement(name, True, observed or "satisfied.", needed=needed)
