@@ -5,6 +5,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -96,36 +97,42 @@ def drop(server: EmbeddedServer, database: Database) -> None:
         connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(database.name)))
 
 
+@contextmanager
+def cloned(server: EmbeddedServer, template: str = LEGACY_TEMPLATE) -> Iterator[Database]:
+    """A copy of a template that exists while the block runs."""
+    copy = clone(server, template)
+    try:
+        yield copy
+    finally:
+        drop(server, copy)
+
+
 @pytest.fixture
 def database(server: EmbeddedServer) -> Iterator[Database]:
     """An empty legacy database on PostgreSQL 18."""
-    cloned = clone(server)
-    yield cloned
-    drop(server, cloned)
+    with cloned(server) as copy:
+        yield copy
 
 
 @pytest.fixture
 def any_database(any_server: EmbeddedServer) -> Iterator[Database]:
     """An empty legacy database on each supported version."""
-    cloned = clone(any_server)
-    yield cloned
-    drop(any_server, cloned)
+    with cloned(any_server) as copy:
+        yield copy
 
 
 @pytest.fixture
 def expanded(server: EmbeddedServer) -> Iterator[Database]:
     """An empty database after phase 1 on PostgreSQL 18."""
-    cloned = clone(server, EXPANDED_TEMPLATE)
-    yield cloned
-    drop(server, cloned)
+    with cloned(server, EXPANDED_TEMPLATE) as copy:
+        yield copy
 
 
 @pytest.fixture
 def any_expanded(any_server: EmbeddedServer) -> Iterator[Database]:
     """An empty database after phase 1 on each supported version."""
-    cloned = clone(any_server, EXPANDED_TEMPLATE)
-    yield cloned
-    drop(any_server, cloned)
+    with cloned(any_server, EXPANDED_TEMPLATE) as copy:
+        yield copy
 
 
 @pytest.fixture

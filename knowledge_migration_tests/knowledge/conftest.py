@@ -12,7 +12,7 @@ from knowledge_migration.engine.foundation.embedded_server import EmbeddedServer
 from knowledge_migration.knowledge.extraction.model import ExtractedAtom, ExtractedTopic, Extraction, Message
 from knowledge_migration.knowledge.options import ServiceOptions
 from knowledge_migration.knowledge.service import KnowledgeService
-from knowledge_migration_tests.conftest import EXPANDED_TEMPLATE, clone, drop
+from knowledge_migration_tests.conftest import EXPANDED_TEMPLATE, clone, cloned, drop
 
 PEOPLE_AND_MESSAGES = """
 INSERT INTO users (first_name, is_active, is_bot) SELECT 'user ' || n, true, false FROM generate_series(1, 20) AS n;
@@ -81,9 +81,8 @@ def peopled_template(server: EmbeddedServer) -> Iterator[str]:
 @pytest.fixture
 def peopled(server: EmbeddedServer, peopled_template: str) -> Iterator[Database]:
     """After phase 1, with 20 users and 200 messages."""
-    cloned = clone(server, peopled_template)
-    yield cloned
-    drop(server, cloned)
+    with cloned(server, peopled_template) as copy:
+        yield copy
 
 
 @pytest.fixture

@@ -33,5 +33,5 @@ def retire(database: Database, **given: Any) -> retirement.Retirement:
 
 
 def reopen(database: Database, **given: Any) -> retirement.Reopening:
-    """The way back from it."""
+    """Its undo."""
     return retirement.reopen(database, Flags(), given.pop("limits", SchemaChangeSettings()), reason="a test", **given)

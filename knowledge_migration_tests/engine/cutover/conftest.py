@@ -7,7 +7,7 @@ import pytest
 
 from knowledge_migration.engine.foundation.database import Database
 from knowledge_migration.engine.foundation.embedded_server import EmbeddedServer
-from knowledge_migration_tests.conftest import EXPANDED_TEMPLATE, clone, drop
+from knowledge_migration_tests.conftest import EXPANDED_TEMPLATE, clone, cloned
 from knowledge_migration_tests.engine.cutover.ready import made_ready, seen_well
 from knowledge_migration_tests.engine.cutover.stages_reached import now
 
@@ -26,6 +26,5 @@ def ready_template(server: EmbeddedServer, tmp_path_factory: pytest.TempPathFact
 @pytest.fixture
 def ready_database(server: EmbeddedServer, ready_template: tuple[Database, datetime]) -> Iterator[Database]:
     """A copy of it."""
-    copy = clone(server, ready_template[0].name)
-    yield copy
-    drop(server, copy)
+    with cloned(server, ready_template[0].name) as copy:
+        yield copy

@@ -11,7 +11,7 @@ from knowledge_migration.engine.cutover.state import read_cutover_state
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.embedded_server import EmbeddedServer
 from knowledge_migration.knowledge.extraction.model import Extraction
-from knowledge_migration_tests.conftest import EXPANDED_TEMPLATE, clone, drop
+from knowledge_migration_tests.conftest import EXPANDED_TEMPLATE, clone, cloned, drop
 from knowledge_migration_tests.engine.cutover.stages_reached import gate, later, set_, stand_at
 from knowledge_migration_tests.knowledge.conftest import FakeExtractor, atom, topic
 from knowledge_migration_tests.serving import PEOPLE_AND_MESSAGES, serving
@@ -76,9 +76,8 @@ def use(database: Database, url: str) -> None:
 @pytest.fixture
 def used(server: EmbeddedServer, template: Database) -> Iterator[Database]:
     """A copy of it."""
-    copy = clone(server, template.name)
-    yield copy
-    drop(server, copy)
+    with cloned(server, template.name) as copy:
+        yield copy
 
 
 @pytest.fixture

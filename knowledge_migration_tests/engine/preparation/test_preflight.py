@@ -26,7 +26,7 @@ from knowledge_migration.engine.preparation.preflight import PreflightContext
 from knowledge_migration.engine.schema import upgrade as schema
 from knowledge_migration.engine.schema.steps import EVIDENCE_REVISION
 from knowledge_migration.settings import SchemaChangeSettings
-from knowledge_migration_tests.conftest import clone, drop
+from knowledge_migration_tests.conftest import cloned
 
 BRIEF = SchemaChangeSettings(lock_timeout_ms=50, attempts=3, retry_max_seconds=0.2, sleep=lambda seconds: None)
 TABLES = ("users", "sources", "telegram_profiles", "messages", "topics", "atoms", "topic_atoms", "atom_links")
@@ -57,9 +57,8 @@ def run(connection: Connection, statement: LiteralString, *names: str) -> None:
 @pytest.fixture(scope="module")
 def shared(server: EmbeddedServer) -> Iterator[Database]:
     """One legacy database for tests that leave it as it was."""
-    database = clone(server)
-    yield database
-    drop(server, database)
+    with cloned(server) as database:
+        yield database
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from knowledge_migration.engine.foundation.errors import BusyError, Verification
 from knowledge_migration.engine.recovery import ledger
 from knowledge_migration.engine.recovery.ledger import examine_ledger, recover_ledger
 from knowledge_migration.engine.rollback.backfill import rollback_backfill
-from knowledge_migration_tests.conftest import EXPANDED_TEMPLATE, clone, drop
+from knowledge_migration_tests.conftest import EXPANDED_TEMPLATE, clone, cloned, drop
 from knowledge_migration_tests.engine.backfill.backfilling import (
     backfill,
     broken_rules,
@@ -62,9 +62,8 @@ def backfilled(server: EmbeddedServer) -> Iterator[Database]:
 @pytest.fixture
 def own(server: EmbeddedServer, backfilled: Database) -> Iterator[Database]:
     """A copy of it."""
-    database = clone(server, backfilled.name)
-    yield database
-    drop(server, database)
+    with cloned(server, backfilled.name) as database:
+        yield database
 
 
 @pytest.fixture

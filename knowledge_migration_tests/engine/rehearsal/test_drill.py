@@ -27,7 +27,7 @@ from knowledge_migration.engine.schema import upgrade as schema
 from knowledge_migration.engine.schema.steps import EVIDENCE_REVISION
 from knowledge_migration.knowledge.extraction.local import LocalExtractor
 from knowledge_migration.settings import SchemaChangeSettings
-from knowledge_migration_tests.conftest import clone, drop
+from knowledge_migration_tests.conftest import clone, cloned, drop
 from knowledge_migration_tests.engine.backfill.backfilling import backfill, count, fill
 from knowledge_migration_tests.engine.cutover.stages_reached import stand_at
 from knowledge_migration_tests.serving import PEOPLE_AND_MESSAGES
@@ -52,9 +52,8 @@ def template(server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -
 @pytest.fixture
 def backed_up(server: EmbeddedServer, template: Database) -> Iterator[Database]:
     """A copy of it."""
-    copy = clone(server, template.name)
-    yield copy
-    drop(server, copy)
+    with cloned(server, template.name) as copy:
+        yield copy
 
 
 def back_up(database: Database, server: EmbeddedServer, folder: Path) -> None:

@@ -29,7 +29,7 @@ from knowledge_migration.engine.schema import upgrade as schema
 from knowledge_migration.engine.schema.ddl import StepResult
 from knowledge_migration.engine.schema.steps import EVIDENCE_REVISION, TARGET_REVISION
 from knowledge_migration.settings import SchemaChangeSettings
-from knowledge_migration_tests.conftest import clone, drop
+from knowledge_migration_tests.conftest import clone, cloned, drop
 
 BRIEF = SchemaChangeSettings(lock_timeout_ms=50, attempts=3, retry_max_seconds=0.2, sleep=lambda seconds: None)
 RUN = uuid.UUID(int=1)
@@ -71,9 +71,8 @@ def template(server: EmbeddedServer) -> Iterator[Database]:
 @pytest.fixture
 def migrated(server: EmbeddedServer, template: Database) -> Iterator[Database]:
     """A copy of it for one test."""
-    database = clone(server, template.name)
-    yield database
-    drop(server, database)
+    with cloned(server, template.name) as database:
+        yield database
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ from knowledge_migration.engine.schema.steps import EVIDENCE_REVISION, STEPS, TA
 from knowledge_migration.knowledge import tables
 from knowledge_migration.knowledge.audit import AuditAction
 from knowledge_migration.settings import SchemaChangeSettings
-from knowledge_migration_tests.conftest import EXPANDED_TEMPLATE, clone, drop
+from knowledge_migration_tests.conftest import EXPANDED_TEMPLATE, clone, cloned, drop
 
 BRIEF = SchemaChangeSettings(lock_timeout_ms=50, attempts=3, retry_max_seconds=0.2, sleep=lambda seconds: None)
 RUN = uuid.UUID(int=1)
@@ -303,9 +303,8 @@ def insert_atom_proposal(connection: Connection, **values: Any) -> None:
 @pytest.fixture(scope="module")
 def upgraded_database(server: EmbeddedServer) -> Iterator[Database]:
     """One database in which the phase is done, for tests that change rows only."""
-    database = clone(server, EXPANDED_TEMPLATE)
-    yield database
-    drop(server, database)
+    with cloned(server, EXPANDED_TEMPLATE) as database:
+        yield database
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from knowledge_migration.engine.foundation.embedded_server import EmbeddedServer
 from knowledge_migration.engine.foundation.errors import PreconditionError
 from knowledge_migration.engine.validation import rules as integrity
 from knowledge_migration.knowledge.flags import Flags
-from knowledge_migration_tests.conftest import EXPANDED_TEMPLATE, clone, drop
+from knowledge_migration_tests.conftest import EXPANDED_TEMPLATE, clone, cloned, drop
 from knowledge_migration_tests.serving import PEOPLE_AND_MESSAGES, serving
 from knowledge_migration_tests.support.fence_timeouts import PATIENT
 
@@ -38,9 +38,8 @@ def template(server: EmbeddedServer) -> Iterator[Database]:
 @pytest.fixture
 def dual_written(server: EmbeddedServer, template: Database) -> Iterator[Database]:
     """A copy of it."""
-    copy = clone(server, template.name)
-    yield copy
-    drop(server, copy)
+    with cloned(server, template.name) as copy:
+        yield copy
 
 
 @pytest.fixture

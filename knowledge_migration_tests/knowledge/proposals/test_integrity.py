@@ -21,7 +21,7 @@ from knowledge_migration.knowledge.errors import ConflictError, KnowledgeError, 
 from knowledge_migration.knowledge.extraction.model import Extraction
 from knowledge_migration.knowledge.proposals import review, undo
 from knowledge_migration.knowledge.proposals.review import Decision
-from knowledge_migration_tests.conftest import clone, drop
+from knowledge_migration_tests.conftest import clone, cloned, drop
 from knowledge_migration_tests.engine.backfill.backfilling import backfill
 from knowledge_migration_tests.knowledge.conftest import atom, topic
 from knowledge_migration_tests.knowledge.proposals.reviewing import ME, SYSTEM, broken_rules, propose_in
@@ -225,9 +225,8 @@ def migrated_template(server: EmbeddedServer, peopled_template: str) -> Iterator
 @pytest.fixture
 def peopled(server: EmbeddedServer, migrated_template: str) -> Iterator[Database]:
     """A copy of it."""
-    cloned = clone(server, migrated_template)
-    yield cloned
-    drop(server, cloned)
+    with cloned(server, migrated_template) as copy:
+        yield copy
 
 
 @pytest.mark.parametrize("seed", range(8))

@@ -16,7 +16,7 @@ from knowledge_migration.engine.preparation.legacy_snapshot import take_legacy_s
 from knowledge_migration.engine.rollback.repair.backup_copy import COMPARISON
 from knowledge_migration.engine.schema import upgrade as schema
 from knowledge_migration.settings import SchemaChangeSettings
-from knowledge_migration_tests.conftest import clone, drop
+from knowledge_migration_tests.conftest import clone, cloned
 from knowledge_migration_tests.engine.backup.legacy_rows import fill
 
 OTHER_SHAPES = """
@@ -73,9 +73,8 @@ def backed_up_template_16(server_16: EmbeddedServer, tmp_path_factory: pytest.Te
 @pytest.fixture
 def live(server: EmbeddedServer, backed_up_template: Database) -> Iterator[Database]:
     """A copy of the database whose backup it is; no scratch database stays behind a test."""
-    copy = clone(server, backed_up_template.name)
-    yield copy
-    drop(server, copy)
+    with cloned(server, backed_up_template.name) as copy:
+        yield copy
     assert databases_like(server.admin, COMPARISON.prefix) == []
 
 
@@ -85,9 +84,8 @@ def any_live(request: pytest.FixtureRequest, any_server: EmbeddedServer) -> Iter
     with any_server.admin.connect() as admin:
         old = admin.info.server_version < 170000
     name = "backed_up_template_16" if old else "backed_up_template"
-    copy = clone(any_server, request.getfixturevalue(name).name)
-    yield copy
-    drop(any_server, copy)
+    with cloned(any_server, request.getfixturevalue(name).name) as copy:
+        yield copy
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.embedded_server import EmbeddedServer
 from knowledge_migration.engine.rollback.repair.backup_copy import RestoredBackup, both_sides, restored_backup
 from knowledge_migration.engine.rollback.repair.comparison import Comparison, compare
-from knowledge_migration_tests.conftest import clone, drop
+from knowledge_migration_tests.conftest import cloned
 
 
 @pytest.fixture(scope="module")
@@ -21,9 +21,8 @@ def restored(server: EmbeddedServer, backed_up_template: Database) -> Iterator[R
 @pytest.fixture
 def live(server: EmbeddedServer, backed_up_template: Database) -> Iterator[Database]:
     """A copy of the database whose backup it is."""
-    copy = clone(server, backed_up_template.name)
-    yield copy
-    drop(server, copy)
+    with cloned(server, backed_up_template.name) as copy:
+        yield copy
 
 
 def compared(database: Database, restored: RestoredBackup) -> Comparison:

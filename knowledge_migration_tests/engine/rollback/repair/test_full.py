@@ -29,7 +29,7 @@ from knowledge_migration.engine.schema.steps import TARGET_REVISION
 from knowledge_migration.knowledge.extraction.model import Extraction
 from knowledge_migration.knowledge.flags import Flags, set_flags
 from knowledge_migration.settings import SchemaChangeSettings, ServiceSettings, Settings
-from knowledge_migration_tests.conftest import clone, drop
+from knowledge_migration_tests.conftest import clone, cloned, drop
 from knowledge_migration_tests.engine.backfill.backfilling import backfill, count, until
 from knowledge_migration_tests.engine.rollback.repair.conftest import differing, taken, values
 from knowledge_migration_tests.knowledge.conftest import FakeExtractor, atom, topic
@@ -129,9 +129,8 @@ def migrated_template(server: EmbeddedServer, backed_up_template: Database) -> I
 @pytest.fixture
 def migrated(server: EmbeddedServer, migrated_template: Database) -> Iterator[Database]:
     """A copy of it without a live service."""
-    copy = clone(server, migrated_template.name)
-    yield copy
-    drop(server, copy)
+    with cloned(server, migrated_template.name) as copy:
+        yield copy
 
 
 @pytest.fixture(scope="module")

@@ -31,7 +31,7 @@ from knowledge_migration.knowledge.extraction.local import LocalExtractor
 from knowledge_migration.knowledge.options import ServiceOptions
 from knowledge_migration.knowledge.service import KnowledgeService
 from knowledge_migration.thresholds import GATES, Gate
-from knowledge_migration_tests.conftest import EXPANDED_TEMPLATE, clone, drop
+from knowledge_migration_tests.conftest import EXPANDED_TEMPLATE, clone, cloned, drop
 
 ROWS = """
 INSERT INTO knowledge_extraction_runs (id, status, message_ids, message_count, created_at)
@@ -62,9 +62,8 @@ def filled(server: EmbeddedServer) -> Iterator[Database]:
 @pytest.fixture
 def changed(server: EmbeddedServer, filled: Database) -> Iterator[Database]:
     """A copy of it for a test that changes its schema."""
-    database = clone(server, filled.name)
-    yield database
-    drop(server, database)
+    with cloned(server, filled.name) as database:
+        yield database
 
 
 @pytest.fixture(scope="module")
