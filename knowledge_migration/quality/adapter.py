@@ -8,9 +8,9 @@ import os
 import re
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -127,13 +127,12 @@ class Session:
     sample: int
 
     def validate(self, suite: Suite) -> SuiteOutcome:
-        """Validates the suite against its table and writes its pages.
+        """Validates the suite against its table.
 
         Raises `UnansweredError` naming suite, expectation and table if a statement fails, `PreconditionError` if Great
         Expectations rejects the suite.
         """
         import great_expectations as gx
-        from great_expectations.checkpoint import UpdateDataDocsAction
         from great_expectations.core.run_identifier import RunIdentifier
 
         started = time.perf_counter()
@@ -149,14 +148,18 @@ class Session:
         checkpoint = gx.Checkpoint(
             name=suite.name,
             validation_definitions=[definition],
-            actions=[UpdateDataDocsAction(name=SITE, site_names=[SITE])],
             result_format={"result_format": "SUMMARY", "partial_unexpected_count": self.sample},
         )
         run = self.context.checkpoints.add(checkpoint).run(run_id=RunIdentifier(run_name=suite.name))
         (result,) = run.run_results.values()
         in_order = sorted(result.results, key=lambda one: one.expectation_config.meta["place"])
         outcomes = tuple(self._outcome(*pair, suite) for pair in zip(suite.expectations, in_order, strict=True))
-        return SuiteOutcome(suite, outcomes, time.perf_counter() - started, _page(self.docs, suite))
+        return SuiteOutcome(suite, outcomes, time.perf_counter() - started)
+
+    def documented(self, outcomes: Sequence[SuiteOutcome]) -> tuple[SuiteOutcome, ...]:
+        """Writes the pages of all suites at once; the outcomes with their pages."""
+        self.context.build_data_docs(site_names=[SITE])
+        return tuple(replace(outcome, page=_page(self.docs, outcome.suite)) for outcome in outcomes)
 
     def _outcome(self, expectation: Expectation, result: "ExpectationValidationResult", suite: Suite) -> CheckOutcome:
         errors = _errors(result.exception_info)

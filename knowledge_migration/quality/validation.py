@@ -101,7 +101,7 @@ def _run(
                 f"{suite.name}: {len(outcome.outcomes)} expectations, {len(outcome.failed)} not met, {outcome.seconds:.1f} s"
             )
             outcomes.append(outcome)
-    return tuple(outcomes)
+        return opened.documented(outcomes)
 
 
 def _columns(connection: Connection, schema: str, tables: list[str]) -> Columns:

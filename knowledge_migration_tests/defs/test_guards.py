@@ -1,5 +1,8 @@
-"""Every asset that writes evaluates its guards in its own step: launched alone, with a guard violated, it writes nothing."""
+"""Every asset that writes evaluates its guards in its own step: launched alone through the webserver's GraphQL API, with the
+parameters that the UI sends and a guard violated, it writes nothing.
+"""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,16 +11,23 @@ import pytest
 from psycopg import sql
 
 from knowledge_migration.defs.guards import CHECK, GUARDS
-from knowledge_migration.defs.resources import Migration
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration_tests.engine.cutover.ready import made_ready
 from knowledge_migration_tests.support.code_location import definitions
 from knowledge_migration_tests.support.environment import name_database
+from knowledge_migration_tests.support.webserver import Run, Webserver, webserver_in_process
+
+pytestmark = pytest.mark.filterwarnings(  # a run inside the webserver's event loop
+    "ignore:coroutine 'BaseEventLoop.shutdown_asyncgens'",
+    "ignore:Property `ScheduleDefinition.environment_vars`",
+)
 
 READS_ONLY = {"success_criteria", "performance_comparison", "quality_suites"}
 """Reports about a database in any state: they write nothing but their evidence."""
 
 PARTITION = {"cutover_gates": "internal_beta", "cutover_stage": "internal_beta"}
+SAME_STEP = {"verified_backup": ("data_inventory", "legacy_fingerprint")}
+"""The UI also selects the assets that the same step makes."""
 UNGUARDED_TABLES = ("check_record", "gate_evaluation")
 """A refusal and the verdicts of the gates are recorded."""
 
@@ -81,23 +91,20 @@ def named(expanded: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     name_database(monkeypatch, expanded, tmp_path)
 
 
-def launched(asset: str, partition: str | None = None) -> dg.ExecuteInProcessResult:
+@pytest.fixture(scope="module")
+def ui() -> Iterator[Webserver]:
+    """The webserver, whose runs are executed here."""
+    with webserver_in_process() as served:
+        yield served
+
+
+def launched(ui: Webserver, asset: str) -> Run:
     """The asset alone, as its page launches it."""
-    location = definitions()
-    owner = next(
-        one for one in location.assets or [] if isinstance(one, dg.AssetsDefinition) and dg.AssetKey(asset) in one.keys
-    )
-    with dg.DagsterInstance.ephemeral() as instance:
-        if isinstance(owner.partitions_def, dg.DynamicPartitionsDefinition):
-            partition = "000000001"
-            instance.add_dynamic_partitions(str(owner.partitions_def.name), [partition])
-        return dg.materialize(
-            [owner],
-            instance=instance,
-            resources={"migration": Migration()},
-            partition_key=partition,
-            raise_on_error=False,
-        )
+    partition = PARTITION.get(asset)
+    if asset in ("topic_backfill", "atom_backfill"):
+        partition = "000000001"
+        ui.add_partition(f"{asset.removesuffix('_backfill')}_id_ranges", partition)
+    return ui.launch("__ASSET_JOB", assets=[asset, *SAME_STEP.get(asset, ())], partition=partition)
 
 
 def written(connection: Connection) -> dict[str, Any]:
@@ -119,55 +126,54 @@ def written(connection: Connection) -> dict[str, Any]:
 
 @pytest.mark.parametrize(("asset", "violation", "requirement"), VIOLATIONS)
 def test_an_asset_launched_alone_writes_nothing_where_a_guard_is_violated(
-    expanded: Database, rows: Connection, named: None, tmp_path: Path, asset: str, violation: str, requirement: str
+    ui: Webserver,
+    expanded: Database,
+    rows: Connection,
+    named: None,
+    tmp_path: Path,
+    asset: str,
+    violation: str,
+    requirement: str,
 ) -> None:
     made_ready(expanded, rows, tmp_path)
     if violation:
         rows.execute(violation)
     before = written(rows)
 
-    result = launched(asset, PARTITION.get(asset))
+    run = launched(ui, asset)
 
-    assert not result.success
-    (step,) = [event for event in result.all_events if event.is_step_failure]
-    failed = step.step_failure_data.user_failure_data
-    assert failed is not None, step.step_failure_data.error
-    assert failed.description is not None
-    assert "\n" not in failed.description
-    assert "is refused" in failed.description
-    missing = {row.data["requirement"]: row.data for row in failed.metadata["missing"].records}
+    assert run.status == "FAILURE"
+    ((step, message),) = run.failures.items()
+    (title, *_) = message.splitlines()
+    assert "is refused" in title
+    missing = {row["requirement"]: row for row in run.missing[step]}
     assert requirement in missing
     assert all(row["how to get it"] for row in missing.values()), missing
-    checks = {one.check_name: one for one in result.get_asset_check_evaluations()}
-    assert not checks[CHECK].passed
-    assert checks[CHECK].metadata["missing"].value == len(missing)
-    assert not result.asset_materializations_for_node(step.step_key)
+    assert run.checks[asset, CHECK] is False
+    assert run.materialized == []
     assert written(rows) == before
 
 
 @pytest.mark.parametrize("asset", sorted(GUARDS.keys() - {"evidence_store"}))
 def test_on_a_database_before_phase_0_every_other_asset_is_refused(
-    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asset: str
+    ui: Webserver, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asset: str
 ) -> None:
     name_database(monkeypatch, database, tmp_path)
     with database.connect("test") as connection:
         before = written(connection)
-        result = launched(asset, PARTITION.get(asset))
+        run = launched(ui, asset)
         assert written(connection) == before
-    assert not result.success
-    (check,) = result.get_asset_check_evaluations()
-    assert (check.check_name, check.passed) == (CHECK, False)
+    assert (run.status, run.checks) == ("FAILURE", {(asset, CHECK): False})
 
 
 def test_preflight_is_the_guard_of_the_first_write(
-    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ui: Webserver, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name_database(monkeypatch, database, tmp_path)
     with database.connect("test") as connection:
         connection.execute("DROP TABLE atoms CASCADE")
         before = written(connection)
-        result = launched("evidence_store")
-        assert not result.success
+        assert launched(ui, "evidence_store").status == "FAILURE"
         assert written(connection) == before
 
 

@@ -1,4 +1,4 @@
-"""`dagster dev` on the project as a process, and its GraphQL API with the parameters that the UI sends."""
+"""Dagster's webserver, as `dagster dev` in a process or inside the test's, and its GraphQL API as the UI uses it."""
 
 import json
 import os
@@ -12,8 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import httpx
 import psutil
+from dagster._core.launcher.sync_in_memory_run_launcher import SyncInMemoryRunLauncher
+from dagster._core.remote_origin import InProcessCodeLocationOrigin
+from dagster._core.run_coordinator import DefaultRunCoordinator
+from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
+from dagster._core.workspace.context import WorkspaceProcessContext
+from dagster._core.workspace.load_target import InProcessWorkspaceLoadTarget
+from dagster_webserver.webserver import DagsterWebserver
+from starlette.testclient import TestClient
 
 from knowledge_migration.demo.live_application import free_port
 from knowledge_migration_tests.support.code_location import definitions
@@ -41,11 +50,28 @@ query Run($id: ID!) {
       eventConnection(afterCursor: null) {
         events {
           __typename
-          ... on ExecutionStepFailureEvent { stepKey error { message } failureMetadata { description } }
-          ... on AssetCheckEvaluationEvent { evaluation { checkName success assetKey { path } } }
+          ... on ExecutionStepFailureEvent {
+            stepKey error { message } failureMetadata { description metadataEntries { ...Entry } }
+          }
+          ... on AssetCheckEvaluationEvent {
+            evaluation { checkName success assetKey { path } metadataEntries { ...Entry } }
+          }
+          ... on MaterializationEvent { assetKey { path } }
         }
       }
     }
+  }
+}
+fragment Entry on MetadataEntry {
+  label
+  ... on TableMetadataEntry { table { records } }
+  ... on IntMetadataEntry { intValue }
+}
+"""
+ADD_PARTITION = """
+mutation Add($repository: RepositorySelector!, $definition: String!, $partition: String!) {
+  addDynamicPartition(repositorySelector: $repository, partitionsDefName: $definition, partitionKey: $partition) {
+    __typename
   }
 }
 """
@@ -54,18 +80,23 @@ ENDED = {"SUCCESS", "FAILURE", "CANCELED"}
 
 @dataclass(frozen=True)
 class Run:
-    """A run that has ended: the failed steps with their message, and the checks with their result."""
+    """A run that has ended: the failed steps with their message, and the checks with their result.
+
+    `missing` has the rows of the table of missing requirements by failed step, `materialized` the assets.
+    """
 
     status: str
     failures: dict[str, str]
     checks: dict[tuple[str, str], bool]
+    missing: dict[str, list[dict[str, Any]]]
+    materialized: list[str]
 
 
 @dataclass(frozen=True)
 class Webserver:
-    """A running webserver."""
+    """A running webserver, behind an HTTP client."""
 
-    url: str
+    client: httpx.Client
 
     def launch(
         self,
@@ -95,6 +126,12 @@ class Webserver:
         assert launched["__typename"] == "LaunchRunSuccess", launched
         return self._ended(launched["run"]["runId"])
 
+    def add_partition(self, definition: str, partition: str) -> None:
+        """Adds a partition, unless it exists."""
+        values = {"repository": LOCATION, "definition": definition, "partition": partition}
+        added = self._ask(ADD_PARTITION, values)["addDynamicPartition"]["__typename"]
+        assert added in ("AddDynamicPartitionSuccess", "DuplicateDynamicPartitionError"), added
+
     def _ended(self, run_id: str) -> Run:
         until = time.monotonic() + RUN_SECONDS
         while True:
@@ -104,23 +141,46 @@ class Webserver:
             assert time.monotonic() < until, run
             time.sleep(0.5)
         events = run["eventConnection"]["events"]
-        failures = {
-            event["stepKey"]: event["error"]["message"]
-            for event in events
-            if event["__typename"] == "ExecutionStepFailureEvent"
+        failed = [event for event in events if event["__typename"] == "ExecutionStepFailureEvent"]
+        failures = {event["stepKey"]: event["error"]["message"] for event in failed}
+        missing = {
+            event["stepKey"]: [json.loads(record) for record in entry["table"]["records"]]
+            for event in failed
+            for entry in (event["failureMetadata"] or {"metadataEntries": []})["metadataEntries"]
+            if entry["label"] == "missing"
         }
+        materialized = [
+            "/".join(event["assetKey"]["path"]) for event in events if event["__typename"] == "MaterializationEvent"
+        ]
         checks = {
             ("/".join(one["assetKey"]["path"]), one["checkName"]): one["success"]
             for event in events
             if event["__typename"] == "AssetCheckEvaluationEvent" and (one := event["evaluation"])
         }
-        return Run(run["status"], failures, checks)
+        return Run(run["status"], failures, checks, missing, materialized)
 
     def _ask(self, query: str, variables: dict[str, Any]) -> dict[str, Any]:
-        answer = httpx.post(f"{self.url}/graphql", json={"query": query, "variables": variables}, timeout=120).json()
+        answer = self.client.post("/graphql", json={"query": query, "variables": variables}).json()
         assert "errors" not in answer, answer
         data: dict[str, Any] = answer["data"]
         return data
+
+
+@contextmanager
+def webserver_in_process() -> Iterator[Webserver]:
+    """The webserver in this process, with runs that are executed here while they are launched."""
+    launcher = {"module": SyncInMemoryRunLauncher.__module__, "class": SyncInMemoryRunLauncher.__name__}
+    coordinator = {"module": DefaultRunCoordinator.__module__, "class": DefaultRunCoordinator.__name__}
+    target = LoadableTargetOrigin(
+        module_name=definitions.__module__, attribute=definitions.__name__, working_directory=str(PROJECT)
+    )
+    origin = InProcessCodeLocationOrigin(target, location_name=LOCATION["repositoryLocationName"])
+    with (
+        dg.instance_for_test(overrides={"run_launcher": launcher, "run_coordinator": coordinator}) as instance,
+        WorkspaceProcessContext(instance, InProcessWorkspaceLoadTarget(origin)) as context,
+        TestClient(DagsterWebserver(context).create_asgi_app()) as client,
+    ):
+        yield Webserver(client)
 
 
 @contextmanager
@@ -134,14 +194,14 @@ def webserver(home: Path, **variables: str) -> Iterator[Webserver]:
     command = [dagster, "dev", "--port", str(port), "--host", "127.0.0.1"]
     with (home / "webserver.log").open("wb") as log:
         process = subprocess.Popen(command, cwd=PROJECT, env=environment, stdout=log, stderr=subprocess.STDOUT)
-    served = Webserver(f"http://127.0.0.1:{port}")
+    served = Webserver(httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=120))
     try:
         until = time.monotonic() + START_SECONDS
         while True:
             assert process.poll() is None, (home / "webserver.log").read_text()
             assert time.monotonic() < until, (home / "webserver.log").read_text()
             try:
-                if httpx.get(f"{served.url}/server_info", timeout=5).status_code == 200:
+                if served.client.get("/server_info").status_code == 200:
                     break
             except httpx.HTTPError:
                 time.sleep(0.2)

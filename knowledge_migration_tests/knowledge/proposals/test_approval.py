@@ -105,7 +105,8 @@ def test_proposals_of_the_service_are_approved_as_those_written_by_hand(
 
 
 def test_every_order_of_approving_ends_in_the_same_relations(sql: sa.Connection) -> None:
-    for order in itertools.permutations(["backups", "disks", "restore", "rehearse", "measure"]):
+    orders = list(itertools.permutations(["backups", "disks", "restore", "rehearse", "measure"]))
+    for order in (*orders[::7], orders[-1]):
         proposed = propose_in(sql, WEB)
         for name in order:
             assert review.approve(sql, proposed[name], ME).changed
