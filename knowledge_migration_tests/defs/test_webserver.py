@@ -20,6 +20,7 @@ VARIABLES = {
 
 
 @pytest.mark.minutes
+@pytest.mark.timeout(1800)
 def test_from_zero_each_phase_is_refused_until_the_one_before_is_done(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,6 +18,7 @@ import psutil
 from dagster._core.launcher.sync_in_memory_run_launcher import SyncInMemoryRunLauncher
 from dagster._core.remote_origin import InProcessCodeLocationOrigin
 from dagster._core.run_coordinator import DefaultRunCoordinator
+from dagster._core.storage.noop_compute_log_manager import NoOpComputeLogManager
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import InProcessWorkspaceLoadTarget
@@ -28,7 +29,7 @@ from knowledge_migration.demo.live_application import free_port
 from knowledge_migration_tests.support.code_location import definitions
 
 PROJECT = Path(__file__).parents[2]
-START_SECONDS = RUN_SECONDS = 120.0
+START_SECONDS = RUN_SECONDS = 600.0
 LOCATION = {"repositoryLocationName": "knowledge_migration", "repositoryName": "__repository__"}
 
 LAUNCH = """
@@ -169,14 +170,18 @@ class Webserver:
 @contextmanager
 def webserver_in_process() -> Iterator[Webserver]:
     """The webserver in this process, with runs that are executed here while they are launched."""
-    launcher = {"module": SyncInMemoryRunLauncher.__module__, "class": SyncInMemoryRunLauncher.__name__}
-    coordinator = {"module": DefaultRunCoordinator.__module__, "class": DefaultRunCoordinator.__name__}
+    parts = {
+        "run_launcher": SyncInMemoryRunLauncher,
+        "run_coordinator": DefaultRunCoordinator,
+        "compute_logs": NoOpComputeLogManager,  # the other ones take over the output of this process
+    }
+    overrides = {name: {"module": part.__module__, "class": part.__name__} for name, part in parts.items()}
     target = LoadableTargetOrigin(
         module_name=definitions.__module__, attribute=definitions.__name__, working_directory=str(PROJECT)
     )
     origin = InProcessCodeLocationOrigin(target, location_name=LOCATION["repositoryLocationName"])
     with (
-        dg.instance_for_test(overrides={"run_launcher": launcher, "run_coordinator": coordinator}) as instance,
+        dg.instance_for_test(overrides=overrides) as instance,
         WorkspaceProcessContext(instance, InProcessWorkspaceLoadTarget(origin)) as context,
         TestClient(DagsterWebserver(context).create_asgi_app()) as client,
     ):
