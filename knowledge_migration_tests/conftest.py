@@ -13,7 +13,7 @@ import pytest
 from psycopg import sql
 
 from knowledge_migration.engine.foundation import embedded_server
-from knowledge_migration.engine.foundation.database import Connection, Database
+from knowledge_migration.engine.foundation.database import Connection, Database, exists
 from knowledge_migration.engine.foundation.embedded_server import EmbeddedServer
 from knowledge_migration.engine.foundation.sql_files import text_of
 from knowledge_migration.engine.schema import upgrade as schema
@@ -93,7 +93,19 @@ def clone(server: EmbeddedServer, template: str = LEGACY_TEMPLATE) -> Database:
     statement = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy")
     with server.admin.connect("tests") as connection:
         connection.execute(statement.format(sql.Identifier(name), sql.Identifier(template)))
-    return server.database(name)
+    copy = server.database(name)
+    if template not in (LEGACY_TEMPLATE, EXPANDED_TEMPLATE):
+        adopt(copy)
+    return copy
+
+
+def adopt(database: Database) -> None:
+    """Evidence, checks and verdicts of the template become those of its copy."""
+    with database.connect("test template") as connection:
+        for table in ("evidence", "check_record", "gate_evaluation"):
+            if exists(connection, f"migration.{table}"):
+                statement = sql.SQL("UPDATE {} SET database = migration.this_database()")
+                connection.execute(statement.format(sql.Identifier("migration", table)))
 
 
 def drop(server: EmbeddedServer, database: Database) -> None:

@@ -1,7 +1,8 @@
 -- name: backup_source
--- The size, encoding and locale of the source database, so that a scratch database can be created alike. Through to_jsonb, because the columns of the locale provider came with 15 and changed
+-- The identity (cluster and oid), size, encoding and locale of the source database, so that a scratch database can be created alike. Through to_jsonb, because the columns of the locale provider came with 15 and changed
 -- their name with 17. Catalog only; takes no lock, the size counts files.
 SELECT
+    (SELECT system_identifier FROM pg_control_system()) || '/' || oid AS identity,
     pg_database_size(oid) AS size_bytes,
     pg_encoding_to_char(encoding) AS encoding,
     datcollate AS collate,

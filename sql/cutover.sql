@@ -35,7 +35,7 @@ GROUP BY mode
 -- Every verdict of the last days, for a plot.
 SELECT at, stage, metric, verdict, value, threshold, sample_size
 FROM migration.gate_evaluation
-WHERE at > %(since)s
+WHERE at > %(since)s AND database = migration.this_database()
 ORDER BY id
 LIMIT 20000
 
@@ -101,7 +101,7 @@ CROSS JOIN unnest(%(states)s::text[]) AS state (name)
 CROSS JOIN LATERAL (
     SELECT judged.at, judged.stage, judged.verdict, judged.value, judged.threshold, judged.sample_size, judged.detail, judged.id
     FROM migration.gate_evaluation AS judged
-    WHERE judged.stage = state.name AND judged.metric = metric.name
+    WHERE judged.stage = state.name AND judged.metric = metric.name AND judged.database = migration.this_database()
     ORDER BY judged.id DESC
     LIMIT 1
 ) AS latest
@@ -111,7 +111,7 @@ ORDER BY metric.name, latest.id DESC
 -- The latest verdicts of one metric since a moment, newest first. Uses the index by stage and metric.
 SELECT at, verdict
 FROM migration.gate_evaluation
-WHERE stage = %(stage)s AND metric = %(metric)s AND at >= %(since)s
+WHERE stage = %(stage)s AND metric = %(metric)s AND at >= %(since)s AND database = migration.this_database()
 ORDER BY id DESC
 LIMIT 200
 

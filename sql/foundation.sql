@@ -47,11 +47,14 @@ INSERT INTO migration.check_record AS known (asset, name, passed, warns, message
 VALUES (%(asset)s, %(name)s, %(passed)s, %(warns)s, %(message)s, %(dagster_run_id)s)
 ON CONFLICT (asset, name) DO UPDATE
 SET at = clock_timestamp(), passed = excluded.passed, warns = excluded.warns, message = excluded.message,
-    dagster_run_id = excluded.dagster_run_id
+    database = excluded.database, dagster_run_id = excluded.dagster_run_id
 
 -- name: check_records
--- The latest evaluation of every check.
-SELECT asset, name, at, passed, warns, message FROM migration.check_record ORDER BY asset, name
+-- The latest evaluation of every check on this database; a copy of another one has the records of that one, too.
+SELECT asset, name, at, passed, warns, message
+FROM migration.check_record
+WHERE database = migration.this_database()
+ORDER BY asset, name
 
 -- name: count_and_sample
 -- Wraps a rule: the exact count of what it returns and a bounded sample, from one execution. Always at least one row of
@@ -64,8 +67,16 @@ FROM offending
 LIMIT greatest({sample}, 1)
 
 -- name: evidence_latest
--- The newest measurement of a kind. Relies on evidence_by_kind.
-SELECT recorded_at, content FROM migration.evidence WHERE kind = %(kind)s ORDER BY id DESC LIMIT 1
+-- The newest measurement of a kind of this database, and its age in seconds. Relies on evidence_by_kind.
+SELECT recorded_at, content, extract(epoch FROM clock_timestamp() - recorded_at)::double precision AS age_seconds
+FROM migration.evidence
+WHERE kind = %(kind)s AND database = migration.this_database()
+ORDER BY id DESC
+LIMIT 1
+
+-- name: evidence_of_another
+-- The name of another database whose measurement of a kind is recorded here: this one is a copy. Relies on evidence_by_kind.
+SELECT database_name FROM migration.evidence WHERE kind = %(kind)s ORDER BY id DESC LIMIT 1
 
 -- name: evidence_record
 -- Records one measurement.

@@ -11,7 +11,7 @@ FROM migration.backfill_batch AS ledger
 -- The latest confirmation of each criterion by a person.
 SELECT DISTINCT ON (kept.content ->> 'criterion') kept.content ->> 'criterion' AS criterion, kept.recorded_at, kept.content
 FROM migration.evidence AS kept
-WHERE kept.kind = 'confirmation'
+WHERE kept.kind = 'confirmation' AND kept.database = migration.this_database()
 ORDER BY kept.content ->> 'criterion', kept.id DESC
 
 -- name: criteria_dual_written

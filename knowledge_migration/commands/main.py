@@ -7,6 +7,7 @@ raises on purpose ends it with exit code 1 and one sentence; nothing is half don
 from typing import Annotated, NoReturn
 
 import psycopg
+import sqlalchemy as sa
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -23,8 +24,8 @@ from knowledge_migration.commands import (
     validation,
 )
 from knowledge_migration.commands.terminal import console, dagster_project, open_installation, project_directory
-from knowledge_migration.engine.foundation.database import NOT_SO_FAR
 from knowledge_migration.engine.foundation.errors import MigrationError
+from knowledge_migration.engine.foundation.explanation import explained, innermost
 from knowledge_migration.settings import SettingsError, load_settings, variables
 
 app = typer.Typer(
@@ -67,24 +68,13 @@ def main() -> None:
         app()
     except (MigrationError, SettingsError) as error:
         _fail(type(error).__name__, str(error), error)
-    except NOT_SO_FAR as error:
-        hint = "This database has not come so far: run phase 0 and 1 first."
-        _fail("PreconditionError", f"{_first_line(error)}. {hint}", error)
-    except psycopg.errors.InsufficientPrivilege as error:
-        hint = "Preflight (phase 0) names each missing right and its GRANT."
-        _fail("MissingRight", f"{_first_line(error)}. {hint}", error)
-    except psycopg.OperationalError as error:
-        hint = "Committed work stays; run the command again."
-        _fail("ConnectionLost", f"{_first_line(error)}. {hint}", error)
+    except (psycopg.Error, sa.exc.DBAPIError, OSError) as error:
+        _fail(type(innermost(error)).__name__, explained(error), error)
 
 
 def _fail(kind: str, message: str, error: Exception) -> NoReturn:
     Console(stderr=True, highlight=False, soft_wrap=True).print(Text.assemble((kind, "bold red"), f": {message}"))
     raise SystemExit(1) from error
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0].rstrip(".")
 
 
 @app.command()

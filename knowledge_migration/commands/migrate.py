@@ -6,14 +6,12 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -22,54 +20,58 @@ from knowledge_migration.installation import Installation
 from knowledge_migration.settings import DEMONSTRATION
 
 if TYPE_CHECKING:
-    from knowledge_migration.commands.phase_runs import PhaseSummary
+    from knowledge_migration.commands.phase_runs import Demonstration, PhaseSummary
 
-LINES_PER_WORK = 4
+PHASES, DEMONSTRATED_PHASES = 5, 7
+VALIDATIONS = ("validation_functional", "validation_load", "validation_quality", "validation_criteria")
 
 
-class ProgressLines:
-    """Draws a bar per piece of work on a terminal, and prints a line now and then elsewhere."""
+class PhaseProgress:
+    """One bar for all phases on a terminal, with the present work beside it; elsewhere a line per finished work."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, phases: int) -> None:
         """Shows on `console`."""
         self.console = console
-        self.bars = Progress(
-            TextColumn("  {task.description}"),
+        self.bar = Progress(
+            TextColumn("[bold]{task.description}[/]"),
             BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[message]}"),
+            TaskProgressColumn(),
             TimeElapsedColumn(),
+            TextColumn("{task.fields[message]}"),
             console=console,
-            transient=False,
+            transient=True,
         )
-        self.tasks: dict[tuple[str, int | None], TaskID] = {}
-        self.printed: dict[tuple[str, int | None], int] = {}
+        self.task = self.bar.add_task("", total=phases, message="")
+        self.finished = 0
+
+    def begin(self, phase: str) -> None:
+        """A phase has begun."""
+        self.bar.update(self.task, description=phase, completed=self.finished, message="")
+        if not self.console.is_terminal:
+            self.console.print(f"[bold]{phase}[/]")
+
+    def end(self, summary: "PhaseSummary") -> None:
+        """A phase has ended."""
+        self.finished += 1
+        self.bar.update(self.task, completed=self.finished, message="")
+        if self.console.is_terminal:
+            style, state = ("green", "done") if summary.succeeded else ("red", "failed")
+            seconds = "" if summary.skipped else f" in {summary.seconds:.0f} s"
+            self.bar.console.print(f"[{style}]{state}[/] {summary.phase}{seconds}")
 
     def __call__(self, report: reports.Report) -> None:
-        """Shows one report."""
-        if self.console.is_terminal:
-            self._bar(report)
+        """Shows the progress of a piece of work of the phase."""
+        if report.total is None:
+            message, share = f"{report.work}: {report.message}", 0.0
         else:
-            self._line(report)
-
-    def _bar(self, report: reports.Report) -> None:
-        if report.total is None:
-            self.bars.console.print(f"  [dim]{report.work}: {report.message}[/]")
-            return
-        key = (report.work, report.total)
-        if key not in self.tasks:
-            self.tasks[key] = self.bars.add_task(report.work, total=report.total, message="")
-        self.bars.update(self.tasks[key], completed=report.done or 0, message=report.message)
-
-    def _line(self, report: reports.Report) -> None:
-        if report.total is None:
-            self.console.print(f"  {report.work}: {report.message}")
-            return
-        quarter = LINES_PER_WORK * (report.done or 0) // max(report.total, 1)
-        key = (report.work, report.total)
-        if self.printed.get(key) != quarter:
-            self.printed[key] = quarter
-            self.console.print(f"  {report.work}: {report.done:,} of {report.total:,} {report.unit}, {report.message}")
+            done = report.done or 0
+            message = f"{report.work}: {done:,} of {report.total:,} {report.unit}, {report.message}"
+            share = done / max(report.total, 1)
+        if self.console.is_terminal:
+            reached = max(self.bar.tasks[0].completed, self.finished + min(share, 0.95))
+            self.bar.update(self.task, completed=reached, message=message)
+        elif report.total is None or report.done == report.total:
+            self.console.print(f"  {message}")
 
 
 def run_migrate(console: Console, installation: Installation) -> bool:
@@ -77,71 +79,73 @@ def run_migrate(console: Console, installation: Installation) -> bool:
     import dagster as dg
 
     from knowledge_migration.commands.phase_runs import PhaseSummary, migrate, migrated
-    from knowledge_migration.demo.live_application import REQUESTS_PER_SECOND, LiveApplication, live_application
-    from knowledge_migration.demo.loader import prepare_demonstration
 
     console = _own_terminal(console)
     console.print(f"Database: {installation.database.display}")
-    lines = ProgressLines(console)
     summaries: list[PhaseSummary] = []
-    application: LiveApplication | None = None
-    cutover: Callable[..., tuple[str, int]] | None = None
-    with reports.listening(lines), lines.bars, ExitStack() as stack:
-        if installation.settings.uses_demonstration:
-            console.print("[bold]Demonstration: the documentation of this Python as a knowledge base[/]")
-            loaded = prepare_demonstration(
-                installation.database, lambda table, rows: lines(reports.Report("load", f"{rows:,} {table}"))
-            )
-            if loaded is None:
-                console.print("  already there")
-            if not migrated(installation.database):
-                cutover = _scaled_down_cutover(console, installation)
-                application = stack.enter_context(live_application(installation.settings.home / "logs"))
-                console.print(
-                    f"  the application runs at {application.url}, with {REQUESTS_PER_SECOND} requests per second"
-                )
-        with dg.DagsterInstance.get() as instance:
-            for summary in migrate(
-                installation.database,
-                instance,
-                on_phase=lambda name: console.print(f"[bold]Phase {name}[/]"),
-                cutover=cutover and partial(cutover, service_url=application.url if application else ""),
-            ):
-                summaries.append(summary)
+    demonstration = None
+    if installation.settings.uses_demonstration and not migrated(installation.database):
+        console.print("[bold]Demonstration: the documentation of this Python as a knowledge base[/]")
+        console.print(_scaled_settings())
+        demonstration = _demonstration(console, installation)
+    progress = PhaseProgress(console, DEMONSTRATED_PHASES if demonstration else PHASES)
+    with reports.listening(progress), progress.bar, dg.DagsterInstance.get() as instance:
+        for summary in migrate(installation.database, instance, on_phase=progress.begin, demonstration=demonstration):
+            progress.end(summary)
+            summaries.append(summary)
     console.print(summary_table(summaries))
     _print_findings(console, summaries)
     succeeded = all(summary.succeeded for summary in summaries)
-    if application and application.traffic:
-        succeeded = _print_traffic(console, installation, application.traffic) and succeeded
     _print_next(console, installation, succeeded, changed=any(not summary.skipped for summary in summaries))
     return succeeded
 
 
-def _scaled_down_cutover(console: Console, installation: Installation) -> Callable[..., tuple[str, int]]:
-    """Phase 4 of the demonstration, after its settings are shown."""
-    from knowledge_migration.commands.phase_runs import Runs
-    from knowledge_migration.defs.resources import Migration
-    from knowledge_migration.demo.cutover import Daemon, demonstrate_cutover
-    from knowledge_migration.engine.foundation.database import Database
-
+def _scaled_settings() -> Table:
+    """The settings of the demonstration that differ from production."""
     table = Table(
         "setting", "in this demonstration", title="Bake times scaled down from days to seconds", title_justify="left"
     )
     for name, value in DEMONSTRATION.items():
         shown = "every second user" if name == "knowledge_proposals_admin_user_ids" else json.dumps(value)
         table.add_row(name.upper(), shown)
-    console.print(table)
+    return table
 
-    def work(runs: Runs, database: Database, service_url: str) -> tuple[str, int]:
+
+def _demonstration(console: Console, installation: Installation) -> "Demonstration":
+    """The jobs that only the demonstration runs: its application, a cutover of seconds, and every validation."""
+    from knowledge_migration.commands.phase_runs import Demonstration, Runs
+    from knowledge_migration.defs.resources import Migration
+    from knowledge_migration.demo.background import finish_traffic
+    from knowledge_migration.demo.cutover import Daemon, demonstrate_cutover
+    from knowledge_migration.engine.foundation import evidence
+    from knowledge_migration.engine.foundation.database import Database
+
+    def prepare(runs: Runs, _: Database) -> tuple[str, int | None]:
+        runs.run("demonstration")
+        return "knowledge base, live application, simulated users", None
+
+    def cutover(runs: Runs, database: Database) -> tuple[str, int | None]:
         daemon = Daemon(
             runs.instance,
             runs.definitions,
             lambda request: runs.attempt(str(request.job_name), partition=request.partition_key, tags=request.tags),
             {"migration": Migration(variables={"cutover_automatic_promotion": True})},
         )
-        return demonstrate_cutover(daemon, database, service_url, lambda message: console.print(f"  {message}")), 0
+        url = installation.service_address.url
+        return demonstrate_cutover(daemon, database, url, lambda message: console.print(f"  {message}")), None
 
-    return work
+    def finish(runs: Runs, database: Database) -> tuple[str, int | None]:
+        traffic = finish_traffic(installation.settings.home)
+        with database.connect("live traffic") as connection:
+            evidence.record(connection, "live_traffic", traffic)
+        if not traffic["passed"]:
+            lost = [f"{one['what']} {one['why']}" for one in traffic["lost"][:20]]
+            runs.errors += [f"live traffic: {line}" for line in (traffic["sentence"], *traffic["failures"], *lost)]
+        for job in VALIDATIONS:
+            runs.run(job)
+        return traffic["sentence"], None
+
+    return Demonstration(prepare, cutover, finish)
 
 
 def _own_terminal(console: Console) -> Console:
@@ -167,19 +171,6 @@ def summary_table(summaries: Sequence["PhaseSummary"]) -> Table:
     return table
 
 
-def _print_traffic(console: Console, installation: Installation, traffic: dict[str, Any]) -> bool:
-    """The result of the live traffic, recorded as evidence; True when no request failed and no write is lost."""
-    from knowledge_migration.engine.foundation import evidence
-
-    with installation.database.connect("live traffic") as connection:
-        evidence.record(connection, "live_traffic", traffic)
-    style = "green" if traffic["passed"] else "red"
-    console.print(f"[bold]Live traffic:[/] [{style}]{traffic['sentence']}[/]", soft_wrap=True)
-    for message in (*traffic["failures"], *(f"{lost['what']} {lost['why']}" for lost in traffic["lost"][:20])):
-        console.print(f"  {message}", markup=False, soft_wrap=True)
-    return bool(traffic["passed"])
-
-
 def _print_findings(console: Console, summaries: Sequence["PhaseSummary"]) -> None:
     for summary in summaries:
         for error in summary.errors:
@@ -188,6 +179,8 @@ def _print_findings(console: Console, summaries: Sequence["PhaseSummary"]) -> No
             if not check.succeeded:
                 style = "yellow" if check.warns else "red"
                 console.print(f"[{style}]{check.asset}.{check.name}[/] {check.message}", soft_wrap=True)
+                for row in check.sample:
+                    console.print(f"    {row}", soft_wrap=True, markup=False)
 
 
 def _print_next(console: Console, installation: Installation, succeeded: bool, *, changed: bool) -> None:
@@ -195,6 +188,8 @@ def _print_next(console: Console, installation: Installation, succeeded: bool, *
         console.print("Stopped. Committed work stays. Remove the cause and run it again: make migrate")
         return
     console.print("All phases succeeded." if changed else "All phases were done already; nothing was changed.")
+    if installation.settings.uses_demonstration and (service := installation.known_service_address):
+        console.print(f"The application runs at [bold]{service.url}/review[/] until knowledge-migration stop.")
     console.print("Next: [bold]make ui[/] shows the assets, their checks and the history of these runs.")
     console.print("      [bold]make demo[/] opens the review of the proposals in a browser.")
     console.print(f"Backups: {installation.backups}")

@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
+import psycopg
+import sqlalchemy as sa
 
 from knowledge_migration.definitions import defs
 from knowledge_migration.defs.backfill import PARTITIONS
@@ -19,12 +21,14 @@ from knowledge_migration.engine.backfill.plan import planned
 from knowledge_migration.engine.foundation.check_record import CheckRecord
 from knowledge_migration.engine.foundation.database import Database
 from knowledge_migration.engine.foundation.errors import MigrationError, PreconditionError
+from knowledge_migration.engine.foundation.explanation import explained
 from knowledge_migration.engine.status.model import Phase
 from knowledge_migration.engine.status.phases import SKIPPED_DUAL_WRITE
 from knowledge_migration.engine.status.snapshot import read_status
 from knowledge_migration.knowledge.entity_kinds import KINDS
 from knowledge_migration.settings import load_settings
 
+RUN_LOG = "The run's log in the UI (knowledge-migration ui) has every line. Committed work stays."
 WAITS = "waits for the operator: knowledge-migration cutover status lists the requirements; phase_4_cutover promotes"
 warnings.filterwarnings("ignore", category=dg.BetaWarning)  # from dagster's own sensors
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -118,6 +122,7 @@ class Runs:
                 message=evaluation.description or "",
                 warns=evaluation.severity == dg.AssetCheckSeverity.WARN,
                 asset=evaluation.asset_key.to_user_string(),
+                sample=_sample(evaluation.metadata.get("sample")),
             )
             for evaluation in evaluations
         )
@@ -137,7 +142,16 @@ def _phases(database: Database) -> tuple[Phase, ...]:
     return snapshot.phases[:5]
 
 
-Work = Callable[[Runs, Database], tuple[str, int]]
+Work = Callable[[Runs, Database], tuple[str, int | None]]
+
+
+@dataclass(frozen=True)
+class Demonstration:
+    """What only the demonstration does: before phase 0, as phase 4 (it bakes for seconds), and after it."""
+
+    prepare: Work
+    cutover: Work
+    finish: Work
 
 
 def migrate(
@@ -145,24 +159,33 @@ def migrate(
     instance: dg.DagsterInstance,
     *,
     on_phase: Callable[[str], None],
-    cutover: Work | None = None,
+    demonstration: Demonstration | None = None,
 ) -> Iterator[PhaseSummary]:
     """Runs the phases that are not done and yields a summary per phase; ends after the first phase that fails.
 
-    Phase 4 bakes for days, so it runs only with `cutover`, as in the demonstration, where it takes a minute.
+    Phase 4 bakes for days, so only the demonstration runs it here.
     """
-    works = (_preparation, _schema, _dual_write, _backfill, cutover)
+
+    def done(name: str, work: Work) -> PhaseSummary:
+        on_phase(name)
+        return _timed(name, instance, database, work)
+
+    if demonstration:
+        yield (prepared := done("demonstration", demonstration.prepare))
+        if not prepared.succeeded:
+            return
+    works = (_preparation, _schema, _dual_write, _backfill, demonstration.cutover if demonstration else None)
     for phase, work in zip(_phases(database), works, strict=True):
         name = f"{phase.number} {phase.name}"
         if phase.state == "done" or work is None:
-            done = phase.message if phase.message == SKIPPED_DUAL_WRITE else f"already done: {phase.message}"
-            yield PhaseSummary(name, done if phase.state == "done" else WAITS, None, 0.0, skipped=True)
+            message = phase.message if phase.message == SKIPPED_DUAL_WRITE else f"already done: {phase.message}"
+            yield PhaseSummary(name, message if phase.state == "done" else WAITS, None, 0.0, skipped=True)
             continue
-        on_phase(name)
-        summary = _timed(name, instance, database, work)
-        yield summary
+        yield (summary := done(name, work))
         if not summary.succeeded:
             return
+    if demonstration:
+        yield done("validation", demonstration.finish)
 
 
 def _timed(name: str, instance: dg.DagsterInstance, database: Database, work: Work) -> PhaseSummary:
@@ -171,30 +194,35 @@ def _timed(name: str, instance: dg.DagsterInstance, database: Database, work: Wo
     try:
         done, rows = work(runs, database)
     except MigrationError as error:
-        done, rows = "stopped", 0
+        done, rows = "stopped", None
         runs.errors.append(f"{type(error).__name__}: {error}")
+    except (psycopg.Error, sa.exc.DBAPIError, OSError) as error:  # also a full disk under Dagster's storage
+        done, rows = "stopped", None
+        runs.errors.append(explained(error))
     return PhaseSummary(
         name, done, rows, time.perf_counter() - started, runs.checks, tuple(runs.errors), tuple(runs.run_ids)
     )
 
 
-def _preparation(runs: Runs, _: Database) -> tuple[str, int]:
+def _preparation(runs: Runs, _: Database) -> tuple[str, int | None]:
     runs.run("phase_0_preparation")
-    done = "inventory, fingerprint, verified backup, data quality, baseline, rehearsal on a clone"
+    skipped = load_settings().rehearsal.skip_reason
+    rehearsal = f"rehearsal skipped: {skipped}" if skipped else "rehearsal on a clone"
+    done = f"inventory, fingerprint, verified backup, data quality, baseline, {rehearsal}"
     return done, runs.metadata("data_inventory", "rows")
 
 
-def _schema(runs: Runs, _: Database) -> tuple[str, int]:
+def _schema(runs: Runs, _: Database) -> tuple[str, int | None]:
     runs.run("phase_1_schema")
     return "proposal tables, links, indexes, references", 0
 
 
-def _dual_write(runs: Runs, _: Database) -> tuple[str, int]:
+def _dual_write(runs: Runs, _: Database) -> tuple[str, int | None]:
     runs.run("phase_2_dual_write")
     return "every extraction writes its proposals too, proven and probed", 0
 
 
-def _backfill(runs: Runs, database: Database) -> tuple[str, int]:
+def _backfill(runs: Runs, database: Database) -> tuple[str, int | None]:
     """Plan, every partition, completion; stops at the first run that fails."""
     done = "topics and atoms linked to their proposals"
     if not runs.run("phase_3_plan", ops={"backfill_plan": {"config": {"dry_run": True}}}):
@@ -217,11 +245,22 @@ def _linked(runs: Runs) -> int:
     return int(partitions + runs.metadata("backfill_completion", "swept_rows"))
 
 
+def _sample(table: Any) -> tuple[str, ...]:
+    """The rows of a failed check's sample as lines."""
+    records = table.records if isinstance(table, dg.TableMetadataValue) else ()
+    return tuple(", ".join(f"{key} {value}" for key, value in record.data.items()) for record in records)
+
+
 def _error_of(event: Any) -> str:
+    """The reason of a failed step: what the step says and the remedy, or the innermost error in words."""
     data = event.step_failure_data
     failure = data.user_failure_data
     if failure and failure.description:
         remedy = failure.metadata.get("what_to_do")
         more = f"\n{remedy.value}" if remedy and remedy.value != failure.description else ""
         return f"{event.step_key}: {failure.description}{more}"
-    return f"{event.step_key}: {data.error.message.strip() if data.error else 'failed'}"
+    error = data.error
+    while error and error.cause:
+        error = error.cause
+    first = error.message.strip().partition("\n")[0] if error else "failed"
+    return f"{event.step_key}: {first} {RUN_LOG}"

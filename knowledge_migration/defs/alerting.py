@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 import dagster as dg
-import psycopg
 
 from knowledge_migration.defs.resources import Migration
+from knowledge_migration.defs.scheduling import NOT_AVAILABLE, why_skipped
 from knowledge_migration.engine.foundation.database import Connection
-from knowledge_migration.engine.foundation.errors import MigrationError
 from knowledge_migration.engine.foundation.sql_files import text_of
 from knowledge_migration.engine.observability.alerts import AlertCursor, Kind, shortened
 from knowledge_migration.knowledge.audit import ALERTED
@@ -51,8 +50,8 @@ def _ticked(context: Tick, migration: Migration, evaluate: Callable[[], Outcome]
         return dg.SensorResult(skip_reason=UNCONFIGURED)
     try:
         outcome = evaluate()
-    except (MigrationError, psycopg.Error) as error:
-        return dg.SensorResult(skip_reason=f"{failure}: {error}", cursor=context.cursor)
+    except NOT_AVAILABLE as error:
+        return dg.SensorResult(skip_reason=why_skipped(failure, error), cursor=context.cursor)
     reached, missed = _send(migration, outcome.title, outcome.body, outcome.kind) if outcome.title else (True, "")
     return dg.SensorResult(skip_reason=outcome.summary + missed, cursor=outcome.cursor if reached else context.cursor)
 

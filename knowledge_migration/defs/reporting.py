@@ -9,10 +9,13 @@ from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
+import psycopg
+import sqlalchemy as sa
 
 from knowledge_migration.engine.foundation import progress
 from knowledge_migration.engine.foundation.check_outcome import CheckOutcome
 from knowledge_migration.engine.foundation.errors import BlockedError, BusyError, MigrationError
+from knowledge_migration.engine.foundation.explanation import explained, innermost
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -103,7 +106,10 @@ def progress_reporter(log: Callable[[str], None], work: str) -> Callable[[str], 
 
 @contextmanager
 def as_dagster_failure() -> Iterator[None]:
-    """Converts an error of the engine into a `dg.Failure` with its remedy; a blocked or busy step may be retried."""
+    """Converts an error of the engine, the server or a disk into a `dg.Failure` with its remedy.
+
+    A blocked or busy step may be retried.
+    """
     try:
         yield
     except MigrationError as error:
@@ -115,4 +121,11 @@ def as_dagster_failure() -> Iterator[None]:
                 "safe_to_run_again": True,
             },
             allow_retries=isinstance(error, BlockedError | BusyError),
+        ) from error
+    except (psycopg.Error, sa.exc.DBAPIError, OSError) as error:
+        message = explained(error)
+        raise dg.Failure(
+            description=message,
+            metadata={"kind": type(innermost(error)).__name__, "what_to_do": message, "safe_to_run_again": True},
+            allow_retries=False,
         ) from error

@@ -1,4 +1,4 @@
-"""The rollback jobs (strategy §8): each needs a reason, and is a command too (`knowledge-migration rollback`)."""
+"""The rollback jobs (strategy §8): each records a reason, and is a command too (`knowledge-migration rollback`)."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +20,9 @@ from knowledge_migration.knowledge.stages import RollbackKind
 class RollbackConfig(dg.Config):
     """The reason of a rollback."""
 
-    reason: str = Field(description="Why, for example `errors since 14:05`; it is recorded in the audit log.")
+    reason: str = Field(
+        default="launched in Dagster", description="Why, for example `errors since 14:05`; the audit log records it."
+    )
 
 
 class SchemaRollbackConfig(RollbackConfig):

@@ -1,16 +1,27 @@
-"""Schedules of read-only runs: on by default, and skipped with one sentence while there is nothing to validate."""
+"""Schedules of read-only runs, and the one sentence with which a tick is skipped while there is nothing to do."""
 
 from collections.abc import Callable
 
 import dagster as dg
 import psycopg
+import sqlalchemy as sa
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from knowledge_migration.defs.resources import Migration
-from knowledge_migration.engine.foundation.database import exists
+from knowledge_migration.engine.foundation.database import NOT_SO_FAR, exists
 from knowledge_migration.engine.foundation.errors import MigrationError
+from knowledge_migration.engine.foundation.explanation import explained, innermost
 
-BEFORE_PHASE_1 = "There is nothing to validate before phase 1."
+BEFORE_PHASE_1 = "There is nothing to do before phase 1."
+NOT_AVAILABLE = (MigrationError, psycopg.Error, sa.exc.DBAPIError)
+"""Before phase 1 tables are missing, and a database may be unreachable: the tick is skipped, and the next one reads again."""
+
+
+def why_skipped(what: str, error: Exception) -> str:
+    """Why a tick that raised one of `NOT_AVAILABLE` is skipped; `what` could not be done."""
+    if isinstance(innermost(error), NOT_SO_FAR):
+        return BEFORE_PHASE_1
+    return f"{what}: {error if isinstance(error, MigrationError) else explained(error)}"
 
 
 def read_only_schedule(
@@ -51,5 +62,5 @@ def nothing_to_validate(
                 return dg.SkipReason(BEFORE_PHASE_1)
         missing = still_missing(migration)
         return dg.SkipReason(missing) if missing else None
-    except (MigrationError, psycopg.Error) as error:
-        return dg.SkipReason(f"The database does not answer: {str(error).strip()}")
+    except NOT_AVAILABLE as error:
+        return dg.SkipReason(why_skipped("The database does not answer", error))

@@ -8,25 +8,20 @@ import json
 from collections.abc import Iterable
 
 import dagster as dg
-import psycopg
-import sqlalchemy as sa
 
 from knowledge_migration.defs import backfill, cutover, reporting
 from knowledge_migration.defs.resources import Migration
+from knowledge_migration.defs.scheduling import NOT_AVAILABLE, why_skipped
 from knowledge_migration.engine.backfill.completion import stragglers
 from knowledge_migration.engine.cutover.evaluation import Evaluation, needed_for
 from knowledge_migration.engine.cutover.readiness import Readiness, readiness
 from knowledge_migration.engine.cutover.state import read_cutover_state
-from knowledge_migration.engine.foundation.errors import MigrationError
 from knowledge_migration.engine.rollback.guard import guard
 from knowledge_migration.engine.validation.integrity import recorded_integrity
 from knowledge_migration.knowledge.flags import read_flags
 from knowledge_migration.thresholds import Stage
 
 STAGE_TAG, VERSION_TAG = "knowledge_migration/stage", "knowledge_migration/flag_version"
-NOT_AVAILABLE = (MigrationError, psycopg.Error, sa.exc.DBAPIError)
-"""Before phase 1 tables are missing, and a database may be unreachable: the tick is skipped, and the next one reads again."""
-
 ATTEMPTS = 3
 APPROVED_AT_ONCE = 500
 UNFINISHED = [
@@ -63,7 +58,7 @@ def cutover_promotion(context: dg.SensorEvaluationContext, migration: Migration)
             ages_matter=False,
         )
     except NOT_AVAILABLE as error:
-        return dg.SensorResult(skip_reason=f"The cutover cannot be evaluated: {error}")
+        return dg.SensorResult(skip_reason=why_skipped("The cutover cannot be evaluated", error))
     events, cursor = _news(ready.evaluations, _needed(migration, stage), context.cursor)
     version = ready.state.flags.version
     tags = {STAGE_TAG: stage, VERSION_TAG: str(version)}
@@ -105,7 +100,7 @@ def rollback_guard(migration: Migration) -> dg.SensorResult:
         initial = migration.installation.initial_flags
         tick = guard(migration.database, initial, migration.settings, now=migration.now())
     except NOT_AVAILABLE as error:
-        return dg.SensorResult(skip_reason=f"The guard cannot evaluate the metrics: {error}")
+        return dg.SensorResult(skip_reason=why_skipped("The guard cannot evaluate the metrics", error))
     return dg.SensorResult(skip_reason=" ".join(filter(None, (tick.message, tick.problem))))
 
 
@@ -124,7 +119,7 @@ def backfill_stragglers(migration: Migration) -> dg.SensorResult:
         with migration.database.connect("stragglers", settings={"statement_timeout": "30000"}) as connection:
             rows = stragglers(connection, minutes=minutes)
     except NOT_AVAILABLE as error:
-        return dg.SensorResult(skip_reason=f"Stragglers cannot be counted: {error}")
+        return dg.SensorResult(skip_reason=why_skipped("Stragglers cannot be counted", error))
     if rows is None:
         return dg.SensorResult(skip_reason="The backfill is not complete; it links every row itself.")
     if not rows.total:
@@ -172,7 +167,7 @@ def auto_approval(context: dg.SensorEvaluationContext, migration: Migration) -> 
             if not eligible(transaction, flags, 1):
                 return dg.SensorResult(skip_reason="No pending proposal may be approved without a reviewer.")
     except NOT_AVAILABLE as error:
-        return dg.SensorResult(skip_reason=f"Eligible proposals cannot be counted: {error}")
+        return dg.SensorResult(skip_reason=why_skipped("Eligible proposals cannot be counted", error))
     active = dg.RunsFilter(job_name=phase_4_auto_approval.name, statuses=UNFINISHED)
     if context.instance.get_run_records(active, limit=1):
         return dg.SensorResult(skip_reason="A run approves proposals now.")

@@ -1,21 +1,12 @@
-"""The live application of the demonstration: the knowledge service and its traffic, each a process of its own.
+"""The processes of the demonstration's live application: the knowledge service and its traffic."""
 
-Both stop when the migration has ended; the traffic then reports its requests and the verification of its writes.
-"""
-
-import json
-import os
-import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import httpx
 
@@ -25,34 +16,6 @@ START_SECONDS = 60.0
 STOP_SECONDS = 90.0
 REQUESTS_PER_SECOND = 20
 EXTRACT_SHARE_PERCENT = 40
-
-
-@dataclass
-class LiveApplication:
-    """The address of the service, and the report of the traffic after it has stopped."""
-
-    url: str
-    traffic: dict[str, Any] | None = None
-
-
-@contextmanager
-def live_application(logs: Path) -> Iterator[LiveApplication]:
-    """Runs the service on the database of the settings, with traffic, while the block runs."""
-    logs.mkdir(parents=True, exist_ok=True)
-    port = free_port()
-    application = LiveApplication(f"http://127.0.0.1:{port}")
-    report = Path(tempfile.mkdtemp(prefix="traffic_")) / "report.json"
-    environment = {**os.environ, "KNOWLEDGE_SERVICE_URL": application.url}
-    with running_process(service_arguments(port), logs / "service.log", environment) as service:
-        require_healthy(service, application.url, logs / "service.log")
-        arguments = [*traffic_arguments(application.url), "--report", str(report)]
-        with running_process(arguments, logs / "traffic.log", environment) as traffic:
-            yield application
-            traffic.send_signal(signal.SIGTERM)
-            traffic.wait(STOP_SECONDS)
-        if not report.exists():
-            raise MigrationError(f"The traffic ended without a report; see {logs / 'traffic.log'}.")
-        application.traffic = json.loads(report.read_text(encoding="utf-8"))
 
 
 def service_arguments(port: int) -> list[str]:

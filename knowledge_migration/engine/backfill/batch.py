@@ -15,6 +15,7 @@ from psycopg import sql
 from knowledge_migration.engine.backfill.plan import Partition
 from knowledge_migration.engine.foundation.database import Connection
 from knowledge_migration.engine.foundation.errors import PreconditionError
+from knowledge_migration.engine.foundation.explanation import reason_of
 from knowledge_migration.engine.foundation.sql_files import statement, text_of
 from knowledge_migration.knowledge.entity_kinds import EntityKind
 
@@ -163,11 +164,6 @@ def run_single_row(connection: Connection, context: BatchContext, after_id: int)
             connection.execute(text_of("backfill/quarantine_row"), rejected)
             return BatchResult(0, 1, row["id"], 0.0)
     return BatchResult(linked.rowcount, 0, row["id"], 0.0)
-
-
-def reason_of(error: psycopg.Error) -> str:
-    """The server's message without its details, which may contain values of a row."""
-    return (error.diag.message_primary or str(error)).strip()
 
 
 def refuse_side_effects(connection: Connection, partition: Partition) -> None:

@@ -11,13 +11,13 @@ from knowledge_migration.engine.backfill.batch import (
     DATA_ERRORS,
     BatchContext,
     pending_query,
-    reason_of,
     refuse_side_effects,
 )
 from knowledge_migration.engine.backfill.plan import EntityPlan, Partition
 from knowledge_migration.engine.backfill.run import open_run, require_phase_1
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.errors import MigrationError
+from knowledge_migration.engine.foundation.explanation import reason_of
 from knowledge_migration.knowledge.entity_kinds import KIND_BY_NAME, KINDS
 from knowledge_migration.settings import BackfillSettings
 

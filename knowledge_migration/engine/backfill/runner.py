@@ -17,7 +17,6 @@ from knowledge_migration.engine.backfill.batch import (
     BatchResult,
     Locked,
     pending_query,
-    reason_of,
     refuse_side_effects,
     run_batch,
     run_single_row,
@@ -28,6 +27,7 @@ from knowledge_migration.engine.backfill.run import open_run, require_phase_1
 from knowledge_migration.engine.foundation.advisory_lock import advisory_lock
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.errors import BlockedError, MigrationError
+from knowledge_migration.engine.foundation.explanation import reason_of
 from knowledge_migration.engine.foundation.sql_files import text_of
 from knowledge_migration.settings import BackfillSettings
 

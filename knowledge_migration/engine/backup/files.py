@@ -108,28 +108,36 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def verify_file(path: Path) -> Mapping[str, Any]:
-    """The manifest of a backup, if its bytes are those that were verified.
+def verify_file(recorded: Mapping[str, Any]) -> Path:
+    """The file of the evidence `verified_backup`, if its bytes are those that were verified.
 
-    Raises `VerificationError` when the file or its manifest is missing, or the file was altered.
+    The checksum in the database decides; the manifest beside the file is for people, and must not contradict it. Raises
+    `VerificationError` when the file or its manifest is missing, or one of them was altered or belongs to another database.
     """
+    path = Path(recorded["path"])
     described = path.with_suffix(".json")
     try:
         manifest: dict[str, Any] = json.loads(described.read_text(encoding="utf-8"))
-        expected, actual = manifest["sha256"], sha256(path)
+        actual = sha256(path)
     except FileNotFoundError as error:
         raise VerificationError(
             f"{error.filename} is missing, so the backup {path.name} cannot be trusted. Restore the file, or run the "
             "backup again."
         ) from error
-    except (ValueError, KeyError) as error:
+    except ValueError as error:
         raise VerificationError(f"The manifest {described} is damaged. Run the backup again.") from error
+    expected = recorded["sha256"]
     if actual != expected:
         raise VerificationError(
-            f"The backup {path} was altered after it was verified: its SHA-256 is {actual}, the manifest says "
+            f"The backup {path} is not the one that was verified: its SHA-256 is {actual}, the evidence in the database says "
             f"{expected}. Do not restore it; run the backup again."
         )
-    return manifest
+    if differing := [name for name in ("sha256", "origin") if manifest.get(name) != recorded[name]]:
+        raise VerificationError(
+            f"The manifest {described} contradicts the evidence in the database ({', '.join(differing)}). Do not restore this "
+            "backup; run the backup again."
+        )
+    return path
 
 
 def _new_file(path: Path) -> int:

@@ -43,9 +43,10 @@ VERIFICATION = Purpose(
 
 @dataclass(frozen=True)
 class Origin:
-    """The properties of the source database that a scratch database shares, and the size of the source."""
+    """The properties of the source database that a scratch database shares, and its size and identity (cluster and oid)."""
 
     database: str
+    identity: str
     server_version_num: int
     size_bytes: int
     encoding: str

@@ -24,6 +24,10 @@ CORRUPTED = re.compile(
 )
 # --lock-wait-timeout is a statement timeout on its LOCK TABLE
 LOCKED_OUT = re.compile(r"statement timeout.*LOCK TABLE|lock timeout|could not obtain lock", re.DOTALL)
+A_MESSAGE = re.compile(r"pg_(dump|restore): |[A-Z]+: ")
+DETAILS = re.compile(r"(CONTEXT|DETAIL): ")
+COPIED_ROW = re.compile(r"CONTEXT:\s+COPY \S+, line \d+(, column \w+)?")
+VALUE = re.compile(r': "(?!.*": ).*$')
 SHOWN_LINES = 5
 
 
@@ -104,6 +108,13 @@ def _killed(program: str, database: str, outcome: Outcome) -> MigrationError:
 
 
 def said(outcome: Outcome) -> str:
-    """The last lines of the output of a tool."""
-    lines = [line.strip() for line in outcome.stderr.splitlines() if line.strip()]
+    """The last lines of the output of a tool, without values of rows: they follow a colon, or are in the details."""
+    lines, hidden = [], False
+    for line in (one.strip() for one in outcome.stderr.splitlines() if one.strip()):
+        place = COPIED_ROW.match(line)
+        hidden = bool(DETAILS.match(line)) or (hidden and not A_MESSAGE.match(line))
+        if place:
+            lines.append(place[0])
+        elif not hidden:
+            lines.append(VALUE.sub("", line))
     return " | ".join(lines[-SHOWN_LINES:]) or "nothing on stderr"

@@ -37,10 +37,14 @@ SHOWN_DIFFERENCES = 5
 
 @dataclass(frozen=True)
 class Backup:
-    """A verified backup; `tables` are the rows of each compared table, `manifest` the file that describes it."""
+    """A verified backup; `tables` are the rows of each compared table, `manifest` the file that describes it.
+
+    `origin` is the identity of the database that was dumped: its cluster and oid.
+    """
 
     path: Path
     sha256: str
+    origin: str
     bytes: int
     tables: Mapping[str, int]
     taken_at: datetime
@@ -137,6 +141,7 @@ def _published(partial: PartialBackup, restore_seconds: float, clock: Clock) -> 
         {
             "format": MANIFEST_FORMAT,
             "database": partial.origin.database,
+            "origin": partial.origin.identity,
             "sha256": partial.sha256,
             "bytes": size,
             "tables": dict(partial.fingerprint.rows),
@@ -153,6 +158,7 @@ def _published(partial: PartialBackup, restore_seconds: float, clock: Clock) -> 
     return Backup(
         path=path,
         sha256=partial.sha256,
+        origin=partial.origin.identity,
         bytes=size,
         tables=partial.fingerprint.rows,
         taken_at=partial.fingerprint.taken_at,

@@ -6,7 +6,6 @@ Reads, and writes nothing but the verdicts of the gates. A requirement that cann
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
 
 from knowledge_migration.engine.backfill.run import run_status
 from knowledge_migration.engine.backup.files import verify_file
@@ -195,7 +194,7 @@ def _backup(connection: Connection, limit: float, now: datetime) -> Requirement:
     if age > limit:
         message, remedy = f"it is {age:.1f} h old (limit {limit:g} h).", "Materialize verified_backup again."
         return Requirement("verified backup", False, message, remedy, needed=_within(limit))
-    verify_file(Path(backup.content["path"]))
+    verify_file(backup.content)
     message = f"it is {age:.1f} h old, restored, compared and unaltered."
     return Requirement("verified backup", True, message, needed=_within(limit))
 

@@ -16,7 +16,10 @@ CHECK_RESULTS: tuple[CheckResult, ...] = ("failed", "warned", "passed")
 
 @dataclass(frozen=True)
 class CheckRecord:
-    """One check: `at` is None if it was never evaluated; `warns` is true where a failure is only a warning."""
+    """One check: `at` is None if it was never evaluated; `warns` is true where a failure is only a warning.
+
+    `sample` is what violates it, a line per row; it is not recorded.
+    """
 
     name: str
     succeeded: bool
@@ -24,6 +27,7 @@ class CheckRecord:
     message: str = ""
     warns: bool = False
     asset: str = ""
+    sample: tuple[str, ...] = ()
 
     @property
     def result(self) -> CheckResult:

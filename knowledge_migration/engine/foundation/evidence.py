@@ -1,4 +1,4 @@
-"""The measurements of each phase, kept in `migration.evidence`."""
+"""The measurements of each phase, kept in `migration.evidence`; a copy of a database has no evidence of its own."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -7,8 +7,10 @@ from typing import Any
 from psycopg.types.json import Jsonb
 
 from knowledge_migration.engine.foundation.database import Connection, exists
-from knowledge_migration.engine.foundation.errors import PreconditionError
+from knowledge_migration.engine.foundation.errors import PreconditionError, VerificationError
 from knowledge_migration.engine.foundation.sql_files import text_of
+
+CLOCK_TOLERANCE_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -38,18 +40,39 @@ def record(
 
 
 def latest(connection: Connection, kind: str) -> Evidence | None:
-    """The newest measurement of a kind; None when there is none, or no evidence store yet."""
+    """The newest measurement of a kind of this database; None when there is none, or no evidence store yet.
+
+    Raises `VerificationError` when it is dated in the future: its age would be a pass for ever.
+    """
     if not exists(connection, "migration.evidence"):
         return None
     row = connection.execute(text_of("foundation/evidence_latest"), {"kind": kind}).fetchone()
-    return Evidence(kind, row["recorded_at"], row["content"]) if row else None
+    if row is None:
+        return None
+    if row["age_seconds"] < -CLOCK_TOLERANCE_SECONDS:
+        raise VerificationError(
+            f"The evidence {kind} is dated {row['recorded_at']:%Y-%m-%d %H:%M} UTC, which is in the future: somebody altered "
+            "migration.evidence, or the server's clock was set back. Correct the clock, and make the evidence again."
+        )
+    return Evidence(kind, row["recorded_at"], row["content"])
+
+
+def _of_another(connection: Connection, kind: str) -> str:
+    """A sentence where only another database, of which this one is a copy, has such a measurement."""
+    row = None
+    if exists(connection, "migration.evidence"):
+        row = connection.execute(text_of("foundation/evidence_of_another"), {"kind": kind}).fetchone()
+    return (
+        f" The one that is recorded here is of the database {row['database_name']}; this one is a copy." if row else ""
+    )
 
 
 def require(connection: Connection, kind: str, *, made_by: str, max_age_hours: float | None = None) -> Evidence:
     """The newest measurement of a kind; raises `PreconditionError` naming its asset when it is missing or too old."""
     evidence, name = latest(connection, kind), kind.replace("_", " ")
     if evidence is None:
-        raise PreconditionError(f"There is no {name} of this database yet. Materialize {made_by} first.")
+        copied = _of_another(connection, kind)
+        raise PreconditionError(f"There is no {name} of this database yet.{copied} Materialize {made_by} first.")
     age = evidence.age_hours()
     if max_age_hours is not None and age > max_age_hours:
         raise PreconditionError(

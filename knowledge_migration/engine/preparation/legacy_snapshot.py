@@ -96,7 +96,7 @@ def backup_outcome(connection: Connection) -> CheckOutcome:
     recorded = evidence.require(connection, "verified_backup", made_by="asset verified_backup")
     problems: tuple[dict[str, Any], ...] = ()
     try:
-        verify_file(Path(recorded.content["path"]))
+        verify_file(recorded.content)
     except MigrationError as error:
         problems = ({"file": recorded.content["path"], "problem": str(error)},)
     return CheckOutcome(

@@ -15,7 +15,6 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from knowledge_migration.engine.backfill.batch import reason_of
 from knowledge_migration.engine.backup.dump import tools_of
 from knowledge_migration.engine.backup.pg_tools import restore_everything
 from knowledge_migration.engine.backup.scratch import UNHURRIED, Purpose, Scratch, origin_of, scratch_database
@@ -23,6 +22,7 @@ from knowledge_migration.engine.foundation import audit, evidence, inventory
 from knowledge_migration.engine.foundation.advisory_lock import advisory_lock
 from knowledge_migration.engine.foundation.database import Connection, Database, exists
 from knowledge_migration.engine.foundation.errors import MigrationError, PreconditionError, VerificationError
+from knowledge_migration.engine.foundation.explanation import reason_of
 from knowledge_migration.engine.foundation.inventory import Inventory
 from knowledge_migration.engine.foundation.own_objects import OWN_SCHEMA, OWN_TABLES
 from knowledge_migration.engine.foundation.sql_files import statement, text_of

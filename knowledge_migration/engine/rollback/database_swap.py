@@ -12,9 +12,9 @@ from datetime import UTC, datetime
 import psycopg
 from psycopg import sql
 
-from knowledge_migration.engine.backfill.batch import reason_of
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.errors import BlockedError, MigrationError, PreconditionError
+from knowledge_migration.engine.foundation.explanation import reason_of
 from knowledge_migration.engine.foundation.sql_files import statement
 
 POLL_SECONDS = 0.01

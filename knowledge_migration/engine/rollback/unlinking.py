@@ -11,9 +11,10 @@ from typing import Any, TypeVar
 import psycopg
 from psycopg import sql
 
-from knowledge_migration.engine.backfill.batch import TRANSIENT_ERRORS, Locked, reason_of, skipping
+from knowledge_migration.engine.backfill.batch import TRANSIENT_ERRORS, Locked, skipping
 from knowledge_migration.engine.foundation.database import Connection
 from knowledge_migration.engine.foundation.errors import BlockedError
+from knowledge_migration.engine.foundation.explanation import reason_of
 from knowledge_migration.engine.foundation.sql_files import statement
 from knowledge_migration.knowledge.entity_kinds import EntityKind
 from knowledge_migration.settings import BackfillSettings

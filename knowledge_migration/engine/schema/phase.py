@@ -1,7 +1,6 @@
 """Phase 1 as a whole: its preconditions, the schema change while a probe reads the tables, and the evidence of both."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from knowledge_migration.engine.backup.files import verify_file
@@ -44,7 +43,7 @@ def run_schema_phase(
     backup = evidence.require(
         preconditions.connection, "verified_backup", made_by="asset verified_backup", max_age_hours=backup_max_age_hours
     )
-    verify_file(Path(backup.content["path"]))
+    verify_file(backup.content)
     with probing(database, PROBED_TABLES) as probe:
         change = schema.upgrade(database, limits, on_step=on_step)
     with database.connect("schema phase") as connection, connection.transaction():

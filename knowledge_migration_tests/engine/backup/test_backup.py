@@ -83,7 +83,7 @@ def test_a_backup_is_restored_compared_and_described(
         made.tables,
     )
     assert manifest["tool_version"].split(".")[0] == manifest["server_version"].split(".")[0]
-    assert verify_file(made.path) == manifest
+    assert verify_file(made.to_evidence()) == made.path
     assert any("restoring into" in line for line in said)
     assert scratch_databases(any_server.admin) == []
     assert json.loads(json.dumps(made.to_evidence()))["path"] == str(made.path)
@@ -309,11 +309,32 @@ def test_an_altered_backup_is_found_by_its_checksum(
 ) -> None:
     made = verified_backup(database, directory=folder, scratch=server.admin)
     flip_bytes(made.path)
-    with pytest.raises(VerificationError, match="was altered after it was verified"):
-        verify_file(made.path)
+    with pytest.raises(VerificationError, match="is not the one that was verified"):
+        verify_file(made.to_evidence())
     made.path.unlink()
     with pytest.raises(VerificationError, match=r"\.dump is missing"):
-        verify_file(made.path)
+        verify_file(made.to_evidence())
+
+
+def test_the_evidence_decides_and_not_the_manifest_beside_the_file(
+    database: Database, server: EmbeddedServer, folder: Path, filled: Connection
+) -> None:
+    made = verified_backup(database, directory=folder, scratch=server.admin)
+    filled.execute("DELETE FROM topic_atoms; UPDATE topics SET name = 'foreign ' || id")
+    foreign = verified_backup(database, directory=folder, scratch=server.admin)
+    genuine = made.manifest.read_text()
+
+    foreign.path.replace(made.path)  # with a manifest that matches it
+    foreign.manifest.replace(made.manifest)
+    with pytest.raises(VerificationError, match="is not the one that was verified"):
+        verify_file(made.to_evidence())
+
+    again = verified_backup(database, directory=folder, scratch=server.admin)
+    described = json.loads(again.manifest.read_text())
+    again.manifest.write_text(json.dumps({**described, "origin": "7/16384"}))
+    with pytest.raises(VerificationError, match=r"contradicts the evidence in the database \(origin\)"):
+        verify_file(again.to_evidence())
+    assert json.loads(genuine)["origin"] == described["origin"] != "7/16384"
 
 
 def test_a_file_without_its_manifest_is_no_backup(
@@ -322,10 +343,10 @@ def test_a_file_without_its_manifest_is_no_backup(
     made = verified_backup(database, directory=folder, scratch=server.admin)
     made.manifest.write_text("{")
     with pytest.raises(VerificationError, match="is damaged"):
-        verify_file(made.path)
+        verify_file(made.to_evidence())
     made.manifest.unlink()
     with pytest.raises(VerificationError, match=r"\.json is missing"):
-        verify_file(made.path)
+        verify_file(made.to_evidence())
 
 
 def test_an_address_that_cannot_be_reached_says_so(server: EmbeddedServer, tmp_path: Path) -> None:

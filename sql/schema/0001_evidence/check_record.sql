@@ -7,6 +7,7 @@ CREATE TABLE migration.check_record (
     passed boolean NOT NULL,
     warns boolean NOT NULL,
     message text NOT NULL,
+    database text NOT NULL DEFAULT migration.this_database(),
     dagster_run_id text,
     PRIMARY KEY (asset, name)
 );

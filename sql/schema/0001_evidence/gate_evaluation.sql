@@ -11,6 +11,7 @@ CREATE TABLE migration.gate_evaluation (
     window_seconds double precision,
     sample_size bigint,
     detail jsonb,
+    database text NOT NULL DEFAULT migration.this_database(),
     dagster_run_id text
 );
 CREATE INDEX gate_evaluation_by_metric ON migration.gate_evaluation (stage, metric, id DESC);

@@ -73,9 +73,8 @@ def proven_backup(connection: Connection) -> LatestBackup:
     Raises `PreconditionError` when there is none, `VerificationError` when its file was altered.
     """
     content = evidence.require(connection, "verified_backup", made_by="asset verified_backup").content
-    backup = LatestBackup(Path(content["path"]), datetime.fromisoformat(content["taken_at"]), dict(content["tables"]))
-    verify_file(backup.path)
-    return backup
+    path = verify_file(content)
+    return LatestBackup(path, datetime.fromisoformat(content["taken_at"]), dict(content["tables"]))
 
 
 @contextmanager

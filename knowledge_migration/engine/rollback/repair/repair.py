@@ -13,12 +13,13 @@ from typing import Any
 
 import psycopg
 
-from knowledge_migration.engine.backfill.batch import TRANSIENT_ERRORS, reason_of
+from knowledge_migration.engine.backfill.batch import TRANSIENT_ERRORS
 from knowledge_migration.engine.backfill.runner import translate_db_errors
 from knowledge_migration.engine.foundation import audit
 from knowledge_migration.engine.foundation.advisory_lock import advisory_lock
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.errors import BlockedError
+from knowledge_migration.engine.foundation.explanation import reason_of
 from knowledge_migration.engine.foundation.sql_files import statement
 from knowledge_migration.engine.rollback.repair.backup_copy import Progress, RestoredBackup, both_sides, restored_backup
 from knowledge_migration.engine.rollback.repair.comparison import Comparison, DifferenceKind, OnRows, compare
