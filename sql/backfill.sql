@@ -130,8 +130,10 @@ AND source.id NOT IN (
 )
 
 -- name: pressure
--- The lag of the slowest replica in seconds; the backfill waits for it.
-SELECT coalesce((SELECT max(extract(epoch FROM replay_lag)) FROM pg_stat_replication), 0)::double precision AS replica_lag_seconds
+-- The lag of the slowest replica in seconds, for which the backfill waits, and how many replicas this role may not see.
+SELECT coalesce(max(extract(epoch FROM replay_lag)), 0)::double precision AS replica_lag_seconds,
+       count(*) FILTER (WHERE state IS NULL) AS unseen_replicas
+FROM pg_stat_replication
 
 -- name: proposed_topic_ids
 -- The topics of an atom as its proposal names them: their ids as numbers, in order. Relies on idx_topic_atoms_atom.

@@ -48,7 +48,7 @@ WHERE datname ~ ('^' || %(prefix)s || '[0-9a-f]{{16}}$')
     AND pg_has_role(datdba, 'USAGE')
     AND NOT EXISTS (
         SELECT FROM pg_stat_activity
-        WHERE pg_stat_activity.datid = pg_database.oid AND pg_stat_activity.backend_type = 'client backend'
+        WHERE pg_stat_activity.datid = pg_database.oid AND pg_stat_activity.usesysid IS NOT NULL
     );
 
 -- name: scratch_name

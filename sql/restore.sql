@@ -165,10 +165,10 @@ LOCK TABLE {tables} IN SHARE MODE;
 
 -- name: other_sessions
 -- The sessions of a database except those given: pid, name and user; and its prepared transactions. Excludes the server's
--- own workers (autovacuum): a rename ends them. Takes no lock.
+-- own workers (autovacuum), which have no user: a rename ends them. Takes no lock.
 SELECT pid, coalesce(nullif(application_name, ''), 'unnamed application') AS application, usename AS "user"
 FROM pg_stat_activity
-WHERE datname = %(database)s AND NOT pid = ANY (%(own)s) AND backend_type NOT LIKE 'autovacuum%%'
+WHERE datname = %(database)s AND NOT pid = ANY (%(own)s) AND usesysid IS NOT NULL
 UNION ALL
 SELECT NULL, 'prepared transaction ' || quote_literal(gid), owner FROM pg_prepared_xacts WHERE database = %(database)s
 ORDER BY 1;

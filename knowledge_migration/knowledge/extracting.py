@@ -14,7 +14,7 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from knowledge_migration.knowledge.duplicates.finder import DuplicateFinder
-from knowledge_migration.knowledge.errors import ExtractionFailedError, KnowledgeError, UnavailableError, UnknownError
+from knowledge_migration.knowledge.errors import ExtractionFailedError, KnowledgeError, UnknownError
 from knowledge_migration.knowledge.extraction.model import Extraction, ExtractionError, Extractor, Message
 from knowledge_migration.knowledge.faults import Faults
 from knowledge_migration.knowledge.flags import Flags
@@ -94,15 +94,15 @@ class ExtractionWork:
         return _checked(extraction, self.origin.message_ids)
 
     async def _write(self, run_id: UUID | None, extraction: Extraction) -> Written:
-        """The one transaction. Where the table of the flags is missing, it follows the flags that were known last."""
-        parts = (self.origin, extraction, self.database.options, self.finder)
-        try:
-            return await self.database.in_transaction(write_extraction, run_id, self.flags, *parts)
-        except UnavailableError:
-            if not self.flags.version or self.origin.mode == "proposal":
-                raise
-            known = self.flags.model_copy(update={"version": 0})
-            return await self.database.in_transaction(write_extraction, run_id, known, *parts)
+        """The one transaction."""
+
+        def work(connection: sa.Connection, flags: Flags) -> Written:
+            return write_extraction(
+                connection, run_id, flags, self.origin, extraction, self.database.options, self.finder
+            )
+
+        only_proposals = self.origin.mode == "proposal"
+        return await self.database.following_flags(work, self.flags, needs_proposals=only_proposals)
 
     async def _record_failure(self, run_id: UUID, error: BaseException) -> None:
         """Records the failure of the run; while the database is away, the cleaning of any process does it later."""

@@ -12,6 +12,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from knowledge_migration.knowledge.errors import UnavailableError
+from knowledge_migration.knowledge.flags import Flags
 from knowledge_migration.knowledge.measurements import Measurements
 from knowledge_migration.knowledge.options import ServiceOptions
 
@@ -77,6 +78,21 @@ class ServiceDatabase:
                         raise
                     await asyncio.sleep(0.05 * 2**attempt)
         raise AssertionError("the last attempt returns or raises")
+
+    async def following_flags(
+        self, work: Callable[[sa.Connection, Flags], T], flags: Flags, *, needs_proposals: bool
+    ) -> T:
+        """Runs `work(connection, flags)` in one transaction; every writer goes through here.
+
+        Without the proposal schema (its rollback may be minutes ago) the flags that were known last apply, and nothing is
+        proposed. Raises `UnavailableError` as `in_transaction`, and where the work is only proposals.
+        """
+        try:
+            return await self.in_transaction(work, flags)
+        except UnavailableError:
+            if not flags.version or needs_proposals:
+                raise
+            return await self.in_transaction(work, flags.model_copy(update={"version": 0}))
 
 
 @contextmanager

@@ -82,29 +82,39 @@ def listed(rows: Rows) -> str:
 
 
 def _open_transactions(connection: sa.Connection) -> dict[tuple[Any, ...], dict[str, Any]]:
-    """Of this database, prepared ones too, without our own session. Reads views only."""
-    names = ("pid", "application_name", "xact_start", "state", "query", "datname", "backend_type")
+    """Of this database, prepared ones too, without our own session. Reads views only.
+
+    Each open transaction holds the lock of its virtual id, which every role sees; the start, state and query of a session of
+    another role are visible with pg_read_all_stats only.
+    """
+    names = ("pid", "application_name", "usename", "xact_start", "state", "query", "datname", "usesysid")
     session = sa.table("pg_stat_activity", *map(sa.column, names)).c
+    held = sa.table("pg_locks", *map(sa.column, ("pid", "virtualtransaction", "locktype", "mode", "granted"))).c
     prepared = sa.table("pg_prepared_xacts", *map(sa.column, ("gid", "prepared", "database"))).c
     here = sa.func.current_database()
+    named = sa.func.coalesce(sa.func.nullif(session.application_name, ""), "unnamed application")
     open_ones = sa.select(
         session.pid,
-        session.application_name.label("application"),
+        held.virtualtransaction.label("transaction"),
+        named.concat(" of ").concat(session.usename).label("application"),
         session.xact_start.label("since"),
-        session.state,
+        sa.func.coalesce(session.state, "state not visible").label("state"),
         sa.func.left(session.query, 80).label("query"),
     ).where(
+        held.locktype == "virtualxid",
+        held.mode == "ExclusiveLock",
+        held.granted,
+        held.pid == session.pid,
         session.datname == here,
-        session.xact_start.is_not(None),
+        session.usesysid.is_not(None),  # a user's session, not a worker of the server
         session.pid != sa.func.pg_backend_pid(),
-        session.backend_type.in_(("client backend", "parallel worker")),
     )
     application = sa.literal("prepared transaction ").concat(prepared.gid)
-    prepared_ones = sa.select(sa.null(), application, prepared.prepared, sa.literal("prepared"), sa.literal("")).where(
-        prepared.database == here
-    )
+    prepared_ones = sa.select(
+        sa.null(), prepared.gid, application, prepared.prepared, sa.literal("prepared"), sa.literal("")
+    ).where(prepared.database == here)
     rows = _rows(connection, sa.union_all(open_ones, prepared_ones))
-    return {(row["pid"], row["application"] if row["pid"] is None else "", row["since"]): row for row in rows}
+    return {(row["pid"], row["transaction"]): row for row in rows}
 
 
 def _rows(connection: sa.Connection, query: sa.Select[Any] | sa.CompoundSelect[Any]) -> Rows:
@@ -125,5 +135,6 @@ def _not_acknowledged(missing: Rows, flags: Flags, timeouts: FenceSettings) -> s
 
 
 def _session(row: dict[str, Any]) -> str:
-    name = f"pid {row['pid']} ({row['application'] or 'unnamed application'})" if row["pid"] else row["application"]
-    return f"{name} since {row['since']:%H:%M:%S}, {row['state']}: {row['query']}"
+    name = f"pid {row['pid']} ({row['application']})" if row["pid"] else row["application"]
+    since = f" since {row['since']:%H:%M:%S}" if row["since"] else ""
+    return f"{name}{since}, {row['state']}: {row['query']}"

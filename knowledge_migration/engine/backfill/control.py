@@ -113,6 +113,11 @@ class Throttle:
             return "paused by the operator"
         pressure = connection.execute(text_of("backfill/pressure")).fetchone()
         assert pressure is not None
+        if pressure["unseen_replicas"]:
+            role = connection.info.user
+            return (
+                f"the lag of {pressure['unseen_replicas']} replicas cannot be seen; GRANT pg_read_all_stats TO {role}"
+            )
         lag = pressure["replica_lag_seconds"]
         if lag > self.limits.max_replica_lag_seconds:
             return f"a replica is {lag:.0f} s behind (limit {self.limits.max_replica_lag_seconds:g} s)"

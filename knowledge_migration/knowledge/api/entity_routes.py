@@ -2,6 +2,7 @@
 
 from typing import Annotated, Any
 
+import sqlalchemy as sa
 from fastapi import APIRouter, Depends, Path
 
 from knowledge_migration.knowledge import entities
@@ -10,6 +11,7 @@ from knowledge_migration.knowledge.api.access import Service, caller
 from knowledge_migration.knowledge.api.problems import responses
 from knowledge_migration.knowledge.entity_kinds import ATOM, TOPIC, EntityKind
 from knowledge_migration.knowledge.errors import InvalidError
+from knowledge_migration.knowledge.flags import Flags
 from knowledge_migration.knowledge.service import KnowledgeService
 
 router = APIRouter(dependencies=[Depends(caller)], responses=responses(401, 403, 503))
@@ -102,12 +104,16 @@ async def _change(
 async def _create(
     service: KnowledgeService, kind: EntityKind, values: dict[str, Any], topic_ids: tuple[int, ...] = ()
 ) -> dict[str, Any]:
-    return await service.in_transaction(
-        entities.create_entity,
-        kind,
-        values,
-        flags=service.watcher.flags,
-        options=service.options,
-        process=service.watcher.process,
-        topic_ids=topic_ids,
-    )
+    def work(connection: sa.Connection, flags: Flags) -> dict[str, Any]:
+        return entities.create_entity(
+            connection,
+            kind,
+            values,
+            flags=flags,
+            options=service.options,
+            process=service.watcher.process,
+            topic_ids=topic_ids,
+        )
+
+    flags = service.watcher.flags
+    return await service.following_flags(work, flags, needs_proposals=flags.legacy_paths_retired)

@@ -1,13 +1,17 @@
 """From the fence on nobody writes knowledge without a proposal: which processes it waits for, and what proves it."""
 
+import os
+
 import pytest
 
 from knowledge_migration.engine.dual_write import fence, switch
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.errors import BlockedError, PreconditionError
 from knowledge_migration.knowledge.flags import Flags
+from knowledge_migration.knowledge.writers import FenceError, drain
 from knowledge_migration_tests.engine.backfill.backfilling import at_the_same_time, count, until
 from knowledge_migration_tests.support.fence_timeouts import BRIEF, PATIENT
+from knowledge_migration_tests.support.roles import role
 
 BEAT = """
 INSERT INTO migration.writer_heartbeat (process, mode, flag_version, started_at, seen_at)
@@ -45,6 +49,21 @@ def test_a_process_that_has_not_reported_lately_is_not_waited_for(
 ) -> None:
     rows.execute(BEAT, {"ago": 60})
     assert proven(peopled).writers
+
+
+def test_a_transaction_of_another_role_is_waited_for_without_the_right_to_see_it(
+    peopled: Database, rows: Connection
+) -> None:
+    with role(rows, f"watcher_{os.getpid()}") as limited, peopled.connect("a slow writer") as writer:
+        writer.execute("BEGIN")
+        writer.execute("INSERT INTO topics (name, description) VALUES ('written directly', '')")
+        with limited.engine() as engine, engine.connect() as connection:
+            with pytest.raises(FenceError, match=f"pid {writer.info.backend_pid} .*state not visible"):
+                drain(connection, BRIEF)
+            with at_the_same_time(lambda: drain(connection, PATIENT)) as future:
+                assert not future.done()
+                writer.execute("COMMIT")
+                future.result()
 
 
 def test_a_transaction_older_than_the_switch_is_waited_for(peopled: Database, service: str) -> None:

@@ -9,10 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, LiteralString
+from typing import Any
 
 import pytest
-from psycopg import sql
 from sqlalchemy.engine import URL, make_url
 
 from knowledge_migration.engine.foundation.catalog import proposal_differences
@@ -27,6 +26,7 @@ from knowledge_migration.engine.schema import upgrade as schema
 from knowledge_migration.engine.schema.steps import EVIDENCE_REVISION
 from knowledge_migration.settings import SchemaChangeSettings
 from knowledge_migration_tests.conftest import cloned
+from knowledge_migration_tests.support.roles import role, run
 
 BRIEF = SchemaChangeSettings(lock_timeout_ms=50, attempts=3, retry_max_seconds=0.2, sleep=lambda seconds: None)
 TABLES = ("users", "sources", "telegram_profiles", "messages", "topics", "atoms", "topic_atoms", "atom_links")
@@ -47,11 +47,6 @@ def asked(database: Database, check: str, **values: Any) -> CheckOutcome:
     """The outcome of one check."""
     with context_of(database, **values) as context:
         return preflight.CHECKS[check](context)
-
-
-def run(connection: Connection, statement: LiteralString, *names: str) -> None:
-    """One statement with names in its braces."""
-    connection.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
 
 
 @pytest.fixture(scope="module")
@@ -124,21 +119,6 @@ def test_a_schema_that_differs_blocks_and_a_tolerated_difference_is_told(
 
 
 # --- rights -------------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def role(connection: Connection, name: str, attributes: LiteralString = "LOGIN") -> Iterator[Database]:
-    """A role of this test only, and the database as it sees it."""
-    run(connection, "CREATE ROLE {} " + attributes, name)
-    try:
-        yield Database(
-            make_url(f"postgresql:///{connection.info.dbname}")
-            .set(username=name, query={"host": connection.info.host})
-            .render_as_string(hide_password=False)
-        )
-    finally:
-        for end in ("REASSIGN OWNED BY {} TO postgres", "DROP OWNED BY {}", "DROP ROLE {}"):
-            run(connection, end, name)
 
 
 def test_each_right_that_is_missing_is_named_and_its_remedy_gives_it(any_database: Database) -> None:

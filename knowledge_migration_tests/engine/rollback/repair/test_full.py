@@ -17,6 +17,7 @@ from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.embedded_server import EmbeddedServer
 from knowledge_migration.engine.foundation.errors import BlockedError, PreconditionError, VerificationError
 from knowledge_migration.engine.foundation.own_objects import current_revision
+from knowledge_migration.engine.rollback.flags import roll_back
 from knowledge_migration.engine.rollback.full import (
     EVIDENCE,
     FullRollback,
@@ -24,6 +25,7 @@ from knowledge_migration.engine.rollback.full import (
     plan_full_rollback,
     rollback_full,
 )
+from knowledge_migration.engine.rollback.schema import rollback_schema
 from knowledge_migration.engine.schema import upgrade as schema
 from knowledge_migration.engine.schema.steps import TARGET_REVISION
 from knowledge_migration.knowledge.extraction.model import Extraction
@@ -143,6 +145,45 @@ def rolled_back(
         user.execute("UPDATE topics SET icon = 'theirs', updated_at = now() WHERE id = 2")
     yield copy, rollback_full(copy, chosen, reason="a test"), chosen
     drop(server, copy)
+
+
+@pytest.mark.parametrize("how", ["full", "schema"])
+def test_the_running_service_keeps_its_whole_api_after_the_rollback(
+    migrated: Database, server: EmbeddedServer, tmp_path: Path, how: str
+) -> None:
+    with (
+        serving(migrated, told(2), initial_flags=Flags()) as url,
+        httpx.Client(base_url=f"{url}/api/v1", timeout=30) as client,
+    ):
+
+        def use(name: str) -> None:
+            topic = client.post("/topics", json={"name": name, "description": "d"})
+            assert topic.status_code == 201, topic.text
+            topic_id = topic.json()["id"]
+            atom = client.post(
+                "/atoms", json={"type": "insight", "title": name, "content": "c", "topic_ids": [topic_id]}
+            )
+            assert atom.status_code == 201, atom.text
+            atom_id = atom.json()["id"]
+            assert client.patch(f"/topics/{topic_id}", json={"description": "e"}).status_code == 200
+            assert client.patch(f"/atoms/{atom_id}", json={"content": "e"}).status_code == 200
+            assert client.get(f"/topics/{topic_id}/atoms").json()["items"][0]["id"] == atom_id
+            extracted = client.post("/knowledge/extract", json={"message_ids": [1]})
+            assert extracted.status_code == 200, extracted.text
+            assert client.delete(f"/atoms/{atom_id}").status_code == 204
+
+        use("before")
+        if how == "full":
+            back(migrated, server, tmp_path)
+        else:
+            chosen = options(server, tmp_path)
+            roll_back(migrated, chosen.initial_flags, chosen.settings, "instant", reason="a test")
+            rollback_schema(
+                migrated, chosen.settings.schema_change, reason="a test", export_to=tmp_path / "proposals.jsonl"
+            )
+        use("after")
+    with migrated.connect("test") as rows:
+        assert values(rows, "SELECT description FROM topics WHERE name IN ('before', 'after')") == [("e",), ("e",)]
 
 
 def test_a_migrated_database_is_rolled_back_while_users_write(
