@@ -1,5 +1,6 @@
 """The main job on a database that a user names: what it does, what it refuses, and what a second call finds."""
 
+import json
 from pathlib import Path
 
 import dagster as dg
@@ -17,7 +18,7 @@ from knowledge_migration.settings import load_settings
 from knowledge_migration_tests.conftest import SHARED_DATA
 from knowledge_migration_tests.serving import PEOPLE_AND_MESSAGES, serving
 from knowledge_migration_tests.support.code_location import definitions
-from knowledge_migration_tests.support.environment import name_database
+from knowledge_migration_tests.support.environment import UNHURRIED, name_database
 from knowledge_migration_tests.support.json_lines import JsonLinesFolder
 from knowledge_migration_tests.support.some_rows import SOME_ROWS
 
@@ -35,7 +36,7 @@ def named(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("MIGRATION_PARTITION_IDS", "100")
     monkeypatch.setenv("BASELINE_SAMPLES", "20")
     monkeypatch.setenv("PERFORMANCE_SAMPLES", "20")
-    monkeypatch.setenv("CUTOVER_GATES", '{"extraction_slowdown": {"threshold": 1000}}')  # speed is tested elsewhere
+    monkeypatch.setenv("CUTOVER_GATES", json.dumps(UNHURRIED))
     monkeypatch.setenv("KNOWLEDGE_MIGRATION_NO_LIVE_WRITERS", "true")
     monkeypatch.setenv("KNOWLEDGE_MIGRATION_SKIP_REHEARSAL_REASON", "it has tests of its own")
     return database

@@ -1,5 +1,6 @@
 """The performance assets as Dagster runs them: by a job of their own, and at the end of each phase."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from knowledge_migration.commands.phase_runs import QUIET, migrate
 from knowledge_migration.engine.foundation import evidence
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration_tests.support.code_location import definitions
+from knowledge_migration_tests.support.environment import UNHURRIED
 from knowledge_migration_tests.support.some_rows import SOME_ROWS
 
 CHECKS = {
@@ -33,7 +35,7 @@ def named(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         "PERFORMANCE_SAMPLES": "20",
         "KNOWLEDGE_MIGRATION_NO_LIVE_WRITERS": "true",
         "KNOWLEDGE_MIGRATION_SKIP_REHEARSAL_REASON": "it has tests of its own",
-        "CUTOVER_GATES": '{"extraction_slowdown": {"threshold": 1000}}',
+        "CUTOVER_GATES": json.dumps(UNHURRIED),
     }.items():
         monkeypatch.setenv(name, value)
     with database.connect("test") as connection:

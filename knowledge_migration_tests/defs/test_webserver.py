@@ -8,23 +8,25 @@ from pathlib import Path
 
 import pytest
 
-from knowledge_migration.thresholds import GATES, STAGES
+from knowledge_migration.thresholds import STAGES
 from knowledge_migration_tests.chromium import needs_chromium, opened_browser
 from knowledge_migration_tests.support.dagster_ui import DagsterUi
+from knowledge_migration_tests.support.environment import UNHURRIED
 from knowledge_migration_tests.support.webserver import Run, webserver
 
 GUARD = "requirements_are_met"
-SLOW = {gate.metric: {"threshold": 1.0} for gate in GATES if gate.limit_seconds and gate.threshold < 1}
-SAMPLES = {"api_error_rate": {"minimum_sample": 100}, "proposal_error_rate": {"minimum_sample": 10}}
+SAMPLES = {
+    "api_error_rate": {"minimum_sample": 100},
+    "proposal_error_rate": {"minimum_sample": 10},
+    "extraction_slowdown": {"minimum_sample": 10, **UNHURRIED["extraction_slowdown"]},
+}
 VARIABLES = {
     "BASELINE_SAMPLES": "20",
     "DUAL_WRITE_MEASURED_PAIRS": "10",
     # speed is tested elsewhere
     "DUAL_WRITE_MAX_SLOWDOWN_PERCENT": "100000",
     "READER_STALL_LIMIT_MS": "60000",
-    "CUTOVER_GATES": json.dumps(
-        {**SLOW, **SAMPLES, "extraction_slowdown": {"minimum_sample": 10, "threshold": 1e6, "breach": 1e6}}
-    ),
+    "CUTOVER_GATES": json.dumps({**UNHURRIED, **SAMPLES}),
 }
 PROMOTIONS = 20
 

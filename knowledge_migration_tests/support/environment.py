@@ -5,6 +5,12 @@ from pathlib import Path
 import pytest
 
 from knowledge_migration.engine.foundation.database import Database
+from knowledge_migration.thresholds import GATES
+
+UNHURRIED = {gate.metric: {"limit_seconds": 1000.0} for gate in GATES if gate.limit_seconds} | {
+    "extraction_slowdown": {"threshold": 1e6, "breach": 1e6}
+}
+"""The gates of a test that says nothing about the speed of the machine."""
 
 
 def name_database(patch: pytest.MonkeyPatch, database: Database, folder: Path, **variables: str) -> None:

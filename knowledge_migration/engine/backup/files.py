@@ -126,13 +126,13 @@ def verify_file(recorded: Mapping[str, Any]) -> Path:
         ) from error
     except ValueError as error:
         raise VerificationError(f"The manifest {described} is damaged. Run the backup again.") from error
-    expected = recorded["sha256"]
+    expected = recorded.get("sha256")
     if actual != expected:
         raise VerificationError(
             f"The backup {path} is not the one that was verified: its SHA-256 is {actual}, the evidence in the database says "
             f"{expected}. Do not restore it; run the backup again."
         )
-    if differing := [name for name in ("sha256", "origin") if manifest.get(name) != recorded[name]]:
+    if differing := [name for name in ("sha256", "origin") if manifest.get(name) != recorded.get(name)]:
         raise VerificationError(
             f"The manifest {described} contradicts the evidence in the database ({', '.join(differing)}). Do not restore this "
             "backup; run the backup again."

@@ -8,15 +8,16 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+import sqlalchemy as sa
+
 from knowledge_migration.engine.cutover.readiness import Readiness
-from knowledge_migration.engine.cutover.state import read_cutover_state
 from knowledge_migration.engine.dual_write.fence import wait_until_acknowledged
 from knowledge_migration.engine.foundation import audit, evidence
 from knowledge_migration.engine.foundation.advisory_lock import advisory_lock
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.errors import PreconditionError
 from knowledge_migration.knowledge.audit import AuditAction, phase
-from knowledge_migration.knowledge.flags import Flags, FlagsError, set_flags
+from knowledge_migration.knowledge.flags import Flags, FlagsError, flags_of, set_flags, stored_row
 from knowledge_migration.knowledge.stages import STAGE_FLAGS
 from knowledge_migration.settings import FenceSettings
 from knowledge_migration.thresholds import Stage
@@ -88,8 +89,7 @@ def promote(
             raise PreconditionError(f"{error} Nothing was promoted; check the stage again.") from error
         processes = wait_until_acknowledged(database, after, timeouts)
         done = Promotion(ready.stage, before, after, processes, time.perf_counter() - started, overridden)
-        _refuse_if_rolled_back(database, after)
-        _record(connection, ready, done, reason=full_reason, **who)
+        _record(database, connection, ready, done, reason=full_reason, **who)
     return done
 
 
@@ -103,9 +103,16 @@ def _stage_flags(ready: Readiness, admin_user_ids: tuple[int, ...] | None) -> di
 
 
 def _record(
-    connection: Connection, ready: Readiness, done: Promotion, *, reason: str, actor: str, dagster_run_id: str | None
+    database: Database,
+    connection: Connection,
+    ready: Readiness,
+    done: Promotion,
+    *,
+    reason: str,
+    actor: str,
+    dagster_run_id: str | None,
 ) -> None:
-    """Once per stage and flag version."""
+    """Once per stage and flag version, in the transaction that locks the flags and finds them as they were set."""
     known = evidence.latest(connection, EVIDENCE)
     if known and (known.content["stage"], known.content["flag_version"]) == (done.stage, done.after.version):
         return
@@ -117,10 +124,13 @@ def _record(
         "overridden": list(done.overridden),
         "verdicts": [evaluation.as_row() for evaluation in ready.evaluations],
     }
-    with connection.transaction():
-        evidence.record(connection, EVIDENCE, content, dagster_run_id=dagster_run_id)
+    with database.begin() as transaction:
+        _refuse_other_flags(transaction, done.after)
+        recording = transaction.connection.driver_connection
+        assert recording is not None  # the transaction is open
+        evidence.record(recording, EVIDENCE, content, dagster_run_id=dagster_run_id)
         audit.record(
-            connection,
+            transaction,
             AuditAction(f"promote {done.stage}"),
             phase(4),
             before=done.before.values,
@@ -160,10 +170,13 @@ def _refuse_an_empty_beta(stage: Stage, flags: Flags) -> None:
         )
 
 
-def _refuse_if_rolled_back(database: Database, after: Flags) -> None:
-    now = read_cutover_state(database).flags
-    if now.version != after.version and now.state != after.state:
+def _refuse_other_flags(transaction: sa.Connection, after: Flags) -> None:
+    """Locks the row of the flags until the transaction ends; raises `PreconditionError` unless it is as it was set."""
+    row = stored_row(transaction, lock=True)
+    now = flags_of(row) if row else None
+    if now != after:
+        state = f"set the flags to {now.state} (version {now.version})" if now else "removed the flags"
         raise PreconditionError(
-            f"While the promotion waited for acknowledgement, somebody set the flags to {now.state} (version {now.version}), "
-            "probably by a rollback. The stage is not recorded as reached."
+            f"While the promotion waited for acknowledgement, somebody {state}, probably by a rollback. The stage is not "
+            "recorded as reached; check the state, then promote again."
         )

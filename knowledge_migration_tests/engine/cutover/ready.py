@@ -55,8 +55,9 @@ def backed_up(rows: Connection, folder: Path) -> Path:
     """A backup whose file is the one that was verified."""
     path = folder / "a.dump"
     path.write_bytes(b"a dump")
-    path.with_suffix(".json").write_text(json.dumps({"sha256": hashlib.sha256(b"a dump").hexdigest()}))
-    kept(rows, "verified_backup", path=str(path))
+    known = {"sha256": hashlib.sha256(b"a dump").hexdigest(), "origin": "1/2"}
+    path.with_suffix(".json").write_text(json.dumps(known))
+    kept(rows, "verified_backup", path=str(path), **known)
     return path
 
 

@@ -16,6 +16,7 @@ from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.errors import BlockedError, BusyError, PreconditionError
 from knowledge_migration.engine.rollback.flags import roll_back
 from knowledge_migration.knowledge.flags import Flags
+from knowledge_migration.knowledge.stages import RollbackKind
 from knowledge_migration.settings import FenceSettings, PreparationSettings, Settings
 from knowledge_migration.thresholds import Stage
 from knowledge_migration_tests.engine.backfill.backfilling import until
@@ -310,3 +311,30 @@ def test_what_nobody_exposes_does_not_begin_the_bake_time_anew(ready_database: D
 def test_a_drill_that_went_wrong_refuses(ready_database: Database, rows: Connection, ready: datetime) -> None:
     drilled(rows, passed=False)
     assert missing(ready_database, ready) == ["rollback drill"]
+
+
+@pytest.mark.parametrize("kind", ["partial", "instant"])
+def test_a_rollback_while_the_promotion_waits_is_noticed_and_the_stage_is_not_recorded(
+    ready_database: Database, rows: Connection, ready: datetime, kind: RollbackKind
+) -> None:
+    with acknowledging(ready_database):
+        promoted(ready_database, asked(ready_database, ready), PATIENT)
+        found = asked(ready_database, ready, "gradual_rollout")
+        before = evidence.latest(rows, "cutover_stage")
+        rolled_back = []
+
+        def clock() -> float:
+            """Read once the flags of the stage are set."""
+            if not rolled_back:
+                rolled_back.append(roll_back(ready_database, Flags(), Settings(fence=PATIENT), kind, reason="errors"))
+            return PATIENT.clock()
+
+        with pytest.raises(PreconditionError, match="somebody set the flags to"):
+            promoted(
+                ready_database,
+                found,
+                PATIENT.model_copy(update={"clock": clock}),
+                override_reason="a test",
+            )
+    assert len(rolled_back) == 1
+    assert evidence.latest(rows, "cutover_stage") == before
