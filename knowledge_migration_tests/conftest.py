@@ -87,14 +87,17 @@ def any_server(request: pytest.FixtureRequest) -> EmbeddedServer:
     return request.getfixturevalue("server" if request.param == 18 else "server_16")
 
 
-def clone(server: EmbeddedServer, template: str = LEGACY_TEMPLATE) -> Database:
-    """A new database made from a template that nobody is connected to; files are copied, which writes no WAL."""
+def clone(server: EmbeddedServer, template: str = LEGACY_TEMPLATE, *, adopted: bool = True) -> Database:
+    """A new database made from a template that nobody is connected to; files are copied, which writes no WAL.
+
+    The evidence of the template becomes its own, if `adopted`.
+    """
     name = f"test_{os.getpid()}_{next(_numbers)}"
     statement = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy")
     with server.admin.connect("tests") as connection:
         connection.execute(statement.format(sql.Identifier(name), sql.Identifier(template)))
     copy = server.database(name)
-    if template not in (LEGACY_TEMPLATE, EXPANDED_TEMPLATE):
+    if adopted and template not in (LEGACY_TEMPLATE, EXPANDED_TEMPLATE):
         adopt(copy)
     return copy
 
@@ -115,9 +118,9 @@ def drop(server: EmbeddedServer, database: Database) -> None:
 
 
 @contextmanager
-def cloned(server: EmbeddedServer, template: str = LEGACY_TEMPLATE) -> Iterator[Database]:
+def cloned(server: EmbeddedServer, template: str = LEGACY_TEMPLATE, *, adopted: bool = True) -> Iterator[Database]:
     """A copy of a template that exists while the block runs."""
-    copy = clone(server, template)
+    copy = clone(server, template, adopted=adopted)
     try:
         yield copy
     finally:

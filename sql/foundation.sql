@@ -27,19 +27,58 @@ END
 INSERT INTO migration.audit_log (actor, action, subject, before, after, reason, dagster_run_id)
 VALUES (%(actor)s, %(action)s, %(subject)s, %(before)s, %(after)s, %(reason)s, %(dagster_run_id)s)
 
+-- name: audit_lock
+-- Waits for the writers of the audit log, and lets new ones wait until the transaction ends: then every entry below the
+-- highest id is there.
+LOCK TABLE migration.audit_log IN SHARE MODE
+
+-- name: audit_seal
+-- Seals the entries since the last seal, if there are any, in the transaction that holds the lock. Relies on evidence_by_kind.
+INSERT INTO migration.evidence (kind, content)
+SELECT 'audit_seal', jsonb_build_object(
+    'above_id', last.through_id, 'through_id', new.through_id, 'entries', new.entries, 'previous', last.hash,
+    'hash', migration.audit_chain(last.hash, last.through_id, new.through_id)
+)
+FROM (SELECT) AS one
+LEFT JOIN LATERAL (
+    SELECT (content ->> 'through_id')::bigint AS through_id, content ->> 'hash' AS hash
+    FROM migration.evidence
+    WHERE kind = 'audit_seal' AND database = migration.this_database()
+    ORDER BY id DESC
+    LIMIT 1
+) AS known ON true
+CROSS JOIN LATERAL (SELECT coalesce(known.through_id, 0) AS through_id, coalesce(known.hash, '') AS hash) AS last
+CROSS JOIN LATERAL (
+    SELECT max(id) AS through_id, count(*) AS entries FROM migration.audit_log WHERE id > last.through_id
+) AS new
+WHERE new.entries > 0
+
 -- name: catalog_validity
--- Every index, check and foreign key of these tables: valid, invalid (an interrupted build), or not validated.
--- Reads the catalog only.
+-- Every index, check and foreign key of these tables, and the trigger of the audit log: valid, invalid (an interrupted build),
+-- not validated, or not enforced because a trigger is disabled or gone. Reads the catalog only.
 SELECT needed.name AS table, class.relname AS name,
        CASE WHEN index.indisvalid AND index.indisready AND index.indislive THEN 'valid' ELSE 'invalid' END AS state
 FROM unnest(%(tables)s::text[]) AS needed (name)
 JOIN pg_index AS index ON index.indrelid = to_regclass('public.' || needed.name)
 JOIN pg_class AS class ON class.oid = index.indexrelid
 UNION ALL
-SELECT needed.name, constraint_.conname, CASE WHEN constraint_.convalidated THEN 'valid' ELSE 'not validated' END
+SELECT needed.name, constraint_.conname,
+       CASE
+           WHEN NOT constraint_.convalidated THEN 'not validated'
+           WHEN EXISTS (
+               SELECT FROM pg_trigger AS trigger
+               WHERE trigger.tgconstraint = constraint_.oid AND trigger.tgenabled NOT IN ('O', 'A')
+           ) THEN 'not enforced: its triggers are disabled'
+           ELSE 'valid'
+       END
 FROM unnest(%(tables)s::text[]) AS needed (name)
 JOIN pg_constraint AS constraint_ ON constraint_.conrelid = to_regclass('public.' || needed.name)
 WHERE constraint_.contype IN ('f', 'c')
+UNION ALL
+SELECT 'migration.audit_log', 'audit_log_is_append_only',
+       CASE WHEN trigger.tgenabled IN ('O', 'A') THEN 'valid' ELSE 'not enforced: the trigger is disabled or gone' END
+FROM (SELECT to_regclass('migration.audit_log') AS oid) AS log
+LEFT JOIN pg_trigger AS trigger ON trigger.tgrelid = log.oid AND trigger.tgname = 'audit_log_is_append_only'
 
 -- name: check_record
 -- Records the evaluation of a check, in place of the one before.

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, Page
 
-from knowledge_migration_tests.support.webserver import RUN_SECONDS, Run, Webserver
+from knowledge_migration_tests.support.webserver import Run, Webserver
 
-PATIENCE_MS = RUN_SECONDS * 1000
+PATIENCE_MS = 120_000
 PICTURES = "KNOWLEDGE_MIGRATION_PICTURES"
 """The folder of the pictures for the documents; without this variable none is taken."""
 
@@ -34,13 +34,13 @@ class DagsterUi:
         self.page.goto(f"{str(self.webserver.client.base_url).rstrip('/')}/{path}")
 
     def materialize(self, job: str, partition: str | None = None) -> Run:
-        """Clicks "Materialize all" on the page of a job, and returns the run after its end.
+        """Clicks "Materialize" or "Materialize all" on the page of a job, and returns the run after its end.
 
         For a partitioned job: selects the partition first, or all of them where it is "All".
         """
         before = self.webserver.run_ids(job)
         self.open(f"locations/knowledge_migration/jobs/{job}")
-        self.page.get_by_role("button", name="Materialize all").click()
+        self.page.get_by_role("button", name="Materialize").first.click()
         confirm, launched = self.page.get_by_role("button", name="Confirm"), self.page.get_by_text("Launched run")
         choice = self.page.get_by_role("button", name="Custom", exact=True)
         confirm.or_(choice).or_(launched).first.wait_for()

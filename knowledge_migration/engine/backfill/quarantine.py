@@ -68,5 +68,5 @@ def decide(
             f"{entity} {', '.join(map(str, row_ids))}",
             reason=note,
             actor=actor,
-            after=values,
+            after={**values, "entity": entity, "row_ids": list(row_ids)},
         )

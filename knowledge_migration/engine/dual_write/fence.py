@@ -17,7 +17,7 @@ from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.errors import PreconditionError, translate_knowledge_errors
 from knowledge_migration.knowledge import writers
 from knowledge_migration.knowledge.audit import AuditAction
-from knowledge_migration.knowledge.flags import SHADOWING_STATES, Flags, changes_since, read_flags
+from knowledge_migration.knowledge.flags import SHADOWING_STATES, Flags, changes_since, last_audited, read_flags
 from knowledge_migration.knowledge.writers import Rows
 from knowledge_migration.settings import FenceSettings
 
@@ -78,8 +78,15 @@ def proven_fence(database: Database) -> Fence:
     with database.connect("dual write fence") as connection:
         fence = _recorded(connection)
     with translate_knowledge_errors(), database.begin() as transaction:
-        flags = read_flags(transaction)
+        flags, audited = read_flags(transaction), last_audited(transaction)
         later = changes_since(transaction, fence.flag_version)
+    if flags and flags != audited:
+        known = f"version {audited.version}" if audited else "none"
+        raise PreconditionError(
+            f"The flags have version {flags.version}, and the last audited ones are {known}: somebody changed them without the "
+            "audit log, so nobody knows whether dual write was on. Set them with knowledge-migration flags set, then "
+            "materialize dual_write_mode again."
+        )
     if flags is None or any(one.state not in SHADOWING_STATES for one in (flags, *later)):
         raise PreconditionError(
             f"Dual write was proven at {fence.proven_at:%Y-%m-%d %H:%M} UTC, but it has been off since. "

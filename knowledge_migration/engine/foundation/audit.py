@@ -5,6 +5,7 @@ import os
 import socket
 from typing import Any, Required, TypedDict
 
+import psycopg
 import sqlalchemy as sa
 from psycopg.types.json import Jsonb
 
@@ -28,6 +29,21 @@ def operator() -> str:
     except (KeyError, OSError):
         user = f"uid {os.getuid()}"
     return f"{user}@{socket.gethostname()}"
+
+
+SEAL_LOCK_TIMEOUT = "1s"
+
+
+def seal(connection: Connection) -> bool:
+    """Seals the new entries in the evidence; false where a writer's transaction lasts longer than a second."""
+    try:
+        with connection.transaction():
+            connection.execute("SELECT set_config('lock_timeout', %s, true)", (SEAL_LOCK_TIMEOUT,))
+            connection.execute(text_of("foundation/audit_lock"))
+            connection.execute(text_of("foundation/audit_seal"))
+    except psycopg.errors.LockNotAvailable:
+        return False
+    return True
 
 
 def record(

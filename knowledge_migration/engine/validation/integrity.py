@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from knowledge_migration.engine.dual_write import fence
-from knowledge_migration.engine.foundation import check_record
+from knowledge_migration.engine.foundation import audit, check_record
 from knowledge_migration.engine.foundation.check_outcome import CheckOutcome
 from knowledge_migration.engine.foundation.check_record import CheckRecord
 from knowledge_migration.engine.foundation.database import Database
@@ -44,7 +44,7 @@ def evaluate_integrity(
     dagster_run_id: str | None = None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> tuple[Evaluated, ...]:
-    """Evaluates each rule of `CHECKS` now, and records it; reads only, but for the records.
+    """Evaluates each rule of `CHECKS` now, records it, and seals the audit log; reads only, but for these records.
 
     Raises `PreconditionError` without a proven fence, and what a rule raises that cannot be evaluated.
     """
@@ -68,6 +68,8 @@ def evaluate_integrity(
         now = database.now()
         records = [one.record(now) for one in evaluated]
         check_record.record(connection, records, dagster_run_id=dagster_run_id)
+        if known["audit_log_is_unaltered"].passed:
+            audit.seal(connection)
     return tuple(evaluated)
 
 

@@ -24,7 +24,22 @@ CREATE TRIGGER audit_log_is_append_only
     BEFORE UPDATE OR DELETE OR TRUNCATE ON migration.audit_log
     FOR EACH STATEMENT EXECUTE FUNCTION migration.refuse_change();
 
+-- The hash of a stretch of entries after the hash of the one before: a chain, whose links are sealed in the evidence.
+CREATE FUNCTION migration.audit_chain(previous text, above bigint, through bigint) RETURNS text
+LANGUAGE sql STABLE
+RETURN (
+    SELECT encode(sha256(convert_to(previous || coalesce(string_agg(entry.hash, '' ORDER BY entry.id), ''), 'UTF8')), 'hex')
+    FROM (
+        SELECT id, md5(jsonb_build_array(
+            id, extract(epoch FROM at), actor, action, subject, before, after, reason, dagster_run_id
+        )::text) AS hash
+        FROM migration.audit_log
+        WHERE id > above AND id <= through
+    ) AS entry
+);
+
 -- name: down
 -- Removes the audit log with its trigger function.
+DROP FUNCTION migration.audit_chain(text, bigint, bigint);
 DROP TABLE migration.audit_log;
 DROP FUNCTION migration.refuse_change();
