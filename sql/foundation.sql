@@ -79,6 +79,7 @@ SELECT 'migration.audit_log', 'audit_log_is_append_only',
        CASE WHEN trigger.tgenabled IN ('O', 'A') THEN 'valid' ELSE 'not enforced: the trigger is disabled or gone' END
 FROM (SELECT to_regclass('migration.audit_log') AS oid) AS log
 LEFT JOIN pg_trigger AS trigger ON trigger.tgrelid = log.oid AND trigger.tgname = 'audit_log_is_append_only'
+WHERE log.oid IS NOT NULL
 
 -- name: check_record
 -- Records the evaluation of a check, in place of the one before.

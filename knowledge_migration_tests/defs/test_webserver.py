@@ -76,7 +76,7 @@ def click(ui: DagsterUi) -> None:
             refused(run, "cutover_stage")
         assert run.checks["cutover_stage", GUARD], run.missing
     ui.open(f"runs/{run.run_id}")
-    ui.picture("promotion", "Run success")
+    ui.picture("promotion", "cutover_stage")
     ui.open("asset-groups")
     ui.picture("asset_graph", "phase_4_cutover")
 

@@ -12,7 +12,10 @@ LEFT JOIN public.topics AS topic ON held.entity = 'topic' AND topic.id = held.ro
 LEFT JOIN public.atoms AS atom ON held.entity = 'atom' AND atom.id = held.row_id
 WHERE (
     held.state IN ('open', 'retry')
-    OR NOT EXISTS (SELECT FROM accepted WHERE accepted.entity = held.entity AND accepted.row_id = held.row_id)
+    OR (
+        held.state = 'accepted'
+        AND NOT EXISTS (SELECT FROM accepted WHERE accepted.entity = held.entity AND accepted.row_id = held.row_id)
+    )
 )
   AND coalesce(topic.id, atom.id) IS NOT NULL
   AND coalesce(topic.migrated_from_proposal_id, atom.migrated_from_proposal_id) IS NULL

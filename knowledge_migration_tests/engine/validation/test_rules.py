@@ -8,10 +8,12 @@ import pytest
 from psycopg import IsolationLevel
 
 from knowledge_migration.engine.backfill import completion
+from knowledge_migration.engine.foundation import audit
 from knowledge_migration.engine.foundation.check_outcome import CheckOutcome
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.embedded_server import EmbeddedServer
 from knowledge_migration.engine.validation import rules
+from knowledge_migration.knowledge.audit import AuditAction
 from knowledge_migration_tests.conftest import EXPANDED_TEMPLATE, clone, drop
 from knowledge_migration_tests.engine.backfill.backfilling import QUICK, backfill, broken_rules, fill
 
@@ -67,7 +69,7 @@ def drop_guards(connection: Connection, one: str) -> None:
 
 def test_every_rule_holds_after_a_backfill_of_dirty_data(migrated: Connection) -> None:
     assert broken_rules(migrated) == {}
-    assert len({rule.name for rule in rules.RULES}) == len(rules.RULES) == 24
+    assert len({rule.name for rule in rules.RULES}) == len(rules.RULES) == 25
 
 
 @BOTH
@@ -257,6 +259,8 @@ def test_quarantined_rows_wait_for_a_decision_unless_they_are_gone_or_linked(mig
         "('topic', 4, 'resolved', 'x', ''), ('topic', 5, 'open', 'x', ''), ('topic', 9999, 'open', 'x', ''), "
         "('atom', 1, 'open', 'x', '')"
     )
+    accepted = {"entity": "topic", "row_ids": [3]}
+    audit.record(migrated, AuditAction("quarantine accept"), "topic 3", reason="a test", after=accepted)
     said = outcome(migrated, "quarantine_is_decided")
     assert sorted((row["entity"], row["row_id"]) for row in said.sample) == [("topic", 1), ("topic", 2)]
 
