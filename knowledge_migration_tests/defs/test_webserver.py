@@ -8,25 +8,30 @@ from pathlib import Path
 
 import pytest
 
-from knowledge_migration.thresholds import STAGES
+from knowledge_migration.thresholds import GATES, STAGES
 from knowledge_migration_tests.chromium import needs_chromium, opened_browser
 from knowledge_migration_tests.support.dagster_ui import DagsterUi
 from knowledge_migration_tests.support.environment import UNHURRIED
 from knowledge_migration_tests.support.webserver import Run, webserver
 
 GUARD = "requirements_are_met"
-SAMPLES = {
-    "api_error_rate": {"minimum_sample": 100},
-    "proposal_error_rate": {"minimum_sample": 10},
-    "extraction_slowdown": {"minimum_sample": 10, **UNHURRIED["extraction_slowdown"]},
-}
+SAMPLES = {"api_error_rate": 100, "proposal_error_rate": 10, "extraction_slowdown": 10}
 VARIABLES = {
     "BASELINE_SAMPLES": "20",
     "DUAL_WRITE_MEASURED_PAIRS": "10",
     # speed is tested elsewhere
     "DUAL_WRITE_MAX_SLOWDOWN_PERCENT": "100000",
     "READER_STALL_LIMIT_MS": "60000",
-    "CUTOVER_GATES": json.dumps({**UNHURRIED, **SAMPLES}),
+    "CUTOVER_GATES": json.dumps(
+        {
+            gate.metric: {
+                **UNHURRIED.get(gate.metric, {}),
+                "passes_in_a_row": 1,  # each would be a launch
+                "minimum_sample": SAMPLES.get(gate.metric, gate.minimum_sample),
+            }
+            for gate in GATES
+        }
+    ),
 }
 PROMOTIONS = 20
 
