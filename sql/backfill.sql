@@ -50,10 +50,11 @@ INSERT INTO migration.backfill_batch (
     entity, partition_key, extraction_run_id, after_id, through_id, linked_rows, seconds, dagster_run_id
 )
 SELECT
-    %(entity)s, %(partition)s, %(run)s, %(after)s, max(id), count(*),
+    %(entity)s, %(partition)s, %(run)s, %(after)s, max(id),
+    migration.require_linked((SELECT count(*) FROM locked), count(*)),
     extract(epoch FROM clock_timestamp() - now()), %(dagster_run_id)s
 FROM linked
-HAVING count(*) > 0
+HAVING (SELECT count(*) FROM locked) > 0
 RETURNING linked_rows, through_id
 
 -- name: batch_end

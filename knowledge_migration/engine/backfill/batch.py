@@ -1,7 +1,7 @@
 """One backfill batch: its statement, the meaning of its errors, and the check that it changes nothing else of a row.
 
-A batch is one statement in one transaction. A data error means that some row of it cannot become a proposal (a
-constraint, a limit of the server, a trigger of the user's); a transient error means a lock of a user; others propagate.
+A batch is one statement in one transaction. An error of a row means that it cannot become a proposal (a constraint, a limit
+of the server, a trigger of the user's); a transient error means a lock of a user; errors of server or connection propagate.
 """
 
 from dataclasses import dataclass
@@ -32,6 +32,15 @@ DATA_ERRORS = (
     psycopg.errors.DataCorrupted,
     psycopg.errors.RaiseException,
 )
+SUPPRESSED = "KM001"
+"""What `migration.require_linked` raises."""
+
+RUN_CLASSES = ("08", "25", "28", "3D", "40", "53", "55", "57", "58")
+"""SQLSTATE classes of the connection, the session, resources, locks, and the operator."""
+
+OUR_CLASSES = ("0A", "3F", "42", "XX")
+"""Classes of errors in our own statements; inside a function they are the user's, whose trigger raises them."""
+
 TRANSIENT_ERRORS = (
     psycopg.errors.SerializationFailure,
     psycopg.errors.DeadlockDetected,
@@ -158,12 +167,38 @@ def run_single_row(connection: Connection, context: BatchContext, after_id: int)
         try:
             with connection.transaction():
                 linked = connection.execute(context.statement(refresh=True), only_this)
-        except DATA_ERRORS as error:
-            cause = {"sqlstate": error.sqlstate or "unknown", "reason": reason_of(error)}
+        except psycopg.Error as error:
+            if not belongs_to_row(error):
+                raise
+            reason = reason_of(error)
+            if error.sqlstate == SUPPRESSED:
+                reason = f"{reason}, by {_triggers(connection, context.partition)}"
+            cause = {"sqlstate": error.sqlstate or "unknown", "reason": reason}
             rejected = {"entity": context.partition.entity, "row_id": row["id"], **cause}
             connection.execute(text_of("backfill/quarantine_row"), rejected)
             return BatchResult(0, 1, row["id"], 0.0)
     return BatchResult(linked.rowcount, 0, row["id"], 0.0)
+
+
+def belongs_to_row(error: psycopg.Error) -> bool:
+    """Whether the error is one of the data: of a row that cannot become a proposal, and not of the server or our statement."""
+    state = error.sqlstate or ""
+    if isinstance(error, DATA_ERRORS):
+        return True
+    if not state or state[:2] in RUN_CLASSES:
+        return False
+    if state[:2] in OUR_CLASSES or isinstance(error, psycopg.errors.ForeignKeyViolation):
+        return "function" in (error.diag.context or "")
+    return True
+
+
+def _triggers(connection: Connection, partition: Partition) -> str:
+    """The triggers that an UPDATE of the table fires, by name."""
+    found = connection.execute(
+        text_of("backfill/update_triggers"), {"table": f"public.{partition.kind.table}"}
+    ).fetchall()
+    names = ", ".join(row["name"] for row in found)
+    return f"a trigger ({names})" if names else "a rule"
 
 
 def refuse_side_effects(connection: Connection, partition: Partition) -> None:
@@ -174,8 +209,10 @@ def refuse_side_effects(connection: Connection, partition: Partition) -> None:
     table = f"public.{partition.kind.table}"
     try:
         changed = _changed_columns(connection, table, partition)
-    except (*DATA_ERRORS, *TRANSIENT_ERRORS):
-        return
+    except psycopg.Error as error:
+        if belongs_to_row(error) or isinstance(error, TRANSIENT_ERRORS):
+            return
+        raise
     if changed:
         triggers = connection.execute(text_of("backfill/update_triggers"), {"table": table}).fetchall()
         raise PreconditionError(

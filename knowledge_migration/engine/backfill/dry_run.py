@@ -7,9 +7,11 @@ and skipped, and later batches are half as large, as in the real backfill.
 import time
 from dataclasses import dataclass
 
+import psycopg
+
 from knowledge_migration.engine.backfill.batch import (
-    DATA_ERRORS,
     BatchContext,
+    belongs_to_row,
     pending_query,
     refuse_side_effects,
 )
@@ -101,7 +103,9 @@ def _try(connection: Connection, part: Partition, after: int, batch_size: int) -
         try:
             with connection.transaction():
                 row = connection.execute(context.statement(refresh=True), parameters).fetchone()
-        except DATA_ERRORS as error:
+        except psycopg.Error as error:
+            if not belongs_to_row(error):
+                raise
             end = connection.execute(pending_query("batch_end", part), parameters).fetchone()
             last_id = end["last_id"] if end else None
             return _Trial(0, part.through_id if last_id is None else last_id, failure=reason_of(error))

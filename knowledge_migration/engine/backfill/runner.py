@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 import psycopg
 
 from knowledge_migration.engine.backfill.batch import (
-    DATA_ERRORS,
     TRANSIENT_ERRORS,
     BatchContext,
     BatchResult,
     Locked,
+    belongs_to_row,
     pending_query,
     refuse_side_effects,
     run_batch,
@@ -32,6 +32,7 @@ from knowledge_migration.engine.foundation.sql_files import text_of
 from knowledge_migration.settings import BackfillSettings
 
 WORK = "backfill"
+HOPELESS_ROWS = 1_000
 
 
 @dataclass(frozen=True)
@@ -210,9 +211,20 @@ class _PartitionRun:
         if batch:
             batch = replace(batch, seconds=self.limits.clock() - started)
             self.result = self.result.plus(batch)
+            self._refuse_a_common_cause()
             self._adapt(batch.seconds)
         self._report()
         return batch.through_id if batch else after_id
+
+    def _refuse_a_common_cause(self) -> None:
+        """Raises `MigrationError` where so many rows were set aside and none was linked that the rows are not the cause."""
+        set_aside, partition = self.result.quarantined_rows, self.context.partition
+        if self.result.linked_rows == 0 and set_aside >= HOPELESS_ROWS:
+            raise MigrationError(
+                f"None of the first {set_aside:,} rows of {partition.kind.table} above id {partition.after_id} could be linked; "
+                "`knowledge-migration quarantine list` has the reasons. Remove the common cause (a trigger, a missing right), "
+                "decide `retry` for these rows, and run it again."
+            )
 
     def _batch(self, after_id: int, locked: Locked) -> BatchResult | None:
         """None when a row of the batch cannot become a proposal; the next batch is half as large."""
@@ -221,7 +233,9 @@ class _PartitionRun:
             return run_single_row(self.connection, context, after_id)
         try:
             rows, through = run_batch(self.connection, context, after_id, self.size)
-        except DATA_ERRORS:
+        except psycopg.Error as error:
+            if not belongs_to_row(error):
+                raise
             self.size = max(1, self.size // 2)
             return None
         return BatchResult(rows, 0, through, 0.0)

@@ -76,6 +76,7 @@ _EVIDENCE_STEPS = (
     *(_own_table(EVIDENCE, name) for name in ("evidence", "audit_log", "backfill_batch", "backfill_control")),
     *(_own_table(EVIDENCE, name) for name in ("quarantine", "gate_evaluation", "check_record", "writer_heartbeat")),
     Step(EVIDENCE, "origin_proposal_id", "function", "migration.origin_proposal_id"),
+    Step(EVIDENCE, "require_linked", "function", "migration.require_linked"),
 )
 _TABLE_STEPS = (
     _public_table("knowledge_extraction_runs"),

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 
 from knowledge_migration.knowledge.entity_kinds import ATOM, TOPIC, EntityKind, EntityName
+from knowledge_migration.knowledge.errors import ConflictError
 from knowledge_migration.knowledge.extraction.model import Extraction
 from knowledge_migration.knowledge.writing.direct import (
     NOTHING_WRITTEN,
@@ -131,9 +132,11 @@ def _outcome(written: bool) -> dict[str, Any]:
 
 
 def link(connection: sa.Connection, kind: EntityKind, row_id: int, proposal_id: UUID) -> None:
-    """Sets the link of a row to its proposal."""
-    linked = sa.update(kind.entities).where(kind.entities.c.id == row_id)
-    connection.execute(linked.values(migrated_from_proposal_id=proposal_id, migration_timestamp=sa.func.now()))
+    """Sets the link of a row to its proposal; raises `ConflictError` where a trigger suppresses the update."""
+    row = sa.update(kind.entities).where(kind.entities.c.id == row_id)
+    linked = row.values(migrated_from_proposal_id=proposal_id, migration_timestamp=sa.func.now())
+    if connection.execute(linked).rowcount != 1:
+        raise ConflictError(f"A trigger or rule suppressed the update that links {kind.name} {row_id} to its proposal.")
 
 
 def _insertion(kind: EntityKind, *columns: str) -> tuple[sa.CTE, sa.CTE]:

@@ -1,6 +1,10 @@
 """Whatever a row holds that a proposal cannot, exactly that row is set aside, wherever in a batch it stands."""
 
+from typing import LiteralString
+
+import psycopg
 import pytest
+from psycopg import sql
 
 from knowledge_migration.engine.backfill import completion
 from knowledge_migration.engine.backfill.plan import Partition
@@ -183,3 +187,57 @@ def test_a_row_that_a_user_deletes_between_decision_and_retry_does_no_harm(
     session.execute("DELETE FROM topic_atoms WHERE atom_id = 400; DELETE FROM atoms WHERE id = 400")
     completion.complete(expanded, QUICK)
     assert broken_rules(session) == {}
+
+
+def guard(connection: Connection, body: LiteralString) -> None:
+    """A trigger of the user's before each update of an atom."""
+    connection.execute(
+        sql.SQL(
+            "CREATE FUNCTION guard() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {} RETURN NEW; END $$;"
+            "CREATE TRIGGER atoms_guard BEFORE UPDATE ON atoms FOR EACH ROW EXECUTE FUNCTION guard()"
+        ).format(sql.SQL(body))
+    )
+
+
+def test_a_row_whose_update_a_trigger_suppresses_is_set_aside_with_the_trigger(
+    any_expanded: Database,
+) -> None:
+    fill(any_expanded)
+    with any_expanded.connect("test") as connection:
+        guard(connection, "IF OLD.id % 50 = 0 THEN RETURN NULL; END IF;")
+        result = backfill_partition(any_expanded, ATOMS, QUICK)
+        frozen = set(range(50, 401, 50))
+        assert (set(set_aside(connection)), unlinked(connection)) == (frozen, frozen)
+        assert (result.quarantined_rows, result.remaining) == (len(frozen), 0)
+        assert all("atoms_guard" in row["reason"] for row in quarantined(connection))
+        assert count(connection, "SELECT count(*) FROM atom_proposals") == result.linked_rows
+
+
+@pytest.mark.parametrize("state", ["PT403", "23503", "42501", "42P01", "P0001", "22000", "ZZ999"])
+def test_any_error_that_a_trigger_raises_for_a_row_belongs_to_that_row(
+    expanded: Database, session: Connection, state: LiteralString
+) -> None:
+    guard(session, f"IF OLD.id % 60 = 0 THEN RAISE EXCEPTION 'row is locked' USING ERRCODE = '{state}'; END IF;")
+    result = backfill_partition(expanded, ATOMS, QUICK)
+    assert set_aside(session) == dict.fromkeys(range(60, 401, 60), state)
+    assert result.remaining == 0
+
+
+def test_an_error_of_our_own_statement_or_of_the_server_ends_the_run(expanded: Database, session: Connection) -> None:
+    guard(session, "IF OLD.id = 60 THEN RAISE EXCEPTION 'no space' USING ERRCODE = '53100'; END IF;")
+    with pytest.raises(MigrationError, match="no space"):
+        backfill_partition(expanded, ATOMS, QUICK)
+    assert set_aside(session) == {}
+    session.execute("DROP TRIGGER atoms_guard ON atoms; ALTER TABLE migration.quarantine RENAME TO elsewhere")
+    with pytest.raises(psycopg.errors.UndefinedTable):
+        backfill_partition(expanded, ATOMS, QUICK)
+
+
+def test_a_cause_that_all_rows_share_ends_the_run_before_all_are_set_aside(
+    expanded: Database, session: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("knowledge_migration.engine.backfill.runner.HOPELESS_ROWS", 20)
+    guard(session, "RETURN NULL;")
+    with pytest.raises(MigrationError, match="None of the first 20 rows of atoms"):
+        backfill_partition(expanded, ATOMS, QUICK)
+    assert len(set_aside(session)) == 20
