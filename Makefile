@@ -33,6 +33,7 @@ bench: .venv/.installed  ## backfill, extraction modes, duplicate search, rollba
 
 screenshots: .venv/.installed  ## the screenshots of the README, from the result of `make migrate` (requires Chromium)
 	$(RUN)/python -m knowledge_migration_tests.screenshots
+	KNOWLEDGE_MIGRATION_PICTURES=$(CURDIR)/docs $(RUN)/pytest -n 0 knowledge_migration_tests/defs/test_webserver.py
 
 .venv/.installed: requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is required and none is on PATH; set PYTHON=/path/to/python"; exit 1; }

@@ -284,6 +284,9 @@ class ServiceSettings(LivenessSettings, alias_generator="knowledge_".__add__):
         "Bearer token of admins, who may change the flags too.", "knowledge_api_admin_token", min_length=16)
     pool_size: int = _setting(10, "Database connections of one process of the service.", ge=2, le=500)
     direct_threshold: float = _setting(0.7, "Confidence from which direct mode writes an extraction.", plan=True, ge=0, le=1)
+    body_limit_bytes: int = _setting(1_000_000, "Largest body of a request to the service; a larger one is refused (413).",
+        ge=1_000)
+    connection_limit: int = _setting(1_000, "Connections of one process of the service; further ones are refused (503).", ge=10)
     queue_limit: int = _setting(1_000,
         "Proposals that may wait for review; an extraction beyond that is refused (429).", "knowledge_review_queue_limit", ge=1)
 

@@ -47,6 +47,7 @@ def serve(
     from knowledge_migration.engine.status.reading import with_connect_limits
     from knowledge_migration.knowledge.api.access import is_loopback
     from knowledge_migration.knowledge.api.app import KEEP_ALIVE_SECONDS, create_app
+    from knowledge_migration.knowledge.api.limits import BoundedHeaders
     from knowledge_migration.knowledge.service import KnowledgeService
     from knowledge_migration.pages.install import install
     from knowledge_migration.pages.migration.feed import MigrationSource
@@ -79,6 +80,8 @@ def serve(
         host=host,
         port=port,
         access_log=False,
+        http=BoundedHeaders,
+        limit_concurrency=options.connection_limit,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=30,
     )

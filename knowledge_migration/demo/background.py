@@ -39,7 +39,7 @@ def start_application(database: Database, home: Path) -> str:
             return str(_recorded(home)["url"])
         stop_application(home)
         logs = home / "logs"
-        logs.mkdir(parents=True, exist_ok=True)
+        logs.mkdir(mode=0o700, parents=True, exist_ok=True)
         _report(home).unlink(missing_ok=True)
         port = free_port()
         url = f"http://127.0.0.1:{port}"

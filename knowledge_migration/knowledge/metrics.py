@@ -228,6 +228,10 @@ requests = Counter(
 request_errors = Counter(
     "knowledge_http_errors_total", "HTTP requests that ended in a server error", ["method", "route"], registry=registry
 )
+refused_requests = Counter(
+    "knowledge_http_refused_total", "Requests refused before they were read, by reason: access, body, headers", ["reason"],
+    registry=registry,
+)  # fmt: skip
 request_seconds = Histogram(
     "knowledge_http_request_duration_seconds", "Time of an HTTP request", ["method", "route"], registry=registry
 )

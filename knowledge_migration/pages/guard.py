@@ -7,7 +7,7 @@ for any site that opens one.
 import re
 import secrets
 from collections.abc import Collection
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from nicegui import Client
 from starlette.datastructures import MutableHeaders
@@ -15,6 +15,7 @@ from starlette.requests import HTTPConnection
 from starlette.responses import PlainTextResponse, RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from knowledge_migration.knowledge.api.access import is_same_site
 from knowledge_migration.knowledge.errors import KnowledgeError
 from knowledge_migration.knowledge.options import ServiceOptions
 from knowledge_migration.pages.session import Session, session_of
@@ -72,17 +73,6 @@ class Guard:
             query = f"?{scope['query_string'].decode('latin-1')}" if scope.get("query_string") else ""
             return RedirectResponse(f"{SIGN_IN}?next={quote(path + query, safe='')}", 303)
         return None
-
-
-def is_same_site(connection: HTTPConnection) -> bool:
-    """Whether the browser states that a page of this host and port sent the request."""
-    origin, host = connection.headers.get("origin"), connection.headers.get("host")
-    if origin is None:
-        return connection.headers.get("sec-fetch-site", "same-origin") in ("same-origin", "none")
-    try:
-        return urlsplit(origin).netloc.lower() == (host or "").lower()
-    except ValueError:
-        return False
 
 
 def _owns_page(session: Session, connection: HTTPConnection) -> bool:

@@ -13,12 +13,12 @@ from jinja2 import Environment, PackageLoader
 from nicegui import APIRouter, Client
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 
-from knowledge_migration.knowledge.api.access import role_of
+from knowledge_migration.knowledge.api.access import is_same_site, role_of
 from knowledge_migration.knowledge.errors import UnavailableError
 from knowledge_migration.knowledge.proposals.history import full_name
 from knowledge_migration.knowledge.tables import users
 from knowledge_migration.pages.frame import Context, preferences_of
-from knowledge_migration.pages.guard import SIGN_IN, is_same_site
+from knowledge_migration.pages.guard import SIGN_IN
 from knowledge_migration.pages.session import COOKIE, SESSION_SECONDS, Session, session_cookie
 
 PROBLEMS = {

@@ -64,7 +64,7 @@ class SignOff:
 @contextmanager
 def unpublished(directory: Path) -> Iterator[Path]:
     """A folder for the pages while they are written; removed unless `publish` renames it."""
-    directory.mkdir(parents=True, exist_ok=True)
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     _remove_leftovers(directory)
     folder = Path(tempfile.mkdtemp(prefix=PARTIAL, dir=directory))
     try:

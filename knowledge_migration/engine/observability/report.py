@@ -278,6 +278,7 @@ def write(contents: Contents, path: Path) -> None:
     page = render(contents)
     partial = path.with_name(f".{path.name}.{uuid4().hex[:8]}")
     try:
+        partial.touch(mode=0o600)
         partial.write_text(page, encoding="utf-8")
         partial.replace(path)
     except OSError as error:

@@ -55,13 +55,18 @@ bearer = HTTPBearer(auto_error=False, description="The token of a reviewer or of
 Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
 
 
-def caller(request: Request, service: Service, credentials: Credentials) -> Caller:
+def caller(request: Request, service: Service, _credentials: Credentials) -> Caller:
     """The caller of any role; raises `NoTokenError` or `ForbiddenError`."""
-    options = service.options
+    return caller_of(request, service.options)
+
+
+def caller_of(request: HTTPConnection, options: ServiceOptions) -> Caller:
+    """The caller, by the headers of the request alone; raises `NoTokenError` or `ForbiddenError`."""
     if not options.has_tokens:
         refuse_other_machines(request)
         return Caller("admin", "local API")
-    role = role_of(options, credentials.credentials if credentials else "")
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    role = role_of(options, token.strip() if scheme.lower() == "bearer" else "")
     if role is None:
         raise NoTokenError("Send the header Authorization: Bearer TOKEN with the token of a reviewer or an admin.")
     return Caller(role, f"{role} API token")
@@ -104,13 +109,22 @@ def _hostname(url: str) -> str:
         return ""
 
 
+def is_same_site(connection: HTTPConnection) -> bool:
+    """Whether the browser states that a page of this host and port sent the request; a program states nothing."""
+    origin, host = connection.headers.get("origin"), connection.headers.get("host")
+    if origin is None:
+        return connection.headers.get("sec-fetch-site", "same-origin") in ("same-origin", "none")
+    try:
+        return urlsplit(origin).netloc.lower() == (host or "").lower()
+    except ValueError:
+        return False
+
+
 def refuse_other_machines(request: HTTPConnection) -> None:
-    """Raises `ForbiddenError` unless the client address, the Host header and the Origin header are loopback."""
-    host, origin = request.headers.get("host"), request.headers.get("origin")
-    names = [_hostname(f"//{host}")] if host is not None else []
-    names += [_hostname(origin)] if origin is not None else []
+    """Raises `ForbiddenError` unless client address and Host header are loopback, and no page of another origin asks."""
+    host = request.headers.get("host")
     is_local = request.client is not None and is_loopback(request.client.host)
-    if not is_local or not all(is_loopback(name) for name in names):
+    if not is_local or not (host is None or is_loopback(_hostname(f"//{host}"))) or not is_same_site(request):
         raise ForbiddenError(
             "No token is set, so only this machine is served. Set KNOWLEDGE_API_ADMIN_TOKEN to serve other machines."
         )

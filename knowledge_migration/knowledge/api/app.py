@@ -8,6 +8,7 @@ from fastapi import APIRouter, FastAPI, Request, Response
 
 from knowledge_migration.knowledge import metrics
 from knowledge_migration.knowledge.api import admin_routes, entity_routes, knowledge_routes, problems
+from knowledge_migration.knowledge.api.limits import RequestLimits
 from knowledge_migration.knowledge.measurements import outcome_of_status
 from knowledge_migration.knowledge.service import KnowledgeService
 
@@ -60,6 +61,7 @@ def create_app(service: KnowledgeService) -> FastAPI:
     )
     app.state.service = service
     problems.install(app)
+    app.add_middleware(RequestLimits, service=service)
     app.middleware("http")(_measuring(service))
     api = APIRouter(prefix="/api/v1")
     for router in (

@@ -57,14 +57,22 @@ def _answer(status: int, title: str, detail: str, headers: dict[str, str] | None
     return JSONResponse(problem, status, headers=headers, media_type=MEDIA_TYPE)
 
 
-async def _refused(_: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, KnowledgeError)
+def problem_of(error: KnowledgeError | HTTPException) -> JSONResponse:
+    """The problem document of a refusal."""
+    if isinstance(error, HTTPException):
+        phrase = HTTPStatus(error.status_code).phrase
+        return _answer(error.status_code, phrase, str(error.detail), dict(error.headers or {}))
     headers: dict[str, str] = {}
     if isinstance(error, QueueFullError):
         headers["Retry-After"] = str(error.retry_after_seconds)
     if isinstance(error, NoTokenError):
         headers["WWW-Authenticate"] = "Bearer"
     return _answer(error.status, error.title, str(error), headers)
+
+
+async def _refused(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, KnowledgeError)
+    return problem_of(error)
 
 
 async def _flags(_: Request, error: Exception) -> JSONResponse:
@@ -85,9 +93,7 @@ async def _http(_: Request, error: Exception) -> JSONResponse:
     if error.status_code == HTTPStatus.BAD_REQUEST:  # FastAPI answers 422 to truncated JSON, but 400 to this
         detail = "The body is not valid JSON: it is not UTF-8, is nested too deeply, or contains a number with too many digits."
         return _answer(InvalidError.status, InvalidError.title, detail)
-    return _answer(
-        error.status_code, HTTPStatus(error.status_code).phrase, str(error.detail), dict(error.headers or {})
-    )
+    return problem_of(error)
 
 
 async def _fault(request: Request, error: Exception) -> JSONResponse:

@@ -117,6 +117,7 @@ FOREIGN_NAMES = (
     {"origin": ""},
     {"origin": "http://[bad"},
     {"origin": "localhost"},
+    {"origin": "http://localhost:3000"},
 )
 
 
@@ -124,7 +125,7 @@ def test_a_page_of_another_site_in_a_local_browser_is_refused(talk: Talk) -> Non
     with talk() as api:
         for headers in FOREIGN_NAMES:
             problem(api.post("/topics", json={"name": "planted", "description": ""}, headers=headers), 403)
-        assert api.get("/topics", headers={"origin": "http://localhost:3000"}).json()["items"] == []
+        assert api.get("/topics").json()["items"] == []
 
 
 def test_no_response_and_no_log_contains_a_token(talk: Talk, caplog: pytest.LogCaptureFixture) -> None:
