@@ -5,6 +5,41 @@ SELECT needed.name AS extension,
 FROM unnest(ARRAY['vector']) AS needed (name)
 WHERE NOT EXISTS (SELECT FROM pg_extension WHERE extname = needed.name)
 
+-- name: preflight_inheritance
+-- Tables that inherit from or are inherited by a table of the application, other than partitions: a row of a child appears in
+-- its parent, too. Reads the catalog.
+SELECT link.inhparent::regclass::text AS parent, link.inhrelid::regclass::text AS child
+FROM pg_inherits AS link
+JOIN pg_class AS child ON child.oid = link.inhrelid AND NOT child.relispartition
+WHERE link.inhparent = ANY (%(tables)s::regclass[]::oid[]) OR link.inhrelid = ANY (%(tables)s::regclass[]::oid[])
+ORDER BY 1, 2
+
+-- name: preflight_event_triggers
+-- Event triggers that fire on schema changes and do not belong to an extension. Reads the catalog.
+SELECT event.evtname AS event_trigger, event.evtevent AS event, event.evtfoid::regprocedure::text AS function
+FROM pg_event_trigger AS event
+WHERE event.evtenabled <> 'D' AND event.evtevent <> 'login'
+  AND NOT EXISTS (
+      SELECT FROM pg_depend AS owned
+      WHERE owned.classid = 'pg_event_trigger'::regclass AND owned.objid = event.oid AND owned.deptype = 'e'
+  )
+ORDER BY 1
+
+-- name: preflight_replica_identity
+-- Tables of the application that publish updates without a replica identity: the server refuses to update them. Reads the
+-- catalog.
+SELECT published.pubname AS publication, class.oid::regclass::text AS table
+FROM pg_class AS class
+JOIN pg_namespace AS space ON space.oid = class.relnamespace
+JOIN pg_publication_tables AS published ON published.schemaname = space.nspname AND published.tablename = class.relname
+JOIN pg_publication AS publication ON publication.pubname = published.pubname AND publication.pubupdate
+WHERE class.oid = ANY (%(tables)s::regclass[]::oid[])
+  AND (
+      class.relreplident = 'n'
+      OR (class.relreplident = 'd' AND NOT EXISTS (SELECT FROM pg_index AS key WHERE key.indrelid = class.oid AND key.indisprimary))
+  )
+ORDER BY 1, 2
+
 -- name: preflight_rights
 -- The privileges that the role lacks, each with the statement that grants it. Reads the catalog only. The backup contains
 -- the whole database, so every table and sequence must be readable.
@@ -83,6 +118,21 @@ JOIN pg_available_extension_versions AS available
 JOIN pg_roles AS role ON role.rolname = current_user
 WHERE NOT available.trusted AND NOT role.rolsuper AND NOT %(scratch_is_elsewhere)s
 
+-- name: preflight_row_security
+-- Tables of the application with row security: a role that it applies to would migrate the rows that it sees. Reads the catalog.
+SELECT class.oid::regclass::text AS table,
+       CASE WHEN class.relforcerowsecurity THEN 'enabled and forced' ELSE 'enabled' END AS row_security
+FROM pg_class AS class
+WHERE class.oid = ANY (%(tables)s::regclass[]::oid[]) AND class.relrowsecurity AND row_security_active(class.oid)
+ORDER BY 1
+
+-- name: preflight_rules
+-- Rules on the tables of the application that rewrite or suppress writes. Reads the catalog.
+SELECT rule.ev_class::regclass::text AS table, rule.rulename AS rule
+FROM pg_rewrite AS rule
+WHERE rule.ev_class = ANY (%(tables)s::regclass[]::oid[]) AND rule.ev_type <> '1' AND rule.ev_enabled <> 'D'
+ORDER BY 1, 2
+
 -- name: preflight_size
 -- Bytes of the database on disk: the upper bound of its dump.
 SELECT pg_database_size(current_database()) AS bytes
@@ -108,3 +158,12 @@ SELECT NULL, owner, 'prepared transaction ' || quote_literal(gid), 'prepared',
 FROM pg_prepared_xacts
 WHERE database = current_database()
 ORDER BY transaction_seconds DESC NULLS LAST
+
+-- name: preflight_writable
+-- Why this session cannot write: a standby, or transactions that are read-only by default, with where that is set.
+SELECT 'a standby in recovery' AS reason, '' AS set_by WHERE pg_is_in_recovery()
+UNION ALL
+SELECT 'default_transaction_read_only is on',
+       CASE source WHEN 'user' THEN 'the role' WHEN 'database' THEN 'the database' ELSE source END
+FROM pg_settings
+WHERE name = 'default_transaction_read_only' AND setting = 'on'

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from knowledge_migration.commands.phase_runs import Demonstration, PhaseSummary
 
 PHASES, DEMONSTRATED_PHASES = 5, 7
-VALIDATIONS = ("validation_functional", "validation_load", "validation_quality", "validation_criteria")
+VALIDATIONS = tuple(f"validation_{name}" for name in ("functional", "load", "quality", "values", "performance"))
 
 
 class PhaseProgress:

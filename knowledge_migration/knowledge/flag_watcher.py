@@ -23,6 +23,7 @@ from sqlalchemy.pool import NullPool
 from knowledge_migration.knowledge.flags import CHANNEL, LOST, Flags, present_flags
 from knowledge_migration.knowledge.options import ServiceOptions
 from knowledge_migration.knowledge.tables import writer_heartbeat
+from knowledge_migration.session_settings import TEXT, as_options
 
 HEARTBEAT_SECONDS = 1.0
 ANSWER_WITHIN_SECONDS = 2.0
@@ -49,6 +50,7 @@ class FlagWatcher:
             isolation_level="AUTOCOMMIT",
             connect_args={
                 "application_name": "knowledge flags",
+                "options": as_options({**TEXT, "idle_session_timeout": "0"}),
                 "connect_timeout": int(ANSWER_WITHIN_SECONDS),
                 "prepare_threshold": None,
             },

@@ -15,6 +15,7 @@ from knowledge_migration.knowledge.errors import UnavailableError
 from knowledge_migration.knowledge.flags import Flags
 from knowledge_migration.knowledge.measurements import Measurements
 from knowledge_migration.knowledge.options import ServiceOptions
+from knowledge_migration.session_settings import TEXT, as_options
 
 ATTEMPTS = 4
 COLLISIONS = (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure, psycopg.errors.ForeignKeyViolation)
@@ -47,12 +48,12 @@ class ServiceDatabase:
         return make_url(self.options.database_url).set(drivername="postgresql+psycopg")
 
     def _connect_args(self, name: str) -> dict[str, Any]:
-        return {
-            "application_name": name,
-            "connect_timeout": 5,
-            "options": f"-c timezone=UTC -c statement_timeout={self.options.statement_timeout_ms} "
-            "-c idle_in_transaction_session_timeout=60s",
+        timeouts = {
+            "statement_timeout": str(self.options.statement_timeout_ms),
+            "idle_in_transaction_session_timeout": "60s",
+            "idle_session_timeout": "0",
         }
+        return {"application_name": name, "connect_timeout": 5, "options": as_options({**TEXT, **timeouts})}
 
     def blocking_engine(self, name: str) -> sa.Engine:
         """For work in a thread, on connections of its own: it would hold the event loop up."""

@@ -1,6 +1,7 @@
 """Connections to the user's database: psycopg for the work, SQLAlchemy for Alembic and reflection.
 
-Every session sets its `application_name`, the time zone UTC, and a timeout for idling in a transaction.
+Every session sets its `application_name`, how values are written (`session_settings`), and a timeout for idling in a
+transaction.
 """
 
 from collections.abc import Iterator, Mapping
@@ -18,6 +19,7 @@ from sqlalchemy.pool import NullPool
 
 from knowledge_migration.engine.foundation.errors import MigrationError
 from knowledge_migration.engine.foundation.sql_files import text_of
+from knowledge_migration.session_settings import NO_TIMEOUTS, SINCE_17, TEXT, as_options
 
 Connection = psycopg.Connection[DictRow]
 
@@ -25,6 +27,7 @@ NOT_SO_FAR = (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn, psy
 """The errors of PostgreSQL in a database in which an earlier phase has not been run."""
 
 IDLE_IN_TRANSACTION_TIMEOUT_MINUTES = 10
+FIRST_WITH_TRANSACTION_TIMEOUT = 170_000
 SECRETS = ("password", "sslpassword")
 
 
@@ -105,6 +108,9 @@ class Database:
                 "Check that the server runs and that KNOWLEDGE_MIGRATION_DATABASE_URL names it."
             ) from error
         try:
+            if connection.info.server_version >= FIRST_WITH_TRANSACTION_TIMEOUT:
+                for name, value in SINCE_17.items():
+                    connection.execute("SELECT set_config(%s, %s, false)", (name, value))
             yield connection
         finally:
             connection.close()
@@ -143,12 +149,13 @@ class Database:
     def _session_options(self, settings: Mapping[str, str]) -> str:
         """The options of the URL (a role, a search_path), then ours."""
         all_settings = {
-            "timezone": "UTC",
+            **TEXT,
+            **NO_TIMEOUTS,
             "idle_in_transaction_session_timeout": f"{IDLE_IN_TRANSACTION_TIMEOUT_MINUTES}min",
             **settings,
         }
         given = self._parsed.normalized_query.get("options", ())
-        return " ".join([*given, *(f"-c {name}={value}" for name, value in all_settings.items())])
+        return " ".join([*given, as_options(all_settings)])
 
 
 def exists(connection: Connection, relation: str) -> bool:

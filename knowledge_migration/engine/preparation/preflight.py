@@ -11,10 +11,11 @@ from typing import Any
 
 from knowledge_migration.engine.foundation.catalog import legacy_differences
 from knowledge_migration.engine.foundation.check_outcome import CheckOutcome
-from knowledge_migration.engine.foundation.database import Connection, Database
+from knowledge_migration.engine.foundation.database import Connection, Database, exists
 from knowledge_migration.engine.foundation.errors import PreconditionError
 from knowledge_migration.engine.foundation.own_objects import current_revision, foreign_objects
 from knowledge_migration.engine.foundation.sql_files import text_of
+from knowledge_migration.knowledge.tables import legacy
 
 OLDEST_SERVER = 140_000
 BYTES_PER_GIB = 2**30
@@ -52,6 +53,27 @@ def _server_version(context: PreflightContext) -> CheckOutcome:
         [] if version >= OLDEST_SERVER else [{"server_version_num": version}],
         server_version=context.connection.info.parameter_status("server_version"),
     )
+
+
+def _writable(context: PreflightContext) -> CheckOutcome:
+    """The server accepts writes of this role."""
+    return _outcome(
+        "database_accepts_writes",
+        "The server is no standby, and transactions of this role are not read-only by default.",
+        "Name the primary in KNOWLEDGE_MIGRATION_DATABASE_URL; or ALTER ROLE … RESET default_transaction_read_only (ALTER "
+        "DATABASE or ALTER SYSTEM, where it is set there).",
+        context.rows("preflight_writable"),
+    )
+
+
+def _on_tables(name: str, query: str, description: str, remedy: str) -> Callable[[PreflightContext], CheckOutcome]:
+    """A check of properties of the application's tables that the migration does not support."""
+
+    def check(context: PreflightContext) -> CheckOutcome:
+        tables = [f"public.{table}" for table in legacy.tables if exists(context.connection, f"public.{table}")]
+        return _outcome(name, description, remedy, context.rows(query, tables=tables))
+
+    return check
 
 
 def _rights(context: PreflightContext) -> CheckOutcome:
@@ -127,9 +149,40 @@ CHECKS: dict[str, Callable[[PreflightContext], CheckOutcome]] = {
     "rights_are_sufficient": _rights,
     "extensions_are_installed": _extensions,
     "legacy_schema_is_as_expected": _legacy_schema,
+    "database_accepts_writes": _writable,
     "no_transaction_is_long": _long_transactions,
     "disk_holds_the_backup": _disk,
     "names_are_free": _names,
+    "no_row_is_hidden_by_row_security": _on_tables(
+        "no_row_is_hidden_by_row_security",
+        "preflight_row_security",
+        "No table of the application has row security that applies to this role.",
+        "ALTER ROLE … BYPASSRLS for the migrating role; otherwise rows that it does not see would be left behind.",
+    ),
+    "no_rule_rewrites_writes": _on_tables(
+        "no_rule_rewrites_writes",
+        "preflight_rules",
+        "No rule of a table of the application rewrites or suppresses a write.",
+        "Replace each rule by a trigger, or ALTER TABLE … DISABLE RULE during the migration.",
+    ),
+    "no_table_inherits": _on_tables(
+        "no_table_inherits",
+        "preflight_inheritance",
+        "No table of the application inherits from another table, or is inherited.",
+        "ALTER TABLE … NO INHERIT: rows of a child would be counted in both tables.",
+    ),
+    "updates_can_be_replicated": _on_tables(
+        "updates_can_be_replicated",
+        "preflight_replica_identity",
+        "Every table of the application that publishes updates has a replica identity.",
+        "ALTER TABLE … REPLICA IDENTITY DEFAULT: the server refuses every update of these tables now.",
+    ),
+    "no_event_trigger_intercepts_schema_changes": lambda context: _outcome(
+        "no_event_trigger_intercepts_schema_changes",
+        "No event trigger fires on the schema changes of the migration.",
+        "Read its function. ALTER EVENT TRIGGER … DISABLE during phases 1 and 5 and the rollback of the schema.",
+        context.rows("preflight_event_triggers"),
+    ),
 }
 
 

@@ -130,7 +130,7 @@ def _gate(reading: Reading, gate: Gate, last: LastVerdict | None) -> GateState:
         verdict=current.verdict if current else "not evaluated",
         value=current.value if current else None,
         limit=gate.limit,
-        sample=current.sample_size if current else 0,
+        sample=last.sample_size if last else 0,
         needed=gate.minimum_sample,
         at=current.at if current else None,
         earlier=f"{last.verdict} at {last.stage}" if last and not current else None,

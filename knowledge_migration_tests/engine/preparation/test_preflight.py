@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, LiteralString
 
 import pytest
 from sqlalchemy.engine import URL, make_url
@@ -344,3 +344,63 @@ def test_a_schema_migration_that_holds_somebody_elses_tables_is_told(
 
     assert [row["object"] for row in outcome.sample] == ["migration.alembic_version"]
     assert outcome.numbers == {"recorded_revision": "abc"}
+
+
+# --- what the migration does not support --------------------------------------------------------------------------
+
+
+UNSUPPORTED = {
+    "no_rule_rewrites_writes": (
+        "CREATE RULE keep AS ON DELETE TO atoms DO INSTEAD NOTHING",
+        {"table": "atoms", "rule": "keep"},
+    ),
+    "no_table_inherits": (
+        "CREATE TABLE old_atoms () INHERITS (atoms)",
+        {"parent": "atoms", "child": "old_atoms"},
+    ),
+    "updates_can_be_replicated": (
+        "ALTER TABLE topics REPLICA IDENTITY NOTHING; CREATE PUBLICATION changes FOR TABLE topics",
+        {"publication": "changes", "table": "topics"},
+    ),
+    "no_event_trigger_intercepts_schema_changes": (
+        "CREATE FUNCTION refuse() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no'; END $$;"
+        "CREATE EVENT TRIGGER guard ON ddl_command_end WHEN TAG IN ('CREATE SCHEMA') EXECUTE FUNCTION refuse()",
+        {"event_trigger": "guard", "event": "ddl_command_end", "function": "refuse()"},
+    ),
+}
+
+
+@pytest.mark.parametrize("check", list(UNSUPPORTED))
+def test_what_is_not_supported_is_refused_by_its_own_check_that_names_the_object(
+    any_database: Database, check: str
+) -> None:
+    statement, named = UNSUPPORTED[check]
+    with any_database.connect("test") as connection:
+        assert asked(any_database, check).passed
+        connection.execute(statement.encode())
+    outcome = asked(any_database, check)
+    assert outcome.sample == (named,)
+    assert outcome.remedy
+
+
+def test_row_security_that_applies_to_the_role_is_named(database: Database, connection: Connection) -> None:
+    connection.execute("ALTER TABLE atoms ENABLE ROW LEVEL SECURITY")
+    assert asked(database, "no_row_is_hidden_by_row_security").passed  # a superuser sees every row
+    with role(connection, f"limited_{os.getpid()}") as limited:
+        run(connection, "GRANT ALL ON ALL TABLES IN SCHEMA public TO {}", f"limited_{os.getpid()}")
+        found = asked(limited, "no_row_is_hidden_by_row_security")
+    assert found.sample == ({"table": "atoms", "row_security": "enabled"},)
+
+
+@pytest.mark.parametrize("kind", ["DATABASE", "ROLE"])
+def test_transactions_that_are_read_only_by_default_are_refused_with_where_that_is_set(
+    database: Database, connection: Connection, kind: LiteralString
+) -> None:
+    name = f"reader_{os.getpid()}"
+    with role(connection, name) as reader:
+        named = connection.info.dbname if kind == "DATABASE" else name
+        run(connection, "ALTER " + kind + " {} SET default_transaction_read_only = on", named)
+        found = asked(reader, "database_accepts_writes")
+        run(connection, "ALTER " + kind + " {} RESET default_transaction_read_only", named)
+        assert asked(reader, "database_accepts_writes").passed
+    assert found.sample == ({"reason": "default_transaction_read_only is on", "set_by": f"the {kind.lower()}"},)
