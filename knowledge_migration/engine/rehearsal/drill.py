@@ -20,6 +20,7 @@ from knowledge_migration.engine.foundation.sql_files import statement
 from knowledge_migration.engine.rehearsal.staging_run import (
     REASON,
     Progress,
+    SetAside,
     StagingRun,
     TimedPhase,
     revert_to_legacy,
@@ -75,12 +76,13 @@ class PathResult:
 
 @dataclass(frozen=True)
 class Drill:
-    """Every rollback, and the seconds of each phase on the clone."""
+    """Every rollback, the seconds of each phase on the clone, and the rows that would go to quarantine."""
 
     paths: tuple[PathResult, ...]
     phases: tuple[TimedPhase, ...]
     clone_seconds: float
     seconds: float
+    set_aside: tuple[SetAside, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -95,6 +97,7 @@ class Drill:
             "phases": [vars(phase) for phase in self.phases],
             "clone_seconds": round(self.clone_seconds, 3),
             "seconds": round(self.seconds, 3),
+            "set_aside": [vars(one) for one in self.set_aside],
         }
 
 
@@ -160,7 +163,7 @@ def run_drill(
             run.migrate()
             drill = CloneDrill(clone, run, options, backup)
             results = tuple(drill.measure(name, rollback) for name, rollback in (rollbacks or ROLLBACKS).items())
-    return Drill(results, tuple(run.timed), restored.seconds, time.perf_counter() - started)
+    return Drill(results, tuple(run.timed), restored.seconds, time.perf_counter() - started, run.set_aside)
 
 
 def record(

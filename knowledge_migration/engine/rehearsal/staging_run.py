@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from knowledge_migration.engine.backfill import completion, plan, runner
+from knowledge_migration.engine.backfill import completion, plan, quarantine, runner
 from knowledge_migration.engine.dual_write import switch
 from knowledge_migration.engine.dual_write.fence import wait_until_acknowledged
 from knowledge_migration.engine.foundation.database import Database
@@ -15,6 +15,7 @@ from knowledge_migration.engine.foundation.sql_files import statement
 from knowledge_migration.engine.rollback.backfill import rollback_backfill
 from knowledge_migration.engine.schema import upgrade as schema
 from knowledge_migration.engine.validation import rules
+from knowledge_migration.knowledge.entity_kinds import KINDS
 from knowledge_migration.knowledge.flags import Flags, set_flags
 from knowledge_migration.knowledge.stages import STAGE_FLAGS
 from knowledge_migration.settings import Settings
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 EXTRACTIONS = 20
 MESSAGES_EACH = 2
 REASON = "rehearsal"
+SHOWN_IDS = 10
 WIDTH_IDS, MAX_PARTITIONS = 50_000, 200
 
 Progress = Callable[[str], None]
@@ -44,9 +46,20 @@ class TimedPhase:
         return 1000 * self.seconds / self.rows if self.rows else None
 
 
+@dataclass(frozen=True)
+class SetAside:
+    """Rows that go to quarantine for the same reason, and some of their ids."""
+
+    entity: str
+    rows: int
+    sqlstate: str
+    reason: str
+    ids: str
+
+
 @dataclass
 class StagingRun:
-    """The migration of one clone; it has state: the timed phases and the messages that it has extracted."""
+    """The migration of one clone; it has state: the timed phases, the quarantined rows, the messages that it has extracted."""
 
     clone: Database
     service: "LiveService"
@@ -54,6 +67,7 @@ class StagingRun:
     progress: Progress
     timed: list[TimedPhase] = field(default_factory=list)
     extracted: int = 0
+    set_aside: tuple[SetAside, ...] = ()
 
     def migrate(self) -> None:
         """Runs phases 1 to 4, with extractions in each mode; raises `VerificationError` where an integrity rule is violated.
@@ -91,7 +105,27 @@ class StagingRun:
             plans = plan.make_plan(connection, width_ids=WIDTH_IDS, max_partitions=MAX_PARTITIONS)
         partitions = [partition for planned in plans.values() for partition in planned.partitions]
         rows = sum(runner.backfill_partition(self.clone, partition, limits).linked_rows for partition in partitions)
+        self._accept_quarantine()
         return rows + completion.complete(self.clone, limits).linked_rows
+
+    def _accept_quarantine(self) -> None:
+        """Accepts the quarantined rows of the clone, as an operator decides in production; reports them by reason."""
+        with self.clone.connect("rehearsal") as connection:
+            held = quarantine.quarantined(connection, "open")
+            for kind in KINDS:
+                ids = [row["row_id"] for row in held if row["entity"] == kind.name]
+                if ids:
+                    quarantine.decide(connection, kind.name, ids, "accept", note=REASON, actor=REASON)
+        reasons: dict[tuple[str, str, str], list[int]] = {}
+        for row in held:
+            reasons.setdefault((row["entity"], row["sqlstate"], row["reason"]), []).append(row["row_id"])
+        found = tuple(
+            SetAside(entity, len(ids), sqlstate, reason, ", ".join(map(str, ids[:SHOWN_IDS])))
+            for (entity, sqlstate, reason), ids in reasons.items()
+        )
+        for one in found:
+            self.progress(f"{one.rows:,} rows ({one.entity} {one.ids}) go to quarantine: {one.reason} ({one.sqlstate})")
+        self.set_aside = self.set_aside or found
 
     def _cutover(self) -> int:
         changes = {**STAGE_FLAGS["full_cutover"], "auto_approve_high_confidence": False}

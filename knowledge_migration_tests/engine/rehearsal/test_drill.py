@@ -91,6 +91,33 @@ def test_every_rollback_is_equal_and_in_time_and_production_is_only_read(
     assert drill_outcome(rows, 7).passed
 
 
+def test_rows_for_the_quarantine_are_listed_by_reason_and_do_not_end_the_rehearsal(
+    database: Database, server: EmbeddedServer, tmp_path: Path
+) -> None:
+    fill(database)
+    with database.connect("test") as connection:
+        connection.execute(PEOPLE_AND_MESSAGES)
+        connection.execute("UPDATE atoms SET confidence = 1.5 WHERE id IN (7, 8)")
+        connection.execute("""UPDATE atoms SET meta = '{"a": "\\u0000"}' WHERE id = 9""")
+        connection.execute(
+            "CREATE FUNCTION frozen() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;"
+            "CREATE TRIGGER topics_frozen BEFORE UPDATE ON topics FOR EACH ROW WHEN (OLD.id = 3) EXECUTE FUNCTION frozen()"
+        )
+    schema.upgrade(database, SchemaChangeSettings(), to=EVIDENCE_REVISION)
+    back_up(database, server, tmp_path)
+    told: list[str] = []
+    done = run_drill(database, options(server), rollbacks={"backfill": ROLLBACKS["backfill"]}, progress=told.append)
+    assert done.passed
+    found = {(one.entity, one.sqlstate): (one.rows, one.ids) for one in done.set_aside}
+    assert found == {
+        ("atom", "23514"): (2, "7, 8"),
+        ("atom", "22P05"): (1, "9"),
+        ("topic", "KM001"): (1, "3"),
+    }
+    assert sum("go to quarantine" in line for line in told) == len(found)
+    assert len(done.to_evidence()["set_aside"]) == len(found)
+
+
 def test_a_database_that_is_migrated_already_can_be_drilled(
     backed_up: Database, rows: Connection, server: EmbeddedServer, tmp_path: Path
 ) -> None:
