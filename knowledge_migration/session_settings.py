@@ -1,6 +1,7 @@
 """The server settings of every session, whatever database, role or server say: the text of values, quoting, and timeouts."""
 
 from collections.abc import Mapping
+from typing import Any
 
 TEXT: Mapping[str, str] = {
     "timezone": "UTC",
@@ -21,6 +22,19 @@ NO_TIMEOUTS: Mapping[str, str] = {"statement_timeout": "0", "lock_timeout": "0",
 
 SINCE_17: Mapping[str, str] = {"transaction_timeout": "0"}
 """The same, of servers that know it: an unknown name in the options refuses the connection."""
+
+
+PUBLIC_FIRST = "SELECT set_config('search_path', 'public, ' || current_setting('search_path'), false)"
+"""For a new session: our names are those in `public`, whatever schema the role or database puts first; triggers of the user
+still find the schemas of their path."""
+
+
+def begin_in_public(connection: Any, _record: object) -> None:
+    """Listens to `connect` of an engine of SQLAlchemy: sets `PUBLIC_FIRST` on the new connection."""
+    cursor = connection.cursor()
+    cursor.execute(PUBLIC_FIRST)
+    cursor.close()
+    connection.commit()
 
 
 def as_options(settings: Mapping[str, str]) -> str:

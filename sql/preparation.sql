@@ -1,3 +1,12 @@
+-- name: preflight_ddl_probe
+-- The kinds of statements of phase 1 on a schema that nobody sees: the transaction is always rolled back.
+CREATE SCHEMA knowledge_migration_probe;
+CREATE TABLE knowledge_migration_probe.probe (id bigint PRIMARY KEY);
+ALTER TABLE knowledge_migration_probe.probe ADD COLUMN other bigint;
+CREATE INDEX probe_other ON knowledge_migration_probe.probe (other);
+CREATE FUNCTION knowledge_migration_probe.probe() RETURNS bigint LANGUAGE sql RETURN 1;
+DROP SCHEMA knowledge_migration_probe CASCADE
+
 -- name: preflight_extensions
 -- Extensions that the legacy schema needs and this database lacks. Reads the catalog only.
 SELECT needed.name AS extension,
@@ -136,6 +145,16 @@ ORDER BY 1, 2
 -- name: preflight_size
 -- Bytes of the database on disk: the upper bound of its dump.
 SELECT pg_database_size(current_database()) AS bytes
+
+-- name: preflight_other_schemas
+-- Tables of the application that are not in schema public, with the schemas that have one of that name. Reads the catalog.
+SELECT wanted.name AS table, string_agg(space.nspname, ', ' ORDER BY space.nspname) AS in_schemas
+FROM unnest(%(tables)s::text[]) AS wanted (name)
+JOIN pg_class AS class ON class.relname = wanted.name AND class.relkind IN ('r', 'p')
+JOIN pg_namespace AS space ON space.oid = class.relnamespace AND space.nspname NOT IN ('pg_catalog', 'information_schema')
+WHERE to_regclass('public.' || wanted.name) IS NULL
+GROUP BY wanted.name
+ORDER BY wanted.name
 
 -- name: preflight_transactions
 -- Transactions of this database older than the age, and prepared ones. Includes sessions of other users whose transactions

@@ -23,7 +23,7 @@ from sqlalchemy.pool import NullPool
 from knowledge_migration.knowledge.flags import CHANNEL, LOST, Flags, present_flags
 from knowledge_migration.knowledge.options import ServiceOptions
 from knowledge_migration.knowledge.tables import writer_heartbeat
-from knowledge_migration.session_settings import TEXT, as_options
+from knowledge_migration.session_settings import TEXT, as_options, begin_in_public
 
 HEARTBEAT_SECONDS = 1.0
 ANSWER_WITHIN_SECONDS = 2.0
@@ -55,6 +55,7 @@ class FlagWatcher:
                 "prepare_threshold": None,
             },
         )
+        sa.event.listen(self._engine.sync_engine, "connect", begin_in_public)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator["FlagWatcher"]:

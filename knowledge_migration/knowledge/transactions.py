@@ -15,7 +15,7 @@ from knowledge_migration.knowledge.errors import UnavailableError
 from knowledge_migration.knowledge.flags import Flags
 from knowledge_migration.knowledge.measurements import Measurements
 from knowledge_migration.knowledge.options import ServiceOptions
-from knowledge_migration.session_settings import TEXT, as_options
+from knowledge_migration.session_settings import TEXT, as_options, begin_in_public
 
 ATTEMPTS = 4
 COLLISIONS = (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure, psycopg.errors.ForeignKeyViolation)
@@ -42,6 +42,7 @@ class ServiceDatabase:
             pool_pre_ping=True,
             connect_args=self._connect_args("knowledge service"),
         )
+        sa.event.listen(self.engine.sync_engine, "connect", begin_in_public)
 
     @property
     def _url(self) -> sa.URL:
@@ -57,7 +58,9 @@ class ServiceDatabase:
 
     def blocking_engine(self, name: str) -> sa.Engine:
         """For work in a thread, on connections of its own: it would hold the event loop up."""
-        return sa.create_engine(self._url, poolclass=sa.NullPool, connect_args=self._connect_args(name))
+        engine = sa.create_engine(self._url, poolclass=sa.NullPool, connect_args=self._connect_args(name))
+        sa.event.listen(engine, "connect", begin_in_public)
+        return engine
 
     async def in_transaction(
         self, work: Callable[Concatenate[sa.Connection, P], T], *args: P.args, **kwargs: P.kwargs

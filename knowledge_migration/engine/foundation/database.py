@@ -19,7 +19,7 @@ from sqlalchemy.pool import NullPool
 
 from knowledge_migration.engine.foundation.errors import MigrationError
 from knowledge_migration.engine.foundation.sql_files import text_of
-from knowledge_migration.session_settings import NO_TIMEOUTS, SINCE_17, TEXT, as_options
+from knowledge_migration.session_settings import NO_TIMEOUTS, PUBLIC_FIRST, SINCE_17, TEXT, as_options, begin_in_public
 
 Connection = psycopg.Connection[DictRow]
 
@@ -108,6 +108,7 @@ class Database:
                 "Check that the server runs and that KNOWLEDGE_MIGRATION_DATABASE_URL names it."
             ) from error
         try:
+            connection.execute(PUBLIC_FIRST)
             if connection.info.server_version >= FIRST_WITH_TRANSACTION_TIMEOUT:
                 for name, value in SINCE_17.items():
                     connection.execute("SELECT set_config(%s, %s, false)", (name, value))
@@ -127,6 +128,7 @@ class Database:
                 "options": self._session_options(settings or {}),
             },
         )
+        sa.event.listen(engine, "connect", begin_in_public)
         try:
             yield engine
         finally:

@@ -1,6 +1,6 @@
 """The requirements before anything is done to a database (strategy §2): one check each, with its remedy.
 
-Reads only. A check that cannot read its data (a missing privilege on the catalog) raises.
+Reads only, but for a probe that is rolled back. A check that cannot read its data (a missing privilege on the catalog) raises.
 """
 
 import shutil
@@ -9,10 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psycopg
+
 from knowledge_migration.engine.foundation.catalog import legacy_differences
 from knowledge_migration.engine.foundation.check_outcome import CheckOutcome
 from knowledge_migration.engine.foundation.database import Connection, Database, exists
 from knowledge_migration.engine.foundation.errors import PreconditionError
+from knowledge_migration.engine.foundation.explanation import reason_of
 from knowledge_migration.engine.foundation.own_objects import current_revision, foreign_objects
 from knowledge_migration.engine.foundation.sql_files import text_of
 from knowledge_migration.knowledge.tables import legacy
@@ -96,6 +99,17 @@ def _extensions(context: PreflightContext) -> CheckOutcome:
     )
 
 
+def _schemas(context: PreflightContext) -> CheckOutcome:
+    """The tables of the application are in schema public."""
+    return _outcome(
+        "tables_are_in_public",
+        "The tables of the application are in schema public.",
+        "This version migrates tables in schema public only: ALTER TABLE … SET SCHEMA public, and add public to the search_path "
+        "of the application.",
+        context.rows("preflight_other_schemas", tables=list(legacy.tables)),
+    )
+
+
 def _legacy_schema(context: PreflightContext) -> CheckOutcome:
     """Tables, columns, types and keys are those of the legacy schema; harmless differences are listed."""
     differences = legacy_differences(context.database)
@@ -144,10 +158,32 @@ def _names(context: PreflightContext) -> CheckOutcome:
     )
 
 
+def _event_triggers(context: PreflightContext) -> CheckOutcome:
+    """No event trigger refuses statements like those of phase 1; they are tried, and rolled back, only where there is one."""
+    triggers = context.rows("preflight_event_triggers")
+    refused = []
+    if triggers:
+        try:
+            with context.connection.transaction(force_rollback=True):
+                context.connection.execute(text_of("preparation/preflight_ddl_probe"))
+        except psycopg.Error as error:
+            names = ", ".join(row["event_trigger"] for row in triggers)
+            refused = [{"event_triggers": names, "says": reason_of(error)}]
+    return _outcome(
+        "event_triggers_allow_schema_changes",
+        "Event triggers, if there are any, allow schema changes to this role.",
+        "Do what the event trigger asks for (settings can be given as options in the address), or ALTER EVENT TRIGGER … DISABLE "
+        "during phases 1 and 5 and the rollback of the schema.",
+        refused,
+        event_triggers=len(triggers),
+    )
+
+
 CHECKS: dict[str, Callable[[PreflightContext], CheckOutcome]] = {
     "server_version_is_supported": _server_version,
     "rights_are_sufficient": _rights,
     "extensions_are_installed": _extensions,
+    "tables_are_in_public": _schemas,
     "legacy_schema_is_as_expected": _legacy_schema,
     "database_accepts_writes": _writable,
     "no_transaction_is_long": _long_transactions,
@@ -177,12 +213,7 @@ CHECKS: dict[str, Callable[[PreflightContext], CheckOutcome]] = {
         "Every table of the application that publishes updates has a replica identity.",
         "ALTER TABLE … REPLICA IDENTITY DEFAULT: the server refuses every update of these tables now.",
     ),
-    "no_event_trigger_intercepts_schema_changes": lambda context: _outcome(
-        "no_event_trigger_intercepts_schema_changes",
-        "No event trigger fires on the schema changes of the migration.",
-        "Read its function. ALTER EVENT TRIGGER … DISABLE during phases 1 and 5 and the rollback of the schema.",
-        context.rows("preflight_event_triggers"),
-    ),
+    "event_triggers_allow_schema_changes": _event_triggers,
 }
 
 

@@ -80,17 +80,24 @@ def _backfill(reading: Reading) -> Phase:
     """Done when the run is completed and every counted row has a proposal or is accepted without one."""
     run = run_status(reading.connection)
     tables = [linked_rows(reading.connection, kind, exact=reading.exact) for kind in KINDS]
-    counts = " and ".join(
-        f"{'' if table.exact else 'about '}{table.linked:,} of {table.total:,} {table.table}" for table in tables
-    )
-    message = f"{counts} are linked to their proposals"
+    completed = run == "completed"
+    message = f"{' and '.join(_counted(table, completed) for table in tables)} are linked to their proposals"
     if run is None:
         return Phase(3, "backfill", "not begun", message)
-    if run == "completed" and not any(table.unlinked for table in tables if table.exact):
+    if completed and not any(table.unlinked for table in tables if table.exact):
         return Phase(3, "backfill", "done", message, 1.0)
     work, eta = _work(reading.connection, tables)
     share = sum(table.linked for table in tables) / max(sum(table.total for table in tables), 1)
     return Phase(3, "backfill", "under way", f"{message}; {work}", share, eta)
+
+
+def _counted(table: LinkedRows, completed: bool) -> str:
+    """Linked rows of a table; of a large one that is completed, no estimate that could contradict it."""
+    if table.exact:
+        return f"{table.linked:,} of {table.total:,} {table.table}"
+    if completed:
+        return f"all {table.table} (about {table.total:,} at the last count of the server)"
+    return f"about {table.linked:,} of {table.total:,} {table.table}"
 
 
 def _work(connection: Connection, tables: Sequence[LinkedRows]) -> tuple[str, float | None]:

@@ -362,10 +362,10 @@ UNSUPPORTED = {
         "ALTER TABLE topics REPLICA IDENTITY NOTHING; CREATE PUBLICATION changes FOR TABLE topics",
         {"publication": "changes", "table": "topics"},
     ),
-    "no_event_trigger_intercepts_schema_changes": (
-        "CREATE FUNCTION refuse() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no'; END $$;"
-        "CREATE EVENT TRIGGER guard ON ddl_command_end WHEN TAG IN ('CREATE SCHEMA') EXECUTE FUNCTION refuse()",
-        {"event_trigger": "guard", "event": "ddl_command_end", "function": "refuse()"},
+    "event_triggers_allow_schema_changes": (
+        "CREATE FUNCTION refuse() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'needs a ticket'; END $$;"
+        "CREATE EVENT TRIGGER guard ON ddl_command_end WHEN TAG IN ('CREATE INDEX') EXECUTE FUNCTION refuse()",
+        {"event_triggers": "guard", "says": "needs a ticket"},
     ),
 }
 
@@ -404,3 +404,18 @@ def test_transactions_that_are_read_only_by_default_are_refused_with_where_that_
         run(connection, "ALTER " + kind + " {} RESET default_transaction_read_only", named)
         assert asked(reader, "database_accepts_writes").passed
     assert found.sample == ({"reason": "default_transaction_read_only is on", "set_by": f"the {kind.lower()}"},)
+
+
+def test_tables_in_another_schema_are_refused_and_a_private_schema_before_public_hides_nothing(
+    any_database: Database,
+) -> None:
+    with any_database.connect("test") as connection:
+        name = connection.info.dbname
+        connection.execute("CREATE SCHEMA private; CREATE TABLE private.topics (id int)")
+        run(connection, "ALTER DATABASE {} SET search_path = private, public", name)
+        assert asked(any_database, "tables_are_in_public").passed
+        assert asked(any_database, "legacy_schema_is_as_expected").passed
+        connection.execute("DROP TABLE private.topics; ALTER TABLE topics SET SCHEMA private")
+    outcome = asked(any_database, "tables_are_in_public")
+    assert outcome.sample == ({"table": "topics", "in_schemas": "private"},)
+    assert "public" in outcome.remedy
