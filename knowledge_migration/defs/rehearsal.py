@@ -112,6 +112,7 @@ def _drilled(drill: Drill) -> dict[str, dg.MetadataValue | float | bool]:
         "seconds": drill.seconds,
         "seconds_to_clone": drill.clone_seconds,
         "rollbacks": reporting.rows_table(rows),
+        "side_effects": reporting.rows_table([vars(one) for one in drill.side_effects]),
         "rows_for_quarantine": reporting.rows_table([vars(one) for one in drill.set_aside]),
         "plot": reporting.picture(plots.rollback_times(rows), "seconds of each rollback, and its limit"),
     }

@@ -25,6 +25,7 @@ from knowledge_migration.engine.rehearsal.staging_run import (
     TimedPhase,
     revert_to_legacy,
 )
+from knowledge_migration.engine.rehearsal.user_statements import WrittenElsewhere
 from knowledge_migration.engine.rollback.backfill import rollback_backfill
 from knowledge_migration.engine.rollback.dual_write import rollback_dual_write
 from knowledge_migration.engine.rollback.flags import roll_back
@@ -76,13 +77,14 @@ class PathResult:
 
 @dataclass(frozen=True)
 class Drill:
-    """Every rollback, the seconds of each phase on the clone, and the rows that would go to quarantine."""
+    """Every rollback, the seconds of each phase on the clone, the rows for the quarantine, and side effects."""
 
     paths: tuple[PathResult, ...]
     phases: tuple[TimedPhase, ...]
     clone_seconds: float
     seconds: float
     set_aside: tuple[SetAside, ...] = ()
+    side_effects: tuple[WrittenElsewhere, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -98,6 +100,7 @@ class Drill:
             "clone_seconds": round(self.clone_seconds, 3),
             "seconds": round(self.seconds, 3),
             "set_aside": [vars(one) for one in self.set_aside],
+            "side_effects": [vars(one) for one in self.side_effects],
         }
 
 
@@ -163,7 +166,8 @@ def run_drill(
             run.migrate()
             drill = CloneDrill(clone, run, options, backup)
             results = tuple(drill.measure(name, rollback) for name, rollback in (rollbacks or ROLLBACKS).items())
-    return Drill(results, tuple(run.timed), restored.seconds, time.perf_counter() - started, run.set_aside)
+    seconds = time.perf_counter() - started
+    return Drill(results, tuple(run.timed), restored.seconds, seconds, run.set_aside, run.side_effects)
 
 
 def record(

@@ -1,7 +1,7 @@
 """The migration of a clone, phase by phase, each timed: schema, dual write, backfill, cutover, with a live service."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,8 @@ from knowledge_migration.engine.foundation.database import Database
 from knowledge_migration.engine.foundation.errors import VerificationError
 from knowledge_migration.engine.foundation.own_objects import current_revision
 from knowledge_migration.engine.foundation.sql_files import statement
+from knowledge_migration.engine.rehearsal import user_statements
+from knowledge_migration.engine.rehearsal.user_statements import WrittenElsewhere
 from knowledge_migration.engine.rollback.backfill import rollback_backfill
 from knowledge_migration.engine.schema import upgrade as schema
 from knowledge_migration.engine.validation import rules
@@ -68,6 +70,7 @@ class StagingRun:
     timed: list[TimedPhase] = field(default_factory=list)
     extracted: int = 0
     set_aside: tuple[SetAside, ...] = ()
+    side_effects: tuple[WrittenElsewhere, ...] = ()
 
     def migrate(self) -> None:
         """Runs phases 1 to 4, with extractions in each mode; raises `VerificationError` where an integrity rule is violated.
@@ -91,7 +94,10 @@ class StagingRun:
         self._refuse_violations()
 
     def _schema(self) -> int:
-        schema.upgrade(self.clone, self.settings.schema_change)
+        with self.clone.connect("rehearsal") as connection:
+            before = user_statements.tried(connection)
+            schema.upgrade(self.clone, self.settings.schema_change)
+            user_statements.refuse_outages(before, user_statements.tried(connection))
         switch.store_flags(self.clone, Flags())
         return 0
 
@@ -103,9 +109,11 @@ class StagingRun:
         limits = self.settings.backfill
         with self.clone.connect("rehearsal") as connection:
             plans = plan.make_plan(connection, width_ids=WIDTH_IDS, max_partitions=MAX_PARTITIONS)
+            before = user_statements.written_rows(connection)
         partitions = [partition for planned in plans.values() for partition in planned.partitions]
         rows = sum(runner.backfill_partition(self.clone, partition, limits).linked_rows for partition in partitions)
         self._accept_quarantine()
+        self._report_side_effects(before)
         return rows + completion.complete(self.clone, limits).linked_rows
 
     def _accept_quarantine(self) -> None:
@@ -126,6 +134,15 @@ class StagingRun:
         for one in found:
             self.progress(f"{one.rows:,} rows ({one.entity} {one.ids}) go to quarantine: {one.reason} ({one.sqlstate})")
         self.set_aside = self.set_aside or found
+
+    def _report_side_effects(self, before: Mapping[str, int]) -> None:
+        """Reports the tables that triggers of the user wrote during the backfill; the sessions that wrote have ended."""
+        with self.clone.connect("rehearsal") as connection:
+            after = user_statements.written_rows(connection)
+            found = user_statements.written_elsewhere(connection, before, after)
+        for one in found:
+            self.progress(one.sentence)
+        self.side_effects = self.side_effects or found
 
     def _cutover(self) -> int:
         changes = {**STAGE_FLAGS["full_cutover"], "auto_approve_high_confidence": False}

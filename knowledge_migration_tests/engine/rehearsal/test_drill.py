@@ -10,11 +10,12 @@ from knowledge_migration.engine.cutover.readiness import drill_outcome
 from knowledge_migration.engine.foundation import evidence, fingerprint
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.embedded_server import EmbeddedServer
-from knowledge_migration.engine.foundation.errors import PreconditionError
+from knowledge_migration.engine.foundation.errors import PreconditionError, VerificationError
 from knowledge_migration.engine.preparation.legacy_snapshot import take_legacy_snapshot
 from knowledge_migration.engine.rehearsal.drill import (
     ROLLBACKS,
     CloneDrill,
+    Drill,
     DrilledRollback,
     DrillOptions,
     Outcome,
@@ -116,6 +117,62 @@ def test_rows_for_the_quarantine_are_listed_by_reason_and_do_not_end_the_rehears
     }
     assert sum("go to quarantine" in line for line in told) == len(found)
     assert len(done.to_evidence()["set_aside"]) == len(found)
+
+
+def rehearsed_with(
+    database: Database, server: EmbeddedServer, folder: Path, statements: str
+) -> tuple[Drill, list[str]]:
+    """A drill of a database with these triggers of a user, and what it reported."""
+    fill(database)
+    with database.connect("test") as connection:
+        connection.execute(PEOPLE_AND_MESSAGES)
+        connection.execute(statements.encode())
+    schema.upgrade(database, SchemaChangeSettings(), to=EVIDENCE_REVISION)
+    back_up(database, server, folder)
+    told: list[str] = []
+    rollbacks = {"backfill": ROLLBACKS["backfill"]}
+    return run_drill(database, options(server), rollbacks=rollbacks, progress=told.append), told
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        "CREATE TABLE atoms_deleted AS SELECT * FROM atoms WITH NO DATA;"
+        "CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN INSERT INTO atoms_deleted SELECT OLD.*; RETURN OLD; END $$;"
+        "CREATE TRIGGER atoms_keep BEFORE DELETE ON atoms FOR EACH ROW EXECUTE FUNCTION keep();"
+        "DELETE FROM topic_atoms; DELETE FROM atom_links",
+        "CREATE TABLE atoms_history AS SELECT * FROM atoms WITH NO DATA;"
+        "CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN INSERT INTO atoms_history SELECT NEW.*; RETURN NEW; END $$;"
+        "CREATE TRIGGER atoms_keep AFTER INSERT ON atoms FOR EACH ROW EXECUTE FUNCTION keep()",
+    ],
+    ids=["delete", "insert"],
+)
+def test_statements_of_users_that_the_new_columns_break_end_the_rehearsal(
+    database: Database, server: EmbeddedServer, tmp_path: Path, statements: str
+) -> None:
+    with pytest.raises(VerificationError, match=r"of a row of atoms \(1\): INSERT has more expressions .*keep\(\)"):
+        rehearsed_with(database, server, tmp_path, statements)
+
+
+def test_rows_that_triggers_write_elsewhere_during_the_backfill_are_reported(
+    database: Database, server: EmbeddedServer, tmp_path: Path
+) -> None:
+    done, told = rehearsed_with(
+        database,
+        server,
+        tmp_path,
+        "CREATE TABLE audit_rows (id bigserial PRIMARY KEY, row_id bigint);"
+        "CREATE FUNCTION audit() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN INSERT INTO audit_rows (row_id) VALUES (NEW.id); RETURN NULL; END $$;"
+        "CREATE TRIGGER atoms_audit AFTER UPDATE ON atoms FOR EACH ROW EXECUTE FUNCTION audit();"
+        "CREATE TRIGGER topics_name AFTER UPDATE OF name ON topics FOR EACH ROW EXECUTE FUNCTION audit()",
+    )
+    (found,) = done.side_effects
+    assert (found.table, found.triggers) == ("public.audit_rows", "atoms_audit on atoms, function audit")
+    assert 400 <= found.rows <= 410  # the server counts tries that were rolled back, too
+    assert found.sentence in told
 
 
 def test_a_database_that_is_migrated_already_can_be_drilled(

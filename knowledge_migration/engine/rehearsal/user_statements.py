@@ -1,0 +1,115 @@
+"""What users do with the tables, tried on the clone before and after the schema phase; and what the backfill writes elsewhere.
+
+Each statement runs in a transaction that is rolled back. One that worked before and fails afterwards would be an outage in
+production: a trigger that copies whole rows, a rule, a view, a function with a row type (strategy §2.3).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import psycopg
+from psycopg import sql
+
+from knowledge_migration.engine.foundation.database import Connection
+from knowledge_migration.engine.foundation.errors import VerificationError
+from knowledge_migration.engine.foundation.explanation import reason_of
+from knowledge_migration.engine.foundation.own_objects import OWN_SCHEMA, OWN_TABLES
+from knowledge_migration.engine.foundation.sql_files import statement, text_of
+from knowledge_migration.knowledge.entity_kinds import KINDS, EntityKind
+
+OPERATIONS = ("insert", "update", "delete")
+TRIED_ROWS = 3
+
+Results = Mapping[str, str]
+"""What was tried, and the server's message; empty where it works."""
+
+
+@dataclass(frozen=True)
+class WrittenElsewhere:
+    """Rows that the backfill's updates also wrote in another table, and the triggers that fire on these updates."""
+
+    table: str
+    rows: int
+    triggers: str
+
+    @property
+    def sentence(self) -> str:
+        """For the progress and the check."""
+        return (
+            f"the backfill also writes about {self.rows:,} rows to {self.table}, through triggers on its updates "
+            f"({self.triggers}). If that is not wanted, disable them during phase 3, or restrict them to other columns "
+            "(UPDATE OF …)"
+        )
+
+
+def tried(connection: Connection) -> Results:
+    """Tries an insert, an update and a delete of some rows of topics and atoms, and a query of each view over them."""
+    results: dict[str, str] = {}
+    for kind in KINDS:
+        rows = connection.execute(
+            statement("rehearsal/tried_rows", table=f"public.{kind.table}", rows=sql.Literal(TRIED_ROWS))
+        )
+        ids = [row["id"] for row in rows]
+        for operation in OPERATIONS:
+            for place, row_id in enumerate(ids):
+                what = f"{operation} of a row of {kind.table} ({place + 1})"
+                results[what] = _try(connection, _operation(connection, kind, operation), {"id": row_id})
+    for view in connection.execute(text_of("rehearsal/views"), {"tables": [f"public.{kind.table}" for kind in KINDS]}):
+        query = sql.SQL("SELECT * FROM {} LIMIT 1").format(sql.SQL(view["name"]))
+        results[f"query of the view {view['name']}"] = _try(connection, query, {})
+    return results
+
+
+def refuse_outages(before: Results, after: Results) -> None:
+    """Raises `VerificationError` naming each statement that works before the schema phase and fails after it."""
+    broken = [f"{what}: {message}" for what, message in after.items() if message and before.get(what) == ""]
+    if broken:
+        raise VerificationError(
+            f"On the clone, statements of users fail after the schema phase adds its columns: {'; '.join(broken)}. Adapt the "
+            "triggers, rules and functions named by the server to tables with more columns (name the columns instead of `.*`); "
+            "production was not changed."
+        )
+
+
+def written_rows(connection: Connection) -> Mapping[str, int]:
+    """Rows written so far in each table that is not the migration's or the backfill's own, by the server's counters."""
+    own = [f"public.{table}" for table in OWN_TABLES] + [f"public.{kind.table}" for kind in KINDS]
+    found = connection.execute(text_of("rehearsal/written_rows"), {"own_schema": OWN_SCHEMA})
+    return {row["name"]: row["rows"] for row in found if row["name"] not in own}
+
+
+def written_elsewhere(
+    connection: Connection, before: Mapping[str, int], after: Mapping[str, int]
+) -> tuple[WrittenElsewhere, ...]:
+    """Where the backfill wrote more rows than its own, with the triggers that fire on an update of topics or atoms."""
+    names: list[str] = []
+    for kind in KINDS:
+        fired = connection.execute(text_of("rehearsal/fired_triggers"), {"table": f"public.{kind.table}"})
+        names += [f"{row['name']} on {kind.table}, function {row['function']}" for row in fired]
+    return tuple(
+        WrittenElsewhere(table, rows - before.get(table, 0), ", ".join(names) or "of unknown name")
+        for table, rows in after.items()
+        if rows > before.get(table, 0)
+    )
+
+
+def _operation(connection: Connection, kind: EntityKind, operation: str) -> sql.Composed:
+    found = connection.execute(text_of("rehearsal/copied_columns"), {"table": f"public.{kind.table}"})
+    others = [row["name"] for row in found if row["name"] != kind.label]
+    names: dict[str, str | sql.Composable] = {
+        "table": f"public.{kind.table}",
+        "label": sql.Identifier(kind.label),
+        "others": sql.SQL(", ").join(map(sql.Identifier, others)),
+    }
+    return statement(f"rehearsal/try_{operation}", **names)
+
+
+def _try(connection: Connection, query: sql.Composed, parameters: Mapping[str, object]) -> str:
+    """The server's message; empty where the statement works."""
+    try:
+        with connection.transaction(force_rollback=True):
+            connection.execute(query, parameters)
+    except psycopg.Error as error:
+        where = (error.diag.context or "").partition("\n")[0]
+        return f"{reason_of(error)}{f' ({where})' if where else ''}"
+    return ""
