@@ -3,7 +3,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do command 
 RUN := .venv/bin
 PORT ?= 8000
 
-.PHONY: migrate demo ui test lint bench screenshots clean lock
+.PHONY: migrate demo ui test test-ui lint bench screenshots clean lock
 
 migrate: .venv/.installed  ## migrate the demonstration, or the database of KNOWLEDGE_MIGRATION_DATABASE_URL
 	$(RUN)/knowledge-migration migrate
@@ -16,6 +16,9 @@ ui: .venv/.installed  ## open the project in Dagster's UI, on a free loopback po
 
 test: .venv/.installed  ## all tests, on PostgreSQL servers that they start; tests in a browser only if Chromium is installed
 	$(RUN)/pytest
+
+test-ui: .venv/.installed  ## clicks through Dagster's UI from zero to full cutover, in minutes (requires Chromium)
+	$(RUN)/pytest -n 0 -m minutes
 
 lint: .venv/.installed  ## style, types, and the schema statements
 	$(RUN)/ruff check .
@@ -33,7 +36,7 @@ bench: .venv/.installed  ## backfill, extraction modes, duplicate search, rollba
 
 screenshots: .venv/.installed  ## the screenshots of the README, from the result of `make migrate` (requires Chromium)
 	$(RUN)/python -m knowledge_migration_tests.screenshots
-	KNOWLEDGE_MIGRATION_PICTURES=$(CURDIR)/docs $(RUN)/pytest -n 0 knowledge_migration_tests/defs/test_webserver.py
+	KNOWLEDGE_MIGRATION_PICTURES=$(CURDIR)/docs $(RUN)/pytest -n 0 -m minutes
 
 .venv/.installed: requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is required and none is on PATH; set PYTHON=/path/to/python"; exit 1; }

@@ -64,11 +64,6 @@ def _start(version: int) -> Iterator[EmbeddedServer]:
         yield server
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that take minutes start first, so that no worker is alone with one at the end."""
-    items.sort(key=lambda item: item.get_closest_marker("minutes") is None)
-
-
 @pytest.fixture(scope="session")
 def server() -> Iterator[EmbeddedServer]:
     """PostgreSQL 18 with the legacy template."""
