@@ -174,8 +174,8 @@ def test_help_shows_examples(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "next_step"),
     [
-        (["quarantine", "list"], "run phase 0 and 1 first"),
-        (["backfill", "control", "--pause"], "run phase 0 and 1 first"),
+        (["quarantine", "list"], "run the phases before first"),
+        (["backfill", "control", "--pause"], "run the phases before first"),
         (["backfill", "dry-run"], "Run phase 1 (job phase_1_schema) first"),
     ],
 )

@@ -119,4 +119,4 @@ def test_a_schedule_with_nothing_to_validate_skips_with_one_sentence(
     assert tick("hourly_integrity") == 1
     name_database(monkeypatch, database, tmp_path)
     for name in ("hourly_integrity", "nightly_value_verification", "nightly_quality_validation"):
-        assert tick(name) == "There is nothing to validate before phase 1."
+        assert tick(name) == "There is nothing to do before phase 1."
