@@ -2,14 +2,17 @@
 
 import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 from knowledge_migration_tests.support.webserver import Run, Webserver
 
 PATIENCE_MS = 120_000
+SETTLED_MS = 5_000
+ATTEMPTS = 10
 PICTURES = "KNOWLEDGE_MIGRATION_PICTURES"
 """The folder of the pictures for the documents; without this variable none is taken."""
 
@@ -59,13 +62,18 @@ class DagsterUi:
         return self.webserver.next_run(job, before)
 
     def _choose(self, partition: str) -> None:
-        if partition == "All":
-            self.page.get_by_role("button", name="All", exact=True).click()
-        else:
-            self.page.get_by_text("Select a partition or create one").click()
-            self.page.get_by_text(partition, exact=True).locator("visible=true").last.click()
-            self.page.keyboard.press("Escape")
-        self.page.get_by_role("button", name=re.compile(r"Launch (1 run|backfill)")).click()
+        launch = self.page.get_by_role("button", name=re.compile(r"Launch (1 run|backfill)"))
+        for _ in range(ATTEMPTS):  # a list that is still loading may ignore a click
+            if partition == "All":
+                self.page.get_by_role("button", name="All", exact=True).click()
+            else:
+                self.page.get_by_text("Select a partition or create one").click()
+                self.page.get_by_text(partition, exact=True).locator("visible=true").last.click()
+                self.page.keyboard.press("Escape")
+            with suppress(AssertionError):
+                expect(launch).to_be_enabled(timeout=SETTLED_MS)
+                break
+        launch.click()
 
     def picture(self, name: str, seen: str) -> None:
         """Waits until this text is visible; takes the picture where a folder for pictures is named."""
