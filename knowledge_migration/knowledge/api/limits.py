@@ -77,9 +77,10 @@ class BoundedHeaders(AutoHTTPProtocol):  # type: ignore[misc,valid-type]  # chos
         self._expect_headers()
 
     def data_received(self, data: bytes) -> None:
-        """A request whose headers are complete has its own time limits."""
+        """A request whose headers are complete has its own time limits, as has the socket that it may become."""
         super().data_received(data)
-        if self.cycle is not None and not self.cycle.response_complete:
+        is_socket = self.transport.get_protocol() is not self
+        if is_socket or (self.cycle is not None and not self.cycle.response_complete):
             self._cancel()
         elif self._deadline is None:
             self._expect_headers()

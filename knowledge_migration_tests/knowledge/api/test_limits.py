@@ -3,6 +3,7 @@
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,10 +11,14 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
+import uvicorn
+from starlette.types import Receive, Scope, Send
+from websockets.sync.client import connect
 
 from knowledge_migration.demo.live_application import free_port, wait_until_healthy
 from knowledge_migration.engine.foundation.database import Database
 from knowledge_migration.knowledge.api import limits
+from knowledge_migration_tests.support.conditions import comes_true
 
 TOKEN = "a token of sixteen characters"
 LARGE = 30_000_000
@@ -82,6 +87,32 @@ def test_without_a_token_a_page_on_another_port_of_this_machine_decides_nothing(
         assert httpx.post(f"{url}/api/v1/topics", json=topic, headers={"Origin": origin}).status_code == 403, origin
     assert httpx.post(f"{url}/api/v1/topics", json=topic, headers={"Sec-Fetch-Site": "same-site"}).status_code == 403
     assert httpx.post(f"{url}/api/v1/topics", json=topic, headers={"Origin": url}).status_code == 201
+
+
+def test_a_socket_of_a_page_outlives_the_limit_of_headers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "HEADER_SECONDS", 0.2)
+
+    async def echo(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        while (message := await receive())["type"] == "websocket.receive":
+            await send({"type": "websocket.send", "text": message["text"]})
+
+    port = free_port()
+    config = uvicorn.Config(echo, port=port, http=limits.BoundedHeaders, lifespan="off", log_level="warning")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        comes_true(lambda: server.started)
+        with connect(f"ws://127.0.0.1:{port}") as page:
+            with pytest.raises(TimeoutError):
+                page.recv(timeout=10 * limits.HEADER_SECONDS)
+            page.send("still here")
+            assert page.recv(timeout=30) == "still here"
+    finally:
+        server.should_exit = True
+        thread.join(30)
 
 
 def test_half_open_connections_are_closed_and_whole_requests_are_not(served: tuple[str, psutil.Process]) -> None:
