@@ -201,11 +201,11 @@ class Installation:
 
     @contextmanager
     def criteria_facts(self) -> Iterator["Facts"]:
-        """What the criteria are judged by, over a session without a statement timeout; the checks are those on record."""
+        """What the criteria are judged by, over a session of its own; the checks are those on record."""
         from knowledge_migration.engine.foundation.check_record import recorded
         from knowledge_migration.engine.validation.criteria.facts import Facts
 
-        with self.database.connect("criteria", settings={"statement_timeout": "0"}) as connection:
+        with self.database.connect("criteria") as connection:
             yield Facts(
                 database=self.database,
                 connection=connection,

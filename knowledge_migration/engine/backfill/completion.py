@@ -26,7 +26,6 @@ from knowledge_migration.settings import BackfillSettings
 
 SWEEP_KEY = "sweep"
 # Counting and ANALYZE take longer than the role's timeout for the application's statements may allow.
-SESSION = {"statement_timeout": "0"}
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ def complete(
     swept: list[PartitionResult] = []
     with (
         translate_db_errors(database, "the completion of the backfill"),
-        database.connect("backfill completion", settings=SESSION) as connection,
+        database.connect("backfill completion") as connection,
         advisory_lock(connection, WORK, shared=True),
     ):
         require_phase_1(connection)

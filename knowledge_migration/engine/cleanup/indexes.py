@@ -24,7 +24,6 @@ from knowledge_migration.knowledge.audit import AuditAction
 from knowledge_migration.settings import SchemaChangeSettings
 
 WORK = "maintaining indexes"
-SESSION = {"statement_timeout": "0"}
 
 DECLARED = frozenset(
     str(index.name)
@@ -165,7 +164,7 @@ def maintain_indexes(
     Raises `PreconditionError` if one of them must not be dropped or never existed (none is dropped then), `BlockedError`
     naming the blocking session, `BusyError` while another operator works; dropped indexes stay dropped.
     """
-    with database.connect("cleanup indexes", settings=SESSION) as connection, advisory_lock(connection, WORK):
+    with database.connect("cleanup indexes") as connection, advisory_lock(connection, WORK):
         there = {index.index: index for index in _read(connection)}
         wanted = list(dict.fromkeys(drop))
         _refuse(connection, wanted, there)
@@ -186,7 +185,7 @@ def recreate_index(
 
     Raises `PreconditionError` for any other index, `BlockedError` naming the session that the build waits for.
     """
-    with database.connect("cleanup indexes", settings=SESSION) as connection, advisory_lock(connection, WORK):
+    with database.connect("cleanup indexes") as connection, advisory_lock(connection, WORK):
         there = {index.index: index for index in _read(connection)}
         if name in there and there[name].is_valid:
             return False

@@ -33,7 +33,6 @@ SUBJECT = "phase 5"
 RETIRED = {"dual_write": False, "legacy_paths_retired": True}
 REOPENED = {"dual_write": True, "legacy_paths_retired": False}
 # Validation scans whole tables; a statement_timeout of the role is meant for the statements of the application.
-SESSION = {"statement_timeout": "0"}
 
 
 @dataclass(frozen=True)
@@ -84,7 +83,7 @@ def readiness(
     """The obstacles of a retirement now; reads each table once."""
     require_proposal_schema(database)
     stable = stability(database, required_days=required_days, now=now)
-    with database.connect("cleanup status", settings=SESSION) as connection:
+    with database.connect("cleanup status") as connection:
         return Readiness(
             stable,
             stable.flags is not None and stable.flags.legacy_paths_retired,
@@ -115,7 +114,7 @@ def retire(
     """
     started = time.perf_counter()
     require_proposal_schema(database)
-    with database.connect("cleanup", settings=SESSION) as connection, advisory_lock(connection, WORK):
+    with database.connect("cleanup") as connection, advisory_lock(connection, WORK):
         stable = stability(database, required_days=required_days, now=now)
         entities = _enforced(without)
         due = [kind for kind in entities if completeness.states(connection)[kind.table] != "validated"]
@@ -149,7 +148,7 @@ def reopen(
     holds a table, `BusyError` while another operator works.
     """
     require_proposal_schema(database)
-    with database.connect("cleanup", settings=SESSION) as connection, advisory_lock(connection, WORK):
+    with database.connect("cleanup") as connection, advisory_lock(connection, WORK):
         released = tuple(kind.table for kind in KINDS if completeness.release(connection, kind, limits, **attribution))
         with translate_knowledge_errors(), database.begin() as transaction:
             flags = read_flags(transaction)

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from psycopg import sql
 
-from knowledge_migration.engine.backfill.completion import SESSION, SWEEP_KEY
+from knowledge_migration.engine.backfill.completion import SWEEP_KEY
 from knowledge_migration.engine.backfill.plan import EVIDENCE, Partition, planned
 from knowledge_migration.engine.backfill.run import open_run, require_phase_1, run_id
 from knowledge_migration.engine.backfill.runner import WORK
@@ -175,7 +175,7 @@ def recover_ledger(database: Database, **attribution: Unpack[audit.Attribution])
     Raises `BusyError` while a backfill or its rollback runs, `VerificationError` if the database was restored from a dump:
     a repaired ledger would make the checks compare rows that they cannot compare.
     """
-    with database.connect("ledger recovery", settings=SESSION) as connection, advisory_lock(connection, WORK):
+    with database.connect("ledger recovery") as connection, advisory_lock(connection, WORK):
         report = examine_ledger(connection)
         if report.restored:
             raise VerificationError(RESTORED)

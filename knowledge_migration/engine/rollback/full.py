@@ -143,8 +143,7 @@ def rollback_full(
         if on_step:
             on_step(done[-1])
 
-    settings = {"idle_session_timeout": "0"}
-    with database.connect("full rollback", settings=settings) as connection, advisory_lock(connection, WORK):
+    with database.connect("full rollback") as connection, advisory_lock(connection, WORK):
         proven_backup(connection)
         work = _Work(database, connection, options, reason, actor, dagster_run_id)
         for name, step in STEPS.items():

@@ -27,7 +27,6 @@ from knowledge_migration.settings import SchemaChangeSettings
 WORK = "changing the schema"
 # The application's limits for its statements, set on the role or the database, do not apply to validations and index
 # builds; Alembic's session is idle meanwhile.
-SESSION = {"statement_timeout": "0", "idle_session_timeout": "0"}
 
 OnStep = Callable[[StepResult], None]
 RunRevision = Callable[[str, Direction], None]
@@ -65,7 +64,7 @@ def upgrade(
     Raises `BlockedError` (a lock was not granted), `BusyError` (another operator) or `PreconditionError` (an object of
     somebody else uses a name of ours); applied steps stay valid.
     """
-    with database.connect("schema", settings=SESSION) as connection, advisory_lock(connection, WORK):
+    with database.connect("schema") as connection, advisory_lock(connection, WORK):
         run = _Run(connection, limits, on_step)
         run.refuse_foreign_objects(to)
         if not exists(connection, LEDGER):
@@ -88,7 +87,7 @@ def downgrade(
 
     Does not check what the tables contain: `engine.rollback.schema` does that first.
     """
-    with database.connect("schema", settings=SESSION) as connection, advisory_lock(connection, WORK):
+    with database.connect("schema") as connection, advisory_lock(connection, WORK):
         run = _Run(connection, limits, on_step)
         if not exists(connection, LEDGER):
             return run.change()
@@ -168,7 +167,7 @@ def _alembic(database: Database, run_revision: RunRevision, direction: Direction
     config = Config()
     config.set_main_option("script_location", "knowledge_migration.engine.schema:revisions")
     config.set_main_option("path_separator", "os")
-    with database.engine(settings=SESSION) as engine, engine.connect() as connection:
+    with database.engine() as engine, engine.connect() as connection:
         config.attributes["connection"] = connection
         config.attributes["run_revision"] = run_revision
         if direction == "up":

@@ -56,7 +56,7 @@ def evaluate_integrity(
         evaluated.append(Evaluated(asset, outcome))
 
     since = fence.proven_fence(database).proven_at
-    with database.connect("integrity", settings={"statement_timeout": "0"}) as connection:
+    with database.connect("integrity") as connection:
         for rule in BLOCKING:
             add("backfill_completion", rules.evaluate(connection, rule, sample=sample))
         known = {one.outcome.name: one.outcome for one in evaluated}
