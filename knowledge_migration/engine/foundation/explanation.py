@@ -1,7 +1,6 @@
 """An error that nobody raised on purpose, as text for the operator: its innermost cause, the object, and what to do."""
 
 import errno
-import sqlite3
 
 import psycopg
 
@@ -27,11 +26,6 @@ def explained(error: BaseException) -> str:
     cause = innermost(error)
     if isinstance(cause, psycopg.Error):
         return f"{_named(cause)}. {_next_step(cause)}"
-    if isinstance(cause, sqlite3.Error):
-        return (
-            f"Dagster's storage in KNOWLEDGE_MIGRATION_HOME cannot be used: {cause}. Free space on its disk and make the "
-            f"folder writable. {OFTEN}"
-        )
     if isinstance(cause, OSError):
         return f"{cause.filename or 'A file or connection'}: {cause.strerror or cause}. {_space(cause.errno)}{OFTEN}"
     first = str(cause).strip().partition("\n")[0].rstrip(".")
