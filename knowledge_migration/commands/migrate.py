@@ -175,7 +175,7 @@ def _print_findings(console: Console, summaries: Sequence["PhaseSummary"]) -> No
     for summary in summaries:
         for error in summary.errors:
             console.print(f"[red]phase {summary.phase}[/] {error}", soft_wrap=True)
-        for check in {(check.asset, check.name): check for check in summary.checks}.values():  # the latest of each
+        for check in summary.checks:
             if not check.succeeded:
                 style = "yellow" if check.warns else "red"
                 console.print(f"[{style}]{check.asset}.{check.name}[/] {check.message}", soft_wrap=True)

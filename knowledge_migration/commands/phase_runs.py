@@ -111,9 +111,11 @@ class Runs:
 
     @property
     def checks(self) -> tuple[CheckRecord, ...]:
+        """The latest result of each check: a stage that is promoted twice has its gates evaluated twice."""
         evaluations = [
             event.event_specific_data for event in self.events if event.event_type_value == "ASSET_CHECK_EVALUATION"
         ]
+        latest = {(evaluation.asset_key, evaluation.check_name): evaluation for evaluation in evaluations}
         return tuple(
             CheckRecord(
                 evaluation.check_name,
@@ -124,7 +126,7 @@ class Runs:
                 asset=evaluation.asset_key.to_user_string(),
                 sample=_sample(evaluation.metadata.get("sample")),
             )
-            for evaluation in evaluations
+            for evaluation in latest.values()
         )
 
 

@@ -20,9 +20,9 @@ Report = Callable[[str], None]
 RunJob = Callable[[dg.RunRequest], bool]
 
 FAULT = {"mode": "proposal", "share": 0.2, "seconds": 20.0}
-TICK_SECONDS = 1.0
+TICK_SECONDS = 0.25
 TIMEOUT_SECONDS = 600.0
-STEADY_TICKS = 3
+STEADY_TICKS = 6
 
 
 @dataclass
@@ -57,7 +57,7 @@ def demonstrate_cutover(daemon: Daemon, database: Database, service_url: str, re
 
     Raises `VerificationError` if the guard does not roll back, or full cutover is not reached in time or does not last.
     """
-    _promote_until("gradual_rollout", daemon, database, report)
+    _promote_until("internal_beta", daemon, database, report)
     report(f"injected fault: {FAULT['share']:.0%} of the extractions in proposal mode fail from now on")
     httpx.post(f"{service_url}/api/v1/admin/faults", json=FAULT).raise_for_status()
     _wait_for_rollback(daemon, database, report)
@@ -68,7 +68,7 @@ def demonstrate_cutover(daemon: Daemon, database: Database, service_url: str, re
         time.sleep(TICK_SECONDS)
     if (state := read_cutover_state(database).state) != "full_cutover":
         raise VerificationError(f"Full cutover did not last: the current stage is {state}.")
-    return "internal beta, 50 % of users, one automatic rollback on a fault, and full cutover"
+    return "internal beta, an automatic rollback on a fault, 50 % of users, and full cutover"
 
 
 def _promote_until(stage: str, daemon: Daemon, database: Database, report: Report) -> None:
