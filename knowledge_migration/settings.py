@@ -23,7 +23,7 @@ LARGEST_MILLISECONDS = 2**31 - 1  # PostgreSQL's limit for a timeout
 
 
 DEMONSTRATION: Mapping[str, object] = {
-    "cutover_evaluation_seconds": 1,
+    "cutover_evaluation_seconds": 0.5,
     "cutover_bake_minutes": dict.fromkeys(STAGES, 0.1),
     "cutover_gates": {
         "api_error_rate": {"minimum_sample": 200, "threshold": 0.02},

@@ -14,7 +14,7 @@ from knowledge_migration.engine.foundation.errors import MigrationError
 
 START_SECONDS = 60.0
 STOP_SECONDS = 90.0
-REQUESTS_PER_SECOND = 20
+REQUESTS_PER_SECOND = 28
 EXTRACT_SHARE_PERCENT = 40
 
 
