@@ -1,5 +1,6 @@
 """The users of the traffic: a seeded mix of reads, extractions, reviews, and creations, edits and deletions of own rows."""
 
+import asyncio
 import random
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -77,6 +78,7 @@ class Users:
     def __post_init__(self) -> None:
         self.random = random.Random(self.seed)
         self.numbers = 0
+        self.reviewing = asyncio.Lock()
 
     def next_operation(self) -> str:
         """The next operation."""
@@ -173,9 +175,13 @@ class Users:
         return None
 
     async def _review(self) -> None:
-        """A reviewer decides about a page of the queue, the most confident first; without a queue, reads."""
-        if not self.journal.proposes:
+        """The reviewer decides about a page of the queue, the most confident first; without a queue or while busy, reads."""
+        if not self.journal.proposes or self.reviewing.locked():
             return await self._list("topics")
+        async with self.reviewing:
+            return await self._decide()
+
+    async def _decide(self) -> None:
         page = await self._ask("GET", f"{API}/knowledge/proposals?limit={REVIEWED_AT_ONCE}", 200)
         if not page["items"]:
             return None
