@@ -184,7 +184,7 @@ class Users:
     async def _decide(self) -> None:
         page = await self._ask("GET", f"{API}/knowledge/proposals?limit={REVIEWED_AT_ONCE}", 200)
         if not page["items"]:
-            return None
+            return
         action = "approve" if self.random.random() < APPROVED_SHARE else "reject"
         body = {
             "action": action,
@@ -193,7 +193,6 @@ class Users:
             "notes": "reviewed in the traffic",
         }
         await self._ask("POST", f"{API}/knowledge/proposals/bulk", 200, body=body)
-        return None
 
     def _one_of_ours(self, kind: Kind) -> int | None:
         free = self.journal.free(kind)
