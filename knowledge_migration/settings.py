@@ -17,31 +17,9 @@ from pydantic import BaseModel, BeforeValidator, Field, SecretStr, ValidationErr
 from pydantic.fields import FieldInfo
 
 from knowledge_migration.addresses import PostgresUrl, refuse_unusable, server_and_database
-from knowledge_migration.thresholds import BAKE_MINUTES, GATES, STAGES, Gate, Stage, changed_gates
+from knowledge_migration.thresholds import BAKE_MINUTES, DEMONSTRATION, GATES, Gate, Stage, changed_gates
 
 LARGEST_MILLISECONDS = 2**31 - 1  # PostgreSQL's limit for a timeout
-
-
-DEMONSTRATION: Mapping[str, object] = {
-    "cutover_evaluation_seconds": 0.5,
-    "cutover_bake_minutes": dict.fromkeys(STAGES, 0.1),
-    "cutover_gates": {
-        "api_error_rate": {"minimum_sample": 200, "threshold": 0.02},
-        "proposal_error_rate": {
-            "minimum_sample": 40,
-            "threshold": 0.1,
-            "breach_window_minutes": 0.25,
-            "breach_sample": 30,
-        },
-        "extraction_slowdown": {"minimum_sample": 30, "threshold": 2.0, "breach": 4.0},
-    },
-    "knowledge_proposals_admin_user_ids": tuple(range(1, 1_000, 2)),
-}
-"""The settings of an installation that names no database, unless a variable says otherwise: times and samples of seconds.
-
-The local extractor takes ten milliseconds, so the write is a large part of an extraction, and a slowdown of 2 is small. Every
-second user is an admin. All other settings and thresholds are those of production.
-"""
 
 
 class SettingsError(Exception):

@@ -200,3 +200,29 @@ def _changed(gate: Gate, change: Mapping[str, Any]) -> Gate:
     except ValidationError as error:
         refused = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
         raise ValueError(f"refuses {gate.metric}: {refused}") from error
+
+
+DEMONSTRATION: Mapping[str, object] = {
+    "cutover_evaluation_seconds": 0.5,
+    "cutover_bake_minutes": dict.fromkeys(STAGES, 0.1),
+    "cutover_gates": {
+        "api_error_rate": {"minimum_sample": 200, "threshold": 0.02},
+        "proposal_error_rate": {
+            "minimum_sample": 40,
+            "threshold": 0.1,
+            "breach_window_minutes": 0.25,
+            "breach_sample": 30,
+        },
+        "extraction_slowdown": {"minimum_sample": 30, "threshold": 2.0, "breach": 4.0},
+        "slow_extractions": {"limit_seconds": 10.0},
+        "slow_proposal_lists": {"limit_seconds": 2.0},
+        "slow_run_histories": {"limit_seconds": 2.0},
+        "slow_similarity_lists": {"limit_seconds": 2.0},
+    },
+    "knowledge_proposals_admin_user_ids": tuple(range(1, 1_000, 2)),
+}
+"""The settings of an installation that names no database, unless a variable says otherwise: times and samples of seconds.
+
+The local extractor takes ten milliseconds, so the write is a large part of an extraction, and a slowdown of 2 is small. The
+limits of slow queries allow for a machine that does other work. Every second user is an admin. All else is as in production.
+"""

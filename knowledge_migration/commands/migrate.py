@@ -17,7 +17,7 @@ from rich.text import Text
 
 from knowledge_migration.engine.foundation import progress as reports
 from knowledge_migration.installation import Installation
-from knowledge_migration.settings import DEMONSTRATION
+from knowledge_migration.thresholds import DEMONSTRATION
 
 if TYPE_CHECKING:
     from knowledge_migration.commands.phase_runs import Demonstration, PhaseSummary

@@ -1,7 +1,7 @@
 """The cutover of the demonstration: bake times of seconds, one injected fault, the automatic rollback, and full cutover.
 
 `make migrate` has no daemon, so this process ticks the sensors of the code location: they evaluate the gates, start
-`phase_4_cutover` for each stage, and roll back on a breach, as in production. `settings.DEMONSTRATION` has the scaled settings.
+`phase_4_cutover` for each stage, and roll back on a breach, as in production. `thresholds.DEMONSTRATION` has the scaled settings.
 """
 
 import time
