@@ -1,15 +1,25 @@
-"""The addresses in the settings: which are usable, and how they are shown without the secrets that they may hold."""
+"""The addresses in the settings: which are usable, and how they are shown without the secrets that they may hold.
+
+Every connection, of psycopg, SQLAlchemy, Dagster and PostgreSQL's tools, is made from what `parsed` returns.
+"""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Annotated
-from urllib.parse import parse_qsl, quote, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit, urlunsplit
 
+import psycopg
+from psycopg import pq
+from psycopg.conninfo import conninfo_to_dict
 from pydantic import AfterValidator, SecretStr
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 SECRET_NAMES = re.compile(r"token|key|secret|pass|auth|sig|session|credential|code|jwt", re.IGNORECASE)
+HOSTS = re.compile(r"(?P<before>[\w+]+://(?:[^:/@]*(?::[^@]*)?@)?)(?P<hosts>[^/?]*)(?P<after>.*)", re.DOTALL)
+SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+EXPECTED = "postgresql://user:password@host:5432/database"
 LONG_VALUE = 24
 """A value of so many characters in a query string is more likely a token than a filter."""
 
@@ -41,25 +51,84 @@ def refuse_unusable(urls: Sequence[str]) -> None:
         raise ValueError("holds two addresses that cannot be told apart once what may be a secret is left out of them")
 
 
+def parsed(address: str) -> URL:
+    """The address of a PostgreSQL database, as libpq or a driver writes it, in the form that all connections are made from.
+
+    Several hosts and socket directories become the parameters `host` and `port`, and every parameter is one of libpq. Raises
+    `ValueError` that never holds the address: any part of it may be a password.
+    """
+    text = address.strip()
+    if text[:1] in ("'", '"') and text[:1] == text[-1:]:
+        text = text[1:-1]
+    text = text.removeprefix("jdbc:")
+    try:
+        url = _of_url(text) if "://" in text else _of_keywords(text)
+        backend = url.get_backend_name()
+    except (ArgumentError, ValueError, psycopg.Error):
+        raise ValueError(f"is not a URL; expected {EXPECTED}") from None
+    if backend not in ("postgresql", "postgres"):
+        raise ValueError(f"is not a PostgreSQL URL; expected {EXPECTED}")
+    return url.set(drivername="postgresql+psycopg", query=_libpq_parameters(url.query))
+
+
+def _of_url(text: str) -> URL:
+    """SQLAlchemy's reading, but for hosts that it does not read: several with commas, and an escaped socket directory."""
+    matched = HOSTS.match(text)
+    if not matched or not set(matched["hosts"]) & {",", "%"}:
+        return make_url(text)
+    hosts, ports = zip(*(_host_and_port(part) for part in matched["hosts"].split(",")), strict=True)
+    moved = {"host": ",".join(hosts)} | ({"port": ",".join(ports)} if any(ports) else {})
+    url = make_url(matched["before"] + matched["after"])
+    return url.set(query={**moved, **url.query})
+
+
+def _host_and_port(part: str) -> tuple[str, str]:
+    host, colon, port = part.rpartition(":")
+    if not colon or port.endswith("]"):
+        host, port = part, ""
+    if port and not port.isdecimal():
+        raise ValueError("a port is a number")
+    return unquote(host).strip("[]"), port
+
+
+def _of_keywords(text: str) -> URL:
+    """libpq's other notation: host=… dbname=…."""
+    parameters = {name: str(value) for name, value in conninfo_to_dict(text).items()}
+    user, password, database = (parameters.pop(name, None) for name in ("user", "password", "dbname"))
+    return URL.create("postgresql", user, password, database=database, query=parameters)
+
+
+def _libpq_parameters(query: Mapping[str, str | tuple[str, ...]]) -> dict[str, str | tuple[str, ...]]:
+    """The parameters, with those of other tools translated. Raises `ValueError` that names one that libpq does not know."""
+    parameters = dict(query)
+    parameters.pop("pgbouncer", None)  # Prisma's: a pooler is recognized by what it does
+    if parameters.get("schema") == "public":  # Prisma's
+        del parameters["schema"]
+    if parameters.get("ssl") in SSL_MODES and "sslmode" not in parameters:  # asyncpg's
+        parameters["sslmode"] = parameters.pop("ssl")
+    if unknown := sorted(parameters.keys() - _libpq_keywords()):
+        hint = "; for ssl write sslmode=require or sslmode=verify-full" if "ssl" in unknown else ""
+        raise ValueError(f"holds {', '.join(unknown)}, which libpq does not know: remove it from the address{hint}")
+    return parameters
+
+
+@cache
+def _libpq_keywords() -> frozenset[str]:
+    return frozenset(option.keyword.decode() for option in pq.Conninfo.get_defaults())
+
+
 def _postgresql_url(url: SecretStr | None) -> SecretStr | None:
     """Refuses a value that is not the address of a PostgreSQL database."""
-    if url is None:
-        return None
-    try:
-        parsed = make_url(url.get_secret_value())
-    except (ArgumentError, ValueError) as error:  # the part after a colon may be a password: never in the message
-        raise ValueError("is not a URL; expected postgresql://user:password@host:5432/database") from error
-    if parsed.get_backend_name() not in ("postgresql", "postgres"):
-        raise ValueError("is not a PostgreSQL URL; expected postgresql://user:password@host:5432/database")
-    if not parsed.database:
-        raise ValueError("names no database; expected postgresql://user:password@host:5432/database")
+    if url is not None and not parsed(url.get_secret_value()).database:
+        raise ValueError(f"names no database; expected {EXPECTED}")
     return url
 
 
 def server_and_database(url: SecretStr) -> tuple[object, ...]:
     """The database that an address names, without user and driver."""
-    parsed = make_url(url.get_secret_value())
-    return parsed.host, parsed.port or 5432, parsed.query.get("host"), parsed.database
+    address = parsed(url.get_secret_value())
+    hosts, ports = address.query.get("host", address.host), address.query.get("port", address.port)
+    return hosts, str(ports or 5432), address.database
 
 
 PostgresUrl = Annotated[SecretStr | None, AfterValidator(_postgresql_url)]

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
-from sqlalchemy.engine import make_url
 
+from knowledge_migration.addresses import parsed
 from knowledge_migration.engine.foundation import embedded_server
 from knowledge_migration.engine.foundation.database import Database
 from knowledge_migration.engine.foundation.errors import PreconditionError
@@ -236,7 +236,7 @@ class Installation:
 
         SQLAlchemy 2.1 would take psycopg 3 for `postgresql://`; dagster-postgres then fails on the first event it stores.
         """
-        url = make_url(self.dagster_storage.url)
+        url = parsed(self.dagster_storage.url)
         return url.set(drivername="postgresql+psycopg2").render_as_string(hide_password=False)
 
     @property

@@ -1,7 +1,9 @@
 """The server settings of every session, whatever database, role or server say: the text of values, quoting, and timeouts."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
+
+import sqlalchemy as sa
 
 TEXT: Mapping[str, str] = {
     "timezone": "UTC",
@@ -17,30 +19,59 @@ TEXT: Mapping[str, str] = {
 }
 """How values are written and read, and what a transaction sees."""
 
-NO_TIMEOUTS: Mapping[str, str] = {"statement_timeout": "0", "lock_timeout": "0", "idle_session_timeout": "0"}
-"""For work that bounds its own statements: a timeout of the role would end a dump, a comparison or an index build."""
+NO_TIMEOUTS: Mapping[str, str] = {
+    "statement_timeout": "0",
+    "lock_timeout": "0",
+    "idle_session_timeout": "0",
+    "transaction_timeout": "0",
+}
+"""For work that bounds its own statements: a timeout of the role would end a dump, a comparison or an index build.
+`transaction_timeout` is set where the server knows it."""
 
-SINCE_17: Mapping[str, str] = {"transaction_timeout": "0"}
-"""The same, of servers that know it: an unknown name in the options refuses the connection."""
+APPLY = """
+SELECT set_config(
+           name,
+           CASE name WHEN 'search_path' THEN 'public, ' || current_setting(name) ELSE value END,
+           coalesce(%(local)s::boolean, pg_backend_pid() <> %(session_pid)s)
+       ),
+       pg_backend_pid() <> %(session_pid)s AS pooled
+FROM unnest(%(names)s::text[], %(values)s::text[]) AS wanted (name, value)
+WHERE name <> 'transaction_timeout' OR current_setting(name, true) IS NOT NULL
+"""
+"""Sets them for the session, or for the transaction where another process of the server answers than the one connected to:
+a pooler is in between, and what a session sets may stay for others. Our names are those in `public`, whatever schema the role
+or database puts first; triggers of the user still find the schemas of their path."""
 
 
-PUBLIC_FIRST = "SELECT set_config('search_path', 'public, ' || current_setting('search_path'), false)"
-"""For a new session: our names are those in `public`, whatever schema the role or database puts first; triggers of the user
-still find the schemas of their path."""
+def parameters(settings: Mapping[str, str], session_pid: int, *, local: bool | None = None) -> dict[str, Any]:
+    """The parameters of `APPLY`; `local` None decides by the pid that the session was announced with."""
+    names, values = [*settings, "search_path"], [*settings.values(), ""]
+    return {"names": names, "values": values, "session_pid": session_pid, "local": local}
 
 
-def begin_in_public(connection: Any, _record: object) -> None:
-    """Listens to `connect` of an engine of SQLAlchemy: sets `PUBLIC_FIRST` on the new connection."""
-    cursor = connection.cursor()
-    cursor.execute(PUBLIC_FIRST)
-    cursor.close()
-    connection.commit()
+def apply_to_engine(engine: sa.Engine, settings: Mapping[str, str], shared: Callable[[], bool] = lambda: True) -> None:
+    """Each session of the engine gets the settings; behind a pooler each transaction, and no statement is prepared.
 
+    `shared` is asked behind a pooler: whether others use the same sessions of the server. No startup option is used: a pooler
+    refuses or ignores it, and libpq would take a session that is read-only by its options for a server that is.
+    """
 
-def as_options(settings: Mapping[str, str]) -> str:
-    """The settings as libpq's `options`, in which a backslash escapes a space."""
+    @sa.event.listens_for(engine, "connect")
+    def connected(connection: Any, record: Any) -> None:
+        driver = getattr(connection, "driver_connection", None) or connection
+        pid, cursor = driver.info.backend_pid, connection.cursor()
+        cursor.execute(APPLY, parameters(settings, pid))
+        record.info["pooled"] = cursor.fetchone()[1]
+        connection.commit()
+        if record.info["pooled"]:
+            driver.prepare_threshold = None
+            if not shared():
+                cursor.execute(APPLY, parameters(settings, pid, local=False))
+                connection.commit()
+                record.info["pooled"] = False
+        cursor.close()
 
-    def escaped(value: str) -> str:
-        return value.replace("\\", "\\\\").replace(" ", "\\ ")
-
-    return " ".join(f"-c {name}={escaped(value)}" for name, value in settings.items())
+    @sa.event.listens_for(engine, "begin")
+    def began(connection: sa.Connection) -> None:
+        if connection.info.get("pooled"):
+            connection.exec_driver_sql(APPLY, parameters(settings, 0, local=True))

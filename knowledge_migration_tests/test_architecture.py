@@ -171,6 +171,19 @@ def test_no_statement_is_put_together_by_an_f_string() -> None:
     assert composed == []
 
 
+def test_an_address_is_parsed_in_one_place() -> None:
+    parsing = {
+        str(file.relative_to(PACKAGE))
+        for file in sources()
+        if {name.id for name in ast.walk(tree(file)) if isinstance(name, ast.Name)} & {"make_url", "urlparse"}
+    }
+
+    assert parsing == {
+        "addresses.py",
+        "engine/foundation/embedded_server.py",
+    }  # the second reads its own server's address
+
+
 def first_constant(text: ast.JoinedStr) -> str:
     """The constant that an f-string begins with."""
     first = text.values[0] if text.values else None

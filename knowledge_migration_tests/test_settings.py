@@ -111,7 +111,12 @@ def test_all_refused_settings_are_named_at_once(monkeypatch: pytest.MonkeyPatch)
         (f"sqlite:///{SECRET}.db", "is not a PostgreSQL URL"),
         (f"postgresql://ada:{SECRET}@host:5432", "names no database"),
         (f"postgresql://ada:{SECRET}@host:5432/", "names no database"),
-        (f"host=db password={SECRET}", "is not a URL"),
+        (f"host=db password={SECRET}", "names no database"),
+        (f"host=db passwort={SECRET} dbname=tasks", "is not a URL"),
+        (f"postgresql://ada:{SECRET}@host:54x2,other/tasks", "is not a URL"),
+        (f"postgresql://ada:{SECRET}@host/tasks?connection_limit={SECRET}", "holds connection_limit"),
+        (f"postgresql://ada:{SECRET}@host/tasks?schema=app", "holds schema"),
+        (f"postgresql://ada:{SECRET}@host/tasks?ssl=true", "holds ssl, .*sslmode=require"),
         (f"postgresql://host:{SECRET}/tasks", "is not a URL"),
     ],
 )
@@ -136,6 +141,9 @@ def test_an_address_that_cannot_be_used_is_refused_without_its_password(
         f"postgres://ada:{SECRET}@host/tasks",
         f"postgresql:///tasks?host=/run/postgresql&password={SECRET}",
         f"postgresql://ada@/tasks?host=one:5432&host=two:5433&password={SECRET}&sslpassword={SECRET}",
+        f"postgresql://ada:{SECRET}@one,two/tasks",
+        f"host=one user=ada password={SECRET} dbname=tasks",
+        f"jdbc:postgresql://one/tasks?user=ada&password={SECRET}",
     ],
 )
 def test_a_password_is_shown_nowhere(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
@@ -170,6 +178,17 @@ def test_dagster_s_own_tables_never_share_the_migrated_database(monkeypatch: pyt
         ),
         ("postgresql://ada@/tasks?host=one:5432&host=two:5433", {"host": "one,two", "port": "5432,5433"}),
         ("postgresql://host/tasks?options=-c%20role%3Downer", {"options": "-c role=owner"}),
+        (
+            "postgresql://ada:p%40,w@one:5432,[::1],three/tasks?target_session_attrs=read-write",
+            {"password": "p@,w", "host": "one,::1,three", "port": "5432,,", "target_session_attrs": "read-write"},
+        ),
+        ("postgresql://ada@%2Fvar%2Frun:6432/tasks", {"user": "ada", "host": "/var/run", "port": "6432"}),
+        ("postgresql://%2Fvar%2Frun/tasks", {"host": "/var/run", "port": None}),
+        ("postgresql+asyncpg://ada@host/tasks?ssl=disable", {"host": "host", "sslmode": "disable"}),
+        ("postgresql://ada@host/tasks?schema=public&pgbouncer=true", {"host": "host"}),
+        (' "postgresql://ada@host/tasks"\n', {"user": "ada", "host": "host"}),
+        ("jdbc:postgresql://host:1/tasks?user=ada&password=x", {"user": "ada", "password": "x", "port": "1"}),
+        ("host=one,two port=1,2 user=ada password='a b' dbname=tasks", {"host": "one,two", "password": "a b"}),
     ],
 )
 def test_an_address_reaches_libpq_as_it_was_written(url: str, expected: dict[str, Any]) -> None:

@@ -173,7 +173,7 @@ def auto_approve(
         f"anything else{'' if flags.auto_approve_high_confidence else ' (auto-approval is switched off)'}."
     )
     if not dry_run and proposals:
-        with installation.database.engine() as engine:
+        with installation.database.engine(pooled=True) as engine:
             approved = approve_all_eligible(engine, flags, proposals)
         console.print(f"Approved {approved:,}; the others have changed, or are similar to something.")
 
@@ -193,7 +193,7 @@ def repair(dry_run: DryRun = False) -> None:
     if dry_run or not count:
         return
     repaired = 0
-    with installation.database.engine() as engine:
+    with installation.database.engine(pooled=True) as engine:
         transactions = engine.execution_options(isolation_level="READ COMMITTED")
         while True:
             with transactions.begin() as connection:

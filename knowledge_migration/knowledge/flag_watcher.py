@@ -1,7 +1,8 @@
 """Keeps the flags of one process up to date, and writes its heartbeat with the flag version that it has seen.
 
-A notification announces a change; polling every half second covers lost ones. While the database is unavailable, and where the
-row is lost or invalid, the newest of the known and the last audited flags apply, and the problem is logged.
+A notification announces a change; polling every half second covers lost ones, and all of them behind a pooler. While the
+database is unavailable, and where the row is lost or invalid, the newest of the known and the last audited flags apply, and the
+problem is logged.
 """
 
 import asyncio
@@ -16,14 +17,14 @@ from datetime import UTC, datetime
 import psycopg
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
 
+from knowledge_migration.addresses import parsed
 from knowledge_migration.knowledge.flags import CHANNEL, LOST, Flags, present_flags
 from knowledge_migration.knowledge.options import ServiceOptions
 from knowledge_migration.knowledge.tables import writer_heartbeat
-from knowledge_migration.session_settings import TEXT, as_options, begin_in_public
+from knowledge_migration.session_settings import TEXT, apply_to_engine
 
 HEARTBEAT_SECONDS = 1.0
 ANSWER_WITHIN_SECONDS = 2.0
@@ -43,19 +44,16 @@ class FlagWatcher:
         self._options = options
         self._started_at = datetime.now(UTC)
         self._changed = asyncio.Event()
-        url = make_url(options.database_url).set(drivername="postgresql+psycopg")
         self._engine = create_async_engine(
-            url,
+            parsed(options.database_url),
             poolclass=NullPool,
-            isolation_level="AUTOCOMMIT",
             connect_args={
                 "application_name": "knowledge flags",
-                "options": as_options({**TEXT, "idle_session_timeout": "0"}),
                 "connect_timeout": int(ANSWER_WITHIN_SECONDS),
                 "prepare_threshold": None,
             },
         )
-        sa.event.listen(self._engine.sync_engine, "connect", begin_in_public)
+        apply_to_engine(self._engine.sync_engine, {**TEXT, "idle_session_timeout": "0"})
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator["FlagWatcher"]:
@@ -103,8 +101,10 @@ class FlagWatcher:
         """Applies changes and reports until the connection is lost."""
         raw = (await connection.get_raw_connection()).driver_connection
         assert raw is not None
-        async with asyncio.timeout(ANSWER_WITHIN_SECONDS):
-            await connection.exec_driver_sql(f'LISTEN "{CHANNEL}"')
+        listens = not connection.info["pooled"]  # notifications of a session that a pooler shares would reach others
+        if listens:
+            async with asyncio.timeout(ANSWER_WITHIN_SECONDS), connection.begin():
+                await connection.exec_driver_sql(f'LISTEN "{CHANNEL}"')
         reported = 0.0
         while True:
             async with asyncio.timeout(ANSWER_WITHIN_SECONDS):
@@ -112,6 +112,9 @@ class FlagWatcher:
                 if changed or time.monotonic() - reported >= HEARTBEAT_SECONDS:
                     await self._report(connection)
                     reported = time.monotonic()
+            if not listens:
+                await asyncio.sleep(self._options.flag_poll_seconds)
+                continue
             async for _ in raw.notifies(timeout=self._options.flag_poll_seconds, stop_after=1):
                 pass
 
@@ -119,7 +122,8 @@ class FlagWatcher:
         """Applies the flags of the row; returns whether they are new."""
         before = self.flags
         try:
-            self.flags, problem = await connection.run_sync(present_flags, before)
+            async with connection.begin():
+                self.flags, problem = await connection.run_sync(present_flags, before)
         except sa.exc.ProgrammingError as error:
             if not isinstance(error.orig, psycopg.errors.UndefinedTable):
                 raise
@@ -137,7 +141,10 @@ class FlagWatcher:
     async def _report(self, connection: AsyncConnection) -> None:
         """Writes the heartbeat, if the schema `migration` exists."""
         try:
-            await connection.run_sync(_beat, self.process, self.flags, self._started_at, self._options.announced_url)
+            async with connection.begin():
+                await connection.run_sync(
+                    _beat, self.process, self.flags, self._started_at, self._options.announced_url
+                )
         except sa.exc.ProgrammingError as error:
             if not isinstance(error.orig, psycopg.errors.UndefinedTable | psycopg.errors.InvalidSchemaName):
                 raise
@@ -146,7 +153,7 @@ class FlagWatcher:
         """A process that ends normally is no writer any more, at once."""
         own = writer_heartbeat.c.process == self.process
         with suppress(sa.exc.DBAPIError, psycopg.Error, OSError, TimeoutError):
-            async with asyncio.timeout(ANSWER_WITHIN_SECONDS), self._engine.connect() as connection:
+            async with asyncio.timeout(ANSWER_WITHIN_SECONDS), self._engine.begin() as connection:
                 await connection.execute(sa.delete(writer_heartbeat).where(own))
 
 

@@ -8,14 +8,14 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import psycopg
 import sqlalchemy as sa
-from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from knowledge_migration.addresses import parsed
 from knowledge_migration.knowledge.errors import UnavailableError
 from knowledge_migration.knowledge.flags import Flags
 from knowledge_migration.knowledge.measurements import Measurements
 from knowledge_migration.knowledge.options import ServiceOptions
-from knowledge_migration.session_settings import TEXT, as_options, begin_in_public
+from knowledge_migration.session_settings import TEXT, apply_to_engine
 
 ATTEMPTS = 4
 COLLISIONS = (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure, psycopg.errors.ForeignKeyViolation)
@@ -35,31 +35,32 @@ class ServiceDatabase:
 
     def __post_init__(self) -> None:
         self.engine = create_async_engine(
-            self._url,
+            parsed(self.options.database_url),
             pool_size=self.options.pool_size,
             max_overflow=0,
             pool_timeout=self.options.pool_timeout_seconds,
             pool_pre_ping=True,
             connect_args=self._connect_args("knowledge service"),
         )
-        sa.event.listen(self.engine.sync_engine, "connect", begin_in_public)
+        apply_to_engine(self.engine.sync_engine, self._session_settings)
 
     @property
-    def _url(self) -> sa.URL:
-        return make_url(self.options.database_url).set(drivername="postgresql+psycopg")
-
-    def _connect_args(self, name: str) -> dict[str, Any]:
-        timeouts = {
+    def _session_settings(self) -> dict[str, str]:
+        return {
+            **TEXT,
             "statement_timeout": str(self.options.statement_timeout_ms),
             "idle_in_transaction_session_timeout": "60s",
             "idle_session_timeout": "0",
         }
-        return {"application_name": name, "connect_timeout": 5, "options": as_options({**TEXT, **timeouts})}
+
+    def _connect_args(self, name: str) -> dict[str, Any]:
+        return {"application_name": name, "connect_timeout": 5}
 
     def blocking_engine(self, name: str) -> sa.Engine:
         """For work in a thread, on connections of its own: it would hold the event loop up."""
-        engine = sa.create_engine(self._url, poolclass=sa.NullPool, connect_args=self._connect_args(name))
-        sa.event.listen(engine, "connect", begin_in_public)
+        url = parsed(self.options.database_url)
+        engine = sa.create_engine(url, poolclass=sa.NullPool, connect_args=self._connect_args(name))
+        apply_to_engine(engine, self._session_settings)
         return engine
 
     async def in_transaction(

@@ -19,11 +19,12 @@ import sqlalchemy as sa
 from psycopg import sql
 
 from knowledge_migration.engine.foundation.check_outcome import CheckOutcome
-from knowledge_migration.engine.foundation.database import Database
+from knowledge_migration.engine.foundation.database import Database, session_settings
 from knowledge_migration.engine.foundation.errors import MigrationError
 from knowledge_migration.engine.foundation.sql_files import statement
 from knowledge_migration.quality.expectations import ROWS, Expectation, Suite, SuiteOutcome
 from knowledge_migration.quality.suites import refused
+from knowledge_migration.session_settings import apply_to_engine
 
 if TYPE_CHECKING:
     from great_expectations.core import ExpectationValidationResult
@@ -70,10 +71,12 @@ def session(
             create_temp_table=False,
             kwargs={
                 "isolation_level": "REPEATABLE READ",
-                "connect_args": database.connect_arguments("quality", settings),
+                "connect_args": database.connect_arguments("quality"),
             },
         )
     engine = source.get_execution_engine().engine
+    apply_to_engine(engine, session_settings(settings), database.refuse_shared_sessions)
+    engine.dispose()  # a connection that it has opened already has no settings
     join = statement("quality/join_snapshot", snapshot=sql.Literal(snapshot_id)).as_string()
     sa.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(join))
     _fail_once(engine)

@@ -1,25 +1,27 @@
 """Connections to the user's database: psycopg for the work, SQLAlchemy for Alembic and reflection.
 
 Every session sets its `application_name`, how values are written (`session_settings`), and a timeout for idling in a
-transaction.
+transaction. A session that a pooler shares with others is refused: locks, snapshots and settings would not be its own.
 """
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 import psycopg
 import sqlalchemy as sa
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import DictRow, dict_row
-from sqlalchemy.engine import URL, make_url
+from sqlalchemy.engine import URL
 from sqlalchemy.pool import NullPool
 
+from knowledge_migration.addresses import parsed
 from knowledge_migration.engine.foundation.errors import MigrationError
 from knowledge_migration.engine.foundation.sql_files import text_of
-from knowledge_migration.session_settings import NO_TIMEOUTS, PUBLIC_FIRST, SINCE_17, TEXT, as_options, begin_in_public
+from knowledge_migration.session_settings import APPLY, NO_TIMEOUTS, TEXT, apply_to_engine, parameters
 
 Connection = psycopg.Connection[DictRow]
 
@@ -27,12 +29,16 @@ NOT_SO_FAR = (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn, psy
 """The errors of PostgreSQL in a database in which an earlier phase has not been run."""
 
 IDLE_IN_TRANSACTION_TIMEOUT_MINUTES = 10
-FIRST_WITH_TRANSACTION_TIMEOUT = 170_000
+ROUNDS = 3
 SECRETS = ("password", "sslpassword")
 
 
 class UnreachableError(MigrationError):
     """The database did not accept a connection."""
+
+
+class PoolerError(UnreachableError):
+    """The address is that of a pooler that gives a session of the server to each transaction."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +49,7 @@ class Database:
 
     @property
     def _parsed(self) -> URL:
-        return make_url(self.url)
+        return parsed(self.url)
 
     @property
     def name(self) -> str:
@@ -56,24 +62,19 @@ class Database:
 
         It has keywords and values: a URL that SQLAlchemy writes contains spaces and plus signs that libpq does not read.
         """
-        driver = self._parsed.set(drivername="postgresql+psycopg")
-        _, parameters = driver.get_dialect()().create_connect_args(driver)
-        return make_conninfo("", **parameters)
+        _, arguments = self._parsed.get_dialect()().create_connect_args(self._parsed)
+        return make_conninfo("", **arguments)
 
     @property
     def display(self) -> str:
         """The URL without its passwords, for messages."""
-        parsed = self._parsed.set(drivername="postgresql")
-        hidden = {name: "***" for name in SECRETS if name in parsed.query}
-        return parsed.update_query_dict(hidden).render_as_string(hide_password=True)
+        address = self._parsed.set(drivername="postgresql")
+        hidden = {name: "***" for name in SECRETS if name in address.query}
+        return address.update_query_dict(hidden).render_as_string(hide_password=True)
 
-    def connect_arguments(self, purpose: str, settings: Mapping[str, str]) -> dict[str, Any]:
-        """The arguments of a psycopg connection with these server settings; they may contain a password."""
-        return {
-            **conninfo_to_dict(self.conninfo),
-            "application_name": f"knowledge_migration {purpose}"[:63],
-            "options": self._session_options(settings),
-        }
+    def connect_arguments(self, purpose: str) -> dict[str, Any]:
+        """The arguments of a psycopg connection; they may contain a password."""
+        return {**conninfo_to_dict(self.conninfo), "application_name": f"knowledge_migration {purpose}"[:63]}
 
     def sibling(self, name: str) -> "Database":
         """Another database on the same server."""
@@ -95,40 +96,47 @@ class Database:
         """
         try:
             connection = psycopg.connect(
-                self.conninfo,
-                autocommit=True,
-                prepare_threshold=None,
-                row_factory=dict_row,
-                application_name=f"knowledge_migration {purpose}"[:63],
-                options=self._session_options(settings or {}),
+                **self.connect_arguments(purpose), autocommit=True, prepare_threshold=None, row_factory=dict_row
             )
         except psycopg.OperationalError as error:
-            raise UnreachableError(
-                f"Cannot connect to {self.display}: {str(error).strip()}. "
-                "Check that the server runs and that KNOWLEDGE_MIGRATION_DATABASE_URL names it."
-            ) from error
+            raise self._unreachable(error) from error
         try:
-            connection.execute(PUBLIC_FIRST)
-            if connection.info.server_version >= FIRST_WITH_TRANSACTION_TIMEOUT:
-                for name, value in SINCE_17.items():
-                    connection.execute("SELECT set_config(%s, %s, false)", (name, value))
+            self._apply(connection, session_settings(settings or {}))
             yield connection
         finally:
             connection.close()
 
+    def _apply(self, connection: Connection, settings: Mapping[str, str]) -> None:
+        """Sets them for the session. Raises `PoolerError` where others share it."""
+        pid = connection.info.backend_pid
+        row = connection.execute(APPLY, parameters(settings, pid)).fetchone()
+        if row and row["pooled"] and not self.refuse_shared_sessions():
+            connection.execute(APPLY, parameters(settings, pid, local=False))
+
+    def refuse_shared_sessions(self) -> bool:
+        """False where a session of ours is one of the server, also through a proxy; raises `PoolerError` otherwise."""
+        if shares_sessions(self.conninfo):
+            raise PoolerError(
+                f"{self.display} is a pooler in transaction mode (PgBouncer, for example): it gives a session of the server to "
+                "each transaction, so locks, snapshots and settings of the migration would be lost or left to the application. "
+                "Nothing was changed. Name the server's own address (often port 5432); the knowledge service may use the pooler."
+            )
+        return False
+
     @contextmanager
-    def engine(self, *, settings: Mapping[str, str] | None = None) -> Iterator[sa.Engine]:
-        """A SQLAlchemy engine in autocommit, for Alembic and for reflection."""
+    def engine(self, *, settings: Mapping[str, str] | None = None, pooled: bool = False) -> Iterator[sa.Engine]:
+        """A SQLAlchemy engine in autocommit, for Alembic and for reflection. Its sessions raise `PoolerError` as `connect`.
+
+        `pooled` allows a pooler, for functions of `knowledge`: their transactions keep nothing in a session.
+        """
         engine = sa.create_engine(
-            self._parsed.set(drivername="postgresql+psycopg"),
+            self._parsed,
             poolclass=NullPool,
             isolation_level="AUTOCOMMIT",
-            connect_args={
-                "application_name": "knowledge_migration schema",
-                "options": self._session_options(settings or {}),
-            },
+            connect_args={"application_name": "knowledge_migration schema"},
         )
-        sa.event.listen(engine, "connect", begin_in_public)
+        shared = {} if pooled else {"shared": self.refuse_shared_sessions}
+        apply_to_engine(engine, session_settings(settings or {}), **shared)
         try:
             yield engine
         finally:
@@ -136,28 +144,47 @@ class Database:
 
     @contextmanager
     def begin(self) -> Iterator[sa.Connection]:
-        """A transaction in SQLAlchemy, for the functions of `knowledge`; committed when the block succeeds.
+        """A transaction in SQLAlchemy, for the functions of `knowledge`, also through a pooler: a rollback of flags is one.
 
-        Raises `UnreachableError` when the server rejects the connection.
+        Committed when the block succeeds. Raises `UnreachableError` when the server rejects the connection.
         """
-        with self.engine() as engine:
+        with self.engine(pooled=True) as engine:
             try:
                 connection = engine.execution_options(isolation_level="READ COMMITTED").connect()
             except sa.exc.OperationalError as error:
-                raise UnreachableError(f"Cannot connect to {self.display}: {str(error.orig).strip()}.") from error
+                raise self._unreachable(error.orig or error) from error
             with connection, connection.begin():
                 yield connection
 
-    def _session_options(self, settings: Mapping[str, str]) -> str:
-        """The options of the URL (a role, a search_path), then ours."""
-        all_settings = {
-            **TEXT,
-            **NO_TIMEOUTS,
-            "idle_in_transaction_session_timeout": f"{IDLE_IN_TRANSACTION_TIMEOUT_MINUTES}min",
-            **settings,
-        }
-        given = self._parsed.normalized_query.get("options", ())
-        return " ".join([*given, as_options(all_settings)])
+    def _unreachable(self, error: BaseException) -> UnreachableError:
+        reason = str(error).strip()
+        if "unsupported startup parameter" in reason:
+            return PoolerError(
+                f"Cannot connect to {self.display}: a pooler refuses the options of the address ({reason}). Name the server's "
+                "own address."
+            )
+        return UnreachableError(
+            f"Cannot connect to {self.display}: {reason}. Check that the server runs and that the address names it."
+        )
+
+
+def session_settings(settings: Mapping[str, str]) -> dict[str, str]:
+    """Those of every session, with these changes."""
+    idle = f"{IDLE_IN_TRANSACTION_TIMEOUT_MINUTES}min"
+    return {**TEXT, **NO_TIMEOUTS, "idle_in_transaction_session_timeout": idle, **settings}
+
+
+@cache
+def shares_sessions(conninfo: str) -> bool:
+    """Whether two sessions, none in a transaction, are answered by the same process of the server, or one by several."""
+    with (
+        psycopg.connect(conninfo, autocommit=True, prepare_threshold=None) as one,
+        psycopg.connect(conninfo, autocommit=True, prepare_threshold=None) as other,
+    ):
+        pids = {one: set[int](), other: set[int]()}
+        for session in (one, other, one) * ROUNDS:
+            pids[session] |= {row[0] for row in session.execute("SELECT pg_backend_pid()")}
+    return bool(pids[one] & pids[other]) or len(pids[one]) > 1 or len(pids[other]) > 1
 
 
 def exists(connection: Connection, relation: str) -> bool:

@@ -74,5 +74,5 @@ def roll_back(
             before, after = apply_flags(transaction, rollback)
         applied = FlagRollbackResult(before, after, time.perf_counter() - started)
         on_applied(applied)
-        with database.engine() as engine:
+        with database.engine(pooled=True) as engine:
             return complete_rollback(engine, rollback, applied, on_acknowledged=on_acknowledged, on_settled=on_settled)

@@ -275,12 +275,14 @@ def _since(row: dict[str, Any]) -> str:
 
 @contextmanager
 def _session_timeouts(connection: Connection, *, lock_timeout_ms: int, statement_timeout_ms: int) -> Iterator[None]:
-    """Timeouts of statements that cannot run in a transaction; reset afterwards."""
-    for name, value in (("lock_timeout", lock_timeout_ms), ("statement_timeout", statement_timeout_ms)):
-        connection.execute(sql.SQL("SET {} = {}").format(sql.Identifier(name), sql.Literal(value)))
+    """Timeouts of statements that cannot run in a transaction; those of the session afterwards."""
+    timeouts = {"lock_timeout": lock_timeout_ms, "statement_timeout": statement_timeout_ms}
+    before = {name: connection.execute("SELECT current_setting(%s) AS value", (name,)).fetchone() for name in timeouts}
+    for name, value in timeouts.items():
+        connection.execute("SELECT set_config(%s, %s, false)", (name, str(value)))
     try:
         yield
     finally:
-        if not connection.closed:
-            connection.execute("RESET lock_timeout")
-            connection.execute("RESET statement_timeout")
+        for name, row in before.items():
+            if row and not connection.closed:
+                connection.execute("SELECT set_config(%s, %s, false)", (name, row["value"]))

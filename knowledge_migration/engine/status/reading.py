@@ -8,8 +8,8 @@ from typing import TypeVar
 
 import psycopg
 import sqlalchemy as sa
-from sqlalchemy.engine import make_url
 
+from knowledge_migration.addresses import parsed
 from knowledge_migration.engine.cutover.state import CutoverState, read_cutover_state
 from knowledge_migration.engine.foundation.database import NOT_SO_FAR, Connection, Database, UnreachableError
 from knowledge_migration.engine.foundation.errors import MigrationError
@@ -84,7 +84,7 @@ class _BoundedDatabase(Database):
 
 def with_connect_limits(database: Database) -> Database:
     """The same database; a connection fails after some seconds, unless its address says otherwise."""
-    address = make_url(database.url)
+    address = parsed(database.url)
     missing = {name: value for name, value in CONNECT_LIMITS.items() if name not in address.query}
     bounded = address.update_query_dict(missing).render_as_string(hide_password=False)
     return _BoundedDatabase(bounded, database.display)
