@@ -7,9 +7,11 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psutil
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from knowledge_migration.commands.phase_runs import Demonstration, PhaseSummary
 
 PHASES, DEMONSTRATED_PHASES = 5, 7
+END_SECONDS = 15.0
 VALIDATIONS = tuple(f"validation_{name}" for name in ("functional", "load", "quality", "values", "performance"))
 
 
@@ -212,15 +215,18 @@ def run_ui(console: Console, project: Path, port: int) -> int:
     try:
         return child.wait()
     except KeyboardInterrupt:
-        return _end(child)
+        return end_with_children(child)
 
 
-def _end(child: "subprocess.Popen[bytes]") -> int:
-    """Interrupts Dagster so that it ends its own children; sends harder signals only if it does not end."""
-    for number, timeout_seconds in ((signal.SIGINT, 20), (signal.SIGTERM, 10), (signal.SIGKILL, 10)):
-        child.send_signal(number)
-        try:
-            return child.wait(timeout_seconds)
-        except subprocess.TimeoutExpired:
-            continue
+def end_with_children(child: "subprocess.Popen[bytes]") -> int:
+    """Interrupts Dagster so that it ends its own children; what does not end in time is killed, the children included."""
+    children = psutil.Process(child.pid).children(recursive=True)
+    child.send_signal(signal.SIGINT)
+    with suppress(subprocess.TimeoutExpired):
+        child.wait(END_SECONDS)
+    _, alive = psutil.wait_procs(children, timeout=END_SECONDS)
+    for process in alive:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    child.kill()
     return child.wait()

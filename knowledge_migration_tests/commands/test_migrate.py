@@ -1,12 +1,16 @@
 """The main job on a database that a user names: what it does, what it refuses, and what a second call finds."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import dagster as dg
+import psutil
 import pytest
 from psycopg import sql
 
+from knowledge_migration.commands.migrate import end_with_children
 from knowledge_migration.commands.phase_runs import QUIET, PhaseSummary, migrate
 from knowledge_migration.demo.loader import load
 from knowledge_migration.engine.backfill import quarantine
@@ -265,3 +269,16 @@ def test_without_a_service_the_migration_stops_before_dual_write_and_switches_no
     assert [summary.succeeded for summary in summaries] == [True, True, False]
     assert "knowledge-migration serve" in summaries[2].errors[0]
     assert count(connection, "SELECT count(*) FROM feature_flags WHERE (config ->> 'dual_write')::boolean") == 0
+
+
+def test_a_child_of_the_ui_that_ignores_the_interrupt_is_killed_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("knowledge_migration.commands.migrate.END_SECONDS", 0.5)
+    stubborn = "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); print(flush=True); time.sleep(600)"
+    parent = f"import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', {stubborn!r}]); time.sleep(600)"
+    child = subprocess.Popen([sys.executable, "-c", parent], stdout=subprocess.PIPE)
+    assert child.stdout
+    assert child.stdout.readline()
+    (grandchild,) = psutil.Process(child.pid).children()
+    end_with_children(child)
+    assert child.poll() is not None
+    assert not grandchild.is_running() or grandchild.status() == psutil.STATUS_ZOMBIE
