@@ -100,6 +100,7 @@ def traffic(
     extract_share: Annotated[
         float | None, typer.Option(min=0, max=100, help="Percent of the requests that extract. Unset: about 20.")
     ] = None,
+    users: Annotated[int, typer.Option(min=1, help="At most this many requests are open at a time.")] = 100,
     report: Annotated[Path | None, typer.Option(help="File for the report, as JSON.")] = None,
 ) -> None:
     """Behave like users of the application (extract, read, create, edit, delete), then check that nothing is lost.
@@ -126,6 +127,7 @@ def traffic(
         seconds=seconds,
         seed=seed,
         extract_share=None if extract_share is None else extract_share / 100,
+        most_at_once=users,
     )
 
     async def until_stopped() -> TrafficReport:

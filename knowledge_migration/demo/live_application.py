@@ -16,6 +16,7 @@ START_SECONDS = 60.0
 STOP_SECONDS = 90.0
 REQUESTS_PER_SECOND = 28
 EXTRACT_SHARE_PERCENT = 40
+USERS = 8  # on a busy machine they wait for their answers instead of asking for more
 
 
 def service_arguments(port: int) -> list[str]:
@@ -25,8 +26,8 @@ def service_arguments(port: int) -> list[str]:
 
 def traffic_arguments(url: str) -> list[str]:
     """The command of its traffic."""
-    rate, share = str(REQUESTS_PER_SECOND), str(EXTRACT_SHARE_PERCENT)
-    return ["traffic", "--url", url, "--rate", rate, "--extract-share", share]
+    options = {"--rate": REQUESTS_PER_SECOND, "--extract-share": EXTRACT_SHARE_PERCENT, "--users": USERS}
+    return ["traffic", "--url", url, *(str(part) for option in options.items() for part in option)]
 
 
 def start_process(arguments: list[str], log: Path, environment: dict[str, str]) -> "subprocess.Popen[bytes]":

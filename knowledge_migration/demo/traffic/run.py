@@ -1,7 +1,7 @@
 """Runs the traffic at a fixed rate until it is stopped, then verifies the acknowledged writes.
 
 A request is due at its time even if earlier ones are unanswered (an open loop), so the queue of a stalled server is
-measured as real users experience it.
+measured as real users experience it. Only while every user waits for an answer, nothing new is due.
 """
 
 import asyncio
@@ -69,16 +69,18 @@ async def _requests(
 ) -> None:
     places = asyncio.Semaphore(options.most_at_once)
     pause = Pause()
-    number, due = 0, started
+    due = started
     async with asyncio.TaskGroup() as group:
         while not stop.is_set() and (options.seconds is None or due - started < options.seconds):
             await _until(due, stop)
+            every_user_waits = places.locked()
             await places.acquire()
+            if every_user_waits:
+                due = time.perf_counter()
             group.create_task(_one(users, measured, due, places, pause))
             if on_progress:
                 on_progress(measured)
-            number += 1
-            due = started + number / options.requests_per_second
+            due += 1 / options.requests_per_second
 
 
 @dataclass

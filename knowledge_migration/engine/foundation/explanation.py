@@ -1,15 +1,17 @@
 """An error that nobody raised on purpose, as text for the operator: its innermost cause, the object, and what to do."""
 
 import errno
+from typing import Any
 
 import psycopg
 
 from knowledge_migration.engine.foundation.database import NOT_SO_FAR
 
 OFTEN = "Committed work stays; correct the cause, then run it again."
+STORAGE = "psycopg2"  # the driver of Dagster's storage, and of nothing else here
 
 
-def reason_of(error: psycopg.Error) -> str:
+def reason_of(error: Any) -> str:
     """The server's message without its details and context, which may contain values of a row."""
     return (error.diag.message_primary or str(error).partition("\n")[0]).strip().rstrip(".")
 
@@ -26,6 +28,9 @@ def explained(error: BaseException) -> str:
     cause = innermost(error)
     if isinstance(cause, psycopg.Error):
         return f"{_named(cause)}. {_next_step(cause)}"
+    if type(cause).__module__.partition(".")[0] == STORAGE:
+        full = errno.ENOSPC if type(cause).__name__ == "DiskFull" else None
+        return f"Dagster's storage (KNOWLEDGE_MIGRATION_DAGSTER_URL): {reason_of(cause)}. {_space(full)}{OFTEN}"
     if isinstance(cause, OSError):
         return f"{cause.filename or 'A file or connection'}: {cause.strerror or cause}. {_space(cause.errno)}{OFTEN}"
     first = str(cause).strip().partition("\n")[0].rstrip(".")
