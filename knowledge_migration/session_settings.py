@@ -5,6 +5,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from knowledge_migration.value_loaders import load_every_value
+
 TEXT: Mapping[str, str] = {
     "timezone": "UTC",
     "datestyle": "ISO, MDY",
@@ -50,7 +52,7 @@ def parameters(settings: Mapping[str, str], session_pid: int, *, local: bool | N
 
 
 def apply_to_engine(engine: sa.Engine, settings: Mapping[str, str], shared: Callable[[], bool] = lambda: True) -> None:
-    """Each session of the engine gets the settings; behind a pooler each transaction, and no statement is prepared.
+    """Each session of the engine gets the settings and the loaders; behind a pooler each transaction, and no statement is prepared.
 
     `shared` is asked behind a pooler: whether others use the same sessions of the server. No startup option is used: a pooler
     refuses or ignores it, and libpq would take a session that is read-only by its options for a server that is.
@@ -59,6 +61,7 @@ def apply_to_engine(engine: sa.Engine, settings: Mapping[str, str], shared: Call
     @sa.event.listens_for(engine, "connect")
     def connected(connection: Any, record: Any) -> None:
         driver = getattr(connection, "driver_connection", None) or connection
+        load_every_value(driver)
         pid, cursor = driver.info.backend_pid, connection.cursor()
         cursor.execute(APPLY, parameters(settings, pid))
         record.info["pooled"] = cursor.fetchone()[1]

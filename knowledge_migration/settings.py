@@ -164,8 +164,8 @@ class BackfillSettings(Section, alias_generator="migration_".__add__):
     batch_size: int = _setting(100, "Rows in one backfill transaction.", plan=True, ge=1, le=50_000)
     rate_limit_per_second: float = _setting(10.0,
         "Backfill *batches* (not rows) per second, as the strategy's §5.1 has it; 0 is no limit.", ge=0)
-    partition_ids: int = _setting(50_000, "Width in ids of one backfill partition: minutes of work.", plan=True, ge=1)
-    max_partitions: int = _setting(200, "Most partitions per table; a larger table gets wider partitions.", plan=True, ge=1)
+    partition_rows: int = _setting(50_000, "Rows of one backfill partition: minutes of work.", plan=True, ge=1)
+    max_partitions: int = _setting(200, "Most partitions per table; a larger table gets larger partitions.", plan=True, ge=1)
     statement_timeout_ms: int = _setting(10_000,
         "Longest time of one backfill batch; a batch that exceeds it is halved and retried.",
         plan=True, ge=100, le=LARGEST_MILLISECONDS)

@@ -50,7 +50,7 @@ INSERT INTO migration.backfill_batch (
     entity, partition_key, extraction_run_id, after_id, through_id, linked_rows, seconds, dagster_run_id
 )
 SELECT
-    %(entity)s, %(partition)s, %(run)s, %(after)s, max(id),
+    %(entity)s, %(partition)s, %(run)s, greatest(%(after)s, -9223372036854775808), max(id),
     migration.require_linked((SELECT count(*) FROM locked), count(*)),
     extract(epoch FROM clock_timestamp() - now()), %(dagster_run_id)s
 FROM linked
@@ -114,6 +114,13 @@ WHERE attribute.attrelid = %(table)s::regclass
   AND NOT attribute.attisdropped
   AND attribute.attname NOT IN ('migrated_from_proposal_id', 'migration_timestamp')
 ORDER BY attribute.attnum
+
+-- name: partition_ends
+-- The last id of each partition of so many rows. One walk along the primary key, index-only where vacuum allows.
+SELECT numbered.id
+FROM (SELECT id, row_number() OVER (ORDER BY id) AS place FROM {table} WHERE id <= %(through)s) AS numbered
+WHERE numbered.place %% %(rows)s = 0
+ORDER BY numbered.id
 
 -- name: pending
 -- The rows of an id range that have no proposal yet and are not in quarantine. Part of the statements that take or count

@@ -368,4 +368,5 @@ JOIN {table} AS source ON source.id = wanted.id
 -- name: verification_rows_in_ranges
 -- The rows of some key ranges, each read through the primary key.
 unnest(%(ranges)s::bigint[]) AS wanted (key_range)
-JOIN {table} AS source ON source.id >= wanted.key_range << %(shift)s AND source.id < (wanted.key_range + 1) << %(shift)s
+JOIN {table} AS source ON source.id BETWEEN wanted.key_range << %(shift)s
+    AND (wanted.key_range << %(shift)s) + ((1::bigint << %(shift)s) - 1)

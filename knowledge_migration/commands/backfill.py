@@ -25,7 +25,7 @@ def dry_run(
     installation = open_installation()
     settings = installation.settings.backfill
     with installation.database.connect("dry run") as connection:
-        plans = make_plan(connection, width_ids=settings.partition_ids, max_partitions=settings.max_partitions)
+        plans = make_plan(connection, partition_rows=settings.partition_rows, max_partitions=settings.max_partitions)
     rows = [
         {
             "table": one.table,

@@ -16,7 +16,6 @@ import psycopg
 import sqlalchemy as sa
 
 from knowledge_migration.definitions import defs
-from knowledge_migration.defs.backfill import PARTITIONS
 from knowledge_migration.engine.backfill.plan import planned
 from knowledge_migration.engine.foundation.check_record import CheckRecord
 from knowledge_migration.engine.foundation.database import Database
@@ -232,9 +231,6 @@ def _backfill(runs: Runs, database: Database) -> tuple[str, int | None]:
     with database.connect("plan") as connection:
         plans = planned(connection)
     for kind in KINDS:
-        runs.instance.add_dynamic_partitions(
-            str(PARTITIONS[kind.name].name), [part.key for part in plans[kind.name].partitions]
-        )
         for part in plans[kind.name].partitions:
             if not runs.run(f"phase_3_{kind.name}_backfill", partition=part.key):
                 return f"stopped at {kind.table} {part.key}", _linked(runs)

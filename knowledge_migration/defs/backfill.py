@@ -41,7 +41,7 @@ def backfill_plan(context: dg.AssetExecutionContext, config: PlanConfig, migrati
         planned = phase.plan_backfill(
             migration.database,
             settings.backfill,
-            width_ids=settings.backfill.partition_ids,
+            partition_rows=settings.backfill.partition_rows,
             max_partitions=settings.backfill.max_partitions,
             sample_batches=config.sample_batches if config.dry_run else 0,
             no_live_writers=settings.dual_write.no_live_writers,
@@ -49,13 +49,12 @@ def backfill_plan(context: dg.AssetExecutionContext, config: PlanConfig, migrati
             dagster_run_id=context.run.run_id,
         )
     for entity_plan in planned.plans.values():
-        keys = [part.key for part in entity_plan.partitions]
-        context.instance.add_dynamic_partitions(str(PARTITIONS[entity_plan.entity].name), keys)
+        follow_plan(context.instance, entity_plan)
     summary = [
         {
             "table": f"{name}s",
             "partitions": len(entity_plan.partitions),
-            "ids in each": entity_plan.width_ids,
+            "rows in each": entity_plan.partition_rows,
             "last id": entity_plan.upper_id,
             "rows": entity_plan.rows,
             "already linked": entity_plan.linked,
@@ -69,6 +68,14 @@ def backfill_plan(context: dg.AssetExecutionContext, config: PlanConfig, migrati
             "forecast": reporting.rows_table([vars(forecast) for forecast in planned.forecasts]),
         }
     )
+
+
+def follow_plan(instance: dg.DagsterInstance, entity_plan: plan.EntityPlan) -> None:
+    """Makes the keys of the plan the partitions of its asset; those of an earlier plan go."""
+    name, keys = str(PARTITIONS[entity_plan.entity].name), [part.key for part in entity_plan.partitions]
+    for key in set(instance.get_dynamic_partitions(name)) - set(keys):
+        instance.delete_dynamic_partition(name, key)
+    instance.add_dynamic_partitions(name, keys)
 
 
 def _backfill_of(kind: EntityKind) -> dg.AssetsDefinition:

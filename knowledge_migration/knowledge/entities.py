@@ -21,11 +21,13 @@ from knowledge_migration.knowledge.writing.shadow import in_shadow
 
 
 def list_entities(
-    connection: sa.Connection, kind: EntityKind, limit: int, after_id: int = 0, topic_id: int | None = None
+    connection: sa.Connection, kind: EntityKind, limit: int, after_id: int | None = None, topic_id: int | None = None
 ) -> list[dict[str, Any]]:
-    """Rows by ascending id, above `after_id`; of one topic if asked. Raises `UnknownError` for an unknown topic."""
+    """Rows by ascending id, above `after_id` if given; of one topic if asked. Raises `UnknownError` for an unknown topic."""
     table = kind.entities
-    query = _shown(kind).where(table.c.id > after_id).order_by(table.c.id).limit(limit)
+    query = _shown(kind).order_by(table.c.id).limit(limit)
+    if after_id is not None:
+        query = query.where(table.c.id > after_id)
     if topic_id is not None:
         one_entity(connection, TOPIC, topic_id)
         query = query.join(topic_atoms, topic_atoms.c.atom_id == table.c.id).where(topic_atoms.c.topic_id == topic_id)

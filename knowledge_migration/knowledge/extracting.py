@@ -20,10 +20,10 @@ from knowledge_migration.knowledge.faults import Faults
 from knowledge_migration.knowledge.flags import Flags
 from knowledge_migration.knowledge.tables import messages, users
 from knowledge_migration.knowledge.transactions import ServiceDatabase
+from knowledge_migration.knowledge.values import HIGHEST_ID, LOWEST_ID
 from knowledge_migration.knowledge.writing.modes import Written, write_extraction
 from knowledge_migration.knowledge.writing.runs import RunOrigin, admit, fail_run, open_run
 
-LARGEST_ID = 2**63 - 1
 NOTHING_WRITTEN = "Nothing was written; send the messages again later."
 
 log = logging.getLogger(__name__)
@@ -116,7 +116,7 @@ class ExtractionWork:
 def _messages(connection: sa.Connection, message_ids: Sequence[int]) -> list[Message]:
     columns = messages.c
     query = sa.select(columns.id, columns.content, columns.sent_at, columns.author_id)
-    ids = [message_id for message_id in message_ids if 0 < message_id <= LARGEST_ID]
+    ids = [message_id for message_id in message_ids if LOWEST_ID <= message_id <= HIGHEST_ID]
     by_id = {row.id: Message(*row) for row in connection.execute(query.where(columns.id.in_(ids)))}
     return [by_id[message_id] for message_id in message_ids if message_id in by_id]
 

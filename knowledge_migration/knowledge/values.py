@@ -5,10 +5,12 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, StringConstraints
 
+from knowledge_migration.value_loaders import DEEPEST_JSON
+
 LONGEST_TEXT = 100_000
 LONGEST_REASON = 2_000
-DEEPEST_JSON = 100
-"""pydantic cannot serialise a depth of 255: such a row could never be read again."""
+LOWEST_ID, HIGHEST_ID = -(2**63), 2**63 - 1
+"""The ids that a bigint holds: a sequence may have been started anywhere."""
 
 
 def storable(text: str) -> str:

@@ -150,7 +150,7 @@ def one_statement(database: Database) -> None:
 def in_batches(database: Database, size: int) -> float:
     """The backfill without a rate limit; returns the slowest batch in seconds."""
     with database.connect("bench") as connection:
-        plan = make_plan(connection, width_ids=50_000, max_partitions=200)["atom"]
+        plan = make_plan(connection, partition_rows=50_000, max_partitions=200)["atom"]
     limits = BackfillSettings(batch_size=size, rate_limit_per_second=0)
     results = [backfill_partition(database, partition, limits) for partition in plan.partitions]
     assert not any(result.remaining or result.quarantined_rows for result in results)

@@ -92,7 +92,7 @@ def backfill_atoms(database: Database, parts: int) -> None:
     """Backfills the atoms of the given number of quarters of the ids."""
     with database.connect("bench") as connection:
         open_run(connection)
-        whole = make_plan(connection, width_ids=1, max_partitions=PARTS)["atom"]
+        whole = make_plan(connection, partition_rows=1, max_partitions=PARTS)["atom"]
     limits = BackfillSettings(batch_size=BATCH, rate_limit_per_second=0)
     for partition in whole.partitions[:parts]:
         backfill_partition(database, partition, limits)

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import dagster as dg
 
-from knowledge_migration.defs import cleanup
+from knowledge_migration.defs import backfill, cleanup
 from knowledge_migration.defs.validation import EVERY_RULE, check_name, validation_job
+from knowledge_migration.engine.backfill.plan import EntityPlan, partitions_of
 from knowledge_migration.engine.validation import functional
 from knowledge_migration.engine.validation.criteria.checklist import SECTIONS
 from knowledge_migration.thresholds import GATES
@@ -117,3 +118,11 @@ def test_every_rollback_is_a_job_that_asks_for_a_reason() -> None:
         config = node.definition.config_field
         assert config is not None, name
         assert config.config_type.fields["reason"].description, name  # type: ignore[attr-defined]
+
+
+def test_the_partitions_of_the_ui_are_those_of_the_latest_plan() -> None:
+    name = str(backfill.PARTITIONS["topic"].name)
+    with dg.DagsterInstance.ephemeral() as instance:
+        for ends in ([2, 4], [3]):
+            backfill.follow_plan(instance, EntityPlan("topic", 9, 9, 0, partitions_of("topic", 1, 9, ends)))
+        assert instance.get_dynamic_partitions(name) == ["000000000001", "000000000004"]

@@ -264,7 +264,7 @@ def test_the_small_real_knowledge_base_breaks_nothing_critical_after_the_backfil
     with database.connect("test") as connection:
         parts = [
             part
-            for made in plan.make_plan(connection, width_ids=50_000, max_partitions=200).values()
+            for made in plan.make_plan(connection, partition_rows=50_000, max_partitions=200).values()
             for part in made.partitions
         ]
     for part in parts:

@@ -25,7 +25,7 @@ def plan_backfill(
     database: Database,
     limits: BackfillSettings,
     *,
-    width_ids: int,
+    partition_rows: int,
     max_partitions: int,
     sample_batches: int = 0,
     no_live_writers: bool,
@@ -44,7 +44,7 @@ def plan_backfill(
         if not outcome.passed:
             names = ", ".join(row["finding"] for row in outcome.sample)
             raise PreconditionError(f"The data quality report blocks the backfill ({names}). {outcome.remedy}")
-        plans = make_plan(connection, width_ids=width_ids, max_partitions=max_partitions)
+        plans = make_plan(connection, partition_rows=partition_rows, max_partitions=max_partitions)
         forecasts = dry_run(database, plans, limits, sample_batches=sample_batches) if sample_batches else ()
         content = {name: plan.to_evidence() for name, plan in plans.items()}
         content["forecast"] = {forecast.table: asdict(forecast) for forecast in forecasts}

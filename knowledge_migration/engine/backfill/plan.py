@@ -1,10 +1,12 @@
-"""Divides the id ranges of topics and atoms into partitions (strategy §5.1: small, resumable pieces).
+"""Divides the rows of topics and atoms into partitions (strategy §5.1: small, resumable pieces).
 
-The plan fixes the upper bound; the final sweep takes the rows above it. A key depends on the width alone, so that a new
-plan gives the same keys to the same ids.
+The plan fixes the upper bound; the final sweep takes the rows above it. A partition has a number of rows, so gaps between
+ids cost nothing; its key is the first id that it may have, so that a table that grows keeps its keys.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from knowledge_migration.engine.backfill.run import require_phase_1
@@ -42,59 +44,54 @@ class EntityPlan:
     """The partitions of one table, their upper bound, and the rows in them."""
 
     entity: EntityName
-    width_ids: int
     upper_id: int
     rows: int
     linked: int
     partitions: tuple[Partition, ...]
 
+    @property
+    def partition_rows(self) -> int:
+        """Rows in each partition but the last, which has at most as many."""
+        return -(-self.rows // len(self.partitions)) if self.partitions else 0
+
     def to_evidence(self) -> dict[str, Any]:
         """As JSON, for `migration.evidence`."""
         partitions = {part.key: [part.after_id, part.through_id] for part in self.partitions}
-        return {**{name: value for name, value in vars(self).items() if name != "entity"}, "partitions": partitions}
+        return {"upper_id": self.upper_id, "rows": self.rows, "linked": self.linked, "partitions": partitions}
 
     @classmethod
     def from_evidence(cls, entity: EntityName, content: dict[str, Any]) -> "EntityPlan":
         """The inverse of `to_evidence`."""
         parts = tuple(Partition(entity, key, *ends) for key, ends in content["partitions"].items())
-        return cls(entity, **{**content, "partitions": parts})
+        return cls(entity, content["upper_id"], content["rows"], content["linked"], parts)
 
 
-def make_plan(connection: Connection, *, width_ids: int, max_partitions: int) -> dict[str, EntityPlan]:
+def make_plan(connection: Connection, *, partition_rows: int, max_partitions: int) -> dict[str, EntityPlan]:
     """The plan of both tables as they are now; reads only. Raises `PreconditionError` before phase 1."""
     require_phase_1(connection)
-    return {kind.name: _plan(connection, kind, width_ids, max_partitions) for kind in KINDS}
+    return {kind.name: _plan(connection, kind, partition_rows, max_partitions) for kind in KINDS}
 
 
-def _plan(connection: Connection, kind: EntityKind, width_ids: int, max_partitions: int) -> EntityPlan:
+def _plan(connection: Connection, kind: EntityKind, partition_rows: int, max_partitions: int) -> EntityPlan:
     table = f"public.{kind.table}"
     bounds = connection.execute(statement("backfill/id_bounds", table=table)).fetchone()
     assert bounds is not None
     if bounds["last_id"] is None:
-        return EntityPlan(kind.name, width_ids, 0, 0, 0, ())
+        return EntityPlan(kind.name, 0, 0, 0, ())
     first, last = bounds["first_id"], bounds["last_id"]
-    width = partition_width(first, last, width_ids=width_ids, max_partitions=max_partitions)
     within = {"after": first - 1, "through": last}
     counted = connection.execute(statement("backfill/rows_in_range", table=table), within).fetchone()
     assert counted is not None
-    partitions = partitions_of(kind.name, first, last, width)
-    return EntityPlan(kind.name, width, last, counted["rows"], counted["linked"], partitions)
+    rows = max(partition_rows, -(-counted["rows"] // max_partitions))
+    ends = connection.execute(statement("backfill/partition_ends", table=table), {"through": last, "rows": rows})
+    partitions = partitions_of(kind.name, first, last, [row["id"] for row in ends])
+    return EntityPlan(kind.name, last, counted["rows"], counted["linked"], partitions)
 
 
-def partition_width(first: int, last: int, *, width_ids: int, max_partitions: int) -> int:
-    """The smallest multiple of `width_ids` that divides the ids up to `last` into at most `max_partitions`."""
-    return width_ids * max(1, -(-(last - min(first, 1) + 1) // (width_ids * max_partitions)))
-
-
-def partitions_of(entity: EntityName, first: int, last: int, width: int) -> tuple[Partition, ...]:
-    """One partition per `width` ids from `first` to `last`, counted from id 1; ids below 1 belong to the first."""
-    starts = range(max(0, (first - 1) // width) * width, max(last, 1), width)
-    parts = [
-        Partition(entity, f"{start + 1:012d}-{start + width:012d}", start, min(start + width, last)) for start in starts
-    ]
-    if first < 1:
-        parts[0] = Partition(entity, parts[0].key, first - 1, parts[0].through_id)
-    return tuple(parts)
+def partitions_of(entity: EntityName, first: int, last: int, ends: Sequence[int]) -> tuple[Partition, ...]:
+    """The partitions that end at these ids, and one through `last`; the first begins at id 1, or at a `first` below."""
+    bounds = [min(first - 1, 0), *(end for end in ends if end < last), last]
+    return tuple(Partition(entity, f"{after + 1:012d}", after, through) for after, through in pairwise(bounds))
 
 
 def planned(connection: Connection) -> dict[str, EntityPlan]:

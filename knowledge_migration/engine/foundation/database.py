@@ -22,6 +22,7 @@ from knowledge_migration.addresses import parsed
 from knowledge_migration.engine.foundation.errors import MigrationError
 from knowledge_migration.engine.foundation.sql_files import text_of
 from knowledge_migration.session_settings import APPLY, NO_TIMEOUTS, TEXT, apply_to_engine, parameters
+from knowledge_migration.value_loaders import load_every_value
 
 Connection = psycopg.Connection[DictRow]
 
@@ -101,6 +102,7 @@ class Database:
         except psycopg.OperationalError as error:
             raise self._unreachable(error) from error
         try:
+            load_every_value(connection)
             self._apply(connection, session_settings(settings or {}))
             yield connection
         finally:

@@ -78,8 +78,6 @@ def inventory_frame(tables: Inventory) -> "pd.DataFrame":
         {
             "table": table.label,
             "rows": table.rows,
-            "lowest_id": table.lowest_id,
-            "highest_id": table.highest_id,
             "heap_bytes": table.heap_bytes,
             "index_bytes": table.index_bytes,
             "total_bytes": table.total_bytes,
@@ -88,7 +86,10 @@ def inventory_frame(tables: Inventory) -> "pd.DataFrame":
         }
         for table in tables.tables
     ]
-    return pd.DataFrame(rows).astype({"lowest_id": "Int64", "highest_id": "Int64"})  # integers, though some are NULL
+    frame = pd.DataFrame(rows)
+    for place, name in enumerate(("lowest_id", "highest_id"), start=2):  # exact integers, though some are NULL
+        frame.insert(place, name, pd.Series([getattr(table, name) for table in tables.tables], dtype="Int64"))
+    return frame
 
 
 def backup_outcome(connection: Connection) -> CheckOutcome:

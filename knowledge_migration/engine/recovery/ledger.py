@@ -27,6 +27,7 @@ from knowledge_migration.engine.status.backfill import BackfillStatus, backfill_
 from knowledge_migration.engine.validation import rules
 from knowledge_migration.knowledge.audit import AuditAction
 from knowledge_migration.knowledge.entity_kinds import KINDS, EntityKind, EntityName
+from knowledge_migration.knowledge.values import LOWEST_ID
 
 SAME_MOMENT = timedelta(seconds=0.5)
 """The times of an entry match its transaction to some microseconds; half a second allows for a delayed process."""
@@ -88,7 +89,7 @@ class Entry:
             return False
         if batch.first_id is None or batch.through_id is None:
             return True
-        return self.after_id < batch.through_id and self.through_id >= batch.first_id
+        return _begins_below(self.after_id, batch.through_id) and self.through_id >= batch.first_id
 
     def matches(self, batch: Batch, run: UUID) -> bool:
         """True if it agrees with the rows; the batch may have ended later if rows were deleted since."""
@@ -97,7 +98,7 @@ class Entry:
         if batch.first_id is None or batch.through_id is None:
             return True
         ends = self.through_id >= batch.through_id if batch.deleted_rows else self.through_id == batch.through_id
-        return self.after_id < batch.first_id and ends
+        return _begins_below(self.after_id, batch.first_id) and ends
 
 
 @dataclass(frozen=True)
@@ -155,6 +156,11 @@ class LedgerRecovery:
 
     report: LedgerReport
     value_results: tuple[str, ...] = field(default=())
+
+
+def _begins_below(after_id: int, row_id: int) -> bool:
+    """Whether a range above `after_id` has the row; the column cannot hold the number below the lowest id."""
+    return after_id < row_id or row_id == LOWEST_ID
 
 
 def examine_ledger(connection: Connection) -> LedgerReport:
@@ -319,10 +325,10 @@ def _ids(entry: Entry | None, batch: Batch) -> dict[str, int | None]:
     if batch.first_id is None or batch.through_id is None:
         assert entry is not None
         return {"after_id": entry.after_id, "through_id": entry.through_id}
-    began = entry is not None and entry.after_id < batch.first_id
+    began = entry is not None and _begins_below(entry.after_id, batch.first_id)
     ended = entry is not None and batch.deleted_rows and entry.through_id >= batch.through_id
     return {
-        "after_id": entry.after_id if entry and began else batch.first_id - 1,
+        "after_id": entry.after_id if entry and began else max(batch.first_id - 1, LOWEST_ID),
         "through_id": entry.through_id if entry and ended else batch.through_id,
     }
 

@@ -29,7 +29,7 @@ EXTRACTIONS = 20
 MESSAGES_EACH = 2
 REASON = "rehearsal"
 SHOWN_IDS = 10
-WIDTH_IDS, MAX_PARTITIONS = 50_000, 200
+PARTITION_ROWS, MAX_PARTITIONS = 50_000, 200
 
 Progress = Callable[[str], None]
 
@@ -108,7 +108,7 @@ class StagingRun:
     def _backfill(self) -> int:
         limits = self.settings.backfill
         with self.clone.connect("rehearsal") as connection:
-            plans = plan.make_plan(connection, width_ids=WIDTH_IDS, max_partitions=MAX_PARTITIONS)
+            plans = plan.make_plan(connection, partition_rows=PARTITION_ROWS, max_partitions=MAX_PARTITIONS)
             before = user_statements.written_rows(connection)
         partitions = [partition for planned in plans.values() for partition in planned.partitions]
         rows = sum(runner.backfill_partition(self.clone, partition, limits).linked_rows for partition in partitions)

@@ -1,5 +1,6 @@
 """The legacy routes of topics and atoms."""
 
+import re
 from typing import Annotated, Any
 
 import sqlalchemy as sa
@@ -13,6 +14,7 @@ from knowledge_migration.knowledge.entity_kinds import ATOM, TOPIC, EntityKind
 from knowledge_migration.knowledge.errors import InvalidError
 from knowledge_migration.knowledge.flags import Flags
 from knowledge_migration.knowledge.service import KnowledgeService
+from knowledge_migration.knowledge.values import HIGHEST_ID, LOWEST_ID
 
 router = APIRouter(dependencies=[Depends(caller)], responses=responses(401, 403, 503))
 
@@ -88,9 +90,10 @@ async def delete_atom(service: Service, atom_id: EntityId) -> None:
 async def _page(
     service: KnowledgeService, kind: EntityKind, limit: int, cursor: str | None, topic_id: int | None = None
 ) -> dict[str, Any]:
-    if cursor is not None and not (cursor.isascii() and cursor.isdigit() and int(cursor) < 2**63):
+    if cursor is not None and not (re.fullmatch(r"-?[0-9]{1,19}", cursor) and LOWEST_ID <= int(cursor) <= HIGHEST_ID):
         raise InvalidError("The cursor is not valid. Send next_cursor of the previous page, or no cursor.")
-    rows = await service.in_transaction(entities.list_entities, kind, limit + 1, int(cursor or 0), topic_id)
+    after_id = None if cursor is None else int(cursor)
+    rows = await service.in_transaction(entities.list_entities, kind, limit + 1, after_id, topic_id)
     return {"items": rows[:limit], "next_cursor": str(rows[limit - 1]["id"]) if len(rows) > limit else None}
 
 

@@ -13,7 +13,9 @@ from knowledge_migration.knowledge.flags import Flags, Mode, State
 from knowledge_migration.knowledge.proposals.editing import AtomCorrection, TopicCorrection
 from knowledge_migration.knowledge.stages import RollbackKind
 from knowledge_migration.knowledge.values import (
+    HIGHEST_ID,
     LONGEST_REASON,
+    LOWEST_ID,
     Color,
     Confidence,
     Icon,
@@ -26,8 +28,8 @@ from knowledge_migration.knowledge.values import (
 
 T = TypeVar("T")
 
-Id = Annotated[int, Field(ge=1, le=2**63 - 1)]
-UserId = Annotated[int, Field(ge=1, le=2**63 - 1, description="A user of the application.", examples=[1])]
+Id = Annotated[int, Field(ge=LOWEST_ID, le=HIGHEST_ID)]
+UserId = Annotated[int, Field(ge=LOWEST_ID, le=HIGHEST_ID, description="A user of the application.", examples=[1])]
 Limit = Annotated[int, Query(ge=1, le=200, description="Number of items per page.")]
 Cursor = Annotated[str | None, Query(max_length=500, description="`next_cursor` of the previous page.")]
 SearchText = Annotated[str, StringConstraints(max_length=200), AfterValidator(storable)]

@@ -20,9 +20,9 @@ from knowledge_migration.knowledge.proposals.listing import one_proposal
 from knowledge_migration.knowledge.proposals.review import DECIDABLE
 from knowledge_migration.knowledge.tables import audit_log, messages, topics, users
 from knowledge_migration.knowledge.tables import knowledge_extraction_runs as runs
+from knowledge_migration.knowledge.values import HIGHEST_ID, LOWEST_ID
 
 MOST_MESSAGES = 20
-LARGEST_ID = 2**63 - 1
 
 
 @dataclass(frozen=True)
@@ -189,7 +189,7 @@ def _own_message_ids(kind: EntityKind, proposal: Mapping[str, Any]) -> list[int]
 def _ids(stored: Any) -> list[int]:
     """Ids of rows; the meta of a user's atom may hold anything under that name."""
     values = stored if isinstance(stored, list) else []
-    return list(dict.fromkeys(one for one in values if type(one) is int and 0 < one <= LARGEST_ID))
+    return list(dict.fromkeys(one for one in values if type(one) is int and LOWEST_ID <= one <= HIGHEST_ID))
 
 
 def _messages(connection: sa.Connection, ids: Sequence[int]) -> tuple[tuple[SourceMessage, ...], int]:

@@ -1,6 +1,7 @@
 """The forms above a proposal: edit, reject, merge. The browser keeps the typed text until the proposal is decided."""
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
@@ -9,11 +10,11 @@ from nicegui import ui
 from knowledge_migration.knowledge.decisions import Action
 from knowledge_migration.knowledge.proposals.proposal_detail import ProposalDetail
 from knowledge_migration.knowledge.tables import ATOM_TYPES
-from knowledge_migration.knowledge.values import LONGEST_REASON, LONGEST_TEXT
+from knowledge_migration.knowledge.values import HIGHEST_ID, LONGEST_REASON, LONGEST_TEXT, LOWEST_ID
 from knowledge_migration.pages.elements import Text, button
 from knowledge_migration.pages.review.labels import QUICK_REASONS
 
-Field = ui.input | ui.textarea | ui.select | ui.number
+Field = ui.input | ui.textarea | ui.select
 REASON_DRAFT = "!reason"
 REASON_MISSING = "Enter a reason for the other reviewers."
 SUBMIT = "() => pages.submit()"
@@ -158,7 +159,7 @@ class RejectForm(Form):
 
 
 class MergeForm(Form):
-    """The existing row to merge into; the similar one is the default."""
+    """The existing row to merge into; the similar one is the default. Its id is a text: a browser rounds large numbers."""
 
     action = "merge"
     name = "Merge"
@@ -171,14 +172,12 @@ class MergeForm(Form):
         Text("p", f"The existing {kind.name} {effect}.", "muted")
         if similar:
             Text("p", f"{similar.id}: {similar.values[kind.label]}", "value")
-        self._number = ui.number(
-            f"Number of the {kind.name}", value=similar.id if similar else None, min=1, precision=0
-        )
+        self._number = ui.input(f"Number of the {kind.name}", value=str(similar.id) if similar else "")
         return self._number.props("outlined dense for=merge-into")
 
     def _options(self) -> dict[str, Any] | None:
-        number = self._number.value
-        if not number or not 0 < number < 2**63:
+        number = (self._number.value or "").strip()
+        if not re.fullmatch(r"-?[0-9]{1,19}", number) or not LOWEST_ID <= int(number) <= HIGHEST_ID:
             self._refuse(f"Enter the number of an existing {self.detail.kind.name}.")
             return None
         return {"into_entity_id": int(number)}

@@ -38,18 +38,18 @@ def fill(database: Database) -> None:
         connection.execute(ROWS)
 
 
-def partitions(connection: Connection, width_ids: int = 100) -> list[plan.Partition]:
+def partitions(connection: Connection, partition_rows: int = 100) -> list[plan.Partition]:
     """Every partition of both tables, small ones."""
-    plans = plan.make_plan(connection, width_ids=width_ids, max_partitions=200)
+    plans = plan.make_plan(connection, partition_rows=partition_rows, max_partitions=200)
     return [part for made in plans.values() for part in made.partitions]
 
 
 def backfill(
-    database: Database, limits: BackfillSettings = QUICK, on_progress: Any = None, *, width_ids: int = 100
+    database: Database, limits: BackfillSettings = QUICK, on_progress: Any = None, *, partition_rows: int = 100
 ) -> completion.Completion:
     """Plan, partitions and completion."""
     with database.connect("test") as connection:
-        parts = partitions(connection, width_ids)
+        parts = partitions(connection, partition_rows)
     for part in parts:
         runner.backfill_partition(database, part, limits, on_progress=on_progress)
     return completion.complete(database, limits)

@@ -14,8 +14,8 @@ from knowledge_migration.settings import BackfillSettings
 from knowledge_migration_tests.engine.backfill.backfilling import backfill
 
 WHOLE = {
-    "topics": plan.Partition("topic", "000000000001-000000001000", 0, 1_000),
-    "atoms": plan.Partition("atom", "000000000001-000000001000", 0, 1_000),
+    "topics": plan.Partition("topic", "000000000001", 0, 1_000),
+    "atoms": plan.Partition("atom", "000000000001", 0, 1_000),
 }
 
 

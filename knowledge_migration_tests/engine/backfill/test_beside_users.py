@@ -19,8 +19,8 @@ from knowledge_migration_tests.engine.backfill.backfilling import (
     fill,
 )
 
-TOPICS = Partition("topic", "000000000001-000000000100", 0, 100)
-ATOMS = Partition("atom", "000000000001-000000000500", 0, 500)
+TOPICS = Partition("topic", "000000000001", 0, 100)
+ATOMS = Partition("atom", "000000000001", 0, 500)
 PATIENT = BackfillSettings(batch_size=50, rate_limit_per_second=0, lock_timeout_ms=10_000, retry_attempts=1)
 BACKFILL = "knowledge_migration backfill"
 

@@ -11,7 +11,7 @@ from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.settings import BackfillSettings
 from knowledge_migration_tests.engine.backfill.backfilling import fill
 
-TOPICS = Partition("topic", "000000000001-000000000100", 0, 100)
+TOPICS = Partition("topic", "000000000001", 0, 100)
 
 
 class Clock:

@@ -9,7 +9,7 @@ from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.errors import MigrationError, PreconditionError
 from knowledge_migration_tests.engine.backfill.backfilling import QUICK, backfill, fill
 
-NO_PLAN = {name: EntityPlan(name, 1, 0, 0, 0, ()) for name in ("topic", "atom")}
+NO_PLAN = {name: EntityPlan(name, 0, 0, 0, ()) for name in ("topic", "atom")}
 
 
 def checksums(connection: Connection) -> dict[str, object]:
@@ -24,7 +24,7 @@ def checksums(connection: Connection) -> dict[str, object]:
 
 def plans(connection: Connection) -> dict[str, EntityPlan]:
     """The plan of both tables, in small partitions."""
-    return make_plan(connection, width_ids=100, max_partitions=200)
+    return make_plan(connection, partition_rows=100, max_partitions=200)
 
 
 def test_it_changes_no_row_of_any_table(any_expanded: Database) -> None:
@@ -62,7 +62,7 @@ def test_rows_that_lie_far_apart_do_not_make_one_poisoned_row_fail_every_batch(
     session.execute(
         "DELETE FROM topic_atoms; UPDATE atoms SET id = id * 1000; UPDATE atoms SET confidence = 7 WHERE id = 20000"
     )
-    forecast = dry_run(expanded, make_plan(session, width_ids=10**6, max_partitions=9), QUICK, sample_batches=5)[1]
+    forecast = dry_run(expanded, make_plan(session, partition_rows=10**6, max_partitions=9), QUICK, sample_batches=5)[1]
     assert forecast.failing_batches == 1
     assert forecast.sampled_rows == 125
 

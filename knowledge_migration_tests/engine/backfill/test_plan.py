@@ -7,14 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from knowledge_migration.engine.backfill import plan, runner
-from knowledge_migration.engine.backfill.plan import EntityPlan, make_plan, partition_width, partitions_of
+from knowledge_migration.engine.backfill import completion, plan, runner
+from knowledge_migration.engine.backfill.plan import EntityPlan, make_plan, partitions_of
 from knowledge_migration.engine.foundation import evidence
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.errors import PreconditionError
+from knowledge_migration.engine.recovery.ledger import examine_ledger
 from knowledge_migration_tests.engine.backfill.backfilling import QUICK, broken_rules, count
 
-IDS = st.integers(min_value=-(10**6), max_value=10**12)
+LOWEST, HIGHEST = -(2**63), 2**63 - 1
+IDS = st.integers(min_value=LOWEST, max_value=HIGHEST)
 
 
 @pytest.fixture
@@ -32,9 +34,9 @@ def topics(connection: Connection, *ids: int) -> None:
     )
 
 
-def planned(connection: Connection, width_ids: int = 100, max_partitions: int = 200) -> EntityPlan:
+def planned(connection: Connection, partition_rows: int = 100, max_partitions: int = 200) -> EntityPlan:
     """The plan of topics."""
-    return make_plan(connection, width_ids=width_ids, max_partitions=max_partitions)["topic"]
+    return make_plan(connection, partition_rows=partition_rows, max_partitions=max_partitions)["topic"]
 
 
 def ranges(plan: EntityPlan) -> list[tuple[int, int]]:
@@ -42,26 +44,15 @@ def ranges(plan: EntityPlan) -> list[tuple[int, int]]:
     return [(part.after_id, part.through_id) for part in plan.partitions]
 
 
-@given(st.lists(IDS, min_size=1, max_size=30), st.integers(1, 5_000), st.integers(1, 50))
-def test_partitions_cover_every_id_exactly_once(ids: list[int], width_ids: int, max_partitions: int) -> None:
-    first, last = min(ids), max(ids)
-    width = partition_width(first, last, width_ids=width_ids, max_partitions=max_partitions)
-    parts = partitions_of("topic", first, last, width)
-    assert 1 <= len(parts) <= max_partitions
+@given(st.lists(IDS, min_size=1, max_size=30, unique=True), st.integers(1, 9))
+def test_partitions_cover_every_id_exactly_once(ids: list[int], rows: int) -> None:
+    ids = sorted(ids)
+    parts = partitions_of("topic", ids[0], ids[-1], ids[rows - 1 :: rows])
+    assert len(parts) == -(-len(ids) // rows)
     assert len({part.key for part in parts}) == len(parts)
-    assert parts[-1].through_id == last
+    assert parts[-1].through_id == ids[-1]
     assert all(before.through_id == after.after_id for before, after in itertools.pairwise(parts))
     assert all(sum(part.after_id < number <= part.through_id for part in parts) == 1 for number in ids)
-
-
-@given(IDS.filter(lambda number: number > 0), st.integers(0, 10**6), st.integers(1, 5_000))
-def test_an_id_keeps_its_partition_key_while_the_table_grows(first: int, growth: int, width: int) -> None:
-    small, grown = (
-        partitions_of("topic", first, last, width) if last - first <= 50 * width else ()
-        for last in (first, first + growth)
-    )
-    if grown:
-        assert [part.key for part in grown][: len(small)] == [part.key for part in small]
 
 
 def test_an_empty_table_has_no_partitions_and_nothing_to_do(session: Connection) -> None:
@@ -77,32 +68,41 @@ def test_rows_with_ids_below_one_only_are_in_a_partition(expanded: Database, ses
     assert runner.backfill_partition(expanded, plan.partitions[0], QUICK).linked_rows == 3
 
 
-def test_ids_below_one_belong_to_the_first_partition(session: Connection) -> None:
-    topics(session, -5, 0, 1, 150)
-    assert ranges(planned(session)) == [(-6, 100), (100, 150)]
+def test_a_partition_has_a_number_of_rows_whatever_their_ids_are(session: Connection) -> None:
+    topics(session, -5, 0, 1, 150, 10**12)
+    plan = planned(session, partition_rows=2)
+    assert ranges(plan) == [(-6, 0), (0, 150), (150, 10**12)]
+    assert (plan.rows, plan.upper_id, plan.partition_rows) == (5, 10**12, 2)
 
 
-def test_sparse_ids_make_few_partitions(session: Connection) -> None:
-    topics(session, 3, 10**9, 10**12)
-    plan = planned(session, width_ids=100, max_partitions=20)
-    assert len(plan.partitions) <= 20
-    assert plan.width_ids % 100 == 0
-    assert (plan.rows, plan.upper_id) == (3, 10**12)
+def test_one_far_id_makes_no_further_partition(session: Connection) -> None:
+    topics(session, *range(1, 41), 1541815603606036481)
+    assert ranges(planned(session)) == [(0, 1541815603606036481)]
 
 
-def test_the_width_grows_rather_than_the_number_of_partitions(session: Connection) -> None:
-    topics(session, 1, 1_001)
-    assert [planned(session, 100, most).width_ids for most in (200, 11, 10, 5, 1)] == [100, 100, 200, 300, 1_100]
+def test_the_whole_range_of_ids_is_backfilled_and_recorded(expanded: Database, session: Connection) -> None:
+    topics(session, LOWEST, -5, 0, 2**31, 2**62, HIGHEST)
+    plan = planned(session, partition_rows=4)
+    assert [runner.backfill_partition(expanded, part, QUICK).linked_rows for part in plan.partitions] == [4, 2]
+    completion.complete(expanded, QUICK)
+    assert broken_rules(session) == {}
+    assert examine_ledger(session).differences == ()
+
+
+def test_a_larger_table_gets_larger_partitions_and_not_more(session: Connection) -> None:
+    topics(session, *range(1, 12))
+    assert [len(planned(session, 2, most).partitions) for most in (200, 6, 5, 2, 1)] == [6, 6, 4, 2, 1]
 
 
 def test_planning_again_gives_the_same_keys_and_counts_what_is_done(expanded: Database, session: Connection) -> None:
     topics(session, 1, 99, 100, 101, 350)
-    first = planned(session)
+    first = planned(session, partition_rows=2)
     runner.backfill_partition(expanded, first.partitions[0], QUICK)
-    again = planned(session)
-    assert again.partitions == first.partitions
-    assert [part.key for part in first.partitions][:2] == ["000000000001-000000000100", "000000000101-000000000200"]
-    assert (first.linked, again.linked, again.rows) == (0, 3, 5)
+    topics(session, 351, 400)
+    again = planned(session, partition_rows=2)
+    assert [part.key for part in first.partitions] == ["000000000001", "000000000100", "000000000102"]
+    assert [part.key for part in again.partitions] == ["000000000001", "000000000100", "000000000102", "000000000352"]
+    assert (first.linked, again.linked, again.rows) == (0, 2, 7)
 
 
 def test_the_bound_is_that_of_the_plan_whatever_is_written_afterwards(expanded: Database, session: Connection) -> None:
@@ -118,7 +118,7 @@ def test_the_bound_is_that_of_the_plan_whatever_is_written_afterwards(expanded: 
 
 def test_a_plan_is_read_back_from_the_evidence_as_it_was(session: Connection) -> None:
     topics(session, -3, 1, 250)
-    plans = make_plan(session, width_ids=100, max_partitions=200)
+    plans = make_plan(session, partition_rows=100, max_partitions=200)
     evidence.record(session, plan.EVIDENCE, {name: plan.to_evidence() for name, plan in plans.items()})
     assert plan.planned(session) == plans
     last = plans["topic"].partitions[-1]

@@ -21,7 +21,7 @@ from knowledge_migration_tests.engine.backfill.backfilling import (
     legacy_values,
 )
 
-ATOMS = Partition("atom", "000000000001-000000000500", 0, 500)
+ATOMS = Partition("atom", "000000000001", 0, 500)
 
 ATOM_POISON = {
     2: ("23514", "UPDATE atoms SET confidence = 1.5 WHERE id = 2"),

@@ -11,7 +11,7 @@ from knowledge_migration.engine.foundation.errors import BlockedError, Migration
 from knowledge_migration.settings import BackfillSettings
 from knowledge_migration_tests.engine.backfill.backfilling import QUICK, backfill, broken_rules, count
 
-TOPICS = Partition("topic", "000000000001-000000000100", 0, 100)
+TOPICS = Partition("topic", "000000000001", 0, 100)
 
 
 def on_link(connection: Connection, body: str, condition: str = "true") -> None:

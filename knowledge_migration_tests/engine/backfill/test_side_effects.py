@@ -16,7 +16,7 @@ from knowledge_migration_tests.engine.backfill.backfilling import (
     legacy_values,
 )
 
-ATOMS = Partition("atom", "000000000001-000000000500", 0, 500)
+ATOMS = Partition("atom", "000000000001", 0, 500)
 
 STAMPING = """
 CREATE FUNCTION stamp() RETURNS trigger LANGUAGE plpgsql AS
@@ -34,7 +34,7 @@ def test_a_trigger_that_stamps_rows_is_named_with_what_it_would_change(
     with pytest.raises(PreconditionError, match=r"change its updated_at, title through a trigger \(set_updated_at\)"):
         backfill_partition(expanded, ATOMS, QUICK)
     with pytest.raises(PreconditionError, match="Nothing was changed"):
-        dry_run(expanded, make_plan(session, width_ids=100, max_partitions=9), QUICK)
+        dry_run(expanded, make_plan(session, partition_rows=100, max_partitions=9), QUICK)
     assert legacy_values(session) == before
     assert count(session, "SELECT count(*) FROM atom_proposals") == 0
 
@@ -71,6 +71,6 @@ def test_looking_leaves_no_trace_and_waits_for_nobody(expanded: Database, sessio
     session.execute("UPDATE atoms SET migration_timestamp = NULL")
     with expanded.connect("user") as user, user.transaction():
         user.execute("SELECT FROM atoms WHERE id < 400 FOR UPDATE")
-        forecast = dry_run(expanded, make_plan(session, width_ids=1_000, max_partitions=9), QUICK)[1]
+        forecast = dry_run(expanded, make_plan(session, partition_rows=1_000, max_partitions=9), QUICK)[1]
     assert forecast.sampled_rows == 1
     assert count(session, "SELECT count(migration_timestamp) FROM atoms") == 0

@@ -38,7 +38,7 @@ def made_ready(database: Database, rows: Connection, folder: Path) -> None:
     phase.plan_backfill(
         database,
         QUICK,
-        width_ids=100,
+        partition_rows=100,
         max_partitions=200,
         sample_batches=0,
         no_live_writers=True,

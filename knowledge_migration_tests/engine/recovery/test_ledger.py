@@ -52,7 +52,7 @@ def backfilled(server: EmbeddedServer) -> Iterator[Database]:
     database = clone(server, EXPANDED_TEMPLATE)
     fill(database)
     with database.connect("test") as connection:
-        plans = plan.make_plan(connection, width_ids=100, max_partitions=200)
+        plans = plan.make_plan(connection, partition_rows=100, max_partitions=200)
         evidence.record(connection, EVIDENCE, {name: made.to_evidence() for name, made in plans.items()})
     backfill(database)
     yield database

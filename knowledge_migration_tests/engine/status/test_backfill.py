@@ -26,7 +26,7 @@ def session(expanded: Database) -> Iterator[Connection]:
     """A session on a database after phase 1, with topics, atoms and a plan."""
     fill(expanded)
     with expanded.connect("test") as connection:
-        plans = plan.make_plan(connection, width_ids=100, max_partitions=200)
+        plans = plan.make_plan(connection, partition_rows=100, max_partitions=200)
         evidence.record(connection, EVIDENCE, {name: made.to_evidence() for name, made in plans.items()})
         yield connection
 

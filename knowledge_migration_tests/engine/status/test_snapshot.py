@@ -54,7 +54,7 @@ def test_a_backfill_under_way_shows_its_share_and_its_end(expanded: Database) ->
     fill(expanded)
     with expanded.connect("test") as connection:
         open_run(connection)
-        plan = make_plan(connection, width_ids=100, max_partitions=200)["atom"]
+        plan = make_plan(connection, partition_rows=100, max_partitions=200)["atom"]
     first = plan.partitions[0]
     backfill_partition(expanded, first, BackfillSettings(batch_size=10, rate_limit_per_second=0))
     idle = phase(read_status(expanded, RULES), 3)
@@ -82,7 +82,7 @@ def test_a_backfill_under_way_shows_its_share_and_its_end(expanded: Database) ->
 def test_a_paused_backfill_says_so_and_has_no_estimated_end(expanded: Database) -> None:
     fill(expanded)
     with expanded.connect("test") as connection:
-        plan = make_plan(connection, width_ids=100, max_partitions=200)["atom"]
+        plan = make_plan(connection, partition_rows=100, max_partitions=200)["atom"]
         seen: list[Phase] = []
 
         def report(progress: object) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from knowledge_migration.engine.backfill.plan import make_plan
+from knowledge_migration.engine.backfill.plan import Partition, make_plan
 from knowledge_migration.engine.backfill.run import open_run
 from knowledge_migration.engine.backfill.runner import backfill_partition
 from knowledge_migration.engine.foundation import evidence
@@ -36,7 +36,7 @@ def migrated(expanded: Database) -> Iterator[Database]:
     with expanded.connect("test") as connection:
         connection.execute(ROWS)
         open_run(connection)
-        plans = make_plan(connection, width_ids=10**6, max_partitions=200)
+        plans = make_plan(connection, partition_rows=10**6, max_partitions=200)
     for plan in plans.values():
         for part in plan.partitions:
             backfill_partition(expanded, part, BackfillSettings(rate_limit_per_second=0))
@@ -99,6 +99,19 @@ def test_a_spoilt_proposal_is_found_in_its_key_range_alone(migrated: Database, a
     spoil(migrated, atom)
     done = atoms(one_pass(migrated))
     assert (done.whole, done.ranges, done.differing) == (False, 1, (atom,))
+
+
+@pytest.mark.parametrize("atom", [2**63 - 1, -(2**63)])
+def test_the_key_ranges_at_both_ends_of_bigint_are_compared(migrated: Database, atom: int) -> None:
+    with migrated.connect("test") as connection:
+        connection.execute(
+            "INSERT INTO atoms (id, type, title, content, user_approved) VALUES (%s, 'fact', 'end', '', false)", (atom,)
+        )
+    backfill_partition(migrated, Partition("atom", "sweep", atom - 1, atom), BackfillSettings(rate_limit_per_second=0))
+    one_pass(migrated)
+    spoil(migrated, atom)
+    done = atoms(one_pass(migrated))
+    assert (done.whole, done.differing) == (False, (atom,))
 
 
 def test_a_wrong_copy_keeps_being_found_although_nobody_writes_it_again(migrated: Database) -> None:

@@ -85,7 +85,7 @@ def test_values_that_a_column_cannot_store_are_refused(api: Client) -> None:
         {"confidence": 1.01},
         {"confidence": "high"},
         {"type": "mystery"},
-        {"topic_ids": [0]},
+        {"topic_ids": [-(2**63) - 1]},
         {"topic_ids": [2**63]},
         {"topic_ids": list(range(1, 102))},
         {"meta": [1]},
@@ -93,7 +93,7 @@ def test_values_that_a_column_cannot_store_are_refused(api: Client) -> None:
         problem(api.post("/atoms", json={**ATOM, **change}), 422)
     surrogate = '{"name": "\\ud800", "description": ""}'
     problem(api.post("/topics", content=surrogate, headers={"content-type": "application/json"}), 422)
-    for identity in ("0", "-1", "x", str(2**63), "1.5"):
+    for identity in ("x", str(2**63), str(-(2**63) - 1), "1.5"):
         problem(api.get(f"/topics/{identity}"), 422)
     assert api.get("/topics").json()["items"] == api.get("/atoms").json()["items"] == []
 
@@ -164,5 +164,47 @@ def test_a_page_that_is_exactly_full_is_the_last(api: Client, rows: Connection) 
     assert api.get("/topics?limit=4").json()["next_cursor"] is None
     assert api.get("/topics?limit=3").json()["next_cursor"] == "3"
     assert api.get(f"/topics?cursor={2**63 - 1}").json() == {"items": [], "next_cursor": None}
-    for wrong in ("cursor=x", "cursor=-1", "cursor=%C2%B2", "cursor=", f"cursor={2**63}", "limit=0", "limit=201"):
+    for wrong in (
+        "cursor=x",
+        "cursor=%C2%B2",
+        "cursor=",
+        f"cursor={2**63}",
+        f"cursor={-(2**63) - 1}",
+        "limit=0",
+        "limit=201",
+    ):
         problem(api.get(f"/topics?{wrong}"), 422)
+
+
+EXTREME = r"""
+INSERT INTO topics (id, name, description, created_at, updated_at) VALUES
+    (-9223372036854775808, 'lowest', '', '4713-01-01 BC', 'infinity'), (-5, 'minus five', '', '-infinity', '294276-12-31'),
+    (9223372036854775807, 'highest', repeat('x', 5000000), NULL, now());
+INSERT INTO atoms (id, type, title, content, user_approved, confidence, meta) VALUES
+    (-7, 'insight', 'a', '', false, 'NaN', (repeat('[', 1500) || repeat(']', 1500))::json),
+    (0, 'insight', 'b', '', false, '-Infinity', (repeat('[', 300) || repeat(']', 300))::json),
+    (1, 'insight', 'c', '', false, 1e300, '{"a": "\u0000", "b": 1e400}'),
+    (2, 'insight', 'd', '', false, NULL, '{"a": "\ud83d"}'),
+    (3, 'insight', 'e', '', false, 0.5, ('{"a": ' || repeat('9', 5000) || '}')::json),
+    (4, 'insight', 'f', '', false, 0.5, '{"a": 1, "a": 2, "emoji": "\ud83d\ude00"}');
+INSERT INTO topic_atoms (topic_id, atom_id) SELECT -9223372036854775808, id FROM atoms;
+"""
+
+
+def test_rows_with_extreme_values_are_listed_read_and_changed(api: Client, rows: Connection) -> None:
+    rows.execute(EXTREME)
+    topics = api.get("/topics").json()["items"]
+    assert [topic["id"] for topic in topics] == [-(2**63), -5, 2**63 - 1]
+    assert (topics[0]["created_at"][:4], topics[0]["updated_at"][:4]) == ("0001", "9999")
+    atoms = api.get(f"/topics/{-(2**63)}/atoms").json()["items"]
+    assert [atom["id"] for atom in atoms] == [-7, 0, 1, 2, 3, 4]
+    assert [atom["confidence"] for atom in atoms] == [None, None, 1e300, None, 0.5, 0.5]
+    assert [type(atom["meta"]) for atom in atoms] == [str, str, str, str, str, dict]
+    assert (atoms[0]["meta"], atoms[5]["meta"]) == ("[" * 1500 + "]" * 1500, {"a": 2, "emoji": "😀"})
+    for path in (f"/topics/{-(2**63)}", "/topics/-5"):
+        assert api.patch(path, json={"description": "new"}).json()["description"] == "new"
+    assert api.get("/atoms", params={"limit": 1, "cursor": "-7"}).json()["items"][0]["id"] == 0
+    assert api.patch("/atoms/-7", json={"title": "new"}).json() == api.get("/atoms/-7").json()
+    assert rows.execute(
+        "SELECT count(*) AS deep FROM atoms WHERE meta::text = repeat('[', 1500) || repeat(']', 1500)"
+    ).fetchone() == {"deep": 1}

@@ -108,7 +108,7 @@ def migrate(database: Database, url: str) -> None:
     body = {"message_ids": [1], "user_id": 1}
     switch_on(database, Flags(), PATIENT, reason="a test")
     httpx.post(f"{url}/api/v1/knowledge/extract", json=body, timeout=30).raise_for_status()
-    backfill(database, width_ids=10_000)
+    backfill(database, partition_rows=10_000)
     with database.begin() as transaction:
         changes = {"enabled": True, "cutover_percentage": 100}
         flags = set_flags(transaction, changes, initial=Flags(), actor="a test", reason="a test")
