@@ -197,6 +197,7 @@ class Installation:
                 backup_directory=self.backups,
                 scratch_is_elsewhere=self.settings.installation.scratch_url is not None,
                 long_transaction_seconds=self.settings.preparation.long_transaction_seconds,
+                subscribers_ready=self.settings.preparation.subscribers_ready,
             )
 
     @contextmanager

@@ -82,6 +82,9 @@ class PreparationSettings(Section):
         "Topic names whose similarity reaches this are reported as near duplicates: their shared trigrams, as pg_trgm "
         "counts them, or from 90 on their spelling without blanks and punctuation.", gt=0, le=100)
     long_transaction_seconds: float = _setting(300.0, "An older transaction fails preflight: schema changes would wait.", gt=0)
+    subscribers_ready: bool = _setting(False,
+        "The operator confirms that every logical subscriber of topics and atoms has the columns that phase 1 adds.",
+        "knowledge_migration_subscribers_ready")
     backup_max_age_hours: float = _setting(24.0, "An older verified backup does not let the schema phase start.", gt=0)
 
 

@@ -156,6 +156,33 @@ WHERE to_regclass('public.' || wanted.name) IS NULL
 GROUP BY wanted.name
 ORDER BY wanted.name
 
+-- name: preflight_subscribers
+-- What other servers receive of the given tables while these lack the columns of phase 1: publications of whole rows (without a
+-- column list, which PostgreSQL 15 introduced), and slots of other plugins than pgoutput, whose consumers the server does not
+-- know. Reads the catalog.
+WITH waiting AS (
+    SELECT class.oid, class.relname, space.nspname
+    FROM pg_class AS class
+    JOIN pg_namespace AS space ON space.oid = class.relnamespace
+    WHERE class.oid = ANY (%(tables)s::regclass[]::oid[])
+      AND NOT EXISTS (
+          SELECT FROM pg_attribute AS attribute
+          WHERE attribute.attrelid = class.oid AND attribute.attname = 'migrated_from_proposal_id' AND NOT attribute.attisdropped
+      )
+)
+SELECT 'publication' AS kind, publication.pubname AS name, waiting.relname AS table, publication.puballtables AS all_tables
+FROM waiting
+JOIN pg_publication_tables AS published ON published.schemaname = waiting.nspname AND published.tablename = waiting.relname
+JOIN pg_publication AS publication ON publication.pubname = published.pubname
+LEFT JOIN pg_publication_rel AS listed ON listed.prpubid = publication.oid AND listed.prrelid = waiting.oid
+WHERE to_jsonb(listed) ->> 'prattrs' IS NULL
+UNION ALL
+SELECT 'replication slot (' || slot.plugin || ')', slot.slot_name, NULL, NULL
+FROM pg_replication_slots AS slot
+WHERE slot.slot_type = 'logical' AND slot.database = current_database() AND slot.plugin <> 'pgoutput' AND NOT slot.temporary
+  AND EXISTS (SELECT FROM waiting)
+ORDER BY 1, 2, 3
+
 -- name: preflight_transactions
 -- Transactions of this database older than the age, and prepared ones. Includes sessions of other users whose transactions
 -- this role may not see: their age is unknown. Reads pg_stat_activity and pg_prepared_xacts.

@@ -20,7 +20,7 @@ from sqlalchemy.pool import NullPool
 
 from knowledge_migration.addresses import parsed
 from knowledge_migration.engine.foundation.errors import MigrationError
-from knowledge_migration.engine.foundation.sql_files import text_of
+from knowledge_migration.engine.foundation.sql_files import text_of, with_literal_percents
 from knowledge_migration.session_settings import APPLY, NO_TIMEOUTS, TEXT, apply_to_engine, parameters
 from knowledge_migration.value_loaders import load_every_value
 
@@ -40,6 +40,20 @@ class UnreachableError(MigrationError):
 
 class PoolerError(UnreachableError):
     """The address is that of a pooler that gives a session of the server to each transaction."""
+
+
+class _Cursor(psycopg.Cursor[DictRow]):
+    """Names of the user may contain a percent sign."""
+
+    def execute(self, query: Any, params: Any = None, **options: Any) -> "_Cursor":
+        return super().execute(query if params is None else with_literal_percents(query, self), params, **options)
+
+
+class _ServerCursor(psycopg.ServerCursor[DictRow]):
+    """The same for a named cursor."""
+
+    def execute(self, query: Any, params: Any = None, **options: Any) -> "_ServerCursor":
+        return super().execute(query if params is None else with_literal_percents(query, self), params, **options)
 
 
 @dataclass(frozen=True)
@@ -97,11 +111,16 @@ class Database:
         """
         try:
             connection = psycopg.connect(
-                **self.connect_arguments(purpose), autocommit=True, prepare_threshold=None, row_factory=dict_row
+                **self.connect_arguments(purpose),
+                autocommit=True,
+                prepare_threshold=None,
+                row_factory=dict_row,
+                cursor_factory=_Cursor,
             )
         except psycopg.OperationalError as error:
             raise self._unreachable(error) from error
         try:
+            connection.server_cursor_factory = _ServerCursor
             load_every_value(connection)
             self._apply(connection, session_settings(settings or {}))
             yield connection

@@ -8,8 +8,10 @@ import re
 from functools import cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
+from typing import Any
 
 from psycopg import sql
+from psycopg.abc import AdaptContext
 
 NAME = re.compile(r"^-- name: (\w+)\n", re.MULTILINE)
 
@@ -51,3 +53,16 @@ def statement(name: str, **identifiers: str | sql.Composable) -> sql.Composed:
         for key, value in identifiers.items()
     }
     return sql.SQL(text_of(name)).format(**composed)
+
+
+class CatalogText(sql.SQL):
+    """A name or a type as the catalog writes it, quoted where it needs that."""
+
+
+def with_literal_percents(query: Any, context: AdaptContext) -> Any:
+    """The query for an execution with parameters: a percent sign in a name or a literal is none of a placeholder."""
+    if isinstance(query, sql.Composed):
+        return sql.Composed([with_literal_percents(part, context) for part in query])
+    if isinstance(query, sql.Identifier | sql.Literal | CatalogText):
+        return sql.SQL(query.as_string(context).replace("%", "%%"))
+    return query

@@ -18,6 +18,7 @@ from knowledge_migration.engine.foundation.errors import PreconditionError
 from knowledge_migration.engine.foundation.explanation import reason_of
 from knowledge_migration.engine.foundation.own_objects import current_revision, foreign_objects
 from knowledge_migration.engine.foundation.sql_files import text_of
+from knowledge_migration.knowledge.entity_kinds import KINDS
 from knowledge_migration.knowledge.tables import legacy
 
 OLDEST_SERVER = 140_000
@@ -39,6 +40,7 @@ class PreflightContext:
     backup_directory: Path
     scratch_is_elsewhere: bool
     long_transaction_seconds: float
+    subscribers_ready: bool = False
     free_bytes: Callable[[Path], int] = free_bytes
 
     def rows(self, query: str, **parameters: object) -> list[dict[str, Any]]:
@@ -179,6 +181,23 @@ def _event_triggers(context: PreflightContext) -> CheckOutcome:
     )
 
 
+def _subscribers(context: PreflightContext) -> CheckOutcome:
+    """Nothing replicates the rows of topics and atoms elsewhere, or the operator confirms that the columns are there."""
+    tables = [f"public.{kind.table}" for kind in KINDS if exists(context.connection, f"public.{kind.table}")]
+    rows = context.rows("preflight_subscribers", tables=tables)
+    return _outcome(
+        "subscribers_have_the_new_columns",
+        "Every subscriber of topics and atoms has the columns that phase 1 adds: replication stops at the first row otherwise.",
+        "On each subscriber, before phase 1, for topics and for atoms: ALTER TABLE … ADD COLUMN migrated_from_proposal_id "
+        "uuid, ADD COLUMN migration_timestamp timestamptz. A publication of all tables, or of schema public, also sends the new "
+        "tables: ALTER SUBSCRIPTION … DISABLE before phase 1, create them there afterwards (pg_dump --schema-only), then ENABLE. "
+        "Consumers of other slots must accept two more columns. Then set KNOWLEDGE_MIGRATION_SUBSCRIBERS_READY=true. A "
+        "publication with a column list is not affected.",
+        [] if context.subscribers_ready else rows,
+        replicated=len(rows),
+    )
+
+
 CHECKS: dict[str, Callable[[PreflightContext], CheckOutcome]] = {
     "server_version_is_supported": _server_version,
     "rights_are_sufficient": _rights,
@@ -214,6 +233,7 @@ CHECKS: dict[str, Callable[[PreflightContext], CheckOutcome]] = {
         "ALTER TABLE … REPLICA IDENTITY DEFAULT: the server refuses every update of these tables now.",
     ),
     "event_triggers_allow_schema_changes": _event_triggers,
+    "subscribers_have_the_new_columns": _subscribers,
 }
 
 

@@ -12,6 +12,7 @@ from string import Formatter
 import pytest
 from psycopg import sql
 
+from knowledge_migration.engine.foundation.database import Connection
 from knowledge_migration.engine.foundation.sql_files import named_queries, sql_root, statement, text_of
 
 PROJECT = Path(__file__).parents[3]
@@ -81,3 +82,10 @@ def test_the_wheel_carries_every_file_and_reads_it_from_inside(tmp_path: Path) -
         cwd=tmp_path, env={"PYTHONPATH": os.fspath(tmp_path / "installed")}, check=True, capture_output=True, text=True,
     )  # fmt: skip
     assert told.stdout.strip() == os.fspath(tmp_path / "installed" / "knowledge_migration" / "sql")
+
+
+@pytest.mark.parametrize("name", ["", "of the server"])
+def test_a_percent_sign_in_a_name_or_literal_is_no_placeholder(connection: Connection, name: str) -> None:
+    query = sql.SQL("SELECT {} AS {}, %(value)s AS value").format(sql.Literal("50 %s"), sql.Identifier('a %s "b"'))
+    with connection.transaction(), connection.cursor(name) as cursor:
+        assert cursor.execute(query, {"value": 1}).fetchall() == [{'a %s "b"': "50 %s", "value": 1}]

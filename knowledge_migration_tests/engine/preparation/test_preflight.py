@@ -362,6 +362,10 @@ UNSUPPORTED = {
         "ALTER TABLE topics REPLICA IDENTITY NOTHING; CREATE PUBLICATION changes FOR TABLE topics",
         {"publication": "changes", "table": "topics"},
     ),
+    "subscribers_have_the_new_columns": (
+        "CREATE PUBLICATION changes FOR TABLE atoms, users",
+        {"kind": "publication", "name": "changes", "table": "atoms", "all_tables": False},
+    ),
     "event_triggers_allow_schema_changes": (
         "CREATE FUNCTION refuse() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'needs a ticket'; END $$;"
         "CREATE EVENT TRIGGER guard ON ddl_command_end WHEN TAG IN ('CREATE INDEX') EXECUTE FUNCTION refuse()",
@@ -381,6 +385,24 @@ def test_what_is_not_supported_is_refused_by_its_own_check_that_names_the_object
     outcome = asked(any_database, check)
     assert outcome.sample == (named,)
     assert outcome.remedy
+
+
+def test_replication_stops_nothing_once_confirmed_or_limited_to_columns_or_once_the_columns_exist(
+    any_database: Database,
+) -> None:
+    check = "subscribers_have_the_new_columns"
+    with any_database.connect("test") as connection:
+        connection.execute("CREATE PUBLICATION listed FOR TABLE topics (id, name)")
+        assert asked(any_database, check).passed
+        connection.execute("CREATE PUBLICATION everything FOR ALL TABLES")
+    outcome = asked(any_database, check)
+    assert [(row["name"], row["table"], row["all_tables"]) for row in outcome.sample] == [
+        ("everything", "atoms", True),
+        ("everything", "topics", True),
+    ]
+    assert asked(any_database, check, subscribers_ready=True).passed
+    schema.upgrade(any_database, BRIEF)
+    assert asked(any_database, check).passed
 
 
 def test_row_security_that_applies_to_the_role_is_named(database: Database, connection: Connection) -> None:

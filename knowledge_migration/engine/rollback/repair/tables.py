@@ -15,7 +15,7 @@ from knowledge_migration.engine.backfill.batch import DATA_ERRORS
 from knowledge_migration.engine.foundation.database import Connection
 from knowledge_migration.engine.foundation.errors import VerificationError
 from knowledge_migration.engine.foundation.inventory import InventoriedTable
-from knowledge_migration.engine.foundation.sql_files import statement, text_of
+from knowledge_migration.engine.foundation.sql_files import CatalogText, statement, text_of
 from knowledge_migration.engine.foundation.user_tables import HashedColumn, HashedTable, hashed_tables
 
 STAMP = "updated_at"
@@ -266,7 +266,7 @@ def _text_name(number: int) -> str:
 
 def _cast(given: str, number: int, hashed: HashedColumn) -> sql.Composed:
     """The text with that number as a value of the column; format_type has quoted the type where it needs it."""
-    return sql.SQL("CAST({} AS {})").format(sql.Identifier(given, _text_name(number)), sql.SQL(hashed.column.type))
+    return sql.SQL("CAST({} AS {})").format(sql.Identifier(given, _text_name(number)), CatalogText(hashed.column.type))
 
 
 def _equal(row: str, given: str, members: Sequence[tuple[int, HashedColumn]]) -> sql.Composable:
