@@ -52,7 +52,7 @@ def parameters(settings: Mapping[str, str], session_pid: int, *, local: bool | N
 
 
 def apply_to_engine(engine: sa.Engine, settings: Mapping[str, str], shared: Callable[[], bool] = lambda: True) -> None:
-    """Each session of the engine gets the settings and the loaders; behind a pooler each transaction, and no statement is prepared.
+    """Each session of the engine gets the settings (each transaction behind a pooler, where none is prepared) and the loaders.
 
     `shared` is asked behind a pooler: whether others use the same sessions of the server. No startup option is used: a pooler
     refuses or ignores it, and libpq would take a session that is read-only by its options for a server that is.
