@@ -224,6 +224,12 @@ class ValidationSettings(Section):
     rules_sample: int = _setting(20,
         "Rows shown of those that violate a rule. The count is always exact.",
         "knowledge_migration_rules_sample", ge=1, le=1000)
+    legacy_rows_max_gone_percent: float = _setting(1.0,
+        "More rows of the fingerprint gone than this, in percent of a table, and not deleted through the service, are an error.",
+        ge=0, le=100)
+    legacy_rows_max_altered_percent: float = _setting(0.0,
+        "More rows altered without a new updated_at since the fingerprint than this, in percent of a table, are an error.",
+        ge=0, le=100)
     functional_allowed: bool = _setting(False,
         "This database may get the rows of a functional validation, which users may see until they are removed.",
         "functional_validation_allowed")

@@ -392,6 +392,69 @@ CROSS JOIN LATERAL (
 ) AS size
 ORDER BY namespace.nspname, class.relname;
 
+-- name: legacy_rows_compare
+-- One range of keys against the rows of the fingerprint: the keys of those that are gone, how many differ without a later stamp,
+-- with one, and are new. Reads the range by the index of the primary key. Takes ACCESS SHARE.
+WITH remembered AS MATERIALIZED (
+    SELECT row.key, row.hash, row.stamp
+    FROM migration.legacy_rows AS kept
+    CROSS JOIN LATERAL unnest(kept.keys, kept.hashes, kept.stamps) AS row (key, hash, stamp)
+    WHERE kept.taken_at = %(taken_at)s AND kept.table_name = %(table_name)s AND kept.first_key = %(first_key)s
+), present AS MATERIALIZED (
+    SELECT {place} AS key, {hash} AS hash, {stamp} AS stamp
+    FROM {table}
+    WHERE {key} BETWEEN %(first_key)s AND %(last_key)s
+), compared AS (
+    SELECT
+        key,
+        remembered.hash AS hash_before,
+        CASE
+            WHEN remembered.hash IS NULL THEN 'added'
+            WHEN present.hash IS NULL THEN 'gone'
+            WHEN present.hash = remembered.hash THEN 'equal'
+            WHEN present.stamp > remembered.stamp OR (present.stamp IS NOT NULL AND remembered.stamp IS NULL)
+                THEN 'written since'
+            ELSE 'altered'
+        END AS state
+    FROM remembered
+    FULL JOIN present USING (key)
+)
+SELECT
+    count(hash_before) AS remembered,
+    array_agg(key ORDER BY key) FILTER (WHERE state = 'gone') AS gone,
+    count(*) FILTER (WHERE state = 'altered') AS altered,
+    (array_agg(key ORDER BY key) FILTER (WHERE state = 'altered'))[1:5] AS altered_keys,
+    count(*) FILTER (WHERE state = 'written since') AS written_since,
+    count(*) FILTER (WHERE state = 'added') AS added
+FROM compared
+
+-- name: legacy_rows_deleted
+-- The keys of the rows of a table that the service deleted, as its audit entries list them. An hour before the fingerprint
+-- covers transactions that were open then. Reads the entries since then.
+SELECT removed.key
+FROM migration.audit_log AS entry
+CROSS JOIN LATERAL (
+    SELECT {place} AS key
+    FROM jsonb_to_recordset(entry.before -> 'removed' -> %(table_name)s) AS row ({key_columns})
+) AS removed
+WHERE entry.at > %(taken_at)s - interval '1 hour' AND jsonb_typeof(entry.before -> 'removed' -> %(table_name)s) = 'array'
+
+-- name: legacy_rows_forget
+-- Deletes the rows of all other fingerprints.
+DELETE FROM migration.legacy_rows WHERE taken_at <> %(taken_at)s
+
+-- name: legacy_rows_remember
+-- Writes one entry per range of keys, by the index of the primary key, so that memory is that of one range. Takes ACCESS SHARE.
+INSERT INTO migration.legacy_rows (taken_at, table_name, first_key, keys, hashes, stamps)
+SELECT %(taken_at)s, %(table_name)s, part.first_key, taken.keys, taken.hashes, taken.stamps
+FROM unnest(%(first_keys)s::bigint[], %(last_keys)s::bigint[]) AS part (first_key, last_key)
+CROSS JOIN LATERAL (
+    SELECT array_agg({place}) AS keys, array_agg({hash}) AS hashes, array_agg({stamp}) AS stamps
+    FROM {table}
+    WHERE {key} BETWEEN part.first_key AND part.last_key
+) AS taken
+ON CONFLICT (taken_at, table_name, first_key) DO NOTHING
+
 -- name: moment
 -- The time on the server.
 SELECT clock_timestamp() AS moment

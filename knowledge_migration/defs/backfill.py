@@ -9,6 +9,7 @@ from pydantic import Field
 from knowledge_migration.defs import guards, reporting
 from knowledge_migration.defs.resources import Migration
 from knowledge_migration.engine.backfill import completion, phase, plan, runner
+from knowledge_migration.engine.foundation import legacy_rows
 from knowledge_migration.engine.foundation.progress import Report, report_progress
 from knowledge_migration.engine.validation import rules
 from knowledge_migration.knowledge.entity_kinds import ATOM, KINDS, TOPIC, EntityKind
@@ -190,6 +191,14 @@ def integrity_checks(context: dg.AssetCheckExecutionContext, migration: Migratio
                 outcome = rules.evaluate(connection, rule, sample=sample)
                 report_progress(Report("integrity rules", rule.name, number, len(rules.RULES), "rules"))
                 yield migration.check_result(outcome, asset="backfill_completion", warns=rule.severity == "warn")
+
+
+@dg.asset_check(asset=backfill_completion, name=legacy_rows.CHECK, blocking=True)
+def legacy_rows_after_the_backfill(migration: Migration) -> dg.AssetCheckResult:
+    """The legacy rows are those of the fingerprint before the migration, unless users wrote or deleted them since."""
+    with reporting.as_dagster_failure(), migration.database.connect("integrity checks") as connection:
+        outcome = legacy_rows.outcome(connection, migration.settings.validation)
+    return migration.check_result(outcome, asset="backfill_completion")
 
 
 plan_job = dg.define_asset_job(

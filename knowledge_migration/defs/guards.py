@@ -14,6 +14,7 @@ from knowledge_migration.engine.backfill.phase import blocking_findings_outcome
 from knowledge_migration.engine.backfill.plan import planned
 from knowledge_migration.engine.cutover.readiness import backup_requirement
 from knowledge_migration.engine.dual_write.fence import proven_fence, writers_outcome
+from knowledge_migration.engine.foundation import legacy_rows
 from knowledge_migration.engine.foundation.database import exists
 from knowledge_migration.engine.foundation.requirement import Requirement, read_requirement, required
 from knowledge_migration.engine.preparation import preflight
@@ -108,6 +109,16 @@ def _dual_write(migration: Migration) -> Iterator[Requirement]:
         )
 
 
+def _legacy_rows(migration: Migration) -> Iterator[Requirement]:
+    """No row of the fingerprint is lost or was altered past the application."""
+    with migration.database.connect("guard") as connection:
+        yield read_requirement(
+            "legacy rows",
+            "those of the fingerprint, unless users wrote or deleted them",
+            lambda: required(legacy_rows.outcome(connection, migration.settings.validation), "legacy rows"),
+        )
+
+
 def _plan(migration: Migration) -> Iterator[Requirement]:
     """The id ranges are planned."""
     with migration.database.connect("guard") as connection:
@@ -156,8 +167,8 @@ GUARDS: Mapping[str, tuple[Guard, ...]] = {
     "atom_backfill": (_schema, _rehearsal, _no_blocking_finding, _dual_write, _plan),
     "backfill_completion": (_schema, _dual_write, _plan),
     "cutover_gates": (_schema, _flags),
-    "legacy_path_retirement": (_schema, _flags),
-    "extraction_archive": (_schema,),
+    "legacy_path_retirement": (_schema, _flags, _legacy_rows),
+    "extraction_archive": (_schema, _legacy_rows),
     "index_maintenance": (_schema,),
     "migration_metrics": (_schema,),
     "integrity_validation": (_schema, _dual_write),

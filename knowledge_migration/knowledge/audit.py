@@ -19,6 +19,7 @@ class AuditAction(StrEnum):
 
     SET_FLAGS = "set flags"
     CORRECT_LINK = "correct link"
+    DELETE_ROW = "delete row"
 
     APPROVE_PROPOSAL = "approve proposal"
     AUTO_APPROVE_PROPOSAL = "auto_approve proposal"

@@ -5,11 +5,14 @@ same statement.
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import psycopg
 import sqlalchemy as sa
 
+from knowledge_migration.knowledge import audit
+from knowledge_migration.knowledge.audit import AuditAction
 from knowledge_migration.knowledge.entity_kinds import TOPIC, EntityKind
 from knowledge_migration.knowledge.errors import ConflictError, UnknownError
 from knowledge_migration.knowledge.flags import Flags
@@ -91,13 +94,23 @@ def change_entity(
     return one_entity(connection, kind, entity_id)
 
 
-def delete_atom(connection: sa.Connection, atom_id: int) -> None:
-    """Deletes an atom with its relations; its proposal stays on record. Raises `UnknownError`."""
+def delete_atom(connection: sa.Connection, atom_id: int, *, actor: str) -> None:
+    """Deletes an atom with its relations, and records their keys; its proposal stays on record. Raises `UnknownError`."""
     locked = sa.select(atoms.c.id).where(atoms.c.id == atom_id).with_for_update()
     if connection.execute(locked).one_or_none() is None:
         raise UnknownError(f"There is no atom {atom_id}.")
+    removed: dict[str, list[dict[str, int]]] = {}
     for column in (topic_atoms.c.atom_id, atom_links.c.from_atom_id, atom_links.c.to_atom_id, atoms.c.id):
-        connection.execute(sa.delete(column.table).where(column == atom_id))
+        deleted = sa.delete(column.table).where(column == atom_id).returning(*column.table.primary_key)
+        removed.setdefault(column.table.name, []).extend(map(dict, connection.execute(deleted).mappings()))
+    _record_deletion(connection, f"atom {atom_id}", removed, actor)
+
+
+def _record_deletion(connection: sa.Connection, subject: str, removed: Mapping[str, Any], actor: str) -> None:
+    """Writes the audit entry, unless the audit log does not exist or is not granted yet: users delete before phase 1, too."""
+    entry = audit.entry(AuditAction.DELETE_ROW, subject, actor=actor, before={"removed": removed})
+    with suppress(sa.exc.ProgrammingError), connection.begin_nested():
+        connection.execute(entry)
 
 
 def _shown(kind: EntityKind) -> sa.Select[Any]:

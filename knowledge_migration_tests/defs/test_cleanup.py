@@ -13,6 +13,7 @@ from knowledge_migration_tests.engine.backfill.backfilling import count
 from knowledge_migration_tests.engine.cleanup.retiring import FULL, change
 from knowledge_migration_tests.support.code_location import definitions
 from knowledge_migration_tests.support.environment import name_database
+from knowledge_migration_tests.support.fingerprinted import take_fingerprint
 
 RUN = "INSERT INTO knowledge_extraction_runs (status, message_ids, message_count, created_at) VALUES "
 OLD = RUN + "('completed', '[]', 0, now() - interval '40 days'), ('completed', '[]', 0, now() - interval '20 days')"
@@ -24,6 +25,7 @@ def named(expanded: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     name_database(monkeypatch, expanded, tmp_path)
     monkeypatch.setenv("KNOWLEDGE_MIGRATION_NO_LIVE_WRITERS", "true")
     change(expanded, FULL)
+    take_fingerprint(expanded)
     return expanded
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from knowledge_migration.engine.backup.dump import dump, tools_for
 from knowledge_migration.engine.backup.files import verify_file
 from knowledge_migration.engine.backup.verification import Backup, verify
-from knowledge_migration.engine.foundation import evidence, inventory
+from knowledge_migration.engine.foundation import evidence, inventory, legacy_rows
 from knowledge_migration.engine.foundation import fingerprint as fingerprints
 from knowledge_migration.engine.foundation.check_outcome import CheckOutcome
 from knowledge_migration.engine.foundation.database import Connection, Database
@@ -57,6 +57,7 @@ def take_legacy_snapshot(
         progress(f"{sum(tables.rows.values()):,} rows in {len(tables.tables)} tables; taking their fingerprint")
         fingerprint = fingerprints.take(snapshot.connection, tables, range_ids=range_ids)
         tools = tools_for(snapshot, tools_directory)
+        legacy_rows.remember(database, snapshot.snapshot_id, fingerprint)
         partial = dump(database, snapshot, fingerprint, directory=directory, tools=tools, progress=progress)
     verified = verify(partial, scratch=scratch, progress=progress)
     contents = {
@@ -67,6 +68,7 @@ def take_legacy_snapshot(
     with database.connect("evidence") as connection, connection.transaction():
         for kind, content in contents.items():
             evidence.record(connection, kind, content, dagster_run_id=dagster_run_id)
+        legacy_rows.forget_others(connection, fingerprint.taken_at)
     return LegacySnapshot(tables, fingerprint, verified)
 
 

@@ -19,9 +19,11 @@ from knowledge_migration.knowledge.entity_kinds import KINDS, EntityKind
 
 OPERATIONS = ("insert", "update", "delete")
 TRIED_ROWS = 3
+SQLSTATE = 5
+"""Characters of an SQLSTATE."""
 
 Results = Mapping[str, str]
-"""What was tried, and the server's message; empty where it works."""
+"""What was tried, and the server's SQLSTATE and message; empty where it works."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +63,15 @@ def tried(connection: Connection) -> Results:
 
 
 def refuse_outages(before: Results, after: Results) -> None:
-    """Raises `VerificationError` naming each statement that works before the schema phase and fails after it."""
-    broken = [f"{what}: {message}" for what, message in after.items() if message and before.get(what) == ""]
+    """Raises `VerificationError` naming each statement that works before the schema phase, or fails otherwise, and fails after.
+
+    A delete of a row that others reference fails before, too; a trigger fails it earlier, with another SQLSTATE.
+    """
+    broken = [
+        f"{what}: {message}"
+        for what, message in after.items()
+        if message and what in before and message[:SQLSTATE] != before[what][:SQLSTATE]
+    ]
     if broken:
         raise VerificationError(
             f"On the clone, statements of users fail after the schema phase adds its columns: {'; '.join(broken)}. Adapt the "
@@ -105,11 +114,11 @@ def _operation(connection: Connection, kind: EntityKind, operation: str) -> sql.
 
 
 def _try(connection: Connection, query: sql.Composed, parameters: Mapping[str, object]) -> str:
-    """The server's message; empty where the statement works."""
+    """The server's SQLSTATE and message; empty where the statement works."""
     try:
         with connection.transaction(force_rollback=True):
             connection.execute(query, parameters)
     except psycopg.Error as error:
         where = (error.diag.context or "").partition("\n")[0]
-        return f"{reason_of(error)}{f' ({where})' if where else ''}"
+        return f"{error.sqlstate or '':{SQLSTATE}} {reason_of(error)}{f' ({where})' if where else ''}"
     return ""

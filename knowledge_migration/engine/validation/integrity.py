@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from knowledge_migration.engine.dual_write import fence
-from knowledge_migration.engine.foundation import audit, check_record
+from knowledge_migration.engine.foundation import audit, check_record, legacy_rows
 from knowledge_migration.engine.foundation.check_outcome import CheckOutcome
 from knowledge_migration.engine.foundation.check_record import CheckRecord
 from knowledge_migration.engine.foundation.database import Database
@@ -21,6 +21,7 @@ CHECKS: tuple[tuple[str, str], ...] = (
     *(("dual_write_mode", rule.name) for rule in rules.DUAL_WRITE_RULES),
     ("dual_write_mode", WRITERS),
     ("proposal_schema", SCHEMA),
+    (legacy_rows.ASSET, legacy_rows.CHECK),
 )
 """Asset and name of each check that must be recent and have passed for a promotion."""
 
@@ -65,6 +66,7 @@ def evaluate_integrity(
             add("dual_write_mode", outcome)
         add("dual_write_mode", fence.writers_outcome(connection, settings.fence.live_seconds))
         add("proposal_schema", schema_outcome(database, sample))
+        add(legacy_rows.ASSET, legacy_rows.outcome(connection, settings.validation))
         now = database.now()
         records = [one.record(now) for one in evaluated]
         check_record.record(connection, records, dagster_run_id=dagster_run_id)

@@ -14,10 +14,9 @@ from typing import Any
 from psycopg import sql
 
 from knowledge_migration.engine.backfill.run import require_phase_1
-from knowledge_migration.engine.foundation import evidence, fingerprint
+from knowledge_migration.engine.foundation import evidence
 from knowledge_migration.engine.foundation.check_outcome import CheckOutcome
 from knowledge_migration.engine.foundation.database import Connection, Database
-from knowledge_migration.engine.foundation.fingerprint import Fingerprint
 from knowledge_migration.engine.foundation.sql_files import statement, text_of
 from knowledge_migration.engine.validation import values
 from knowledge_migration.knowledge.entity_kinds import KINDS, EntityKind
@@ -145,27 +144,6 @@ def verification_outcome(connection: Connection, *, max_age_hours: float, sample
             "whole_at": recorded.content["whole_at"],
             "compared": sum(row["compared rows"] for row in rows),
         },
-    )
-
-
-def fingerprint_outcome(connection: Connection, *, sample: int) -> CheckOutcome:
-    """The key ranges of the legacy tables that differ from the latest fingerprint. Reads every legacy row once.
-
-    A range also differs when users have written rows in it since.
-    """
-    recorded = evidence.require(connection, "legacy_fingerprint", made_by="asset legacy_fingerprint")
-    before = Fingerprint.from_evidence(recorded.content)
-    differences = fingerprint.differences(before, fingerprint.take(connection, like=before))
-    return CheckOutcome(
-        name="legacy_rows_equal_the_fingerprint",
-        count=len(differences),
-        sample=tuple(
-            {"table": one.table, "range": one.range, "before": str(one.before), "now": str(one.after)}
-            for one in differences[:sample]
-        ),
-        description="Every key range of the legacy tables has the rows and values of the fingerprint.",
-        remedy="Ranges that users have written since differ as expected. Compare all others with the verified backup.",
-        numbers={"fingerprint_of": recorded.recorded_at, "ranges": sum(len(t.ranges) for t in before.tables.values())},
     )
 
 

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Path
 
 from knowledge_migration.knowledge import entities
 from knowledge_migration.knowledge.api import models
-from knowledge_migration.knowledge.api.access import Service, caller
+from knowledge_migration.knowledge.api.access import AnyCaller, Service, caller
 from knowledge_migration.knowledge.api.problems import responses
 from knowledge_migration.knowledge.entity_kinds import ATOM, TOPIC, EntityKind
 from knowledge_migration.knowledge.errors import InvalidError
@@ -82,9 +82,9 @@ async def change_atom(service: Service, atom_id: EntityId, change: models.AtomCh
 
 
 @router.delete("/atoms/{atom_id}", tags=["atoms"], status_code=204, responses=responses(404, 422))
-async def delete_atom(service: Service, atom_id: EntityId) -> None:
+async def delete_atom(service: Service, who: AnyCaller, atom_id: EntityId) -> None:
     """Deletes an atom with its relations."""
-    await service.in_transaction(entities.delete_atom, atom_id)
+    await service.in_transaction(entities.delete_atom, atom_id, actor=who.name)
 
 
 async def _page(
