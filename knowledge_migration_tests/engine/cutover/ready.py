@@ -16,6 +16,7 @@ from knowledge_migration.settings import CutoverSettings, Settings
 from knowledge_migration.thresholds import GATES, Gate
 from knowledge_migration_tests.engine.backfill.backfilling import QUICK, backfill, fill
 from knowledge_migration_tests.engine.cutover.stages_reached import alive, kept, measured, stand_at
+from knowledge_migration_tests.support.fingerprinted import take_fingerprint
 
 BAKED = {"internal_beta": 60.0, "gradual_rollout": 60.0, "full_cutover": 60.0}
 UNHURRIED = {"slow_proposal_lists": 10.0, "slow_run_histories": 10.0, "slow_similarity_lists": 10.0}
@@ -33,6 +34,7 @@ RULES = Settings(cutover=CutoverSettings(gates=CALM_GATES, bake_minutes=BAKED)) 
 def made_ready(database: Database, rows: Connection, folder: Path) -> None:
     """Phases 0 to 3, as their evidence says it."""
     fill(database)
+    take_fingerprint(database)
     backfill(database)
     kept(rows, "data_quality", findings=[])
     phase.plan_backfill(
