@@ -155,6 +155,7 @@ def _extraction_worked(
 
 job = dg.define_asset_job(
     "phase_2_dual_write",
-    selection=dg.AssetSelection.groups(GROUP) | dg.AssetSelection.assets("performance_comparison"),
+    # the flags belong to phase 1, which may have been interrupted before it stored them
+    selection=dg.AssetSelection.groups(GROUP) | dg.AssetSelection.assets(feature_flag_store, "performance_comparison"),
     description="Switches dual write on, verifies and probes it; compares performance afterwards. Undo: rollback_dual_write.",
 )

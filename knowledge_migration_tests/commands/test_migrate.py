@@ -16,9 +16,10 @@ from knowledge_migration.demo.loader import load
 from knowledge_migration.engine.backfill import quarantine
 from knowledge_migration.engine.foundation import fingerprint
 from knowledge_migration.engine.foundation.database import Connection, Database
+from knowledge_migration.engine.schema import upgrade as schema
 from knowledge_migration.installation import Installation
 from knowledge_migration.knowledge.audit import AuditAction
-from knowledge_migration.settings import load_settings
+from knowledge_migration.settings import SchemaChangeSettings, load_settings
 from knowledge_migration_tests.conftest import SHARED_DATA
 from knowledge_migration_tests.serving import PEOPLE_AND_MESSAGES, serving
 from knowledge_migration_tests.support.code_location import definitions
@@ -155,6 +156,18 @@ def test_phase_1_alone_is_refused_without_a_verified_backup(
         failure.step_failure_data.user_failure_data
     )
     assert count(connection, "SELECT count(*) FROM pg_class WHERE relname = 'topic_proposals'") == 0
+
+
+def test_phase_2_stores_the_flags_that_an_interrupted_phase_1_has_not(
+    named: Database, connection: Connection, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection.execute(PEOPLE_AND_MESSAGES)
+    monkeypatch.delenv("KNOWLEDGE_MIGRATION_NO_LIVE_WRITERS")
+    schema.upgrade(named, SchemaChangeSettings())
+    with serving(named):
+        job = definitions().resolve_job_def("phase_2_dual_write")
+        job.execute_in_process(instance=instance, raise_on_error=False, run_config=QUIET)
+    assert count(connection, "SELECT count(*) FROM feature_flags WHERE config ->> 'dual_write' = 'true'") == 1
 
 
 def test_an_altered_backup_file_keeps_the_schema_phase_from_starting(

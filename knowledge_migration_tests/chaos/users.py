@@ -1,0 +1,407 @@
+"""The users of a round: threads that extract, create, edit and delete over HTTP, review proposals, or write by SQL.
+
+Each owns the rows that it edits, so that the order of acknowledged changes of a row is known. The same seed makes the same
+choices; the answers depend on the round.
+"""
+
+import queue
+import random
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import psycopg
+from psycopg import sql
+from psycopg.types.json import Json
+
+from knowledge_migration_tests.chaos.journal import NAMES, Extraction, Journal, Table
+
+API = "/api/v1"
+TIMEOUT_SECONDS = 60.0
+WORDS = ("audit", "backup", "cluster", "disk", "error", "fence", "gateway", "host", "index", "journal")
+TYPES = ("problem", "solution", "decision", "question", "insight", "pattern", "requirement")
+READ: dict[Table, tuple[str, ...]] = {
+    "topics": ("name", "description", "icon", "color"),
+    "atoms": ("type", "title", "content", "confidence", "user_approved", "meta"),
+}
+
+
+NOTHING_WRITTEN = "nothing was written"
+NO_SCHEMA = "phase 1 of the migration has not been run"
+
+
+class RefusedError(Exception):
+    """A request was answered: the service is not available, and nothing was written."""
+
+
+class NoAnswerError(Exception):
+    """A request got no answer, or one that does not say whether anything was written."""
+
+
+@dataclass
+class Site:
+    """What users see: the addresses of the services, the messages and people, the rows that they may edit."""
+
+    urls: Sequence[str]
+    message_ids: Sequence[int]
+    user_ids: Sequence[int]
+    database_url: str
+
+
+@dataclass(eq=False)
+class User(threading.Thread):
+    """One user; `work` is a turn. It ends when `over` is set; an unexpected error is kept in `failure`."""
+
+    site: Site
+    journal: Journal
+    seed: str
+    rows: list[tuple[Table, int]] = field(default_factory=list)
+    pause_seconds: float = 0.12
+
+    def __post_init__(self) -> None:
+        super().__init__(name=self.seed, daemon=True)
+        self.random = random.Random(self.seed)
+        self.over = threading.Event()
+        self.numbers = 0
+        self.turns = 0
+        self.failure: BaseException | None = None
+        self.inbox: queue.SimpleQueue[tuple[Table, int]] = queue.SimpleQueue()
+
+    def run(self) -> None:
+        try:
+            with httpx.Client(timeout=TIMEOUT_SECONDS) as self.client:
+                while not self.over.wait(self.pause_seconds):
+                    while not self.inbox.empty():
+                        self.rows.append(self.inbox.get())
+                    self.turns += 1
+                    self.work()
+        except BaseException as error:
+            self.failure = error
+
+    def work(self) -> None:
+        """One turn."""
+        raise NotImplementedError
+
+    def ask(self, method: str, path: str, body: Any = None) -> httpx.Response:
+        """The answer of one of the services.
+
+        Raises `NoAnswerError` when it does not say whether it wrote, `RefusedError` when it says that it did not.
+        """
+        url = self.random.choice(self.site.urls)
+        try:
+            answer = self.client.request(method, f"{url}{API}{path}", json=body)
+        except httpx.HTTPError as error:
+            time.sleep(0.05)
+            raise NoAnswerError(repr(error)) from error
+        if answer.status_code == 503 and NO_SCHEMA in answer.text:
+            raise RefusedError(answer.text)
+        if answer.status_code >= 500:
+            self.journal.failed(time.monotonic(), f"{method} {path}: {answer.status_code} {answer.text[:200]}")
+            time.sleep(0.05)
+            raise (RefusedError if NOTHING_WRITTEN in answer.text else NoAnswerError)(answer.text)
+        return answer
+
+    def name(self) -> str:
+        """A name that nobody else uses."""
+        self.numbers += 1
+        return f"{self.seed} {self.numbers} {self.random.choice(WORDS)}"
+
+    def text(self) -> str:
+        """Some words."""
+        return " ".join(self.random.choices(WORDS, k=6))
+
+    def own(self, table: Table | None = None) -> tuple[Table, int] | None:
+        """One of its rows that may be written."""
+        free = [key for key in self.rows if table in (None, key[0]) and self.settled(key)]
+        return self.random.choice(free) if free else None
+
+    def settled(self, key: tuple[Table, int]) -> bool:
+        """Whether the last change of the row is known."""
+        row = self.journal.rows.get(key)
+        return row is None or row.settled
+
+    def new_values(self, table: Table) -> dict[str, Any]:
+        """The values of a row to create."""
+        if table == "topics":
+            return {"name": self.name(), "description": self.text(), "icon": "FolderIcon", "color": "#64748B"}
+        return {
+            "type": self.random.choice(TYPES),
+            "title": self.name(),
+            "content": self.text(),
+            "confidence": self.random.choice((None, 0.0, 0.73, 1.0)),
+            "user_approved": self.random.random() < 0.5,
+            "meta": self.random.choice((None, {"by": "a user", "list": [1, 2.5, None]})),
+        }
+
+    def changes(self, table: Table) -> dict[str, Any]:
+        """New values for a row; they differ from those before."""
+        self.numbers += 1
+        column = "description" if table == "topics" else "content"
+        return {column: f"{self.text()} {self.seed} {self.numbers}"}
+
+
+class ApiUser(User):
+    """A user of the application: extracts, creates, edits, deletes, reads."""
+
+    def work(self) -> None:
+        turns: tuple[tuple[Callable[[], None], int], ...] = (
+            (self.extract, 25),
+            (lambda: self.create("topics"), 8),
+            (lambda: self.create("atoms"), 20),
+            (self.edit, 25),
+            (self.delete, 8),
+            (self.read, 14),
+        )
+        turn = self.random.choices([one for one, _ in turns], [share for _, share in turns])[0]
+        try:
+            turn()
+        except NoAnswerError:
+            self.journal.no_answer()
+        except RefusedError:
+            return
+
+    def extract(self) -> None:
+        messages = self.random.sample(self.site.message_ids, self.random.randint(1, 4))
+        body = {"message_ids": messages, "user_id": self.random.choice(self.site.user_ids)}
+        answer = self.ask("POST", "/knowledge/extract", body)
+        if answer.status_code != 200:
+            return
+        given = answer.json()
+        extraction = Extraction(
+            given["mode"],
+            given["run_id"],
+            *(tuple(given[name]) for name in ("topic_ids", "atom_ids", "topic_proposal_ids", "atom_proposal_ids")),
+        )
+        self.journal.extracted(extraction)
+        for topic_id in extraction.topic_ids:
+            self.journal.known("topics", topic_id)
+        if extraction.mode != "proposal":  # an approval may link an atom of another user
+            for atom_id in extraction.atom_ids:
+                self.learn("atoms", atom_id)
+                self.rows.append(("atoms", atom_id))
+
+    def learn(self, table: Table, row_id: int) -> None:
+        """Reads the values of a row that an answer named."""
+        self.journal.known(table, row_id)
+        answer = self.ask("GET", f"/{table}/{row_id}")
+        if answer.status_code == 200:
+            self.journal.known(table, row_id, {name: answer.json()[name] for name in READ[table]})
+
+    def create(self, table: Table) -> None:
+        values = self.new_values(table)
+        body = dict(values)
+        topic = self.own("topics")
+        if table == "atoms" and topic:
+            body["topic_ids"] = [topic[1]]
+        self.journal.creating(table, values[NAMES[table]])
+        try:
+            answer = self.ask("POST", f"/{table}", body)
+        except RefusedError:
+            return self.journal.refused_creation(table, values[NAMES[table]])
+        if answer.status_code == 201:
+            row_id = answer.json()["id"]
+            self.journal.created(table, row_id, values)
+            self.rows.append((table, row_id))
+            if "topic_ids" in body and topic:
+                self.journal.relations.add((topic[1], row_id))
+        return None
+
+    def edit(self) -> None:
+        if not (key := self.own()):
+            return self.create("atoms")
+        values = self.changes(key[0])
+        try:
+            answer = self.ask("PATCH", f"/{key[0]}/{key[1]}", values)
+        except NoAnswerError:
+            return self.journal.unanswered_edit(*key, values)
+        if answer.status_code == 200:
+            self.journal.edited(*key, values)
+        elif answer.status_code == 404:
+            self.rows.remove(key)
+        return None
+
+    def delete(self) -> None:
+        if not (key := self.own("atoms")):
+            return self.create("atoms")
+        try:
+            answer = self.ask("DELETE", f"/atoms/{key[1]}")
+        except NoAnswerError:
+            return self.journal.unanswered_edit(*key, None)
+        if answer.status_code == 204:
+            self.journal.deleted(*key)
+        if answer.status_code in (204, 404):
+            self.rows.remove(key)
+        return None
+
+    def read(self) -> None:
+        self.ask("GET", self.random.choice(("/topics?limit=25", "/atoms?limit=25", "/knowledge/runs")))
+
+
+@dataclass(eq=False)
+class Reviewer(ApiUser):
+    """The one reviewer: approves, corrects, rejects, merges, undoes, one by one and in bulk; hands new rows to `colleagues`."""
+
+    colleagues: Sequence[User] = ()
+
+    def work(self) -> None:
+        turns: tuple[tuple[Callable[[], None], int], ...] = (
+            (lambda: self.decide("approve"), 30),
+            (lambda: self.decide("reject"), 12),
+            (lambda: self.decide("merge"), 8),
+            (self.undo, 15),
+            (self.bulk, 10),
+        )
+        turn = self.random.choices([one for one, _ in turns], [share for _, share in turns])[0]
+        try:
+            turn()
+        except NoAnswerError:
+            self.journal.no_answer()
+        except RefusedError:
+            return
+
+    def pending(self, limit: int) -> list[dict[str, Any]]:
+        """Proposals that wait, of which the last decision is known."""
+        sort = self.random.choice(("confidence", "created_at"))
+        answer = self.ask("GET", f"/knowledge/proposals?limit={limit}&sort={sort}")
+        items = answer.json()["items"] if answer.status_code == 200 else []
+        decisions = self.journal.decisions
+        return [one for one in items if one["id"] not in decisions or not decisions[one["id"]].uncertain]
+
+    def decide(self, action: str) -> None:
+        if not (items := self.pending(10)):
+            return
+        proposal = self.random.choice(items)
+        table: Table = "topics" if proposal["entity_type"] == "topic" else "atoms"
+        body: dict[str, Any] = {"user_id": self.random.choice(self.site.user_ids), "notes": self.text()}
+        if action == "merge":
+            if not (into := self.own(table)):
+                return
+            body["into_entity_id"] = into[1]
+        if action == "approve" and self.random.random() < 0.2:
+            column = "description" if table == "topics" else "content"
+            body["changes"] = {column: f"corrected {self.text()}"}
+        self.request(proposal["id"], table, action, body)
+
+    def request(self, proposal_id: str, table: Table, action: str, body: dict[str, Any]) -> None:
+        """One decision, and its answer in the journal."""
+        try:
+            answer = self.ask("POST", f"/knowledge/proposals/{proposal_id}/{action}", body)
+        except NoAnswerError:
+            return self.journal.unanswered_decision(proposal_id, table)
+        if answer.status_code == 200:
+            self.record(answer.json())
+        return None
+
+    def record(self, decided: dict[str, Any]) -> None:
+        """An acknowledged decision; a new row of an approval goes to a colleague, who may edit it."""
+        table: Table = "topics" if decided["entity_type"] == "topic" else "atoms"
+        self.journal.decided(decided["proposal_id"], table, decided["status"], decided["entity_id"])
+        if decided["status"] == "approved" and decided["entity_id"] is not None:
+            key = (table, decided["entity_id"])
+            if key not in self.journal.rows:
+                self.learn(*key)
+                if self.random.random() < 0.3 and self.colleagues:
+                    self.random.choice(self.colleagues).inbox.put(key)
+
+    def undo(self) -> None:
+        mine = [key for key, one in self.journal.decisions.items() if one.status != "pending" and not one.uncertain]
+        if mine:
+            proposal_id = self.random.choice(mine)
+            self.request(proposal_id, self.journal.decisions[proposal_id].table, "undo", {"notes": self.text()})
+
+    def bulk(self) -> None:
+        items = self.pending(8)
+        if not items:
+            return
+        tables: dict[str, Table] = {one["id"]: "topics" if one["entity_type"] == "topic" else "atoms" for one in items}
+        body = {"action": self.random.choice(("approve", "approve", "reject")), "proposal_ids": list(tables)}
+        try:
+            answer = self.ask("POST", "/knowledge/proposals/bulk", body)
+        except NoAnswerError:
+            for proposal_id, table in tables.items():
+                self.journal.unanswered_decision(proposal_id, table)
+            return
+        if answer.status_code == 200:
+            for decided in answer.json()["decided"]:
+                self.record(decided)
+            for one in answer.json()["undecided"]:
+                if one["status"] >= 500:
+                    self.journal.unanswered_decision(one["proposal_id"], tables[one["proposal_id"]])
+
+
+@dataclass(eq=False)
+class SqlWriter(User):
+    """A part of the application that writes by SQL, as before the migration; it is stopped before phase 2."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.may_write = threading.Event()
+        self.idle = threading.Event()
+
+    def stop_writing(self) -> None:
+        """Returns when it has ended its transaction and will begin no other."""
+        self.may_write.clear()
+        self.idle.wait(TIMEOUT_SECONDS)
+
+    def work(self) -> None:
+        if not self.may_write.is_set():
+            self.idle.set()
+            return
+        self.idle.clear()
+        try:
+            with psycopg.connect(self.site.database_url, application_name="an application") as connection:
+                self.write(connection)
+        except psycopg.Error as error:
+            if error.sqlstate and not error.sqlstate.startswith(("57P", "08")):
+                self.journal.failed(time.monotonic(), f"SQL of a user: {error!r}")
+            time.sleep(0.1)
+
+    def write(self, connection: psycopg.Connection[Any]) -> None:
+        """One change in one transaction; without an answer to COMMIT it may or may not have happened."""
+        key = self.own("atoms") if self.random.random() < 0.5 else None
+        if key is None:
+            return self.insert(connection)
+        if self.random.random() < 0.2:
+            return self.delete(connection, key)
+        values = self.changes(key[0])
+        statement = "UPDATE atoms SET content = %s, updated_at = clock_timestamp() WHERE id = %s"
+        connection.execute(statement, (values["content"], key[1]))
+        if self.committed(connection, lambda: self.journal.unanswered_edit(*key, values)):
+            self.journal.edited(*key, values)
+        return None
+
+    def insert(self, connection: psycopg.Connection[Any]) -> None:
+        table: Table = self.random.choice(("topics", "atoms"))
+        values = self.new_values(table)
+        self.journal.creating(table, values[NAMES[table]])
+        stored = {name: Json(value) if name == "meta" and value else value for name, value in values.items()}
+        statement = sql.SQL("INSERT INTO {} ({}) VALUES ({}) RETURNING id").format(
+            sql.Identifier(table),
+            sql.SQL(", ").join(map(sql.Identifier, stored)),
+            sql.SQL(", ").join(sql.Placeholder() * len(stored)),
+        )
+        row = connection.execute(statement, list(stored.values())).fetchone()
+        assert row
+        if self.committed(connection, self.journal.no_answer):
+            self.journal.created(table, row[0], values)
+            self.rows.append((table, row[0]))
+
+    def delete(self, connection: psycopg.Connection[Any], key: tuple[Table, int]) -> None:
+        connection.execute("DELETE FROM topic_atoms WHERE atom_id = %s", (key[1],))
+        connection.execute("DELETE FROM atom_links WHERE %s IN (from_atom_id, to_atom_id)", (key[1],))
+        connection.execute("DELETE FROM atoms WHERE id = %s", (key[1],))
+        if self.committed(connection, lambda: self.journal.unanswered_edit(*key, None)):
+            self.journal.deleted(*key)
+            self.rows.remove(key)
+
+    def committed(self, connection: psycopg.Connection[Any], unanswered: Callable[[], None]) -> bool:
+        """Whether the server acknowledged the commit."""
+        try:
+            connection.commit()
+        except psycopg.OperationalError:
+            unanswered()
+            return False
+        return True
