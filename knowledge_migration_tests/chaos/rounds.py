@@ -22,6 +22,7 @@ import sqlalchemy as sa
 from knowledge_migration.engine.foundation.database import Database
 from knowledge_migration.engine.foundation.embedded_server import EmbeddedServer
 from knowledge_migration.engine.foundation.errors import MigrationError
+from knowledge_migration.engine.foundation.explanation import explained
 from knowledge_migration_tests.chaos import judge, operators
 from knowledge_migration_tests.chaos.journal import Journal
 from knowledge_migration_tests.chaos.judge import Complaint, Expected
@@ -238,7 +239,7 @@ class Round:
 
     def refused(self, refusals: list[str]) -> str:
         """The refusals of an action, in short, with the number of equal ones."""
-        counted = Counter(" ".join(one.split())[-300:] for one in refusals)
+        counted = Counter(" ".join(one.split())[:300] for one in refusals)
         return "".join(f"\n       refused {count} times: {one}" for one, count in counted.items())
 
     def order(self, number: int, step: Step, attempt: int) -> operators.Order:
@@ -262,8 +263,8 @@ class Round:
                 operators.perform(order, self.random.choice(self.services).url)
             except (MigrationError, operators.RefusedError) as error:
                 return f"{type(error).__name__}: {error}"
-            except (psycopg.Error, sa.exc.DBAPIError) as error:
-                return f"{type(error).__name__}: {error}"
+            except (psycopg.Error, sa.exc.DBAPIError) as error:  # as the commands explain it
+                return f"{type(error).__name__}: {explained(error)}"
         return None
 
     @contextmanager
