@@ -75,11 +75,14 @@ FROM unnest(%(tables)s::text[]) AS needed (name)
 JOIN pg_constraint AS constraint_ ON constraint_.conrelid = to_regclass('public.' || needed.name)
 WHERE constraint_.contype IN ('f', 'c')
 UNION ALL
-SELECT 'migration.audit_log', 'audit_log_is_append_only',
+SELECT own.name, own.trigger,
        CASE WHEN trigger.tgenabled IN ('O', 'A') THEN 'valid' ELSE 'not enforced: the trigger is disabled or gone' END
-FROM (SELECT to_regclass('migration.audit_log') AS oid) AS log
-LEFT JOIN pg_trigger AS trigger ON trigger.tgrelid = log.oid AND trigger.tgname = 'audit_log_is_append_only'
-WHERE log.oid IS NOT NULL
+FROM (VALUES
+    ('migration.audit_log', 'audit_log_is_append_only'),
+    ('feature_flags', 'every_flag_change_has_a_version')
+) AS own (name, trigger)
+LEFT JOIN pg_trigger AS trigger ON trigger.tgrelid = to_regclass(own.name) AND trigger.tgname = own.trigger
+WHERE to_regclass(own.name) IS NOT NULL
 
 -- name: check_record
 -- Records the evaluation of a check, in place of the one before.

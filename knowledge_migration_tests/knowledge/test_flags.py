@@ -265,7 +265,7 @@ def test_a_row_of_any_broken_shape_is_told_and_its_reset_keeps_it_on_record(
     peopled: Database, rows: Connection
 ) -> None:
     change_flags(peopled, {"cutover_percentage": 3})
-    for version, broken in enumerate(BROKEN, start=1):
+    for version, broken in zip(itertools.count(2, 2), BROKEN, strict=False):  # the damage has a version, too
         rows.execute("UPDATE feature_flags SET config = %(config)s", {"config": Jsonb(broken)})
         with peopled.begin() as transaction, pytest.raises(FlagsError, match="--reset"):
             read_flags(transaction)

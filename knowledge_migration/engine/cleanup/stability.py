@@ -99,10 +99,15 @@ def _since(history: list[sa.RowMapping]) -> tuple[datetime | None, Breach | None
     """The begin of the current full cutover, and the end of the one before it."""
     since: datetime | None = None
     broken_by: Breach | None = None
+    version: int | None = None
     for entry in history:
         is_rollback = _is_rollback(entry)
         flags = None if is_rollback else _flags_after(entry)
         is_full = flags is not None and flags.state == "full"
+        if flags and version and since and flags.version > version + 1:
+            broken_by = Breach(entry["at"], "somebody", "flags changed without the audited function before", None)
+            since = None
+        version = flags.version if flags else version
         if is_full and since is None:
             since = entry["at"]
         if not is_full and since is not None:

@@ -46,11 +46,11 @@ def read_cutover_state(database: Database) -> CutoverState:
         changes = history(transaction, READ_CHANGES)
     if flags is None or not changes:
         raise PreconditionError("Nobody has set the feature flags of this database yet. Run phases 1 and 2 first.")
-    exposure, since = _exposure(flags.values), changes[0]["at"]
+    exposure, since, version = _exposure(flags.values), changes[0]["at"], changes[0]["after"].get("version")
     for change in changes:
-        if _exposure(change["after"]) != exposure:
-            break
-        since = change["at"]
+        if _exposure(change["after"]) != exposure or change["after"].get("version") != version:
+            break  # another stage, or versions in between that nobody audited
+        since, version = change["at"], version - 1
     return CutoverState(stage_of(flags) or ("dual_write" if flags.dual_write else "off"), since, flags)
 
 

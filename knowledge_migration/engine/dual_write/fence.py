@@ -87,6 +87,11 @@ def proven_fence(database: Database) -> Fence:
             "audit log, so nobody knows whether dual write was on. Set them with knowledge-migration flags set, then "
             "materialize dual_write_mode again."
         )
+    if flags and (unknown := flags.version - fence.flag_version - len(later)) > 0:
+        raise PreconditionError(
+            f"The flags have been changed {unknown} times without the audit log since dual write was proven at "
+            f"{fence.proven_at:%Y-%m-%d %H:%M} UTC, so nobody knows whether it was on. Materialize dual_write_mode again."
+        )
     if flags is None or any(one.state not in SHADOWING_STATES for one in (flags, *later)):
         raise PreconditionError(
             f"Dual write was proven at {fence.proven_at:%Y-%m-%d %H:%M} UTC, but it has been off since. "

@@ -219,8 +219,11 @@ def _own_objects(states: States) -> set[tuple[str, str]]:
     """The objects that must be valid: all on the tables of the workflow, and those that the phase adds to live tables."""
     indexes = {(table, str(index.name)) for table, index in tables.LINK_INDEXES.items()}
     keys = {(key.table, key.name) for key in tables.REFERENCES}
-    trigger = {("migration.audit_log", "audit_log_is_append_only")}
-    return keys | trigger | {key for key in states if key[0] in tables.proposals.tables or key in indexes}
+    triggers = {
+        ("migration.audit_log", "audit_log_is_append_only"),
+        ("feature_flags", "every_flag_change_has_a_version"),
+    }
+    return keys | triggers | {key for key in states if key[0] in tables.proposals.tables or key in indexes}
 
 
 def _invalid(states: States, required: Iterable[tuple[str, str]]) -> list[Difference]:

@@ -85,6 +85,24 @@ def test_flags_changed_beside_the_audited_function_tell_nothing(full: Database, 
     assert "without the audited function" in found.sentence
 
 
+def test_flags_switched_off_and_on_beside_the_audited_function_begin_the_count_anew(
+    full: Database, rows: Connection
+) -> None:
+    began = after(full, 100).since
+    for percentage in (0, 100):
+        rows.execute(
+            "UPDATE feature_flags SET config = jsonb_set(config, '{cutover_percentage}', to_jsonb(%(to)s::int))",
+            {"to": percentage},
+        )
+    assert not after(full, 100).is_reached
+    change(full, {"auto_approve_threshold": 0.9})
+    found = after(full, 100)
+    assert found.since is not None
+    assert began is not None
+    assert found.since > began
+    assert "without the audited function" in found.sentence
+
+
 def test_an_entry_that_cannot_be_read_is_no_full_cutover(full: Database, rows: Connection) -> None:
     rows.execute(
         "INSERT INTO migration.audit_log (actor, action, subject, after, reason) "

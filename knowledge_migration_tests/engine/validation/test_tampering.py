@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from knowledge_migration.engine.cutover.state import read_cutover_state
 from knowledge_migration.engine.dual_write import fence, switch
 from knowledge_migration.engine.foundation import audit, check_record, evidence
 from knowledge_migration.engine.foundation.check_record import CheckRecord
@@ -13,7 +14,7 @@ from knowledge_migration.engine.foundation.embedded_server import EmbeddedServer
 from knowledge_migration.engine.foundation.errors import PreconditionError, VerificationError
 from knowledge_migration.engine.schema.phase import schema_outcome
 from knowledge_migration.engine.validation import rules
-from knowledge_migration.knowledge.flags import Flags
+from knowledge_migration.knowledge.flags import Flags, set_flags
 from knowledge_migration_tests.conftest import cloned
 from knowledge_migration_tests.engine.backfill.backfilling import backfill, broken_rules, fill
 from knowledge_migration_tests.serving import PEOPLE_AND_MESSAGES, serving
@@ -84,6 +85,7 @@ def test_a_seal_waits_for_nobody(migrated: Connection, expanded: Database) -> No
         ("ALTER TABLE topics DISABLE TRIGGER ALL", "topics_migrated_from_proposal_id_fkey of topics"),
         ("ALTER TABLE atom_proposals DISABLE TRIGGER ALL", "of atom_proposals"),
         ("ALTER TABLE migration.audit_log DISABLE TRIGGER ALL", "audit_log_is_append_only of migration.audit_log"),
+        ("ALTER TABLE feature_flags DISABLE TRIGGER USER", "every_flag_change_has_a_version of feature_flags"),
         ("DROP TRIGGER audit_log_is_append_only ON migration.audit_log", "audit_log_is_append_only"),
     ],
 )
@@ -115,15 +117,46 @@ def test_evidence_dated_in_the_future_is_an_error(migrated: Connection) -> None:
         evidence.require(migrated, "verified_backup", made_by="a test", max_age_hours=24)
 
 
-def test_flags_that_nobody_audited_end_the_proof_of_dual_write(expanded: Database, rows: Connection) -> None:
+@pytest.fixture
+def proven(expanded: Database, rows: Connection) -> Database:
+    """Dual write is proven."""
     rows.execute(PEOPLE_AND_MESSAGES)
     with serving(expanded):
         switch.switch_on(expanded, Flags(), PATIENT, reason="a test")
     assert fence.proven_fence(expanded)
-    rows.execute("""UPDATE feature_flags SET config = config || '{"dual_write": false}', version = version + 1""")
-    rows.execute("""UPDATE feature_flags SET config = config || '{"dual_write": true}', version = version + 1""")
+    return expanded
+
+
+def change_flags(database: Database, **changes: object) -> Flags:
+    """As `knowledge-migration flags set` does it."""
+    with database.begin() as transaction:
+        return set_flags(transaction, changes, initial=Flags(), actor="a test", reason="a test")
+
+
+@pytest.mark.parametrize("version", ["version + 1", "version", "0"])
+def test_flags_that_nobody_audited_end_the_proof_of_dual_write(
+    proven: Database, rows: Connection, version: str
+) -> None:
+    for dual_write in ("false", "true"):
+        change = (
+            f"""UPDATE feature_flags SET config = config || '{{"dual_write": {dual_write}}}', version = {version}"""  # noqa: S608
+        )
+        rows.execute(change.encode())
     with pytest.raises(PreconditionError, match="without the audit log"):
-        fence.proven_fence(expanded)
+        fence.proven_fence(proven)
+    change_flags(proven, auto_approve_threshold=0.9)
+    with pytest.raises(PreconditionError, match="changed 2 times without the audit log"):
+        fence.proven_fence(proven)
+
+
+def test_a_change_of_flags_that_nobody_audited_begins_the_stage_anew(proven: Database, rows: Connection) -> None:
+    began = read_cutover_state(proven).since
+    change_flags(proven, auto_approve_threshold=0.9)
+    assert read_cutover_state(proven).since == began
+    for enabled in ("true", "false"):
+        rows.execute(f"UPDATE feature_flags SET enabled = {enabled}".encode())  # noqa: S608
+    change_flags(proven, auto_approve_threshold=0.91)
+    assert read_cutover_state(proven).since > began
 
 
 def test_a_copy_of_a_database_has_no_evidence_checks_or_seals_of_its_own(
