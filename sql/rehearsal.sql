@@ -6,6 +6,58 @@ WHERE trigger.tgrelid = %(table)s::regclass AND NOT trigger.tgisinternal AND tri
   AND trigger.tgtype & 16 > 0 AND cardinality(trigger.tgattr::int2[]) = 0
 ORDER BY trigger.tgname
 
+-- name: functions
+-- The user's functions in SQL and PL/pgSQL that use the given tables: by a row type, by a name in the body, or as the catalog
+-- records it. `definition` creates a function in SQL again, which validates its body; `call` is a query of a function that
+-- returns rows or takes one of these rows, with that row, and NULL for its other arguments. Reads the catalog.
+WITH used AS MATERIALIZED (
+    SELECT class.oid, class.relname, class.reltype, type.typarray
+    FROM pg_class AS class
+    JOIN pg_type AS type ON type.oid = class.reltype
+    WHERE class.oid = ANY (%(tables)s::regclass[]::oid[])
+), functions AS (
+    SELECT function.*, language.lanname, result.typtype,
+           EXISTS (SELECT FROM used WHERE used.reltype = ANY (function.proargtypes::oid[])) AS takes_a_row
+    FROM pg_proc AS function
+    JOIN pg_language AS language ON language.oid = function.prolang AND language.lanname IN ('sql', 'plpgsql')
+    JOIN pg_type AS result ON result.oid = function.prorettype
+    WHERE function.prokind IN ('f', 'p')
+      AND function.pronamespace::regnamespace::text NOT IN ('pg_catalog', 'information_schema', %(own_schema)s)
+      AND NOT EXISTS (
+          SELECT FROM pg_depend AS owned
+          WHERE owned.classid = 'pg_proc'::regclass AND owned.objid = function.oid AND owned.deptype = 'e'
+      )
+      AND EXISTS (
+          SELECT FROM used
+          WHERE function.prosrc ~* ('\m' || used.relname || '\M')
+             OR ARRAY[used.reltype, used.typarray] && (
+                 function.prorettype || function.proargtypes::oid[] || coalesce(function.proallargtypes, '{}')
+             )
+             OR EXISTS (
+                 SELECT FROM pg_depend AS used_by
+                 WHERE used_by.classid = 'pg_proc'::regclass AND used_by.objid = function.oid
+                   AND used_by.refclassid = 'pg_class'::regclass AND used_by.refobjid = used.oid
+             )
+      )
+)
+SELECT
+    functions.oid::regprocedure::text AS name,
+    CASE WHEN functions.lanname = 'sql' THEN pg_get_functiondef(functions.oid) END AS definition,
+    CASE WHEN functions.prokind = 'f' AND (functions.proretset OR functions.typtype = 'c' OR functions.takes_a_row)
+        THEN format('SELECT * FROM %%s(%%s) LIMIT 1', functions.oid::regproc, (
+            SELECT string_agg(
+                CASE WHEN used.oid IS NOT NULL THEN format('(SELECT one FROM %%s AS one LIMIT 1)', used.oid::regclass)
+                    ELSE format('%%sNULL::%%s',
+                        CASE WHEN functions.provariadic <> 0 AND argument.place = functions.pronargs THEN 'VARIADIC ' END,
+                        format_type(argument.type, NULL))
+                END, ', ' ORDER BY argument.place)
+            FROM unnest(functions.proargtypes::oid[]) WITH ORDINALITY AS argument (type, place)
+            LEFT JOIN used ON used.reltype = argument.type
+            WHERE argument.place <= functions.pronargs - functions.pronargdefaults
+        )) END AS call
+FROM functions
+ORDER BY 1
+
 -- name: messages
 -- The next messages of the clone to extract from. Uses the primary key.
 SELECT id, author_id FROM public.messages ORDER BY id OFFSET %(skipped)s LIMIT %(rows)s
@@ -29,6 +81,40 @@ WHERE attrelid = %(table)s::regclass AND attnum > 0 AND NOT attisdropped AND att
   AND attname NOT IN ('id', 'migrated_from_proposal_id', 'migration_timestamp')
 ORDER BY attnum
 
+-- name: rewrite_delete
+-- Deletes one row, in a transaction that is rolled back.
+DELETE FROM {table} WHERE ctid = (SELECT ctid FROM {table} LIMIT 1)
+
+-- name: rewrite_insert
+-- Deletes one row and inserts it again, in a transaction that is rolled back.
+WITH gone AS (
+    DELETE FROM {table} WHERE ctid = (SELECT ctid FROM {table} LIMIT 1) RETURNING {columns}
+)
+INSERT INTO {table} ({columns}) OVERRIDING SYSTEM VALUE SELECT {columns} FROM gone
+
+-- name: rewrite_update
+-- Updates one row to its own values, in a transaction that is rolled back.
+UPDATE {table} SET {column} = {column} WHERE ctid = (SELECT ctid FROM {table} LIMIT 1)
+
+-- name: triggered_tables
+-- The user's tables with triggers, other than the given ones, with their columns that can be written: all, and the first that
+-- is no identity. Reads the catalog.
+SELECT
+    class.oid::regclass::text AS table,
+    string_agg(quote_ident(attribute.attname), ', ' ORDER BY attribute.attnum) AS columns,
+    quote_ident((array_agg(attribute.attname ORDER BY attribute.attidentity, attribute.attnum))[1]) AS column
+FROM pg_class AS class
+JOIN pg_attribute AS attribute ON attribute.attrelid = class.oid
+WHERE class.relkind IN ('r', 'p') AND class.relnamespace::regnamespace::text <> %(own_schema)s
+  AND class.oid <> ALL (%(tables)s::regclass[]::oid[])
+  AND attribute.attnum > 0 AND NOT attribute.attisdropped AND attribute.attgenerated = ''
+  AND EXISTS (
+      SELECT FROM pg_trigger AS trigger
+      WHERE trigger.tgrelid = class.oid AND NOT trigger.tgisinternal AND trigger.tgenabled <> 'D'
+  )
+GROUP BY class.oid
+ORDER BY 1
+
 -- name: tried_rows
 -- The first rows of a table. Uses the primary key.
 SELECT id FROM {table} ORDER BY id LIMIT {rows}
@@ -41,6 +127,10 @@ DELETE FROM {table} WHERE id = %(id)s
 -- Inserts a copy of one row under another label, in a transaction that is rolled back.
 INSERT INTO {table} ({label}, {others})
 SELECT {label} || ' (a rehearsal ' || md5(random()::text) || ')', {others} FROM {table} WHERE id = %(id)s
+
+-- name: try_settings
+-- Validates the bodies of functions, whatever the database says, and bounds each statement.
+SELECT set_config('check_function_bodies', 'on', true), set_config('statement_timeout', '60s', true)
 
 -- name: try_update
 -- Updates one row to its own values, in a transaction that is rolled back.

@@ -4,7 +4,7 @@ Each statement runs in a transaction that is rolled back. One that worked before
 production: a trigger that copies whole rows, a rule, a view, a function with a row type (strategy §2.3).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import psycopg
@@ -14,7 +14,7 @@ from knowledge_migration.engine.foundation.database import Connection
 from knowledge_migration.engine.foundation.errors import VerificationError
 from knowledge_migration.engine.foundation.explanation import reason_of
 from knowledge_migration.engine.foundation.own_objects import OWN_SCHEMA, OWN_TABLES
-from knowledge_migration.engine.foundation.sql_files import statement, text_of
+from knowledge_migration.engine.foundation.sql_files import CatalogText, statement, text_of
 from knowledge_migration.knowledge.entity_kinds import KINDS, EntityKind
 
 OPERATIONS = ("insert", "update", "delete")
@@ -22,6 +22,7 @@ TRIED_ROWS = 3
 SQLSTATE = 5
 """Characters of an SQLSTATE."""
 
+Parameters = Mapping[str, object]
 Results = Mapping[str, str]
 """What was tried, and the server's SQLSTATE and message; empty where it works."""
 
@@ -45,21 +46,32 @@ class WrittenElsewhere:
 
 
 def tried(connection: Connection) -> Results:
-    """Tries an insert, an update and a delete of some rows of topics and atoms, and a query of each view over them."""
-    results: dict[str, str] = {}
+    """Tries what users do: see `_attempts`."""
+    tables = {"tables": [f"public.{kind.table}" for kind in KINDS], "own_schema": OWN_SCHEMA}
+    return {what: _try(connection, *attempt) for what, *attempt in _attempts(connection, tables)}
+
+
+def _attempts(connection: Connection, tables: Parameters) -> Iterator[tuple[str, sql.Composed, Parameters]]:
+    """Writes of some rows of topics and atoms and of a row of each other table with triggers; a query of each view over topics
+    and atoms; each function that uses them: its definition if it is in SQL, and a call if it returns rows or takes one."""
     for kind in KINDS:
         rows = connection.execute(
             statement("rehearsal/tried_rows", table=f"public.{kind.table}", rows=sql.Literal(TRIED_ROWS))
         )
-        ids = [row["id"] for row in rows]
+        for place, row in enumerate(rows.fetchall(), start=1):
+            for operation in OPERATIONS:
+                yield f"{operation} of a row of {kind.table} ({place})", _operation(connection, kind, operation), row
+    for view in connection.execute(text_of("rehearsal/views"), tables).fetchall():
+        query = sql.SQL("SELECT * FROM {} LIMIT 1").format(CatalogText(view["name"]))
+        yield f"query of the view {view['name']}", query, {}
+    for table in connection.execute(text_of("rehearsal/triggered_tables"), tables).fetchall():
+        names = {name: CatalogText(text) for name, text in table.items()}
         for operation in OPERATIONS:
-            for place, row_id in enumerate(ids):
-                what = f"{operation} of a row of {kind.table} ({place + 1})"
-                results[what] = _try(connection, _operation(connection, kind, operation), {"id": row_id})
-    for view in connection.execute(text_of("rehearsal/views"), {"tables": [f"public.{kind.table}" for kind in KINDS]}):
-        query = sql.SQL("SELECT * FROM {} LIMIT 1").format(sql.SQL(view["name"]))
-        results[f"query of the view {view['name']}"] = _try(connection, query, {})
-    return results
+            yield f"{operation} of a row of {table['table']}", statement(f"rehearsal/rewrite_{operation}", **names), {}
+    for function in connection.execute(text_of("rehearsal/functions"), tables).fetchall():
+        for what in ("definition", "call"):
+            if function[what]:
+                yield f"{what} of the function {function['name']}", sql.Composed([CatalogText(function[what])]), {}
 
 
 def refuse_outages(before: Results, after: Results) -> None:
@@ -113,10 +125,11 @@ def _operation(connection: Connection, kind: EntityKind, operation: str) -> sql.
     return statement(f"rehearsal/try_{operation}", **names)
 
 
-def _try(connection: Connection, query: sql.Composed, parameters: Mapping[str, object]) -> str:
+def _try(connection: Connection, query: sql.Composed, parameters: Parameters) -> str:
     """The server's SQLSTATE and message; empty where the statement works."""
     try:
         with connection.transaction(force_rollback=True):
+            connection.execute(text_of("rehearsal/try_settings"))
             connection.execute(query, parameters)
     except psycopg.Error as error:
         where = (error.diag.context or "").partition("\n")[0]
