@@ -48,7 +48,7 @@ class WrittenElsewhere:
 def tried(connection: Connection) -> Results:
     """Tries what users do: see `_attempts`."""
     tables = {"tables": [f"public.{kind.table}" for kind in KINDS], "own_schema": OWN_SCHEMA}
-    return {what: _try(connection, *attempt) for what, *attempt in _attempts(connection, tables)}
+    return {what: _try(connection, query, values) for what, query, values in _attempts(connection, tables)}
 
 
 def _attempts(connection: Connection, tables: Parameters) -> Iterator[tuple[str, sql.Composed, Parameters]]:
