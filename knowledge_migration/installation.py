@@ -195,7 +195,7 @@ class Installation:
                 database=self.database,
                 connection=connection,
                 backup_directory=self.backups,
-                scratch_is_elsewhere=self.settings.installation.scratch_url is not None,
+                scratch=self.scratch,
                 long_transaction_seconds=self.settings.preparation.long_transaction_seconds,
                 subscribers_ready=self.settings.preparation.subscribers_ready,
             )

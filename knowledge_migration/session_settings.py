@@ -58,7 +58,7 @@ def apply_to_engine(engine: sa.Engine, settings: Mapping[str, str], shared: Call
     refuses or ignores it, and libpq would take a session that is read-only by its options for a server that is.
     """
 
-    @sa.event.listens_for(engine, "connect")
+    @sa.event.listens_for(engine, "connect", insert=True)  # before SQLAlchemy reads: SQL_ASCII would give it bytes
     def connected(connection: Any, record: Any) -> None:
         driver = getattr(connection, "driver_connection", None) or connection
         load_every_value(driver)

@@ -50,82 +50,133 @@ WHERE class.oid = ANY (%(tables)s::regclass[]::oid[])
 ORDER BY 1, 2
 
 -- name: preflight_rights
--- The privileges that the role lacks, each with the statement that grants it. Reads the catalog only. The backup contains
--- the whole database, so every table and sequence must be readable.
--- Membership grants ownership, not ALTER ... OWNER TO, which would take the tables from the application's role.
+-- What each step needs of this role on this database, one row per kind that it has and per object that it lacks, with the
+-- statement that grants it. Reads the catalog only. The backup contains the whole database, so every table and sequence must be
+-- readable. Membership grants ownership, not ALTER ... OWNER TO, which would take the tables from the application's role.
 WITH membership AS (
-    SELECT CASE
+    SELECT rolcreatedb OR rolsuper AS may_create, CASE
         WHEN current_setting('server_version_num')::integer >= 160000 THEN 'GRANT %%1$I TO %%2$I WITH INHERIT TRUE'
         WHEN rolinherit THEN 'GRANT %%1$I TO %%2$I'
         ELSE 'GRANT %%1$I TO %%2$I; ALTER ROLE %%2$I INHERIT'
     END AS template
     FROM pg_roles
     WHERE rolname = current_user
-)
-SELECT 'the rights of the owner of ' || needed.name AS missing,
-       format(membership.template, pg_get_userbyid(needed.owner), current_user) AS remedy
-FROM membership CROSS JOIN (
-    SELECT 'public.' || relname AS name, relowner AS owner
-    FROM pg_class
-    WHERE relnamespace = to_regnamespace('public') AND relname IN ('topics', 'atoms', 'topic_atoms')
-    UNION ALL
-    SELECT 'schema migration', (SELECT nspowner FROM pg_namespace WHERE nspname = 'migration')
-) AS needed
-WHERE NOT pg_has_role(current_user, needed.owner, 'USAGE')
-UNION ALL
-SELECT 'REFERENCES on public.users', format('GRANT REFERENCES ON public.users TO %%I', current_user)
-FROM pg_class AS users
-WHERE users.relnamespace = to_regnamespace('public') AND users.relname = 'users'
-  AND NOT has_table_privilege(current_user, users.oid, 'REFERENCES')
-UNION ALL
-SELECT 'USAGE on schema ' || namespace.nspname, format('GRANT USAGE ON SCHEMA %%I TO %%I', namespace.nspname, current_user)
-FROM pg_namespace AS namespace
-WHERE namespace.nspname !~ '^pg_' AND namespace.nspname <> 'information_schema'
-  AND NOT has_schema_privilege(current_user, namespace.oid, 'USAGE')
-  AND EXISTS (SELECT FROM pg_class WHERE relnamespace = namespace.oid AND relkind IN ('r', 'p', 'S'))
-UNION ALL
-SELECT 'SELECT on ' || relation.name, format('GRANT SELECT ON %%s TO %%I', relation.name, current_user)
-FROM (
-    SELECT format('%%I.%%I', namespace.nspname, class.relname) AS name,
-           CASE class.relkind
-               WHEN 'S' THEN has_sequence_privilege(current_user, class.oid, 'SELECT')
-               ELSE has_table_privilege(current_user, class.oid, 'SELECT')
-           END AS readable
+),
+namespace AS (
+    SELECT oid, nspname FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'
+),
+relation AS (
+    SELECT class.oid, class.relkind, class.relrowsecurity, class.relnamespace,
+           format('%%I.%%I', namespace.nspname, class.relname) AS name
     FROM pg_class AS class
-    JOIN pg_namespace AS namespace ON namespace.oid = class.relnamespace
+    JOIN namespace ON namespace.oid = class.relnamespace
     WHERE class.relkind IN ('r', 'p', 'S')
-      AND namespace.nspname !~ '^pg_' AND namespace.nspname <> 'information_schema'
-) AS relation
-WHERE NOT relation.readable
+),
+rights (place, step, kind, object, met, remedy) AS (
+    SELECT 1, '1 schema, 3 backfill, 5 cleanup', 'the rights of the owner of', needed.name,
+           pg_has_role(current_user, needed.owner, 'USAGE'),
+           format(membership.template, pg_get_userbyid(needed.owner), current_user)
+    FROM membership CROSS JOIN (
+        SELECT 'public.' || relname AS name, relowner AS owner
+        FROM pg_class
+        WHERE relnamespace = to_regnamespace('public') AND relname IN ('topics', 'atoms', 'topic_atoms')
+        UNION ALL
+        SELECT 'schema migration', nspowner FROM pg_namespace WHERE nspname = 'migration'
+    ) AS needed
+    UNION ALL
+    SELECT 2, '1 schema', 'REFERENCES on', 'public.users', has_table_privilege(current_user, users.oid, 'REFERENCES'),
+           format('GRANT REFERENCES ON public.users TO %%I', current_user)
+    FROM pg_class AS users
+    WHERE users.relnamespace = to_regnamespace('public') AND users.relname = 'users'
+    UNION ALL
+    SELECT 3, '0 backup', 'USAGE on', 'schema ' || namespace.nspname,
+           has_schema_privilege(current_user, namespace.oid, 'USAGE'),
+           format('GRANT USAGE ON SCHEMA %%I TO %%I', namespace.nspname, current_user)
+    FROM namespace
+    WHERE EXISTS (SELECT FROM relation WHERE relnamespace = namespace.oid)
+    UNION ALL
+    SELECT 4, '0 backup', 'SELECT on', relation.name,
+           CASE relkind
+               WHEN 'S' THEN has_sequence_privilege(current_user, oid, 'SELECT')
+               ELSE has_table_privilege(current_user, oid, 'SELECT')
+           END,
+           format('GRANT SELECT ON %%s TO %%I', relation.name, current_user)
+    FROM relation
+    UNION ALL
+    SELECT 5, '0 backup, 3 backfill', 'access to every row (row security) of', oid::regclass::text,
+           NOT row_security_active(oid), format('ALTER ROLE %%I BYPASSRLS', current_user)
+    FROM relation
+    WHERE relrowsecurity
+    UNION ALL
+    SELECT 6, '1 schema', 'CREATE on', 'schema public', has_schema_privilege(current_user, 'public', 'CREATE'),
+           format('GRANT CREATE ON SCHEMA public TO %%I', current_user)
+    UNION ALL
+    SELECT 7, '0 evidence', 'CREATE on', 'the database', has_database_privilege(current_user, current_database(), 'CREATE'),
+           format('GRANT CREATE ON DATABASE %%I TO %%I', current_database(), current_user)
+    WHERE to_regnamespace('migration') IS NULL
+    UNION ALL
+    SELECT 8, '0 evidence', 'EXECUTE on', 'pg_control_system()',
+           has_function_privilege(current_user, 'pg_control_system()', 'EXECUTE'),
+           format('GRANT EXECUTE ON FUNCTION pg_control_system() TO %%I', current_user)
+    UNION ALL
+    SELECT 9, '0 preflight, 1 schema, 2 dual write', 'pg_read_all_stats, for', 'the transactions of other users',
+           pg_has_role(current_user, 'pg_read_all_stats', 'USAGE'),
+           format(membership.template, 'pg_read_all_stats', current_user)
+    FROM membership
+)
+SELECT step, kind || ' ' || object AS needed, 'missing' AS observed, remedy, false AS met, place
+FROM rights
+WHERE NOT met
 UNION ALL
-SELECT 'access to every row of ' || class.oid::regclass || ' (it has row security)',
-       format('ALTER ROLE %%I BYPASSRLS', current_user)
-FROM pg_class AS class
-WHERE class.relrowsecurity AND row_security_active(class.oid)
+SELECT step, kind || ' ' || CASE WHEN count(*) = 1 THEN min(object) ELSE count(*) || ' objects' END, 'granted', '', true, place
+FROM rights
+WHERE met
+GROUP BY step, kind, place
 UNION ALL
-SELECT 'CREATE on schema public', format('GRANT CREATE ON SCHEMA public TO %%I', current_user)
-WHERE NOT has_schema_privilege(current_user, 'public', 'CREATE')
-UNION ALL
-SELECT 'CREATE on the database', format('GRANT CREATE ON DATABASE %%I TO %%I', current_database(), current_user)
-WHERE to_regnamespace('migration') IS NULL
-  AND NOT has_database_privilege(current_user, current_database(), 'CREATE')
-UNION ALL
-SELECT 'visibility of the transactions of other users', format(membership.template, 'pg_read_all_stats', current_user)
+SELECT 'rollback: restore of the whole database', 'CREATEDB on this server',
+       CASE WHEN may_create THEN 'granted' ELSE 'missing; needed only for this last resort' END,
+       CASE WHEN may_create THEN '' ELSE format('ALTER ROLE %%I CREATEDB', current_user) END, true, 10
 FROM membership
-WHERE NOT pg_has_role(current_user, 'pg_read_all_stats', 'USAGE')
+ORDER BY place, needed
+
+-- name: preflight_scratch
+-- What the verification of the backup and the rehearsal need of the role of this session on the scratch server: a database like
+-- the migrated one and its extensions. Reads the catalog. Managed services let members of their administrators' role create
+-- extensions that only a superuser may create elsewhere.
+WITH role AS (
+    SELECT rolname, rolsuper, rolcreatedb OR rolsuper AS may_create, EXISTS (
+        SELECT FROM pg_roles AS administrators
+        WHERE administrators.rolname = ANY (
+            '{rds_superuser,cloudsqlsuperuser,alloydbsuperuser,azure_pg_admin,neon_superuser}'::name[]
+        )
+        AND pg_has_role(me.oid, administrators.oid, 'MEMBER')
+    ) AS administers
+    FROM pg_roles AS me
+    WHERE rolname = current_user
+),
+extension AS (
+    SELECT wanted.name, version.name IS NOT NULL AS available,
+           NOT version.superuser OR version.trusted OR role.rolsuper OR role.administers
+           OR wanted.name = ANY (regexp_split_to_array(current_setting('supautils.privileged_extensions', true), '[ ,]+'))
+               AS may_create
+    FROM role CROSS JOIN unnest(%(extensions)s::text[]) AS wanted (name)
+    LEFT JOIN pg_available_extensions AS available ON available.name = wanted.name
+    LEFT JOIN pg_available_extension_versions AS version
+        ON version.name = available.name AND version.version = available.default_version
+)
+SELECT 'PostgreSQL ' || %(major)s || ' or later' AS needed, current_setting('server_version') AS observed, '' AS remedy,
+       current_setting('server_version_num')::integer / 10000 >= %(major)s AS met
 UNION ALL
-SELECT 'CREATEDB, to verify the backup in a scratch database (or set KNOWLEDGE_MIGRATION_SCRATCH_URL)',
-       format('ALTER ROLE %%I CREATEDB', current_user)
-FROM pg_roles
-WHERE rolname = current_user AND NOT rolcreatedb AND NOT rolsuper AND NOT %(scratch_is_elsewhere)s
+SELECT 'CREATEDB', CASE WHEN may_create THEN 'granted' ELSE 'missing' END,
+       CASE WHEN may_create THEN '' ELSE format('ALTER ROLE %%I CREATEDB', rolname) END, may_create
+FROM role
 UNION ALL
-SELECT 'CREATE EXTENSION ' || available.name || ' (the verification of the backup restores it into a scratch database; it is not a trusted extension)',
-       'connect as a superuser, or set KNOWLEDGE_MIGRATION_SCRATCH_URL to a server where the role may'
-FROM pg_extension AS installed
-JOIN pg_available_extension_versions AS available
-  ON available.name = installed.extname AND available.version = installed.extversion
-JOIN pg_roles AS role ON role.rolname = current_user
-WHERE NOT available.trusted AND NOT role.rolsuper AND NOT %(scratch_is_elsewhere)s
+SELECT 'CREATE EXTENSION ' || name,
+       CASE WHEN NOT available THEN 'not on this server'
+            WHEN may_create IS TRUE THEN 'allowed'
+            ELSE 'not a trusted extension, and the role is no superuser' END,
+       '', available AND may_create IS TRUE
+FROM extension
 
 -- name: preflight_row_security
 -- Tables of the application with row security: a role that it applies to would migrate the rows that it sees. Reads the catalog.
@@ -213,3 +264,7 @@ SELECT 'default_transaction_read_only is on',
        CASE source WHEN 'user' THEN 'the role' WHEN 'database' THEN 'the database' ELSE source END
 FROM pg_settings
 WHERE name = 'default_transaction_read_only' AND setting = 'on'
+
+-- name: preflight_installed_extensions
+-- The extensions that a dump of this database creates. Reads the catalog.
+SELECT extname AS name FROM pg_extension WHERE extname <> 'plpgsql' ORDER BY extname

@@ -23,6 +23,7 @@ from knowledge_migration.engine.schema.phase import schema_outcome
 from knowledge_migration.knowledge.flags import read_flags
 
 CHECK = "requirements_are_met"
+ALL_RIGHTS = 12
 DESCRIPTION = "Everything that this asset depends on for safety, evaluated in its own step before it writes."
 
 Guard = Callable[[Migration], Iterator[Requirement]]
@@ -31,7 +32,8 @@ Guard = Callable[[Migration], Iterator[Requirement]]
 def _preflight(migration: Migration) -> Iterator[Requirement]:
     """Version, privileges, extensions, schema, long transactions, disk, names."""
     with migration.installation.preflight() as context:
-        yield from (required(check(context)) for check in preflight.CHECKS.values())
+        for name, check in preflight.CHECKS.items():
+            yield required(check(context), f"preflight, {name.replace('_', ' ')}", shown=ALL_RIGHTS)
 
 
 def _evidence_store(migration: Migration) -> Iterator[Requirement]:

@@ -55,7 +55,7 @@ def check_result(
         **(shows or {}),
         "result": outcome.sentence,
         "offending": outcome.count,
-        **{key: plain(value) for key, value in outcome.numbers.items() if value is not None},
+        **{key: _shown(value) for key, value in outcome.numbers.items() if value is not None},
     }
     if not outcome.passed:
         metadata["sample"] = rows_table([plain(row) for row in outcome.sample])
@@ -68,6 +68,12 @@ def check_result(
         description=outcome.sentence,
         metadata=metadata,
     )
+
+
+def _shown(value: Any) -> Any:
+    """Rows as a table, other values as they are."""
+    is_table = isinstance(value, list) and value and all(isinstance(row, dict) for row in value)
+    return rows_table(value) if is_table else plain(value)
 
 
 def severity(*, warns: bool) -> dg.AssetCheckSeverity:

@@ -128,7 +128,7 @@ def test_a_database_that_is_not_the_legacy_schema_is_refused_and_nothing_is_writ
     assert not summary.succeeded
     (error,) = summary.errors
     assert error.startswith("evidence_store: evidence_store is refused: 1 of")
-    assert "\nlegacy schema is as expected: 1 violations: " in error
+    assert "\npreflight, legacy schema is as expected: 1 violations: " in error
     assert count(connection, "SELECT count(*) FROM pg_namespace WHERE nspname = 'migration'") == 0
 
 

@@ -38,12 +38,12 @@ class Requirement:
         }
 
 
-def required(outcome: CheckOutcome, name: str | None = None) -> Requirement:
-    """A rule as a requirement: its count and a sample are what was observed."""
+def required(outcome: CheckOutcome, name: str | None = None, *, shown: int = 3) -> Requirement:
+    """A rule as a requirement: its count and the first rows of its sample are what was observed."""
     message = "satisfied." if outcome.passed else f"{outcome.count:,} violations"
     if outcome.sample and not outcome.passed:
-        shown = "; ".join(", ".join(f"{key} {value}" for key, value in row.items()) for row in outcome.sample[:3])
-        message = f"{message}: {shown}."
+        rows = "; ".join(", ".join(f"{key} {value}" for key, value in row.items()) for row in outcome.sample[:shown])
+        message = f"{message}: {rows}."
     return Requirement(
         name or outcome.name.replace("_", " "), outcome.passed, message, outcome.remedy, needed=outcome.description
     )

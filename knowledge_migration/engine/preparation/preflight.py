@@ -13,7 +13,7 @@ import psycopg
 
 from knowledge_migration.engine.foundation.catalog import legacy_differences
 from knowledge_migration.engine.foundation.check_outcome import CheckOutcome
-from knowledge_migration.engine.foundation.database import Connection, Database, exists
+from knowledge_migration.engine.foundation.database import Connection, Database, UnreachableError, exists
 from knowledge_migration.engine.foundation.errors import PreconditionError
 from knowledge_migration.engine.foundation.explanation import reason_of
 from knowledge_migration.engine.foundation.own_objects import current_revision, foreign_objects
@@ -33,12 +33,12 @@ def free_bytes(directory: Path) -> int:
 
 @dataclass(frozen=True)
 class PreflightContext:
-    """The database, the directory of backups, and the limits of the checks."""
+    """The database, the scratch server (its maintenance database), the directory of backups, and the limits of the checks."""
 
     database: Database
     connection: Connection
     backup_directory: Path
-    scratch_is_elsewhere: bool
+    scratch: Database
     long_transaction_seconds: float
     subscribers_ready: bool = False
     free_bytes: Callable[[Path], int] = free_bytes
@@ -82,13 +82,32 @@ def _on_tables(name: str, query: str, description: str, remedy: str) -> Callable
 
 
 def _rights(context: PreflightContext) -> CheckOutcome:
-    """The role has every privilege that the migration and the verification of the backup need."""
+    """The role has every privilege that a step of a phase needs, here and on the scratch server."""
+    table = [*context.rows("preflight_rights"), *_scratch_rights(context)]
+    columns = ("step", "needed", "observed", "remedy")
     return _outcome(
         "rights_are_sufficient",
         "The role has every privilege that the migration needs.",
-        "Let an authorized role run each statement listed here, or connect as the owner of the tables.",
-        context.rows("preflight_rights", scratch_is_elsewhere=context.scratch_is_elsewhere),
+        "Let an authorized role run each statement listed here, or connect as the owner of the tables. Instead of rights for "
+        "scratch databases, KNOWLEDGE_MIGRATION_SCRATCH_URL can name another server where the role has them.",
+        [{name: row[name] for name in columns if row[name]} for row in table if not row["met"]],
+        rights=[{name: row[name] for name in columns} for row in table],
     )
+
+
+def _scratch_rights(context: PreflightContext) -> list[dict[str, Any]]:
+    """What the scratch server lacks or has, before a dump of hours is made for it."""
+    extensions = [row["name"] for row in context.rows("preflight_installed_extensions")]
+    major = context.connection.info.server_version // 10_000
+    try:
+        with context.scratch.connect("preflight") as scratch:
+            query = text_of("preparation/preflight_scratch")
+            rows = scratch.execute(query, {"extensions": extensions, "major": major}).fetchall()
+    except UnreachableError as error:
+        rows = [{"needed": "a connection", "observed": str(error), "remedy": "", "met": False}]
+    step = f"0 backup and rehearsal: scratch databases on {context.scratch.display}"
+    elsewhere = "KNOWLEDGE_MIGRATION_SCRATCH_URL of a server that has it"
+    return [{"step": step, **row, "remedy": row["remedy"] or ("" if row["met"] else elsewhere)} for row in rows]
 
 
 def _extensions(context: PreflightContext) -> CheckOutcome:

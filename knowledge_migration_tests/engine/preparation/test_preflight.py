@@ -37,8 +37,9 @@ SEQUENCES = ("users", "sources", "telegram_profiles", "messages", "topics", "ato
 def context_of(database: Database, **values: Any) -> Iterator[PreflightContext]:
     """What the checks look at, lenient but for what is given."""
     with database.connect("preflight") as connection:
+        superuser = Database(make_url(database.url).set(username="postgres").render_as_string())
         lenient = PreflightContext(
-            database, connection, Path("/"), scratch_is_elsewhere=True, long_transaction_seconds=300.0
+            database, connection, backup_directory=Path("/"), scratch=superuser, long_transaction_seconds=300.0
         )
         yield replace(lenient, **values)
 
@@ -134,7 +135,7 @@ def test_each_right_that_is_missing_is_named_and_its_remedy_gives_it(any_databas
             run(connection, "ALTER TABLE {} OWNER TO {}", table, app)
         before = asked(database, "rights_are_sufficient")
 
-        assert {row["missing"] for row in before.sample} == {
+        assert {row["needed"] for row in before.sample} == {
             *(f"the rights of the owner of public.{table}" for table in ("topics", "atoms", "topic_atoms")),
             "REFERENCES on public.users",
             "USAGE on schema public",
@@ -142,7 +143,7 @@ def test_each_right_that_is_missing_is_named_and_its_remedy_gives_it(any_databas
             *(f"SELECT on public.{table}_id_seq" for table in SEQUENCES),
             "CREATE on schema public",
             "CREATE on the database",
-            "visibility of the transactions of other users",
+            "pg_read_all_stats, for the transactions of other users",
         }
         assert before.count == len(before.sample)
         left = before.sample
@@ -172,12 +173,54 @@ def test_each_right_is_asked_for_by_itself(shared: Database, session: Connection
         session.execute("CREATE TABLE reports.weekly AS SELECT 1 AS week")
         assert asked(limited, "rights_are_sufficient").passed
 
-        alone = asked(limited, "rights_are_sufficient", scratch_is_elsewhere=False)
-        assert "CREATEDB" in alone.sample[0]["missing"]
-        session.execute(alone.sample[0]["remedy"])
-        rest = asked(limited, "rights_are_sufficient", scratch_is_elsewhere=False)
-        assert [row for row in rest.sample if "CREATEDB" in row["missing"]] == []
         session.execute("DROP SCHEMA reports CASCADE")
+
+
+def test_what_a_scratch_server_lacks_is_told_before_the_dump(
+    any_database: Database,
+) -> None:
+    name, administrators = f"migrator_{os.getpid()}", "rds_superuser"
+    with any_database.connect() as connection, role(connection, name) as limited:
+
+        def lacking() -> list[tuple[str, str]]:
+            sample = asked(any_database, "rights_are_sufficient", scratch=limited).sample
+            assert all(row["step"].startswith("0 backup and rehearsal") and row["remedy"] for row in sample)
+            return [(row["needed"], row["observed"]) for row in sample]
+
+        untrusted = ("CREATE EXTENSION vector", "not a trusted extension, and the role is no superuser")
+        assert lacking() == [("CREATEDB", "missing"), untrusted]
+        connection.execute(asked(any_database, "rights_are_sufficient", scratch=limited).sample[0]["remedy"])
+        assert lacking() == [untrusted]
+        with role(connection, administrators, "NOLOGIN"):
+            run(connection, "GRANT {} TO {}", administrators, name)
+            assert lacking() == []  # as on a managed server, whose administrators may create it
+
+    away = Database("postgresql://postgres@127.0.0.1:1/postgres")
+    unreachable = asked(any_database, "rights_are_sufficient", scratch=away)
+    assert [row["needed"] for row in unreachable.sample] == ["a connection"]
+    assert "127.0.0.1:1" in unreachable.sample[0]["observed"]
+    assert "KNOWLEDGE_MIGRATION_SCRATCH_URL" in unreachable.sample[0]["remedy"]
+
+
+def test_the_rights_are_one_table_of_steps_and_an_optional_one_fails_nothing(
+    shared: Database, session: Connection
+) -> None:
+    name = f"migrator_{os.getpid()}"
+    with role(session, name) as limited:
+        for grant in ("GRANT postgres TO {}", "GRANT pg_read_all_stats TO {}"):
+            run(session, grant, name)
+        outcome = asked(limited, "rights_are_sufficient")
+    rights = {row["needed"]: row for row in outcome.numbers["rights"]}
+    assert outcome.passed
+    assert rights["CREATE on schema public"] == {
+        "step": "1 schema",
+        "needed": "CREATE on schema public",
+        "observed": "granted",
+        "remedy": "",
+    }
+    assert rights["the rights of the owner of 3 objects"]["step"] == "1 schema, 3 backfill, 5 cleanup"
+    assert rights["CREATEDB on this server"]["observed"] == "missing; needed only for this last resort"
+    assert rights["CREATEDB"]["observed"] == "granted"  # on the scratch server
 
 
 def test_row_security_that_would_hide_rows_is_named(shared: Database, session: Connection) -> None:
@@ -186,12 +229,12 @@ def test_row_security_that_would_hide_rows_is_named(shared: Database, session: C
         for grant in ("GRANT pg_read_all_data TO {}", "GRANT CREATE, USAGE ON SCHEMA public TO {}"):
             run(session, grant, name)
         session.execute("ALTER TABLE messages ENABLE ROW LEVEL SECURITY")
-        found = [row for row in asked(limited, "rights_are_sufficient").sample if "row security" in row["missing"]]
+        found = [row for row in asked(limited, "rights_are_sufficient").sample if "row security" in row["needed"]]
 
-        assert [row["missing"] for row in found] == ["access to every row of messages (it has row security)"]
+        assert [row["needed"] for row in found] == ["access to every row (row security) of messages"]
         session.execute(found[0]["remedy"])
         again = asked(limited, "rights_are_sufficient").sample
-        assert [row for row in again if "row security" in row["missing"]] == []
+        assert [row for row in again if "row security" in row["needed"]] == []
         session.execute("ALTER TABLE messages DISABLE ROW LEVEL SECURITY")
 
 
