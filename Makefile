@@ -3,7 +3,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do command 
 RUN := .venv/bin
 PORT ?= 8000
 
-.PHONY: migrate demo ui test test-ui lint bench chaos screenshots clean lock
+.PHONY: migrate demo ui test test-ui test-cases lint bench chaos screenshots clean lock
 
 migrate: .venv/.installed  ## migrate the demonstration, or the database of KNOWLEDGE_MIGRATION_DATABASE_URL
 	$(RUN)/knowledge-migration migrate
@@ -19,6 +19,9 @@ test: .venv/.installed  ## all tests, on PostgreSQL servers that they start; tes
 
 test-ui: .venv/.installed  ## clicks through Dagster's UI from zero to full cutover, in minutes (requires Chromium)
 	$(RUN)/pytest -n 0 -m minutes
+
+test-cases: .venv/.installed  ## the cases from public bug reports, if their folder is beside the project (CASES="c19 c58"; requires root)
+	$(RUN)/python -m knowledge_migration_tests.cases $(CASES)
 
 lint: .venv/.installed  ## style, types, and the schema statements
 	$(RUN)/ruff check .
