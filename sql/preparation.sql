@@ -265,6 +265,10 @@ SELECT 'default_transaction_read_only is on',
 FROM pg_settings
 WHERE name = 'default_transaction_read_only' AND setting = 'on'
 
+-- name: preflight_text
+-- Reads every row of one table of an SQL_ASCII database; an error (22021) where the text of one is not UTF-8.
+SELECT count(convert_from(convert_to(checked::text, 'SQL_ASCII'), 'UTF8')) AS rows FROM {table} AS checked
+
 -- name: preflight_installed_extensions
 -- The extensions that a dump of this database creates. Reads the catalog.
 SELECT extname AS name FROM pg_extension WHERE extname <> 'plpgsql' ORDER BY extname

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+from psycopg import sql
 
 from knowledge_migration.engine.foundation.catalog import legacy_differences
 from knowledge_migration.engine.foundation.check_outcome import CheckOutcome
@@ -17,7 +18,7 @@ from knowledge_migration.engine.foundation.database import Connection, Database,
 from knowledge_migration.engine.foundation.errors import PreconditionError
 from knowledge_migration.engine.foundation.explanation import reason_of
 from knowledge_migration.engine.foundation.own_objects import current_revision, foreign_objects
-from knowledge_migration.engine.foundation.sql_files import text_of
+from knowledge_migration.engine.foundation.sql_files import statement, text_of
 from knowledge_migration.knowledge.entity_kinds import KINDS
 from knowledge_migration.knowledge.tables import legacy
 
@@ -143,6 +144,27 @@ def _legacy_schema(context: PreflightContext) -> CheckOutcome:
     )
 
 
+def _text(context: PreflightContext) -> CheckOutcome:
+    """A database of encoding SQL_ASCII, which stores any bytes, holds UTF-8; the tables are read only then."""
+    encoding = context.connection.info.parameter_status("server_encoding")
+    unreadable = []
+    for table in legacy.tables if encoding == "SQL_ASCII" else ():
+        if exists(context.connection, f"public.{table}"):
+            query = statement("preparation/preflight_text", table=sql.Identifier("public", table))
+            try:
+                context.connection.execute(query)
+            except psycopg.errors.CharacterNotInRepertoire:
+                unreadable.append({"table": f"public.{table}", "server_encoding": encoding})
+    return _outcome(
+        "text_has_an_encoding",
+        "Text that the server stores without an encoding (SQL_ASCII) is UTF-8.",
+        "Convert the rows (convert_from(convert_to(name, 'SQL_ASCII'), 'LATIN1') where they are LATIN1), or restore a dump into "
+        "a database created with ENCODING 'UTF8'.",
+        unreadable,
+        server_encoding=encoding,
+    )
+
+
 def _long_transactions(context: PreflightContext) -> CheckOutcome:
     """No transaction is so old that schema changes and index builds would wait for it."""
     return _outcome(
@@ -223,6 +245,7 @@ CHECKS: dict[str, Callable[[PreflightContext], CheckOutcome]] = {
     "extensions_are_installed": _extensions,
     "tables_are_in_public": _schemas,
     "legacy_schema_is_as_expected": _legacy_schema,
+    "text_has_an_encoding": _text,
     "database_accepts_writes": _writable,
     "no_transaction_is_long": _long_transactions,
     "disk_holds_the_backup": _disk,

@@ -484,3 +484,23 @@ def test_tables_in_another_schema_are_refused_and_a_private_schema_before_public
     outcome = asked(any_database, "tables_are_in_public")
     assert outcome.sample == ({"table": "topics", "in_schemas": "private"},)
     assert "public" in outcome.remedy
+
+
+def test_text_without_an_encoding_that_is_not_utf_8_is_refused_and_its_table_named(server: EmbeddedServer) -> None:
+    name = f"ascii_{os.getpid()}"
+    with server.admin.connect("test") as admin:
+        run(admin, "CREATE DATABASE {} ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0", name)
+        try:
+            database = server.database(name)
+            with database.connect("test") as connection:
+                connection.execute(text_of("legacy/schema"))
+                connection.execute("INSERT INTO topics (name, description) VALUES ('caf\u00e9', 'UTF-8')")
+                assert asked(database, "text_has_an_encoding").passed
+                connection.execute(rb"UPDATE topics SET name = E'caf\xe9 '")
+            assert asked(database, "text_has_an_encoding").sample == (
+                {"table": "public.topics", "server_encoding": "SQL_ASCII"},
+            )
+            with database.engine() as engine, engine.connect() as opened:
+                assert opened.exec_driver_sql("SELECT description FROM topics").scalar_one() == "UTF-8"
+        finally:
+            run(admin, "DROP DATABASE {} WITH (FORCE)", name)
