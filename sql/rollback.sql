@@ -150,7 +150,8 @@ DROP FUNCTION IF EXISTS migration.refuse_while_leaving();
 
 -- name: freeze_rule
 -- The trigger function of the freeze: refuses the statement while the session with that pid holds an exclusive advisory
--- lock here. The freeze ends with that session, however its process dies. Reads pg_locks; takes no lock on user tables.
+-- lock here. The freeze ends with that session, however its process dies. Reads pg_locks; takes no lock on user tables. The service
+-- knows the SQLSTATE.
 CREATE OR REPLACE FUNCTION migration.refuse_while_leaving() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF EXISTS (
@@ -159,7 +160,7 @@ BEGIN
           AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
     ) THEN
         RAISE EXCEPTION 'the proposal tables are being removed: % on % is refused', TG_OP, TG_TABLE_NAME
-            USING HINT = 'Switch the application to direct mode; an operator is rolling phase 1 back.';
+            USING ERRCODE = 'KM002', HINT = 'Switch the application to direct mode; an operator is rolling phase 1 back.';
     END IF;
     RETURN NULL;
 END

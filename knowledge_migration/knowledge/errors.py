@@ -54,3 +54,7 @@ class UnavailableError(KnowledgeError):
 
     status = 503
     title = "The database is not available"
+
+
+class NotMigratedError(UnavailableError):
+    """The proposal schema is not there, or an operator is removing it; nothing was written."""

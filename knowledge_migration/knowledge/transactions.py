@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from knowledge_migration.addresses import parsed
-from knowledge_migration.knowledge.errors import UnavailableError
+from knowledge_migration.knowledge.errors import NotMigratedError, UnavailableError
 from knowledge_migration.knowledge.flags import Flags
 from knowledge_migration.knowledge.measurements import Measurements
 from knowledge_migration.knowledge.options import ServiceOptions
@@ -20,6 +20,7 @@ from knowledge_migration.session_settings import TEXT, apply_to_engine
 ATTEMPTS = 4
 COLLISIONS = (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure, psycopg.errors.ForeignKeyViolation)
 NOT_MIGRATED = (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn, psycopg.errors.InvalidSchemaName)
+LEAVING = "KM002"  # the rollback of phase 1 refuses writes to the proposal tables while it exports and drops them
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -74,7 +75,10 @@ class ServiceDatabase:
             for attempt in range(ATTEMPTS):
                 try:
                     async with self.engine.begin() as connection:
-                        return await connection.run_sync(work, *args, **kwargs)
+                        result = await connection.run_sync(work, *args, **kwargs)
+                        with _committing():
+                            await connection.commit()
+                        return result
                 except sa.exc.TimeoutError as error:
                     self.measurements.pool_timed_out()
                     raise UnavailableError("All connections to the database are in use. Try again later.") from error
@@ -90,11 +94,12 @@ class ServiceDatabase:
         """Runs `work(connection, flags)` in one transaction; every writer goes through here.
 
         Without the proposal schema (its rollback may be minutes ago) the flags that were known last apply, and nothing is
-        proposed. Raises `UnavailableError` as `in_transaction`, and where the work is only proposals.
+        proposed. Raises `UnavailableError` as `in_transaction`, and where the work is only proposals. Work whose session
+        ended is not repeated: it would be written without its proposals, or twice.
         """
         try:
             return await self.in_transaction(work, flags)
-        except UnavailableError:
+        except NotMigratedError:
             if not flags.version or needs_proposals:
                 raise
             return await self.in_transaction(work, flags.model_copy(update={"version": 0}))
@@ -102,7 +107,7 @@ class ServiceDatabase:
 
 @contextmanager
 def translate_db_errors() -> Iterator[None]:
-    """Raises `UnavailableError` for a database that does not answer or is not migrated; other errors stay as they are."""
+    """Raises `UnavailableError` for a database that does not answer, `NotMigratedError`; other errors stay as they are."""
     try:
         yield
     except sa.exc.DBAPIError as error:
@@ -110,7 +115,24 @@ def translate_db_errors() -> Iterator[None]:
         if error.connection_invalidated or isinstance(cause, psycopg.OperationalError | psycopg.InterfaceError):
             raise UnavailableError("The database does not answer; nothing was written. Try again later.") from error
         if isinstance(cause, NOT_MIGRATED):
-            raise UnavailableError(
+            raise NotMigratedError(
                 "This database has no proposal schema: phase 1 of the migration has not been run here."
             ) from error
+        if isinstance(cause, psycopg.Error) and cause.sqlstate == LEAVING:
+            raise NotMigratedError(
+                "The proposal tables are being removed: an operator is rolling phase 1 back. Nothing was written."
+            ) from error
         raise
+
+
+@contextmanager
+def _committing() -> Iterator[None]:
+    """Raises `UnavailableError` for a commit without an answer, which may have succeeded."""
+    try:
+        yield
+    except sa.exc.DBAPIError as error:
+        if not error.connection_invalidated:
+            raise
+        raise UnavailableError(
+            "The database did not answer the commit. The request may have taken effect: check the state before you repeat it."
+        ) from error

@@ -251,6 +251,14 @@ class Faults:
             time.sleep(0.3)
             self.recovered()
 
+    def end_sessions(self) -> None:
+        """Every session ends, as an operator or a failover ends them; the server goes on at once."""
+        with self.period(), self.lock, judge.connect(self.database.url) as connection:
+            connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() "
+                "AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
+            )
+
     def recovered(self) -> None:
         """Returns when the server accepts sessions again."""
         judge.reconnect(self.database.url, RECOVERY_SECONDS).close()

@@ -35,6 +35,7 @@ FAULTS = (
     "restart the server",
     "kill the server",
     "kill a session",
+    "end all sessions",
     "pause and resume",
 )
 ATTEMPTS, PAUSE_SECONDS = 12, 1.0
@@ -295,6 +296,7 @@ class Round:
             "restart the server": self.faults.restart_server,
             "kill the server": self.faults.kill_server,
             "kill a session": self.faults.kill_backend,
+            "end all sessions": self.faults.end_sessions,
             "pause and resume": self.pause,
         }
         actions[fault]()

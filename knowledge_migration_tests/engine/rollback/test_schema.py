@@ -11,8 +11,10 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, LiteralString
 
+import httpx
 import psycopg
 import pytest
 from psycopg import sql
@@ -30,6 +32,7 @@ from knowledge_migration.engine.schema.ddl import StepResult
 from knowledge_migration.engine.schema.steps import EVIDENCE_REVISION, TARGET_REVISION
 from knowledge_migration.settings import SchemaChangeSettings
 from knowledge_migration_tests.conftest import clone, cloned, drop
+from knowledge_migration_tests.serving import serving
 
 BRIEF = SchemaChangeSettings(lock_timeout_ms=50, attempts=3, retry_max_seconds=0.2, sleep=lambda seconds: None)
 RUN = uuid.UUID(int=1)
@@ -129,7 +132,7 @@ def writable(connection: Connection) -> bool:
             connection.execute("UPDATE topic_proposals SET status = 'rejected'")
             connection.execute("INSERT INTO knowledge_extraction_runs (message_ids, message_count) VALUES ('[]', 0)")
             propose_atom(connection, "pending")
-    except psycopg.errors.RaiseException:
+    except psycopg.DatabaseError:
         return False
     return True
 
@@ -308,6 +311,22 @@ def test_during_the_rollback_proposals_are_refused_and_direct_writes_and_deletes
     assert [row["name"] for row in legacy_topics(connection)] == ["Locks", "written directly"]
 
 
+def test_during_the_rollback_the_service_says_why_it_refuses_a_decision(
+    migrated: Database, connection: Connection
+) -> None:
+    propose(connection, PENDING)
+    answers: list[httpx.Response] = []
+
+    def decide(_: StepResult) -> None:
+        if not answers:
+            answers.append(httpx.post(f"{url}/api/v1/knowledge/proposals/{PENDING}/reject", timeout=30))
+
+    with serving(migrated) as url, TemporaryDirectory() as folder:
+        rollback_schema(migrated, BRIEF, reason="leaving", export_to=Path(folder) / "export", on_step=decide)
+    assert answers[0].status_code == 503
+    assert "being removed" in answers[0].text
+
+
 def test_a_rollback_that_is_blocked_leaves_the_tables_writable_and_goes_on_later(
     migrated: Database, connection: Connection
 ) -> None:
@@ -367,6 +386,6 @@ def inserts_a_proposal(connection: Connection) -> bool:
     try:
         with connection.transaction(force_rollback=True):
             propose(connection, uuid.uuid4())
-    except psycopg.errors.RaiseException:
+    except psycopg.DatabaseError:
         return False
     return True
