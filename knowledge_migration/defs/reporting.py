@@ -20,6 +20,8 @@ from knowledge_migration.engine.foundation.explanation import explained, innermo
 if TYPE_CHECKING:
     import pandas as pd
 
+EXACT_IN_A_BROWSER = 2**53
+
 
 def table(frame: "pd.DataFrame") -> dg.TableMetadataValue:
     """A frame as a table of the UI."""
@@ -39,6 +41,8 @@ def _cell(value: Any) -> Any:
     if hasattr(value, "item"):
         value = value.item()
     value = plain(value)
+    if isinstance(value, int) and abs(value) > EXACT_IN_A_BROWSER:
+        return str(value)
     return value if value is None or isinstance(value, str | int | float | bool) else str(value)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from knowledge_migration.defs import backfill, cleanup
+from knowledge_migration.defs import backfill, cleanup, reporting
 from knowledge_migration.defs.validation import EVERY_RULE, check_name, validation_job
 from knowledge_migration.engine.backfill.plan import EntityPlan, partitions_of
 from knowledge_migration.engine.validation import functional
@@ -126,3 +126,8 @@ def test_the_partitions_of_the_ui_are_those_of_the_latest_plan() -> None:
         for ends in ([2, 4], [3]):
             backfill.follow_plan(instance, EntityPlan("topic", 9, 9, 0, partitions_of("topic", 1, 9, ends)))
         assert instance.get_dynamic_partitions(name) == ["000000000001", "000000000004"]
+
+
+def test_a_table_of_the_ui_states_large_ids_exactly() -> None:
+    rows = reporting.rows_table([{"id": 2**63 - 1, "lowest": -(2**63), "rows": 2**53}]).records
+    assert rows[0].data == {"id": "9223372036854775807", "lowest": "-9223372036854775808", "rows": 2**53}
