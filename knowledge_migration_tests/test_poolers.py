@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from knowledge_migration.commands.service import say_what_a_pooler_hides
 from knowledge_migration.engine.foundation.database import Database, UnreachableError
 from knowledge_migration.engine.foundation.embedded_server import EmbeddedServer
 from knowledge_migration.engine.rollback import flags as rollback
@@ -98,6 +99,15 @@ def test_the_flags_are_followed_and_rolled_back_behind_a_pooler(pooled: Database
             return done.after.version, watcher.flags.version, len(done.processes)
 
     assert asyncio.run(asyncio.wait_for(follow(), 60)) == (2, 2, 1)
+
+
+def test_the_service_says_what_it_cannot_show_behind_a_pooler(
+    pooled: Database, expanded: Database, capsys: pytest.CaptureFixture[str]
+) -> None:
+    say_what_a_pooler_hides(expanded)
+    assert capsys.readouterr().out == ""
+    say_what_a_pooler_hides(pooled)
+    assert "/migration" in capsys.readouterr().out
 
 
 def test_a_read_only_session_is_accepted_where_the_address_asks_for_a_writable_server(database: Database) -> None:

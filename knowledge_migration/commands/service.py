@@ -3,13 +3,16 @@
 import asyncio
 import json
 import signal
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
+import psycopg
 import typer
 from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
 from knowledge_migration.commands.terminal import DryRun, console, open_installation, say
+from knowledge_migration.engine.foundation.database import Database, PoolerError
 from knowledge_migration.engine.foundation.errors import PreconditionError, VerificationError
 
 proposals_app = typer.Typer(help="The review queue.", no_args_is_help=True)
@@ -68,7 +71,10 @@ def serve(
         f"migration: http://{host}:{port}/migration, API: http://{host}:{port}/docs"
     )
     rules = installation.settings
-    collector = MigrationCollector(with_connect_limits(installation.database), rules)
+    bounded = with_connect_limits(installation.database)
+    with suppress(psycopg.OperationalError):  # the service reports a database that does not answer
+        say_what_a_pooler_hides(bounded)
+    collector = MigrationCollector(bounded, rules)
     service = KnowledgeService(options, installation.extractor, collector=collector)
     app = create_app(service)
     migration = MigrationSource(installation.database, rules)
@@ -85,6 +91,14 @@ def serve(
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=30,
     )
+
+
+def say_what_a_pooler_hides(database: Database) -> None:
+    """A line for the log of a service behind a pooler: what needs sessions is not available there."""
+    try:
+        database.refuse_shared_sessions()
+    except PoolerError as error:
+        console.print(f"/migration, and the state of the migration in /health and /metrics, are not available: {error}")
 
 
 def traffic(

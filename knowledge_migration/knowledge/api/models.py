@@ -326,8 +326,10 @@ class Health(BaseModel):
     flag_version: int
     state: State
     flags_problem: str | None
-    schema_revision: str | None = Field(description="Revision of the migration's schema; null before it began.")
-    backfill: str | None = Field(description="Status of the backfill run; null before it began.")
+    schema_revision: str | None = Field(
+        description="Revision of the migration; null before it began, and behind a pooler."
+    )
+    backfill: str | None = Field(description="Status of the backfill run; null before it began, and behind a pooler.")
     pending_proposals: int | None
     open_shadow_failures: int | None
 
