@@ -161,6 +161,9 @@ class DualWriteSettings(Section, alias_generator="dual_write_".__add__):
         "A row without a proposal for this long is a straggler.", "straggler_minutes", gt=0)
 
 
+TriggerChoice = Literal["refuse", "replica", "accept"]
+
+
 class BackfillSettings(Section, alias_generator="migration_".__add__):
     """Phase 3 (strategy §2.2, §5.1): how fast a backfill runs, and when it yields to others."""
 
@@ -175,6 +178,10 @@ class BackfillSettings(Section, alias_generator="migration_".__add__):
     lock_timeout_ms: int = _setting(1_000,
         "Longest wait of a backfill batch for a row that a user has locked.", plan=True, ge=1, le=LARGEST_MILLISECONDS)
     retry_attempts: int = _setting(8, "Attempts for one batch that meets locks, deadlocks or timeouts.", ge=1)
+    triggers: TriggerChoice = _setting("refuse",
+        "What the backfill does about your triggers that its UPDATE fires and that write more than the link. refuse: it stops, "
+        "or quarantines the row. replica: it disables ordinary triggers in its own sessions (session_replication_role). accept: "
+        "they may write to other tables than topics, atoms and their relations.", plan=True)
     sweep_passes: int = _setting(10, "Passes of the final sweep before it reports that unlinked rows keep appearing.", ge=1)
     slow_batch_seconds: float = _internal(0.4)
     max_replica_lag_seconds: float = _internal(10.0)

@@ -8,9 +8,10 @@ ANALYZE public.topics, public.atoms, public.topic_proposals, public.atom_proposa
 -- Reads along the primary key of {table} from %(after)s. FOR NO KEY UPDATE does not block foreign key checks of users, and
 -- keeps the copied values those of the linked row. The id follows from the row, so a second proposal cannot exist. A
 -- proposal that lost its link makes a plain insert fail; the batch then runs again with an ON CONFLICT clause that
--- refreshes it (the clause in every batch costs 10 percent of the speed).
+-- refreshes it (the clause in every batch costs 10 percent of the speed). Where triggers of the user fire on the UPDATE, the batch
+-- compares all other columns of each row before and after it, as text.
 WITH locked AS MATERIALIZED (
-    SELECT {taken}, migration.origin_proposal_id({table_name}, source.id) AS proposal_id
+    SELECT {taken}, migration.origin_proposal_id({table_name}, source.id) AS proposal_id{before}
     FROM {table} AS source
     WHERE {pending}
     ORDER BY source.id
@@ -39,7 +40,7 @@ WITH locked AS MATERIALIZED (
     SET migrated_from_proposal_id = locked.proposal_id, migration_timestamp = now()
     FROM locked
     WHERE target.id = locked.id
-    RETURNING target.id
+    RETURNING target.id{altered}
 ), resolved AS (
     UPDATE migration.quarantine AS held
     SET state = 'resolved'
@@ -51,7 +52,7 @@ INSERT INTO migration.backfill_batch (
 )
 SELECT
     %(entity)s, %(partition)s, %(run)s, greatest(%(after)s, -9223372036854775808), max(id),
-    migration.require_linked((SELECT count(*) FROM locked), count(*)),
+    migration.require_linked((SELECT count(*) FROM locked), count(*), {altered_rows}),
     extract(epoch FROM clock_timestamp() - now()), %(dagster_run_id)s
 FROM linked
 HAVING (SELECT count(*) FROM locked) > 0
@@ -236,11 +237,40 @@ FROM {table} AS source
 WHERE {pending}
 
 -- name: update_triggers
--- The user's triggers that run before a row of a table is updated. Reads the catalog.
-SELECT trigger.tgname AS name
+-- The user's triggers and rules that an UPDATE of the link columns of a table fires in this session, each with its function and
+-- the statement that restricts a trigger to the other columns (a trigger with transition tables cannot be). Reads the catalog.
+SELECT trigger.tgname AS name, 'function ' || trigger.tgfoid::regproc AS function,
+       CASE WHEN trigger.tgconstraint = 0 AND trigger.tgoldtable IS NULL AND trigger.tgnewtable IS NULL THEN
+           regexp_replace(
+               regexp_replace(pg_get_triggerdef(trigger.oid), '\mUPDATE\M( OF .*?(?= ON | OR ))?', 'UPDATE OF ' || others.names),
+               '^CREATE TRIGGER', 'CREATE OR REPLACE TRIGGER')
+       END AS restricted
 FROM pg_trigger AS trigger
+JOIN pg_proc AS function ON function.oid = trigger.tgfoid
+CROSS JOIN (
+    SELECT string_agg(quote_ident(attribute.attname), ', ' ORDER BY attribute.attnum) AS names
+    FROM pg_attribute AS attribute
+    WHERE attribute.attrelid = %(table)s::regclass AND attribute.attnum > 0 AND NOT attribute.attisdropped
+      AND attribute.attname NOT IN ('migrated_from_proposal_id', 'migration_timestamp')
+) AS others
 WHERE trigger.tgrelid = %(table)s::regclass
   AND NOT trigger.tgisinternal
-  AND trigger.tgenabled <> 'D'
-  AND trigger.tgtype & 2 > 0 AND trigger.tgtype & 16 > 0
-ORDER BY trigger.tgname
+  AND function.pronamespace <> 'migration'::regnamespace
+  AND trigger.tgenabled IN (CASE current_setting('session_replication_role') WHEN 'replica' THEN 'R' ELSE 'O' END, 'A')
+  AND trigger.tgtype & 16 > 0
+  AND (cardinality(trigger.tgattr::int2[]) = 0 OR EXISTS (
+      SELECT FROM pg_attribute AS attribute
+      WHERE attribute.attrelid = trigger.tgrelid AND attribute.attnum = ANY (trigger.tgattr::int2[])
+        AND attribute.attname IN ('migrated_from_proposal_id', 'migration_timestamp')
+  ))
+UNION ALL
+SELECT rule.rulename, 'a rule', NULL
+FROM pg_rewrite AS rule
+WHERE rule.ev_class = %(table)s::regclass AND rule.ev_type = '2' AND rule.ev_enabled <> 'D'
+ORDER BY 1
+
+-- name: written_in_transaction
+-- The rows that this session has written and not yet reported to the statistics, by table. Takes no lock.
+SELECT schemaname || '.' || relname AS name, n_tup_ins + n_tup_upd + n_tup_del AS rows
+FROM pg_stat_xact_user_tables
+WHERE schemaname <> 'migration' AND n_tup_ins + n_tup_upd + n_tup_del > 0

@@ -1,11 +1,3 @@
--- name: fired_triggers
--- The user's triggers that an update of the two link columns of a table fires, with their functions. Reads the catalog.
-SELECT trigger.tgname AS name, trigger.tgfoid::regproc::text AS function
-FROM pg_trigger AS trigger
-WHERE trigger.tgrelid = %(table)s::regclass AND NOT trigger.tgisinternal AND trigger.tgenabled <> 'D'
-  AND trigger.tgtype & 16 > 0 AND cardinality(trigger.tgattr::int2[]) = 0
-ORDER BY trigger.tgname
-
 -- name: functions
 -- The user's functions in SQL and PL/pgSQL that use the given tables: by a row type, by a name in the body, or as the catalog
 -- records it. `definition` creates a function in SQL again, which validates its body; `call` is a query of a function that
@@ -143,11 +135,4 @@ FROM pg_depend AS used
 JOIN pg_rewrite AS rule ON rule.oid = used.objid AND used.classid = 'pg_rewrite'::regclass
 JOIN pg_class AS view ON view.oid = rule.ev_class AND view.relkind IN ('v', 'm')
 WHERE used.refclassid = 'pg_class'::regclass AND used.refobjid = ANY (%(tables)s::regclass[]::oid[])
-ORDER BY 1
-
--- name: written_rows
--- Rows inserted, updated and deleted in each table since the clone exists, by the server's counters.
-SELECT schemaname || '.' || relname AS name, n_tup_ins + n_tup_upd + n_tup_del AS rows
-FROM pg_stat_user_tables
-WHERE schemaname <> %(own_schema)s
 ORDER BY 1

@@ -4,7 +4,8 @@ A batch is one statement in one transaction. An error of a row means that it can
 of the server, a trigger of the user's); a transient error means a lock of a user; errors of server or connection propagate.
 """
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Literal
 from uuid import UUID
@@ -12,12 +13,15 @@ from uuid import UUID
 import psycopg
 from psycopg import sql
 
+from knowledge_migration.engine.backfill import triggers
 from knowledge_migration.engine.backfill.plan import Partition
+from knowledge_migration.engine.backfill.triggers import Fired, SideEffectError
 from knowledge_migration.engine.foundation.database import Connection
 from knowledge_migration.engine.foundation.errors import PreconditionError
 from knowledge_migration.engine.foundation.explanation import reason_of
 from knowledge_migration.engine.foundation.sql_files import statement, text_of
 from knowledge_migration.knowledge.entity_kinds import EntityKind
+from knowledge_migration.settings import TriggerChoice
 
 Locked = Literal["skip", "wait"]
 
@@ -32,7 +36,7 @@ DATA_ERRORS = (
     psycopg.errors.DataCorrupted,
     psycopg.errors.RaiseException,
 )
-SUPPRESSED = "KM001"
+BY_TRIGGERS = ("KM001", "KM002")
 """What `migration.require_linked` raises."""
 
 RUN_CLASSES = ("08", "25", "28", "3D", "40", "53", "55", "57", "58")
@@ -67,10 +71,15 @@ class BatchContext:
     run_id: UUID
     locked: Locked = "skip"
     dagster_run_id: str | None = None
+    fired: tuple[Fired, ...] = ()
+    choice: TriggerChoice = "refuse"
+    others: tuple[str, ...] = ()
+    written: Counter[str] = field(default_factory=Counter)
+    """The rows that accepted triggers wrote to other tables."""
 
     def statement(self, *, refresh: bool) -> bytes:
         """The batch statement; with `refresh`, it updates a proposal that exists already."""
-        return batch_statement(self.partition.kind, self.locked, refresh=refresh)
+        return batch_statement(self.partition.kind, self.locked, refresh=refresh, compared=self.others)
 
     def parameters(self, after_id: int, batch_size: int) -> dict[str, object]:
         """The named parameters of the batch statement."""
@@ -85,9 +94,14 @@ class BatchContext:
 
 
 @cache
-def batch_statement(kind: EntityKind, locked: Locked, *, refresh: bool) -> bytes:
-    """The query backfill/batch for one table; with `refresh`, it updates a proposal that exists already."""
+def batch_statement(kind: EntityKind, locked: Locked, *, refresh: bool, compared: tuple[str, ...] = ()) -> bytes:
+    """The query backfill/batch for one table; with `refresh`, it updates a proposal that exists already.
+
+    `compared` are the columns that it compares before and after the UPDATE.
+    """
     columns = proposal_columns(kind)
+    before, after = (_as_text(alias, compared) for alias in ("source", "target"))
+    nothing = sql.SQL("")
     composed = statement(
         "backfill/batch",
         table=f"public.{kind.table}",
@@ -99,8 +113,15 @@ def batch_statement(kind: EntityKind, locked: Locked, *, refresh: bool) -> bytes
         pending=statement("backfill/pending"),
         on_conflict=_refreshing(columns) if refresh else sql.SQL(""),
         skip_locked=skipping(locked),
+        before=sql.SQL(", {} AS before").format(before) if compared else nothing,
+        altered=sql.SQL(", locked.before <> {} AS altered").format(after) if compared else nothing,
+        altered_rows=sql.SQL("count(*) FILTER (WHERE altered)") if compared else sql.SQL("0"),
     )
     return composed.as_bytes(None)
+
+
+def _as_text(alias: str, names: tuple[str, ...]) -> sql.Composable:
+    return sql.SQL("ROW({})::text").format(sql.SQL(", ").join(sql.Identifier(alias, name) for name in names))
 
 
 def taken_columns(kind: EntityKind) -> sql.Composable:
@@ -145,14 +166,41 @@ def pending_query(name: str, partition: Partition, **names: str | sql.Composable
 def run_batch(connection: Connection, context: BatchContext, after_id: int, batch_size: int) -> tuple[int, int | None]:
     """Links the next rows above `after_id`; returns their number and the last id. Raises psycopg errors.
 
-    The connection is in autocommit, so the single statement is the transaction: no round trips for BEGIN and COMMIT.
+    The connection is in autocommit, so the single statement is the transaction: no round trips for BEGIN and COMMIT, unless
+    triggers of the user fire.
     """
     parameters = context.parameters(after_id, batch_size)
     try:
-        row = connection.execute(context.statement(refresh=False), parameters).fetchone()
+        return _linked(connection, context, parameters, refresh=False)
     except psycopg.errors.UniqueViolation:
-        row = connection.execute(context.statement(refresh=True), parameters).fetchone()
-    return (row["linked_rows"], row["through_id"]) if row else (0, None)
+        return _linked(connection, context, parameters, refresh=True)
+
+
+def _linked(
+    connection: Connection, context: BatchContext, parameters: dict[str, object], *, refresh: bool
+) -> tuple[int, int | None]:
+    """Executes the batch statement; raises `SideEffectError` where triggers write more than the operator chose."""
+    query = context.statement(refresh=refresh)
+    if not context.fired:
+        row = connection.execute(query, parameters).fetchone()
+        return (row["linked_rows"], row["through_id"]) if row else (0, None)
+    with connection.transaction():
+        before = triggers.written(connection)
+        row = connection.execute(query, parameters).fetchone()
+        connection.execute("SET CONSTRAINTS ALL IMMEDIATE")  # deferred triggers write now
+        linked = row["linked_rows"] if row else 0
+        kind = context.partition.kind
+        own = {f"public.{kind.table}": linked, f"public.{kind.proposal_table}": linked}
+        effects = triggers.side_effects(before, triggers.written(connection), own)
+        if refused := triggers.not_accepted(effects, context.choice):
+            raise SideEffectError(_sentence(refused, context.fired))
+    context.written.update(effects)
+    return (linked, row["through_id"]) if row else (0, None)
+
+
+def _sentence(effects: dict[str, int], fired: tuple[Fired, ...]) -> str:
+    where = ", ".join(f"{rows:,} rows of {table}" for table, rows in effects.items())
+    return f"the UPDATE that links it also writes {where}, through triggers ({triggers.listed(fired)})"
 
 
 def run_single_row(connection: Connection, context: BatchContext, after_id: int) -> BatchResult:
@@ -166,24 +214,24 @@ def run_single_row(connection: Connection, context: BatchContext, after_id: int)
         only_this = {**parameters, "after": row["id"] - 1, "through": row["id"]}
         try:
             with connection.transaction():
-                linked = connection.execute(context.statement(refresh=True), only_this)
-        except psycopg.Error as error:
+                linked, _ = _linked(connection, context, only_this, refresh=True)
+        except (psycopg.Error, SideEffectError) as error:
             if not belongs_to_row(error):
                 raise
-            reason = reason_of(error)
-            if error.sqlstate == SUPPRESSED:
-                reason = f"{reason}, by {_triggers(connection, context.partition)}"
+            reason = reason_of(error) if isinstance(error, psycopg.Error) else str(error)
+            if error.sqlstate in BY_TRIGGERS:
+                reason = f"{reason}, by triggers ({triggers.listed(context.fired)})"
             cause = {"sqlstate": error.sqlstate or "unknown", "reason": reason}
             rejected = {"entity": context.partition.entity, "row_id": row["id"], **cause}
             connection.execute(text_of("backfill/quarantine_row"), rejected)
             return BatchResult(0, 1, row["id"], 0.0)
-    return BatchResult(linked.rowcount, 0, row["id"], 0.0)
+    return BatchResult(linked, 0, row["id"], 0.0)
 
 
-def belongs_to_row(error: psycopg.Error) -> bool:
+def belongs_to_row(error: psycopg.Error | SideEffectError) -> bool:
     """Whether the error is one of the data: of a row that cannot become a proposal, and not of the server or our statement."""
     state = error.sqlstate or ""
-    if isinstance(error, DATA_ERRORS):
+    if isinstance(error, (*DATA_ERRORS, SideEffectError)):
         return True
     if not state or state[:2] in RUN_CLASSES:
         return False
@@ -192,43 +240,49 @@ def belongs_to_row(error: psycopg.Error) -> bool:
     return True
 
 
-def _triggers(connection: Connection, partition: Partition) -> str:
-    """The triggers that an UPDATE of the table fires, by name."""
-    found = connection.execute(
-        text_of("backfill/update_triggers"), {"table": f"public.{partition.kind.table}"}
-    ).fetchall()
-    names = ", ".join(row["name"] for row in found)
-    return f"a trigger ({names})" if names else "a rule"
+def with_triggers(connection: Connection, context: BatchContext, choice: TriggerChoice) -> BatchContext:
+    """The context with the triggers and rules that fire in this session.
 
-
-def refuse_side_effects(connection: Connection, partition: Partition) -> None:
-    """Raises `PreconditionError` when linking the next row changes other columns, as a trigger on updated_at would.
-
-    Links one row in a transaction that is rolled back. If that row cannot be written, the batch reports the reason.
+    Raises `PreconditionError` when linking the next row writes more than the operator chose; one row is linked in a transaction
+    that is rolled back. If that row cannot be written, the batch reports the reason.
     """
-    table = f"public.{partition.kind.table}"
-    try:
-        changed = _changed_columns(connection, table, partition)
-    except psycopg.Error as error:
-        if belongs_to_row(error) or isinstance(error, TRANSIENT_ERRORS):
-            return
-        raise
-    if changed:
-        triggers = connection.execute(text_of("backfill/update_triggers"), {"table": table}).fetchall()
-        raise PreconditionError(
-            f"Linking a row of {table} would change its {', '.join(changed)} through a trigger "
-            f"({', '.join(row['name'] for row in triggers) or 'of unknown name'}); the migration must not change them. "
-            "Restrict the trigger to other columns (BEFORE UPDATE OF ...), or disable it during the backfill or its "
-            "rollback; then run this again. Nothing was changed."
-        )
-
-
-def _changed_columns(connection: Connection, table: str, partition: Partition) -> list[str]:
+    fired = triggers.fired(connection, context.partition.kind)
+    if not fired:
+        return context
+    table = f"public.{context.partition.kind.table}"
     names = [row["name"] for row in connection.execute(text_of("backfill/other_columns"), {"table": table})]
+    try:
+        changed, effects = _tried(connection, table, names, context.partition)
+    except psycopg.Error as error:
+        if not (belongs_to_row(error) or isinstance(error, TRANSIENT_ERRORS)):
+            raise
+        changed, effects = [], {}
+    if refused := triggers.not_accepted(effects, choice):
+        where = ", ".join(refused)
+        raise PreconditionError(
+            f"Linking a row of {table} would also write to {where} through a trigger ({triggers.listed(fired)}). "
+            f"{triggers.remedy(fired)} Nothing was changed."
+        )
+    if changed:
+        raise PreconditionError(
+            f"Linking a row of {table} would change its {', '.join(changed)} through a trigger ({triggers.listed(fired)}); the "
+            f"migration must not change them. {triggers.remedy(fired)} Nothing was changed."
+        )
+    return replace(context, fired=fired, choice=choice, others=tuple(names))
+
+
+def _tried(
+    connection: Connection, table: str, names: list[str], partition: Partition
+) -> tuple[list[str], dict[str, int]]:
+    """The other columns that linking the next row changes, and the rows that it writes elsewhere; rolled back."""
     values = sql.SQL(", ").join(sql.SQL("{}::text").format(sql.Identifier("source", name)) for name in names)
     with connection.transaction(force_rollback=True):
+        before = triggers.written(connection)
         query = pending_query("touch_one_row", partition, values=values)
         row = connection.execute(query, partition.parameters).fetchone()
+        connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        effects = triggers.side_effects(before, triggers.written(connection), {table: 1})
     if row is None:
-        return []
-    return [name for name, old, new in zip(names, row["before"], row["after"], strict=True) if old != new]
+        return [], {}
+    pairs = zip(names, row["before"], row["after"], strict=True)
+    return [name for name, old, new in pairs if old != new], effects

@@ -13,10 +13,11 @@ from knowledge_migration.engine.backfill.batch import (
     BatchContext,
     belongs_to_row,
     pending_query,
-    refuse_side_effects,
+    with_triggers,
 )
 from knowledge_migration.engine.backfill.plan import EntityPlan, Partition
-from knowledge_migration.engine.backfill.run import open_run, require_phase_1
+from knowledge_migration.engine.backfill.run import open_run, require_phase_1, run_id
+from knowledge_migration.engine.backfill.triggers import apply_choice
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.errors import MigrationError
 from knowledge_migration.engine.foundation.explanation import reason_of
@@ -64,6 +65,7 @@ def dry_run(
     """
     with database.connect("backfill dry run", settings={"enable_seqscan": "off", "jit": "off"}) as connection:
         require_phase_1(connection)
+        apply_choice(connection, limits.triggers)
         ordered = [plans[kind.name] for kind in KINDS]
         return tuple(_forecast(plan, limits, _sample(connection, plan, limits, sample_batches)) for plan in ordered)
 
@@ -73,7 +75,7 @@ def _sample(connection: Connection, plan: EntityPlan, limits: BackfillSettings, 
     size = limits.batch_size
     for part in plan.partitions:
         if not trials:
-            refuse_side_effects(connection, part)
+            with_triggers(connection, BatchContext(part, run_id(connection)), limits.triggers)
         after = part.after_id
         while after < part.through_id and _needs_more(trials, batches):
             trials.append(_try(connection, part, after, size))

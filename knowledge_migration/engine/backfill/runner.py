@@ -4,9 +4,9 @@ Skips rows that users hold and waits for them at the end, one by one, holding no
 batch, with bounded retries; data errors halve it down to the row to quarantine. A second run completes a killed one.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import psycopg
 
@@ -17,13 +17,14 @@ from knowledge_migration.engine.backfill.batch import (
     Locked,
     belongs_to_row,
     pending_query,
-    refuse_side_effects,
     run_batch,
     run_single_row,
+    with_triggers,
 )
 from knowledge_migration.engine.backfill.control import Throttle
 from knowledge_migration.engine.backfill.plan import Partition
-from knowledge_migration.engine.backfill.run import open_run, require_phase_1
+from knowledge_migration.engine.backfill.run import open_run, require_phase_1, run_id
+from knowledge_migration.engine.backfill.triggers import SideEffectError, apply_choice
 from knowledge_migration.engine.foundation.advisory_lock import advisory_lock
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.errors import BlockedError, MigrationError
@@ -68,6 +69,7 @@ class PartitionResult:
     slowest_batch_seconds: float = 0.0
     seconds: float = 0.0
     remaining: int = 0
+    written_elsewhere: Mapping[str, int] = field(default_factory=dict)
 
     def plus(self, batch: BatchResult) -> "PartitionResult":
         """The result with one more batch."""
@@ -106,9 +108,10 @@ def backfill_partition(
     ):
         require_phase_1(connection)
         rows = pending_count(connection, partition)
-        refuse_side_effects(connection, partition)
-        run_id = open_run(connection, reopen=rows > 0)
-        context = BatchContext(partition, run_id, dagster_run_id=dagster_run_id)
+        apply_choice(connection, limits.triggers)
+        context = BatchContext(partition, run_id(connection), dagster_run_id=dagster_run_id)
+        context = with_triggers(connection, context, limits.triggers)
+        open_run(connection, reopen=rows > 0)
         return _PartitionRun(connection, context, rows, limits, on_progress, on_wait).complete()
 
 
@@ -184,7 +187,12 @@ class _PartitionRun:
             self.pass_over()
         self.connection.execute("SET synchronous_commit = on")
         self.connection.execute(text_of("backfill/flush"))
-        return replace(self.result, seconds=self.limits.clock() - self.started, remaining=self.remaining())
+        return replace(
+            self.result,
+            seconds=self.limits.clock() - self.started,
+            remaining=self.remaining(),
+            written_elsewhere=dict(self.context.written),
+        )
 
     def remaining(self) -> int:
         return pending_count(self.connection, self.context.partition)
@@ -233,7 +241,7 @@ class _PartitionRun:
             return run_single_row(self.connection, context, after_id)
         try:
             rows, through = run_batch(self.connection, context, after_id, self.size)
-        except psycopg.Error as error:
+        except (psycopg.Error, SideEffectError) as error:
             if not belongs_to_row(error):
                 raise
             self.size = max(1, self.size // 2)

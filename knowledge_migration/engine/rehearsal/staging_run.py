@@ -1,11 +1,12 @@
 """The migration of a clone, phase by phase, each timed: schema, dual write, backfill, cutover, with a live service."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from knowledge_migration.engine.backfill import completion, plan, quarantine, runner
+from knowledge_migration.engine.backfill import completion, plan, quarantine, runner, triggers
 from knowledge_migration.engine.dual_write import switch
 from knowledge_migration.engine.dual_write.fence import wait_until_acknowledged
 from knowledge_migration.engine.foundation.database import Database
@@ -17,7 +18,7 @@ from knowledge_migration.engine.rehearsal.user_statements import WrittenElsewher
 from knowledge_migration.engine.rollback.backfill import rollback_backfill
 from knowledge_migration.engine.schema import upgrade as schema
 from knowledge_migration.engine.validation import rules
-from knowledge_migration.knowledge.entity_kinds import KINDS
+from knowledge_migration.knowledge.entity_kinds import KINDS, EntityKind
 from knowledge_migration.knowledge.flags import Flags, set_flags
 from knowledge_migration.knowledge.stages import STAGE_FLAGS
 from knowledge_migration.settings import Settings
@@ -109,12 +110,11 @@ class StagingRun:
         limits = self.settings.backfill
         with self.clone.connect("rehearsal") as connection:
             plans = plan.make_plan(connection, partition_rows=PARTITION_ROWS, max_partitions=MAX_PARTITIONS)
-            before = user_statements.written_rows(connection)
         partitions = [partition for planned in plans.values() for partition in planned.partitions]
-        rows = sum(runner.backfill_partition(self.clone, partition, limits).linked_rows for partition in partitions)
+        results = [runner.backfill_partition(self.clone, partition, limits) for partition in partitions]
         self._accept_quarantine()
-        self._report_side_effects(before)
-        return rows + completion.complete(self.clone, limits).linked_rows
+        self._report_side_effects(results)
+        return sum(result.linked_rows for result in results) + completion.complete(self.clone, limits).linked_rows
 
     def _accept_quarantine(self) -> None:
         """Accepts the quarantined rows of the clone, as an operator decides in production; reports them by reason."""
@@ -135,11 +135,16 @@ class StagingRun:
             self.progress(f"{one.rows:,} rows ({one.entity} {one.ids}) go to quarantine: {one.reason} ({one.sqlstate})")
         self.set_aside = self.set_aside or found
 
-    def _report_side_effects(self, before: Mapping[str, int]) -> None:
-        """Reports the tables that triggers of the user wrote during the backfill; the sessions that wrote have ended."""
+    def _report_side_effects(self, results: Sequence[runner.PartitionResult]) -> None:
+        """Reports the tables that triggers of the user wrote during the backfill, as the operator accepts it."""
+        rows: Counter[tuple[EntityKind, str]] = Counter()
+        for result in results:
+            rows.update({(result.partition.kind, table): count for table, count in result.written_elsewhere.items()})
         with self.clone.connect("rehearsal") as connection:
-            after = user_statements.written_rows(connection)
-            found = user_statements.written_elsewhere(connection, before, after)
+            found = tuple(
+                WrittenElsewhere(table, count, f"{triggers.listed(triggers.fired(connection, kind))} on {kind.table}")
+                for (kind, table), count in rows.items()
+            )
         for one in found:
             self.progress(one.sentence)
         self.side_effects = self.side_effects or found

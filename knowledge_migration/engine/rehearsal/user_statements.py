@@ -13,7 +13,7 @@ from psycopg import sql
 from knowledge_migration.engine.foundation.database import Connection
 from knowledge_migration.engine.foundation.errors import VerificationError
 from knowledge_migration.engine.foundation.explanation import reason_of
-from knowledge_migration.engine.foundation.own_objects import OWN_SCHEMA, OWN_TABLES
+from knowledge_migration.engine.foundation.own_objects import OWN_SCHEMA
 from knowledge_migration.engine.foundation.sql_files import CatalogText, statement, text_of
 from knowledge_migration.knowledge.entity_kinds import KINDS, EntityKind
 
@@ -38,11 +38,7 @@ class WrittenElsewhere:
     @property
     def sentence(self) -> str:
         """For the progress and the check."""
-        return (
-            f"the backfill also writes about {self.rows:,} rows to {self.table}, through triggers on its updates "
-            f"({self.triggers}). If that is not wanted, disable them during phase 3, or restrict them to other columns "
-            "(UPDATE OF …)"
-        )
+        return f"the backfill also writes {self.rows:,} rows to {self.table}, as MIGRATION_TRIGGERS accepts it ({self.triggers})"
 
 
 def tried(connection: Connection) -> Results:
@@ -90,28 +86,6 @@ def refuse_outages(before: Results, after: Results) -> None:
             "triggers, rules and functions named by the server to tables with more columns (name the columns instead of `.*`); "
             "production was not changed."
         )
-
-
-def written_rows(connection: Connection) -> Mapping[str, int]:
-    """Rows written so far in each table that is not the migration's or the backfill's own, by the server's counters."""
-    own = [f"public.{table}" for table in OWN_TABLES] + [f"public.{kind.table}" for kind in KINDS]
-    found = connection.execute(text_of("rehearsal/written_rows"), {"own_schema": OWN_SCHEMA})
-    return {row["name"]: row["rows"] for row in found if row["name"] not in own}
-
-
-def written_elsewhere(
-    connection: Connection, before: Mapping[str, int], after: Mapping[str, int]
-) -> tuple[WrittenElsewhere, ...]:
-    """Where the backfill wrote more rows than its own, with the triggers that fire on an update of topics or atoms."""
-    names: list[str] = []
-    for kind in KINDS:
-        fired = connection.execute(text_of("rehearsal/fired_triggers"), {"table": f"public.{kind.table}"})
-        names += [f"{row['name']} on {kind.table}, function {row['function']}" for row in fired]
-    return tuple(
-        WrittenElsewhere(table, rows - before.get(table, 0), ", ".join(names) or "of unknown name")
-        for table, rows in after.items()
-        if rows > before.get(table, 0)
-    )
 
 
 def _operation(connection: Connection, kind: EntityKind, operation: str) -> sql.Composed:

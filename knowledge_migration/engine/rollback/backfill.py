@@ -12,6 +12,7 @@ from uuid import UUID
 from knowledge_migration.engine.backfill.batch import TRANSIENT_ERRORS
 from knowledge_migration.engine.backfill.run import run_id, run_status
 from knowledge_migration.engine.backfill.runner import WORK, translate_db_errors
+from knowledge_migration.engine.backfill.triggers import apply_choice
 from knowledge_migration.engine.cleanup.completeness import refuse_while_enforced
 from knowledge_migration.engine.foundation import audit
 from knowledge_migration.engine.foundation.advisory_lock import advisory_lock
@@ -58,6 +59,7 @@ def rollback_backfill(
         ) as connection,
         advisory_lock(connection, WORK),
     ):
+        apply_choice(connection, limits.triggers)
         if run_status(connection) is None:
             return ProposalRollback({}, {}, 0.0, {})
         refuse_while_enforced(connection, "The rollback of the backfill")
