@@ -6,15 +6,19 @@ The seeds are SEED, SEED + 1, …; --rounds 1 --seed S repeats the choices of on
 
 import argparse
 import secrets
+import signal
 import sys
 from pathlib import Path
 
 from knowledge_migration_tests.chaos.places import a_server
-from knowledge_migration_tests.chaos.rounds import plan_of, run_round
+from knowledge_migration_tests.chaos.plans import plan_of
+from knowledge_migration_tests.chaos.rounds import run_round
 
 
 def main() -> int:
-    """Runs the rounds; returns the exit code."""
+    """Runs the rounds; returns the exit code. An interrupt ends what it has started."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--seed", type=int, default=None, help="the seed of the first round; a random one if omitted")

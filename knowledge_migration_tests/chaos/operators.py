@@ -165,7 +165,7 @@ def _phase_3(installation: Installation, settings: Settings, _: str) -> None:
     planned = plan_backfill(
         installation.database,
         limits,
-        width_ids=limits.partition_ids,
+        partition_rows=limits.partition_rows,
         max_partitions=limits.max_partitions,
         no_live_writers=False,
         live_seconds=settings.fence.live_seconds,

@@ -13,13 +13,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import psycopg
+from sqlalchemy.engine import make_url
 
 from knowledge_migration.demo.live_application import free_port, start_process, wait_until_healthy
 from knowledge_migration.engine.foundation import embedded_server
 from knowledge_migration.engine.foundation.database import Database
 from knowledge_migration.engine.foundation.embedded_server import EmbeddedServer
 from knowledge_migration.engine.foundation.sql_files import text_of
-from knowledge_migration_tests.chaos import judge
+from knowledge_migration_tests.chaos import records
 from knowledge_migration_tests.conftest import clone, drop
 from knowledge_migration_tests.serving import PEOPLE_AND_MESSAGES
 from knowledge_migration_tests.support.server_restart import restart
@@ -51,7 +52,7 @@ SETTINGS: Mapping[str, str] = {
     "KNOWLEDGE_PROPOSALS_ADMIN_USER_IDS": "[1, 2, 3, 4, 5]",
     "MIGRATION_BATCH_SIZE": "10",
     "MIGRATION_RATE_LIMIT_PER_SECOND": "40",
-    "MIGRATION_PARTITION_IDS": "150",
+    "MIGRATION_PARTITION_ROWS": "150",
     "BASELINE_SAMPLES": "20",
     "PERFORMANCE_SAMPLES": "20",
     "DUAL_WRITE_MEASURED_PAIRS": "10",
@@ -104,7 +105,7 @@ def _prepare() -> None:
 @contextmanager
 def settings_of(database: Database, home: Path) -> Iterator[None]:
     """The environment names this database, as the role of the operators, while the block runs."""
-    url = database.url.replace("postgres:@", f"{OPERATOR}@").replace("//postgres@", f"//{OPERATOR}@")
+    url = make_url(database.url).set(username=OPERATOR).render_as_string(hide_password=False)
     changes = {**SETTINGS, "KNOWLEDGE_MIGRATION_DATABASE_URL": url, "KNOWLEDGE_MIGRATION_HOME": str(home)}
     before = dict(os.environ)
     os.environ.update(changes)
@@ -239,7 +240,7 @@ class Faults:
     def kill_backend(self) -> None:
         """SIGKILL of one session's process: the server ends all others and recovers."""
         with self.period(), self.lock, suppress(psycopg.Error):
-            with judge.connect(self.database.url) as connection:
+            with records.connect(self.database.conninfo) as connection:
                 query = (
                     "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() "
                     "AND backend_type = 'client backend' ORDER BY backend_start"
@@ -253,7 +254,7 @@ class Faults:
 
     def end_sessions(self) -> None:
         """Every session ends, as an operator or a failover ends them; the server goes on at once."""
-        with self.period(), self.lock, judge.connect(self.database.url) as connection:
+        with self.period(), self.lock, records.connect(self.database.conninfo) as connection:
             connection.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() "
                 "AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
@@ -261,13 +262,13 @@ class Faults:
 
     def recovered(self) -> None:
         """Returns when the server accepts sessions again."""
-        judge.reconnect(self.database.url, RECOVERY_SECONDS).close()
+        records.reconnect(self.database.conninfo, RECOVERY_SECONDS).close()
 
-    def operator_session(self, seconds: float, process: "subprocess.Popen[bytes]") -> None:
+    def operator_session(self, seconds: float, process: "subprocess.Popen[str]") -> None:
         """Returns when an operator has a session, the process has ended, or the time is over."""
         until = time.monotonic() + seconds
         query = "SELECT count(*) AS sessions FROM pg_stat_activity WHERE usename = %s"
-        with suppress(psycopg.Error), judge.connect(self.database.url) as connection:
+        with suppress(psycopg.Error), records.connect(self.database.conninfo) as connection:
             while time.monotonic() < until and process.poll() is None:
                 row = connection.execute(query, (OPERATOR,)).fetchone()
                 if row and row["sessions"]:

@@ -1,7 +1,6 @@
-"""One round: a plan chosen by its seed, its execution beside users, and the verdict of the judge.
+"""One round: the execution of a plan beside users, and the verdict of the judge.
 
-The plan is a walk through the states of the migration; each step may meet a fault. Timing differs between two runs of a seed,
-the choices do not.
+Timing differs between two runs of a seed, the choices do not.
 """
 
 import random
@@ -14,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import psycopg
@@ -23,110 +23,18 @@ from knowledge_migration.engine.foundation.database import Database
 from knowledge_migration.engine.foundation.embedded_server import EmbeddedServer
 from knowledge_migration.engine.foundation.errors import MigrationError
 from knowledge_migration.engine.foundation.explanation import explained
-from knowledge_migration_tests.chaos import judge, operators
+from knowledge_migration_tests.chaos import judge, operators, records
 from knowledge_migration_tests.chaos.journal import Journal
-from knowledge_migration_tests.chaos.judge import Complaint, Expected
 from knowledge_migration_tests.chaos.places import HELD_ATOMS, Faults, Service, a_database, services, settings_of
-from knowledge_migration_tests.chaos.users import ApiUser, Reviewer, Site, SqlWriter, User
+from knowledge_migration_tests.chaos.plans import AFTER, Plan, Step
+from knowledge_migration_tests.chaos.proposals import PROMISES, promises
+from knowledge_migration_tests.chaos.records import TABLES, Complaint, Expected
+from knowledge_migration_tests.chaos.reviewer import Reviewer
+from knowledge_migration_tests.chaos.sql_writer import SqlWriter
+from knowledge_migration_tests.chaos.users import ApiUser, Site, User
 
-FAULTS = (
-    "kill the operator",
-    "kill a service",
-    "restart the server",
-    "kill the server",
-    "kill a session",
-    "end all sessions",
-    "pause and resume",
-)
 ATTEMPTS, PAUSE_SECONDS = 12, 1.0
 QUIET_SECONDS = 60.0
-
-NEXT: dict[str, tuple[tuple[str, int], ...]] = {
-    "legacy": (("phase 1", 1),),
-    "schema": (("phase 2", 8), ("rollback schema", 2), ("rollback full", 1)),
-    "dual write": (("phase 3", 8), ("rollback dual-write", 2), ("rollback full", 1)),
-    "backfilled": (
-        ("promote internal_beta", 6),
-        ("rollback backfill", 2),
-        ("rollback dual-write", 1),
-        ("rollback full", 1),
-        ("phase 3", 1),
-    ),
-    "internal_beta": (("promote gradual_rollout", 6), ("rollback instant", 3), ("rollback full", 1)),
-    "gradual_rollout": (
-        ("promote full_cutover", 5),
-        ("rollback partial", 2),
-        ("rollback instant", 2),
-        ("rollback full", 1),
-    ),
-    "full_cutover": (("rollback partial", 3), ("rollback instant", 4), ("rollback full", 2)),
-}
-"""The actions of each state with their weights."""
-
-AFTER = {
-    "phase 1": "schema",
-    "phase 2": "dual write",
-    "phase 3": "backfilled",
-    "rollback schema": "legacy",
-    "rollback full": "legacy",
-    "rollback dual-write": "schema",
-    "rollback backfill": "dual write",
-    "rollback instant": "backfilled",
-    "rollback partial": "internal_beta",
-    "promote internal_beta": "internal_beta",
-    "promote gradual_rollout": "gradual_rollout",
-    "promote full_cutover": "full_cutover",
-}
-"""The state after each action."""
-
-
-@dataclass(frozen=True)
-class Step:
-    """One action, how it is done, the fault that it meets and when, and whether a process of its own does it."""
-
-    action: str
-    way: operators.Way
-    fault: str | None
-    delay: float
-    separate: bool
-
-    def __str__(self) -> str:
-        process = " in a process" if self.separate else ""
-        return f"{self.action} by {self.way}{process}{f', {self.fault} after {self.delay:.2f} s' if self.fault else ''}"
-
-
-@dataclass(frozen=True)
-class Plan:
-    """The choices of a seed."""
-
-    seed: int
-    steps: tuple[Step, ...]
-    services: int
-    users: int
-
-
-def plan_of(seed: int, *, length: int = 7) -> Plan:
-    """The plan of a seed; the phases come first, so that a round reaches something that can be rolled back."""
-    chosen = random.Random(f"plan {seed}")
-    state, steps = "legacy", list[Step]()
-    while len(steps) < length:
-        actions = NEXT[state]
-        forward = len(steps) < 3 and chosen.random() < 0.8
-        action = actions[0][0] if forward else chosen.choices([name for name, _ in actions], [w for _, w in actions])[0]
-        steps.append(_step(chosen, action))
-        state = AFTER[action]
-    return Plan(seed, tuple(steps), chosen.choice((1, 2, 2)), chosen.choice((2, 3, 4)))
-
-
-def _step(chosen: random.Random, action: str) -> Step:
-    way = chosen.choice(operators.WAYS[action])
-    fault = chosen.choice(FAULTS) if chosen.random() < 0.6 else None
-    if fault == "pause and resume" and action != "phase 3":
-        fault = "kill the operator"
-    if fault == "kill the operator" and way == "api":
-        fault = "kill a service"
-    separate = way == "command" or fault == "kill the operator"
-    return Step(action, way, fault, chosen.uniform(0.0, 1.2), separate)
 
 
 @dataclass
@@ -164,11 +72,11 @@ class Round:
     def run(self) -> Outcome:
         """Runs the plan beside the users, and judges what is left."""
         started = time.monotonic()
-        with judge.connect(self.database.url) as connection:
-            self.before = judge.snapshot(connection)
+        with records.connect(self.database.conninfo) as connection:
+            self.before = records.snapshot(connection)
             people = [int(key) for key in self.before.others["users"]]
             messages = [int(key) for key in self.before.others["messages"]]
-        site = Site([one.url for one in self.services], messages, people, self.database.url)
+        site = Site([one.url for one in self.services], messages, people, self.database.conninfo)
         with self.users(site):
             time.sleep(0.5)
             for number, step in enumerate(self.plan.steps, start=1):
@@ -186,7 +94,7 @@ class Round:
         """The users, until the block ends; they complete their open requests."""
         seed = self.plan.seed
         callers = [ApiUser(site, self.journal, f"user {seed}-{number}") for number in range(self.plan.users)]
-        keys = [(table, row_id) for table in judge.TABLES for row_id in sorted(self.before.rows[table])]
+        keys = [(table, row_id) for table in TABLES for row_id in sorted(self.before.rows[table])]
         for number, key in enumerate(key for key in keys if key[1] not in HELD_ATOMS):
             if number % 2:  # every second row is written by nobody
                 callers[number // 2 % len(callers)].rows.append(key)
@@ -337,19 +245,20 @@ class Round:
         action, expected = step.action, self.expected
         self.state = AFTER[action]
         expected.schema = self.state != "legacy"
+        expected.schema_removed |= not expected.schema
         expected.dual_write = self.state not in ("legacy", "schema")
         expected.proposals_on = self.state in ("internal_beta", "gradual_rollout", "full_cutover")
         if action == "phase 3":
             expected.complete = True
-        elif action in judge.PROMISES:
+        elif action in PROMISES:
             expected.complete = False
         if action.startswith(("rollback", "promote")) and action != "rollback instant":
             expected.reasons.append(self.reason(number))
         if not expected.dual_write:
             self.sql.idle.clear()
             self.sql.may_write.set()
-        with judge.reconnect(self.database.url) as connection:
-            self.outcome.complaints += judge.promises(connection, action)
+        with records.reconnect(self.database.conninfo) as connection:
+            self.outcome.complaints += promises(connection, action)
             self.outcome.complaints += judge.altered_audit(connection, self.audit)
             self.audit = judge.audit_entries(connection)
 
@@ -380,24 +289,24 @@ class Round:
 
     def decide_about_quarantine(self) -> None:
         """Accepts, clamps, or repairs and retries each held row; a backfill or its completion applies it."""
-        with judge.reconnect(self.database.url) as connection:
+        with records.reconnect(self.database.conninfo) as connection:
             query = "SELECT row_id FROM migration.quarantine WHERE state = 'open' ORDER BY row_id"
             held = [one["row_id"] for one in connection.execute(query)]
         for row_id in held:
             decision = self.decisions.get(row_id, "accept")
             if decision == "retry":
-                with psycopg.connect(self.database.url) as session:
+                with psycopg.connect(self.database.conninfo) as session:
                     session.execute("UPDATE atoms SET confidence = 0.5, updated_at = now() WHERE id = %s", (row_id,))
                 self.expected.changed_by_operators["atoms", row_id] = {"confidence": 0.5}
             arguments = ("quarantine", "decide", "atom", str(row_id), "--decision", decision, "--note", "chaos")
-            self.until_done(f"quarantine {decision}", lambda given=arguments: operators.run_command(*given))
+            self.until_done(f"quarantine {decision}", partial(operators.run_command, *arguments))
             if decision != "retry":
                 decided = self.expected.without_proposal if decision == "accept" else self.expected.clamped
                 decided.add(("atoms", row_id))
 
     def judge(self) -> None:
         """The verdict about the database, the requests, and the processes."""
-        with judge.reconnect(self.database.url) as connection:
+        with records.reconnect(self.database.conninfo) as connection:
             verdict = judge.judge(connection, self.before, self.journal, self.expected)
             self.outcome.complaints += verdict.complaints
             self.outcome.complaints += judge.altered_audit(connection, self.audit)

@@ -11,7 +11,8 @@ from knowledge_migration.engine.foundation.database import Database
 from knowledge_migration.engine.rollback.backfill import rollback_backfill
 from knowledge_migration_tests.chaos import judge
 from knowledge_migration_tests.chaos.journal import Extraction, Journal
-from knowledge_migration_tests.chaos.judge import Complaint, Connection, Expected, Snapshot
+from knowledge_migration_tests.chaos.proposals import promises
+from knowledge_migration_tests.chaos.records import Complaint, Connection, Expected, Snapshot, connect, snapshot
 from knowledge_migration_tests.engine.backfill.backfilling import backfill, fill
 
 CHAOS = Path(judge.__file__).parent
@@ -24,8 +25,8 @@ Case = tuple[Connection, Snapshot, Journal, Expected]
 def case(expanded: Database) -> Iterator[Case]:
     """A backfilled database, in which a user has created, edited and deleted rows, all acknowledged."""
     fill(expanded)
-    with judge.connect(expanded.url) as connection:
-        before, journal = judge.snapshot(connection), Journal()
+    with connect(expanded.conninfo) as connection:
+        before, journal = snapshot(connection), Journal()
         journal.creating("topics", "mine")
         values = {"name": "mine", "description": "what I wrote"}
         row = connection.execute(
@@ -67,6 +68,7 @@ DAMAGE: dict[LiteralString, str] = {
     ),
     "DROP INDEX ix_topics_name; INSERT INTO topics (name, description) VALUES ('mine', 'again')": "no name is duplicated",
     "INSERT INTO topics (name, description) VALUES ('without a proposal', '')": "every row has a proposal after phase 3",
+    "INSERT INTO topics (name, description) VALUES ('without an answer', '')": "a row is in an answer",
     "UPDATE atoms SET migrated_from_proposal_id = NULL WHERE id = 5": "every row has a proposal after phase 3",
     "SET session_replication_role = replica; "
     "DELETE FROM atom_proposals WHERE id = (SELECT migrated_from_proposal_id FROM atoms WHERE id = 5)": (
@@ -153,12 +155,12 @@ def test_it_accepts_both_outcomes_of_a_change_without_an_answer(case: Case) -> N
 
 def test_a_rollback_has_to_keep_its_promise(case: Case, expanded: Database) -> None:
     connection = case[0]
-    assert {one.rule for one in judge.promises(connection, "rollback backfill")} == {
+    assert {one.rule for one in promises(connection, "rollback backfill")} == {
         "the rollback of the backfill leaves nothing"
     }
-    assert judge.promises(connection, "rollback schema") != []
+    assert promises(connection, "rollback schema") != []
     rollback_backfill(expanded, reason="a test")
-    assert judge.promises(connection, "rollback backfill") == []
+    assert promises(connection, "rollback backfill") == []
 
 
 def test_an_entry_of_the_audit_log_that_is_altered_or_gone_is_found(case: Case) -> None:
@@ -175,5 +177,5 @@ def test_an_entry_of_the_audit_log_that_is_altered_or_gone_is_found(case: Case) 
 
 
 def test_the_judge_imports_nothing_of_the_migration() -> None:
-    for name in ("judge.py", "journal.py"):
+    for name in ("judge.py", "proposals.py", "records.py", "journal.py"):
         assert "knowledge_migration." not in (CHAOS / name).read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The users of a round: threads that extract, create, edit and delete over HTTP, review proposals, or write by SQL.
+"""The users of a round: threads that extract, create, edit, delete and read over HTTP.
 
 Each owns the rows that it edits, so that the order of acknowledged changes of a row is known. The same seed makes the same
 choices; the answers depend on the round.
@@ -13,9 +13,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
-import psycopg
-from psycopg import sql
-from psycopg.types.json import Json
 
 from knowledge_migration_tests.chaos.journal import NAMES, Extraction, Journal, Table
 
@@ -48,7 +45,7 @@ class Site:
     urls: Sequence[str]
     message_ids: Sequence[int]
     user_ids: Sequence[int]
-    database_url: str
+    conninfo: str
 
 
 @dataclass(eq=False)
@@ -104,7 +101,7 @@ class User(threading.Thread):
             raise (RefusedError if NOTHING_WRITTEN in answer.text else NoAnswerError)(answer.text)
         return answer
 
-    def name(self) -> str:
+    def new_name(self) -> str:
         """A name that nobody else uses."""
         self.numbers += 1
         return f"{self.seed} {self.numbers} {self.random.choice(WORDS)}"
@@ -126,10 +123,10 @@ class User(threading.Thread):
     def new_values(self, table: Table) -> dict[str, Any]:
         """The values of a row to create."""
         if table == "topics":
-            return {"name": self.name(), "description": self.text(), "icon": "FolderIcon", "color": "#64748B"}
+            return {"name": self.new_name(), "description": self.text(), "icon": "FolderIcon", "color": "#64748B"}
         return {
             "type": self.random.choice(TYPES),
-            "title": self.name(),
+            "title": self.new_name(),
             "content": self.text(),
             "confidence": self.random.choice((None, 0.0, 0.73, 1.0)),
             "user_approved": self.random.random() < 0.5,
@@ -238,170 +235,3 @@ class ApiUser(User):
 
     def read(self) -> None:
         self.ask("GET", self.random.choice(("/topics?limit=25", "/atoms?limit=25", "/knowledge/runs")))
-
-
-@dataclass(eq=False)
-class Reviewer(ApiUser):
-    """The one reviewer: approves, corrects, rejects, merges, undoes, one by one and in bulk; hands new rows to `colleagues`."""
-
-    colleagues: Sequence[User] = ()
-
-    def work(self) -> None:
-        turns: tuple[tuple[Callable[[], None], int], ...] = (
-            (lambda: self.decide("approve"), 30),
-            (lambda: self.decide("reject"), 12),
-            (lambda: self.decide("merge"), 8),
-            (self.undo, 15),
-            (self.bulk, 10),
-        )
-        turn = self.random.choices([one for one, _ in turns], [share for _, share in turns])[0]
-        try:
-            turn()
-        except NoAnswerError:
-            self.journal.no_answer()
-        except RefusedError:
-            return
-
-    def pending(self, limit: int) -> list[dict[str, Any]]:
-        """Proposals that wait, of which the last decision is known."""
-        sort = self.random.choice(("confidence", "created_at"))
-        answer = self.ask("GET", f"/knowledge/proposals?limit={limit}&sort={sort}")
-        items = answer.json()["items"] if answer.status_code == 200 else []
-        decisions = self.journal.decisions
-        return [one for one in items if one["id"] not in decisions or not decisions[one["id"]].uncertain]
-
-    def decide(self, action: str) -> None:
-        if not (items := self.pending(10)):
-            return
-        proposal = self.random.choice(items)
-        table: Table = "topics" if proposal["entity_type"] == "topic" else "atoms"
-        body: dict[str, Any] = {"user_id": self.random.choice(self.site.user_ids), "notes": self.text()}
-        if action == "merge":
-            if not (into := self.own(table)):
-                return
-            body["into_entity_id"] = into[1]
-        if action == "approve" and self.random.random() < 0.2:
-            column = "description" if table == "topics" else "content"
-            body["changes"] = {column: f"corrected {self.text()}"}
-        self.request(proposal["id"], table, action, body)
-
-    def request(self, proposal_id: str, table: Table, action: str, body: dict[str, Any]) -> None:
-        """One decision, and its answer in the journal."""
-        try:
-            answer = self.ask("POST", f"/knowledge/proposals/{proposal_id}/{action}", body)
-        except NoAnswerError:
-            return self.journal.unanswered_decision(proposal_id, table)
-        if answer.status_code == 200:
-            self.record(answer.json())
-        return None
-
-    def record(self, decided: dict[str, Any]) -> None:
-        """An acknowledged decision; a new row of an approval goes to a colleague, who may edit it."""
-        table: Table = "topics" if decided["entity_type"] == "topic" else "atoms"
-        self.journal.decided(decided["proposal_id"], table, decided["status"], decided["entity_id"])
-        if decided["status"] == "approved" and decided["entity_id"] is not None:
-            key = (table, decided["entity_id"])
-            if key not in self.journal.rows:
-                self.learn(*key)
-                if self.random.random() < 0.3 and self.colleagues:
-                    self.random.choice(self.colleagues).inbox.put(key)
-
-    def undo(self) -> None:
-        mine = [key for key, one in self.journal.decisions.items() if one.status != "pending" and not one.uncertain]
-        if mine:
-            proposal_id = self.random.choice(mine)
-            self.request(proposal_id, self.journal.decisions[proposal_id].table, "undo", {"notes": self.text()})
-
-    def bulk(self) -> None:
-        items = self.pending(8)
-        if not items:
-            return
-        tables: dict[str, Table] = {one["id"]: "topics" if one["entity_type"] == "topic" else "atoms" for one in items}
-        body = {"action": self.random.choice(("approve", "approve", "reject")), "proposal_ids": list(tables)}
-        try:
-            answer = self.ask("POST", "/knowledge/proposals/bulk", body)
-        except NoAnswerError:
-            for proposal_id, table in tables.items():
-                self.journal.unanswered_decision(proposal_id, table)
-            return
-        if answer.status_code == 200:
-            for decided in answer.json()["decided"]:
-                self.record(decided)
-            for one in answer.json()["undecided"]:
-                if one["status"] >= 500:
-                    self.journal.unanswered_decision(one["proposal_id"], tables[one["proposal_id"]])
-
-
-@dataclass(eq=False)
-class SqlWriter(User):
-    """A part of the application that writes by SQL, as before the migration; it is stopped before phase 2."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.may_write = threading.Event()
-        self.idle = threading.Event()
-
-    def stop_writing(self) -> None:
-        """Returns when it has ended its transaction and will begin no other."""
-        self.may_write.clear()
-        self.idle.wait(TIMEOUT_SECONDS)
-
-    def work(self) -> None:
-        if not self.may_write.is_set():
-            self.idle.set()
-            return
-        self.idle.clear()
-        try:
-            with psycopg.connect(self.site.database_url, application_name="an application") as connection:
-                self.write(connection)
-        except psycopg.Error as error:
-            if error.sqlstate and not error.sqlstate.startswith(("57P", "08")):
-                self.journal.failed(time.monotonic(), f"SQL of a user: {error!r}")
-            time.sleep(0.1)
-
-    def write(self, connection: psycopg.Connection[Any]) -> None:
-        """One change in one transaction; without an answer to COMMIT it may or may not have happened."""
-        key = self.own("atoms") if self.random.random() < 0.5 else None
-        if key is None:
-            return self.insert(connection)
-        if self.random.random() < 0.2:
-            return self.delete(connection, key)
-        values = self.changes(key[0])
-        statement = "UPDATE atoms SET content = %s, updated_at = clock_timestamp() WHERE id = %s"
-        connection.execute(statement, (values["content"], key[1]))
-        if self.committed(connection, lambda: self.journal.unanswered_edit(*key, values)):
-            self.journal.edited(*key, values)
-        return None
-
-    def insert(self, connection: psycopg.Connection[Any]) -> None:
-        table: Table = self.random.choice(("topics", "atoms"))
-        values = self.new_values(table)
-        self.journal.creating(table, values[NAMES[table]])
-        stored = {name: Json(value) if name == "meta" and value else value for name, value in values.items()}
-        statement = sql.SQL("INSERT INTO {} ({}) VALUES ({}) RETURNING id").format(
-            sql.Identifier(table),
-            sql.SQL(", ").join(map(sql.Identifier, stored)),
-            sql.SQL(", ").join(sql.Placeholder() * len(stored)),
-        )
-        row = connection.execute(statement, list(stored.values())).fetchone()
-        assert row
-        if self.committed(connection, self.journal.no_answer):
-            self.journal.created(table, row[0], values)
-            self.rows.append((table, row[0]))
-
-    def delete(self, connection: psycopg.Connection[Any], key: tuple[Table, int]) -> None:
-        connection.execute("DELETE FROM topic_atoms WHERE atom_id = %s", (key[1],))
-        connection.execute("DELETE FROM atom_links WHERE %s IN (from_atom_id, to_atom_id)", (key[1],))
-        connection.execute("DELETE FROM atoms WHERE id = %s", (key[1],))
-        if self.committed(connection, lambda: self.journal.unanswered_edit(*key, None)):
-            self.journal.deleted(*key)
-            self.rows.remove(key)
-
-    def committed(self, connection: psycopg.Connection[Any], unanswered: Callable[[], None]) -> bool:
-        """Whether the server acknowledged the commit."""
-        try:
-            connection.commit()
-        except psycopg.OperationalError:
-            unanswered()
-            return False
-        return True
