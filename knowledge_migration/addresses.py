@@ -127,8 +127,8 @@ def _postgresql_url(url: SecretStr | None) -> SecretStr | None:
 def server_and_database(url: SecretStr) -> tuple[object, ...]:
     """The database that an address names, without user and driver."""
     address = parsed(url.get_secret_value())
-    hosts, ports = address.query.get("host", address.host), address.query.get("port", address.port)
-    return hosts, str(ports or 5432), address.database
+    _, given = address.get_dialect()().create_connect_args(address)
+    return given.get("host"), str(given.get("port") or 5432), given["dbname"]
 
 
 PostgresUrl = Annotated[SecretStr | None, AfterValidator(_postgresql_url)]

@@ -163,6 +163,11 @@ def test_dagster_s_own_tables_never_share_the_migrated_database(monkeypatch: pyt
     with pytest.raises(SettingsError, match="KNOWLEDGE_MIGRATION_DAGSTER_URL is the database to migrate"):
         load_settings()
 
+    monkeypatch.setenv("KNOWLEDGE_MIGRATION_DATABASE_URL", "postgresql://ada@/tasks?host=one:1&host=two:2")
+    monkeypatch.setenv("KNOWLEDGE_MIGRATION_DAGSTER_URL", "postgresql://dagster@one:1,two:2/tasks")
+    with pytest.raises(SettingsError, match="KNOWLEDGE_MIGRATION_DAGSTER_URL is the database to migrate"):
+        load_settings()
+
     monkeypatch.setenv("KNOWLEDGE_MIGRATION_DAGSTER_URL", "postgresql://dagster@host/dagster")
     assert load_settings().installation.dagster_url is not None
 
