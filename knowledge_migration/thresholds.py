@@ -210,7 +210,7 @@ DEMONSTRATION: Mapping[str, object] = {
         "proposal_error_rate": {
             "minimum_sample": 40,
             "threshold": 0.1,
-            "breach_window_minutes": 0.25,
+            "breach_window_minutes": 1,
             "breach_sample": 30,
         },
         "extraction_slowdown": {"minimum_sample": 30, "threshold": 2.0, "breach": 4.0},

@@ -19,9 +19,9 @@ from knowledge_migration.engine.foundation.errors import VerificationError
 Report = Callable[[str], None]
 RunJob = Callable[[dg.RunRequest], bool]
 
-FAULT = {"mode": "proposal", "share": 0.2, "seconds": 20.0}
 TICK_SECONDS = 0.25
 TIMEOUT_SECONDS = 600.0
+FAULT = {"mode": "proposal", "share": 0.2, "seconds": TIMEOUT_SECONDS}
 STEADY_TICKS = 6
 
 

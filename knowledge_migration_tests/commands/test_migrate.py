@@ -38,7 +38,7 @@ def named(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     """The settings name the test's database; nothing is limited in rate."""
     name_database(monkeypatch, database, tmp_path)
     monkeypatch.setenv("MIGRATION_RATE_LIMIT_PER_SECOND", "0")
-    monkeypatch.setenv("MIGRATION_PARTITION_IDS", "100")
+    monkeypatch.setenv("MIGRATION_PARTITION_ROWS", "100")
     monkeypatch.setenv("BASELINE_SAMPLES", "20")
     monkeypatch.setenv("PERFORMANCE_SAMPLES", "20")
     monkeypatch.setenv("CUTOVER_GATES", json.dumps(UNHURRIED))
@@ -244,7 +244,7 @@ def test_the_rollback_jobs_take_everything_back_and_the_migration_can_be_run_aga
 def test_the_small_real_knowledge_base_migrates_whole(
     named: Database, connection: Connection, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("MIGRATION_PARTITION_IDS", "50000")
+    monkeypatch.setenv("MIGRATION_PARTITION_ROWS", "50000")
     load(named, JsonLinesFolder(SHARED_DATA / "small"))
     summaries = run(named, instance)
     assert [summary.succeeded for summary in summaries] == [True, True, True, True]
