@@ -341,7 +341,7 @@ class FaultRequest(_Body):
 
     mode: Mode
     share: Annotated[float, Field(ge=0, le=1)]
-    seconds: Annotated[float, Field(gt=0, le=60)]
+    seconds: Annotated[float, Field(gt=0, le=600)]
 
 
 class FaultNow(BaseModel):
