@@ -214,7 +214,7 @@ DEMONSTRATION: Mapping[str, object] = {
             "breach_sample": 30,
         },
         "extraction_slowdown": {"minimum_sample": 30, "threshold": 2.0, "breach": 4.0},
-        "slow_extractions": {"limit_seconds": 10.0},
+        "slow_extractions": {"limit_seconds": 30.0},
         "slow_proposal_lists": {"limit_seconds": 2.0},
         "slow_run_histories": {"limit_seconds": 2.0},
         "slow_similarity_lists": {"limit_seconds": 2.0},

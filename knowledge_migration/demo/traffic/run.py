@@ -55,6 +55,7 @@ async def run_traffic(
     ) as client:
         users = Users(client, journal, message_ids, user_ids, options.seed, weights(options.extract_share))
         await _requests(users, measured, options, stop, started, on_progress)
+        await users.finish_reviews()
     seconds = time.perf_counter() - started
     return report_of(measured, seconds, journal.acknowledged, verify(options.database, journal, since))
 

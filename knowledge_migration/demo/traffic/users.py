@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,7 +33,8 @@ WEIGHTS = {
     "delete_atom": 6,
     "review": 8,
 }
-REVIEWED_AT_ONCE = 100
+REVIEWED_PAGE, REVIEWED_AT_ONCE = 100, 25
+FINISH_REVIEWS_SECONDS = 30.0
 APPROVED_SHARE = 0.8
 
 
@@ -175,20 +176,32 @@ class Users:
         return None
 
     async def _review(self) -> None:
-        """The reviewer decides about a page of the queue, the most confident first; without a queue or while busy, reads."""
+        """Reviewers decide about a page of the queue, the most confident first; without a queue or while busy, they read."""
         if not self.journal.proposes or self.reviewing.locked():
             return await self._list("topics")
         async with self.reviewing:
-            return await self._decide()
+            await self._decide_page()
+        return None
 
-    async def _decide(self) -> None:
-        page = await self._ask("GET", f"{API}/knowledge/proposals?limit={REVIEWED_AT_ONCE}", 200)
-        if not page["items"]:
-            return
-        action = "approve" if self.random.random() < APPROVED_SHARE else "reject"
+    async def finish_reviews(self) -> None:
+        """Decides about what still waits, page by page, for some seconds."""
+        with suppress(TimeoutError, FailedError):
+            async with asyncio.timeout(FINISH_REVIEWS_SECONDS), self.reviewing:
+                while self.journal.proposes and await self._decide_page() == REVIEWED_PAGE:
+                    continue
+
+    async def _decide_page(self) -> int:
+        """The number of proposals of the page; several reviewers share it."""
+        page = await self._ask("GET", f"{API}/knowledge/proposals?limit={REVIEWED_PAGE}", 200)
+        ids = [item["id"] for item in page["items"]]
+        shares = (ids[first : first + REVIEWED_AT_ONCE] for first in range(0, len(ids), REVIEWED_AT_ONCE))
+        await asyncio.gather(*map(self._decide, shares))
+        return len(ids)
+
+    async def _decide(self, proposal_ids: list[str]) -> None:
         body = {
-            "action": action,
-            "proposal_ids": [item["id"] for item in page["items"]],
+            "action": "approve" if self.random.random() < APPROVED_SHARE else "reject",
+            "proposal_ids": proposal_ids,
             "user_id": self.random.choice(self.user_ids),
             "notes": "reviewed in the traffic",
         }
