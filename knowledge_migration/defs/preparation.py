@@ -99,6 +99,7 @@ def legacy_snapshot(context: dg.AssetExecutionContext, migration: Migration) -> 
             scratch=migration.installation.scratch,
             tools_directory=migration.settings.installation.pg_bin,
             range_ids=migration.settings.preparation.fingerprint_range_ids,
+            limits=migration.settings.validation,
             dagster_run_id=context.run.run_id,
             progress=reporting.progress_reporter(context.log.info, "verified backup"),
         )

@@ -15,8 +15,8 @@ from psycopg import IsolationLevel, sql
 from knowledge_migration.engine.foundation import evidence
 from knowledge_migration.engine.foundation import fingerprint as fingerprints
 from knowledge_migration.engine.foundation.check_outcome import CheckOutcome
-from knowledge_migration.engine.foundation.database import Connection, Database
-from knowledge_migration.engine.foundation.errors import PreconditionError, VerificationError
+from knowledge_migration.engine.foundation.database import Connection, Database, exists
+from knowledge_migration.engine.foundation.errors import MigrationError, PreconditionError, VerificationError
 from knowledge_migration.engine.foundation.fingerprint import Fingerprint, TableFingerprint
 from knowledge_migration.engine.foundation.sql_files import statement, text_of
 from knowledge_migration.engine.foundation.user_tables import HashedTable, hashed_tables, reading
@@ -140,6 +140,21 @@ def outcome(connection: Connection, limits: ValidationSettings) -> CheckOutcome:
             "differing_ranges_of_other_tables": others,
         },
     )
+
+
+def refuse_to_replace(connection: Connection, limits: ValidationSettings) -> None:
+    """Raises `VerificationError` where a new fingerprint would hide losses since the latest one, once rows can have proposals.
+
+    A fingerprint that cannot be compared any more, because columns changed since, may be replaced.
+    """
+    if not exists(connection, "public.atom_proposals") or evidence.latest(connection, ASSET) is None:
+        return
+    try:
+        found = outcome(connection, limits)
+    except MigrationError:
+        return
+    if not found.passed:
+        raise VerificationError(f"A new fingerprint and backup would hide what was lost. {found.sentence}")
 
 
 def compare(connection: Connection, before: Fingerprint) -> tuple[tuple[Loss, ...], int]:

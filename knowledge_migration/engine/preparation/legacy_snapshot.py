@@ -19,6 +19,7 @@ from knowledge_migration.engine.foundation.errors import MigrationError
 from knowledge_migration.engine.foundation.fingerprint import Fingerprint
 from knowledge_migration.engine.foundation.inventory import Inventory
 from knowledge_migration.engine.foundation.snapshot import exported_snapshot
+from knowledge_migration.settings import ValidationSettings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,10 +49,13 @@ def take_legacy_snapshot(
     scratch: Database,
     tools_directory: Path | None,
     range_ids: int,
+    limits: ValidationSettings | None = None,
     dagster_run_id: str | None = None,
     progress: Callable[[str], None],
 ) -> LegacySnapshot:
     """Takes and verifies all three, and records them as evidence. Raises `MigrationError` and records nothing then."""
+    with database.connect("legacy rows") as connection:
+        legacy_rows.refuse_to_replace(connection, limits or ValidationSettings())
     with exported_snapshot(database) as snapshot:
         tables = inventory.read(snapshot.connection)
         progress(f"{sum(tables.rows.values()):,} rows in {len(tables.tables)} tables; taking their fingerprint")

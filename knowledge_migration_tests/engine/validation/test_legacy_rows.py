@@ -154,6 +154,16 @@ def test_users_delete_where_there_is_no_audit_log_to_write(
         assert transaction.execute(sa.text("SELECT count(*) FROM atoms")).scalar_one() == 399
 
 
+def test_a_new_fingerprint_does_not_hide_a_loss(rows: Connection) -> None:
+    legacy_rows.refuse_to_replace(rows, ValidationSettings())
+    rows.execute("UPDATE atoms SET content = 'altered' WHERE id = 7")
+    with pytest.raises(VerificationError, match=r"would hide what was lost.* atoms: of 400 rows 1 \(0.25 %\) altered"):
+        legacy_rows.refuse_to_replace(rows, ValidationSettings())
+    legacy_rows.refuse_to_replace(rows, ValidationSettings(legacy_rows_max_altered_percent=1))
+    rows.execute("ALTER TABLE atoms DROP COLUMN embedding")
+    legacy_rows.refuse_to_replace(rows, ValidationSettings())
+
+
 def test_a_fingerprint_without_its_rows_or_columns_is_an_error(rows: Connection) -> None:
     rows.execute("UPDATE atoms SET content = 'edited', updated_at = now() WHERE id = 7")
     assert outcome(rows).passed
