@@ -144,7 +144,7 @@ class History:
 
     def delete(self) -> str:
         row_id = self.row()
-        said = self.as_user(lambda: delete_atom(self.connection, row_id))
+        said = self.as_user(lambda: delete_atom(self.connection, row_id, actor="a user"))
         self.deleted_atoms.add(row_id)
         self.by_users = {pair for pair in self.by_users if pair[1] != row_id}
         return said
