@@ -63,16 +63,21 @@ class Reviewer(ApiUser):
             self.record(answer.json())
         return None
 
-    def record(self, decided: dict[str, Any]) -> None:
-        """An acknowledged decision; a new row of an approval goes to a colleague, who may edit it."""
-        table: Table = "topics" if decided["entity_type"] == "topic" else "atoms"
-        self.journal.decided(decided["proposal_id"], table, decided["status"], decided["entity_id"])
-        if decided["status"] == "approved" and decided["entity_id"] is not None:
-            key = (table, decided["entity_id"])
-            if key not in self.journal.rows:
-                self.learn(*key)
-                if self.random.random() < 0.3 and self.colleagues:
-                    self.random.choice(self.colleagues).inbox.put(key)
+    def record(self, *answers: dict[str, Any]) -> None:
+        """Acknowledged decisions; a new row of an approval may go to a colleague, who may edit it."""
+        created: list[tuple[Table, int]] = []
+        for decided in answers:
+            table: Table = "topics" if decided["entity_type"] == "topic" else "atoms"
+            self.journal.decided(decided["proposal_id"], table, decided["status"], decided["entity_id"])
+            if decided["status"] == "approved" and decided["entity_id"] is not None:
+                created.append((table, decided["entity_id"]))
+        created = [key for key in created if key not in self.journal.rows]
+        for key in created:
+            self.journal.known(*key)
+        for key in created:
+            self.learn(*key)
+            if self.random.random() < 0.3 and self.colleagues:
+                self.random.choice(self.colleagues).inbox.put(key)
 
     def undo(self) -> None:
         mine = [key for key, one in self.journal.decisions.items() if one.status != "pending" and not one.uncertain]
@@ -93,8 +98,7 @@ class Reviewer(ApiUser):
                 self.journal.unanswered_decision(proposal_id, table)
             return
         if answer.status_code == 200:
-            for decided in answer.json()["decided"]:
-                self.record(decided)
             for one in answer.json()["undecided"]:
                 if one["status"] >= 500:
                     self.journal.unanswered_decision(one["proposal_id"], tables[one["proposal_id"]])
+            self.record(*answer.json()["decided"])

@@ -177,6 +177,8 @@ class ApiUser(User):
             self.journal.known("topics", topic_id)
         if extraction.mode != "proposal":  # an approval may link an atom of another user
             for atom_id in extraction.atom_ids:
+                self.journal.known("atoms", atom_id)
+            for atom_id in extraction.atom_ids:
                 self.learn("atoms", atom_id)
                 self.rows.append(("atoms", atom_id))
 
