@@ -56,17 +56,15 @@ AFTER = {
 
 @dataclass(frozen=True)
 class Step:
-    """One action, how it is done, the fault that it meets and when, and whether a process of its own does it."""
+    """One action, how it is done, the fault that it meets, and when."""
 
     action: str
     way: Way
     fault: str | None
     delay: float
-    separate: bool
 
     def __str__(self) -> str:
-        process = " in a process" if self.separate else ""
-        return f"{self.action} by {self.way}{process}{f', {self.fault} after {self.delay:.2f} s' if self.fault else ''}"
+        return f"{self.action} by {self.way}{f', {self.fault} after {self.delay:.2f} s' if self.fault else ''}"
 
 
 @dataclass(frozen=True)
@@ -99,5 +97,4 @@ def _step(chosen: random.Random, action: str) -> Step:
         fault = "kill the operator"
     if fault == "kill the operator" and way == "api":
         fault = "kill a service"
-    separate = way == "command" or fault == "kill the operator"
-    return Step(action, way, fault, chosen.uniform(0.0, 1.2), separate)
+    return Step(action, way, fault, chosen.uniform(0.0, 1.2))

@@ -166,7 +166,7 @@ class Round:
         with ExitStack() as stack:
             if fault and not kills:
                 stack.enter_context(self.meanwhile(fault, step.delay))
-            if step.separate:
+            if kills or step.way == "command":  # a process of Dagster needs seconds of CPU to load
                 return self.by_process(order, step.delay if kills else None)
             try:
                 operators.perform(order, self.random.choice(self.services).url)
