@@ -27,7 +27,8 @@ READ: dict[Table, tuple[str, ...]] = {
 
 
 NOTHING_WRITTEN = "nothing was written"
-NO_SCHEMA = "phase 1 of the migration has not been run"
+NO_SCHEMA = ("phase 1 of the migration has not been run", "The proposal tables are being removed")
+"""What an answer says before phase 1, and while it is rolled back: no fault."""
 
 
 class RefusedError(Exception):
@@ -93,12 +94,12 @@ class User(threading.Thread):
         except httpx.HTTPError as error:
             time.sleep(0.05)
             raise NoAnswerError(repr(error)) from error
-        if answer.status_code == 503 and NO_SCHEMA in answer.text:
+        if answer.status_code == 503 and any(one in answer.text for one in NO_SCHEMA):
             raise RefusedError(answer.text)
         if answer.status_code >= 500:
             self.journal.failed(time.monotonic(), f"{method} {path}: {answer.status_code} {answer.text[:200]}")
             time.sleep(0.05)
-            raise (RefusedError if NOTHING_WRITTEN in answer.text else NoAnswerError)(answer.text)
+            raise (RefusedError if NOTHING_WRITTEN in answer.text.lower() else NoAnswerError)(answer.text)
         return answer
 
     def new_name(self) -> str:
