@@ -91,6 +91,9 @@ class User(threading.Thread):
         url = self.random.choice(self.site.urls)
         try:
             answer = self.client.request(method, f"{url}{API}{path}", json=body)
+        except httpx.ConnectError as error:  # it was not sent
+            time.sleep(0.2)
+            raise RefusedError(repr(error)) from error
         except httpx.HTTPError as error:
             time.sleep(0.05)
             raise NoAnswerError(repr(error)) from error
