@@ -33,7 +33,7 @@ class TrafficOptions:
     seed: int = 1
     extract_share: float | None = None
     most_at_once: int = 100
-    timeout_seconds: float = 30.0
+    timeout_seconds: float = 60.0
 
 
 async def run_traffic(
