@@ -1,4 +1,4 @@
-"""A real service on a loopback port, in a thread of the test, on the database of the test."""
+"""A real service or application on a loopback port, in a thread of the test, on the database of the test."""
 
 import threading
 from collections.abc import Iterator
@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import uvicorn
+from fastapi import FastAPI
 
 from knowledge_migration.demo.live_application import free_port
 from knowledge_migration.engine.foundation.database import Database
@@ -33,10 +34,17 @@ FROM generate_series(1, 200) AS n;
 def serving(database: Database, extractor: Any = None, **options: Any) -> Iterator[str]:
     """Runs the service while the block runs; yields its address."""
     service = KnowledgeService(ServiceOptions(database_url=database.url, **options), extractor or LocalExtractor())
+    with serving_app(create_app(service)) as url:
+        yield url
+
+
+@contextmanager
+def serving_app(app: FastAPI) -> Iterator[str]:
+    """Runs an application while the block runs; yields its address."""
     port = free_port()
     server = uvicorn.Server(
         uvicorn.Config(
-            create_app(service),
+            app,
             host="127.0.0.1",
             port=port,
             log_level="warning",
@@ -50,7 +58,7 @@ def serving(database: Database, extractor: Any = None, **options: Any) -> Iterat
         for _ in range(1_000):
             if server.started:
                 break
-            assert thread.is_alive(), "the service did not start"
+            assert thread.is_alive(), "the application did not start"
             pause.wait(0.02)
         yield f"http://127.0.0.1:{port}"
     finally:

@@ -1,6 +1,18 @@
-"""The errors of the service, each with the HTTP status of the API's answer. No message contains a secret."""
+"""The errors of the service, each with the HTTP status of the API's answer, and SQLSTATEs. No message contains a secret."""
 
 from typing import ClassVar
+
+UNDEFINED_TABLE = "42P01"
+NOT_MIGRATED = (UNDEFINED_TABLE, "42703", "3F000")
+"""SQLSTATEs of a missing table, column or schema."""
+LEAVING = "KM002"
+"""Of the rollback of phase 1, which refuses writes to the proposal tables while it exports and drops them."""
+
+
+def sqlstate(error: BaseException) -> str | None:
+    """The SQLSTATE of a database error of any driver, of psycopg and asyncpg under SQLAlchemy alike."""
+    cause = getattr(error, "orig", None) or error
+    return getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
 
 
 class KnowledgeError(Exception):

@@ -2,26 +2,22 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 import sqlalchemy as sa
 
 from knowledge_migration.knowledge import metrics
-from knowledge_migration.knowledge.background import BackgroundWork
-from knowledge_migration.knowledge.duplicates.finder import DuplicateFinder
-from knowledge_migration.knowledge.errors import KnowledgeError, UnavailableError
+from knowledge_migration.knowledge.errors import UnavailableError
 from knowledge_migration.knowledge.extracting import ExtractionWork
 from knowledge_migration.knowledge.extraction.model import Extractor
 from knowledge_migration.knowledge.faults import Faults
 from knowledge_migration.knowledge.flag_rollback import FlagRollback, FlagRollbackResult, apply_flags
-from knowledge_migration.knowledge.flag_watcher import FlagWatcher
-from knowledge_migration.knowledge.flags import Flags, Mode, route
-from knowledge_migration.knowledge.measurements import EXTRACTION, Outcome, outcome_of_status
+from knowledge_migration.knowledge.flags import Flags, route
+from knowledge_migration.knowledge.integration import Knowledge
 from knowledge_migration.knowledge.proposals.stranded import stranded
 from knowledge_migration.knowledge.stages import RollbackKind
-from knowledge_migration.knowledge.transactions import ServiceDatabase
 from knowledge_migration.knowledge.writing.modes import Written
 from knowledge_migration.knowledge.writing.runs import RunOrigin
 from knowledge_migration.settings import FenceSettings
@@ -30,63 +26,27 @@ METRICS_TIMEOUT_SECONDS = 2.0
 
 
 @dataclass
-class KnowledgeService(ServiceDatabase):
+class KnowledgeService(Knowledge):
     """The public methods of the service; a backend calls them, or runs the API over them."""
 
     extractor: Extractor
-    finder: DuplicateFinder = field(default_factory=DuplicateFinder)
     faults: Faults = field(default_factory=Faults)
     collector: metrics.StatusCollector | None = None
-    watcher: FlagWatcher = field(init=False)
-    background: BackgroundWork = field(init=False)
     _reading_metrics: asyncio.Lock = field(init=False, default_factory=asyncio.Lock)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.watcher = FlagWatcher(self.options)
-        self.background = BackgroundWork(self, self.watcher, self.finder)
-
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator["KnowledgeService"]:
-        """The service while it runs: it watches the flags and does its background work."""
-        metrics.exporter.reset()
-        try:
-            async with self.watcher.running(), self.background.running():
-                yield self
-        finally:
-            await self.engine.dispose()
 
     async def extract(self, message_ids: Sequence[int], user_id: int | None) -> Written:
         """Extracts knowledge from messages (strategy §7.2). Raises a `KnowledgeError`; nothing is written then."""
         flags = self.watcher.flags
         origin = self._origin(flags, tuple(dict.fromkeys(message_ids)), user_id)
         work = ExtractionWork(self, self.extractor, self.finder, self.faults, flags, origin)
-        started, mode = time.perf_counter(), origin.mode
-        outcome: Outcome = "error"
-        try:
-            written = await work.extract()
-            mode, outcome = written.mode, "answered"
-        except KnowledgeError as error:
-            outcome = outcome_of_status(error.status)
-            raise
-        except asyncio.CancelledError:
-            outcome = "not counted"
-            raise
-        finally:
-            self._measured(mode, outcome, time.perf_counter() - started)
-        metrics.count_written(written)
-        if written.similarity_is_due:
-            self.background.similarity_is_due()
-        return written
+        with self._measured(origin.mode) as written:
+            written.append(await work.extract())
+        return written[0]
 
     def _origin(self, flags: Flags, message_ids: tuple[int, ...], user_id: int | None) -> RunOrigin:
         mode = route(flags, user_id, message_ids)
         reserved = len(message_ids) * self.options.queue_places_per_message if mode == "proposal" else 0
         return RunOrigin(mode, self.watcher.process, flags.version, self.extractor.name, message_ids, user_id, reserved)
-
-    def _measured(self, mode: Mode, outcome: Outcome, seconds: float) -> None:
-        metrics.count_extraction(mode, "completed" if outcome == "answered" else "failed", seconds)
-        self.measurements.count(EXTRACTION, mode, outcome, seconds)
 
     async def roll_back_flags(
         self, kind: RollbackKind, *, actor: str, reason: str, expected_version: int | None = None

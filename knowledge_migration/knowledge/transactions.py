@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from knowledge_migration.addresses import parsed
-from knowledge_migration.knowledge.errors import NotMigratedError, UnavailableError
+from knowledge_migration.knowledge.errors import LEAVING, NOT_MIGRATED, NotMigratedError, UnavailableError, sqlstate
 from knowledge_migration.knowledge.flags import Flags
 from knowledge_migration.knowledge.measurements import Measurements
 from knowledge_migration.knowledge.options import ServiceOptions
@@ -19,8 +19,6 @@ from knowledge_migration.session_settings import TEXT, apply_to_engine
 
 ATTEMPTS = 4
 COLLISIONS = (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure, psycopg.errors.ForeignKeyViolation)
-NOT_MIGRATED = (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn, psycopg.errors.InvalidSchemaName)
-LEAVING = "KM002"  # the rollback of phase 1 refuses writes to the proposal tables while it exports and drops them
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -114,11 +112,11 @@ def translate_db_errors() -> Iterator[None]:
         cause = error.orig
         if error.connection_invalidated or isinstance(cause, psycopg.OperationalError | psycopg.InterfaceError):
             raise UnavailableError("The database does not answer; nothing was written. Try again later.") from error
-        if isinstance(cause, NOT_MIGRATED):
+        if sqlstate(error) in NOT_MIGRATED:
             raise NotMigratedError(
                 "This database has no proposal schema: phase 1 of the migration has not been run here."
             ) from error
-        if isinstance(cause, psycopg.Error) and cause.sqlstate == LEAVING:
+        if sqlstate(error) == LEAVING:
             raise NotMigratedError(
                 "The proposal tables are being removed: an operator is rolling phase 1 back. Nothing was written."
             ) from error

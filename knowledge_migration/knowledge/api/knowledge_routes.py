@@ -15,6 +15,7 @@ from knowledge_migration.knowledge.errors import KnowledgeError
 from knowledge_migration.knowledge.proposals import history, listing
 from knowledge_migration.knowledge.proposals.review import Reviewer
 from knowledge_migration.knowledge.service import KnowledgeService
+from knowledge_migration.knowledge.writing.modes import Written
 
 router = APIRouter(prefix="/knowledge", dependencies=[Depends(caller)], responses=responses(401, 403, 503))
 
@@ -31,7 +32,28 @@ async def extract(service: Service, request: models.ExtractionRequest) -> models
     proposals of high confidence at once. Status 429 with Retry-After means that the review queue is full: nothing was
     extracted, and the messages can be sent again.
     """
-    written = await service.extract(request.message_ids, request.user_id)
+    return _result(await service.extract(request.message_ids, request.user_id))
+
+
+@router.post("/extractions", tags=["extraction"], responses=responses(404, 422))
+async def write_extraction(service: Service, request: models.GivenExtractionRequest) -> models.ExtractionResult:
+    """Writes what an application has extracted by itself, in the mode that the flags select for this user.
+
+    It is not refused when the review queue is full. References to other messages than `message_ids` are
+    left out. Status 404 if there is no such user.
+    """
+    return _result(
+        await service.write(
+            request,
+            request.message_ids,
+            request.user_id,
+            extractor=request.extractor,
+            extraction_seconds=request.extraction_seconds,
+        )
+    )
+
+
+def _result(written: Written) -> models.ExtractionResult:
     proposed = written.proposed
     return models.ExtractionResult(
         run_id=written.run_id,

@@ -8,7 +8,7 @@ from fastapi import Query
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from knowledge_migration.knowledge.entity_kinds import EntityName
-from knowledge_migration.knowledge.extraction.model import AtomType
+from knowledge_migration.knowledge.extraction.model import AtomType, ExtractedTopic, GivenAtom
 from knowledge_migration.knowledge.flags import Flags, Mode, State
 from knowledge_migration.knowledge.proposals.editing import AtomCorrection, TopicCorrection
 from knowledge_migration.knowledge.stages import RollbackKind
@@ -123,6 +123,34 @@ class ExtractionRequest(_Body):
 
     message_ids: list[Id] = Field(min_length=1, max_length=500)
     user_id: UserId | None = None
+
+
+class GivenExtractionRequest(ExtractionRequest):
+    """What an application has extracted from messages by itself."""
+
+    model_config = _examples(
+        {
+            "message_ids": [1, 2],
+            "user_id": 1,
+            "topics": [{"name": "Backups", "description": "How we back up.", "confidence": 0.9}],
+            "atoms": [
+                {
+                    "type": "decision",
+                    "title": "Nightly backups",
+                    "content": "We back up every night.",
+                    "topic_name": "Backups",
+                    "confidence": 0.9,
+                }
+            ],
+        }
+    )
+
+    topics: list[ExtractedTopic] = Field(default_factory=list, max_length=500)
+    atoms: list[GivenAtom] = Field(default_factory=list, max_length=2_000)
+    extractor: Annotated[str, StringConstraints(min_length=1, max_length=100), AfterValidator(storable)] = "application"
+    extraction_seconds: float = Field(
+        default=0.0, ge=0, le=86_400, description="How long the model took, for the gates."
+    )
 
 
 class ExtractionResult(BaseModel):

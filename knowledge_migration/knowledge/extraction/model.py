@@ -28,6 +28,7 @@ def _storable(text: str) -> str:
 _Text = Annotated[str, AfterValidator(_storable)]
 TopicName = Annotated[_Text, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
 AtomTitle = Annotated[_Text, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
+AnyType = Annotated[_Text, StringConstraints(min_length=1, max_length=20)]
 Text = Annotated[_Text, StringConstraints(strip_whitespace=True, max_length=20_000)]
 
 
@@ -85,6 +86,23 @@ class Extraction(BaseModel):
 
     topics: tuple[ExtractedTopic, ...] = ()
     atoms: tuple[ExtractedAtom, ...] = ()
+
+
+class GivenAtom(ExtractedAtom):
+    """One piece of knowledge that an application has extracted: its own types are kept, a link without a type is not written."""
+
+    type: AnyType  # type: ignore[assignment]
+    link_types: tuple[AnyType, ...] = ()  # type: ignore[assignment]
+
+    @model_validator(mode="after")
+    def _a_type_for_each_link(self) -> Self:
+        return self
+
+
+class GivenExtraction(Extraction):
+    """Everything that an application has extracted by itself; its objects need only have these attributes."""
+
+    atoms: tuple[GivenAtom, ...] = ()
 
 
 class Extractor(Protocol):

@@ -117,7 +117,7 @@ def link_places(extracted: Sequence[ExtractedAtom]) -> dict[tuple[int, int], str
     place_of = {atom.title: place for place, atom in reversed(list(enumerate(extracted)))}
     links: dict[tuple[int, int], str] = {}
     for place, atom in enumerate(extracted):
-        for title, link_type in zip(atom.links_to_atom_titles, atom.link_types, strict=True):
+        for title, link_type in zip(atom.links_to_atom_titles, atom.link_types, strict=False):
             other = place_of.get(title)
             if other is not None and other != place:
                 links.setdefault((place, other), link_type)

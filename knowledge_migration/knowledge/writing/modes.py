@@ -9,10 +9,10 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
-import psycopg
 import sqlalchemy as sa
 
 from knowledge_migration.knowledge.duplicates.finder import DuplicateFinder
+from knowledge_migration.knowledge.errors import UNDEFINED_TABLE, sqlstate
 from knowledge_migration.knowledge.extraction.model import Extraction
 from knowledge_migration.knowledge.flags import Flags, Mode, present_flags, route
 from knowledge_migration.knowledge.options import ServiceOptions
@@ -69,7 +69,7 @@ def confirmed(connection: sa.Connection, flags: Flags) -> Flags:
         with connection.begin_nested():
             return present_flags(connection, flags)[0]
     except sa.exc.ProgrammingError as error:
-        if flags.version or not isinstance(error.orig, psycopg.errors.UndefinedTable):
+        if flags.version or sqlstate(error) != UNDEFINED_TABLE:
             raise
         return flags
 

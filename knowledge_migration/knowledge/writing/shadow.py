@@ -9,11 +9,11 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 from uuid import UUID
 
-import psycopg
 import sqlalchemy as sa
 
 from knowledge_migration.knowledge.entity_kinds import ATOM, KIND_BY_NAME, TOPIC, EntityKind
-from knowledge_migration.knowledge.extraction.model import Extraction
+from knowledge_migration.knowledge.errors import sqlstate
+from knowledge_migration.knowledge.extraction.model import GivenExtraction
 from knowledge_migration.knowledge.tables import knowledge_extraction_runs as runs
 from knowledge_migration.knowledge.tables import shadow_failure, users
 from knowledge_migration.knowledge.writing.direct import DirectResult
@@ -40,15 +40,21 @@ def in_shadow(
     Call it last in a transaction (reads may follow): the commit releases the savepoint, which saves a round trip. Raises
     only when the connection is lost: then the direct write is lost too.
     """
-    connection.exec_driver_sql(f"SAVEPOINT shadow; SET LOCAL statement_timeout = {int(timeout_ms)}")
+    _execute(connection, "SAVEPOINT shadow", f"SET LOCAL statement_timeout = {int(timeout_ms)}")
     try:
         return work()
     except Exception as error:  # any failure of the shadow, whatever its type, must not reach the user
         if connection.invalidated or connection.closed:
             raise
-        connection.exec_driver_sql("ROLLBACK TO SAVEPOINT shadow; RELEASE SAVEPOINT shadow")
+        _execute(connection, "ROLLBACK TO SAVEPOINT shadow", "RELEASE SAVEPOINT shadow")
         _keep(connection, error, content(), run_id, process)
         return None
+
+
+def _execute(connection: sa.Connection, *commands: str) -> None:
+    """In one round trip, where the driver sends several commands at once: asyncpg prepares each."""
+    for command in commands if connection.dialect.driver == "asyncpg" else ["; ".join(commands)]:
+        connection.exec_driver_sql(command)
 
 
 def quietly(connection: sa.Connection, work: Callable[[], None], what: str) -> None:
@@ -71,7 +77,7 @@ def _keep(
     row = {
         "extraction_run_id": run_id,
         "process": process,
-        "sqlstate": cause.sqlstate if isinstance(cause, psycopg.Error) else None,
+        "sqlstate": sqlstate(error),
         "reason": reason,
         "content": content,
     }
@@ -126,7 +132,7 @@ def _propose(connection: sa.Connection, failure: sa.RowMapping) -> None:
     )
     run = sa.select(runs.c.id).where(runs.c.id == failure["extraction_run_id"])
     run_id = connection.execute(run).scalar_one_or_none() or open_run(connection, origin)
-    extraction = Extraction.model_validate(content["extraction"])
+    extraction = GivenExtraction.model_validate(content["extraction"])
     write_proposals(connection, run_id, origin, extraction, _still_there(connection, content))
 
 
