@@ -43,5 +43,8 @@ def adopt(metadata: sa.MetaData) -> None:
         sa.Index(index.name, *on, unique=index.unique, **index.dialect_kwargs)
     for one in REFERENCES:
         ondelete = None if one.on_delete == "NO ACTION" else one.on_delete
-        reference = sa.ForeignKeyConstraint([one.column], [f"{one.referenced}.id"], name=one.name, ondelete=ondelete)
-        metadata.tables[one.table].append_constraint(reference)
+        metadata.tables[one.table].append_constraint(
+            sa.ForeignKeyConstraint(
+                [one.column], [f"{one.referenced}.id"], name=one.name, ondelete=ondelete, use_alter=True
+            )
+        )

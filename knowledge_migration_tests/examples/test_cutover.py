@@ -26,6 +26,7 @@ from knowledge_migration.knowledge.flags import Flags
 from knowledge_migration.settings import SchemaChangeSettings, Settings
 from knowledge_migration.thresholds import STAGES
 from knowledge_migration_tests.engine.backfill.backfilling import ATOMS_FILLED, QUICK, count, fill
+from knowledge_migration_tests.engine.cutover.stages_reached import kept
 from knowledge_migration_tests.examples.conftest import url_of
 from knowledge_migration_tests.serving import serving_app
 
@@ -142,6 +143,7 @@ def test_with_the_drop_in_it_goes_to_full_cutover_and_back(filled: Database, row
         users.go_on()
         upgrade(filled, SchemaChangeSettings())
         store_flags(filled, Flags())
+        kept(rows, "data_quality", findings=[])
         users.go_on()
         _, fence = switch_on(filled, Flags(), SETTINGS.fence, reason="a test")
         assert len(fence.writers) == 1

@@ -22,7 +22,7 @@ from knowledge_migration.knowledge.writing.shadow import repair_next
 from knowledge_migration.settings import SchemaChangeSettings
 from knowledge_migration_tests.engine.backfill.backfilling import broken_rules, count
 from knowledge_migration_tests.knowledge.conftest import FOUND, PEOPLE_AND_MESSAGES
-from knowledge_migration_tests.support.flags import DIRECT, DUAL, PROPOSAL
+from knowledge_migration_tests.support.flags import DIRECT, DUAL, PROPOSAL, change_flags
 
 DRIVERS = ("asyncpg", "psycopg")
 RESULT: dict[str, Any] = FOUND.model_dump(mode="json")
@@ -69,7 +69,8 @@ def test_the_flags_decide_what_an_application_writes(
         assert await session.scalar(sa.text("SELECT current_setting('statement_timeout')")) == before
         return written
 
-    written = within(peopled, driver, flags, work)
+    change_flags(peopled, flags.values)
+    written = within(peopled, driver, DIRECT, work)
     assert rows_of(rows) == WRITTEN[written.mode]
     assert count(rows, "SELECT count(*) FROM atoms WHERE confidence < 0.7") == 0
     assert count(rows, "SELECT count(*) FROM messages WHERE topic_id IS NOT NULL") == (0 if flags is PROPOSAL else 3)
