@@ -47,7 +47,7 @@ SELECT m, sum(atoms) AS atoms, sum(pending) AS pending FROM (
 PENDING = "(SELECT title FROM atom_proposals WHERE status = 'pending') AS waiting"
 UNLINKED = "SELECT (SELECT count(*) FROM {0} WHERE migrated_from_proposal_id IS NULL)"
 SETTINGS = Settings(backfill=QUICK)
-USERS = 4
+USERS, PAUSE_SECONDS = 3, 0.05
 
 
 class Users:
@@ -88,6 +88,7 @@ class Users:
                 row = 1 + number * 7 % ATOMS_FILLED
                 self._send(http, "PATCH", f"/atoms/{row}", {"content": f"corrected {number}"})
                 self._send(http, "GET", "/topics", None)
+                self.over.wait(PAUSE_SECONDS)
 
     def _send(self, http: httpx.Client, method: str, path: str, body: object) -> None:
         try:
