@@ -30,6 +30,9 @@ NO_TIMEOUTS: Mapping[str, str] = {
 """For work that bounds its own statements: a timeout of the role would end a dump, a comparison or an index build.
 `transaction_timeout` is set where the server knows it."""
 
+UNCAPTURED: Mapping[str, str] = {"knowledge_migration.capture": "off"}
+"""For sessions of the migration: the triggers of the capture leave alone what they write."""
+
 APPLY = """
 SELECT set_config(
            name,

@@ -144,6 +144,8 @@ class FenceSettings(LivenessSettings):
 
     seconds: float = _setting(120.0,
         "Longest wait until live writers acknowledge the flags and older transactions end.", "dual_write_fence_seconds", gt=0)
+    watch_seconds: float = _setting(5.0,
+        "How long the fence watches for rows that any session writes without a proposal.", "dual_write_watch_seconds", gt=0)
     poll_seconds: float = _internal(0.2)
     clock: Callable[[], float] = _internal(time.monotonic)
     sleep: Callable[[float], None] = _internal(time.sleep)
@@ -153,8 +155,12 @@ class DualWriteSettings(Section, alias_generator="dual_write_".__add__):
     """Phase 2 (strategy §4)."""
 
     no_live_writers: bool = _setting(False,
-        "The operator confirms that no process writes topics or atoms: the backfill then does not check that every writer "
-        "dual-writes. It is recorded in the audit log.", "knowledge_migration_no_live_writers")
+        "The operator confirms that no process writes topics or atoms, so that phase 2 is skipped. The plan and the completion "
+        "of the backfill verify it over DUAL_WRITE_WATCH_SECONDS. It is recorded in the audit log.",
+        "knowledge_migration_no_live_writers")
+    capture: Literal["automatic", "application", "database"] = _setting("automatic",
+        "Who writes the proposals beside direct writes: the processes of the service (application), or triggers for every "
+        "session (database). Automatic: triggers if a writer is observed that is not the service.")
     max_slowdown_percent: float = _setting(10.0, "How much slower than direct mode an extraction in dual write may be.", gt=0)
     measured_pairs: int = _setting(60, "Extractions measured in each of the two modes, interleaved; all are undone.", ge=10)
     straggler_minutes: float = _setting(10.0,

@@ -27,6 +27,7 @@ MetricName = Literal[
     "pool_exhaustion",
     "inconsistencies",
     "open_shadow_failures",
+    "straggler_lag",
     "queue_depth",
     "auto_approval_rate",
     "review_seconds",
@@ -155,6 +156,10 @@ GATES: tuple[Gate, ...] = (
         "Direct writes whose proposals could not be written and are not repaired.",
     ),
     Gate(
+        "straggler_lag", "at most", 600, "seconds", DAY, 0, 1, STAGES, "§4.2",
+        "For how long the oldest row that was written since the backfill has had no proposal.",
+    ),
+    Gate(
         "queue_depth", "at most", 1_000, "proposals", HOUR, 0, 3, STAGES, "§6.4, §8.1",
         "Proposals that wait for review now.", breach=1_000, on_breach="lower threshold", breach_sample=0,
     ),
@@ -204,6 +209,7 @@ def _changed(gate: Gate, change: Mapping[str, Any]) -> Gate:
 
 DEMONSTRATION: Mapping[str, object] = {
     "cutover_evaluation_seconds": 0.5,
+    "dual_write_watch_seconds": 1.0,
     "cutover_bake_minutes": dict.fromkeys(STAGES, 0.1),
     "cutover_gates": {
         "api_error_rate": {"minimum_sample": 200, "threshold": 0.02},

@@ -18,23 +18,7 @@ WITH locked AS MATERIALIZED (
     LIMIT %(batch_size)s
     FOR NO KEY UPDATE OF source {skip_locked}
 ), inserted AS (
-    INSERT INTO {proposals} (
-        id, extraction_run_id, {columns}, status, reasoning, review_action, review_notes, reviewed_at, created_at
-    )
-    SELECT
-        source.proposal_id, %(run)s, {values}, 'approved',
-        'Migrated from existing production data', 'auto_approve_migration',
-        'Backfilled during migration to proposal system'
-            || CASE WHEN source.quarantine_policy = 'clamp_confidence'
-               THEN '; confidence clamped to 0..1 by decision of an operator' ELSE '' END,
-        now(), now()
-    FROM (
-        SELECT locked.*, held.policy AS quarantine_policy
-        FROM locked
-        LEFT JOIN migration.quarantine AS held ON held.entity = %(entity)s AND held.row_id = locked.id
-    ) AS source
-    {on_conflict}
-    RETURNING id
+    {insertion}
 ), linked AS (
     UPDATE {table} AS target
     SET migrated_from_proposal_id = locked.proposal_id, migration_timestamp = now()
@@ -68,6 +52,20 @@ FROM (
     LIMIT %(batch_size)s
 ) AS taken
 
+-- name: batch_rows
+-- The rows of a batch, each with the decision of an operator where it was in quarantine. Part of the batch.
+SELECT locked.*, held.policy AS quarantine_policy
+FROM locked
+LEFT JOIN migration.quarantine AS held ON held.entity = %(entity)s AND held.row_id = locked.id
+
+-- name: captures_open
+-- Whether the capture could not capture a statement since the last sweep. Through the index on these.
+SELECT EXISTS (SELECT FROM migration.capture_log WHERE sqlstate IS NOT NULL AND swept_at IS NULL) AS found
+
+-- name: captures_swept
+-- Marks the statements that could not be captured: the rest of the transaction completes their relations, the sweep their rows.
+UPDATE migration.capture_log SET swept_at = clock_timestamp() WHERE sqlstate IS NOT NULL AND swept_at IS NULL
+
 -- name: close_run
 -- Marks the migration's run completed; only called when every row is linked.
 UPDATE public.knowledge_extraction_runs
@@ -86,6 +84,23 @@ SELECT pg_logical_emit_message(true, 'knowledge_migration', 'partition done')
 -- name: id_bounds
 -- The first and the last id of a table. Two index lookups.
 SELECT min(id) AS first_id, max(id) AS last_id FROM {table}
+
+-- name: insertion
+-- Inserts the approved proposal of each row: the one place that says how a row that exists becomes a proposal. Part of the
+-- backfill's batch and of the trigger functions of the capture.
+INSERT INTO {proposals} (
+    id, extraction_run_id, {columns}, status, reasoning, review_action, review_notes, reviewed_at, created_at
+)
+SELECT
+    source.proposal_id, {run}, {values}, 'approved',
+    'Migrated from existing production data', 'auto_approve_migration',
+    'Backfilled during migration to proposal system'
+        || CASE WHEN source.quarantine_policy = 'clamp_confidence'
+           THEN '; confidence clamped to 0..1 by decision of an operator' ELSE '' END,
+    now(), now()
+FROM ({rows}) AS source
+{on_conflict}
+RETURNING id
 
 -- name: next_row
 -- The next single row that a batch would take, locked: identifies the row that cannot become a proposal.
@@ -172,6 +187,25 @@ INSERT INTO migration.quarantine (entity, row_id, sqlstate, reason)
 VALUES (%(entity)s, %(row_id)s, %(sqlstate)s, %(reason)s)
 ON CONFLICT (entity, row_id) DO UPDATE
 SET state = 'open', sqlstate = excluded.sqlstate, reason = excluded.reason, found_at = clock_timestamp()
+
+-- name: relations_swept
+-- Adds to captured proposals the topics whose relation the capture had to skip; removed relations stay in a proposal. Hash joins
+-- over the captured atoms; locks only the proposals that it changes.
+UPDATE public.atom_proposals AS proposal
+SET proposed_topic_ids = (
+    SELECT jsonb_agg(DISTINCT element.value)
+    FROM jsonb_array_elements(coalesce(proposal.proposed_topic_ids, '[]') || related.topic_ids) AS element
+)
+FROM (
+    SELECT atom.migrated_from_proposal_id AS proposal_id, jsonb_agg(one.topic_id) AS topic_ids
+    FROM public.topic_atoms AS one
+    JOIN public.atoms AS atom ON atom.id = one.atom_id
+    GROUP BY atom.migrated_from_proposal_id
+) AS related
+WHERE proposal.id = related.proposal_id
+  AND proposal.review_action = 'auto_approve_migration'
+  AND proposal.extraction_run_id <> migration.origin_proposal_id('knowledge_extraction_runs', 0)
+  AND NOT coalesce(proposal.proposed_topic_ids @> related.topic_ids, false)
 
 -- name: rows_in_range
 -- Rows of an id range, and how many of them have their proposal. Reads the range by primary key.

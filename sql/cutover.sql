@@ -181,3 +181,17 @@ CROSS JOIN LATERAL (
     FROM unnest(measured.buckets) WITH ORDINALITY AS bucket (requests, number)
 ) AS counts
 WHERE measured.at > %(since)s AND measured.at <= %(until)s AND measured.operation = %(operation)s
+
+-- name: gate_straggler_lag
+-- Rows above the backfill's bound without a proposal and not in quarantine, and the age of the oldest. Primary keys.
+SELECT count(*) AS rows,
+       coalesce(extract(epoch FROM %(until)s - min(coalesce(source.created_at, %(since)s))), 0)::double precision AS seconds
+FROM (
+    SELECT 'topic' AS entity, topic.id, topic.created_at FROM public.topics AS topic
+    WHERE topic.id > %(topics_above)s AND topic.migrated_from_proposal_id IS NULL
+    UNION ALL
+    SELECT 'atom', atom.id, atom.created_at FROM public.atoms AS atom
+    WHERE atom.id > %(atoms_above)s AND atom.migrated_from_proposal_id IS NULL
+) AS source
+LEFT JOIN migration.quarantine AS held ON held.entity = source.entity AND held.row_id = source.id
+WHERE held.row_id IS NULL

@@ -53,6 +53,16 @@ CROSS JOIN LATERAL (
 ) AS new
 WHERE new.entries > 0
 
+-- name: capture_triggers
+-- The triggers of the capture that this migration has created: valid, or not enforced because one is disabled or gone. None
+-- where the capture is not installed. Reads the catalog and a small table of our own.
+SELECT split_part(made.name, '.', 2) AS table, split_part(made.name, '.', 3) AS name,
+       CASE WHEN trigger.tgenabled IN ('O', 'A') THEN 'valid' ELSE 'not enforced: the trigger is disabled or gone' END AS state
+FROM migration.schema_object AS made
+LEFT JOIN pg_trigger AS trigger
+    ON trigger.tgrelid = to_regclass('public.' || split_part(made.name, '.', 2)) AND trigger.tgname = split_part(made.name, '.', 3)
+WHERE starts_with(split_part(made.name, '.', 3), 'knowledge_migration_')
+
 -- name: catalog_validity
 -- Every index, check and foreign key of these tables, and the trigger of the audit log: valid, invalid (an interrupted build),
 -- not validated, or not enforced because a trigger is disabled or gone. Reads the catalog only.

@@ -165,10 +165,11 @@ ORDER BY id
 LIMIT %(most)s
 
 -- name: extraction_failures
--- Extractions since a moment, and how many of them failed. Uses the index on created_at; the backfill's run does not count.
+-- Extractions since a moment, and how many of them failed. Uses the index on created_at; runs of the backfill and the capture do
+-- not count.
 SELECT count(*) AS sample, count(*) FILTER (WHERE status = 'failed') AS failed
 FROM public.knowledge_extraction_runs
-WHERE created_at > %(since)s AND settings ->> 'mode' IS DISTINCT FROM 'backfill' AND status IN ('completed', 'failed')
+WHERE created_at > %(since)s AND coalesce(settings ->> 'mode', '') NOT IN ('backfill', 'captured') AND status IN ('completed', 'failed')
 
 -- name: metric_forget
 -- Deletes a bounded number of samples that are older than the retention time. Through the index on time.

@@ -72,6 +72,13 @@ DELETE FROM public.knowledge_extraction_runs WHERE id = %(run)s
 -- The number of proposals of the migration's run in one table.
 SELECT count(*) AS rows FROM {proposals} WHERE extraction_run_id = %(run)s
 
+-- name: captured_runs
+-- Deletes the runs of the capture that have no proposal any more. Uses the index of the proposals' run.
+DELETE FROM public.knowledge_extraction_runs AS run
+WHERE run.settings ->> 'mode' = 'captured'
+  AND NOT EXISTS (SELECT FROM public.topic_proposals AS proposal WHERE proposal.extraction_run_id = run.id)
+  AND NOT EXISTS (SELECT FROM public.atom_proposals AS proposal WHERE proposal.extraction_run_id = run.id)
+
 -- name: dual_write_batch
 -- Rolls back one batch of the shadows: clears the links of rows that were written directly and deletes their proposals, in
 -- one statement, which also writes each deleted proposal to the audit log: its confidence, reasoning and messages exist nowhere
@@ -80,8 +87,7 @@ SELECT count(*) AS rows FROM {proposals} WHERE extraction_run_id = %(run)s
 WITH shadows AS MATERIALIZED (
     SELECT proposal.id
     FROM {proposals} AS proposal
-    WHERE proposal.status IN ('approved', 'auto_approved') AND proposal.review_action = 'dual_write'
-      AND proposal.id > %(after)s
+    WHERE proposal.status IN ('approved', 'auto_approved') AND ({is_shadow}) AND proposal.id > %(after)s
     ORDER BY proposal.id
     LIMIT %(batch_size)s
 ), held AS MATERIALIZED (
@@ -118,7 +124,7 @@ SELECT (SELECT id FROM shadows ORDER BY id DESC LIMIT 1) AS through_id, (SELECT 
 -- The number of shadows in one table, and of pending proposals of dual-written extractions, which exist nowhere else.
 -- Uses the index on (status, confidence).
 SELECT
-    count(*) FILTER (WHERE proposal.review_action = 'dual_write' AND proposal.status <> 'pending') AS shadows,
+    count(*) FILTER (WHERE ({is_shadow}) AND proposal.status <> 'pending') AS shadows,
     count(*) FILTER (WHERE proposal.status = 'pending' AND run.settings ->> 'mode' = 'dual_write') AS pending
 FROM {proposals} AS proposal
 JOIN public.knowledge_extraction_runs AS run ON run.id = proposal.extraction_run_id
@@ -165,6 +171,15 @@ BEGIN
     RETURN NULL;
 END
 $$;
+
+-- name: is_shadow
+-- Whether a proposal was written beside its row: by the service, or by the capture, which writes what the backfill writes but
+-- for another run.
+proposal.review_action = 'dual_write'
+OR (
+    proposal.review_action = 'auto_approve_migration'
+    AND proposal.extraction_run_id <> migration.origin_proposal_id('knowledge_extraction_runs', 0)
+)
 
 -- name: proposals_without_copy
 -- The number of proposals of one table that exist nowhere else: all but the backfilled images of rows. One scan.

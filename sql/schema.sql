@@ -46,7 +46,7 @@ INSERT INTO migration.schema_object (name) VALUES (%(name)s) ON CONFLICT DO NOTH
 
 -- name: object_state
 -- The state of one object in the catalog: 'missing', 'invalid' (an index whose build was interrupted, a constraint that is
--- not validated) or 'present'. Reads the catalog only.
+-- not validated, a trigger that is disabled) or 'present'. Reads the catalog only.
 SELECT coalesce(
     CASE %(kind)s::text
         WHEN 'table' THEN (SELECT 'present' WHERE to_regclass(%(name)s) IS NOT NULL)
@@ -62,6 +62,10 @@ SELECT coalesce(
         WHEN 'constraint' THEN (
             SELECT CASE WHEN convalidated THEN 'present' ELSE 'invalid' END
             FROM pg_constraint WHERE conrelid = to_regclass(%(relation)s) AND conname = %(name)s
+        )
+        WHEN 'trigger' THEN (
+            SELECT CASE WHEN tgenabled IN ('O', 'A') THEN 'present' ELSE 'invalid' END
+            FROM pg_trigger WHERE tgrelid = to_regclass(%(relation)s) AND tgname = %(name)s
         )
     END,
     'missing'

@@ -77,11 +77,12 @@ SELECT ranged.* FROM ({rule}) AS ranged WHERE ranged.id > %(after)s AND ranged.i
 
 -- name: judged_by_version
 -- Whether a pair `source`, `proposal` must be equal, because the row was not written since it was linked. Its version is then
--- that of a batch, or that of a proposal written with it; any later UPDATE changes it, even without a new updated_at. After a
+-- that of a batch, of a captured statement, or of a proposal written with it; any later UPDATE changes it, even without a new updated_at. After a
 -- restore, which loses the versions, only updated_at shows a later write.
 CASE WHEN %(versions_kept)s
     THEN source.row_version = proposal.xmin
          OR source.row_version IN (SELECT ledger.xmin FROM migration.backfill_batch AS ledger WHERE ledger.entity = %(entity)s)
+         OR source.row_version IN (SELECT log.xmin FROM migration.capture_log AS log WHERE log.entity = %(entity)s)
     ELSE coalesce(source.updated_at <= source.migration_timestamp, true)
 END
 
@@ -114,6 +115,8 @@ SELECT (
     SELECT count(*) = count(DISTINCT written.version)
     FROM (
         SELECT ledger.xmin::text AS version FROM migration.backfill_batch AS ledger
+        UNION ALL
+        SELECT log.xmin::text FROM migration.capture_log AS log WHERE log.linked_rows > 0
         UNION ALL
         SELECT run.xmin::text FROM public.knowledge_extraction_runs AS run
         WHERE run.id = migration.origin_proposal_id('knowledge_extraction_runs', 0)

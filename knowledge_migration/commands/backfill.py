@@ -103,6 +103,29 @@ def status() -> None:
     console.print(now.next_step)
 
 
+@app.command("watch")
+def watch(
+    every_seconds: Annotated[float, typer.Option(min=0.1, help="Pause between two sweeps.")] = 10.0,
+    once: Annotated[bool, typer.Option("--once", help="Sweep once and end.")] = False,
+) -> None:
+    """Link rows that appear without a proposal after the backfill, until it is interrupted; needs no Dagster daemon.
+
+    Example: knowledge-migration backfill watch --every-seconds 5
+    """
+    import time
+
+    from knowledge_migration.engine.backfill.completion import sweep_stragglers
+
+    installation = open_installation()
+    while True:
+        linked = sweep_stragglers(installation.database, installation.settings.backfill)
+        if linked or once:
+            console.print(f"{linked:,} rows linked.")
+        if once:
+            return
+        time.sleep(every_seconds)
+
+
 @quarantine_app.command("list")
 def quarantine_list(
     state: Annotated[str | None, typer.Option(help="open, retry, accepted or resolved.")] = None,

@@ -200,12 +200,12 @@ def repair(dry_run: DryRun = False) -> None:
 
     Example: knowledge-migration dual-write repair --dry-run
     """
-    from knowledge_migration.knowledge.writing.shadow import open_failures, repair_next
+    from knowledge_migration.knowledge.writing.shadow import open_failures, open_rows, repair_next
 
     installation = open_installation()
     with installation.database.begin() as transaction:
-        count = open_failures(transaction)
-    console.print(f"{count:,} direct writes have no proposals.")
+        count, rows = open_failures(transaction), open_rows(transaction)
+    console.print(f"{rows:,} rows of {count:,} direct writes have no proposals.")
     if dry_run or not count:
         return
     repaired = 0
@@ -216,4 +216,4 @@ def repair(dry_run: DryRun = False) -> None:
                 if not repair_next(connection):
                     break
             repaired += 1
-    console.print(f"Repaired {repaired:,}.")
+    console.print(f"Repaired {repaired:,} direct writes.")

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from knowledge_migration.defs import guards, reporting
 from knowledge_migration.defs.resources import Migration
-from knowledge_migration.engine.backfill import completion, phase, plan, runner
+from knowledge_migration.engine.backfill import phase, plan, runner
 from knowledge_migration.engine.foundation import legacy_rows
 from knowledge_migration.engine.foundation.progress import Report, report_progress
 from knowledge_migration.engine.validation import rules
@@ -42,11 +42,11 @@ def backfill_plan(context: dg.AssetExecutionContext, config: PlanConfig, migrati
         planned = phase.plan_backfill(
             migration.database,
             settings.backfill,
+            settings.fence,
             partition_rows=settings.backfill.partition_rows,
             max_partitions=settings.backfill.max_partitions,
             sample_batches=config.sample_batches if config.dry_run else 0,
             no_live_writers=settings.dual_write.no_live_writers,
-            live_seconds=settings.fence.live_seconds,
             dagster_run_id=context.run.run_id,
         )
     for entity_plan in planned.plans.values():
@@ -138,10 +138,14 @@ def backfill_completion(context: dg.AssetExecutionContext, migration: Migration)
     Marks the migration's run completed only when a count is zero. Undo: job `rollback_backfill`.
     """
     yield from guards.guarded(migration, "backfill_completion")
-    limits = migration.settings.backfill
+    settings = migration.settings
     with reporting.as_dagster_failure():
-        result = completion.complete(
-            migration.database, limits, max_passes=limits.sweep_passes, **_reports(context, "sweep")
+        result = phase.complete_backfill(
+            migration.database,
+            settings.backfill,
+            settings.fence,
+            no_live_writers=settings.dual_write.no_live_writers,
+            reports=_reports(context, "sweep"),
         )
     yield dg.MaterializeResult(metadata={"swept_rows": result.linked_rows, "passes": result.passes})
 

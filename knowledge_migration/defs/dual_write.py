@@ -7,7 +7,7 @@ import dagster as dg
 
 from knowledge_migration.defs import guards, reporting
 from knowledge_migration.defs.resources import Migration
-from knowledge_migration.engine.dual_write import fence, switch
+from knowledge_migration.engine.dual_write import captured, fence, switch
 from knowledge_migration.engine.validation import rules
 from knowledge_migration.engine.validation.dual_write_probe import probe
 from knowledge_migration.engine.validation.service import health
@@ -42,7 +42,9 @@ def dual_write_mode(context: dg.AssetExecutionContext, migration: Migration) -> 
     """Dual write, switched on and verified: from then on every extraction that writes knowledge also writes its proposals.
 
     Waits until every live process of the service acknowledges it and every older transaction has ended. If a process is
-    missing, the failure names it, and the flags stay set. Undo: job `rollback_dual_write` (target < 1 min for 10k rows).
+    missing, the failure names it, and the flags stay set. Where a session that is not the service writes, triggers on topics,
+    atoms and their relations capture its rows (setting DUAL_WRITE_CAPTURE). Undo: job `rollback_dual_write` (target < 1 min for
+    10k rows).
     """
     yield from guards.guarded(migration, "dual_write_mode")
     with reporting.as_dagster_failure():
@@ -51,12 +53,15 @@ def dual_write_mode(context: dg.AssetExecutionContext, migration: Migration) -> 
             migration.installation.initial_flags,
             migration.settings.fence,
             reason="phase 2: dual write",
+            mode=migration.settings.dual_write.capture,
+            schema_change=migration.settings.schema_change,
             dagster_run_id=context.run.run_id,
         )
     yield dg.MaterializeResult(
         metadata={
             "flag_version": flags.version,
             "state": flags.state,
+            "capture": proven.capture,
             "proven_at": proven.proven_at.isoformat(sep=" ", timespec="milliseconds"),
             "seconds_until_proven": proven.seconds,
             "live_writers": reporting.rows_table([{"process": one} for one in proven.writers]),
@@ -68,12 +73,17 @@ def dual_write_mode(context: dg.AssetExecutionContext, migration: Migration) -> 
 def dual_write_probe(migration: Migration) -> Iterator[Any]:
     """A real extraction through the service's API, verified in both tables and then deleted.
 
-    Writes one synthetic message and the extracted rows, and deletes all of them.
+    Writes one synthetic message and the extracted rows, and deletes all of them. Where the capture is installed, it also writes
+    rows as an application does and rolls them back; without a live service, only that.
     """
     yield from guards.guarded(migration, "dual_write_probe")
     with reporting.as_dagster_failure():
-        result = probe(migration.database, migration.installation.service_address, expect=("dual_write",))
-    yield dg.MaterializeResult(metadata=reporting.plain(vars(result)))
+        captures = fence.proven_fence(migration.database).capture == "database"
+        probed: dict[str, Any] = dict(captured.probe(migration.database)) if captures else {}
+        if not captures or migration.installation.known_service_address:
+            address = migration.installation.service_address
+            probed |= vars(probe(migration.database, address, expect=("dual_write",)))
+    yield dg.MaterializeResult(metadata=reporting.plain(probed))
 
 
 @dg.multi_asset_check(

@@ -20,7 +20,7 @@ from knowledge_migration.knowledge.options import ServiceOptions
 from knowledge_migration.knowledge.tables import atom_links, atoms, topic_atoms
 from knowledge_migration.knowledge.writing.manual_edits import create_with_origin, record_origin
 from knowledge_migration.knowledge.writing.modes import confirmed
-from knowledge_migration.knowledge.writing.shadow import in_shadow
+from knowledge_migration.knowledge.writing.shadow import in_shadow, uncaptured
 
 
 def list_entities(
@@ -58,6 +58,8 @@ def create_entity(
     """Writes a new row; raises `ConflictError` for a topic name that exists, `UnknownError` for a topic that does not."""
     flags = confirmed(connection, flags)
     table = kind.entities
+    if flags.records_origins:
+        uncaptured(connection)
     try:
         if flags.legacy_paths_retired:
             entity_id = create_with_origin(connection, kind, values, process, flags.version, topic_ids)

@@ -21,7 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from knowledge_migration.addresses import parsed
-from knowledge_migration.knowledge.flags import CHANNEL, LOST, Flags, present_flags
+from knowledge_migration.knowledge.flags import CHANNEL, LOST, Flags, present_flags, relation_exists
 from knowledge_migration.knowledge.options import ServiceOptions
 from knowledge_migration.knowledge.tables import writer_heartbeat
 from knowledge_migration.session_settings import TEXT, apply_to_engine
@@ -158,6 +158,8 @@ class FlagWatcher:
 
 
 def _beat(connection: sa.Connection, process: str, flags: Flags, started_at: datetime, url: str | None) -> None:
+    if not flags.version and not relation_exists(connection, "migration.writer_heartbeat"):
+        return
     now = sa.func.clock_timestamp()
     new = {"mode": flags.state, "flag_version": flags.version, "seen_at": now}
     connection.execute(

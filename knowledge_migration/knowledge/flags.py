@@ -103,8 +103,11 @@ def read_flags(connection: sa.Connection) -> Flags | None:
 def present_flags(connection: sa.Connection, known: Flags) -> tuple[Flags, str | None]:
     """The flags that apply to a process that knows some, and the problem where they are not those of the row.
 
-    Where the row is lost or cannot be read, the last audited ones apply, unless the known ones are newer.
+    Where the row is lost or cannot be read, the last audited ones apply, unless the known ones are newer. Before phase 1 the
+    known ones apply, and no statement fails.
     """
+    if not known.version and not relation_exists(connection, "public.feature_flags"):
+        return known, None
     row, problem = stored_row(connection), None
     try:
         if row:
@@ -117,6 +120,11 @@ def present_flags(connection: sa.Connection, known: Flags) -> tuple[Flags, str |
         audited, problem = None, str(error)
     newest = audited if audited and audited.version > known.version else known
     return newest, problem or (LOST if newest.version else None)
+
+
+def relation_exists(connection: sa.Connection, name: str) -> bool:
+    """Whether a relation of this qualified name exists; a statement that fails would leave an error in the server's log."""
+    return bool(connection.execute(sa.select(sa.func.to_regclass(name).is_not(None))).scalar_one())
 
 
 def last_audited(connection: sa.Connection) -> Flags | None:

@@ -320,6 +320,19 @@ shadow_failure = sa.Table(
     sa.Column("repaired_at", _timestamp),
 )
 
+capture_log = sa.Table(
+    "capture_log",
+    evidence,
+    sa.Column("id", _bigint, primary_key=True),
+    sa.Column("at", _timestamp, nullable=False),
+    sa.Column("entity", sa.Text, nullable=False),
+    sa.Column("operation", sa.Text, nullable=False),
+    sa.Column("linked_rows", _bigint, nullable=False),
+    sa.Column("sqlstate", sa.Text),
+    sa.Column("reason", sa.Text),
+    sa.Column("swept_at", _timestamp),
+)
+
 service_measurement = sa.Table(
     "service_measurement",
     evidence,

@@ -20,13 +20,13 @@ from rich.table import Table
 
 from knowledge_migration.demo.loader import build_legacy_schema, load
 from knowledge_migration.demo.python_documentation import PythonDocumentation
-from knowledge_migration.engine.backfill.batch import proposal_columns
 from knowledge_migration.engine.backfill.plan import make_plan
 from knowledge_migration.engine.backfill.run import open_run
 from knowledge_migration.engine.backfill.runner import backfill_partition
 from knowledge_migration.engine.foundation import embedded_server
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.embedded_server import EmbeddedServer
+from knowledge_migration.engine.foundation.origin_proposals import proposal_columns
 from knowledge_migration.engine.schema import upgrade as schema
 from knowledge_migration.knowledge.entity_kinds import ATOM
 from knowledge_migration.settings import BackfillSettings, SchemaChangeSettings

@@ -8,6 +8,7 @@ import random
 import threading
 from collections import Counter
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ import sqlalchemy as sa
 from psycopg.types.json import Jsonb
 
 from knowledge_migration.engine.foundation.database import Connection, Database
+from knowledge_migration.knowledge.flag_watcher import _beat
 from knowledge_migration.knowledge.flags import (
     BUCKETS,
     SHADOWING_STATES,
@@ -26,6 +28,7 @@ from knowledge_migration.knowledge.flags import (
     changed,
     changes_since,
     history,
+    present_flags,
     read_flags,
     route,
     set_flags,
@@ -292,3 +295,10 @@ def test_a_change_of_a_lost_row_begins_with_what_was_last_audited(peopled: Datab
         change_flags(peopled, {"enabled": True}, expected_version=1)
     after = change_flags(peopled, {"enabled": True}, initial=Flags(dual_write=True), expected_version=2)
     assert after == Flags(enabled=True, cutover_percentage=80, version=3)
+
+
+def test_before_phase_1_no_statement_of_the_service_fails(database: Database) -> None:
+    with database.begin() as connection:
+        assert present_flags(connection, Flags()) == (Flags(), None)
+        _beat(connection, "one", Flags(), datetime.now(UTC), None)
+        assert connection.execute(sa.text("SELECT 1")).scalar_one() == 1

@@ -16,7 +16,7 @@ from knowledge_migration.knowledge.flags import Flags, set_flags
 from knowledge_migration.knowledge.options import ServiceOptions
 from knowledge_migration.knowledge.service import KnowledgeService
 from knowledge_migration.knowledge.writing.runs import fail_abandoned_runs
-from knowledge_migration.knowledge.writing.shadow import open_failures, repair_next
+from knowledge_migration.knowledge.writing.shadow import open_failures, open_rows, repair_next
 from knowledge_migration_tests.engine.backfill.backfilling import count, until
 from knowledge_migration_tests.knowledge.conftest import (
     FOUND,
@@ -206,13 +206,15 @@ def test_a_failed_shadow_is_repaired_as_dual_write_would_have_written_it(
     extract(make_service(FOUND, initial_flags=DUAL))
     rows.execute("ALTER TABLE topic_proposals DROP CONSTRAINT nothing_fits")
     rows.execute("DELETE FROM topic_atoms WHERE atom_id = 2; DELETE FROM atom_links; DELETE FROM atoms WHERE id = 2")
+    with peopled.begin() as transaction:
+        assert open_rows(transaction) == 3  # two topics and the atom that is left
     repaired = []
     for _ in range(2):
         with peopled.begin() as transaction:
             repaired.append(repair_next(transaction))
     assert repaired == [True, False]
     with peopled.begin() as transaction:
-        assert open_failures(transaction) == 0
+        assert open_failures(transaction) == open_rows(transaction) == 0
     assert table(rows, "SELECT title, status, entity_id FROM atom_proposals ORDER BY title") == [
         ("of a weak topic", "pending", None),
         ("restore them", "auto_approved", 1),

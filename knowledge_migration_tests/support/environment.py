@@ -18,5 +18,6 @@ def name_database(patch: pytest.MonkeyPatch, database: Database, folder: Path, *
     patch.chdir(folder)
     patch.setenv("KNOWLEDGE_MIGRATION_DATABASE_URL", database.url)
     patch.setenv("KNOWLEDGE_MIGRATION_HOME", str(folder / "home"))
+    patch.setenv("DUAL_WRITE_WATCH_SECONDS", "0.2")
     for name, value in variables.items():
         patch.setenv(name, value)

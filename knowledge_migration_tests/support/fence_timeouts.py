@@ -2,5 +2,5 @@
 
 from knowledge_migration.settings import FenceSettings
 
-BRIEF = FenceSettings(seconds=0.3)
-PATIENT = FenceSettings(seconds=120.0)
+BRIEF = FenceSettings(seconds=0.3, watch_seconds=0.3)
+PATIENT = FenceSettings(seconds=120.0, watch_seconds=0.3)

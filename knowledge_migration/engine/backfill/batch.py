@@ -19,6 +19,7 @@ from knowledge_migration.engine.backfill.triggers import Fired, SideEffectError
 from knowledge_migration.engine.foundation.database import Connection
 from knowledge_migration.engine.foundation.errors import PreconditionError
 from knowledge_migration.engine.foundation.explanation import reason_of
+from knowledge_migration.engine.foundation.origin_proposals import insertion, taken_columns
 from knowledge_migration.engine.foundation.sql_files import statement, text_of
 from knowledge_migration.knowledge.entity_kinds import EntityKind
 from knowledge_migration.settings import TriggerChoice
@@ -99,19 +100,15 @@ def batch_statement(kind: EntityKind, locked: Locked, *, refresh: bool, compared
 
     `compared` are the columns that it compares before and after the UPDATE.
     """
-    columns = proposal_columns(kind)
     before, after = (_as_text(alias, compared) for alias in ("source", "target"))
     nothing = sql.SQL("")
     composed = statement(
         "backfill/batch",
         table=f"public.{kind.table}",
-        proposals=f"public.{kind.proposal_table}",
         table_name=sql.Literal(kind.table),
         taken=taken_columns(kind),
-        columns=sql.SQL(", ").join(sql.Identifier(name) for name, _ in columns),
-        values=sql.SQL(", ").join(value for _, value in columns),
         pending=statement("backfill/pending"),
-        on_conflict=_refreshing(columns) if refresh else sql.SQL(""),
+        insertion=insertion(kind, statement("backfill/batch_rows"), sql.SQL("%(run)s"), refresh=refresh),
         skip_locked=skipping(locked),
         before=sql.SQL(", {} AS before").format(before) if compared else nothing,
         altered=sql.SQL(", locked.before <> {} AS altered").format(after) if compared else nothing,
@@ -122,34 +119,6 @@ def batch_statement(kind: EntityKind, locked: Locked, *, refresh: bool, compared
 
 def _as_text(alias: str, names: tuple[str, ...]) -> sql.Composable:
     return sql.SQL("ROW({})::text").format(sql.SQL(", ").join(sql.Identifier(alias, name) for name in names))
-
-
-def taken_columns(kind: EntityKind) -> sql.Composable:
-    """The columns of a row that a batch reads, by name: the table may have others."""
-    return sql.SQL(", ").join(sql.Identifier("source", name) for name in ("id", *kind.values))
-
-
-def proposal_columns(kind: EntityKind) -> list[tuple[str, sql.Composable]]:
-    """The proposal's columns that come from the row `source`, each with the expression of its value."""
-    copied = [(name, _copied(name, kind.casts.get(name))) for name in kind.copied]
-    if not kind.has_confidence:
-        return [*copied, ("confidence", sql.SQL("NULL::double precision"))]
-    return [
-        *copied,
-        ("confidence", statement("backfill/stated_confidence")),
-        ("proposed_topic_ids", statement("backfill/proposed_topic_ids")),
-    ]
-
-
-def _copied(name: str, cast: str | None) -> sql.Composable:
-    column = sql.Identifier("source", name)
-    return sql.SQL("{}::{}").format(column, sql.Identifier(cast)) if cast else column
-
-
-def _refreshing(columns: list[tuple[str, sql.Composable]]) -> sql.Composable:
-    names = [*(name for name, _ in columns), "review_notes"]
-    refreshed = sql.SQL(", ").join(sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name)) for name in names)
-    return sql.SQL("ON CONFLICT (id) DO UPDATE SET {}").format(refreshed)
 
 
 def skipping(locked: Locked) -> sql.Composable:

@@ -19,7 +19,7 @@ from knowledge_migration.engine.backfill.runner import (
 )
 from knowledge_migration.engine.foundation.advisory_lock import advisory_lock
 from knowledge_migration.engine.foundation.database import Connection, Database
-from knowledge_migration.engine.foundation.errors import MigrationError
+from knowledge_migration.engine.foundation.errors import MigrationError, PreconditionError
 from knowledge_migration.engine.foundation.sql_files import statement, text_of
 from knowledge_migration.knowledge.entity_kinds import KINDS, EntityKind
 from knowledge_migration.settings import BackfillSettings
@@ -62,6 +62,7 @@ def complete(
         advisory_lock(connection, WORK, shared=True),
     ):
         require_phase_1(connection)
+        _sweep_captures(connection)
         pending = _pending(connection)
         open_run(connection, reopen=bool(pending))
         passes = 0
@@ -78,6 +79,34 @@ def complete(
         close_run(connection)
         connection.execute(text_of("backfill/analyze"))
         return Completion(tuple(swept), passes)
+
+
+def _captures_are_open(connection: Connection) -> bool:
+    row = connection.execute(text_of("backfill/captures_open")).fetchone()
+    return row is not None and bool(row["found"])
+
+
+def _sweep_captures(connection: Connection) -> None:
+    """Completes the relations that the capture has skipped; the passes take its rows."""
+    if _captures_are_open(connection):
+        with connection.transaction():
+            connection.execute(text_of("backfill/captures_swept"))
+            connection.execute(text_of("backfill/relations_swept"))
+
+
+def sweep_stragglers(database: Database, limits: BackfillSettings) -> int:
+    """Links the rows that a writer left without a proposal since the completion; returns how many.
+
+    Raises `PreconditionError` before the completion, and the errors of `complete`.
+    """
+    with database.connect("straggler watch") as connection:
+        rows = stragglers(connection, minutes=0)
+        if rows is None:
+            raise PreconditionError(
+                "The backfill is not complete; it links every row itself. Complete it first (job phase_3_completion)."
+            )
+        needed = rows.total > 0 or _captures_are_open(connection)
+    return complete(database, limits, max_passes=limits.sweep_passes).linked_rows if needed else 0
 
 
 def _pending(connection: Connection) -> list[Partition]:

@@ -1,16 +1,21 @@
 """Phase 3 as a whole: what the plan requires, and the plan as evidence."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
+from knowledge_migration.engine.backfill.completion import Completion, complete
 from knowledge_migration.engine.backfill.dry_run import Forecast, dry_run
-from knowledge_migration.engine.backfill.plan import EVIDENCE, EntityPlan, make_plan
-from knowledge_migration.engine.dual_write.fence import require_fence
+from knowledge_migration.engine.backfill.plan import EVIDENCE, EntityPlan, make_plan, planned
+from knowledge_migration.engine.dual_write.fence import refuse_uncaptured, require_fence
 from knowledge_migration.engine.foundation import evidence
 from knowledge_migration.engine.foundation.catalog import require_proposal_schema
 from knowledge_migration.engine.foundation.check_outcome import CheckOutcome
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.errors import PreconditionError
-from knowledge_migration.settings import BackfillSettings
+from knowledge_migration.engine.foundation.sql_files import statement
+from knowledge_migration.knowledge.entity_kinds import KINDS
+from knowledge_migration.settings import BackfillSettings, FenceSettings
 
 
 @dataclass(frozen=True)
@@ -24,12 +29,12 @@ class Planned:
 def plan_backfill(
     database: Database,
     limits: BackfillSettings,
+    timeouts: FenceSettings,
     *,
     partition_rows: int,
     max_partitions: int,
     sample_batches: int = 0,
     no_live_writers: bool,
-    live_seconds: float,
     dagster_run_id: str | None = None,
 ) -> Planned:
     """Fixes bounds and partitions and records them as evidence; tries `sample_batches` batches and rolls them back.
@@ -38,7 +43,7 @@ def plan_backfill(
     still write directly, so that the bound has no meaning (run phase 2, or the operator confirms `no_live_writers`).
     """
     require_proposal_schema(database)
-    require_fence(database, no_live_writers=no_live_writers, live_seconds=live_seconds, dagster_run_id=dagster_run_id)
+    require_fence(database, timeouts, no_live_writers=no_live_writers, dagster_run_id=dagster_run_id)
     with database.connect("backfill plan") as connection:
         outcome = blocking_findings_outcome(connection)
         if not outcome.passed:
@@ -50,6 +55,39 @@ def plan_backfill(
         content["forecast"] = {forecast.table: asdict(forecast) for forecast in forecasts}
         evidence.record(connection, EVIDENCE, content, dagster_run_id=dagster_run_id)
     return Planned(plans, forecasts)
+
+
+def complete_backfill(
+    database: Database,
+    limits: BackfillSettings,
+    timeouts: FenceSettings,
+    *,
+    no_live_writers: bool,
+    reports: Mapping[str, Any],
+) -> Completion:
+    """Completes the backfill, then watches: a writer whose rows have no proposal makes it incomplete again.
+
+    Raises `PreconditionError` naming such writers, also where rows were written since the plan although `no_live_writers`.
+    """
+    if no_live_writers:
+        with database.connect("backfill completion") as connection:
+            _refuse_rows_since(connection, planned(connection))
+    completed = complete(database, limits, max_passes=limits.sweep_passes, **reports)
+    refuse_uncaptured(database, timeouts, new_only=not no_live_writers)
+    return completed
+
+
+def _refuse_rows_since(connection: Connection, plans: Mapping[str, EntityPlan]) -> None:
+    above = []
+    for kind in KINDS:
+        bounds = connection.execute(statement("backfill/id_bounds", table=f"public.{kind.table}")).fetchone()
+        if bounds and (bounds["last_id"] or 0) > plans[kind.name].upper_id:
+            above.append(f"{kind.table} up to id {bounds['last_id']} (planned up to {plans[kind.name].upper_id})")
+    if above:
+        raise PreconditionError(
+            f"KNOWLEDGE_MIGRATION_NO_LIVE_WRITERS is set, but rows were written since the plan: {', '.join(above)}. Unset it and "
+            "run phase 2, which captures every writer; or stop the writers and materialize backfill_plan again."
+        )
 
 
 def blocking_findings_outcome(connection: Connection) -> CheckOutcome:

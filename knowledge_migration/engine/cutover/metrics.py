@@ -156,6 +156,12 @@ def _inconsistencies(_: Gate, window: Window) -> Measurement:
     return Measurement(Interval.exact(row["hits"]), row["sample"], {"first": row["first"] or []})
 
 
+def _straggler_lag(_: Gate, window: Window) -> Measurement:
+    above = _backfilled_to(window.connection)
+    row = _one(window, "straggler_lag", topics_above=above["topic"], atoms_above=above["atom"])
+    return Measurement(Interval.exact(row["seconds"]), row["rows"])
+
+
 def _backfilled_to(connection: Connection) -> dict[str, int]:
     """The last ids of the backfill's plan; rows above are new ones."""
     try:
@@ -208,6 +214,7 @@ METRICS: Mapping[MetricName, Callable[[Gate, Window], Measurement]] = {
     "pool_exhaustion": _pool_exhaustion,
     "inconsistencies": _inconsistencies,
     "open_shadow_failures": _counted("open_shadow_failures"),
+    "straggler_lag": _straggler_lag,
     "queue_depth": _counted("queue_depth"),
     "auto_approval_rate": _auto_approval_rate,
     "review_seconds": _review_seconds,

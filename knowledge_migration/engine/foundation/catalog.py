@@ -14,6 +14,7 @@ from sqlalchemy.dialects import postgresql
 
 from knowledge_migration.engine.foundation.database import Database
 from knowledge_migration.engine.foundation.errors import PreconditionError
+from knowledge_migration.engine.foundation.own_objects import OWN_SCHEMA
 from knowledge_migration.engine.foundation.sql_files import text_of
 from knowledge_migration.knowledge import tables
 
@@ -56,7 +57,8 @@ def proposal_differences(database: Database) -> list[Difference]:
             differences += _indexes(inspector, name, [index], legacy=False)
         differences += _added_references(inspector)
         states = _states(connection, [*(table.name for table in declared), *tables.LINK_INDEXES])
-    return differences + _invalid(states, _own_objects(states))
+        triggers = _capture_triggers(connection) if inspector.has_table("schema_object", OWN_SCHEMA) else {}
+    return differences + _invalid(states, _own_objects(states)) + _invalid(triggers, triggers)
 
 
 def require_proposal_schema(database: Database) -> None:
@@ -213,6 +215,13 @@ def _states(connection: sa.Connection, names: Iterable[str]) -> States:
     """Whether each index, check and reference of these tables is valid, by table and name."""
     rows = connection.exec_driver_sql(text_of("foundation/catalog_validity"), {"tables": list(names)})
     return {(row.table, row.name): row.state for row in rows}
+
+
+def _capture_triggers(connection: sa.Connection) -> States:
+    """Whether each trigger of the capture is enabled; none where the capture is not installed."""
+    return {
+        (row.table, row.name): row.state for row in connection.exec_driver_sql(text_of("foundation/capture_triggers"))
+    }
 
 
 def _own_objects(states: States) -> set[tuple[str, str]]:

@@ -21,7 +21,7 @@ from sqlalchemy.pool import NullPool
 from knowledge_migration.addresses import parsed
 from knowledge_migration.engine.foundation.errors import MigrationError
 from knowledge_migration.engine.foundation.sql_files import text_of, with_literal_percents
-from knowledge_migration.session_settings import APPLY, NO_TIMEOUTS, TEXT, apply_to_engine, parameters
+from knowledge_migration.session_settings import APPLY, NO_TIMEOUTS, TEXT, UNCAPTURED, apply_to_engine, parameters
 from knowledge_migration.value_loaders import load_every_value
 
 Connection = psycopg.Connection[DictRow]
@@ -192,7 +192,7 @@ class Database:
 def session_settings(settings: Mapping[str, str]) -> dict[str, str]:
     """Those of every session, with these changes."""
     idle = f"{IDLE_IN_TRANSACTION_TIMEOUT_MINUTES}min"
-    return {**TEXT, **NO_TIMEOUTS, "idle_in_transaction_session_timeout": idle, **settings}
+    return {**TEXT, **NO_TIMEOUTS, **UNCAPTURED, "idle_in_transaction_session_timeout": idle, **settings}
 
 
 @cache

@@ -42,6 +42,7 @@ from knowledge_migration.settings import Settings
 
 SHOWN = 3
 STRANDED = "no_pending_proposal_is_stranded"
+WATCH_SECONDS = 0.1  # nobody but the service of the rehearsal writes to the clone
 FENCE_SECONDS = 60.0
 TARGET_ROWS = 10_000
 """The strategy's limits of phases 2 and 3 are for 10,000 rows; more rows have proportionally more time."""
@@ -116,7 +117,8 @@ class DrillOptions:
     def on_clone(self) -> Settings:
         """Production's settings without a rate limit, and with a short wait for the one service on the clone."""
         backfill = self.settings.backfill.replaced(rate_limit_per_second=0)
-        return self.settings.replaced(backfill=backfill, fence=self.settings.fence.replaced(seconds=FENCE_SECONDS))
+        fence = self.settings.fence.replaced(seconds=FENCE_SECONDS, watch_seconds=WATCH_SECONDS)
+        return self.settings.replaced(backfill=backfill, fence=fence)
 
 
 @dataclass(frozen=True)

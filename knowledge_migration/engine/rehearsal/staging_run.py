@@ -103,7 +103,7 @@ class StagingRun:
         return 0
 
     def _dual_write(self) -> int:
-        switch.switch_on(self.clone, Flags(), self.settings.fence, reason=REASON)
+        switch.switch_on(self.clone, Flags(), self.settings.fence, reason=REASON, mode=self.settings.dual_write.capture)
         return 0
 
     def _backfill(self) -> int:

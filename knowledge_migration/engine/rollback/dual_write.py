@@ -1,4 +1,4 @@
-"""The rollback of phase 2: switches dual write off, then removes its shadow proposals (strategy §4.3, ERRATA W13).
+"""The rollback of phase 2: switches dual write off, removes the capture, then the shadow proposals (strategy §4.3, ERRATA W13).
 
 Once every process has acknowledged the switch, the proposals of direct writes are unlinked and deleted in batches; the audit
 log keeps their values. Rows, runs, and proposals that a reviewer has decided or has to decide stay. A second run completes a
@@ -17,12 +17,13 @@ from knowledge_migration.engine.dual_write.switch import switch_off
 from knowledge_migration.engine.foundation import audit
 from knowledge_migration.engine.foundation.advisory_lock import advisory_lock
 from knowledge_migration.engine.foundation.database import Connection, Database
-from knowledge_migration.engine.foundation.sql_files import statement
+from knowledge_migration.engine.foundation.sql_files import statement, text_of
 from knowledge_migration.engine.rollback.unlinking import OnRows, ProposalRollback, Unlinking, session_settings
+from knowledge_migration.engine.schema import capture
 from knowledge_migration.knowledge.audit import PROPOSAL, AuditAction
 from knowledge_migration.knowledge.entity_kinds import KINDS, EntityKind
 from knowledge_migration.knowledge.flags import Flags
-from knowledge_migration.settings import BackfillSettings, FenceSettings
+from knowledge_migration.settings import BackfillSettings, FenceSettings, SchemaChangeSettings
 
 FIRST = UUID(int=0)
 PASSES: tuple[Locked, ...] = ("skip", "wait")
@@ -40,7 +41,8 @@ def dual_write_extent(connection: Connection) -> DualWriteExtent:
     """The proposals that a rollback would delete and keep. Reads only."""
     shadows, pending = {}, {}
     for kind in KINDS:
-        query = statement("rollback/dual_write_extent", proposals=f"public.{kind.proposal_table}")
+        is_shadow = statement("rollback/is_shadow")
+        query = statement("rollback/dual_write_extent", proposals=f"public.{kind.proposal_table}", is_shadow=is_shadow)
         row = connection.execute(query).fetchone()
         assert row is not None  # aggregates
         shadows[kind.proposal_table], pending[kind.proposal_table] = row["shadows"], row["pending"]
@@ -58,6 +60,7 @@ def rollback_dual_write(
     *,
     reason: str,
     limits: BackfillSettings | None = None,
+    schema_change: SchemaChangeSettings | None = None,
     batch_size: int = 1_000,
     dagster_run_id: str | None = None,
     on_rows: OnRows | None = None,
@@ -75,6 +78,7 @@ def rollback_dual_write(
         advisory_lock(connection, WORK),
     ):
         wait_until_fenced(database, flags, timeouts, need_one=False)
+        capture.remove(connection, schema_change or SchemaChangeSettings())
         before = vars(dual_write_extent(connection))
         audited: dict[str, Any] = {"reason": reason, "dagster_run_id": dagster_run_id, "before": before}
         audit.record(connection, AuditAction.ROLLBACK_DUAL_WRITE_BEGUN, "phase 2", **audited)
@@ -86,6 +90,7 @@ def rollback_dual_write(
             for locked in PASSES:
                 size = batch_size if locked == "skip" else 1
                 unlinking.pass_over("rollback/dual_write_batch", FIRST, size, locked)
+        connection.execute(text_of("rollback/captured_runs"))
         left = dual_write_extent(connection)
         audit.record(connection, AuditAction.ROLLBACK_DUAL_WRITE, "phase 2", after=vars(left), **audited)
     return ProposalRollback(

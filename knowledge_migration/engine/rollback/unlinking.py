@@ -58,6 +58,7 @@ class Unlinking:
         identifiers = {
             "table": f"public.{self.kind.table}",
             "proposals": f"public.{self.kind.proposal_table}",
+            "is_shadow": statement("rollback/is_shadow"),
             "skip_locked": values.pop("skip_locked", sql.SQL("")),
         }
         composed = statement(query, **identifiers)

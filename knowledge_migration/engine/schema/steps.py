@@ -14,7 +14,7 @@ from knowledge_migration.engine.foundation.sql_files import statement
 from knowledge_migration.knowledge.entity_kinds import KINDS
 from knowledge_migration.knowledge.tables import LINK_COLUMN, REFERENCES
 
-Kind = Literal["table", "function", "column", "index", "constraint", "validation"]
+Kind = Literal["table", "function", "column", "index", "constraint", "validation", "trigger"]
 LockLevel = Literal["none", "share_update_exclusive", "share_row_exclusive", "access_exclusive"]
 Direction = Literal["up", "down"]
 
@@ -44,7 +44,7 @@ class Step:
     @property
     def object(self) -> str:
         """The object's full name, as `migration.schema_object` records it."""
-        on_a_relation = self.kind in ("column", "constraint", "validation")
+        on_a_relation = self.kind in ("column", "constraint", "validation", "trigger")
         return f"{self.relation}.{self.name}" if on_a_relation else self.name
 
     def command(self, direction: Direction) -> sql.Composed:
@@ -94,7 +94,7 @@ _TABLE_STEPS = (
     ),
     _public_table("feature_flags"),
     _public_table("knowledge_extraction_archive"),
-    *(_own_table(TABLES, name) for name in ("shadow_failure", "service_measurement", "metric")),
+    *(_own_table(TABLES, name) for name in ("shadow_failure", "capture_log", "service_measurement", "metric")),
 )
 _LINK_STEPS = tuple(
     Step(

@@ -14,6 +14,7 @@ from knowledge_migration.engine.foundation.database import Connection, Database,
 from knowledge_migration.engine.foundation.errors import MigrationError, PreconditionError
 from knowledge_migration.engine.foundation.own_objects import LEDGER, current_revision, foreign_objects, made_objects
 from knowledge_migration.engine.foundation.sql_files import text_of
+from knowledge_migration.engine.schema import capture
 from knowledge_migration.engine.schema.ddl import StepResult, run_step
 from knowledge_migration.engine.schema.steps import (
     EVIDENCE_REVISION,
@@ -73,6 +74,8 @@ def upgrade(
             run.run_revision(revision, "up")
         if _position(to) > run.position:
             _alembic(database, run.run_revision, "up", to)
+        if to == TARGET_REVISION and capture.is_installed(connection):
+            run.results += capture.install(connection, limits)
         return run.change()
 
 
@@ -91,6 +94,7 @@ def downgrade(
         run = _Run(connection, limits, on_step)
         if not exists(connection, LEDGER):
             return run.change()
+        capture.remove(connection, limits)
         for revision in reversed(REVISIONS[max(run.position, _position(to)) :]):
             run.run_revision(revision, "down")
         if _position(to) < run.position:

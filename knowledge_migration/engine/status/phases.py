@@ -1,6 +1,7 @@
 """The six phases: whether each is done (the only place that decides it), and how far it is."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from knowledge_migration.engine.backfill.control import read_control
 from knowledge_migration.engine.backfill.phase import blocking_findings_outcome
@@ -8,6 +9,8 @@ from knowledge_migration.engine.backfill.run import run_status
 from knowledge_migration.engine.cleanup.stability import Stability, stability
 from knowledge_migration.engine.dual_write.fence import proven_fence
 from knowledge_migration.engine.foundation import evidence
+from knowledge_migration.engine.foundation.catalog import proposal_differences
+from knowledge_migration.engine.foundation.check_record import recorded
 from knowledge_migration.engine.foundation.database import Connection
 from knowledge_migration.engine.foundation.own_objects import current_revision
 from knowledge_migration.engine.foundation.sql_files import text_of
@@ -19,6 +22,12 @@ from knowledge_migration.knowledge.entity_kinds import KINDS
 from knowledge_migration.thresholds import STAGES
 
 PREPARATION_EVIDENCE = ("legacy_fingerprint", "verified_backup", "data_quality", "performance_baseline")
+CHECKED = {
+    1: ("proposal_schema", "feature_flag_store"),
+    2: ("dual_write_mode", "dual_write_probe"),
+    3: ("backfill_plan", "topic_backfill", "atom_backfill", "backfill_completion"),
+}
+"""The assets of a phase whose checks must hold."""
 SKIPPED_DUAL_WRITE = "skipped: KNOWLEDGE_MIGRATION_NO_LIVE_WRITERS is set"
 
 
@@ -27,14 +36,15 @@ def read_phases(reading: Reading) -> Iterator[Phase]:
     revision = reading.part("phases", lambda: current_revision(reading.connection))
     has_schema = revision == TARGET_REVISION
     yield _preparation(reading, has_schema)
+    schema = Phase(1, "schema", "done", f"schema at revision {revision}", 1.0)
     yield (
-        Phase(1, "schema", "done", f"schema at revision {revision}", 1.0)
+        _holding(reading, schema)
         if has_schema
-        else Phase(1, "schema", "not begun", "the proposal tables are missing or incomplete")
+        else Phase(1, "schema", "not begun", "the proposal tables are incomplete")
     )
-    yield _dual_write(reading)
+    yield _holding(reading, _dual_write(reading))
     backfill = reading.part("phases", lambda: _backfill(reading)) if has_schema else None
-    yield backfill or Phase(3, "backfill", "not begun", "requires phase 1")
+    yield _holding(reading, backfill or Phase(3, "backfill", "not begun", "requires phase 1"))
     yield _cutover(reading)
     yield _cleanup(
         reading.part(
@@ -42,6 +52,17 @@ def read_phases(reading: Reading) -> Iterator[Phase]:
             lambda: stability(reading.database, required_days=reading.settings.cleanup.stable_days, now=reading.now),
         )
     )
+
+
+def _holding(reading: Reading, phase: Phase) -> Phase:
+    """The phase, under way instead of done where a check of its assets failed when it was evaluated last, or fails now."""
+    if phase.state != "done" or phase.message == SKIPPED_DUAL_WRITE:
+        return phase
+    records = reading.part("phases", lambda: recorded(reading.connection)) or ()
+    failed = [one.name for one in records if one.asset in CHECKED[phase.number] and one.result == "failed"]
+    if phase.number == 1 and reading.exact:
+        failed += [one.object for one in reading.part("phases", lambda: proposal_differences(reading.database)) or ()]
+    return replace(phase, state="under way", message=f"failed: {', '.join(sorted(set(failed)))}") if failed else phase
 
 
 def _preparation(reading: Reading, has_schema: bool) -> Phase:

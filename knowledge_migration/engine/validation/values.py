@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping
 
 from psycopg import sql
 
-from knowledge_migration.engine.backfill.batch import proposal_columns, taken_columns
 from knowledge_migration.engine.foundation.database import Connection
 from knowledge_migration.engine.foundation.errors import VerificationError
+from knowledge_migration.engine.foundation.origin_proposals import proposal_columns, taken_columns
 from knowledge_migration.engine.foundation.sql_files import statement
 from knowledge_migration.knowledge.entity_kinds import EntityKind
 

@@ -21,7 +21,7 @@ from knowledge_migration.knowledge.proposals.review import Decision
 from knowledge_migration.knowledge.writing.direct import NOTHING_WRITTEN, DirectResult, write_direct
 from knowledge_migration.knowledge.writing.proposing import Proposed, write_proposals
 from knowledge_migration.knowledge.writing.runs import RunOrigin, complete_run, open_run
-from knowledge_migration.knowledge.writing.shadow import in_shadow, quietly
+from knowledge_migration.knowledge.writing.shadow import in_shadow, quietly, uncaptured
 
 
 @dataclass(frozen=True)
@@ -104,6 +104,8 @@ def write_in_mode(
         proposed = write_proposals(connection, run_id, origin, extraction)
         approved = approve_eligible_of_run(connection, run_id, flags, finder)
         return Written(run_id, "proposal", proposed=proposed, approved=tuple(approved))
+    if origin.mode == "dual_write":
+        uncaptured(connection)
     direct = write_direct(connection, extraction, options.direct_threshold)
     shadow = None
     if origin.mode == "dual_write":

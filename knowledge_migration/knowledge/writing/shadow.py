@@ -57,6 +57,11 @@ def _execute(connection: sa.Connection, *commands: str) -> None:
         connection.exec_driver_sql(command)
 
 
+def uncaptured(connection: sa.Connection) -> None:
+    """For a transaction that writes the proposals of its rows itself: the triggers of the capture leave them alone."""
+    connection.exec_driver_sql("SET LOCAL knowledge_migration.capture = off")
+
+
 def quietly(connection: sa.Connection, work: Callable[[], None], what: str) -> None:
     """Does `work` in a savepoint; logs a failure, which changes nothing else."""
     try:
@@ -96,6 +101,26 @@ def open_failures(connection: sa.Connection) -> int:
     """How many shadows failed and are not repaired."""
     query = sa.select(sa.func.count()).select_from(shadow_failure).where(shadow_failure.c.repaired_at.is_(None))
     return int(connection.execute(query).scalar_one())
+
+
+def open_rows(connection: sa.Connection) -> int:
+    """How many rows of these direct writes have no proposal."""
+    ids: dict[str, set[int]] = {kind.name: set() for kind in KIND_BY_NAME.values()}
+    contents = sa.select(shadow_failure.c.content).where(shadow_failure.c.repaired_at.is_(None))
+    for content in connection.execute(contents).scalars():
+        if "manual_edit" in content:
+            ids[content["manual_edit"]].add(content["id"])
+        else:
+            ids["topic"] |= {row_id for _, row_id in content["created_topics"]}
+            ids["atom"] |= {row_id for _, row_id in content["atom_ids"]}
+    counts = [
+        sa.select(sa.func.count()).where(
+            columns.id.in_(sorted(ids[kind.name])), columns.migrated_from_proposal_id.is_(None)
+        )
+        for kind in KIND_BY_NAME.values()
+        for columns in (kind.entities.c,)
+    ]
+    return sum(int(connection.execute(query).scalar_one()) for query in counts)
 
 
 def repair_next(connection: sa.Connection) -> bool:

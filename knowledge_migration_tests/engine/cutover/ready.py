@@ -16,6 +16,7 @@ from knowledge_migration.settings import CutoverSettings, Settings
 from knowledge_migration.thresholds import GATES, Gate
 from knowledge_migration_tests.engine.backfill.backfilling import QUICK, backfill, fill
 from knowledge_migration_tests.engine.cutover.stages_reached import alive, kept, measured, stand_at
+from knowledge_migration_tests.support.fence_timeouts import BRIEF
 from knowledge_migration_tests.support.fingerprinted import take_fingerprint
 
 BAKED = {"internal_beta": 60.0, "gradual_rollout": 60.0, "full_cutover": 60.0}
@@ -40,11 +41,11 @@ def made_ready(database: Database, rows: Connection, folder: Path) -> None:
     phase.plan_backfill(
         database,
         QUICK,
+        BRIEF,
         partition_rows=100,
         max_partitions=200,
         sample_batches=0,
         no_live_writers=True,
-        live_seconds=1,
     )
     state = stand_at(database, "dual_write")
     kept(rows, "dual_write_fence", flag_version=state.flags.version, writers=["one"], seconds=0.1)

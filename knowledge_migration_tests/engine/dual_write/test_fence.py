@@ -126,20 +126,20 @@ def test_initial_flags_are_stored_once(peopled: Database) -> None:
 
 def test_a_backfill_needs_the_fence(peopled: Database, service: str) -> None:
     with pytest.raises(PreconditionError, match="KNOWLEDGE_MIGRATION_NO_LIVE_WRITERS=true"):
-        fence.require_fence(peopled, no_live_writers=False, live_seconds=10)
+        fence.require_fence(peopled, BRIEF, no_live_writers=False)
     proven(peopled)
-    fence.require_fence(peopled, no_live_writers=False, live_seconds=10)
+    fence.require_fence(peopled, BRIEF, no_live_writers=False)
 
 
 def test_the_operators_confirmation_replaces_the_fence_and_is_audited(peopled: Database, rows: Connection) -> None:
-    fence.require_fence(peopled, no_live_writers=True, live_seconds=10)
+    fence.require_fence(peopled, BRIEF, no_live_writers=True)
     assert count(rows, "SELECT count(*) FROM migration.audit_log WHERE action = 'no live writers'") == 1
 
 
 def test_the_operators_confirmation_is_refused_while_a_direct_writer_lives(peopled: Database, rows: Connection) -> None:
     rows.execute(BEAT, {"ago": 0})
     with pytest.raises(PreconditionError, match="old \\(mode off"):
-        fence.require_fence(peopled, no_live_writers=True, live_seconds=10)
+        fence.require_fence(peopled, BRIEF, no_live_writers=True)
 
 
 def test_no_writer_at_all_is_no_pass(rows: Connection) -> None:

@@ -24,6 +24,7 @@ from knowledge_migration.engine.foundation.embedded_server import EmbeddedServer
 from knowledge_migration.engine.foundation.errors import BlockedError, BusyError, MigrationError, PreconditionError
 from knowledge_migration.engine.foundation.own_objects import current_revision
 from knowledge_migration.engine.foundation.sql_files import sql_root, text_of
+from knowledge_migration.engine.schema import capture
 from knowledge_migration.engine.schema import upgrade as schema
 from knowledge_migration.engine.schema.ddl import object_state, pause
 from knowledge_migration.engine.schema.stall_probe import probing
@@ -197,7 +198,7 @@ def test_every_step_has_a_statement_for_each_direction_and_every_file_a_step() -
     with as_file(sql_root()) as root:
         files = {os.fspath(file.relative_to(root / "schema").with_suffix("")) for file in root.glob("schema/**/*.sql")}
 
-    assert files == {f"{step.revision}/{step.file}" for step in STEPS} | {"migration_schema"}
+    assert files == {f"{step.revision}/{step.file}" for step in (*STEPS, *capture.STEPS)} | {"migration_schema"}
 
 
 @pytest.mark.parametrize("concurrently", [False, True], ids=["in a transaction", "outside"])

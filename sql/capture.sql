@@ -1,0 +1,166 @@
+-- name: day_key
+-- The key of the run of rows that name no extraction: the day.
+jsonb_build_array(to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD'))::text
+
+-- name: deleted
+-- Marks the approved proposals of deleted rows: they name the row that was theirs. A proposal that somebody holds is skipped:
+-- no user waits for another one. Relies on the primary key of the proposals.
+WITH held AS MATERIALIZED (
+    SELECT proposal.id, gone.id AS row_id
+    FROM old_rows AS gone
+    JOIN {proposals} AS proposal ON proposal.id = gone.migrated_from_proposal_id
+    WHERE proposal.status IN ('approved', 'auto_approved')
+    FOR NO KEY UPDATE OF proposal SKIP LOCKED
+)
+UPDATE {proposals} AS proposal
+SET entity_id = held.row_id, review_notes = concat_ws('; ', proposal.review_notes, 'the row was deleted')
+FROM held
+WHERE proposal.id = held.id
+
+-- name: extraction_key
+-- The key of the run of an atom: the source and the messages of its extraction where it names them, else the day.
+CASE
+    WHEN jsonb_typeof(taken.meta::jsonb -> 'message_ids') = 'array' AND taken.meta::jsonb ->> 'source' IS NOT NULL
+    THEN jsonb_build_array(taken.meta::jsonb ->> 'source', taken.meta::jsonb -> 'message_ids')::text
+    ELSE {day_key}
+END
+
+-- name: link
+-- An element of proposed_links: the proposal of the other atom and the type.
+jsonb_build_object('proposal', other.migrated_from_proposal_id, 'type', related.link_type)
+
+-- name: links_of_atoms
+-- New links to atoms that have a proposal. Relies on the primary key.
+new_rows AS related
+JOIN public.atoms AS other ON other.id = related.to_atom_id AND other.migrated_from_proposal_id IS NOT NULL
+
+-- name: missing
+-- A value that a proposal needs.
+{column} IS NULL
+
+-- name: new_related
+-- Whether a statement has written relations.
+SELECT FROM new_rows
+
+-- name: new_unlinked
+-- Whether a statement has written rows without a link.
+SELECT FROM new_rows AS fresh WHERE fresh.migrated_from_proposal_id IS NULL
+
+-- name: no_json
+-- JSON that jsonb cannot hold, as text with a NUL character.
+NOT pg_input_is_valid({column}::text, 'jsonb')
+
+-- name: old_linked
+-- Whether a statement has deleted rows with a link.
+SELECT FROM old_rows AS gone WHERE gone.migrated_from_proposal_id IS NOT NULL
+
+-- name: out_of_range
+-- A confidence outside 0..1, NaN included.
+NOT ({column} >= 0 AND {column} <= 1)
+
+-- name: related
+-- Adds relations that arrive after their atom to its captured proposal. One that somebody holds is skipped, so that no user waits
+-- for another one, and recorded; a sweep completes it. Relies on the primary keys.
+WITH wanted AS MATERIALIZED (
+    SELECT proposal.id, added.elements
+    FROM (
+        SELECT related.{owner} AS atom_id, jsonb_agg({element}) AS elements
+        FROM {related}
+        GROUP BY related.{owner}
+    ) AS added
+    JOIN public.atom_proposals AS proposal ON proposal.id = migration.origin_proposal_id('atoms', added.atom_id)
+    WHERE proposal.review_action = 'auto_approve_migration'
+      AND proposal.extraction_run_id <> migration.origin_proposal_id('knowledge_extraction_runs', 0)
+      AND NOT coalesce(proposal.{column} @> added.elements, false)
+), held AS MATERIALIZED (
+    SELECT proposal.id, wanted.elements
+    FROM wanted
+    JOIN public.atom_proposals AS proposal ON proposal.id = wanted.id
+    FOR NO KEY UPDATE OF proposal SKIP LOCKED
+), extended AS (
+    UPDATE public.atom_proposals AS proposal
+    SET {column} = (
+        SELECT jsonb_agg(DISTINCT element.value)
+        FROM jsonb_array_elements(coalesce(proposal.{column}, '[]') || held.elements) AS element
+    )
+    FROM held
+    WHERE proposal.id = held.id
+    RETURNING proposal.id
+)
+INSERT INTO migration.capture_log (entity, operation, sqlstate, reason)
+SELECT 'atom', TG_OP || ' on ' || TG_TABLE_NAME, '55P03', count(*) || ' proposals were held by another session'
+FROM (SELECT wanted.id FROM wanted EXCEPT SELECT extended.id FROM extended) AS skipped
+HAVING count(*) > 0
+
+-- name: run_id
+-- The run of a key: the shared one if it exists, or if no other transaction can be creating it at this moment (the lock is one
+-- of 64, so that a transaction never holds many); else one of this transaction, so that no user waits for another one.
+CASE
+    WHEN EXISTS (
+        SELECT FROM public.knowledge_extraction_runs AS run
+        WHERE run.id = migration.origin_proposal_id('captured/' || keys.run_key, 0)
+    ) OR (
+        current_setting('transaction_isolation') = 'read committed'
+        AND pg_try_advisory_xact_lock(hashtext('knowledge_migration.capture'), hashtext(keys.run_key) & 63)
+    )
+    THEN migration.origin_proposal_id('captured/' || keys.run_key, 0)
+    ELSE migration.origin_proposal_id('captured/' || keys.run_key || '/' || pg_current_xact_id()::text, 0)
+END
+
+-- name: too_long
+-- A text that is wider than the proposal's column.
+char_length({column}) > {width}
+
+-- name: topic
+-- An element of proposed_topic_ids: the id of the topic.
+related.topic_id
+
+-- name: topics_of_atoms
+-- New relations.
+new_rows AS related
+
+-- name: written
+-- Gives each row of a statement its approved proposal and its link, as the backfill does. A row that cannot become a proposal
+-- goes to quarantine. Reads the rows from the table, because a trigger of the user's may have changed or deleted them since.
+-- Relies on the primary keys; locks only rows that this transaction has inserted.
+WITH taken AS MATERIALIZED (
+    SELECT {taken}, migration.origin_proposal_id({table_name}, source.id) AS proposal_id, {rejection} AS rejection
+    FROM {table} AS source
+    WHERE source.id = ANY (ARRAY(SELECT fresh.id FROM new_rows AS fresh WHERE fresh.migrated_from_proposal_id IS NULL))
+      AND source.migrated_from_proposal_id IS NULL
+), quarantined AS (
+    INSERT INTO migration.quarantine (entity, row_id, sqlstate, reason)
+    SELECT {entity}, taken.id, left(taken.rejection, 5), substr(taken.rejection, 7)
+    FROM taken
+    WHERE taken.rejection IS NOT NULL
+    ON CONFLICT (entity, row_id) DO UPDATE
+    SET state = 'open', sqlstate = excluded.sqlstate, reason = excluded.reason, found_at = clock_timestamp()
+), keyed AS MATERIALIZED (
+    SELECT taken.*, {run_key} AS run_key FROM taken WHERE taken.rejection IS NULL
+), runs AS MATERIALIZED (
+    SELECT keys.run_key, {run_id} AS run_id FROM (SELECT DISTINCT keyed.run_key FROM keyed) AS keys
+), opened AS (
+    INSERT INTO public.knowledge_extraction_runs (
+        id, status, message_ids, message_count, settings, started_at, completed_at
+    )
+    SELECT runs.run_id, 'completed', named.message_ids, jsonb_array_length(named.message_ids),
+           jsonb_build_object('migration', true, 'mode', 'captured', 'source', runs.run_key::jsonb -> 0), now(), now()
+    FROM runs
+    CROSS JOIN LATERAL (SELECT coalesce(runs.run_key::jsonb -> 1, '[]') AS message_ids) AS named
+    ON CONFLICT (id) DO NOTHING
+), inserted AS (
+    {insertion}
+), linked AS (
+    UPDATE {table} AS target
+    SET migrated_from_proposal_id = migration.origin_proposal_id({table_name}, target.id), migration_timestamp = now()
+    WHERE target.id = ANY (ARRAY(SELECT keyed.id FROM keyed))
+    RETURNING target.id
+)
+INSERT INTO migration.capture_log (entity, operation, linked_rows)
+SELECT {entity}, TG_OP || ' on ' || TG_TABLE_NAME, migration.require_linked((SELECT count(*) FROM keyed), count(*), 0)
+FROM linked
+HAVING (SELECT count(*) FROM keyed) > 0
+
+-- name: written_rows
+-- The rows with their runs. Part of the capture of a statement.
+SELECT keyed.*, runs.run_id, NULL::text AS quarantine_policy FROM keyed JOIN runs ON runs.run_key = keyed.run_key
