@@ -76,7 +76,7 @@ def ask(operation: Any, mode: GenerationMode, **given_values: Any) -> int:
 
 def test_valid_requests_are_answered_as_described(address: str) -> None:
     operations = described(address)
-    assert len(operations) == 27
+    assert len(operations) == 28
     for operation in operations:
         assert ask(operation, GenerationMode.POSITIVE) > 0, operation.label
 
