@@ -3,7 +3,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do command 
 RUN := .venv/bin
 PORT ?= 8000
 
-.PHONY: migrate demo ui test test-ui test-cases lint bench chaos screenshots clean lock
+.PHONY: migrate demo ui test test-ui test-cases lint bench chaos model screenshots clean lock
 
 migrate: .venv/.installed  ## migrate the demonstration, or the database of KNOWLEDGE_MIGRATION_DATABASE_URL
 	$(RUN)/knowledge-migration migrate
@@ -39,6 +39,9 @@ bench: .venv/.installed  ## backfill, extraction modes, duplicate search, rollba
 
 chaos: .venv/.installed  ## random rounds of users, operators and faults, judged independently (ROUNDS=20, SEED=… repeats)
 	$(RUN)/python -m knowledge_migration_tests.chaos --rounds $(or $(ROUNDS),20) $(if $(SEED),--seed $(SEED))
+
+model:  ## checks the model of the protocol, or that a fault violates it (FAULT=SKIP_INVISIBLE; requires spin and gcc)
+	model/check $(FAULT)
 
 screenshots: .venv/.installed  ## the screenshots of the README, from the result of `make migrate` (requires Chromium)
 	$(RUN)/python -m knowledge_migration_tests.screenshots
