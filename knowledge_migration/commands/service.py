@@ -200,6 +200,7 @@ def repair(dry_run: DryRun = False) -> None:
 
     Example: knowledge-migration dual-write repair --dry-run
     """
+    from knowledge_migration.knowledge.flags import read_flags
     from knowledge_migration.knowledge.writing.shadow import open_failures, open_rows, repair_next
 
     installation = open_installation()
@@ -213,6 +214,14 @@ def repair(dry_run: DryRun = False) -> None:
         transactions = engine.execution_options(isolation_level="READ COMMITTED")
         while True:
             with transactions.begin() as connection:
+                flags = read_flags(
+                    connection
+                )  # in the transaction that writes, so that the drain of a rollback waits for it
+                if flags is None or not flags.records_origins:
+                    raise PreconditionError(
+                        f"Dual write is off, so rows get no proposals. Repaired {repaired:,}; the others stay on record. "
+                        "Switch dual write on (job phase_2_dual_write), then run this again."
+                    )
                 if not repair_next(connection):
                     break
             repaired += 1

@@ -25,14 +25,14 @@ from knowledge_migration.engine.backfill.control import Throttle
 from knowledge_migration.engine.backfill.plan import Partition
 from knowledge_migration.engine.backfill.run import open_run, require_phase_1, run_id
 from knowledge_migration.engine.backfill.triggers import SideEffectError, apply_choice
-from knowledge_migration.engine.foundation.advisory_lock import advisory_lock
+from knowledge_migration.engine.foundation.advisory_lock import BACKFILL, advisory_lock
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.errors import BlockedError, MigrationError
 from knowledge_migration.engine.foundation.explanation import reason_of
 from knowledge_migration.engine.foundation.sql_files import text_of
 from knowledge_migration.settings import BackfillSettings
 
-WORK = "backfill"
+WORK = BACKFILL
 HOPELESS_ROWS = 1_000
 
 

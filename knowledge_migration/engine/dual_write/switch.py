@@ -11,6 +11,7 @@ from knowledge_migration.engine.dual_write.fence import (
 )
 from knowledge_migration.engine.dual_write.observation import watch
 from knowledge_migration.engine.foundation import audit
+from knowledge_migration.engine.foundation.advisory_lock import BACKFILL, advisory_lock
 from knowledge_migration.engine.foundation.catalog import require_proposal_schema
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.errors import PreconditionError, translate_knowledge_errors
@@ -42,11 +43,12 @@ def switch_on(
 
     Installs the capture in the database where `mode` says so, or where it is automatic and some session that is not our service
     writes. Raises `PreconditionError` when the schema is not as phase 1 leaves it, no process is live and nobody else writes, or
-    somebody writes beside the service in mode `application`; `BlockedError` naming what does not acknowledge or end.
+    somebody writes beside the service in mode `application`; `BlockedError` naming what does not acknowledge or end; `BusyError`
+    during a rollback of dual write or of the backfill.
     """
     require_proposal_schema(database)
     started, limits = timeouts.clock(), schema_change or SchemaChangeSettings()
-    with database.connect("dual write") as connection:
+    with database.connect("dual write") as connection, advisory_lock(connection, BACKFILL, shared=True):
         captures = mode == "database" or (mode == "automatic" and capture.is_installed(connection))
         if not captures and not live_writers(connection, timeouts.live_seconds):
             captures = _others_write(connection, timeouts, mode)
@@ -59,8 +61,8 @@ def switch_on(
                 raise PreconditionError(uncaptured(observed))
         if captures:
             capture.install(connection, limits)
-    seconds = round(timeouts.clock() - started, 3)
-    return flags, record(database, flags, processes, seconds, dagster_run_id=dagster_run_id)
+        seconds = round(timeouts.clock() - started, 3)
+        return flags, record(database, flags, processes, seconds, dagster_run_id=dagster_run_id)
 
 
 def _others_write(connection: Connection, timeouts: FenceSettings, mode: Mode) -> bool:

@@ -9,6 +9,9 @@ from knowledge_migration.engine.foundation.database import Connection
 from knowledge_migration.engine.foundation.errors import BusyError
 from knowledge_migration.engine.foundation.sql_files import text_of
 
+BACKFILL = "backfill"
+"""Shared by the switch to dual write and by the backfill; exclusive for the rollbacks of both."""
+
 
 @contextmanager
 def advisory_lock(connection: Connection, work: str, *, shared: bool = False) -> Iterator[None]:

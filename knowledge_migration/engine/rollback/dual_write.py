@@ -26,7 +26,8 @@ from knowledge_migration.knowledge.flags import Flags
 from knowledge_migration.settings import BackfillSettings, FenceSettings, SchemaChangeSettings
 
 FIRST = UUID(int=0)
-PASSES: tuple[Locked, ...] = ("skip", "wait")
+PASSES: tuple[Locked, ...] = ("skip", "wait", "skip")
+"""The last one takes the proposals of rows that a user deleted while the second one waited for them."""
 
 
 @dataclass(frozen=True)
@@ -68,15 +69,15 @@ def rollback_dual_write(
     """Switches dual write off and removes its shadows; a second run does nothing. Audited when it begins and ends.
 
     Raises `PreconditionError` while proposals are enabled, `BlockedError` when a process does not acknowledge or a user
-    does not release a row (dual write is off then), `BusyError` during a backfill.
+    does not release a row (dual write is off then), `BusyError` during a backfill or a switch (nothing is changed then).
     """
     started, limits = time.perf_counter(), limits or BackfillSettings()
-    flags = switch_off(database, initial, reason=reason, dagster_run_id=dagster_run_id)
     with (
         translate_db_errors(database, "the rollback of dual write", again="the rollback"),
         database.connect("dual write rollback", settings=session_settings(limits)) as connection,
         advisory_lock(connection, WORK),
     ):
+        flags = switch_off(database, initial, reason=reason, dagster_run_id=dagster_run_id)
         wait_until_fenced(database, flags, timeouts, need_one=False)
         capture.remove(connection, schema_change or SchemaChangeSettings())
         before = vars(dual_write_extent(connection))

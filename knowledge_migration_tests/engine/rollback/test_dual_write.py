@@ -1,17 +1,22 @@
 """The rollback of phase 2: dual write off, its shadows deleted, everything else unchanged."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import httpx
 import pytest
 
 from knowledge_migration.engine.dual_write import switch
+from knowledge_migration.engine.foundation.advisory_lock import advisory_lock
 from knowledge_migration.engine.foundation.database import Connection, Database
-from knowledge_migration.engine.foundation.errors import BlockedError, PreconditionError
+from knowledge_migration.engine.foundation.errors import BlockedError, BusyError, PreconditionError
 from knowledge_migration.engine.rollback.dual_write import dual_write_extent, rollback_dual_write
 from knowledge_migration.knowledge.flags import Flags, read_flags, set_flags
 from knowledge_migration.settings import BackfillSettings
 from knowledge_migration_tests.engine.backfill.backfilling import backfill, broken_rules, count, legacy_values
+from knowledge_migration_tests.recovering import command
+from knowledge_migration_tests.support.conditions import comes_true
 from knowledge_migration_tests.support.fence_timeouts import BRIEF, PATIENT
 
 QUICK = BackfillSettings(lock_timeout_ms=100, retry_attempts=3, sleep=lambda _: None)
@@ -129,3 +134,58 @@ def test_every_removed_shadow_is_in_the_audit_log_and_an_edited_row_keeps_its_ed
     assert {row["subject"].split()[-1]: row["before"]["proposal"] for row in removed} == before
     assert {row["reason"] for row in removed} == {"a test"}
     assert written.get(f"/topics/{topic['id']}").json()["description"] == "edited"
+
+
+def test_a_rollback_that_a_backfill_refuses_leaves_dual_write_on(
+    peopled: Database, rows: Connection, written: httpx.Client
+) -> None:
+    with advisory_lock(rows, "backfill", shared=True), pytest.raises(BusyError):
+        back(peopled)
+    with peopled.begin() as transaction:
+        flags = read_flags(transaction)
+    assert flags is not None
+    assert flags.dual_write
+
+
+def test_dual_write_cannot_be_switched_on_while_it_is_rolled_back(
+    peopled: Database, rows: Connection, written: httpx.Client
+) -> None:
+    back(peopled)
+    with advisory_lock(rows, "backfill"), pytest.raises(BusyError):
+        switch.switch_on(peopled, Flags(), PATIENT, reason="a test")
+    with peopled.begin() as transaction:
+        flags = read_flags(transaction)
+    assert flags is not None
+    assert not flags.dual_write
+
+
+def test_the_proposal_of_a_row_that_a_user_deletes_while_the_rollback_waits_is_removed(
+    peopled: Database, rows: Connection, written: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("knowledge_migration.knowledge.writers.drain", lambda *_: None)
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    with peopled.connect("a user") as user, ThreadPoolExecutor(1) as beside:
+        user.execute("BEGIN")
+        user.execute("DELETE FROM topics WHERE name = 'by hand'")
+        undone = beside.submit(back, peopled, PATIENT, QUICK.replaced(lock_timeout_ms=60_000))
+        comes_true(lambda: count(rows, waiting) > 0)
+        user.execute("COMMIT")
+        undone.result(60)
+    assert count(rows, SHADOWS.format("topic_proposals")) == 0
+
+
+def test_a_failed_shadow_is_not_repaired_while_dual_write_is_off(
+    peopled: Database, rows: Connection, written: httpx.Client, tmp_path: Path
+) -> None:
+    back(peopled)
+    topic = rows.execute("SELECT id FROM topics LIMIT 1").fetchone()
+    assert topic is not None
+    rows.execute(
+        "INSERT INTO migration.shadow_failure (process, reason, content) "
+        "VALUES ('test', 'a test', jsonb_build_object('manual_edit', 'topic', 'id', %s::bigint))",
+        (topic["id"],),
+    )
+    done = command(peopled, "dual-write", "repair", home=tmp_path)
+    assert done.returncode != 0
+    assert "Dual write is off" in done.stdout + done.stderr
+    assert count(rows, SHADOWS.format("topic_proposals")) == 0
