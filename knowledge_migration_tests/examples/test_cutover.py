@@ -1,4 +1,4 @@
-"""The example with the drop-in goes through phases 1 to 4 and back under traffic: no request fails, nothing is lost."""
+"""The example under traffic: with the drop-in through phases 1 to 4, unmodified through phase 3, and back; nothing is lost."""
 
 import itertools
 import threading
@@ -121,7 +121,7 @@ def filled(tasktracker: Database, rows: Connection) -> Database:
 
 def backfill(database: Database) -> None:
     planned = plan_backfill(
-        database, QUICK, partition_rows=100, max_partitions=200, no_live_writers=False, live_seconds=10
+        database, QUICK, partition_rows=100, max_partitions=200, no_live_writers=False, timeouts=SETTINGS.fence
     )
     for plan in planned.plans.values():
         for partition in plan.partitions:
@@ -170,3 +170,27 @@ def test_with_the_drop_in_it_goes_to_full_cutover_and_back(filled: Database, row
     assert len(users.extracted) > 50
     nothing_is_lost(users, rows, pending="(SELECT NULL::text AS title) AS none")
     assert count(rows, "SELECT count(*) FROM atoms WHERE title LIKE 'Guess%'") == 0
+
+
+@pytest.mark.timeout(900)
+def test_unmodified_it_is_captured_through_phase_3_and_back(filled: Database, rows: Connection, tmp_path: Path) -> None:
+    with serving_app(create_app(url_of(filled), drop_in=False)) as url, Users(url).running() as users:
+        users.go_on()
+        upgrade(filled, SchemaChangeSettings())
+        store_flags(filled, Flags())
+        kept(rows, "data_quality", findings=[])
+        _, fence = switch_on(filled, Flags(), SETTINGS.fence, reason="a test")
+        assert fence.writers == ()
+        users.go_on()
+        backfill(filled)
+        users.go_on()
+        assert unlinked(rows) == {"topics": 0, "atoms": 0}
+        assert count(rows, "SELECT count(*) FROM migration.capture_log WHERE sqlstate IS NOT NULL") == 0
+
+        rollback_backfill(filled, reason="a test", limits=QUICK)
+        rollback_dual_write(filled, Flags(), SETTINGS.fence, reason="a test", limits=QUICK)
+        users.go_on()
+        rollback_schema(filled, SchemaChangeSettings(), reason="a test", export_to=tmp_path / "proposals.json")
+        users.go_on()
+    assert len(users.extracted) > 30
+    nothing_is_lost(users, rows, pending="(SELECT NULL::text AS title) AS none")

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from knowledge_migration.addresses import parsed
 from knowledge_migration.engine.foundation.database import Connection, Database
+from knowledge_migration.engine.schema import capture
 from knowledge_migration.engine.schema.upgrade import downgrade
 from knowledge_migration.knowledge.errors import InvalidError, QueueFullError, UnknownError
 from knowledge_migration.knowledge.flags import Flags
@@ -139,6 +140,23 @@ def test_before_phase_1_and_after_its_rollback_it_writes_as_ever(
 
     downgrade(peopled, SchemaChangeSettings(), to=None)
     assert within(peopled, driver, DIRECT, work).shadow_failed
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_the_triggers_capture_what_the_caller_writes_itself_and_not_what_is_written_here(
+    peopled: Database, rows: Connection, driver: str
+) -> None:
+    capture.install(rows, SchemaChangeSettings())
+    change_flags(peopled, DUAL.values)
+
+    async def work(knowledge: Knowledge, session: AsyncSession) -> None:
+        await knowledge.write(RESULT, [1, 2, 3], 1, session)
+        await session.execute(sa.text("INSERT INTO topics (name, description) VALUES ('by hand', '')"))
+
+    within(peopled, driver, DIRECT, work)
+    assert rows_of(rows) == (3, 2, 4, 4)
+    assert count(rows, "SELECT count(*) FROM topics WHERE migrated_from_proposal_id IS NULL") == 0
+    assert count(rows, "SELECT sum(linked_rows)::int FROM migration.capture_log") == 1
 
 
 def test_a_synchronous_application_reports_and_writes(peopled: Database, rows: Connection) -> None:
