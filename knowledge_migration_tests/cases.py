@@ -28,15 +28,13 @@ def main() -> int:
     """Runs the chosen cases; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", help="beginnings of the names; all cases if omitted")
-    beside = os.environ.get("KNOWLEDGE_MIGRATION_CASES") or PROJECT.parent / "shared" / "cases"
+    beside = os.environ.get("CASES_FOLDER") or PROJECT.parent / "shared" / "cases"
     parser.add_argument("--folder", type=Path, default=Path(beside), help="the folder of the cases")
     parser.add_argument("--seconds", type=float, default=600.0, help="longest time of one case")
     given = parser.parse_args()
     cases = [one for one in cases_of(given.folder) if one.name.startswith(tuple(given.names) or "c")]
     if not cases:
-        print(
-            f"There is no such case in {given.folder}; nothing was run. KNOWLEDGE_MIGRATION_CASES names another folder."
-        )
+        print(f"There is no such case in {given.folder}; nothing was run. CASES_FOLDER names another folder.")
         return int(bool(given.names))
     root = Path(os.environ.get("PGROOT") or Path(tempfile.gettempdir()) / "km_cases")
     environment = {**os.environ, "TOOL": str(PROJECT), "PGROOT": str(root), "PYTHONPATH": str(PROJECT)}

@@ -23,7 +23,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, script in SCRIPTS.items():
         (tmp_path / name).write_text(script, encoding="utf-8")
     (tmp_path / "server.sh").write_text("exit 0", encoding="utf-8")
-    monkeypatch.setenv("KNOWLEDGE_MIGRATION_CASES", str(tmp_path))
+    monkeypatch.setenv("CASES_FOLDER", str(tmp_path))
     monkeypatch.setenv("PGROOT", str(tmp_path / "root"))
     return tmp_path
 
@@ -66,7 +66,7 @@ def test_a_case_without_its_program_is_skipped_with_its_name(
 def test_a_missing_folder_is_named_and_fails_only_a_run_of_chosen_cases(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("KNOWLEDGE_MIGRATION_CASES", str(folder / "missing"))
+    monkeypatch.setenv("CASES_FOLDER", str(folder / "missing"))
     code, output = lines(monkeypatch, capsys)
     assert code == 0
     assert str(folder / "missing") in output[0]

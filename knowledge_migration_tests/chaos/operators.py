@@ -165,10 +165,10 @@ def _phase_3(installation: Installation, settings: Settings, _: str) -> None:
     planned = plan_backfill(
         installation.database,
         limits,
+        settings.fence,
         partition_rows=limits.partition_rows,
         max_partitions=limits.max_partitions,
         no_live_writers=False,
-        live_seconds=settings.fence.live_seconds,
     )
     for plan in planned.plans.values():
         for partition in plan.partitions:
