@@ -56,6 +56,13 @@ def load_every_value(connection: AdaptContext) -> None:
     set_json_dumps(_dumps, connection)
 
 
+def readable_json(value: Any) -> str:
+    """A loaded JSON value as indented text; as PostgreSQL wrote it where Python cannot represent it."""
+    return (
+        str(value) if isinstance(value, JsonText) else json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False)
+    )
+
+
 def _loads(data: str | bytes) -> Any:
     text = data if isinstance(data, str) else data.decode()
     try:

@@ -147,7 +147,7 @@ WITH role AS (
     SELECT rolname, rolsuper, rolcreatedb OR rolsuper AS may_create, EXISTS (
         SELECT FROM pg_roles AS administrators
         WHERE administrators.rolname = ANY (
-            '{rds_superuser,cloudsqlsuperuser,alloydbsuperuser,azure_pg_admin,neon_superuser}'::name[]
+            ARRAY['rds_superuser', 'cloudsqlsuperuser', 'alloydbsuperuser', 'azure_pg_admin', 'neon_superuser']::name[]
         )
         AND pg_has_role(me.oid, administrators.oid, 'MEMBER')
     ) AS administers

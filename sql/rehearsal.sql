@@ -23,7 +23,7 @@ WITH used AS MATERIALIZED (
           SELECT FROM used
           WHERE function.prosrc ~* ('\m' || used.relname || '\M')
              OR ARRAY[used.reltype, used.typarray] && (
-                 function.prorettype || function.proargtypes::oid[] || coalesce(function.proallargtypes, '{}')
+                 function.prorettype || function.proargtypes::oid[] || coalesce(function.proallargtypes, ARRAY[]::oid[])
              )
              OR EXISTS (
                  SELECT FROM pg_depend AS used_by

@@ -228,5 +228,6 @@ def end_with_children(child: "subprocess.Popen[bytes]") -> int:
     for process in alive:
         with suppress(psutil.NoSuchProcess):
             process.kill()
+    psutil.wait_procs(alive, timeout=END_SECONDS)
     child.kill()
     return child.wait()

@@ -35,7 +35,7 @@ async def extract(service: Service, request: models.ExtractionRequest) -> models
     return _result(await service.extract(request.message_ids, request.user_id))
 
 
-@router.post("/extractions", tags=["extraction"], responses=responses(404, 422))
+@router.post("/extractions", tags=["extraction"], responses=responses(404, 413, 422))
 async def write_extraction(service: Service, request: models.GivenExtractionRequest) -> models.ExtractionResult:
     """Writes what an application has extracted by itself, in the mode that the flags select for this user.
 

@@ -4,7 +4,6 @@ Differences are parts of text, word by word: joined without the removed parts th
 parts the existing row's, character by character. A word is what is between white space (strategy §10.3).
 """
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +15,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from knowledge_migration.knowledge.duplicates.names import normalised
 from knowledge_migration.knowledge.entity_kinds import TOPIC, EntityKind
+from knowledge_migration.value_loaders import readable_json
 
 LOST = {
     "rejected": "was rejected",
@@ -80,7 +80,7 @@ def _text(value: Any, is_json: bool) -> str:
     """As it is read; a legacy JSON value may hold half of a surrogate pair, which no page can be sent with."""
     if value is None:
         return ""
-    text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) if is_json else str(value)
+    text = readable_json(value) if is_json else str(value)
     return text.encode(errors="backslashreplace").decode()
 
 

@@ -13,6 +13,7 @@ from knowledge_migration.knowledge.tables import ATOM_TYPES
 from knowledge_migration.knowledge.values import HIGHEST_ID, LONGEST_REASON, LONGEST_TEXT, LOWEST_ID
 from knowledge_migration.pages.elements import Text, button
 from knowledge_migration.pages.review.labels import QUICK_REASONS
+from knowledge_migration.value_loaders import readable_json
 
 Field = ui.input | ui.textarea | ui.select
 REASON_DRAFT = "!reason"
@@ -108,7 +109,7 @@ class EditForm(Form):
     def _proposed(self, name: str) -> Any:
         value = self.detail.proposal[name]
         if name == "meta" and value is not None:
-            return json.dumps(value, ensure_ascii=False, indent=2, sort_keys=True)
+            return readable_json(value)
         return value
 
     def _field(self, name: str, value: Any) -> Field:

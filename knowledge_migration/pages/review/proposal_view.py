@@ -1,6 +1,5 @@
 """One proposal: values, confidence, reasoning, messages, topics, and its differences from a similar row."""
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +14,7 @@ from knowledge_migration.knowledge.proposals.proposal_detail import (
 )
 from knowledge_migration.pages.elements import Text, age, at, named, percent, section
 from knowledge_migration.pages.review.labels import STATUS, band, decision_sentence
+from knowledge_migration.value_loaders import JsonText, readable_json
 
 SHOWN_MESSAGES = 3
 LONG = 2_000
@@ -91,8 +91,8 @@ def _value(name: str, value: Any) -> None:
         swatch = ui.element("span").classes("swatch").props("aria-hidden=true")
         swatch.style(f"background: {value}" if _is_colour(value) else "")
         Text("span", value)
-    elif isinstance(value, dict | list):
-        _long_text("pre", json.dumps(value, ensure_ascii=False, indent=2, sort_keys=True))
+    elif isinstance(value, dict | list | JsonText):
+        _long_text("pre", readable_json(value))
     else:
         _long_text("p", str(value))
 

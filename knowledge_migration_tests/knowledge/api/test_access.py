@@ -24,6 +24,7 @@ OTHER_ROUTES = [
     ("PATCH", "/atoms/1"),
     ("DELETE", "/atoms/1"),
     ("POST", "/knowledge/extract"),
+    ("POST", "/knowledge/extractions"),
     ("GET", "/knowledge/runs"),
     ("GET", "/knowledge/runs/00000000-0000-4000-8000-000000000000"),
     ("GET", "/knowledge/proposals"),

@@ -40,8 +40,8 @@ def test_faults_are_for_admins_and_not_in_the_openapi_document(talk: Talk) -> No
         assert "faults" not in api.get("/openapi.json").text
 
 
-REFUSED = [{"share": -0.1}, {"share": 1.1}, {"seconds": 0}, {"seconds": 60.1}, {"mode": "backfill"}, {"more": 1}]
-TAKEN = [{"share": 0}, {"share": 1}, {"seconds": 60}, {"seconds": 0.1}, {"mode": "direct"}, {"mode": "dual_write"}]
+REFUSED = [{"share": -0.1}, {"share": 1.1}, {"seconds": 0}, {"seconds": 600.1}, {"mode": "backfill"}, {"more": 1}]
+TAKEN = [{"share": 0}, {"share": 1}, {"seconds": 600}, {"seconds": 0.1}, {"mode": "direct"}, {"mode": "dual_write"}]
 
 
 @pytest.mark.parametrize(("change", "status"), [(one, 422) for one in REFUSED] + [(one, 200) for one in TAKEN])

@@ -120,9 +120,7 @@ def test_at_most_twenty_messages_are_shown_the_oldest_first_and_all_are_counted(
     assert seen.message_total == 40
 
 
-@pytest.mark.parametrize(
-    "stated", ["NULL", "'[]'", "'null'", "'{}'", "'[true, \"1\", 0, -1, 1.5, 99999999999999999999]'"]
-)
+@pytest.mark.parametrize("stated", ["NULL", "'[]'", "'null'", "'{}'", "'[true, \"1\", 1.5, 99999999999999999999]'"])
 def test_a_proposal_that_names_no_message_shows_those_of_its_run(
     peopled: Database, rows: Connection, look: Any, stated: str
 ) -> None:
@@ -248,7 +246,7 @@ def test_a_legacy_meta_that_no_page_could_show_is_shown_as_it_is_stored(
     text = shown(look(proposed["restore"]).similar.differences[3].parts)
     assert r'"\ud83d"' in text
     assert r'"\u0000"' in text
-    assert "😀" in text
+    assert r'"\ud83d\ude00"' in text
     assert text.encode()
 
 
