@@ -56,7 +56,7 @@ def click(ui: DagsterUi) -> None:
     done(ui.materialize("demonstration"))
     refused(ui.materialize("phase_1_schema"), "proposal_schema")
     done(ui.materialize("phase_0_preparation"))
-    refused(ui.materialize("phase_2_dual_write"), "dual_write_mode")
+    refused(ui.materialize("phase_2_dual_write"), "feature_flag_store")
     for job in ("phase_1_schema", "phase_2_dual_write", "phase_3_plan"):
         done(ui.materialize(job))
     for kind in ("topic", "atom"):
