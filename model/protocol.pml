@@ -194,7 +194,7 @@ inline wait_until_fenced(drains) {
     fi
 }
 
-/* foundation.advisory_lock: does not wait; whoever is refused is told so and changes nothing. */
+/* foundation.advisory_lock: does not wait; it refuses the second one, which changes nothing. */
 inline share_work() {
     if :: atomic { !exclusive_work -> shared_work++; holds_work = true } :: exclusive_work -> goto refused fi
 }

@@ -485,6 +485,10 @@ SELECT version_num AS revision FROM migration.alembic_version
 -- as the transaction. Takes no lock; while it is open, vacuum keeps every row version newer than it.
 SELECT pg_export_snapshot() AS snapshot_id, clock_timestamp() AS taken_at;
 
+-- name: snapshot_join
+-- Sets an exported snapshot; must be the first statement of a REPEATABLE READ transaction. Takes no lock.
+SET TRANSACTION SNAPSHOT {snapshot}
+
 -- name: snapshot_session
 -- Lifts the timeouts of this one session: the dump that shares its snapshot may take hours, and a role's own timeout
 -- would end the transaction under it. Read from pg_settings, so that a server without one of them (transaction_timeout

@@ -24,10 +24,6 @@ SELECT id, similarity_score, similarity_type
 FROM (SELECT * FROM {batch}) AS proposals
 WHERE (similarity_score IS NULL) <> (similarity_type IS NULL)
 
--- name: join_snapshot
--- Sets an exported snapshot; must be the first statement of a REPEATABLE READ transaction. Takes no lock.
-SET TRANSACTION SNAPSHOT {snapshot}
-
 -- name: missing_reference
 -- Rows that name a missing row of another table. One hash anti join.
 SELECT {shown}

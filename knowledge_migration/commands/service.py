@@ -214,9 +214,8 @@ def repair(dry_run: DryRun = False) -> None:
         transactions = engine.execution_options(isolation_level="READ COMMITTED")
         while True:
             with transactions.begin() as connection:
-                flags = read_flags(
-                    connection
-                )  # in the transaction that writes, so that the drain of a rollback waits for it
+                # in the transaction that writes, so that the drain of a rollback waits for it
+                flags = read_flags(connection)
                 if flags is None or not flags.records_origins:
                     raise PreconditionError(
                         f"Dual write is off, so rows get no proposals. Repaired {repaired:,}; the others stay on record. "

@@ -77,7 +77,7 @@ def session(
     engine = source.get_execution_engine().engine
     apply_to_engine(engine, session_settings(settings), database.refuse_shared_sessions)
     engine.dispose()  # a connection that it has opened already has no settings
-    join = statement("quality/join_snapshot", snapshot=sql.Literal(snapshot_id)).as_string()
+    join = statement("foundation/snapshot_join", snapshot=sql.Literal(snapshot_id)).as_string()
     sa.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(join))
     _fail_once(engine)
     try:

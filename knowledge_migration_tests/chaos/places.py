@@ -24,24 +24,14 @@ from knowledge_migration_tests.chaos import records
 from knowledge_migration_tests.conftest import clone, drop
 from knowledge_migration_tests.serving import PEOPLE_AND_MESSAGES
 from knowledge_migration_tests.support.server_restart import restart
+from knowledge_migration_tests.support.some_rows import ODD_ROWS
 
 TEMPLATE = "chaos_template"
 OPERATOR = "chaos_operator"
 RECOVERY_SECONDS = 60.0
 
-ROWS = """
-INSERT INTO topics (name, description, icon, color, updated_at)
-SELECT 'topic ' || n, CASE n % 7 WHEN 0 THEN '' ELSE 'about ' || n END, CASE n % 2 WHEN 0 THEN 'FolderIcon' END,
-       CASE n % 3 WHEN 0 THEN '#64748B' WHEN 1 THEN 'emerald' END, CASE n % 5 WHEN 0 THEN NULL ELSE now() END
-FROM generate_series(1, 60) AS n;
-INSERT INTO atoms (type, title, content, confidence, user_approved, meta)
-SELECT CASE n % 4 WHEN 0 THEN 'mystery' ELSE 'insight' END, 'atom ' || n, CASE n % 9 WHEN 0 THEN '' ELSE 'content ' || n END,
-       CASE n % 4 WHEN 0 THEN NULL WHEN 1 THEN 0.0 WHEN 2 THEN 1.0 ELSE 0.73 END, n % 2 = 0,
-       CASE n % 3 WHEN 0 THEN 'null'::json WHEN 1 THEN '{"b": 1,  "a": [2]}'::json END
-FROM generate_series(1, 240) AS n;
+HELD = """
 UPDATE atoms SET confidence = 1.5 WHERE id IN (11, 120, 233);
-INSERT INTO topic_atoms (topic_id, atom_id) SELECT 1 + (n * k) % 60, n
-FROM generate_series(1, 230) AS n, generate_series(1, 3) AS k ON CONFLICT DO NOTHING;
 INSERT INTO atom_links (from_atom_id, to_atom_id, link_type) SELECT n, n + 1, 'supports' FROM generate_series(1, 20) AS n;
 """
 HELD_ATOMS = (11, 120, 233)
@@ -82,7 +72,7 @@ def a_server() -> Iterator[EmbeddedServer]:
         with template.connect("chaos template") as connection:
             for statement in (*LAZY_WAL, f"CREATE ROLE {OPERATOR} SUPERUSER LOGIN"):
                 connection.execute(statement)
-            for text in (text_of("legacy/schema"), PEOPLE_AND_MESSAGES, ROWS):
+            for text in (text_of("legacy/schema"), PEOPLE_AND_MESSAGES, ODD_ROWS, HELD):
                 connection.execute(text)
         with settings_of(template, Path(folder) / "template"):
             _prepare()

@@ -1,11 +1,11 @@
 """The one reviewer of a round: decides about proposals one by one and in bulk, and undoes decisions."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from knowledge_migration_tests.chaos.journal import Table
-from knowledge_migration_tests.chaos.users import ApiUser, NoAnswerError, RefusedError, User
+from knowledge_migration_tests.chaos.users import ApiUser, NoAnswerError, Turns, User
 
 
 @dataclass(eq=False)
@@ -15,20 +15,14 @@ class Reviewer(ApiUser):
     colleagues: Sequence[User] = ()
 
     def work(self) -> None:
-        turns: tuple[tuple[Callable[[], None], int], ...] = (
+        turns: Turns = (
             (lambda: self.decide("approve"), 30),
             (lambda: self.decide("reject"), 12),
             (lambda: self.decide("merge"), 8),
             (self.undo, 15),
             (self.bulk, 10),
         )
-        turn = self.random.choices([one for one, _ in turns], [share for _, share in turns])[0]
-        try:
-            turn()
-        except NoAnswerError:
-            self.journal.no_answer()
-        except RefusedError:
-            return
+        self.take_one(turns)
 
     def pending(self, limit: int) -> list[dict[str, Any]]:
         """Proposals that wait, of which the last decision is known."""

@@ -25,10 +25,12 @@ READ: dict[Table, tuple[str, ...]] = {
     "atoms": ("type", "title", "content", "confidence", "user_approved", "meta"),
 }
 
-
 NOTHING_WRITTEN = "nothing was written"
 NO_SCHEMA = ("phase 1 of the migration has not been run", "The proposal tables are being removed")
 """What an answer says before phase 1, and while it is rolled back: no fault."""
+
+Turns = Sequence[tuple[Callable[[], None], int]]
+"""What a user may do in a turn, each with its share."""
 
 
 class RefusedError(Exception):
@@ -82,6 +84,16 @@ class User(threading.Thread):
     def work(self) -> None:
         """One turn."""
         raise NotImplementedError
+
+    def take_one(self, turns: Turns) -> None:
+        """One of the turns, by its share; a refused one has written nothing."""
+        turn = self.random.choices([one for one, _ in turns], [share for _, share in turns])[0]
+        try:
+            turn()
+        except NoAnswerError:
+            self.journal.no_answer()
+        except RefusedError:
+            return
 
     def ask(self, method: str, path: str, body: Any = None) -> httpx.Response:
         """The answer of one of the services.
@@ -148,7 +160,7 @@ class ApiUser(User):
     """A user of the application: extracts, creates, edits, deletes, reads."""
 
     def work(self) -> None:
-        turns: tuple[tuple[Callable[[], None], int], ...] = (
+        turns: Turns = (
             (self.extract, 25),
             (lambda: self.create("topics"), 8),
             (lambda: self.create("atoms"), 20),
@@ -156,13 +168,7 @@ class ApiUser(User):
             (self.delete, 8),
             (self.read, 14),
         )
-        turn = self.random.choices([one for one, _ in turns], [share for _, share in turns])[0]
-        try:
-            turn()
-        except NoAnswerError:
-            self.journal.no_answer()
-        except RefusedError:
-            return
+        self.take_one(turns)
 
     def extract(self) -> None:
         messages = self.random.sample(self.site.message_ids, self.random.randint(1, 4))

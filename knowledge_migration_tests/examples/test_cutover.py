@@ -119,6 +119,20 @@ def filled(tasktracker: Database, rows: Connection) -> Database:
     return tasktracker
 
 
+def expand(database: Database, rows: Connection) -> None:
+    upgrade(database, SchemaChangeSettings())
+    store_flags(database, Flags())
+    kept(rows, "data_quality", findings=[])
+
+
+def revert(database: Database, users: Users, folder: Path) -> None:
+    rollback_backfill(database, reason="a test", limits=QUICK)
+    rollback_dual_write(database, Flags(), SETTINGS.fence, reason="a test", limits=QUICK)
+    users.go_on()
+    rollback_schema(database, SchemaChangeSettings(), reason="a test", export_to=folder / "proposals.json")
+    users.go_on()
+
+
 def backfill(database: Database) -> None:
     planned = plan_backfill(
         database, QUICK, partition_rows=100, max_partitions=200, no_live_writers=False, timeouts=SETTINGS.fence
@@ -142,9 +156,7 @@ def cut_over(database: Database, users: Users) -> None:
 def test_with_the_drop_in_it_goes_to_full_cutover_and_back(filled: Database, rows: Connection, tmp_path: Path) -> None:
     with serving_app(create_app(url_of(filled), drop_in=True)) as url, Users(url).running() as users:
         users.go_on()
-        upgrade(filled, SchemaChangeSettings())
-        store_flags(filled, Flags())
-        kept(rows, "data_quality", findings=[])
+        expand(filled, rows)
         users.go_on()
         _, fence = switch_on(filled, Flags(), SETTINGS.fence, reason="a test")
         assert len(fence.writers) == 1
@@ -162,11 +174,7 @@ def test_with_the_drop_in_it_goes_to_full_cutover_and_back(filled: Database, row
         roll_back(filled, Flags(), SETTINGS, "instant", reason="a test")
         users.go_on()
         assert unlinked(rows) == {"topics": 0, "atoms": 0}
-        rollback_backfill(filled, reason="a test", limits=QUICK)
-        rollback_dual_write(filled, Flags(), SETTINGS.fence, reason="a test", limits=QUICK)
-        users.go_on()
-        rollback_schema(filled, SchemaChangeSettings(), reason="a test", export_to=tmp_path / "proposals.json")
-        users.go_on()
+        revert(filled, users, tmp_path)
     assert len(users.extracted) > 50
     nothing_is_lost(users, rows, pending="(SELECT NULL::text AS title) AS none")
     assert count(rows, "SELECT count(*) FROM atoms WHERE title LIKE 'Guess%'") == 0
@@ -176,9 +184,7 @@ def test_with_the_drop_in_it_goes_to_full_cutover_and_back(filled: Database, row
 def test_unmodified_it_is_captured_through_phase_3_and_back(filled: Database, rows: Connection, tmp_path: Path) -> None:
     with serving_app(create_app(url_of(filled), drop_in=False)) as url, Users(url).running() as users:
         users.go_on()
-        upgrade(filled, SchemaChangeSettings())
-        store_flags(filled, Flags())
-        kept(rows, "data_quality", findings=[])
+        expand(filled, rows)
         _, fence = switch_on(filled, Flags(), SETTINGS.fence, reason="a test")
         assert fence.writers == ()
         users.go_on()
@@ -187,10 +193,6 @@ def test_unmodified_it_is_captured_through_phase_3_and_back(filled: Database, ro
         assert unlinked(rows) == {"topics": 0, "atoms": 0}
         assert count(rows, "SELECT count(*) FROM migration.capture_log WHERE sqlstate IS NOT NULL") == 0
 
-        rollback_backfill(filled, reason="a test", limits=QUICK)
-        rollback_dual_write(filled, Flags(), SETTINGS.fence, reason="a test", limits=QUICK)
-        users.go_on()
-        rollback_schema(filled, SchemaChangeSettings(), reason="a test", export_to=tmp_path / "proposals.json")
-        users.go_on()
+        revert(filled, users, tmp_path)
     assert len(users.extracted) > 30
     nothing_is_lost(users, rows, pending="(SELECT NULL::text AS title) AS none")

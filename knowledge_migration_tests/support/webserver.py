@@ -2,19 +2,17 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import httpx
-import psutil
 from dagster._core.launcher.sync_in_memory_run_launcher import SyncInMemoryRunLauncher
 from dagster._core.remote_origin import InProcessCodeLocationOrigin
 from dagster._core.run_coordinator import DefaultRunCoordinator
@@ -25,6 +23,7 @@ from dagster._core.workspace.load_target import InProcessWorkspaceLoadTarget
 from dagster_webserver.webserver import DagsterWebserver
 from starlette.testclient import TestClient
 
+from knowledge_migration.commands.migrate import end_with_children
 from knowledge_migration.demo.live_application import free_port
 from knowledge_migration_tests.support.code_location import definitions
 
@@ -228,15 +227,4 @@ def webserver(home: Path, **variables: str) -> Iterator[Webserver]:
                 time.sleep(0.2)
         yield served
     finally:
-        _end(process)
-
-
-def _end(process: "subprocess.Popen[bytes]") -> None:
-    """Interrupts Dagster, which ends its own processes; kills those that stay."""
-    children = psutil.Process(process.pid).children(recursive=True)
-    process.send_signal(signal.SIGINT)
-    psutil.wait_procs([psutil.Process(process.pid), *children], timeout=30)
-    for one in (*children, psutil.Process(process.pid)) if process.poll() is None else children:
-        with suppress(psutil.NoSuchProcess):
-            one.kill()
-    process.wait(30)
+        end_with_children(process)

@@ -11,13 +11,12 @@ from knowledge_migration.engine.backfill.batch import pending_query
 from knowledge_migration.engine.backfill.plan import Partition, planned
 from knowledge_migration.engine.backfill.run import close_run, open_run, require_phase_1, run_status
 from knowledge_migration.engine.backfill.runner import (
-    WORK,
     OnProgress,
     PartitionResult,
     backfill_partition,
     translate_db_errors,
 )
-from knowledge_migration.engine.foundation.advisory_lock import advisory_lock
+from knowledge_migration.engine.foundation.advisory_lock import BACKFILL, advisory_lock
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.errors import MigrationError, PreconditionError
 from knowledge_migration.engine.foundation.sql_files import statement, text_of
@@ -25,7 +24,6 @@ from knowledge_migration.knowledge.entity_kinds import KINDS, EntityKind
 from knowledge_migration.settings import BackfillSettings
 
 SWEEP_KEY = "sweep"
-# Counting and ANALYZE take longer than the role's timeout for the application's statements may allow.
 
 
 @dataclass(frozen=True)
@@ -59,7 +57,7 @@ def complete(
     with (
         translate_db_errors(database, "the completion of the backfill"),
         database.connect("backfill completion") as connection,
-        advisory_lock(connection, WORK, shared=True),
+        advisory_lock(connection, BACKFILL, shared=True),
     ):
         require_phase_1(connection)
         _sweep_captures(connection)

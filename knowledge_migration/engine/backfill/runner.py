@@ -32,7 +32,6 @@ from knowledge_migration.engine.foundation.explanation import reason_of
 from knowledge_migration.engine.foundation.sql_files import text_of
 from knowledge_migration.settings import BackfillSettings
 
-WORK = BACKFILL
 HOPELESS_ROWS = 1_000
 
 
@@ -103,8 +102,8 @@ def backfill_partition(
     with (
         translate_db_errors(database, f"the backfill of {partition.entity} {partition.key}"),
         database.connect(f"backfill {partition.entity}", settings=_session(limits)) as connection,
-        advisory_lock(connection, WORK, shared=True),
-        advisory_lock(connection, f"{WORK} of {partition.entity} {partition.key}"),
+        advisory_lock(connection, BACKFILL, shared=True),
+        advisory_lock(connection, f"{BACKFILL} of {partition.entity} {partition.key}"),
     ):
         require_phase_1(connection)
         rows = pending_count(connection, partition)

@@ -15,9 +15,8 @@ from uuid import UUID
 
 from psycopg import sql
 
-from knowledge_migration.engine.backfill.runner import WORK as BACKFILL_WORK
 from knowledge_migration.engine.foundation import audit
-from knowledge_migration.engine.foundation.advisory_lock import advisory_lock
+from knowledge_migration.engine.foundation.advisory_lock import BACKFILL, advisory_lock
 from knowledge_migration.engine.foundation.check_outcome import CheckOutcome, count_and_sample
 from knowledge_migration.engine.foundation.database import Connection, Database, exists
 from knowledge_migration.engine.foundation.errors import BlockedError, PreconditionError, VerificationError
@@ -149,7 +148,7 @@ def _session(database: Database) -> Iterator[Connection]:
     with database.connect("cleanup archive", settings=SESSION) as connection:
         if not exists(connection, TABLE):
             raise PreconditionError(f"{TABLE} does not exist. Run phase 1 (job phase_1_schema) first.")
-        with advisory_lock(connection, WORK), advisory_lock(connection, BACKFILL_WORK, shared=True):
+        with advisory_lock(connection, WORK), advisory_lock(connection, BACKFILL, shared=True):
             yield connection
 
 

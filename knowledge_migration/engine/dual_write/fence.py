@@ -177,7 +177,8 @@ def writers_outcome(connection: Connection, live_seconds: float, *, need_one: bo
     """Whether every live process writes no knowledge without a proposal; without a live process only if none is needed."""
     live, captures = live_writers(connection, live_seconds), capture.is_installed(connection)
     direct = [row for row in live if row["mode"] not in SHADOWING_STATES and not captures]
-    disabled = [{"process": name, "mode": "not enforced"} for name in capture.not_enforced(connection) if captures]
+    missing = capture.not_enforced(connection) if captures else []
+    disabled = [{"process": name, "mode": "not enforced"} for name in missing]
     need_one = need_one and not captures
     violations = [*direct, *disabled] if live or not need_one else [{"process": "none", "mode": "unknown"}]
     return CheckOutcome(

@@ -92,8 +92,7 @@ def remember(database: Database, snapshot_id: str, fingerprint: Fingerprint) -> 
         connection.execute(statement("foundation/snapshot_session"))
         connection.isolation_level = IsolationLevel.REPEATABLE_READ
         with connection.transaction():
-            imported = sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(snapshot_id))
-            connection.execute(imported)
+            connection.execute(statement("foundation/snapshot_join", snapshot=sql.Literal(snapshot_id)))
             connection.execute(statement("foundation/fingerprint_settings"))
             for table, before in _judged(connection, fingerprint):
                 bounds = [_bounds(part) for part in before.ranges]

@@ -17,9 +17,8 @@ from psycopg import sql
 from knowledge_migration.engine.backfill.completion import SWEEP_KEY
 from knowledge_migration.engine.backfill.plan import EVIDENCE, Partition, planned
 from knowledge_migration.engine.backfill.run import open_run, require_phase_1, run_id
-from knowledge_migration.engine.backfill.runner import WORK
 from knowledge_migration.engine.foundation import audit, evidence
-from knowledge_migration.engine.foundation.advisory_lock import advisory_lock
+from knowledge_migration.engine.foundation.advisory_lock import BACKFILL, advisory_lock
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.errors import VerificationError
 from knowledge_migration.engine.foundation.sql_files import statement, text_of
@@ -181,7 +180,7 @@ def recover_ledger(database: Database, **attribution: Unpack[audit.Attribution])
     Raises `BusyError` while a backfill or its rollback runs, `VerificationError` if the database was restored from a dump:
     a repaired ledger would make the checks compare rows that they cannot compare.
     """
-    with database.connect("ledger recovery") as connection, advisory_lock(connection, WORK):
+    with database.connect("ledger recovery") as connection, advisory_lock(connection, BACKFILL):
         report = examine_ledger(connection)
         if report.restored:
             raise VerificationError(RESTORED)

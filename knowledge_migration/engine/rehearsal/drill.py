@@ -23,9 +23,9 @@ from knowledge_migration.engine.rehearsal.staging_run import (
     SetAside,
     StagingRun,
     TimedPhase,
+    WrittenElsewhere,
     revert_to_legacy,
 )
-from knowledge_migration.engine.rehearsal.user_statements import WrittenElsewhere
 from knowledge_migration.engine.rollback.backfill import rollback_backfill
 from knowledge_migration.engine.rollback.dual_write import rollback_dual_write
 from knowledge_migration.engine.rollback.flags import roll_back

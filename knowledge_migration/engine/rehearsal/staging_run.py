@@ -14,7 +14,6 @@ from knowledge_migration.engine.foundation.errors import VerificationError
 from knowledge_migration.engine.foundation.own_objects import current_revision
 from knowledge_migration.engine.foundation.sql_files import statement
 from knowledge_migration.engine.rehearsal import user_statements
-from knowledge_migration.engine.rehearsal.user_statements import WrittenElsewhere
 from knowledge_migration.engine.rollback.backfill import rollback_backfill
 from knowledge_migration.engine.schema import upgrade as schema
 from knowledge_migration.engine.validation import rules
@@ -33,6 +32,20 @@ SHOWN_IDS = 10
 PARTITION_ROWS, MAX_PARTITIONS = 50_000, 200
 
 Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class WrittenElsewhere:
+    """Rows that the backfill's updates also wrote in another table, and the triggers that fire on these updates."""
+
+    table: str
+    rows: int
+    triggers: str
+
+    @property
+    def sentence(self) -> str:
+        """For the progress and the check."""
+        return f"the backfill also writes {self.rows:,} rows to {self.table}, as MIGRATION_TRIGGERS accepts it ({self.triggers})"
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,10 @@
-"""What users do with the tables, tried on the clone before and after the schema phase; and what the backfill writes elsewhere.
+"""What users do with the tables, tried on the clone before and after the schema phase.
 
 Each statement runs in a transaction that is rolled back. One that worked before and fails afterwards would be an outage in
 production: a trigger that copies whole rows, a rule, a view, a function with a row type (strategy §2.3).
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 import psycopg
 from psycopg import sql
@@ -25,20 +24,6 @@ SQLSTATE = 5
 Parameters = Mapping[str, object]
 Results = Mapping[str, str]
 """What was tried, and the server's SQLSTATE and message; empty where it works."""
-
-
-@dataclass(frozen=True)
-class WrittenElsewhere:
-    """Rows that the backfill's updates also wrote in another table, and the triggers that fire on these updates."""
-
-    table: str
-    rows: int
-    triggers: str
-
-    @property
-    def sentence(self) -> str:
-        """For the progress and the check."""
-        return f"the backfill also writes {self.rows:,} rows to {self.table}, as MIGRATION_TRIGGERS accepts it ({self.triggers})"
 
 
 def tried(connection: Connection) -> Results:

@@ -11,11 +11,11 @@ from uuid import UUID
 
 from knowledge_migration.engine.backfill.batch import TRANSIENT_ERRORS
 from knowledge_migration.engine.backfill.run import run_id, run_status
-from knowledge_migration.engine.backfill.runner import WORK, translate_db_errors
+from knowledge_migration.engine.backfill.runner import translate_db_errors
 from knowledge_migration.engine.backfill.triggers import apply_choice
 from knowledge_migration.engine.cleanup.completeness import refuse_while_enforced
 from knowledge_migration.engine.foundation import audit
-from knowledge_migration.engine.foundation.advisory_lock import advisory_lock
+from knowledge_migration.engine.foundation.advisory_lock import BACKFILL, advisory_lock
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.errors import VerificationError
 from knowledge_migration.engine.foundation.sql_files import statement, text_of
@@ -57,7 +57,7 @@ def rollback_backfill(
         database.connect(
             "backfill rollback", settings={"enable_seqscan": "off", **session_settings(limits)}
         ) as connection,
-        advisory_lock(connection, WORK),
+        advisory_lock(connection, BACKFILL),
     ):
         apply_choice(connection, limits.triggers)
         if run_status(connection) is None:

@@ -11,11 +11,11 @@ from typing import Any
 from uuid import UUID
 
 from knowledge_migration.engine.backfill.batch import Locked
-from knowledge_migration.engine.backfill.runner import WORK, translate_db_errors
+from knowledge_migration.engine.backfill.runner import translate_db_errors
 from knowledge_migration.engine.dual_write.fence import wait_until_fenced
 from knowledge_migration.engine.dual_write.switch import switch_off
 from knowledge_migration.engine.foundation import audit
-from knowledge_migration.engine.foundation.advisory_lock import advisory_lock
+from knowledge_migration.engine.foundation.advisory_lock import BACKFILL, advisory_lock
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.sql_files import statement, text_of
 from knowledge_migration.engine.rollback.unlinking import OnRows, ProposalRollback, Unlinking, session_settings
@@ -75,7 +75,7 @@ def rollback_dual_write(
     with (
         translate_db_errors(database, "the rollback of dual write", again="the rollback"),
         database.connect("dual write rollback", settings=session_settings(limits)) as connection,
-        advisory_lock(connection, WORK),
+        advisory_lock(connection, BACKFILL),
     ):
         flags = switch_off(database, initial, reason=reason, dagster_run_id=dagster_run_id)
         wait_until_fenced(database, flags, timeouts, need_one=False)

@@ -15,9 +15,8 @@ from typing import LiteralString, TextIO
 from psycopg import sql
 from psycopg.types.json import set_json_loads
 
-from knowledge_migration.engine.backfill.runner import WORK as BACKFILL_WORK
 from knowledge_migration.engine.foundation import audit
-from knowledge_migration.engine.foundation.advisory_lock import advisory_lock
+from knowledge_migration.engine.foundation.advisory_lock import BACKFILL, advisory_lock
 from knowledge_migration.engine.foundation.atomic_file import written_whole
 from knowledge_migration.engine.foundation.database import Connection, Database, exists
 from knowledge_migration.engine.foundation.errors import BlockedError, MigrationError, PreconditionError
@@ -82,7 +81,7 @@ def rollback_schema(
     `BlockedError` when a lock timed out; the proposal tables that still exist are writable then.
     """
 
-    with database.connect("schema rollback") as connection, advisory_lock(connection, BACKFILL_WORK):
+    with database.connect("schema rollback") as connection, advisory_lock(connection, BACKFILL):
         revision = current_revision(connection)
         if revision is None:
             return SchemaRollback(downgrade(database, limits, on_step=on_step), 0, None)

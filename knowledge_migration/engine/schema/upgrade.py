@@ -26,8 +26,6 @@ from knowledge_migration.engine.schema.steps import (
 from knowledge_migration.settings import SchemaChangeSettings
 
 WORK = "changing the schema"
-# The application's limits for its statements, set on the role or the database, do not apply to validations and index
-# builds; Alembic's session is idle meanwhile.
 
 OnStep = Callable[[StepResult], None]
 RunRevision = Callable[[str, Direction], None]

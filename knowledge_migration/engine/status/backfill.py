@@ -12,8 +12,8 @@ import psycopg
 from knowledge_migration.engine.backfill.control import read_control
 from knowledge_migration.engine.backfill.plan import EVIDENCE, EntityPlan, planned
 from knowledge_migration.engine.backfill.run import require_phase_1, run_status
-from knowledge_migration.engine.backfill.runner import WORK
 from knowledge_migration.engine.foundation import evidence
+from knowledge_migration.engine.foundation.advisory_lock import BACKFILL
 from knowledge_migration.engine.foundation.database import Connection
 from knowledge_migration.engine.foundation.own_objects import current_revision
 from knowledge_migration.engine.foundation.sql_files import statement, text_of
@@ -123,7 +123,7 @@ def backfill_status(connection: Connection) -> BackfillStatus:
 
 def live_runners(connection: Connection) -> tuple[Runner, ...]:
     """The sessions that work on the backfill now."""
-    rows = connection.execute(text_of("status/runners"), {"work": WORK})
+    rows = connection.execute(text_of("status/runners"), {"work": BACKFILL})
     return tuple(Runner(row["pid"], row["application"], row["since"], rolls_back=not row["shared"]) for row in rows)
 
 

@@ -10,20 +10,7 @@ from knowledge_migration.engine.backfill import completion, plan, runner
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.validation import rules
 from knowledge_migration.settings import BackfillSettings
-
-ROWS = """
-INSERT INTO topics (name, description, icon, color, created_at)
-SELECT 'topic ' || n, CASE n % 7 WHEN 0 THEN '' ELSE 'about ' || n END, CASE n % 2 WHEN 0 THEN 'FolderIcon' END,
-       CASE n % 3 WHEN 0 THEN '#64748B' WHEN 1 THEN 'emerald' END, CASE n % 5 WHEN 0 THEN NULL ELSE now() END
-FROM generate_series(1, 60) AS n;
-INSERT INTO atoms (type, title, content, confidence, user_approved, meta)
-SELECT CASE n % 4 WHEN 0 THEN 'mystery' ELSE 'insight' END, 'atom ' || n, CASE n % 9 WHEN 0 THEN '' ELSE 'content ' || n END,
-       CASE n % 4 WHEN 0 THEN NULL WHEN 1 THEN 0.0 WHEN 2 THEN 1.0 ELSE 0.73 END, n % 2 = 0,
-       CASE n % 3 WHEN 0 THEN 'null'::json WHEN 1 THEN '{"b": 1,  "a": [2]}'::json END
-FROM generate_series(1, 400) AS n;
-INSERT INTO topic_atoms (topic_id, atom_id) SELECT 1 + (n * k) % 60, n
-FROM generate_series(1, 390) AS n, generate_series(1, 3) AS k ON CONFLICT DO NOTHING;
-"""
+from knowledge_migration_tests.support.some_rows import ODD_ROWS
 
 T = TypeVar("T")
 
@@ -35,7 +22,7 @@ QUICK = BackfillSettings(batch_size=50, rate_limit_per_second=0, lock_timeout_ms
 def fill(database: Database) -> None:
     """Topics and atoms with NULLs, zeros, JSON nulls, unknown types and several topics each."""
     with database.connect("test") as connection:
-        connection.execute(ROWS)
+        connection.execute(ODD_ROWS)
 
 
 def partitions(connection: Connection, partition_rows: int = 100) -> list[plan.Partition]:

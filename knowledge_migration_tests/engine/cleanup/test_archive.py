@@ -319,7 +319,7 @@ def test_two_operators_at_once_are_told_of_each_other(full: Database) -> None:
 def test_no_rollback_counts_proposals_meanwhile(full: Database) -> None:
     with (
         full.connect("a rollback") as other,
-        advisory_lock(other, archive.BACKFILL_WORK),
+        advisory_lock(other, archive.BACKFILL),
         pytest.raises(BusyError, match="a rollback"),
     ):
         move(full)

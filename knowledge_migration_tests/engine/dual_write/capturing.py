@@ -1,5 +1,6 @@
 """Sessions of an application that is not our service, on a database with the capture; and what must hold afterwards."""
 
+import json
 import random
 import threading
 from collections.abc import Iterator
@@ -130,7 +131,7 @@ class Applications:
                     pair,
                 )
             case _:
-                meta = '{"source": "llm", "message_ids": [%s]}' % chance.randint(1, 9)  # noqa: UP031
+                meta = json.dumps({"source": "llm", "message_ids": [chance.randint(1, 9)]})
                 row = connection.execute(
                     "INSERT INTO atoms (type, title, content, user_approved, confidence, meta) "
                     "VALUES ('a', %s, '', true, %s, %s) RETURNING id",

@@ -10,9 +10,8 @@ import pytest
 
 from knowledge_migration.engine.backfill import plan
 from knowledge_migration.engine.backfill.plan import EVIDENCE
-from knowledge_migration.engine.backfill.runner import WORK
 from knowledge_migration.engine.foundation import evidence
-from knowledge_migration.engine.foundation.advisory_lock import advisory_lock
+from knowledge_migration.engine.foundation.advisory_lock import BACKFILL, advisory_lock
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.embedded_server import EmbeddedServer
 from knowledge_migration.engine.foundation.errors import BusyError, VerificationError
@@ -322,7 +321,7 @@ def test_before_the_backfill_there_is_nothing_to_repair(expanded: Database) -> N
     with expanded.connect("test") as connection, advisory_lock(connection, "something else"):
         report = examine_ledger(connection)
     assert (report.is_correct, report.actual_run_status) == (True, None)
-    with expanded.connect("test") as connection, advisory_lock(connection, WORK), pytest.raises(BusyError):
+    with expanded.connect("test") as connection, advisory_lock(connection, BACKFILL), pytest.raises(BusyError):
         recover_ledger(expanded, reason="a test")
 
 

@@ -6,9 +6,8 @@ import sys
 import pytest
 
 from knowledge_migration.engine.backfill.quarantine import decide, quarantined
-from knowledge_migration.engine.backfill.runner import WORK
 from knowledge_migration.engine.foundation import fingerprint
-from knowledge_migration.engine.foundation.advisory_lock import advisory_lock
+from knowledge_migration.engine.foundation.advisory_lock import BACKFILL, advisory_lock
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.errors import BlockedError, BusyError
 from knowledge_migration.engine.rollback import backfill as backfill_rollback
@@ -186,7 +185,7 @@ def test_it_is_refused_while_a_backfill_runs_and_a_backfill_while_it_runs(
     backfill(expanded)
     with (
         expanded.connect("other") as other,
-        advisory_lock(other, WORK, shared=True),
+        advisory_lock(other, BACKFILL, shared=True),
         pytest.raises(BusyError, match="pid"),
     ):
         backfill_rollback.rollback_backfill(expanded, reason="a test")

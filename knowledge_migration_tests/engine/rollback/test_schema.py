@@ -19,8 +19,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from knowledge_migration.engine.backfill.runner import WORK as BACKFILL
-from knowledge_migration.engine.foundation.advisory_lock import advisory_lock
+from knowledge_migration.engine.foundation.advisory_lock import BACKFILL, advisory_lock
 from knowledge_migration.engine.foundation.catalog import proposal_differences
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.embedded_server import EmbeddedServer

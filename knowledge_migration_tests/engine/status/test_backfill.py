@@ -9,9 +9,8 @@ from knowledge_migration.engine.backfill import plan
 from knowledge_migration.engine.backfill.control import set_control
 from knowledge_migration.engine.backfill.plan import EVIDENCE
 from knowledge_migration.engine.backfill.quarantine import decide
-from knowledge_migration.engine.backfill.runner import WORK
 from knowledge_migration.engine.foundation import evidence
-from knowledge_migration.engine.foundation.advisory_lock import advisory_lock
+from knowledge_migration.engine.foundation.advisory_lock import BACKFILL, advisory_lock
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.status.backfill import TableStatus, backfill_status
 from knowledge_migration_tests.engine.backfill.backfilling import backfill, broken_rules, count, fill, gone
@@ -90,7 +89,7 @@ def test_rows_above_the_plan_wait_for_the_sweep_and_make_no_partition_undone(
 def test_a_pause_and_a_rollback_are_reported(expanded: Database, session: Connection) -> None:
     set_control(session, paused=True)
     assert "it is paused" in backfill_status(session).next_step
-    with expanded.connect("other") as other, advisory_lock(other, WORK):
+    with expanded.connect("other") as other, advisory_lock(other, BACKFILL):
         assert "being rolled back" in backfill_status(session).next_step
 
 

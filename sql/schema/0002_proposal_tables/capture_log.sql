@@ -1,7 +1,7 @@
 -- name: up
 -- The statements of other sessions that the capture has worked on: how many rows it linked, or why it could not, until a sweep
--- has linked them. The version
--- (xmin) of an entry is that of the rows it linked, as in the ledger of the backfill. A new table; no lock matters.
+-- has linked them. The version (xmin) of an entry is that of the rows it linked, as in the ledger of the backfill. A new table;
+-- no lock matters.
 CREATE TABLE migration.capture_log (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     at timestamptz NOT NULL DEFAULT clock_timestamp(),
