@@ -53,6 +53,24 @@ def test_chosen_cases_run_alone(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     assert lines(monkeypatch, capsys, "c01", "c06") == (0, chosen)
 
 
+@pytest.mark.parametrize(
+    ("script", "verdict"),
+    [
+        ("print('set CHOICE first'); raise SystemExit(1)", "FAIL"),
+        ("print('VERDICT: PASS')", "FAIL"),
+        ("import os; print('VERDICT: PASS') if 'CHOICE' in os.environ else exit('broken')", "FAIL"),
+        ("import os; print('VERDICT: PASS') if 'CHOICE' in os.environ else exit('set CHOICE first')", "PASS"),
+    ],
+    ids=["never", "without it", "for another reason", "with it only"],
+)
+def test_a_case_that_needs_a_choice_passes_with_it_and_is_refused_in_words_without(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], script: str, verdict: str
+) -> None:
+    (folder / "c01_passes.py").write_text(script, encoding="utf-8")
+    monkeypatch.setattr(cases, "CHOICES", {"c01_passes": ("CHOICE", "yes")})
+    assert lines(monkeypatch, capsys, "c01")[1][0] == f"{verdict} c01_passes"
+
+
 def test_a_case_without_its_program_is_skipped_with_its_name(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -97,7 +97,8 @@ def backfill(reason: Reason, yes: Yes = False, dry_run: DryRun = False) -> None:
     """
     from knowledge_migration.engine.rollback.backfill import backfill_extent, rollback_backfill
 
-    database = open_installation().database
+    installation = open_installation()
+    database = installation.database
     with database.connect("backfill rollback") as connection:
         extent = backfill_extent(connection)
     console.print(f"Database {database.display}")
@@ -109,7 +110,9 @@ def backfill(reason: Reason, yes: Yes = False, dry_run: DryRun = False) -> None:
         return
     confirm("Delete these proposals?", yes)
     with counting("rolling back", sum(extent.values())) as advance:
-        result = rollback_backfill(database, reason=reason, on_rows=lambda _, rows: advance(rows))
+        result = rollback_backfill(
+            database, reason=reason, limits=installation.settings.backfill, on_rows=lambda _, rows: advance(rows)
+        )
     console.print(
         f"Deleted {sum(result.deleted_proposals.values()):,} proposals in {result.seconds:.1f} s "
         f"({result.rows_per_second:,.0f} rows/s)."

@@ -171,7 +171,7 @@ GUARDS: Mapping[str, tuple[Guard, ...]] = {
     "cutover_gates": (_schema, _flags),
     "legacy_path_retirement": (_schema, _flags, _legacy_rows),
     "extraction_archive": (_schema, _legacy_rows),
-    "index_maintenance": (_schema,),
+    "index_maintenance": (_schema, _legacy_rows),
     "migration_metrics": (_schema,),
     "integrity_validation": (_schema, _dual_write),
     "value_verification": (_schema,),

@@ -133,7 +133,9 @@ def _dual_write(context: dg.OpExecutionContext, config: RollbackConfig, migratio
 
 def _backfill(context: dg.OpExecutionContext, config: RollbackConfig, migration: Migration) -> dict[str, Any]:
     """Rolls phase 3 back: deletes the backfill's proposals and links only, in batches."""
-    result = rollback_backfill(migration.database, reason=config.reason, dagster_run_id=context.run_id)
+    result = rollback_backfill(
+        migration.database, reason=config.reason, limits=migration.settings.backfill, dagster_run_id=context.run_id
+    )
     return {**vars(result)}
 
 

@@ -228,9 +228,12 @@ def _row_to_change(connection: sa.Connection, initial: Flags, *, reset: bool) ->
 
 def inserted_row(connection: sa.Connection, flags: Flags) -> sa.RowMapping:
     """The row, inserted with these flags unless somebody else has inserted it meanwhile, and locked."""
-    last = _changes(audit_log.c.after["version"].as_integer()).limit(1).scalar_subquery()
-    last_version = sa.func.coalesce(last, 0)  # so that versions go on where a lost row has ended
-    row = {"name": FLAG_NAME, "enabled": flags.enabled, "config": _config(flags), "version": last_version}
+    row = {
+        "name": FLAG_NAME,
+        "enabled": flags.enabled,
+        "config": _config(flags),
+        "version": None,
+    }  # the one last audited
     connection.execute(insert(feature_flags).values(row).on_conflict_do_nothing())
     return connection.execute(_row().with_for_update()).mappings().one()
 

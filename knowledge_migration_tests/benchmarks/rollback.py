@@ -105,7 +105,7 @@ def growth(server: EmbeddedServer, rounds: int) -> None:
         for name, results in each.items():
             with fresh(server) as database:
                 backfill_atoms(database, 1 if name == "a quarter" else PARTS)
-                done = rollback_backfill(database, reason="bench")
+                done = rollback_backfill(database, reason="bench", limits=BackfillSettings())
                 results.append((sum(done.deleted_proposals.values()), done.seconds))
     table = Table("rollback of the backfill", "rows", "median s", "rows/s", "µs per row")
     medians = {name: statistics.median(seconds for _, seconds in results) for name, results in each.items()}

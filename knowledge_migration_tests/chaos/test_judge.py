@@ -13,7 +13,7 @@ from knowledge_migration_tests.chaos import judge
 from knowledge_migration_tests.chaos.journal import Extraction, Journal
 from knowledge_migration_tests.chaos.proposals import promises
 from knowledge_migration_tests.chaos.records import Complaint, Connection, Expected, Snapshot, connect, snapshot
-from knowledge_migration_tests.engine.backfill.backfilling import backfill, fill
+from knowledge_migration_tests.engine.backfill.backfilling import QUICK, backfill, fill
 
 CHAOS = Path(judge.__file__).parent
 COPY = "SELECT migrated_from_proposal_id FROM atoms WHERE id = 5"
@@ -159,7 +159,7 @@ def test_a_rollback_has_to_keep_its_promise(case: Case, expanded: Database) -> N
         "the rollback of the backfill leaves nothing"
     }
     assert promises(connection, "rollback schema") != []
-    rollback_backfill(expanded, reason="a test")
+    rollback_backfill(expanded, reason="a test", limits=QUICK)
     assert promises(connection, "rollback backfill") == []
 
 

@@ -76,6 +76,7 @@ VIOLATIONS = [
     ("legacy_path_retirement", NO_INDEX, "proposal schema"),
     ("extraction_archive", NO_INDEX, "proposal schema"),
     ("index_maintenance", NO_PROPOSALS, "proposal schema"),
+    *((asset, "", "legacy rows") for asset in ("legacy_path_retirement", "extraction_archive", "index_maintenance")),
     ("migration_metrics", NO_PROPOSALS, "proposal schema"),
     ("integrity_validation", NO_WRITER, "live processes"),
     ("value_verification", NO_PROPOSALS, "proposal schema"),

@@ -16,7 +16,7 @@ from knowledge_migration.engine.foundation import evidence
 from knowledge_migration.engine.foundation import fingerprint as fingerprints
 from knowledge_migration.engine.foundation.check_outcome import CheckOutcome
 from knowledge_migration.engine.foundation.database import Connection, Database, exists
-from knowledge_migration.engine.foundation.errors import MigrationError, PreconditionError, VerificationError
+from knowledge_migration.engine.foundation.errors import PreconditionError, VerificationError
 from knowledge_migration.engine.foundation.fingerprint import Fingerprint, TableFingerprint
 from knowledge_migration.engine.foundation.sql_files import statement, text_of
 from knowledge_migration.engine.foundation.user_tables import HashedTable, hashed_tables, reading
@@ -29,6 +29,10 @@ TABLES: Mapping[str, sa.Table] = {table.name: table for table in (topics, atoms,
 
 STAMP = "updated_at"
 SHOWN_IDS = 5
+
+
+class NotComparableError(PreconditionError):
+    """Columns changed since the fingerprint, or its rows were not kept; only a new fingerprint can be compared again."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +118,8 @@ def forget_others(connection: Connection, taken_at: datetime) -> None:
 def outcome(connection: Connection, limits: ValidationSettings) -> CheckOutcome:
     """Whether the rows of the latest fingerprint are there, unaltered unless users wrote them. Reads every legacy row once.
 
-    Raises `PreconditionError` without a fingerprint and its rows, `VerificationError` where a column has changed since.
+    Raises `PreconditionError` without a fingerprint, `NotComparableError` without its rows or columns, `VerificationError` where
+    a table is gone.
     """
     recorded = evidence.require(connection, ASSET, made_by=f"asset {ASSET}")
     before = Fingerprint.from_evidence(recorded.content)
@@ -144,13 +149,13 @@ def outcome(connection: Connection, limits: ValidationSettings) -> CheckOutcome:
 def refuse_to_replace(connection: Connection, limits: ValidationSettings) -> None:
     """Raises `VerificationError` where a new fingerprint would hide losses since the latest one, once rows can have proposals.
 
-    A fingerprint that cannot be compared any more, because columns changed since, may be replaced.
+    A fingerprint that cannot be compared any more may be replaced; one of a table that is gone may not.
     """
     if not exists(connection, "public.atom_proposals") or evidence.latest(connection, ASSET) is None:
         return
     try:
         found = outcome(connection, limits)
-    except MigrationError:
+    except NotComparableError:
         return
     if not found.passed:
         raise VerificationError(f"A new fingerprint and backup would hide what was lost. {found.sentence}")
@@ -184,7 +189,7 @@ def _loss(
 ) -> Loss:
     """Compares the differing ranges row by row."""
     if changed := [part for part in differing if ".." not in part]:
-        raise VerificationError(
+        raise NotComparableError(
             f"{table.label} cannot be compared with the fingerprint, because its {', '.join(changed)} changed since. Take a "
             f"new fingerprint (job phase_0_preparation, asset {ASSET})."
         )
@@ -199,7 +204,7 @@ def _loss(
             row = connection.execute(query, values).fetchone()
         assert row is not None  # an aggregate without GROUP BY
         if part in before.ranges and not row["remembered"]:
-            raise PreconditionError(
+            raise NotComparableError(
                 f"The rows of the fingerprint of {table.label} were not kept. Take a new one (job phase_0_preparation)."
             )
         if row["gone"] and deleted is None:

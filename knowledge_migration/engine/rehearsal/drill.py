@@ -241,12 +241,14 @@ def _replay_or_park(drill: CloneDrill) -> Outcome:
 
 
 def _dual_write(drill: CloneDrill) -> Outcome:
-    result = rollback_dual_write(drill.clone, Flags(), drill.options.on_clone.fence, reason=REASON)
+    settings = drill.options.on_clone
+    result = rollback_dual_write(drill.clone, Flags(), settings.fence, reason=REASON, limits=settings.backfill)
     return Outcome(sum(result.deleted_proposals.values()))
 
 
 def _backfill(drill: CloneDrill) -> Outcome:
-    return Outcome(sum(rollback_backfill(drill.clone, reason=REASON).deleted_proposals.values()))
+    result = rollback_backfill(drill.clone, reason=REASON, limits=drill.options.on_clone.backfill)
+    return Outcome(sum(result.deleted_proposals.values()))
 
 
 def _schema(drill: CloneDrill) -> Outcome:

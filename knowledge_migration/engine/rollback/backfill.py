@@ -39,18 +39,17 @@ def rollback_backfill(
     database: Database,
     *,
     reason: str,
+    limits: BackfillSettings,
     batch_size: int = 1_000,
-    limits: BackfillSettings | None = None,
     actor: str | None = None,
     dagster_run_id: str | None = None,
     on_rows: OnRows | None = None,
 ) -> ProposalRollback:
     """Removes the backfill; does nothing when there is none. Audited when it begins and ends.
 
-    Of `limits` only the timeouts, the attempts and the sleep matter. Raises `BusyError` while a backfill runs,
-    `BlockedError` when a user does not release a row, `VerificationError` if proposals of the run remain.
+    Of `limits` only the timeouts, the attempts, the sleep and the choice about triggers matter. Raises `BusyError` while a
+    backfill runs, `BlockedError` when a user does not release a row, `VerificationError` if proposals of the run remain.
     """
-    limits = limits or BackfillSettings()
     started = time.perf_counter()
     with (
         translate_db_errors(database, "the rollback of the backfill", again="the rollback"),

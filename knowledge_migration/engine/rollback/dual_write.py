@@ -12,6 +12,7 @@ from uuid import UUID
 
 from knowledge_migration.engine.backfill.batch import Locked
 from knowledge_migration.engine.backfill.runner import translate_db_errors
+from knowledge_migration.engine.backfill.triggers import apply_choice
 from knowledge_migration.engine.dual_write.fence import wait_until_fenced
 from knowledge_migration.engine.dual_write.switch import switch_off
 from knowledge_migration.engine.foundation import audit
@@ -60,7 +61,7 @@ def rollback_dual_write(
     timeouts: FenceSettings,
     *,
     reason: str,
-    limits: BackfillSettings | None = None,
+    limits: BackfillSettings,
     schema_change: SchemaChangeSettings | None = None,
     batch_size: int = 1_000,
     dagster_run_id: str | None = None,
@@ -71,12 +72,13 @@ def rollback_dual_write(
     Raises `PreconditionError` while proposals are enabled, `BlockedError` when a process does not acknowledge or a user
     does not release a row (dual write is off then), `BusyError` during a backfill or a switch (nothing is changed then).
     """
-    started, limits = time.perf_counter(), limits or BackfillSettings()
+    started = time.perf_counter()
     with (
         translate_db_errors(database, "the rollback of dual write", again="the rollback"),
         database.connect("dual write rollback", settings=session_settings(limits)) as connection,
         advisory_lock(connection, BACKFILL),
     ):
+        apply_choice(connection, limits.triggers)
         flags = switch_off(database, initial, reason=reason, dagster_run_id=dagster_run_id)
         wait_until_fenced(database, flags, timeouts, need_one=False)
         capture.remove(connection, schema_change or SchemaChangeSettings())

@@ -100,7 +100,7 @@ def test_dual_written_rows_are_not_touched(expanded: Database) -> None:
         before = connection.execute("SELECT * FROM topic_proposals").fetchall()
         backfill(expanded)
         assert count(connection, "SELECT count(*) FROM topic_proposals") == 60
-        backfill_rollback.rollback_backfill(expanded, reason="a test")
+        backfill_rollback.rollback_backfill(expanded, reason="a test", limits=QUICK)
         assert connection.execute("SELECT * FROM topic_proposals").fetchall() == before
         assert count(connection, "SELECT count(*) FROM topics WHERE migrated_from_proposal_id IS NOT NULL") == 1
 

@@ -71,7 +71,7 @@ def test_no_rollback_begins_while_it_runs(expanded: Database, session: Connectio
 
     def roll_back(_: object) -> None:
         with pytest.raises(BusyError) as error:
-            backfill_rollback.rollback_backfill(expanded, reason="a test")
+            backfill_rollback.rollback_backfill(expanded, reason="a test", limits=QUICK)
         refused.append(str(error.value))
 
     completion.complete(expanded, QUICK, on_progress=roll_back)

@@ -146,10 +146,10 @@ def test_a_schema_rollback_drops_it_with_its_column(filled: Database, rows: Conn
 def test_a_rollback_of_the_backfill_is_refused_until_the_paths_are_open(filled: Database, rows: Connection) -> None:
     retire(filled)
     with pytest.raises(PreconditionError, match="knowledge-migration cleanup reopen"):
-        rollback_backfill(filled, reason="a test")
+        rollback_backfill(filled, reason="a test", limits=QUICK)
     assert count(rows, "SELECT count(*) FROM topics WHERE migrated_from_proposal_id IS NOT NULL") == 60
     reopen(filled)
-    assert rollback_backfill(filled, reason="a test").unlinked_rows == {"topics": 60, "atoms": 400}
+    assert rollback_backfill(filled, reason="a test", limits=QUICK).unlinked_rows == {"topics": 60, "atoms": 400}
 
 
 def test_a_link_is_not_taken_away_any_more(filled: Database, rows: Connection) -> None:

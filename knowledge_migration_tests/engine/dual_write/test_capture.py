@@ -16,6 +16,7 @@ from knowledge_migration.engine.rollback.schema import rollback_schema
 from knowledge_migration.engine.schema import capture
 from knowledge_migration.knowledge.flags import Flags
 from knowledge_migration_tests.engine.backfill.backfilling import (
+    QUICK,
     at_the_same_time,
     backfill,
     broken_rules,
@@ -330,7 +331,7 @@ def test_the_rollback_of_dual_write_removes_the_capture_and_its_proposals(
         relate(writer, topic(writer, "captured"), atom(writer, "captured"))
         atom(writer, "deleted since")
         writer.execute("DELETE FROM atoms WHERE title = 'deleted since'")
-        rolled_back = rollback_dual_write(captured, Flags(), PATIENT, reason="a test")
+        rolled_back = rollback_dual_write(captured, Flags(), PATIENT, reason="a test", limits=QUICK)
         assert rolled_back.deleted_proposals == {"topic_proposals": 1, "atom_proposals": 2}
         assert not capture.is_installed(connection)
         assert count(connection, RUNS) == 0
@@ -369,7 +370,7 @@ def test_a_backfill_leaves_captured_proposals_and_takes_the_other_rows(any_expan
             assert count(connection, LINKED.format("topics")) == 1
             backfill(any_expanded)
             assert broken_rules(connection) == {}
-            rollback_backfill(any_expanded, reason="a test")
+            rollback_backfill(any_expanded, reason="a test", limits=QUICK)
             assert count(connection, LINKED.format("topics")) == 1
 
 

@@ -129,7 +129,7 @@ def test_a_fence_falls_when_the_capture_is_disabled_or_removed(peopled: Database
     assert [row["process"] for row in outcome.sample] == ["public.atoms.knowledge_migration_written"]
     assert schema.upgrade(peopled, LIMITS).changed
     assert fence.proven_fence(peopled).capture == "database"
-    rollback_dual_write(peopled, Flags(), PATIENT, reason="a test")
+    rollback_dual_write(peopled, Flags(), PATIENT, reason="a test", limits=QUICK)
     with pytest.raises(PreconditionError):
         fence.proven_fence(peopled)
 

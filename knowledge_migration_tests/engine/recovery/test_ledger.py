@@ -20,6 +20,7 @@ from knowledge_migration.engine.recovery.ledger import examine_ledger, recover_l
 from knowledge_migration.engine.rollback.backfill import rollback_backfill
 from knowledge_migration_tests.conftest import EXPANDED_TEMPLATE, clone, cloned, drop
 from knowledge_migration_tests.engine.backfill.backfilling import (
+    QUICK,
     backfill,
     broken_rules,
     count,
@@ -290,7 +291,7 @@ def test_in_a_restored_database_nothing_is_repaired_for_the_checks_would_believe
             recover_ledger(target, reason="a test")
         with pytest.raises(VerificationError, match="restored from a dump"):
             broken_rules(connection)
-        rollback_backfill(target, reason="to make the marks anew")
+        rollback_backfill(target, reason="to make the marks anew", limits=QUICK)
         backfill(target)
         assert examine_ledger(connection).is_correct
         assert broken_rules(connection) == {}

@@ -42,12 +42,13 @@ CHILD = """
 import sys
 from knowledge_migration.engine.rollback.backfill import rollback_backfill
 from knowledge_migration.engine.foundation.database import Database
+from knowledge_migration.settings import BackfillSettings
 
 def tell(table, rows):
     print(table, rows, flush=True)
     sys.stdin.readline()
 
-rollback_backfill(Database(sys.argv[1]), reason="to be killed", batch_size=20, on_rows=tell)
+rollback_backfill(Database(sys.argv[1]), reason="to be killed", limits=BackfillSettings(), batch_size=20, on_rows=tell)
 """
 
 
@@ -67,7 +68,7 @@ def test_the_legacy_tables_equal_their_fingerprint_afterwards(any_expanded: Data
     with any_expanded.connect("test") as connection:
         prints, rows = fingerprint.take(connection), whole_rows(connection)
         backfill(any_expanded)
-        backfill_rollback.rollback_backfill(any_expanded, reason="a test", batch_size=33)
+        backfill_rollback.rollback_backfill(any_expanded, reason="a test", limits=QUICK, batch_size=33)
         assert fingerprint.differences(prints, fingerprint.take(connection, like=prints)) == []
         assert whole_rows(connection) == rows
         assert proposals(connection) == 0
@@ -78,7 +79,7 @@ def test_dual_written_proposals_and_their_links_stay(expanded: Database, session
     rows = whole_rows(session)
     kept = session.execute("SELECT * FROM atom_proposals ORDER BY id").fetchall()
     backfill(expanded)
-    done = backfill_rollback.rollback_backfill(expanded, reason="a test", batch_size=7)
+    done = backfill_rollback.rollback_backfill(expanded, reason="a test", limits=QUICK, batch_size=7)
     assert whole_rows(session) == rows
     assert session.execute("SELECT * FROM atom_proposals ORDER BY id").fetchall() == kept
     assert (done.unlinked_rows, done.deleted_proposals) == (
@@ -94,7 +95,7 @@ def test_proposals_of_rows_that_users_deleted_go_too_and_edits_stay(expanded: Da
         "DELETE FROM topic_atoms WHERE atom_id > 380; DELETE FROM atoms WHERE id > 380;"
         "UPDATE atoms SET title = 'edited' WHERE id = 5; INSERT INTO topics (name, description) VALUES ('new', '')"
     )
-    done = backfill_rollback.rollback_backfill(expanded, reason="a test", batch_size=8)
+    done = backfill_rollback.rollback_backfill(expanded, reason="a test", limits=QUICK, batch_size=8)
     assert (done.unlinked_rows["atoms"], done.deleted_proposals["atom_proposals"]) == (380, 400)
     assert proposals(session) == 0
     assert count(session, "SELECT count(*) FROM atoms WHERE title = 'edited'") == 1
@@ -103,7 +104,7 @@ def test_proposals_of_rows_that_users_deleted_go_too_and_edits_stay(expanded: Da
 
 def test_the_run_and_its_ledger_go_and_the_audit_log_says_who_and_why(expanded: Database, session: Connection) -> None:
     backfill(expanded)
-    backfill_rollback.rollback_backfill(expanded, reason="wrong data", actor="ada", dagster_run_id="r1")
+    backfill_rollback.rollback_backfill(expanded, reason="wrong data", limits=QUICK, actor="ada", dagster_run_id="r1")
     for table in ("knowledge_extraction_runs", "migration.backfill_batch"):
         assert count(session, f"SELECT count(*) FROM {table}") == 0  # noqa: S608
     rows = session.execute("SELECT actor, action, reason, before, dagster_run_id FROM migration.audit_log ORDER BY id")
@@ -122,7 +123,7 @@ def test_after_it_the_backfill_runs_again_with_the_decisions_that_were_made(
     decide(session, "atom", [5], "clamp", note="percent")
     decide(session, "atom", [6], "accept", note="a test row")
     backfill(expanded)
-    backfill_rollback.rollback_backfill(expanded, reason="a test")
+    backfill_rollback.rollback_backfill(expanded, reason="a test", limits=QUICK)
     assert {row["row_id"]: row["state"] for row in quarantined(session)} == {5: "retry", 6: "accepted", 7: "open"}
     backfill(expanded)
     assert broken_rules(session) == {"every_atom_has_a_proposal": 1, "quarantine_is_decided": 1}
@@ -130,12 +131,12 @@ def test_after_it_the_backfill_runs_again_with_the_decisions_that_were_made(
 
 
 def test_where_nothing_was_backfilled_it_does_nothing_and_says_nothing(expanded: Database, session: Connection) -> None:
-    assert backfill_rollback.rollback_backfill(expanded, reason="a test").deleted_proposals == {}
+    assert backfill_rollback.rollback_backfill(expanded, reason="a test", limits=QUICK).deleted_proposals == {}
     assert count(session, "SELECT count(*) FROM migration.audit_log") == 0
 
 
 def test_before_phase_1_there_is_nothing_to_take_back(database: Database) -> None:
-    assert backfill_rollback.rollback_backfill(database, reason="a test").deleted_proposals == {}
+    assert backfill_rollback.rollback_backfill(database, reason="a test", limits=QUICK).deleted_proposals == {}
 
 
 @pytest.mark.parametrize("batches", [1, 3, 4, 12, 23])
@@ -160,7 +161,7 @@ def test_killed_anywhere_it_is_completed_by_the_next_one(expanded: Database, ses
     linked = "SELECT (SELECT count(migrated_from_proposal_id) FROM topics) + (SELECT count(migrated_from_proposal_id) FROM atoms)"
     assert count(session, linked) == left
     assert count(session, "SELECT count(*) FROM migration.audit_log WHERE reason = 'to be killed'") == 1
-    backfill_rollback.rollback_backfill(expanded, reason="again")
+    backfill_rollback.rollback_backfill(expanded, reason="again", limits=QUICK)
     assert (whole_rows(session), proposals(session)) == (rows, 0)
     backfill(expanded)
     assert broken_rules(session) == {}
@@ -173,7 +174,7 @@ def test_half_taken_back_the_backfill_can_also_go_on(expanded: Database, session
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        backfill_rollback.rollback_backfill(expanded, reason="a test", batch_size=25, on_rows=stop)
+        backfill_rollback.rollback_backfill(expanded, reason="a test", limits=QUICK, batch_size=25, on_rows=stop)
     assert proposals(session) == 435
     backfill(expanded)
     assert broken_rules(session) == {}
@@ -188,13 +189,13 @@ def test_it_is_refused_while_a_backfill_runs_and_a_backfill_while_it_runs(
         advisory_lock(other, BACKFILL, shared=True),
         pytest.raises(BusyError, match="pid"),
     ):
-        backfill_rollback.rollback_backfill(expanded, reason="a test")
+        backfill_rollback.rollback_backfill(expanded, reason="a test", limits=QUICK)
 
     def begin_backfill(_: str, rows: int) -> None:
         with pytest.raises(BusyError):
             backfill(expanded)
 
-    backfill_rollback.rollback_backfill(expanded, reason="a test", on_rows=begin_backfill)
+    backfill_rollback.rollback_backfill(expanded, reason="a test", limits=QUICK, on_rows=begin_backfill)
     assert proposals(session) == 0
 
 
@@ -224,7 +225,7 @@ def test_it_gives_up_on_a_row_that_is_never_let_go_of_and_goes_on_later(
         with pytest.raises(BlockedError, match=r"The rollback of topics was stopped 8 times.*run the rollback again"):
             backfill_rollback.rollback_backfill(expanded, reason="a test", limits=QUICK)
     assert proposals(session) == 401
-    backfill_rollback.rollback_backfill(expanded, reason="a test")
+    backfill_rollback.rollback_backfill(expanded, reason="a test", limits=QUICK)
     assert proposals(session) == 0
 
 

@@ -39,6 +39,22 @@ def back(database: Database, timeouts: object = PATIENT, limits: BackfillSetting
     return rollback_dual_write(database, Flags(), timeouts, reason="a test", limits=limits, batch_size=7)  # type: ignore[arg-type]
 
 
+def test_the_operators_choice_about_triggers_holds_here_too(
+    peopled: Database, rows: Connection, written: httpx.Client
+) -> None:
+    """The user's history table gets no row for an unlinked one."""
+    rows.execute(
+        "CREATE TABLE history (id bigint);"
+        "CREATE FUNCTION remember() RETURNS trigger LANGUAGE plpgsql AS $$"
+        " BEGIN INSERT INTO history VALUES (NEW.id); RETURN NULL; END $$;"
+        "CREATE TRIGGER remember AFTER UPDATE ON atoms FOR EACH ROW EXECUTE FUNCTION remember()"
+    )
+    linked = "SELECT count(*) FROM atoms WHERE migrated_from_proposal_id IS NOT NULL"
+    assert count(rows, linked)
+    back(peopled, limits=QUICK.replaced(triggers="replica"))
+    assert (count(rows, linked), count(rows, "SELECT count(*) FROM history")) == (0, 0)
+
+
 def test_legacy_rows_stay_and_lose_their_links_only(peopled: Database, rows: Connection, written: httpx.Client) -> None:
     before, runs = legacy_values(rows), count(rows, "SELECT count(*) FROM knowledge_extraction_runs")
     extent = dual_write_extent(rows)

@@ -162,6 +162,9 @@ def test_a_new_fingerprint_does_not_hide_a_loss(rows: Connection) -> None:
     legacy_rows.refuse_to_replace(rows, ValidationSettings(legacy_rows_max_altered_percent=1))
     rows.execute("ALTER TABLE atoms DROP COLUMN embedding")
     legacy_rows.refuse_to_replace(rows, ValidationSettings())
+    rows.execute("DROP TABLE atom_links")
+    with pytest.raises(VerificationError, match="atom_links of the fingerprint does not exist any more"):
+        legacy_rows.refuse_to_replace(rows, ValidationSettings())
 
 
 def test_a_fingerprint_without_its_rows_or_columns_is_an_error(rows: Connection) -> None:
@@ -171,5 +174,5 @@ def test_a_fingerprint_without_its_rows_or_columns_is_an_error(rows: Connection)
     with pytest.raises(PreconditionError, match="were not kept"):
         outcome(rows)
     rows.execute("ALTER TABLE atoms DROP COLUMN embedding")
-    with pytest.raises(VerificationError, match="column embedding changed since"):
+    with pytest.raises(PreconditionError, match="column embedding changed since"):
         outcome(rows)

@@ -237,7 +237,7 @@ def test_after_a_restore_rows_that_are_backfilled_since_do_not_make_it_see_again
         backfill(target)
         with pytest.raises(VerificationError, match="restored from a dump"):
             compared(connection, "atom")
-        backfill_rollback.rollback_backfill(target, reason="to make the marks anew")
+        backfill_rollback.rollback_backfill(target, reason="to make the marks anew", limits=QUICK)
         backfill(target)
         assert broken_rules(connection) == {}
     drop(server, target)

@@ -149,6 +149,18 @@ def test_flags_that_nobody_audited_end_the_proof_of_dual_write(
         fence.proven_fence(proven)
 
 
+def test_flags_deleted_and_inserted_again_with_their_version_end_the_proof(proven: Database, rows: Connection) -> None:
+    for dual_write in ("false", "true"):
+        rows.execute("CREATE TEMP TABLE kept AS SELECT * FROM feature_flags; DELETE FROM feature_flags")
+        rows.execute(f"""UPDATE kept SET config = config || '{{"dual_write": {dual_write}}}'""".encode())  # noqa: S608
+        rows.execute("INSERT INTO feature_flags SELECT * FROM kept; DROP TABLE kept")
+    with pytest.raises(PreconditionError, match="without the audit log"):
+        fence.proven_fence(proven)
+    change_flags(proven, auto_approve_threshold=0.9)
+    with pytest.raises(PreconditionError, match="changed 1 times without the audit log"):
+        fence.proven_fence(proven)
+
+
 def test_a_change_of_flags_that_nobody_audited_begins_the_stage_anew(proven: Database, rows: Connection) -> None:
     began = read_cutover_state(proven).since
     change_flags(proven, auto_approve_threshold=0.9)
