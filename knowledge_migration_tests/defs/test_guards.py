@@ -32,6 +32,7 @@ UNGUARDED_TABLES = ("check_record", "gate_evaluation")
 """A refusal and the verdicts of the gates are recorded."""
 
 NO_BACKUP = "DELETE FROM migration.evidence WHERE kind = 'verified_backup'"
+ALTERED_ROWS = "UPDATE atoms SET content = 'altered' WHERE id = 7"
 NO_PLAN = "DELETE FROM migration.evidence WHERE kind = 'backfill_plan'"
 NO_FENCE = "DELETE FROM migration.evidence WHERE kind = 'dual_write_fence'"
 NO_REPORT = "DELETE FROM migration.evidence WHERE kind = 'data_quality'"
@@ -76,7 +77,10 @@ VIOLATIONS = [
     ("legacy_path_retirement", NO_INDEX, "proposal schema"),
     ("extraction_archive", NO_INDEX, "proposal schema"),
     ("index_maintenance", NO_PROPOSALS, "proposal schema"),
-    *((asset, "", "legacy rows") for asset in ("legacy_path_retirement", "extraction_archive", "index_maintenance")),
+    *(
+        (asset, ALTERED_ROWS, "legacy rows")
+        for asset in ("legacy_path_retirement", "extraction_archive", "index_maintenance")
+    ),
     ("migration_metrics", NO_PROPOSALS, "proposal schema"),
     ("integrity_validation", NO_WRITER, "live processes"),
     ("value_verification", NO_PROPOSALS, "proposal schema"),
