@@ -131,4 +131,21 @@ def server_and_database(url: SecretStr) -> tuple[object, ...]:
     return given.get("host"), str(given.get("port") or 5432), given["dbname"]
 
 
+def _backups_place(place: str | None) -> str | None:
+    """Refuses a URL that fsspec does not know, and one with a password, which evidence and messages would show."""
+    if place is None or "://" not in place:
+        return place
+    from fsspec.registry import known_implementations  # imported here: most installations name no URL
+
+    parts = urlsplit(place)
+    if parts.scheme not in known_implementations:
+        raise ValueError("is no URL that fsspec knows; expected a path, or for example s3://bucket/folder")
+    if parts.password is not None:
+        raise ValueError(
+            "holds a password; give it as the library of the protocol reads it, or as FSSPEC_<PROTOCOL>_PASSWORD"
+        )
+    return place
+
+
+BackupsPlace = Annotated[str | None, AfterValidator(_backups_place)]
 PostgresUrl = Annotated[SecretStr | None, AfterValidator(_postgresql_url)]

@@ -21,6 +21,7 @@ from knowledge_migration.knowledge.flags import Flags
 from knowledge_migration.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
+    from knowledge_migration.engine.backup.location import BackupFolder
     from knowledge_migration.engine.observability.alerts import Alerts
     from knowledge_migration.engine.preparation.preflight import PreflightContext
     from knowledge_migration.engine.rehearsal.drill import DrillOptions
@@ -53,9 +54,11 @@ class Installation:
         return _named(self.settings.installation.scratch_url) or self.database.sibling("postgres")
 
     @property
-    def backups(self) -> Path:
-        """The directory of the backups."""
-        return self.settings.home / "backups"
+    def backups(self) -> "BackupFolder":
+        """Where the backups are written and kept."""
+        from knowledge_migration.engine.backup.location import BackupFolder
+
+        return BackupFolder.named(self.settings.installation.backups, self.settings.home / "backups")
 
     @property
     def exports(self) -> Path:
@@ -194,7 +197,7 @@ class Installation:
             yield PreflightContext(
                 database=self.database,
                 connection=connection,
-                backup_directory=self.backups,
+                backup_directory=self.backups.directory,
                 scratch=self.scratch,
                 long_transaction_seconds=self.settings.preparation.long_transaction_seconds,
                 subscribers_ready=self.settings.preparation.subscribers_ready,

@@ -16,7 +16,7 @@ from dotenv import dotenv_values
 from pydantic import BaseModel, BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
 
-from knowledge_migration.addresses import PostgresUrl, refuse_unusable, server_and_database
+from knowledge_migration.addresses import BackupsPlace, PostgresUrl, refuse_unusable, server_and_database
 from knowledge_migration.thresholds import BAKE_MINUTES, DEMONSTRATION, GATES, Gate, Stage, changed_gates
 
 LARGEST_MILLISECONDS = 2**31 - 1  # PostgreSQL's limit for a timeout
@@ -60,6 +60,9 @@ class InstallationSettings(Section, alias_generator="knowledge_migration_".__add
     dagster_url: PostgresUrl = _setting(None,
         "The database of Dagster's own tables, never the migrated one. Unset: on the embedded server.")
     home: Path = _setting(Path(".knowledge_migration"), "Directory of the embedded server, the backups, Dagster's logs.")
+    backups: BackupsPlace = _setting(None,
+        "Folder of the backups, or a URL of fsspec that every machine reads (`s3://bucket/folder`; install the extra s3, gcs or "
+        "azure). Unset: `backups/` in the home directory.")
     pg_bin: Path | None = _setting(None, "Directory with pg_dump and pg_restore. Unset: those that fit the server best.")
     asset_owner: str = _setting("team:knowledge", "Owner of every asset in Dagster: team:NAME or an e-mail address.")
     alert_urls: tuple[SecretStr, ...] = _setting((), "Channels for alerts, URLs of apprise as a JSON list (try `alerts test`).")

@@ -85,6 +85,8 @@ def test_a_setting_is_read_from_the_environment_before_the_env_file(
         ("KNOWLEDGE_PROPOSALS_AUTO_APPROVE_THRESHOLD", "1.01", "less than or equal to 1"),
         ("KNOWLEDGE_PROPOSALS_ENABLED", "perhaps", "valid boolean"),
         ("KNOWLEDGE_MIGRATION_RULES_SAMPLE", "1001", "less than or equal to 1000"),
+        ("KNOWLEDGE_MIGRATION_BACKUPS", "s4://bucket/folder", "fsspec knows.*s3://bucket/folder"),
+        ("KNOWLEDGE_MIGRATION_BACKUPS", f"sftp://ada:{SECRET}@host/folder", "holds a password"),
     ],
 )
 def test_a_value_that_cannot_be_used_is_refused_with_name_and_reason(
@@ -92,8 +94,9 @@ def test_a_value_that_cannot_be_used_is_refused_with_name_and_reason(
 ) -> None:
     monkeypatch.setenv(name, value)
 
-    with pytest.raises(SettingsError, match=f"{name} .*{reason}.* Correct them and start again"):
+    with pytest.raises(SettingsError, match=f"{name} .*{reason}.* Correct them and start again") as refused:
         load_settings()
+    assert SECRET not in str(refused.value)
 
 
 def test_all_refused_settings_are_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -195,7 +195,7 @@ def _print_next(console: Console, installation: Installation, succeeded: bool, *
         console.print(f"The application runs at [bold]{service.url}/review[/] until knowledge-migration stop.")
     console.print("Next: [bold]make ui[/] shows the assets, their checks and the history of these runs.")
     console.print("      [bold]make demo[/] opens the review of the proposals in a browser.")
-    console.print(f"Backups: {installation.backups}")
+    console.print(f"Backups: {installation.backups.location}")
     console.print('Rollback: [bold].venv/bin/knowledge-migration rollback backfill --reason "…" --dry-run[/]')
 
 

@@ -95,7 +95,7 @@ def legacy_snapshot(context: dg.AssetExecutionContext, migration: Migration) -> 
     with reporting.as_dagster_failure():
         taken = take_legacy_snapshot(
             migration.database,
-            directory=migration.installation.backups,
+            folder=migration.installation.backups,
             scratch=migration.installation.scratch,
             tools_directory=migration.settings.installation.pg_bin,
             range_ids=migration.settings.preparation.fingerprint_range_ids,

@@ -176,7 +176,7 @@ def test_an_altered_backup_file_keeps_the_schema_phase_from_starting(
     connection.execute(SOME_ROWS)
     job = definitions().resolve_job_def("phase_0_preparation")
     assert job.execute_in_process(instance=instance, run_config=QUIET).success
-    (dump,) = Installation(load_settings()).backups.glob("*.dump")
+    (dump,) = Installation(load_settings()).backups.directory.glob("*.dump")
     dump.write_bytes(dump.read_bytes() + b"x")
     result = (
         definitions()

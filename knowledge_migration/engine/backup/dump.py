@@ -16,6 +16,7 @@ from psycopg.conninfo import conninfo_to_dict
 from knowledge_migration.engine.backup import files as backup_files
 from knowledge_migration.engine.backup import pg_tools, tool_failures
 from knowledge_migration.engine.backup.files import PartialFile
+from knowledge_migration.engine.backup.location import sha256
 from knowledge_migration.engine.backup.pg_tools import PgTools
 from knowledge_migration.engine.backup.scratch import Origin, origin_of
 from knowledge_migration.engine.foundation.database import Connection, Database
@@ -130,7 +131,7 @@ def dump(
         warnings = _run_pg_dump(database, snapshot, origin, file, tools, progress)
         backup_files.sync(file)
         _refuse_missing_tables(file, tools, origin, fingerprint)
-        checksum = backup_files.sha256(file.path)
+        checksum = sha256(file.path)
     except BaseException:
         file.discard()
         raise

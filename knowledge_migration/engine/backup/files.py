@@ -7,7 +7,6 @@ lock. Only the owner can read the files.
 
 import errno
 import fcntl
-import hashlib
 import io
 import json
 import os
@@ -17,10 +16,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from knowledge_migration.engine.backup.location import location_of, sha256, translate_remote_errors, upload
 from knowledge_migration.engine.foundation.atomic_file import sync_directory
 from knowledge_migration.engine.foundation.errors import MigrationError, VerificationError
+
+if TYPE_CHECKING:
+    from upath import UPath
+
+    from knowledge_migration.engine.backup.location import Location
 
 PARTIAL_SUFFIX = ".dump.partial"
 
@@ -63,11 +68,20 @@ class PartialFile:
                 return cls(path, held)
             held.close()  # another run removed it as a leftover before it was locked
 
-    def publish(self, manifest: Mapping[str, Any]) -> tuple[Path, Path]:
-        """Gives the verified dump its name; returns the paths of dump and manifest. Raises `MigrationError`."""
+    def publish(self, manifest: Mapping[str, Any], remote: "UPath | None" = None) -> "tuple[Location, Location]":
+        """Gives the verified dump its name, here or at `remote`; returns the places of dump and manifest.
+
+        Raises `MigrationError`, and leaves no backup then.
+        """
+        content = json.dumps(manifest, indent=2).encode()
+        if remote is not None:
+            uploaded = remote / f"{self.name}.dump"
+            described_there = upload(self.path, manifest["sha256"], uploaded, content)
+            self.discard()
+            return uploaded, described_there
         dump, described = self.path.with_name(f"{self.name}.dump"), self.path.with_name(f"{self.name}.json")
         try:
-            _write(described, json.dumps(manifest, indent=2).encode())
+            _write(described, content)
             _rename_without_overwriting(self.path, dump)
             sync_directory(dump.parent)
         except OSError as error:
@@ -102,27 +116,23 @@ def sync(partial: PartialFile) -> None:
     sync_directory(partial.path.parent)
 
 
-def sha256(path: Path) -> str:
-    """The checksum of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def verify_file(recorded: Mapping[str, Any]) -> Path:
-    """The file of the evidence `verified_backup`, if its bytes are those that were verified.
+def verify_file(recorded: Mapping[str, Any]) -> "Location":
+    """The place of the evidence `verified_backup`, if its bytes are those that were verified.
 
     The checksum in the database decides; the manifest beside the file is for people, and must not contradict it. Raises
-    `VerificationError` when the file or its manifest is missing, or one of them was altered or belongs to another database.
+    `VerificationError` when the file or its manifest is missing, or one of them was altered or belongs to another database,
+    `MigrationError` when a URL cannot be read.
     """
-    path = Path(recorded["path"])
+    path = location_of(recorded["path"])
     described = path.with_suffix(".json")
     try:
-        manifest: dict[str, Any] = json.loads(described.read_text(encoding="utf-8"))
-        actual = sha256(path)
+        with translate_remote_errors(path, besides=FileNotFoundError):
+            content, actual = described.read_bytes(), sha256(path)
+        manifest: dict[str, Any] = json.loads(content)
     except FileNotFoundError as error:
         raise VerificationError(
-            f"{error.filename} is missing, so the backup {path.name} cannot be trusted. Restore the file, or run the "
-            "backup again."
+            f"{error.filename or error} is missing, so the backup {path.name} cannot be trusted. Restore the file, run the "
+            "backup again, or set KNOWLEDGE_MIGRATION_BACKUPS to a place that every machine reads."
         ) from error
     except ValueError as error:
         raise VerificationError(f"The manifest {described} is damaged. Run the backup again.") from error

@@ -9,9 +9,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from knowledge_migration.engine.backup import files as backup_files
 from knowledge_migration.engine.backup import tool_failures
 from knowledge_migration.engine.backup.dump import (
     Clock,
@@ -23,6 +22,7 @@ from knowledge_migration.engine.backup.dump import (
     tools_for,
     utc_now,
 )
+from knowledge_migration.engine.backup.location import sha256
 from knowledge_migration.engine.backup.pg_tools import restore_rows
 from knowledge_migration.engine.backup.scratch import Scratch, scratch_database
 from knowledge_migration.engine.foundation import fingerprint as fingerprints
@@ -30,6 +30,11 @@ from knowledge_migration.engine.foundation import inventory
 from knowledge_migration.engine.foundation.database import Database
 from knowledge_migration.engine.foundation.errors import VerificationError
 from knowledge_migration.engine.foundation.snapshot import exported_snapshot
+
+if TYPE_CHECKING:
+    from upath import UPath
+
+    from knowledge_migration.engine.backup.location import Location
 
 MANIFEST_FORMAT = 1
 SHOWN_DIFFERENCES = 5
@@ -42,7 +47,7 @@ class Backup:
     `origin` is the identity of the database that was dumped: its cluster and oid.
     """
 
-    path: Path
+    path: "Location"
     sha256: str
     origin: str
     bytes: int
@@ -50,7 +55,7 @@ class Backup:
     taken_at: datetime
     duration_seconds: float
     restore_seconds: float
-    manifest: Path
+    manifest: "Location"
 
     def to_evidence(self) -> dict[str, Any]:
         """The backup as JSON."""
@@ -67,6 +72,7 @@ def verified_backup(
     *,
     directory: Path,
     scratch: Database,
+    remote: "UPath | None" = None,
     tools_dir: Path | None = None,
     range_ids: int = fingerprints.DEFAULT_RANGE_IDS,
     clock: Clock = utc_now,
@@ -74,8 +80,8 @@ def verified_backup(
 ) -> Backup:
     """Snapshot, fingerprint, dump and verification in one call (strategy §2.1).
 
-    Backups go to `directory`; `scratch` is the maintenance database of a server where the user has CREATEDB;
-    `tools_dir` overrides the choice of pg_dump. Raises the errors of `dump` and `verify`.
+    Backups go to `directory`, then to `remote` if there is one; `scratch` is the maintenance database of a server where the
+    user has CREATEDB; `tools_dir` overrides the choice of pg_dump. Raises the errors of `dump` and `verify`.
     """
     with exported_snapshot(database) as snapshot:
         progress("taking the fingerprint under the snapshot")
@@ -85,14 +91,21 @@ def verified_backup(
         partial = dump(
             database, snapshot, fingerprint, directory=directory, tools=tools, clock=clock, progress=progress
         )
-    return verify(partial, scratch=scratch, clock=clock, progress=progress)
+    return verify(partial, scratch=scratch, remote=remote, clock=clock, progress=progress)
 
 
-def verify(partial: PartialBackup, *, scratch: Database, clock: Clock = utc_now, progress: Progress = silent) -> Backup:
+def verify(
+    partial: PartialBackup,
+    *,
+    scratch: Database,
+    remote: "UPath | None" = None,
+    clock: Clock = utc_now,
+    progress: Progress = silent,
+) -> Backup:
     """Restores the dump into a scratch database on the server of `scratch` (its maintenance database) and compares.
 
-    The dump becomes a backup when every count and checksum is equal. Raises `VerificationError` when one differs or the
-    file was altered, `PreconditionError` when no scratch database can be created; it removes the dump then.
+    The dump becomes a backup, at `remote` if given, when every count and checksum is equal. Raises `VerificationError` when
+    one differs or the file was altered, `PreconditionError` when no scratch database can be created; it removes the dump then.
     """
     try:
         _refuse_altered(partial)
@@ -103,14 +116,16 @@ def verify(partial: PartialBackup, *, scratch: Database, clock: Clock = utc_now,
             restore_seconds = (clock() - started).total_seconds()
             progress(f"restored in {restore_seconds:.1f} s; comparing every table")
             _refuse_differences(partial, target)
-        return _published(partial, restore_seconds, clock)
+        if remote is not None:
+            progress(f"uploading {partial.file.size:,} bytes to {remote}")
+        return _published(partial, restore_seconds, clock, remote)
     except BaseException:
         partial.discard()
         raise
 
 
 def _refuse_altered(partial: PartialBackup) -> None:
-    if backup_files.sha256(partial.file.path) != partial.sha256:
+    if sha256(partial.file.path) != partial.sha256:
         raise VerificationError(
             f"The dump of {partial.origin.database} changed on the disk after it was written ({partial.file.path}): it "
             "is corrupted and is removed. Check the disk under the backup folder, and run the backup again."
@@ -135,7 +150,7 @@ def _refuse_differences(partial: PartialBackup, target: Scratch) -> None:
         )
 
 
-def _published(partial: PartialBackup, restore_seconds: float, clock: Clock) -> Backup:
+def _published(partial: PartialBackup, restore_seconds: float, clock: Clock, remote: "UPath | None" = None) -> Backup:
     size = partial.file.size
     path, manifest = partial.file.publish(
         {
@@ -153,7 +168,8 @@ def _published(partial: PartialBackup, restore_seconds: float, clock: Clock) -> 
             "duration_seconds": partial.duration_seconds,
             "restore_seconds": restore_seconds,
             "warnings": list(partial.warnings),
-        }
+        },
+        remote,
     )
     return Backup(
         path=path,

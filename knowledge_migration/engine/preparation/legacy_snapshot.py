@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from knowledge_migration.engine.backup.dump import dump, tools_for
 from knowledge_migration.engine.backup.files import verify_file
+from knowledge_migration.engine.backup.location import BackupFolder
 from knowledge_migration.engine.backup.verification import Backup, verify
 from knowledge_migration.engine.foundation import evidence, inventory, legacy_rows
 from knowledge_migration.engine.foundation import fingerprint as fingerprints
@@ -45,7 +46,7 @@ class LegacySnapshot:
 def take_legacy_snapshot(
     database: Database,
     *,
-    directory: Path,
+    folder: BackupFolder,
     scratch: Database,
     tools_directory: Path | None,
     range_ids: int,
@@ -54,6 +55,7 @@ def take_legacy_snapshot(
     progress: Callable[[str], None],
 ) -> LegacySnapshot:
     """Takes and verifies all three, and records them as evidence. Raises `MigrationError` and records nothing then."""
+    folder.refuse_unwritable()
     with database.connect("legacy rows") as connection:
         legacy_rows.refuse_to_replace(connection, limits or ValidationSettings())
     with exported_snapshot(database) as snapshot:
@@ -62,8 +64,8 @@ def take_legacy_snapshot(
         fingerprint = fingerprints.take(snapshot.connection, tables, range_ids=range_ids)
         tools = tools_for(snapshot, tools_directory)
         legacy_rows.remember(database, snapshot.snapshot_id, fingerprint)
-        partial = dump(database, snapshot, fingerprint, directory=directory, tools=tools, progress=progress)
-    verified = verify(partial, scratch=scratch, progress=progress)
+        partial = dump(database, snapshot, fingerprint, directory=folder.directory, tools=tools, progress=progress)
+    verified = verify(partial, scratch=scratch, remote=folder.remote, progress=progress)
     contents = {
         "data_inventory": tables.to_evidence(),
         "legacy_fingerprint": fingerprint.to_evidence(),

@@ -10,12 +10,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 from psycopg import sql
 
 from knowledge_migration.engine.backup.dump import tools_of
+from knowledge_migration.engine.backup.location import local_copy
 from knowledge_migration.engine.backup.pg_tools import restore_everything
 from knowledge_migration.engine.backup.scratch import UNHURRIED, Purpose, Scratch, origin_of, scratch_database
 from knowledge_migration.engine.foundation import audit, evidence, inventory
@@ -69,6 +70,9 @@ from knowledge_migration.engine.rollback.repair.tables import (
 )
 from knowledge_migration.knowledge.audit import AuditAction
 
+if TYPE_CHECKING:
+    from knowledge_migration.engine.backup.location import Location
+
 ACTION = "restore of the whole database"
 EVIDENCE = "database_restore"
 MAINTENANCE_DATABASE = "postgres"
@@ -95,7 +99,7 @@ class DatabaseRestore:
 
     database: str
     kept_as: str
-    backup: Path
+    backup: "Location"
     file: Path | None
     carried: Mapping[str, int]
     brought_back: Mapping[str, int]
@@ -230,7 +234,8 @@ class _Work:
             self.progress(f"pg_restore: {time.perf_counter() - self.started:.0f} s so far")
 
         tools = tools_of(self.live, tools_dir)
-        outcome = restore_everything(self.backup.path, self.target.database, tools, on_wait=wait)
+        with local_copy(self.backup.path, self.backup.sha256) as dump:
+            outcome = restore_everything(dump, self.target.database, tools, on_wait=wait)
         refuse_failure(outcome, self.backup.path, self.target.database)
         self.new.execute(text_of("restore/analyze"))
 

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+from knowledge_migration.engine.backup.location import is_remote
 from knowledge_migration.engine.cutover.evaluation import LastVerdict, last_verdicts
 from knowledge_migration.engine.dual_write.fence import live_writers
 from knowledge_migration.engine.foundation import evidence
@@ -174,10 +175,12 @@ def _validity(record: evidence.Evidence) -> tuple[bool, str]:
     """Whether the evidence is valid, and what it says; a backup is recorded only after it was verified."""
     content = record.content
     if record.kind == "verified_backup":
-        path = Path(content["path"])
-        if not path.exists():
+        size, path = f"{content['bytes'] / 1e6:,.1f} MB", content["path"]
+        if is_remote(path):
+            return True, f"{size} at {path}, which is not read here"
+        if not Path(path).exists():
             return False, f"its file is not at {path} on this machine"
-        return True, f"{content['bytes'] / 1e6:,.1f} MB"
+        return True, size
     valid = bool(content["passed"])
     return valid, "valid" if valid else "not valid"
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from knowledge_migration.engine.backup import files as backup_files
 from knowledge_migration.engine.backup import pg_tools
 from knowledge_migration.engine.backup.dump import PartialBackup, dump, tools_for
 from knowledge_migration.engine.backup.files import verify_file
+from knowledge_migration.engine.backup.location import sha256
 from knowledge_migration.engine.backup.pg_tools import PgTools
 from knowledge_migration.engine.backup.scratch import NAME_PREFIX, scratch_database
 from knowledge_migration.engine.backup.verification import verified_backup, verify
@@ -217,7 +217,7 @@ def test_a_dump_that_was_corrupt_from_the_start_does_not_restore_and_is_removed(
 ) -> None:
     partial = dumped(database, folder)
     flip_bytes(partial.file.path)
-    partial = replace(partial, sha256=backup_files.sha256(partial.file.path))
+    partial = replace(partial, sha256=sha256(partial.file.path))
     with pytest.raises(VerificationError, match=r"is corrupted|does not restore|differs from the database"):
         verify(partial, scratch=server.admin)
     assert files(folder) == []
@@ -229,7 +229,7 @@ def test_a_dump_cut_short_is_refused(
     partial = dumped(database, folder)
     with partial.file.path.open("r+b") as file:
         file.truncate(200)
-    partial = replace(partial, sha256=backup_files.sha256(partial.file.path))
+    partial = replace(partial, sha256=sha256(partial.file.path))
     with pytest.raises(VerificationError):
         verify(partial, scratch=server.admin)
     assert files(folder) == []

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from knowledge_migration.engine.backup.location import BackupFolder
 from knowledge_migration.engine.cutover.readiness import drill_outcome
 from knowledge_migration.engine.foundation import evidence, fingerprint
 from knowledge_migration.engine.foundation.database import Connection, Database
@@ -60,7 +61,12 @@ def backed_up(server: EmbeddedServer, template: Database) -> Iterator[Database]:
 
 def back_up(database: Database, server: EmbeddedServer, folder: Path) -> None:
     take_legacy_snapshot(
-        database, directory=folder, scratch=server.admin, tools_directory=None, range_ids=1_000, progress=lambda _: None
+        database,
+        folder=BackupFolder(folder),
+        scratch=server.admin,
+        tools_directory=None,
+        range_ids=1_000,
+        progress=lambda _: None,
     )
 
 

@@ -10,10 +10,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from knowledge_migration.engine.backup import tool_failures
 from knowledge_migration.engine.backup.dump import contents_of, tools_of
 from knowledge_migration.engine.backup.files import verify_file
+from knowledge_migration.engine.backup.location import local_copy
 from knowledge_migration.engine.backup.pg_tools import Outcome, restore_rows
 from knowledge_migration.engine.backup.scratch import Purpose, origin_of, scratch_database
 from knowledge_migration.engine.foundation import evidence, inventory
@@ -23,6 +25,9 @@ from knowledge_migration.engine.foundation.inventory import Inventory
 from knowledge_migration.engine.foundation.snapshot import exported_snapshot
 from knowledge_migration.engine.foundation.sql_files import statement
 from knowledge_migration.engine.rollback.repair.tables import ComparedTable, described, refuse_changed_columns
+
+if TYPE_CHECKING:
+    from knowledge_migration.engine.backup.location import Location
 
 Progress = Callable[[str], None]
 
@@ -35,9 +40,10 @@ COMPARISON = Purpose(
 
 @dataclass(frozen=True)
 class LatestBackup:
-    """The backup that the database is compared with: its file, when it was taken, and its rows per table."""
+    """The backup that the database is compared with: its file and the checksum of that, when it was taken, its rows per table."""
 
-    path: Path
+    path: "Location"
+    sha256: str
     taken_at: datetime
     tables: Mapping[str, int]
 
@@ -74,7 +80,7 @@ def proven_backup(connection: Connection) -> LatestBackup:
     """
     content = evidence.require(connection, "verified_backup", made_by="asset verified_backup").content
     path = verify_file(content)
-    return LatestBackup(path, datetime.fromisoformat(content["taken_at"]), dict(content["tables"]))
+    return LatestBackup(path, content["sha256"], datetime.fromisoformat(content["taken_at"]), dict(content["tables"]))
 
 
 @contextmanager
@@ -91,12 +97,13 @@ def restored_backup(
         backup, origin, tools = proven_backup(connection), origin_of(connection), tools_of(connection, tools_dir)
     with scratch_database(scratch, origin, progress, COMPARISON) as target:
         progress(f"restoring {backup.path.name} into {target.database.name}")
-        contents = contents_of(backup.path, tools, origin)
 
         def wait() -> None:
             progress(f"pg_restore: {time.perf_counter() - started:.0f} s so far")
 
-        outcome = restore_rows(backup.path, contents.restored, target.database, tools, on_wait=wait)
+        with local_copy(backup.path, backup.sha256) as dump:
+            contents = contents_of(dump, tools, origin)
+            outcome = restore_rows(dump, contents.restored, target.database, tools, on_wait=wait)
         refuse_failure(outcome, backup.path, target.database)
         yield RestoredBackup(backup, target.database, target.connection, time.perf_counter() - started)
 
@@ -120,7 +127,7 @@ def sides_of(live: Connection, restored: RestoredBackup, tables: Inventory) -> S
     return Sides(live, restored, tables, tuple(compared))
 
 
-def refuse_failure(outcome: Outcome, dump: Path, target: Database) -> None:
+def refuse_failure(outcome: Outcome, dump: "Location", target: Database) -> None:
     """Raises `MigrationError` with the message of pg_restore when it failed; the backup file stays."""
     if outcome.returncode == 0:
         return

@@ -10,8 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from heapq import merge
 from itertools import chain, groupby
-from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from psycopg import sql
 from psycopg.rows import tuple_row
@@ -26,6 +25,9 @@ from knowledge_migration.engine.rollback.repair.backup_copy import (
     Sides,
 )
 from knowledge_migration.engine.rollback.repair.tables import ComparedTable, Key
+
+if TYPE_CHECKING:
+    from knowledge_migration.engine.backup.location import Location
 
 DifferenceKind = Literal["added", "written_since", "undated", "altered", "missing"]
 """added: only in the database; written_since: differs, with a later updated_at, so a user wrote it; undated: differs in a table
@@ -66,7 +68,7 @@ class TableComparison:
 class Comparison:
     """The database at one moment against the backup."""
 
-    backup: Path
+    backup: "Location"
     backup_taken_at: str
     tables: tuple[TableComparison, ...]
     restore_seconds: float

@@ -8,6 +8,7 @@ import pytest
 from psycopg import sql
 from psycopg.rows import tuple_row
 
+from knowledge_migration.engine.backup.location import BackupFolder
 from knowledge_migration.engine.foundation import fingerprint
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.embedded_server import EmbeddedServer
@@ -49,7 +50,7 @@ def backed_up(server: EmbeddedServer, folder: Path) -> Database:
     schema.prepare_evidence(database, SchemaChangeSettings())
     take_legacy_snapshot(
         database,
-        directory=folder,
+        folder=BackupFolder(folder),
         scratch=server.admin,
         tools_directory=None,
         range_ids=10_000,
