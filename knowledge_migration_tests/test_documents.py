@@ -9,7 +9,7 @@ import pytest
 from knowledge_migration.settings import variables
 
 PROJECT = Path(__file__).parents[1]
-PAGES = sorted([PROJECT / "README.md", *(PROJECT / "docs").glob("*.md")])
+PAGES = sorted([*PROJECT.glob("*.md"), *(PROJECT / "docs").glob("*.md")])
 LONGEST_README_WORDS = 1_100
 
 
@@ -33,6 +33,13 @@ def test_the_page_of_the_settings_lists_each_with_its_default() -> None:
 
 def test_the_readme_is_short() -> None:
     assert len((PROJECT / "README.md").read_text(encoding="utf-8").split()) <= LONGEST_README_WORDS
+
+
+def test_contributors_are_sent_to_files_that_exist() -> None:
+    named = re.findall(r"`([\w-]+/[\w./-]*)`", (PROJECT / "CONTRIBUTING.md").read_text(encoding="utf-8"))
+    roots = (PROJECT, PROJECT / "knowledge_migration")
+    assert named
+    assert [path for path in named if not any((root / path).exists() for root in roots)] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -4,6 +4,7 @@ Every command reads the settings from the environment (see `knowledge-migration 
 raises on purpose ends it with exit code 1 and one sentence; nothing is half done then.
 """
 
+from importlib.metadata import version
 from typing import Annotated, NoReturn
 
 import psycopg
@@ -29,7 +30,6 @@ from knowledge_migration.engine.foundation.explanation import explained, innermo
 from knowledge_migration.settings import SettingsError, load_settings, variables
 
 app = typer.Typer(
-    help="Moves a live PostgreSQL application to a proposal workflow: no downtime, no data loss, verified.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
@@ -60,6 +60,21 @@ for command in (
     service.traffic,
 ):
     app.command(command.__name__.replace("_", "-"))(command)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        console.print(f"knowledge-migration {version('knowledge_migration')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Moves a live PostgreSQL application to a proposal workflow: no downtime, no data loss, verified."""
 
 
 def main() -> None:

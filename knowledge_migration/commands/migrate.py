@@ -208,8 +208,8 @@ def run_ui(console: Console, project: Path, port: int) -> int:
     console.print(
         "Other commands of Dagster need no variables here: dg dev, dg list defs, dagster definitions validate."
     )
-    command = [str(Path(sys.executable).with_name("dagster")), "dev", "--host", "127.0.0.1", "--port", str(port)]
-    child = subprocess.Popen(command, cwd=project)
+    place = ["--workspace", str(project / "workspace.yaml"), "--host", "127.0.0.1", "--port", str(port)]
+    child = subprocess.Popen([str(Path(sys.executable).with_name("dagster")), "dev", *place])
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:

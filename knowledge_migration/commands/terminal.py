@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -37,10 +38,20 @@ def dagster_project() -> Path:
 
 
 def project_directory() -> Path:
-    """The directory with `dagster.yaml`: DAGSTER_HOME if set, else this one; raises `MigrationError` if neither has it."""
+    """The directory with `dagster.yaml`: DAGSTER_HOME if set, else this one, else one in the home that an installed wheel fills.
+
+    Raises `MigrationError` if there is none.
+    """
     for candidate in (os.environ.get("DAGSTER_HOME"), Path.cwd()):
         if candidate and (Path(candidate) / "dagster.yaml").exists():
             return Path(candidate).absolute()
+    package = files("knowledge_migration")
+    if package.joinpath("dagster.yaml").is_file():
+        home = load_settings().home / "dagster_home"
+        home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for name in ("dagster.yaml", "workspace.yaml"):
+            (home / name).write_text(package.joinpath(name).read_text(encoding="utf-8"), encoding="utf-8")
+        return home
     raise MigrationError(
         f"There is no dagster.yaml in {Path.cwd()}. Run this in the project's directory, or set DAGSTER_HOME to it."
     )

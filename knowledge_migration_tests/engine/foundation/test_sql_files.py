@@ -59,7 +59,7 @@ def test_the_wheel_carries_every_file_and_reads_it_from_inside(tmp_path: Path) -
     kept = shutil.ignore_patterns("__pycache__")
     for folder in ("knowledge_migration", "sql"):
         shutil.copytree(PROJECT / folder, source / folder, ignore=kept)
-    for file in ("pyproject.toml", "README.md"):
+    for file in ("pyproject.toml", "README.md", "LICENSE", "dagster.yaml", "workspace.yaml"):
         shutil.copy(PROJECT / file, source / file)
     subprocess.run(
         [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", os.fspath(tmp_path)],
@@ -82,6 +82,15 @@ def test_the_wheel_carries_every_file_and_reads_it_from_inside(tmp_path: Path) -
         cwd=tmp_path, env={"PYTHONPATH": os.fspath(tmp_path / "installed")}, check=True, capture_output=True, text=True,
     )  # fmt: skip
     assert told.stdout.strip() == os.fspath(tmp_path / "installed" / "knowledge_migration" / "sql")
+    project = (
+        "from knowledge_migration.definitions import defs; from knowledge_migration.commands.terminal import project_directory; "
+        "defs().get_assets_def('atom_backfill'); print(*sorted(path.name for path in project_directory().iterdir()))"
+    )
+    places = {"PYTHONPATH": os.fspath(tmp_path / "installed"), "KNOWLEDGE_MIGRATION_HOME": os.fspath(tmp_path / "home")}
+    told = subprocess.run(
+        [sys.executable, "-c", project], cwd=tmp_path, env=places, check=True, capture_output=True, text=True
+    )
+    assert told.stdout.split() == ["dagster.yaml", "workspace.yaml"]
 
 
 @pytest.mark.parametrize("name", ["", "of the server"])
