@@ -45,7 +45,7 @@ model:  ## checks the model of the protocol, or that a fault violates it (FAULT=
 
 screenshots: .venv/.installed  ## the screenshots of the README, from the result of `make migrate` (requires Chromium)
 	$(RUN)/python -m knowledge_migration_tests.screenshots
-	KNOWLEDGE_MIGRATION_PICTURES=$(CURDIR)/docs $(RUN)/pytest -n 0 -m minutes
+	TESTS_PICTURES=$(CURDIR)/docs $(RUN)/pytest -n 0 -m minutes
 
 .venv/.installed: requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is required and none is on PATH; set PYTHON=/path/to/python"; exit 1; }

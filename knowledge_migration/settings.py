@@ -9,6 +9,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_origin
 
@@ -20,6 +21,9 @@ from knowledge_migration.addresses import BackupsPlace, PostgresUrl, refuse_unus
 from knowledge_migration.thresholds import BAKE_MINUTES, DEMONSTRATION, GATES, Gate, Stage, changed_gates
 
 LARGEST_MILLISECONDS = 2**31 - 1  # PostgreSQL's limit for a timeout
+PREFIX = "knowledge_migration_"
+NEARLY = 0.92
+"""The similarity above which a variable of somebody else is a misspelled setting."""
 
 
 class SettingsError(Exception):
@@ -50,7 +54,7 @@ def _internal(default: Any) -> Any:
 
 
 # fmt: off
-class InstallationSettings(Section, alias_generator="knowledge_migration_".__add__):
+class InstallationSettings(Section, alias_generator=PREFIX.__add__):
     """Addresses and directories."""
 
     database_url: PostgresUrl = _setting(None,
@@ -386,6 +390,7 @@ def load_settings(**values: object) -> Settings:
     if values.keys() - known:
         raise SettingsError(f"{', '.join(sorted(values.keys() - known)).upper()} is no setting.")
     given = {**_environment(), **values}
+    _refuse_misspelled(given.keys() - known, known)
     if not given.get("knowledge_migration_database_url"):
         given = {**DEMONSTRATION, **given}
     sections: dict[str, dict[str, object]] = {}
@@ -399,6 +404,19 @@ def load_settings(**values: object) -> Settings:
             f"{str(item['loc'][1]).upper()} {item['msg'].removeprefix('Value error, ')}" for item in error.errors()
         )
         raise SettingsError(f"These settings cannot be used: {refused}. Correct them and start again.") from None
+
+
+def _refuse_misspelled(others: set[str], known: set[str]) -> None:
+    """Raises for a variable with the project's prefix that is no setting, and for one that nearly is a setting."""
+    prefixes = {f"{name.split('_')[0]}_" for name in known}
+    refused = []
+    for name in sorted(others):
+        near = get_close_matches(name, known, n=1, cutoff=NEARLY) if name.startswith(tuple(prefixes)) else []
+        if near or name.startswith(PREFIX):
+            meant = near or get_close_matches(name.removeprefix(PREFIX), known, n=1, cutoff=0.0)
+            refused.append(f"{name.upper()} is no setting. Did you mean {meant[0].upper()}?")
+    if refused:
+        raise SettingsError(f"{' '.join(refused)} Correct or unset it; docs/settings.md lists all settings.")
 
 
 def _environment() -> dict[str, object]:

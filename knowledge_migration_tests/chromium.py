@@ -24,7 +24,7 @@ def chromium() -> str | None:
 
 
 needs_chromium = pytest.mark.skipif(
-    chromium() is None and "KNOWLEDGE_MIGRATION_TESTS_INSIST" not in os.environ,
+    chromium() is None and "TESTS_INSIST" not in os.environ,
     reason="Chromium is missing; install Debian's package chromium, or set CHROMIUM to its path.",
 )
 

@@ -16,7 +16,7 @@ FAULTS: dict[str, str] = {
 SECONDS = 600
 
 needs_spin = pytest.mark.skipif(
-    not (shutil.which("spin") and shutil.which("gcc")) and "KNOWLEDGE_MIGRATION_TESTS_INSIST" not in os.environ,
+    not (shutil.which("spin") and shutil.which("gcc")) and "TESTS_INSIST" not in os.environ,
     reason="needs Spin and a C compiler (Debian's packages spin and gcc)",
 )
 

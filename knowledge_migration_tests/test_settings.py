@@ -271,3 +271,26 @@ def test_a_value_that_a_test_gives_has_precedence_and_a_misspelt_one_is_refused(
     assert (settings.fence.live_seconds, settings.service.live_seconds) == (9, 9)
     with pytest.raises(SettingsError, match="WRITER_LIFE_SECONDS is no setting"):
         load_settings(writer_life_seconds=9)
+
+
+@pytest.mark.parametrize(
+    ("variable", "meant"),
+    [
+        ("KNOWLEDGE_MIGRATION_BATCH_SIZE", "MIGRATION_BATCH_SIZE"),
+        ("MIGRATION_BATCHSIZE", "MIGRATION_BATCH_SIZE"),
+        ("KNOWLEDGE_LLM_APIKEY", "KNOWLEDGE_LLM_API_KEY"),
+        ("CUTOVER_BAKE_MINUTE", "CUTOVER_BAKE_MINUTES"),
+    ],
+)
+def test_a_misspelled_variable_is_refused_with_the_setting_that_it_resembles(
+    monkeypatch: pytest.MonkeyPatch, variable: str, meant: str
+) -> None:
+    monkeypatch.setenv(variable, "5")
+    with pytest.raises(SettingsError, match=rf"{variable} is no setting. Did you mean {meant}\?"):
+        load_settings()
+
+
+@pytest.mark.parametrize("variable", ["DATABASE_URL", "MIGRATION_DIR", "KNOWLEDGE_BASE_URL", "BACKUP_DIR"])
+def test_a_variable_of_the_application_is_none_of_ours(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+    monkeypatch.setenv(variable, "5")
+    load_settings()

@@ -1,11 +1,12 @@
 """`knowledge-migration backfill` and `quarantine`: the backfill tried, steered and counted, and the rows that it set aside."""
 
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
 from rich.table import Table
 
-from knowledge_migration.commands.terminal import console, open_installation, rows_table
+from knowledge_migration.commands.terminal import AsJson, console, open_installation, print_json, rows_table, show_rows
 
 app = typer.Typer(help="Phase 3: try it, and control it while it runs.", no_args_is_help=True)
 quarantine_app = typer.Typer(help="Rows that cannot become a proposal as they are.", no_args_is_help=True)
@@ -74,7 +75,7 @@ def control(
 
 
 @app.command("status")
-def status() -> None:
+def status(as_json: AsJson = False) -> None:
     """Show the progress of the backfill, counted in the rows: linked or not, partitions done, quarantine, runners.
 
     Example: knowledge-migration backfill status
@@ -83,6 +84,9 @@ def status() -> None:
 
     with open_installation().database.connect("backfill status") as connection:
         now = backfill_status(connection)
+    if as_json:
+        print_json(asdict(now))
+        return
     table = Table("table", "linked", "unlinked", "partitions done", "quarantine open", "to retry", "accepted")
     for one in now.tables:
         parts = "no plan yet" if one.partitions is None else f"{one.partitions_done} of {one.partitions}"
@@ -129,13 +133,17 @@ def watch(
 @quarantine_app.command("list")
 def quarantine_list(
     state: Annotated[str | None, typer.Option(help="open, retry, accepted or resolved.")] = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Show the rows that were set aside, with the reason."""
+    """Show the rows that were set aside, with the reason.
+
+    Example: knowledge-migration quarantine list --state open
+    """
     from knowledge_migration.engine.backfill.quarantine import quarantined
 
     with open_installation().database.connect("quarantine") as connection:
         rows = quarantined(connection, state)
-    console.print(rows_table(rows) if rows else "No row is in quarantine.")
+    show_rows(rows, as_json, none="No row is in quarantine.")
 
 
 @quarantine_app.command("decide")

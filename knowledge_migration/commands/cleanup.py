@@ -5,7 +5,16 @@ from uuid import UUID
 
 import typer
 
-from knowledge_migration.commands.terminal import DryRun, Reason, Yes, confirm, console, open_installation, rows_table
+from knowledge_migration.commands.terminal import (
+    AsJson,
+    DryRun,
+    Reason,
+    Yes,
+    confirm,
+    console,
+    open_installation,
+    show_rows,
+)
 from knowledge_migration.engine.foundation.errors import PreconditionError
 
 app = typer.Typer(
@@ -168,6 +177,7 @@ def indexes(
     recreate: Annotated[str | None, typer.Option(help="Rebuild an index that was dropped here.")] = None,
     reason: Annotated[str | None, typer.Option(help="Why; without a reason the command only reports.")] = None,
     dry_run: DryRun = False,
+    as_json: AsJson = False,
 ) -> None:
     """Report unused, redundant and invalid indexes; drop those that are named, concurrently, and ANALYZE.
 
@@ -197,6 +207,8 @@ def indexes(
     with installation.database.connect("cleanup indexes") as connection:
         report = engine.report_indexes(connection)
     rows = [finding.as_row for finding in report.findings]
-    console.print(rows_table(rows) if rows else "Every index is valid, used and needed.")
+    show_rows(rows, as_json, none="Every index is valid, used and needed.")
+    if as_json:
+        return
     since = f"{report.statistics_since:%Y-%m-%d %H:%M} UTC" if report.statistics_since else "the database was created"
     console.print(f"Statistics count since {since}, without scans on replicas.")

@@ -1,14 +1,29 @@
 """`knowledge-migration flags` and `cutover`: the feature flags shown and set (without Dagster), the gates and the stages."""
 
 import json
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
 
-from knowledge_migration.commands.terminal import DryRun, Reason, console, open_installation
+from knowledge_migration.commands.terminal import (
+    AsJson,
+    DryRun,
+    Reason,
+    Yes,
+    confirm,
+    console,
+    open_installation,
+    print_json,
+    say,
+    show_rows,
+)
 from knowledge_migration.engine.foundation.errors import PreconditionError
+from knowledge_migration.installation import Installation
 from knowledge_migration.thresholds import STAGES
+
+if TYPE_CHECKING:
+    from knowledge_migration.engine.cutover.readiness import Readiness
+    from knowledge_migration.engine.cutover.state import CutoverState
 
 flags_app = typer.Typer(
     help="The feature flags: every service process applies a change within a second.", no_args_is_help=True
@@ -19,7 +34,7 @@ app = typer.Typer(
 
 
 @flags_app.command("show")
-def show() -> None:
+def show(as_json: AsJson = False) -> None:
     """Show the flags, and the version that each live service process has acknowledged.
 
     Example: knowledge-migration flags show
@@ -31,12 +46,13 @@ def show() -> None:
     with installation.database.begin() as transaction:
         flags = read_flags(transaction)
     shown = flags or installation.initial_flags
-    table = Table(
-        "flag", "value", "meaning", title=f"version {shown.version}, state {shown.state}", title_justify="left"
-    )
-    for name, value in shown.values.items():
-        table.add_row(name, json.dumps(value), Flags.model_fields[name].description or "")
-    console.print(table)
+    if as_json:
+        print_json({"version": shown.version, "state": shown.state, **shown.values})
+        return
+    console.print(f"version {shown.version}, state {shown.state}")
+    meanings = {name: field.description for name, field in Flags.model_fields.items()}
+    rows = [{"flag": name, "value": value, "meaning": meanings[name]} for name, value in shown.values.items()]
+    show_rows(rows, as_json, none="")
     if flags is None or not flags.version:
         console.print("The flags are not set yet: these are the initial values of the environment.")
     with installation.database.connect("flags") as connection:
@@ -99,7 +115,9 @@ def set_(
 
 
 @flags_app.command("history")
-def history_(limit: Annotated[int, typer.Option(min=1, max=1_000, help="Most changes to show.")] = 20) -> None:
+def history_(
+    limit: Annotated[int, typer.Option(min=1, max=1_000, help="Most changes to show.")] = 20, as_json: AsJson = False
+) -> None:
     """Show the changes of the flags with author, time and reason, newest first.
 
     Example: knowledge-migration flags history --limit 5
@@ -109,17 +127,21 @@ def history_(limit: Annotated[int, typer.Option(min=1, max=1_000, help="Most cha
     installation = open_installation()
     with installation.database.begin() as transaction:
         changes = history(transaction, limit)
-    if not changes:
-        console.print("The flags have not been changed yet.")
-        return
-    table = Table("at (UTC)", "version", "changed", "by", "why")
-    for change in changes:
-        before, after = change["before"] or {}, change["after"] or {}
-        differing = {name: value for name, value in after.items() if before.get(name) != value and name != "version"}
-        changed = ", ".join(f"{name}={json.dumps(value)}" for name, value in differing.items())
-        moment = f"{change['at']:%Y-%m-%d %H:%M:%S}"
-        table.add_row(moment, str(after.get("version")), changed or "stored", change["actor"], change["reason"])
-    console.print(table)
+    show_rows([_changed(change) for change in changes], as_json, none="The flags have not been changed yet.")
+
+
+def _changed(change: dict[str, Any]) -> dict[str, Any]:
+    """An entry of the audit log as a row: only the flags that differ."""
+    before, after = change["before"] or {}, change["after"] or {}
+    differing = {name: value for name, value in after.items() if before.get(name) != value and name != "version"}
+    changed = ", ".join(f"{name}={json.dumps(value)}" for name, value in differing.items())
+    return {
+        "at (UTC)": change["at"],
+        "version": after.get("version"),
+        "changed": changed or "stored",
+        "by": change["actor"],
+        "why": change["reason"],
+    }
 
 
 def _parsed(change: str) -> tuple[str, Any]:
@@ -134,26 +156,29 @@ def _parsed(change: str) -> tuple[str, Any]:
 
 
 @app.command("gates")
-def gates() -> None:
+def gates(as_json: AsJson = False) -> None:
     """Show the threshold table: every gate with its limit, window and sample, and what a breach does.
 
     Example: knowledge-migration cutover gates
     """
     settings = open_installation().settings.cutover
-    table = Table("metric", "limit", "minutes", "sample", "passes", "needed for", "breach", "guard action", "strategy")
-    for gate in settings.gates:
-        table.add_row(
-            gate.metric,
-            gate.limit,
-            f"{gate.window_minutes:g}",
-            f"{gate.minimum_sample:,}",
-            str(gate.passes_in_a_row),
-            ", ".join(gate.stages) if gate.stages != STAGES else "every stage",
-            "" if gate.breach is None else f"{gate.breach:g}",
-            gate.on_breach or "",
-            gate.source,
-        )
-    console.print(table)
+    rows = [
+        {
+            "metric": gate.metric,
+            "limit": gate.limit,
+            "minutes": f"{gate.window_minutes:g}",
+            "sample": gate.minimum_sample,
+            "passes": gate.passes_in_a_row,
+            "needed for": ", ".join(gate.stages) if gate.stages != STAGES else "every stage",
+            "breach": None if gate.breach is None else f"{gate.breach:g}",
+            "guard action": gate.on_breach,
+            "strategy": gate.source,
+        }
+        for gate in settings.gates
+    ]
+    show_rows(rows, as_json, none="There is no gate.")
+    if as_json:
+        return
     bakes = ", ".join(f"{stage} after {minutes:g} minutes" for stage, minutes in settings.bake_minutes.items())
     console.print(f"Bake times: {bakes}.")
 
@@ -161,6 +186,7 @@ def gates() -> None:
 @app.command("status")
 def status(
     evaluate: Annotated[bool, typer.Option(help="Evaluate the gates and list what the next stage needs.")] = True,
+    as_json: AsJson = False,
 ) -> None:
     """Show the current stage, and everything that the next one still needs.
 
@@ -168,29 +194,77 @@ def status(
 
     Example: knowledge-migration cutover status
     """
+    installation = open_installation()
+    state, ready = _state_and_readiness(installation, evaluate=evaluate)
+    if as_json:
+        requirements = [vars(one) for one in ready.requirements] if ready else []
+        stages = {"state": state.state, "since": state.since, "next_stage": state.next_stage}
+        print_json({**stages, "flags_version": state.flags.version, "requirements": requirements})
+        return
+    console.print(f"{state.state} since {state.since:%Y-%m-%d %H:%M:%S} UTC, flags of version {state.flags.version}")
+    if ready is None:
+        return
+    _show_requirements(ready)
+    if ready.ready:
+        say(f"Nothing is missing. To promote: knowledge-migration cutover promote {ready.stage}")
+    else:
+        console.print(f"{len(ready.missing)} of {len(ready.requirements)} requirements are missing.")
+
+
+@app.command("promote")
+def promote(
+    stage: Annotated[str, typer.Argument(help=f"One of {', '.join(STAGES)}.")],
+    yes: Yes = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Promote the cutover to its next stage, by a run of the job phase_4_cutover; every requirement has to be met.
+
+    The run is the one that the UI launches, with the same guards, and is in the history there.
+
+    Examples:
+
+      knowledge-migration cutover promote internal_beta --dry-run
+
+      knowledge-migration cutover promote internal_beta
+    """
+    if stage not in STAGES:
+        raise typer.BadParameter(f"{stage} is none of {', '.join(STAGES)}")
+    installation = open_installation()
+    state, ready = _state_and_readiness(installation)
+    if ready is None or ready.stage != stage:
+        following = f"the next stage is {state.next_stage}" if state.next_stage else "there is no further stage"
+        raise PreconditionError(f"The cutover is at {state.state}, and {following}. Nothing was changed.")
+    _show_requirements(ready)
+    if ready.missing:
+        raise PreconditionError(f"{len(ready.missing)} requirements of {stage} are missing. Nothing was changed.")
+    if dry_run:
+        console.print(f"Would promote to {stage}.")
+        return
+    confirm(f"Promote to {stage}?", yes)
+    from knowledge_migration.commands.migrate import run_cutover
+
+    if not run_cutover(console, installation, stage):
+        raise SystemExit(1)
+    console.print(f"Promoted to {stage}. Every process of the service applies it within a second.")
+
+
+def _state_and_readiness(
+    installation: Installation, *, evaluate: bool = True
+) -> "tuple[CutoverState, Readiness | None]":
+    """The state, and what the next stage needs; records the verdicts of the gates, as every evaluation does."""
     from knowledge_migration.engine.cutover.readiness import readiness
     from knowledge_migration.engine.cutover.state import read_cutover_state
     from knowledge_migration.engine.validation.integrity import recorded_integrity
 
-    installation = open_installation()
-    state = read_cutover_state(installation.database)
-    console.print(f"{state.state} since {state.since:%Y-%m-%d %H:%M:%S} UTC, flags of version {state.flags.version}")
+    database = installation.database
+    state = read_cutover_state(database)
     if state.next_stage is None or not evaluate:
-        return
-    ready = readiness(
-        installation.database,
-        installation.settings,
-        state.next_stage,
-        recorded_integrity(installation.database),
-        now=installation.database.now(),
-    )
-    table = Table("", f"for {state.next_stage}", "", title_justify="left")
-    for one in ready.requirements:
-        table.add_row("[green]met[/]" if one.met else "[red]missing[/]", one.name, one.message)
-    console.print(table)
-    if ready.ready:
-        console.print(
-            f"Nothing is missing. Launch phase_4_cutover with the partition {ready.stage} in the UI to promote."
-        )
-    else:
-        console.print(f"{len(ready.missing)} of {len(ready.requirements)} requirements are missing.")
+        return state, None
+    integrity = recorded_integrity(database)
+    return state, readiness(database, installation.settings, state.next_stage, integrity, now=database.now())
+
+
+def _show_requirements(ready: "Readiness") -> None:
+    name = f"for {ready.stage}"
+    rows = [{name: one.name, "": "met" if one.met else "missing", " ": one.message} for one in ready.requirements]
+    show_rows(rows, False, none="", styles={"met": "green", "missing": "red"})

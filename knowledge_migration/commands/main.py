@@ -11,20 +11,27 @@ import psycopg
 import sqlalchemy as sa
 import typer
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from knowledge_migration.commands import (
     backfill,
     cleanup,
     cutover,
+    doctor,
     recovery,
     rollback,
     service,
     status,
     validation,
 )
-from knowledge_migration.commands.terminal import console, dagster_project, open_installation, project_directory
+from knowledge_migration.commands.terminal import (
+    AsJson,
+    console,
+    dagster_project,
+    open_installation,
+    project_directory,
+    show_rows,
+)
 from knowledge_migration.engine.foundation.errors import MigrationError
 from knowledge_migration.engine.foundation.explanation import explained, innermost
 from knowledge_migration.settings import SettingsError, load_settings, variables
@@ -49,6 +56,7 @@ for group, name in (
 ):
     app.add_typer(group, name=name)
 for command in (
+    doctor.doctor,
     rollback.restore,
     validation.rehearse,
     validation.drill,
@@ -150,17 +158,21 @@ def stop() -> None:
 
 
 @app.command(name="settings")
-def print_settings() -> None:
-    """List every setting: its variable, value and meaning."""
+def print_settings(as_json: AsJson = False) -> None:
+    """List every setting: its variable, value and meaning.
+
+    Example: knowledge-migration settings --json
+    """
     settings = load_settings()
-    table = Table("variable", "value", "meaning")
     rows = {
-        variable.upper(): (str(getattr(getattr(settings, section), field)), info.description or "")
+        variable.upper(): {
+            "variable": variable.upper(),
+            "value": str(getattr(getattr(settings, section), field)),
+            "meaning": info.description or "",
+        }
         for variable, section, field, info in variables()
     }
-    for name, row in rows.items():
-        table.add_row(name, *row)
-    console.print(table)
+    show_rows(list(rows.values()), as_json, none="")
 
 
 if __name__ == "__main__":

@@ -103,6 +103,26 @@ def run_migrate(console: Console, installation: Installation) -> bool:
     return succeeded
 
 
+def run_cutover(console: Console, installation: Installation, stage: str) -> bool:
+    """Runs the job of phase 4 for a stage and prints what failed; True when it succeeded."""
+    import dagster as dg
+
+    from knowledge_migration.commands.phase_runs import timed
+    from knowledge_migration.commands.terminal import dagster_project
+
+    dagster_project()
+    console = _own_terminal(console)
+    with dg.DagsterInstance.get() as instance:
+        summary = timed(
+            f"4 cutover, {stage}",
+            instance,
+            installation.database,
+            lambda runs, _: ("promoted" if runs.run("phase_4_cutover", partition=stage) else "stopped", None),
+        )
+    _print_findings(console, [summary])
+    return summary.succeeded
+
+
 def _scaled_settings() -> Table:
     """The settings of the demonstration that differ from production."""
     table = Table(
@@ -188,15 +208,26 @@ def _print_findings(console: Console, summaries: Sequence["PhaseSummary"]) -> No
 
 def _print_next(console: Console, installation: Installation, succeeded: bool, *, changed: bool) -> None:
     if not succeeded:
-        console.print("Stopped. Committed work stays. Remove the cause and run it again: make migrate")
+        console.print(
+            f"Stopped. Committed work stays. Remove the cause and run it again: [bold]{_program()} migrate[/]"
+        )
         return
     console.print("All phases succeeded." if changed else "All phases were done already; nothing was changed.")
     if installation.settings.uses_demonstration and (service := installation.known_service_address):
         console.print(f"The application runs at [bold]{service.url}/review[/] until knowledge-migration stop.")
-    console.print("Next: [bold]make ui[/] shows the assets, their checks and the history of these runs.")
-    console.print("      [bold]make demo[/] opens the review of the proposals in a browser.")
+    nexts = {"ui": "the assets, their checks and the history of these runs"}
+    if not installation.settings.uses_demonstration:
+        nexts["cutover status"] = "what the next stage of the cutover needs"
+    nexts['rollback backfill --reason "…" --dry-run'] = "what a rollback would do"
+    for command, shows in nexts.items():
+        console.print(f"[bold]{_program()} {command}[/] shows {shows}.", soft_wrap=True)
     console.print(f"Backups: {installation.backups.location}")
-    console.print('Rollback: [bold].venv/bin/knowledge-migration rollback backfill --reason "…" --dry-run[/]')
+
+
+def _program() -> str:
+    """The command as one can type it here: of the checkout's environment, or of an installed wheel."""
+    local = Path(".venv/bin/knowledge-migration")
+    return str(local) if local.exists() else local.name
 
 
 def run_ui(console: Console, project: Path, port: int) -> int:

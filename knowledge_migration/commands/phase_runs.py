@@ -169,7 +169,7 @@ def migrate(
 
     def done(name: str, work: Work) -> PhaseSummary:
         on_phase(name)
-        return _timed(name, instance, database, work)
+        return timed(name, instance, database, work)
 
     if demonstration:
         yield (prepared := done("demonstration", demonstration.prepare))
@@ -189,7 +189,8 @@ def migrate(
         yield done("validation", demonstration.finish)
 
 
-def _timed(name: str, instance: dg.DagsterInstance, database: Database, work: Work) -> PhaseSummary:
+def timed(name: str, instance: dg.DagsterInstance, database: Database, work: Work) -> PhaseSummary:
+    """The summary of work that is done now; an error of the migration, the database or a disk ends it with its reason."""
     runs = Runs(instance)
     started = time.perf_counter()
     try:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import signal
+import socket
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
@@ -64,6 +65,7 @@ def serve(
             f"{host} is not a loopback address and no token is set, so everyone could change knowledge. Set "
             "KNOWLEDGE_API_ADMIN_TOKEN (and KNOWLEDGE_API_REVIEWER_TOKEN), or serve on 127.0.0.1."
         )
+    refuse_busy_port(host, port)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     console.print(
         f"Database {installation.database.display}; extractor {installation.settings.extractor.provider}; "
@@ -91,6 +93,20 @@ def serve(
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=30,
     )
+
+
+def refuse_busy_port(host: str, port: int) -> None:
+    """Raises `PreconditionError` where another process listens, or the address is not of this machine."""
+    family, kind, _, _, address = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM)[0]
+    with socket.socket(family, kind) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(address)
+        except OSError as error:
+            raise PreconditionError(
+                f"Cannot listen on port {port} of {host}: {error.strerror}. End the process that uses it, or choose another "
+                "port (--port 0 takes a free one)."
+            ) from error
 
 
 def say_what_a_pooler_hides(database: Database) -> None:

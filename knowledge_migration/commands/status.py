@@ -1,6 +1,5 @@
 """`knowledge-migration status`, `report` and `alerts`: the state on one screen or as JSON, as a file, and to channels."""
 
-import json
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -14,7 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from knowledge_migration.commands.terminal import console, dagster_project, open_installation, say
+from knowledge_migration.commands.terminal import AsJson, console, dagster_project, open_installation, print_json, say
 from knowledge_migration.engine.foundation.errors import MigrationError, PreconditionError
 
 if TYPE_CHECKING:
@@ -36,7 +35,7 @@ COLOURS = {
 
 def status(
     watch: Annotated[bool, typer.Option("--watch", help="Refresh every two seconds until Ctrl-C.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the state as JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show the state of the migration: phases, flags, stage, gates, review queue, checks, evidence, and what needs attention.
 
@@ -58,7 +57,7 @@ def status(
         return read_status(installation.database, installation.settings)
 
     if as_json:
-        print(json.dumps(read().as_json(), indent=2, ensure_ascii=False))
+        print_json(read().as_json())
     elif watch:
         _watch(read)
     else:

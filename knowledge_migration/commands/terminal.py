@@ -1,9 +1,11 @@
 """The terminal, the options that many commands share, tables and bars, and the installation that the settings name."""
 
+import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,6 +14,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
+from rich.text import Text
 
 from knowledge_migration.engine.foundation.errors import MigrationError
 from knowledge_migration.installation import Installation
@@ -22,6 +25,7 @@ console = Console(highlight=False, width=None if sys.stdout.isatty() else PLAIN_
 
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be done and change nothing.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why; it is recorded in the audit log.")]
 
 
@@ -81,9 +85,32 @@ def counting(work: str, total: int) -> Iterator[Callable[[int], None]]:
         yield lambda rows: progress.advance(task, rows)
 
 
-def rows_table(rows: Sequence[dict[str, Any]]) -> Table:
-    """The rows of a query, with the names of their columns."""
-    table = Table(*rows[0])
+def rows_table(rows: Sequence[Mapping[str, Any]], *, styles: Mapping[str, str] | None = None) -> Table:
+    """Rows with the names of their columns; `styles` colours values. The first column names the row: it is never cut."""
+    table = Table()
+    for number, column in enumerate(rows[0]):
+        table.add_column(column, no_wrap=not number, overflow="fold")
     for row in rows:
-        table.add_row(*("" if value is None else str(value) for value in row.values()))
+        table.add_row(*(Text(_shown(value), (styles or {}).get(str(value), "")) for value in row.values()))
     return table
+
+
+def show_rows(rows: Sequence[Mapping[str, Any]], as_json: bool, *, none: str, **options: Any) -> None:
+    """Prints rows as a table, or `none` where there are none; or all of them as JSON."""
+    if as_json:
+        print_json(rows)
+    else:
+        console.print(rows_table(rows, **options) if rows else none)
+
+
+def print_json(value: Any) -> None:
+    """Prints a value as JSON, as it is however wide the terminal."""
+    print(json.dumps(value, indent=2, default=str, ensure_ascii=False))
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M:%S}"
+    return json.dumps(value) if isinstance(value, bool | list | dict) else str(value)

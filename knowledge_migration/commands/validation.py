@@ -3,9 +3,10 @@
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.console import Console
 from rich.table import Table
 
-from knowledge_migration.commands.terminal import DryRun, console, counting, open_installation
+from knowledge_migration.commands.terminal import AsJson, DryRun, console, counting, open_installation, show_rows
 from knowledge_migration.engine.foundation.errors import VerificationError
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ COLOURS = {
 @criteria_app.command("list")
 def list_criteria(
     open_only: Annotated[bool, typer.Option("--open", help="Only criteria that are not met.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Judge every criterion now. Read-only; ends with exit code 1 if one is not met.
 
@@ -30,14 +32,12 @@ def list_criteria(
     """
     from knowledge_migration.engine.validation.criteria.evaluation import evaluate
 
-    with console.status("judging"), open_installation().criteria_facts() as facts:
+    with Console(stderr=True).status("judging"), open_installation().criteria_facts() as facts:
         judged = [one for one in evaluate(facts) if not (open_only and one.judgement.verdict == "met")]
-    table = Table("section", "criterion", "name", "verdict", "evidence")
-    for one in judged:
-        row = one.as_row()
-        verdict = f"[{COLOURS[one.judgement.verdict]}]{one.judgement.verdict}[/]"
-        table.add_row(row["section"], row["criterion"], row["name"], verdict, row["evidence"])
-    console.print(table)
+    rows = [one.as_row() for one in judged]
+    if not as_json:
+        rows = [{name: row[name] for name in ("name", "section", "criterion", "verdict", "evidence")} for row in rows]
+    show_rows(rows, as_json, none="Every criterion is met.", styles=COLOURS)
     if any(one.judgement.verdict == "not met" for one in judged):
         raise SystemExit(1)
 

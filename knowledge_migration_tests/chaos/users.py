@@ -59,7 +59,7 @@ class User(threading.Thread):
     journal: Journal
     seed: str
     rows: list[tuple[Table, int]] = field(default_factory=list)
-    pause_seconds: float = 0.12
+    pause_seconds: float = 0.3
 
     def __post_init__(self) -> None:
         super().__init__(name=self.seed, daemon=True)

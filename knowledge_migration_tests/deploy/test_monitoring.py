@@ -28,7 +28,7 @@ EXPRESSIONS = [rule["expr"] for rule in RULES] + [
 ]
 NAME = re.compile(r"\b(?:knowledge|migration)_[a-z_]+")
 promtool = pytest.mark.skipif(
-    shutil.which("promtool") is None and "KNOWLEDGE_MIGRATION_TESTS_INSIST" not in os.environ,
+    shutil.which("promtool") is None and "TESTS_INSIST" not in os.environ,
     reason="needs promtool (Debian's package prometheus)",
 )
 

@@ -13,7 +13,7 @@ from knowledge_migration_tests.support.webserver import Run, Webserver
 PATIENCE_MS = 120_000
 SETTLED_MS = 5_000
 ATTEMPTS = 10
-PICTURES = "KNOWLEDGE_MIGRATION_PICTURES"
+PICTURES = "TESTS_PICTURES"
 """The folder of the pictures for the documents; without this variable none is taken."""
 
 

@@ -18,7 +18,7 @@ from knowledge_migration_tests.support.conditions import comes_true
 
 PGBOUNCER = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
 needs_pgbouncer = pytest.mark.skipif(
-    PGBOUNCER is None and "KNOWLEDGE_MIGRATION_TESTS_INSIST" not in os.environ,
+    PGBOUNCER is None and "TESTS_INSIST" not in os.environ,
     reason="needs PgBouncer (Debian's package pgbouncer)",
 )
 SETTINGS = """

@@ -1,0 +1,100 @@
+"""Commands of operators: the doctor, the promotion, and lists for programs."""
+
+import json
+import socket
+from contextlib import nullcontext
+from io import StringIO
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+from knowledge_migration.commands.main import app
+from knowledge_migration.commands.migrate import run_cutover
+from knowledge_migration.commands.terminal import open_installation
+from knowledge_migration.engine.foundation.database import Connection, Database
+from knowledge_migration_tests.engine.cutover.stages_reached import stand_at
+from knowledge_migration_tests.support.environment import name_database
+
+PROJECT = Path(__file__).parents[2]
+
+
+def told(*words: str) -> tuple[int, str]:
+    """The exit code and everything that the command says."""
+    done = CliRunner().invoke(app, list(words))
+    return done.exit_code, done.output + ("" if done.exception is None else str(done.exception))
+
+
+@pytest.fixture
+def named(expanded: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Database:
+    """The settings name the test's database."""
+    name_database(monkeypatch, expanded, tmp_path)
+    monkeypatch.setenv("KNOWLEDGE_MIGRATION_DAGSTER_URL", expanded.sibling("postgres").url)  # only to connect
+    return expanded
+
+
+def test_the_doctor_names_what_is_missing(named: Database, rows: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    code, text = told("doctor", "--json")
+    lines = {line["what"]: line for line in json.loads(text)}
+    assert (code, {line["state"] for line in lines.values()}) == (0, {"ok"})
+    assert "not encrypted, on this machine" in lines["database"]["message"]
+    rows.execute("CREATE RULE nothing AS ON UPDATE TO atoms DO INSTEAD NOTHING")
+    code, text = told("doctor")
+    assert (code, "DISABLE RULE" in text) == (1, True)
+    monkeypatch.setenv("KNOWLEDGE_MIGRATION_DATABASE_URL", "postgresql://nobody:secret@127.0.0.1:1/x")
+    code, text = told("doctor")
+    assert (code, "Cannot connect to postgresql://nobody" in text, "secret" in text) == (1, True, False)
+
+
+def test_only_the_next_stage_is_promoted_and_only_with_its_requirements(named: Database) -> None:
+    stand_at(named, "dual_write")
+    code, text = told("cutover", "promote", "gradual_rollout", "--yes")
+    assert (code, "the next stage is internal_beta. Nothing was changed" in text) == (1, True)
+    code, text = told("cutover", "promote", "internal_beta", "--yes")
+    assert (code, "requirements of internal_beta are missing. Nothing was changed" in text) == (1, True)
+    code, text = told("cutover", "status", "--json")
+    listed = json.loads(text)
+    assert (listed["next_stage"], {one["met"] for one in listed["requirements"]}) == ("internal_beta", {True, False})
+
+
+def test_the_promotion_is_the_run_of_the_job_with_its_guards(named: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    stand_at(named, "dual_write")
+    monkeypatch.setenv("DAGSTER_HOME", str(PROJECT))
+    with dg.DagsterInstance.ephemeral() as instance:
+        monkeypatch.setattr(dg.DagsterInstance, "get", lambda: nullcontext(instance))
+        output = StringIO()
+        assert not run_cutover(Console(file=output, width=200), open_installation(), "internal_beta")
+        (run,) = instance.get_runs()
+    assert (run.job_name, run.tags["dagster/partition"]) == ("phase_4_cutover", "internal_beta")
+    assert "is refused" in output.getvalue()
+
+
+@pytest.mark.usefixtures("named")
+@pytest.mark.parametrize(
+    "words",
+    [
+        "flags history",
+        "cutover gates",
+        "quarantine list",
+        "cleanup indexes",
+        "settings",
+        "flags show",
+        "backfill status",
+    ],
+)
+def test_a_list_is_json_for_a_program(words: str) -> None:
+    code, text = told(*words.split(), "--json")
+    assert (code, isinstance(json.loads(text), list | dict)) == (0, True)
+
+
+@pytest.mark.usefixtures("named")
+def test_a_busy_port_is_told_before_any_address() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        code, text = told("serve", "--port", str(taken.getsockname()[1]))
+    assert (code, "--port 0 takes a free one" in text, "/review" in text) == (1, True, False)
+
+
+def test_the_version_is_printed() -> None:
+    assert told("--version")[1].startswith("knowledge-migration 0.")
