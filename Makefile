@@ -29,8 +29,9 @@ lint: .venv/.installed  ## style, types, and the schema statements
 	$(RUN)/mypy knowledge_migration
 	$(RUN)/pytest -q -n 0 -k squawk knowledge_migration_tests/engine/schema/test_schema.py
 
-bench: .venv/.installed  ## backfill, extraction modes, duplicate search, rollbacks, lists of a million proposals, review page
+bench: .venv/.installed  ## backfill, capture, extraction modes, duplicate search, rollbacks, lists of a million proposals, review page
 	$(RUN)/python -m knowledge_migration_tests.benchmarks.backfill
+	$(RUN)/python -m knowledge_migration_tests.benchmarks.capture
 	$(RUN)/python -m knowledge_migration_tests.benchmarks.service
 	$(RUN)/python -m knowledge_migration_tests.benchmarks.duplicates
 	$(RUN)/python -m knowledge_migration_tests.benchmarks.rollback

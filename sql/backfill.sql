@@ -63,7 +63,8 @@ LEFT JOIN migration.quarantine AS held ON held.entity = %(entity)s AND held.row_
 SELECT EXISTS (SELECT FROM migration.capture_log WHERE sqlstate IS NOT NULL AND swept_at IS NULL) AS found
 
 -- name: captures_swept
--- Marks the statements that could not be captured: the rest of the transaction completes their relations, the sweep their rows.
+-- Marks the statements that could not be captured: the sweep has linked their rows, the rest of the transaction completes their
+-- relations.
 UPDATE migration.capture_log SET swept_at = clock_timestamp() WHERE sqlstate IS NOT NULL AND swept_at IS NULL
 
 -- name: close_run
@@ -189,23 +190,24 @@ ON CONFLICT (entity, row_id) DO UPDATE
 SET state = 'open', sqlstate = excluded.sqlstate, reason = excluded.reason, found_at = clock_timestamp()
 
 -- name: relations_swept
--- Adds to captured proposals the topics whose relation the capture had to skip; removed relations stay in a proposal. Hash joins
--- over the captured atoms; locks only the proposals that it changes.
+-- Adds to captured proposals the relations that the capture has skipped, or that triggers did not see; removed relations stay in
+-- a proposal. Hash joins over the captured atoms; locks only the proposals that it changes.
 UPDATE public.atom_proposals AS proposal
-SET proposed_topic_ids = (
+SET {column} = (
     SELECT jsonb_agg(DISTINCT element.value)
-    FROM jsonb_array_elements(coalesce(proposal.proposed_topic_ids, '[]') || related.topic_ids) AS element
+    FROM jsonb_array_elements(coalesce(proposal.{column}, '[]') || related.elements) AS element
 )
 FROM (
-    SELECT atom.migrated_from_proposal_id AS proposal_id, jsonb_agg(one.topic_id) AS topic_ids
-    FROM public.topic_atoms AS one
-    JOIN public.atoms AS atom ON atom.id = one.atom_id
+    SELECT atom.migrated_from_proposal_id AS proposal_id, jsonb_agg(one.element) AS elements
+    FROM ({related}) AS one
+    JOIN public.atoms AS atom ON atom.id = one.{owner}
+    WHERE one.element IS NOT NULL
     GROUP BY atom.migrated_from_proposal_id
 ) AS related
 WHERE proposal.id = related.proposal_id
   AND proposal.review_action = 'auto_approve_migration'
   AND proposal.extraction_run_id <> migration.origin_proposal_id('knowledge_extraction_runs', 0)
-  AND NOT coalesce(proposal.proposed_topic_ids @> related.topic_ids, false)
+  AND NOT coalesce(proposal.{column} @> related.elements, false)
 
 -- name: rows_in_range
 -- Rows of an id range, and how many of them have their proposal. Reads the range by primary key.

@@ -1,3 +1,24 @@
+-- name: at_once
+-- Links the rows of a statement and inserts their proposals, where nothing stands in the way: no trigger of the user's fires on
+-- the UPDATE, the rows can become proposals, and their runs exist. Sets `done` where no row is left. Reads the rows from the
+-- table, because a trigger of the user's may have changed or deleted them since. Relies on the primary keys; locks only rows that
+-- this transaction has inserted.
+WITH linked AS (
+    UPDATE {table} AS source
+    SET migrated_from_proposal_id = migration.origin_proposal_id({table_name}, source.id), migration_timestamp = now()
+    WHERE source.id = ANY (ARRAY(SELECT fresh.id FROM new_rows AS fresh WHERE fresh.migrated_from_proposal_id IS NULL))
+      AND source.migrated_from_proposal_id IS NULL
+      AND {rejection} IS NULL
+      AND EXISTS (SELECT FROM public.knowledge_extraction_runs AS run WHERE run.id = {shared_run})
+      AND NOT EXISTS ({fires})
+    RETURNING {taken}, source.migrated_from_proposal_id AS proposal_id, NULL::text AS quarantine_policy
+), inserted AS (
+    {insertion}
+)
+INSERT INTO migration.capture_log (entity, operation, linked_rows)
+SELECT {entity}, TG_OP || ' on ' || TG_TABLE_NAME, count(*) FROM linked HAVING count(*) > 0
+RETURNING linked_rows = (SELECT count(*) FROM new_rows AS fresh WHERE fresh.migrated_from_proposal_id IS NULL) INTO done
+
 -- name: day_key
 -- The key of the run of rows that name no extraction: the day.
 jsonb_build_array(to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD'))::text
@@ -20,19 +41,27 @@ WHERE proposal.id = held.id
 -- name: extraction_key
 -- The key of the run of an atom: the source and the messages of its extraction where it names them, else the day.
 CASE
-    WHEN jsonb_typeof(taken.meta::jsonb -> 'message_ids') = 'array' AND taken.meta::jsonb ->> 'source' IS NOT NULL
-    THEN jsonb_build_array(taken.meta::jsonb ->> 'source', taken.meta::jsonb -> 'message_ids')::text
+    WHEN jsonb_typeof(source.meta::jsonb -> 'message_ids') = 'array' AND source.meta::jsonb ->> 'source' IS NOT NULL
+    THEN jsonb_build_array(source.meta::jsonb ->> 'source', source.meta::jsonb -> 'message_ids')::text
     ELSE {day_key}
 END
 
--- name: link
--- An element of proposed_links: the proposal of the other atom and the type.
-jsonb_build_object('proposal', other.migrated_from_proposal_id, 'type', related.link_type)
+-- name: fires
+-- A trigger of the user's that fires on the UPDATE of a row in this session. Reads the catalog by the table.
+SELECT FROM pg_trigger AS trigger
+WHERE trigger.tgrelid = TG_RELID AND NOT trigger.tgisinternal AND trigger.tgtype & 16 > 0 AND trigger.tgenabled <> 'D'
 
 -- name: links_of_atoms
--- New links to atoms that have a proposal. Relies on the primary key.
-new_rows AS related
-JOIN public.atoms AS other ON other.id = related.to_atom_id AND other.migrated_from_proposal_id IS NOT NULL
+-- Links to atoms that have a proposal. Relies on the primary key: read by key only, because the index of the links looks empty
+-- to the planner before the first row is linked.
+SELECT related.from_atom_id, (
+    SELECT jsonb_build_object('proposal', linked.id, 'type', related.link_type)
+    FROM (
+        SELECT other.migrated_from_proposal_id AS id FROM public.atoms AS other WHERE other.id = related.to_atom_id OFFSET 0
+    ) AS linked
+    WHERE linked.id IS NOT NULL
+) AS element
+FROM {rows} AS related
 
 -- name: missing
 -- A value that a proposal needs.
@@ -54,6 +83,14 @@ NOT pg_input_is_valid({column}::text, 'jsonb')
 -- Whether a statement has deleted rows with a link.
 SELECT FROM old_rows AS gone WHERE gone.migrated_from_proposal_id IS NOT NULL
 
+-- name: other_values
+-- The columns of a row that the capture must not change, as text. Evaluated only where a trigger of the user's may change them.
+CASE WHEN EXISTS ({fires}) THEN (
+    SELECT json_object_agg(field.key, field.value ORDER BY field.key)::text
+    FROM json_each(to_json({row})) AS field
+    WHERE field.key NOT IN ('migrated_from_proposal_id', 'migration_timestamp')
+) END
+
 -- name: out_of_range
 -- A confidence outside 0..1, NaN included.
 NOT ({column} >= 0 AND {column} <= 1)
@@ -64,8 +101,9 @@ NOT ({column} >= 0 AND {column} <= 1)
 WITH wanted AS MATERIALIZED (
     SELECT proposal.id, added.elements
     FROM (
-        SELECT related.{owner} AS atom_id, jsonb_agg({element}) AS elements
-        FROM {related}
+        SELECT related.{owner} AS atom_id, jsonb_agg(related.element) AS elements
+        FROM ({related}) AS related
+        WHERE related.element IS NOT NULL
         GROUP BY related.{owner}
     ) AS added
     JOIN public.atom_proposals AS proposal ON proposal.id = migration.origin_proposal_id('atoms', added.atom_id)
@@ -85,12 +123,11 @@ WITH wanted AS MATERIALIZED (
     )
     FROM held
     WHERE proposal.id = held.id
-    RETURNING proposal.id
 )
 INSERT INTO migration.capture_log (entity, operation, sqlstate, reason)
-SELECT 'atom', TG_OP || ' on ' || TG_TABLE_NAME, '55P03', count(*) || ' proposals were held by another session'
-FROM (SELECT wanted.id FROM wanted EXCEPT SELECT extended.id FROM extended) AS skipped
-HAVING count(*) > 0
+SELECT 'atom', TG_OP || ' on ' || TG_TABLE_NAME, '55P03', skipped.rows || ' proposals were held by another session'
+FROM (SELECT (SELECT count(*) FROM wanted) - (SELECT count(*) FROM held) AS rows) AS skipped
+WHERE skipped.rows > 0
 
 -- name: run_id
 -- The run of a key: the shared one if it exists, or if no other transaction can be creating it at this moment (the lock is one
@@ -107,24 +144,24 @@ CASE
     ELSE migration.origin_proposal_id('captured/' || keys.run_key || '/' || pg_current_xact_id()::text, 0)
 END
 
+-- name: shared_run
+-- The id of the run of a key that all sessions share.
+migration.origin_proposal_id('captured/' || {run_key}, 0)
+
 -- name: too_long
 -- A text that is wider than the proposal's column.
 char_length({column}) > {width}
 
--- name: topic
--- An element of proposed_topic_ids: the id of the topic.
-related.topic_id
-
 -- name: topics_of_atoms
--- New relations.
-new_rows AS related
+-- The ids of the topics of atoms.
+SELECT related.atom_id, to_jsonb(related.topic_id) AS element FROM {rows} AS related
 
 -- name: written
--- Gives each row of a statement its approved proposal and its link, as the backfill does. A row that cannot become a proposal
--- goes to quarantine. Reads the rows from the table, because a trigger of the user's may have changed or deleted them since.
--- Relies on the primary keys; locks only rows that this transaction has inserted.
+-- Gives each other row of a statement its approved proposal and its link, as the backfill does, and opens its run. A row that
+-- cannot become a proposal goes to quarantine. Refuses an UPDATE that changed other columns, as the backfill does.
 WITH taken AS MATERIALIZED (
-    SELECT {taken}, migration.origin_proposal_id({table_name}, source.id) AS proposal_id, {rejection} AS rejection
+    SELECT {taken}, migration.origin_proposal_id({table_name}, source.id) AS proposal_id, {rejection} AS rejection,
+           {before} AS before
     FROM {table} AS source
     WHERE source.id = ANY (ARRAY(SELECT fresh.id FROM new_rows AS fresh WHERE fresh.migrated_from_proposal_id IS NULL))
       AND source.migrated_from_proposal_id IS NULL
@@ -136,7 +173,7 @@ WITH taken AS MATERIALIZED (
     ON CONFLICT (entity, row_id) DO UPDATE
     SET state = 'open', sqlstate = excluded.sqlstate, reason = excluded.reason, found_at = clock_timestamp()
 ), keyed AS MATERIALIZED (
-    SELECT taken.*, {run_key} AS run_key FROM taken WHERE taken.rejection IS NULL
+    SELECT source.*, {run_key} AS run_key FROM taken AS source WHERE source.rejection IS NULL
 ), runs AS MATERIALIZED (
     SELECT keys.run_key, {run_id} AS run_id FROM (SELECT DISTINCT keyed.run_key FROM keyed) AS keys
 ), opened AS (
@@ -154,11 +191,14 @@ WITH taken AS MATERIALIZED (
     UPDATE {table} AS target
     SET migrated_from_proposal_id = migration.origin_proposal_id({table_name}, target.id), migration_timestamp = now()
     WHERE target.id = ANY (ARRAY(SELECT keyed.id FROM keyed))
-    RETURNING target.id
+    RETURNING target.id, {after} AS after
 )
 INSERT INTO migration.capture_log (entity, operation, linked_rows)
-SELECT {entity}, TG_OP || ' on ' || TG_TABLE_NAME, migration.require_linked((SELECT count(*) FROM keyed), count(*), 0)
+SELECT {entity}, TG_OP || ' on ' || TG_TABLE_NAME, migration.require_linked(
+    (SELECT count(*) FROM keyed), count(*), count(*) FILTER (WHERE linked.after <> keyed.before)
+)
 FROM linked
+JOIN keyed ON keyed.id = linked.id
 HAVING (SELECT count(*) FROM keyed) > 0
 
 -- name: written_rows

@@ -73,13 +73,14 @@ relation AS (
     WHERE class.relkind IN ('r', 'p', 'S')
 ),
 rights (place, step, kind, object, met, remedy) AS (
-    SELECT 1, '1 schema, 3 backfill, 5 cleanup', 'the rights of the owner of', needed.name,
+    SELECT 1, CASE needed.name WHEN 'public.atom_links' THEN '2 dual write: the capture in the database'
+                               ELSE '1 schema, 3 backfill, 5 cleanup' END, 'the rights of the owner of', needed.name,
            pg_has_role(current_user, needed.owner, 'USAGE'),
            format(membership.template, pg_get_userbyid(needed.owner), current_user)
     FROM membership CROSS JOIN (
         SELECT 'public.' || relname AS name, relowner AS owner
         FROM pg_class
-        WHERE relnamespace = to_regnamespace('public') AND relname IN ('topics', 'atoms', 'topic_atoms')
+        WHERE relnamespace = to_regnamespace('public') AND relname IN ('topics', 'atoms', 'topic_atoms', 'atom_links')
         UNION ALL
         SELECT 'schema migration', nspowner FROM pg_namespace WHERE nspname = 'migration'
     ) AS needed

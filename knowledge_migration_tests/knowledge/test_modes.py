@@ -8,6 +8,7 @@ import pytest
 import sqlalchemy as sa
 from psycopg.rows import tuple_row
 
+from knowledge_migration.engine.backfill.completion import complete
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.validation import rules
 from knowledge_migration.knowledge.errors import ExtractionFailedError, KnowledgeError, QueueFullError, UnknownError
@@ -17,7 +18,7 @@ from knowledge_migration.knowledge.options import ServiceOptions
 from knowledge_migration.knowledge.service import KnowledgeService
 from knowledge_migration.knowledge.writing.runs import fail_abandoned_runs
 from knowledge_migration.knowledge.writing.shadow import open_failures, open_rows, repair_next
-from knowledge_migration_tests.engine.backfill.backfilling import count, until
+from knowledge_migration_tests.engine.backfill.backfilling import QUICK, count, until
 from knowledge_migration_tests.knowledge.conftest import (
     FOUND,
     PEOPLE_AND_MESSAGES,
@@ -218,10 +219,25 @@ def test_a_failed_shadow_is_repaired_as_dual_write_would_have_written_it(
     assert table(rows, "SELECT title, status, entity_id FROM atom_proposals ORDER BY title") == [
         ("of a weak topic", "pending", None),
         ("restore them", "auto_approved", 1),
-        ("test them", "pending", None),
         ("unsure", "pending", None),
     ]
     assert count(rows, "SELECT count(*) FROM topics WHERE migrated_from_proposal_id IS NULL") == 0
+
+
+def test_a_repair_proposes_nothing_that_is_linked_or_deleted(
+    make_service: ServiceMaker, peopled: Database, rows: Connection
+) -> None:
+    rows.execute(BROKEN_SHADOWS[0])
+    extract(make_service(FOUND, initial_flags=DUAL))
+    rows.execute("ALTER TABLE topic_proposals DROP CONSTRAINT nothing_fits")
+    rows.execute("DELETE FROM topic_atoms WHERE atom_id = 2; DELETE FROM atom_links; DELETE FROM atoms WHERE id = 2")
+    complete(peopled, QUICK)
+    with peopled.begin() as transaction:
+        assert repair_next(transaction)
+    again = "SELECT count(*) FROM atom_proposals WHERE title IN ('restore them', 'test them')"
+    assert count(rows, again) == 1
+    assert count(rows, "SELECT count(*) FROM topic_proposals WHERE status = 'pending'") == 1  # below the threshold
+    assert count(rows, "SELECT count(*) FROM atom_proposals WHERE status = 'pending'") == 2
 
 
 async def _raises(_: Any) -> Any:

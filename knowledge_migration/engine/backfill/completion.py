@@ -20,6 +20,7 @@ from knowledge_migration.engine.foundation.advisory_lock import BACKFILL, adviso
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.errors import MigrationError, PreconditionError
 from knowledge_migration.engine.foundation.sql_files import statement, text_of
+from knowledge_migration.engine.schema.capture import RELATIONS
 from knowledge_migration.knowledge.entity_kinds import KINDS, EntityKind
 from knowledge_migration.settings import BackfillSettings
 
@@ -60,7 +61,6 @@ def complete(
         advisory_lock(connection, BACKFILL, shared=True),
     ):
         require_phase_1(connection)
-        _sweep_captures(connection)
         pending = _pending(connection)
         open_run(connection, reopen=bool(pending))
         passes = 0
@@ -74,6 +74,7 @@ def complete(
             passes += 1
         if pending:
             raise MigrationError(_still_appearing(pending, max_passes))
+        _sweep_relations(connection)
         close_run(connection)
         connection.execute(text_of("backfill/analyze"))
         return Completion(tuple(swept), passes)
@@ -84,12 +85,13 @@ def _captures_are_open(connection: Connection) -> bool:
     return row is not None and bool(row["found"])
 
 
-def _sweep_captures(connection: Connection) -> None:
-    """Completes the relations that the capture has skipped; the passes take its rows."""
-    if _captures_are_open(connection):
-        with connection.transaction():
-            connection.execute(text_of("backfill/captures_swept"))
-            connection.execute(text_of("backfill/relations_swept"))
+def _sweep_relations(connection: Connection) -> None:
+    """Completes the relations of captured atoms; the passes have linked the rows that the capture has skipped."""
+    with connection.transaction():
+        connection.execute(text_of("backfill/captures_swept"))
+        for relation in RELATIONS:
+            rows = f"public.{relation.table}"
+            connection.execute(statement("backfill/relations_swept", **relation.names(rows)))
 
 
 def sweep_stragglers(database: Database, limits: BackfillSettings) -> int:

@@ -5,6 +5,7 @@ Deletes no row of a user. Installing it again completes a killed installation an
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import LiteralString
 
 from psycopg import sql
@@ -41,19 +42,34 @@ def _steps(
 
 
 def _written(kind: EntityKind) -> Iterator[Step]:
-    day = statement("capture/day_key")
+    day, fires = statement("capture/day_key"), statement("capture/fires")
+    key = statement("capture/extraction_key", day_key=day) if kind is ATOM else day
+    shared_run = statement("capture/shared_run", run_key=key)
+    names: Names = {
+        "table": f"public.{kind.table}",
+        "table_name": sql.Literal(kind.table),
+        "entity": sql.Literal(kind.name),
+        "taken": taken_columns(kind),
+        "rejection": _rejection(kind),
+    }
+    at_once = statement(
+        "capture/at_once",
+        shared_run=shared_run,
+        fires=fires,
+        insertion=insertion(kind, sql.SQL("SELECT * FROM linked"), shared_run, refresh=True),
+        **names,
+    )
     work = statement(
         "capture/written",
-        table=f"public.{kind.table}",
-        table_name=sql.Literal(kind.table),
-        entity=sql.Literal(kind.name),
-        taken=taken_columns(kind),
-        rejection=_rejection(kind),
-        run_key=statement("capture/extraction_key", day_key=day) if kind is ATOM else day,
+        run_key=key,
         run_id=statement("capture/run_id"),
+        before=statement("capture/other_values", fires=fires, row=sql.Identifier("source")),
+        after=statement("capture/other_values", fires=fires, row=sql.Identifier("target")),
         insertion=insertion(kind, statement("capture/written_rows"), sql.SQL("source.run_id"), refresh=True),
+        **names,
     )
-    yield from _steps(kind.table, "written", kind.name, work, "new_unlinked", HASHED)
+    rest = sql.SQL("{}; IF done THEN RETURN NULL; END IF; {}").format(at_once, work)
+    yield from _steps(kind.table, "written", kind.name, rest, "new_unlinked", HASHED)
 
 
 def _deleted(kind: EntityKind) -> Iterator[Step]:
@@ -61,10 +77,30 @@ def _deleted(kind: EntityKind) -> Iterator[Step]:
     yield from _steps(kind.table, "deleted", kind.name, work, "old_linked", KEYED)
 
 
-def _related(table: str, owner: str, column: str, element: str, rows: str) -> Iterator[Step]:
-    names: Names = {"owner": owner, "column": column, "element": statement(f"capture/{element}")}
-    work = statement("capture/related", related=statement(f"capture/{rows}"), **names)
-    yield from _steps(table, "related", ATOM.name, work, "new_related", KEYED)
+@dataclass(frozen=True)
+class Relation:
+    """A table whose rows belong to the atom `owner`, and the column of its proposal that lists them."""
+
+    table: str
+    owner: str
+    column: str
+    query: str
+
+    def names(self, rows: str | sql.Composable) -> Names:
+        """The names of a statement that adds these rows of the table to the proposals."""
+        related = statement(f"capture/{self.query}", rows=rows)
+        return {"related": related, "owner": self.owner, "column": self.column}
+
+
+RELATIONS = (
+    Relation("topic_atoms", "atom_id", "proposed_topic_ids", "topics_of_atoms"),
+    Relation("atom_links", "from_atom_id", "proposed_links", "links_of_atoms"),
+)
+
+
+def _related(relation: Relation) -> Iterator[Step]:
+    work = statement("capture/related", **relation.names("new_rows"))
+    yield from _steps(relation.table, "related", ATOM.name, work, "new_related", KEYED)
 
 
 def _rejection(kind: EntityKind) -> sql.Composed:
@@ -86,8 +122,7 @@ def _rejection(kind: EntityKind) -> sql.Composed:
 
 STEPS: tuple[Step, ...] = (
     *(step for kind in KINDS for of in (_written, _deleted) for step in of(kind)),
-    *_related("topic_atoms", "atom_id", "proposed_topic_ids", "topic", "topics_of_atoms"),
-    *_related("atom_links", "from_atom_id", "proposed_links", "link", "links_of_atoms"),
+    *(step for relation in RELATIONS for step in _related(relation)),
 )
 
 

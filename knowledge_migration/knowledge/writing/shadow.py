@@ -5,7 +5,7 @@ A failure (a constraint, a timeout, a missing table, a bug) is rolled back alone
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -157,24 +157,31 @@ def _propose(connection: sa.Connection, failure: sa.RowMapping) -> None:
     )
     run = sa.select(runs.c.id).where(runs.c.id == failure["extraction_run_id"])
     run_id = connection.execute(run).scalar_one_or_none() or open_run(connection, origin)
-    extraction = GivenExtraction.model_validate(content["extraction"])
-    write_proposals(connection, run_id, origin, extraction, _still_there(connection, content))
+    write_proposals(connection, run_id, origin, *_still_needed(connection, content))
 
 
-def _still_there(connection: sa.Connection, content: dict[str, Any]) -> DirectResult:
-    """The direct result without rows that are gone, or linked already."""
-    created, atoms = (
-        {int(place): int(row_id) for place, row_id in content[name]} for name in ("created_topics", "atom_ids")
-    )
+def _still_needed(connection: sa.Connection, content: dict[str, Any]) -> tuple[GivenExtraction, DirectResult]:
+    """The extraction and its direct result without what became a row that is gone, or linked already."""
+    given = GivenExtraction.model_validate(content["extraction"])
     ids = TOPIC.entities.c.id
     existing = set(connection.execute(sa.select(ids).where(ids.in_(content["topic_ids"].values()))).scalars())
-    unlinked_topics = _unlinked(connection, TOPIC, list(created.values()))
-    unlinked_atoms = _unlinked(connection, ATOM, list(atoms.values()))
-    return DirectResult(
-        {name: topic_id for name, topic_id in content["topic_ids"].items() if topic_id in existing},
-        {place: topic_id for place, topic_id in created.items() if topic_id in unlinked_topics},
-        {place: atom_id for place, atom_id in atoms.items() if atom_id in unlinked_atoms},
+    topics, created = _remaining(connection, TOPIC, given.topics, content["created_topics"])
+    atoms, atom_ids = _remaining(connection, ATOM, given.atoms, content["atom_ids"])
+    known = {name: topic_id for name, topic_id in content["topic_ids"].items() if topic_id in existing}
+    return given.model_copy(update={"topics": tuple(topics), "atoms": tuple(atoms)}), DirectResult(
+        known, created, atom_ids
     )
+
+
+def _remaining(
+    connection: sa.Connection, kind: EntityKind, items: Sequence[T], rows: list[list[int]]
+) -> tuple[list[T], dict[int, int]]:
+    """The items without a row, or whose row has no proposal; and the ids of these rows, by the new places."""
+    written = {int(place): int(row_id) for place, row_id in rows}
+    unlinked = _unlinked(connection, kind, list(written.values()))
+    kept = [place for place in range(len(items)) if place not in written or written[place] in unlinked]
+    ids = {new: written[place] for new, place in enumerate(kept) if place in written}
+    return [items[place] for place in kept], ids
 
 
 def _unlinked(connection: sa.Connection, kind: EntityKind, ids: list[int]) -> set[int]:

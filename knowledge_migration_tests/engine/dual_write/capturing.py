@@ -15,6 +15,7 @@ from knowledge_migration.engine.schema import capture
 from knowledge_migration.settings import SchemaChangeSettings
 
 LIMITS = SchemaChangeSettings()
+LINKED = "SELECT count(*) FROM {} WHERE migrated_from_proposal_id IS NOT NULL"
 
 UNFAITHFUL = """
 SELECT count(*) FROM (
@@ -48,6 +49,31 @@ def application(database: Database, **options: Any) -> Iterator[Connection]:
         yield connection
     finally:
         connection.close()
+
+
+def atom(connection: Connection, title: str, meta: str | None = None, confidence: float | None = None) -> int:
+    """Writes an atom; returns its id."""
+    row = connection.execute(
+        "INSERT INTO atoms (type, title, content, confidence, user_approved, meta) "
+        "VALUES ('insight', %s, 'content', %s, false, %s) RETURNING id",
+        (title, confidence, meta),
+    ).fetchone()
+    assert row
+    return int(row["id"])
+
+
+def topic(connection: Connection, name: str) -> int:
+    """Writes a topic; returns its id."""
+    row = connection.execute(
+        "INSERT INTO topics (name, description) VALUES (%s, 'about') RETURNING id", (name,)
+    ).fetchone()
+    assert row
+    return int(row["id"])
+
+
+def relate(connection: Connection, topic_id: int, atom_id: int) -> None:
+    """Relates an atom to a topic."""
+    connection.execute("INSERT INTO topic_atoms (topic_id, atom_id) VALUES (%s, %s)", (topic_id, atom_id))
 
 
 class Applications:

@@ -1,7 +1,5 @@
 """Every row that any session writes gets its proposal in the same transaction, and no statement of a user fails for it."""
 
-from collections.abc import Iterator
-
 import httpx
 import psycopg
 import pytest
@@ -24,48 +22,20 @@ from knowledge_migration_tests.engine.backfill.backfilling import (
     fill,
     until,
 )
-from knowledge_migration_tests.engine.dual_write.capturing import LIMITS, UNFAITHFUL, application, install
+from knowledge_migration_tests.engine.dual_write.capturing import (
+    LIMITS,
+    LINKED,
+    UNFAITHFUL,
+    application,
+    atom,
+    install,
+    relate,
+    topic,
+)
 from knowledge_migration_tests.support.fence_timeouts import PATIENT
 
-LINKED = "SELECT count(*) FROM {} WHERE migrated_from_proposal_id IS NOT NULL"
 FAILURES = "SELECT count(*) FROM migration.capture_log WHERE sqlstate IS NOT NULL"
 RUNS = "SELECT count(*) FROM knowledge_extraction_runs WHERE settings ->> 'mode' = 'captured'"
-
-
-@pytest.fixture
-def captured(any_expanded: Database) -> Database:
-    """Each supported version after phase 1, with the capture."""
-    install(any_expanded)
-    return any_expanded
-
-
-@pytest.fixture
-def writer(captured: Database) -> Iterator[Connection]:
-    """A session of an application."""
-    with application(captured) as connection:
-        yield connection
-
-
-def atom(connection: Connection, title: str, meta: str | None = None, confidence: float | None = None) -> int:
-    row = connection.execute(
-        "INSERT INTO atoms (type, title, content, confidence, user_approved, meta) "
-        "VALUES ('insight', %s, 'content', %s, false, %s) RETURNING id",
-        (title, confidence, meta),
-    ).fetchone()
-    assert row
-    return int(row["id"])
-
-
-def topic(connection: Connection, name: str) -> int:
-    row = connection.execute(
-        "INSERT INTO topics (name, description) VALUES (%s, 'about') RETURNING id", (name,)
-    ).fetchone()
-    assert row
-    return int(row["id"])
-
-
-def relate(connection: Connection, topic_id: int, atom_id: int) -> None:
-    connection.execute("INSERT INTO topic_atoms (topic_id, atom_id) VALUES (%s, %s)", (topic_id, atom_id))
 
 
 def test_every_way_of_writing_is_captured(writer: Connection) -> None:

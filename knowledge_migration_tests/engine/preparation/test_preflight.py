@@ -22,6 +22,7 @@ from knowledge_migration.engine.foundation.errors import BlockedError, Precondit
 from knowledge_migration.engine.foundation.sql_files import text_of
 from knowledge_migration.engine.preparation import preflight
 from knowledge_migration.engine.preparation.preflight import PreflightContext
+from knowledge_migration.engine.schema import capture
 from knowledge_migration.engine.schema import upgrade as schema
 from knowledge_migration.engine.schema.steps import EVIDENCE_REVISION
 from knowledge_migration.settings import SchemaChangeSettings
@@ -136,7 +137,10 @@ def test_each_right_that_is_missing_is_named_and_its_remedy_gives_it(any_databas
         before = asked(database, "rights_are_sufficient")
 
         assert {row["needed"] for row in before.sample} == {
-            *(f"the rights of the owner of public.{table}" for table in ("topics", "atoms", "topic_atoms")),
+            *(
+                f"the rights of the owner of public.{table}"
+                for table in ("topics", "atoms", "topic_atoms", "atom_links")
+            ),
             "REFERENCES on public.users",
             "USAGE on schema public",
             *(f"SELECT on public.{table}" for table in TABLES),
@@ -157,6 +161,9 @@ def test_each_right_that_is_missing_is_named_and_its_remedy_gives_it(any_databas
         schema.upgrade(database, BRIEF)
         assert proposal_differences(database) == []
         assert asked(database, "rights_are_sufficient").passed
+        with database.connect() as limited:
+            capture.install(limited, BRIEF)
+            capture.remove(limited, BRIEF)
         schema.downgrade(database, BRIEF, to=None)
 
 
@@ -218,6 +225,7 @@ def test_the_rights_are_one_table_of_steps_and_an_optional_one_fails_nothing(
         "observed": "granted",
         "remedy": "",
     }
+    assert rights["the rights of the owner of public.atom_links"]["step"] == "2 dual write: the capture in the database"
     assert rights["the rights of the owner of 3 objects"]["step"] == "1 schema, 3 backfill, 5 cleanup"
     assert rights["CREATEDB on this server"]["observed"] == "missing; needed only for this last resort"
     assert rights["CREATEDB"]["observed"] == "granted"  # on the scratch server

@@ -9,6 +9,7 @@ SET search_path = pg_catalog, pg_temp SET jit = off SET enable_seqscan = off {se
 DECLARE
     failure_state text;
     failure_message text;
+    done boolean;
 BEGIN
     IF current_setting('knowledge_migration.capture', true) = 'off' OR NOT EXISTS ({concerned}) THEN
         RETURN NULL;
