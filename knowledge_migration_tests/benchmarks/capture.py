@@ -34,12 +34,16 @@ COLUMNS: dict[str, LiteralString] = {
     "topic_atoms": "topic_id, atom_id",
     "atom_links": "from_atom_id, to_atom_id, link_type",
 }
+EXISTING: LiteralString = (
+    "(SELECT row_number() OVER () AS n, atoms.* FROM atoms, generate_series(1, (SELECT 1 + {rows} / count(*) FROM atoms)) "
+    "WHERE atoms.id < 10000000 LIMIT {rows}) AS atom"
+)
 BULK: dict[str, LiteralString] = {
-    "topics": "SELECT 'copied ' || id, left(content, 300), NULL, '#aabbcc' FROM atoms ORDER BY id LIMIT {rows}",
-    "atoms": "SELECT 10000000 + id, type, title, content, confidence, user_approved, meta FROM atoms ORDER BY id LIMIT {rows}",
-    "topic_atoms": "SELECT topics.ids[1 + id % cardinality(topics.ids)], 10000000 + id "
-    "FROM (SELECT array_agg(id) AS ids FROM topics) AS topics, (SELECT id FROM atoms ORDER BY id LIMIT {rows}) AS atom",
-    "atom_links": "SELECT 10000000 + id, 10000000 + coalesce(lag(id) OVER (ORDER BY id), id), 'relates' FROM atoms LIMIT {rows}",
+    "topics": "SELECT 'copied ' || n, left(content, 300), NULL, '#aabbcc' FROM {existing}",
+    "atoms": "SELECT 10000000 + n, type, title, content, confidence, user_approved, meta FROM {existing}",
+    "topic_atoms": "SELECT topics.ids[1 + n % cardinality(topics.ids)], 10000000 + n "
+    "FROM (SELECT array_agg(id) AS ids FROM topics) AS topics, generate_series(1, {rows}) AS n",
+    "atom_links": "SELECT 10000000 + n, 10000000 + greatest(n - 1, 1), 'relates' FROM generate_series(1, {rows}) AS n",
 }
 """Rows as an application would copy them, made from the rows that exist."""
 
@@ -137,7 +141,7 @@ def typical(seconds: list[float]) -> float:
 
 def copied(database: Database, table: str) -> bytes:
     """The rows for one COPY, in its text format."""
-    query = BULK[table].replace("{rows}", str(BULK_ROWS))
+    query = BULK[table].replace("{existing}", EXISTING).replace("{rows}", str(BULK_ROWS))
     with (
         database.connect("bench") as connection,
         connection.cursor().copy(f"COPY ({query}) TO STDOUT".encode()) as copy,
