@@ -13,6 +13,8 @@ from knowledge_migration.engine.foundation.database import Database
 
 REVIEWER_TOKEN = "reviewer-token-of-the-tests"
 ADMIN_TOKEN = "admin-token-of-the-tests"
+MINUTES = 5
+"""For busy machines."""
 TOKENS = {"KNOWLEDGE_API_REVIEWER_TOKEN": REVIEWER_TOKEN, "KNOWLEDGE_API_ADMIN_TOKEN": ADMIN_TOKEN}
 
 
@@ -44,9 +46,11 @@ class Living:
             self.process = subprocess.Popen(
                 command, stdout=file, stderr=file, env={**os.environ, **settings, **self.environment}, cwd=self.home
             )
-        assert wait_until_healthy(self.url, lambda: self.process is not None and self.process.poll() is None), (
-            log.read_text()
-        )
+        is_healthy = (wait_until_healthy(self.url, self._is_alive) for _ in range(MINUTES))
+        assert any(is_healthy), log.read_text()
+
+    def _is_alive(self) -> bool:
+        return self.process is not None and self.process.poll() is None
 
     def begin_test(self) -> None:
         """Runs with the tokens of the tests, whatever the test before has done."""
@@ -69,8 +73,8 @@ class Living:
 def living(database: Database, home: Path, **environment: str) -> Iterator[Living]:
     """Runs the service during the block."""
     served = Living(database, home, environment)
-    served.start()
     try:
+        served.start()
         yield served
     finally:
         served.stop()

@@ -15,9 +15,9 @@ async def becomes(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
-def comes_true(condition: Callable[[], bool]) -> None:
+def comes_true(condition: Callable[[], bool], seconds: float = TIMEOUT_SECONDS) -> None:
     """The same without an event loop."""
-    until = time.monotonic() + TIMEOUT_SECONDS
+    until = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > until:
             raise TimeoutError

@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +28,8 @@ from knowledge_migration.demo.live_application import free_port
 from knowledge_migration_tests.support.code_location import definitions
 
 PROJECT = Path(__file__).parents[2]
+PORT = "3000"
+DEV = ("dagster", "dev", "-p", PORT, "-h", "127.0.0.1")
 START_SECONDS = RUN_SECONDS = 600.0
 LOCATION = {"repositoryLocationName": "knowledge_migration", "repositoryName": "__repository__"}
 
@@ -109,9 +111,22 @@ class Webserver:
         assets: Sequence[str] = (),
         partition: str | None = None,
         config: dict[str, Any] | None = None,
+        tags: Mapping[str, str] | None = None,
     ) -> Run:
         """Launches a job, or only some of its assets, and waits until the run has ended."""
-        tags = [{"key": "dagster/partition", "value": partition}] if partition else []
+        return self.ended(self.submit(job, assets=assets, partition=partition, config=config, tags=tags))
+
+    def submit(
+        self,
+        job: str,
+        *,
+        assets: Sequence[str] = (),
+        partition: str | None = None,
+        config: dict[str, Any] | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> str:
+        """Launches a job, or only some of its assets; returns the id of its run."""
+        given = {**(tags or {}), **({"dagster/partition": partition} if partition else {})}
         selector: dict[str, Any] = {**LOCATION, "pipelineName": job}
         if assets:
             checks = [
@@ -124,11 +139,12 @@ class Webserver:
             "selector": selector,
             "mode": "default",
             "runConfigData": json.dumps(config or {}),
-            "executionMetadata": {"tags": tags},
+            "executionMetadata": {"tags": [{"key": key, "value": value} for key, value in given.items()]},
         }
         launched = self._ask(LAUNCH, {"params": params})["launchPipelineExecution"]
         assert launched["__typename"] == "LaunchRunSuccess", launched
-        return self._ended(launched["run"]["runId"])
+        run_id: str = launched["run"]["runId"]
+        return run_id
 
     def run_ids(self, job: str) -> list[str]:
         """The runs of a job, the newest first."""
@@ -140,7 +156,7 @@ class Webserver:
         while not (new := [run_id for run_id in self.run_ids(job) if run_id not in known]):
             assert time.monotonic() < until, job
             time.sleep(0.5)
-        return self._ended(new[-1])
+        return self.ended(new[-1])
 
     def add_partition(self, definition: str, partition: str) -> None:
         """Adds a partition, unless it exists."""
@@ -148,7 +164,8 @@ class Webserver:
         added = self._ask(ADD_PARTITION, values)["addDynamicPartition"]["__typename"]
         assert added in ("AddDynamicPartitionSuccess", "DuplicateDynamicPartitionError"), added
 
-    def _ended(self, run_id: str) -> Run:
+    def ended(self, run_id: str) -> Run:
+        """The run, after its end."""
         until = time.monotonic() + RUN_SECONDS
         while True:
             run = self._ask(RUN, {"id": run_id})["runOrError"]
@@ -204,14 +221,14 @@ def webserver_in_process() -> Iterator[Webserver]:
 
 
 @contextmanager
-def webserver(home: Path, **variables: str) -> Iterator[Webserver]:
-    """`dagster dev` in the project's root with its own home directory, while the block runs."""
+def webserver(home: Path, words: Sequence[str] = DEV, **variables: str) -> Iterator[Webserver]:
+    """The command in the project's root with its own home directory, on a free port, while the block runs."""
     port = free_port()
-    environment = {**os.environ, "KNOWLEDGE_MIGRATION_HOME": str(home), **variables}
-    environment.pop("DAGSTER_HOME", None)
+    without = {name: value for name, value in os.environ.items() if name != "DAGSTER_HOME"}
+    environment = {**without, "KNOWLEDGE_MIGRATION_HOME": str(home), **variables}
     home.mkdir(parents=True, exist_ok=True)
-    dagster = str(Path(sys.executable).with_name("dagster"))
-    command = [dagster, "dev", "--port", str(port), "--host", "127.0.0.1"]
+    program = Path(sys.executable).with_name(words[0])
+    command = [program, *(str(port) if word == PORT else word for word in words[1:])]
     with (home / "webserver.log").open("wb") as log:
         process = subprocess.Popen(command, cwd=PROJECT, env=environment, stdout=log, stderr=subprocess.STDOUT)
     served = Webserver(httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=120))

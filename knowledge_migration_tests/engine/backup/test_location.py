@@ -23,8 +23,7 @@ from knowledge_migration.engine.rollback.repair.backup_copy import restored_back
 from knowledge_migration.engine.schema import upgrade as schema
 from knowledge_migration.settings import SchemaChangeSettings
 from knowledge_migration_tests.engine.backup.legacy_rows import fill
-
-BUCKET = "backups-of-the-tests"
+from knowledge_migration_tests.support.s3_server import BUCKET, s3_server
 
 
 @pytest.fixture(autouse=True)
@@ -37,27 +36,17 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="module")
-def s3_server() -> Iterator[str]:
-    """A server of S3's protocol with one bucket."""
-    import boto3
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    url = "http://{}:{}".format(*server.get_host_and_port())
-    secrets = {"aws_access_key_id": "reader", "aws_secret_access_key": "secret"}
-    boto3.client("s3", endpoint_url=url, region_name="us-east-1", **secrets).create_bucket(Bucket=BUCKET)
-    yield url
-    server.stop()
+def s3_variables() -> Iterator[dict[str, str]]:
+    with s3_server() as variables:
+        yield variables
 
 
 @pytest.fixture(params=["memory", "s3"])
 def remote(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
     if request.param == "memory":
         return location_of(f"memory://{uuid4()}/backups")
-    monkeypatch.setenv("AWS_ENDPOINT_URL", request.getfixturevalue("s3_server"))
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "reader")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    for name, value in request.getfixturevalue("s3_variables").items():
+        monkeypatch.setenv(name, value)
     return location_of(f"s3://{BUCKET}/{uuid4()}")
 
 
