@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 from pydantic import SecretStr
 
 from knowledge_migration.addresses import parsed
-from knowledge_migration.engine.foundation import embedded_server
 from knowledge_migration.engine.foundation.database import Database
 from knowledge_migration.engine.foundation.errors import PreconditionError
 from knowledge_migration.knowledge.flags import Flags
@@ -265,6 +264,8 @@ def embedded_directory(settings: Settings) -> Path:
 
 
 def _embedded(settings: Settings, name: str) -> Database:
+    from knowledge_migration.engine.foundation import embedded_server
+
     return embedded_server.start(embedded_directory(settings)).ensure_database(name)
 
 

@@ -1,1 +1,1 @@
-"""The command line, one module for each thing that an operator works with; `cli.py` puts them together."""
+"""The command line, one module for each thing that an operator works with; `application.py` puts them together."""

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from knowledge_migration.commands.main import app
+from knowledge_migration.commands.application import app
 from knowledge_migration.engine.foundation.database import Database
 from knowledge_migration.engine.foundation.errors import MigrationError, PreconditionError
 from knowledge_migration.settings import SettingsError, load_settings
