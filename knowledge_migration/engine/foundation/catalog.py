@@ -11,6 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
+from sqlalchemy.engine.reflection import ObjectKind, ObjectScope
 
 from knowledge_migration.engine.foundation.database import Database
 from knowledge_migration.engine.foundation.errors import PreconditionError
@@ -34,12 +35,23 @@ class Difference:
     tolerated: bool = False
 
 
+@dataclass(frozen=True)
+class _Reflected:
+    """The catalog's description of some tables, by name: a few queries however many tables, since each costs its planning."""
+
+    columns: Mapping[str, Any]
+    primary_keys: Mapping[str, Any]
+    indexes: Mapping[str, Any]
+    checks: Mapping[str, Any]
+    references: Mapping[str, Any]
+
+
 def legacy_differences(database: Database) -> list[Difference]:
     """How the database differs from the legacy schema that the migration starts from (shared tables only)."""
     declared = tables.legacy.sorted_tables
     with database.engine() as engine, engine.connect() as connection:
-        inspector = sa.inspect(connection)
-        differences = [difference for table in declared for difference in _table(inspector, table, legacy=True)]
+        found = _reflected(connection, [table.name for table in declared])
+        differences = [difference for table in declared for difference in _table(found, table, legacy=True)]
         states = _states(connection, [table.name for table in declared])
     unique = {(table.name, str(index.name)) for table in declared for index in table.indexes if index.unique}
     return differences + _invalid(states, unique & states.keys())
@@ -49,15 +61,18 @@ def proposal_differences(database: Database) -> list[Difference]:
     """How the database differs from the result of the schema phase: objects, valid indexes, validated constraints."""
     declared = tables.proposals.sorted_tables
     with database.engine() as engine, engine.connect() as connection:
-        inspector = sa.inspect(connection)
-        differences = [difference for table in declared for difference in _table(inspector, table, legacy=False)]
+        names = [table.name for table in declared]
+        changed = (*tables.LINK_COLUMNS, *tables.LINK_INDEXES, *(key.table for key in tables.REFERENCES))
+        found = _reflected(connection, (*names, *changed))
+        differences = [difference for table in declared for difference in _table(found, table, legacy=False)]
         for name, columns in tables.LINK_COLUMNS.items():
-            differences += _columns(inspector, name, columns, legacy=False)
+            differences += _columns(found, name, columns, legacy=False)
         for name, index in tables.LINK_INDEXES.items():
-            differences += _indexes(inspector, name, [index], legacy=False)
-        differences += _added_references(inspector)
-        states = _states(connection, [*(table.name for table in declared), *tables.LINK_INDEXES])
-        triggers = _capture_triggers(connection) if inspector.has_table("schema_object", OWN_SCHEMA) else {}
+            differences += _indexes(found, name, [index], legacy=False)
+        differences += _added_references(found)
+        states = _states(connection, [*names, *tables.LINK_INDEXES])
+        has_objects = sa.inspect(connection).has_table("schema_object", OWN_SCHEMA)
+        triggers = _capture_triggers(connection) if has_objects else {}
     return differences + _invalid(states, _own_objects(states)) + _invalid(triggers, triggers)
 
 
@@ -71,8 +86,24 @@ def require_proposal_schema(database: Database) -> None:
         )
 
 
-def _table(inspector: sa.Inspector, table: sa.Table, *, legacy: bool) -> Iterable[Difference]:
-    if not inspector.has_table(table.name):
+def _reflected(connection: sa.Connection, names: Iterable[str]) -> _Reflected:
+    inspector, wanted = sa.inspect(connection), sorted(set(names))
+    return _Reflected(
+        *(
+            {name: value for (_, name), value in read(None, wanted, ObjectKind.ANY, ObjectScope.ANY).items()}
+            for read in (
+                inspector.get_multi_columns,
+                inspector.get_multi_pk_constraint,
+                inspector.get_multi_indexes,
+                inspector.get_multi_check_constraints,
+                inspector.get_multi_foreign_keys,
+            )
+        )
+    )
+
+
+def _table(found: _Reflected, table: sa.Table, *, legacy: bool) -> Iterable[Difference]:
+    if table.name not in found.columns:
         return [Difference(f"table {table.name}", "present", "missing")]
     references = {
         str(column.name): (key.column.table.name, key.ondelete or "NO ACTION")
@@ -80,18 +111,16 @@ def _table(inspector: sa.Inspector, table: sa.Table, *, legacy: bool) -> Iterabl
         for key in column.foreign_keys
     }
     return [
-        *_columns(inspector, table.name, table.columns, legacy=legacy),
-        *_primary_key(inspector, table),
-        *_indexes(inspector, table.name, table.indexes, legacy=legacy),
-        *_checks(inspector, table),
-        *_references(inspector, table.name, references, tolerated=legacy),
+        *_columns(found, table.name, table.columns, legacy=legacy),
+        *_primary_key(found, table),
+        *_indexes(found, table.name, table.indexes, legacy=legacy),
+        *_checks(found, table),
+        *_references(found, table.name, references, tolerated=legacy),
     ]
 
 
-def _columns(
-    inspector: sa.Inspector, table: str, columns: Iterable[sa.Column[Any]], *, legacy: bool
-) -> Iterable[Difference]:
-    present = {column["name"]: column for column in inspector.get_columns(table)}
+def _columns(found: _Reflected, table: str, columns: Iterable[sa.Column[Any]], *, legacy: bool) -> Iterable[Difference]:
+    present = {column["name"]: column for column in found.columns.get(table, ())}
     for column in columns:
         name, expected = f"column {table}.{column.name}", _type(column.type)
         if column.name not in present:
@@ -141,16 +170,16 @@ def _tokens(expression: str) -> list[str]:
     return re.findall(r"'[^']*'|[\w.]+|[<>=!]+", plain)
 
 
-def _primary_key(inspector: sa.Inspector, table: sa.Table) -> Iterable[Difference]:
+def _primary_key(found: _Reflected, table: sa.Table) -> Iterable[Difference]:
     expected = [column.name for column in table.primary_key.columns]
-    actual = inspector.get_pk_constraint(table.name)["constrained_columns"]
+    actual = found.primary_keys[table.name]["constrained_columns"]
     if expected != actual:
         yield Difference(f"primary key of {table.name}", ", ".join(expected), ", ".join(actual) or "missing")
 
 
-def _indexes(inspector: sa.Inspector, table: str, indexes: Iterable[sa.Index], *, legacy: bool) -> Iterable[Difference]:
+def _indexes(found: _Reflected, table: str, indexes: Iterable[sa.Index], *, legacy: bool) -> Iterable[Difference]:
     """Compares indexes by name; a legacy index matters only if it is unique, and its name does not matter then."""
-    present = {str(index["name"]): _reflected_index(dict(index)) for index in inspector.get_indexes(table)}
+    present = {str(index["name"]): _reflected_index(dict(index)) for index in found.indexes.get(table, ())}
     for index in sorted(indexes, key=lambda index: str(index.name)):
         columns = [str(getattr(part, "name", None) or part) for part in index.expressions]
         expected = _index_text(bool(index.unique), columns, index.dialect_options["postgresql"]["where"])
@@ -174,8 +203,8 @@ def _index_text(unique: bool, columns: list[str], where: object) -> str:
     return f"{'unique ' if unique else ''}({', '.join(columns)}){condition}"
 
 
-def _checks(inspector: sa.Inspector, table: sa.Table) -> Iterable[Difference]:
-    present = {str(check["name"]): check["sqltext"] for check in inspector.get_check_constraints(table.name)}
+def _checks(found: _Reflected, table: sa.Table) -> Iterable[Difference]:
+    present = {str(check["name"]): check["sqltext"] for check in found.checks.get(table.name, ())}
     for constraint in sorted(table.constraints, key=lambda constraint: str(constraint.name)):
         if not isinstance(constraint, sa.CheckConstraint) or not constraint.name:
             continue
@@ -185,21 +214,21 @@ def _checks(inspector: sa.Inspector, table: sa.Table) -> Iterable[Difference]:
             yield Difference(f"check {constraint.name} of {table.name}", expected, actual or "missing")
 
 
-def _added_references(inspector: sa.Inspector) -> Iterable[Difference]:
+def _added_references(found: _Reflected) -> Iterable[Difference]:
     """The references that are added after the tables; a missing one is reported as not valid."""
-    for table in {key.table: None for key in tables.REFERENCES if inspector.has_table(key.table)}:
+    for table in {key.table: None for key in tables.REFERENCES if key.table in found.columns}:
         expected = {key.column: (key.referenced, key.on_delete) for key in tables.REFERENCES if key.table == table}
-        for difference in _references(inspector, table, expected, tolerated=False):
+        for difference in _references(found, table, expected, tolerated=False):
             if difference.actual != "missing":
                 yield difference
 
 
 def _references(
-    inspector: sa.Inspector, table: str, expected: Mapping[str, tuple[str, str]], *, tolerated: bool
+    found: _Reflected, table: str, expected: Mapping[str, tuple[str, str]], *, tolerated: bool
 ) -> Iterable[Difference]:
     present = {
         key["constrained_columns"][0]: (key["referred_table"], key["options"].get("ondelete", "NO ACTION"))
-        for key in inspector.get_foreign_keys(table)
+        for key in found.references.get(table, ())
         if len(key["constrained_columns"]) == 1
     }
     for column, reference in sorted(expected.items()):
