@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -147,6 +148,26 @@ def expanded(server: EmbeddedServer) -> Iterator[Database]:
 def any_expanded(any_server: EmbeddedServer) -> Iterator[Database]:
     """An empty database after phase 1 on each supported version."""
     with cloned(any_server, EXPANDED_TEMPLATE) as copy:
+        yield copy
+
+
+@pytest.fixture(scope="session")
+def ready_template(server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> tuple[Database, datetime]:
+    """Phases 0 to 3 are complete; at the returned time, two hours later, the internal beta meets every requirement."""
+    from knowledge_migration_tests.engine.cutover.ready import made_ready, seen_well
+
+    database = clone(server, EXPANDED_TEMPLATE)
+    at = database.now() + timedelta(hours=2)
+    with database.connect("test template") as connection:
+        made_ready(database, connection, tmp_path_factory.mktemp("backup"))
+        seen_well(connection, database, at)
+    return database, at
+
+
+@pytest.fixture
+def ready_database(server: EmbeddedServer, ready_template: tuple[Database, datetime]) -> Iterator[Database]:
+    """A copy of it."""
+    with cloned(server, ready_template[0].name) as copy:
         yield copy
 
 

@@ -12,7 +12,6 @@ from psycopg import sql
 
 from knowledge_migration.defs.guards import CHECK, GUARDS
 from knowledge_migration.engine.foundation.database import Connection, Database
-from knowledge_migration_tests.engine.cutover.ready import made_ready
 from knowledge_migration_tests.support.code_location import definitions
 from knowledge_migration_tests.support.environment import name_database
 from knowledge_migration_tests.support.webserver import Run, Webserver, webserver_in_process
@@ -91,9 +90,11 @@ VIOLATIONS = [
 
 
 @pytest.fixture
-def named(expanded: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The settings name the test's database."""
-    name_database(monkeypatch, expanded, tmp_path)
+def rows(ready_database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Connection]:
+    """A session on the test's database, which the settings name: every requirement is met but the rehearsal."""
+    name_database(monkeypatch, ready_database, tmp_path)
+    with ready_database.connect("test") as connection:
+        yield connection
 
 
 @pytest.fixture(scope="module")
@@ -132,16 +133,8 @@ def written(connection: Connection) -> dict[str, Any]:
 
 @pytest.mark.parametrize(("asset", "violation", "requirement"), VIOLATIONS)
 def test_an_asset_launched_alone_writes_nothing_where_a_guard_is_violated(
-    ui: Webserver,
-    expanded: Database,
-    rows: Connection,
-    named: None,
-    tmp_path: Path,
-    asset: str,
-    violation: str,
-    requirement: str,
+    ui: Webserver, rows: Connection, asset: str, violation: str, requirement: str
 ) -> None:
-    made_ready(expanded, rows, tmp_path)
     if violation:
         rows.execute(violation)
     before = written(rows)

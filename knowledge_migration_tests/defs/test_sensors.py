@@ -15,9 +15,11 @@ from knowledge_migration.defs.scheduling import BEFORE_PHASE_1
 from knowledge_migration.engine.cutover.readiness import readiness
 from knowledge_migration.engine.cutover.state import read_cutover_state
 from knowledge_migration.engine.foundation.database import Connection, Database
+from knowledge_migration.engine.foundation.embedded_server import EmbeddedServer
 from knowledge_migration.engine.validation.integrity import recorded_integrity
+from knowledge_migration_tests.conftest import EXPANDED_TEMPLATE, cloned
 from knowledge_migration_tests.engine.backfill.backfilling import count
-from knowledge_migration_tests.engine.cutover.ready import UNHURRIED, made_ready, seen_well
+from knowledge_migration_tests.engine.cutover.ready import UNHURRIED
 from knowledge_migration_tests.engine.cutover.stages_reached import (
     acknowledging,
     alive,
@@ -28,6 +30,15 @@ from knowledge_migration_tests.engine.cutover.stages_reached import (
 )
 from knowledge_migration_tests.support.code_location import definitions
 from knowledge_migration_tests.support.environment import name_database
+
+
+@pytest.fixture
+def expanded(
+    request: pytest.FixtureRequest, server: EmbeddedServer, ready_template: tuple[Database, datetime]
+) -> Iterator[Database]:
+    """A database after phase 1, or after phase 3 for a test that takes `ready`."""
+    with cloned(server, ready_template[0].name if "ready" in request.fixturenames else EXPANDED_TEMPLATE) as copy:
+        yield copy
 
 
 @pytest.fixture
@@ -46,11 +57,10 @@ def named(expanded: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.fixture
-def ready(expanded: Database, rows: Connection, named: pytest.MonkeyPatch, tmp_path: Path) -> datetime:
+def ready(ready_template: tuple[Database, datetime], named: pytest.MonkeyPatch) -> datetime:
     """Every requirement of the internal beta is met by the clock of the cutover."""
-    made_ready(expanded, rows, tmp_path)
-    at = Migration().now()
-    seen_well(rows, expanded, at)
+    at = ready_template[1]
+    named.setattr(Migration, "now", lambda self: at)
     return at
 
 
