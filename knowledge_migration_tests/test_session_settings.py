@@ -85,6 +85,14 @@ def test_a_session_of_the_engine_has_our_settings(strange: Database) -> None:
     assert found["search_path"] == "public, private, public"  # triggers of the user still find their schema
 
 
+def test_the_engine_of_a_database_is_kept_by_its_settings(database: Database) -> None:
+    with database.engine() as one, Database(database.url).engine() as again, database.engine(pooled=True) as pooled:
+        assert one is again
+        assert one is not pooled
+    with database.engine(settings={"work_mem": "1MB"}) as other:
+        assert other is not one
+
+
 def test_a_session_of_the_service_has_our_settings(strange: Database) -> None:
     def read(connection: sa.Connection) -> tuple[dict[str, str], int]:
         settings = dict(connection.exec_driver_sql(SETTINGS).fetchall())

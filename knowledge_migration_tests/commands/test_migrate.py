@@ -100,7 +100,6 @@ def test_all_phases_run_are_recorded_and_validated_and_a_second_call_changes_not
     assert all(summary.skipped and summary.done.startswith(("already done", "skipped")) for summary in again)
     assert (digest(connection), len(instance.get_runs())) == (migrated, runs)
 
-    assert failed_checks(instance, "validation") == set()
     connection.execute("UPDATE atoms SET migrated_from_proposal_id = NULL, migration_timestamp = NULL WHERE id = 3")
     assert failed_checks(instance, "validation") == {
         "every_atom_has_a_proposal",

@@ -11,6 +11,8 @@ import pytest
 from knowledge_migration.commands.phase_runs import QUIET, migrate
 from knowledge_migration.engine.foundation import evidence
 from knowledge_migration.engine.foundation.database import Connection, Database
+from knowledge_migration.engine.foundation.embedded_server import EmbeddedServer
+from knowledge_migration_tests.conftest import clone, cloned
 from knowledge_migration_tests.support.code_location import definitions
 from knowledge_migration_tests.support.environment import UNHURRIED
 from knowledge_migration_tests.support.some_rows import SOME_ROWS
@@ -23,13 +25,12 @@ CHECKS = {
 }
 
 
-@pytest.fixture
-def named(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Connection]:
-    """The settings name a database with some rows, and nothing is slow by them."""
-    monkeypatch.chdir(tmp_path)
-    for name, value in {
+def name(patch: pytest.MonkeyPatch, database: Database, folder: Path) -> None:
+    """The settings name this database, and nothing is slow by them."""
+    patch.chdir(folder)
+    for variable, value in {
         "KNOWLEDGE_MIGRATION_DATABASE_URL": database.url,
-        "KNOWLEDGE_MIGRATION_HOME": str(tmp_path / "home"),
+        "KNOWLEDGE_MIGRATION_HOME": str(folder / "home"),
         "MIGRATION_RATE_LIMIT_PER_SECOND": "0",
         "BASELINE_SAMPLES": "20",
         "PERFORMANCE_SAMPLES": "20",
@@ -37,9 +38,37 @@ def named(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         "KNOWLEDGE_MIGRATION_SKIP_REHEARSAL_REASON": "it has tests of its own",
         "CUTOVER_GATES": json.dumps(UNHURRIED),
     }.items():
-        monkeypatch.setenv(name, value)
+        patch.setenv(variable, value)
+
+
+@pytest.fixture
+def named(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Connection]:
+    """A session on a database with some rows, which the settings name."""
+    name(monkeypatch, database, tmp_path)
     with database.connect("test") as connection:
         connection.execute(SOME_ROWS)
+        yield connection
+
+
+@pytest.fixture(scope="module")
+def template(server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> Database:
+    """A database with some rows after all phases but the cutover."""
+    database = clone(server)
+    with database.connect("test template") as connection:
+        connection.execute(SOME_ROWS)
+    with pytest.MonkeyPatch.context() as patch, dg.DagsterInstance.ephemeral() as instance:
+        name(patch, database, tmp_path_factory.mktemp("template"))
+        assert all(summary.succeeded for summary in migrate(database, instance, on_phase=lambda _: None))
+    return database
+
+
+@pytest.fixture
+def migrated(
+    server: EmbeddedServer, template: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Connection]:
+    """A session on a copy of it, which the settings name."""
+    with cloned(server, template.name) as copy, copy.connect("test") as connection:
+        name(monkeypatch, copy, tmp_path)
         yield connection
 
 
@@ -54,15 +83,17 @@ def contents(connection: Connection, kind: str) -> list[dict[str, Any]]:
 
 
 def test_each_phase_ends_with_a_comparison_and_lists_beyond_their_limits_fail_the_check_and_not_the_run(
-    named: Connection, instance: dg.DagsterInstance, database: Database, monkeypatch: pytest.MonkeyPatch
+    migrated: Connection, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert all(summary.succeeded for summary in migrate(database, instance, on_phase=lambda _: None))
-    assert [one["phase"] for one in contents(named, "performance_comparison")] == ["phase_1_schema", "phase_3_backfill"]
+    assert [one["phase"] for one in contents(migrated, "performance_comparison")] == [
+        "phase_1_schema",
+        "phase_3_backfill",
+    ]
     result = run(instance, "validation_performance")
     assert result.success
     assert {one.check_name: one.passed for one in result.get_asset_check_evaluations()} == CHECKS
-    assert contents(named, "performance_comparison")[-1]["phase"] == "operations"
-    (validated,) = contents(named, "performance_validation")
+    assert contents(migrated, "performance_comparison")[-1]["phase"] == "operations"
+    (validated,) = contents(migrated, "performance_validation")
     assert (validated["proposals"], validated["passed"]) == (280, True)
     metadata = result.asset_materializations_for_node("performance_validation")[0].metadata
     assert "Index Scan" in str(metadata["plan_atoms_page"].value) or "Seq Scan" in str(
@@ -99,14 +130,13 @@ def test_a_listed_page_that_does_not_answer_fails_the_baseline_by_its_name(
 
 
 def test_without_a_baseline_nothing_is_compared_and_the_run_stands(
-    named: Connection, instance: dg.DagsterInstance, database: Database
+    migrated: Connection, instance: dg.DagsterInstance
 ) -> None:
-    assert all(summary.succeeded for summary in migrate(database, instance, on_phase=lambda _: None))
-    named.execute("DELETE FROM migration.evidence WHERE kind IN ('performance_baseline', 'performance_comparison')")
+    migrated.execute("DELETE FROM migration.evidence WHERE kind IN ('performance_baseline', 'performance_comparison')")
     result = run(instance, "phase_3_completion")
     assert result.success
     (check,) = (
         one for one in result.get_asset_check_evaluations() if one.check_name == "endpoints_are_as_fast_as_before"
     )
     assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.WARN)
-    assert contents(named, "performance_comparison") == []
+    assert contents(migrated, "performance_comparison") == []

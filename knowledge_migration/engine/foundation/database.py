@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import psycopg
@@ -150,18 +150,7 @@ class Database:
 
         `pooled` allows a pooler, for functions of `knowledge`: their transactions keep nothing in a session.
         """
-        engine = sa.create_engine(
-            self._parsed,
-            poolclass=NullPool,
-            isolation_level="AUTOCOMMIT",
-            connect_args={"application_name": "knowledge_migration schema"},
-        )
-        shared = {} if pooled else {"shared": self.refuse_shared_sessions}
-        apply_to_engine(engine, session_settings(settings or {}), **shared)
-        try:
-            yield engine
-        finally:
-            engine.dispose()
+        yield _engine(self, tuple(session_settings(settings or {}).items()), pooled)
 
     @contextmanager
     def begin(self) -> Iterator[sa.Connection]:
@@ -187,6 +176,22 @@ class Database:
         return UnreachableError(
             f"Cannot connect to {self.display}: {reason}. Check that the server runs and that the address names it."
         )
+
+
+@lru_cache(maxsize=8)
+def _engine(database: Database, settings: tuple[tuple[str, str], ...], pooled: bool) -> sa.Engine:
+    """An engine holds no connection. It is kept because it compiles each statement and asks the server's version only once."""
+    address = parsed(database.url)
+    engine = sa.create_engine(
+        address,
+        poolclass=NullPool,
+        isolation_level="AUTOCOMMIT",
+        connect_args={"application_name": "knowledge_migration schema"},
+        use_native_hstore=False,  # its OID would be that of the first database of this name
+    )
+    shared = {} if pooled else {"shared": database.refuse_shared_sessions}
+    apply_to_engine(engine, dict(settings), **shared)
+    return engine
 
 
 def session_settings(settings: Mapping[str, str]) -> dict[str, str]:

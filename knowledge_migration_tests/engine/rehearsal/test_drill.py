@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -25,7 +25,7 @@ from knowledge_migration.engine.rehearsal.drill import (
     run_drill,
 )
 from knowledge_migration.engine.rehearsal.plan import Plan, present_plan
-from knowledge_migration.engine.rehearsal.rehearsal import rehearse, require_rehearsed
+from knowledge_migration.engine.rehearsal.rehearsal import Rehearsal, rehearse, require_rehearsed
 from knowledge_migration.engine.schema import upgrade as schema
 from knowledge_migration.engine.schema.steps import EVIDENCE_REVISION
 from knowledge_migration.knowledge.extraction.local import LocalExtractor
@@ -36,6 +36,7 @@ from knowledge_migration_tests.engine.cutover.stages_reached import stand_at
 from knowledge_migration_tests.serving import PEOPLE_AND_MESSAGES
 
 CLONES = "SELECT count(*) FROM pg_database WHERE datname LIKE 'knowledge_migration_%'"
+PLAN = present_plan({"migration_batch_size": 100})
 PATHS = ["partial", "instant", "replay or park", "dual write", "backfill", "schema", "full"]
 
 
@@ -80,11 +81,29 @@ def rows(backed_up: Database) -> Iterator[Connection]:
         yield connection
 
 
-def test_every_rollback_is_equal_and_in_time_and_production_is_only_read(
-    backed_up: Database, rows: Connection, server: EmbeddedServer
-) -> None:
-    before = fingerprint.take(rows)
-    done = run_drill(backed_up, options(server))
+@dataclass(frozen=True)
+class Rehearsed:
+    """A rehearsal of every rollback, the lines that it reported, and production's rows before it."""
+
+    database: Database
+    done: Rehearsal
+    told: list[str]
+    before: fingerprint.Fingerprint
+
+
+@pytest.fixture(scope="module")
+def rehearsed(server: EmbeddedServer, template: Database) -> Iterator[Rehearsed]:
+    """It takes 8 s of CPU time; the tests only read."""
+    told: list[str] = []
+    with cloned(server, template.name) as copy:
+        with copy.connect("test template") as connection:
+            before = fingerprint.take(connection)
+        done = rehearse(copy, options(server), PLAN, batch_size=100, rate_limit_per_second=1, progress=told.append)
+        yield Rehearsed(copy, done, told, before)
+
+
+def test_every_rollback_is_equal_and_in_time_and_production_is_only_read(rehearsed: Rehearsed) -> None:
+    done = rehearsed.done.drill
     assert [(path.path, path.differences) for path in done.paths] == [(name, ()) for name in PATHS]
     assert done.passed
     by_name = {path.path: path for path in done.paths}
@@ -92,11 +111,40 @@ def test_every_rollback_is_equal_and_in_time_and_production_is_only_read(
     assert by_name["dual write"].rows > 0
     assert by_name["replay or park"].rows > 0
     assert [timed.phase for timed in done.phases] == ["schema", "dual write", "backfill", "cutover"]
-    assert fingerprint.differences(before, fingerprint.take(rows, like=before)) == []
-    assert count(rows, "SELECT count(*) FROM pg_tables WHERE tablename = 'topic_proposals'") == 0
-    assert count(rows, CLONES) == 0
-    record(backed_up, done, plan_hash="a plan")
-    assert drill_outcome(rows, 7).passed
+    with rehearsed.database.connect("test") as rows:
+        now = fingerprint.take(rows, like=rehearsed.before)
+        assert fingerprint.differences(rehearsed.before, now) == []
+        assert count(rows, "SELECT count(*) FROM pg_tables WHERE tablename = 'topic_proposals'") == 0
+        assert count(rows, CLONES) == 0
+        assert drill_outcome(rows, 7).passed
+
+
+def test_without_triggers_the_backfill_writes_nowhere_else(rehearsed: Rehearsed) -> None:
+    assert rehearsed.done.drill.side_effects == ()
+    assert not any("also writes" in line for line in rehearsed.told)
+
+
+def test_a_rehearsal_binds_its_plan_and_forecasts_production(rehearsed: Rehearsed) -> None:
+    database = rehearsed.database
+    (backfilled,) = [one for one in rehearsed.done.forecasts if one.phase == "backfill"]
+    assert backfilled.rows >= 460
+    assert backfilled.seconds_in_production == pytest.approx(backfilled.rows / 100)
+    assert backfilled.seconds_per_thousand
+    other = present_plan({"migration_batch_size": 200})
+    with database.connect("test") as rows:
+        hashes = rows.execute(
+            "SELECT kind, plan_hash FROM migration.evidence WHERE plan_hash IS NOT NULL ORDER BY kind"
+        )
+        expected = [("rollback_drill", PLAN.hash), ("staging_rehearsal", PLAN.hash)]
+        assert [tuple(row.values()) for row in hashes] == expected
+        require_rehearsed(database, PLAN, "phase 1", skip_rehearsal_reason=None)
+        with pytest.raises(PreconditionError, match="differences: setting migration_batch_size"):
+            require_rehearsed(database, other, "phase 1", skip_rehearsal_reason=None)
+        require_rehearsed(database, other, "phase 1", skip_rehearsal_reason="tried elsewhere")
+        entries = rows.execute(
+            "SELECT subject, reason FROM migration.audit_log WHERE action = 'override rehearsal'"
+        ).fetchall()
+    assert [tuple(entry.values()) for entry in entries] == [("phase 1", "tried elsewhere")]
 
 
 def test_rows_for_the_quarantine_are_listed_by_reason_and_do_not_end_the_rehearsal(
@@ -192,14 +240,6 @@ def test_rows_that_triggers_write_elsewhere_during_the_backfill_are_reported(
     assert found.sentence in told
 
 
-def test_without_triggers_the_backfill_writes_nowhere_else(
-    database: Database, server: EmbeddedServer, tmp_path: Path
-) -> None:
-    done, told = rehearsed_with(database, server, tmp_path, "SELECT 1")
-    assert done.side_effects == ()
-    assert not any("also writes" in line for line in told)
-
-
 def test_a_database_that_is_migrated_already_can_be_drilled(
     backed_up: Database, rows: Connection, server: EmbeddedServer, tmp_path: Path
 ) -> None:
@@ -259,28 +299,6 @@ def test_a_drill_that_breaks_off_leaves_no_clone(backed_up: Database, rows: Conn
     with pytest.raises(KeyboardInterrupt):
         run_drill(backed_up, options(server), rollbacks={"a stopped one": DrilledRollback(breaks, 60.0)})
     assert count(rows, CLONES) == 0
-
-
-def test_a_rehearsal_binds_its_plan_and_forecasts_production(
-    backed_up: Database, rows: Connection, server: EmbeddedServer
-) -> None:
-    plan = present_plan({"migration_batch_size": 100})
-    done = rehearse(backed_up, options(server), plan, batch_size=100, rate_limit_per_second=1)
-    (backfilled,) = [one for one in done.forecasts if one.phase == "backfill"]
-    assert backfilled.rows >= 460
-    assert backfilled.seconds_in_production == pytest.approx(backfilled.rows / 100)
-    assert backfilled.seconds_per_thousand
-    hashes = rows.execute("SELECT kind, plan_hash FROM migration.evidence WHERE plan_hash IS NOT NULL ORDER BY kind")
-    assert [tuple(row.values()) for row in hashes] == [("rollback_drill", plan.hash), ("staging_rehearsal", plan.hash)]
-    require_rehearsed(backed_up, plan, "phase 1", skip_rehearsal_reason=None)
-    other = present_plan({"migration_batch_size": 200})
-    with pytest.raises(PreconditionError, match="differences: setting migration_batch_size"):
-        require_rehearsed(backed_up, other, "phase 1", skip_rehearsal_reason=None)
-    require_rehearsed(backed_up, other, "phase 1", skip_rehearsal_reason="tried elsewhere")
-    (entry,) = rows.execute(
-        "SELECT subject, reason FROM migration.audit_log WHERE action = 'override rehearsal'"
-    ).fetchall()
-    assert tuple(entry.values()) == ("phase 1", "tried elsewhere")
 
 
 def test_a_rehearsal_that_went_wrong_is_no_rehearsal_and_without_a_backup_there_is_none(

@@ -28,7 +28,7 @@ def written(peopled: Database, service: str) -> Iterator[httpx.Client]:
     """After extractions in dual write; a client of the service."""
     switch.switch_on(peopled, Flags(), PATIENT, reason="a test")
     with httpx.Client(base_url=f"{service}/api/v1", timeout=60) as client:
-        for first in range(1, 90, 3):
+        for first in range(1, 40, 3):
             body = {"message_ids": [first, first + 1, first + 2], "user_id": 1}
             assert client.post("/knowledge/extract", json=body).status_code == 200
         client.post("/topics", json={"name": "by hand", "description": ""}).raise_for_status()
