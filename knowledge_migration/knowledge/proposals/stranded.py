@@ -80,12 +80,11 @@ def settle(
     engine: sa.Engine, threshold: float, *, actor: str, reason: str, on_settled: OnSettled | None = None
 ) -> Settled:
     """Replays or parks every stranded proposal, topics first; stops where proposals are on again."""
-    transactions = engine.execution_options(isolation_level="READ COMMITTED")
     reviewer = Reviewer(actor, notes=reason)
     counts: Counter[tuple[EntityName, Outcome]] = Counter()
-    for kind in KINDS:
-        for proposal_id in _ids(transactions, kind):
-            with transactions.begin() as connection:
+    with engine.execution_options(isolation_level="READ COMMITTED").connect() as connection:
+        for kind, proposal_id in ((each, one) for each in KINDS for one in _ids(connection, each)):
+            with connection.begin():
                 flags = read_flags(connection)
                 if flags and flags.enabled:
                     return _settled(counts, enabled_again=True)
@@ -131,10 +130,10 @@ def _stranded(query: Any, kind: EntityKind) -> Any:
     return query.where(kind.proposals.c.status == "pending", runs.c.settings["mode"].astext == "proposal")
 
 
-def _ids(engine: sa.Engine, kind: EntityKind) -> Sequence[UUID]:
+def _ids(connection: sa.Connection, kind: EntityKind) -> Sequence[UUID]:
     columns = kind.proposals.c
     query = _stranded(sa.select(columns.id).select_from(kind.proposals), kind)
-    with engine.begin() as connection:
+    with connection.begin():
         return connection.execute(query.order_by(columns.created_at, columns.id)).scalars().all()
 
 

@@ -10,12 +10,15 @@ import pytest
 from knowledge_migration.engine.dual_write import switch
 from knowledge_migration.engine.foundation.advisory_lock import advisory_lock
 from knowledge_migration.engine.foundation.database import Connection, Database
+from knowledge_migration.engine.foundation.embedded_server import EmbeddedServer
 from knowledge_migration.engine.foundation.errors import BlockedError, BusyError, PreconditionError
 from knowledge_migration.engine.rollback.dual_write import dual_write_extent, rollback_dual_write
 from knowledge_migration.knowledge.flags import Flags, read_flags, set_flags
 from knowledge_migration.settings import BackfillSettings
+from knowledge_migration_tests.conftest import EXPANDED_TEMPLATE, cloned
 from knowledge_migration_tests.engine.backfill.backfilling import backfill, broken_rules, count, legacy_values
 from knowledge_migration_tests.recovering import command
+from knowledge_migration_tests.serving import PEOPLE_AND_MESSAGES, serving
 from knowledge_migration_tests.support.conditions import comes_true
 from knowledge_migration_tests.support.fence_timeouts import BRIEF, PATIENT
 
@@ -23,15 +26,34 @@ QUICK = BackfillSettings(lock_timeout_ms=100, retry_attempts=3, sleep=lambda _: 
 SHADOWS = "SELECT count(*) FROM {} WHERE review_action = 'dual_write'"
 
 
+@pytest.fixture(scope="module")
+def template(server: EmbeddedServer) -> Iterator[str]:
+    """The name of a database after extractions in dual write, to be cloned."""
+    with cloned(server, EXPANDED_TEMPLATE) as database:
+        with database.connect("test template") as connection:
+            connection.execute(PEOPLE_AND_MESSAGES)
+        with serving(database) as url, httpx.Client(base_url=f"{url}/api/v1", timeout=60) as client:
+            switch.switch_on(database, Flags(), PATIENT, reason="a test")
+            for first in range(1, 90, 3):
+                body = {"message_ids": [first, first + 1, first + 2], "user_id": 1}
+                assert client.post("/knowledge/extract", json=body).status_code == 200
+            client.post("/topics", json={"name": "by hand", "description": ""}).raise_for_status()
+        with database.connect("test template") as connection:
+            connection.execute("DELETE FROM migration.writer_heartbeat")
+        yield database.name
+
+
 @pytest.fixture
-def written(peopled: Database, service: str) -> Iterator[httpx.Client]:
-    """After extractions in dual write; a client of the service."""
-    switch.switch_on(peopled, Flags(), PATIENT, reason="a test")
+def peopled(server: EmbeddedServer, template: str) -> Iterator[Database]:
+    """A copy of it."""
+    with cloned(server, template) as copy:
+        yield copy
+
+
+@pytest.fixture
+def written(service: str) -> Iterator[httpx.Client]:
+    """A client of the service on it."""
     with httpx.Client(base_url=f"{service}/api/v1", timeout=60) as client:
-        for first in range(1, 40, 3):
-            body = {"message_ids": [first, first + 1, first + 2], "user_id": 1}
-            assert client.post("/knowledge/extract", json=body).status_code == 200
-        client.post("/topics", json={"name": "by hand", "description": ""}).raise_for_status()
         yield client
 
 
