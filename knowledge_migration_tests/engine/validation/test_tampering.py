@@ -15,7 +15,7 @@ from knowledge_migration.engine.foundation.errors import PreconditionError, Veri
 from knowledge_migration.engine.schema.phase import schema_outcome
 from knowledge_migration.engine.validation import rules
 from knowledge_migration.knowledge.flags import Flags, set_flags
-from knowledge_migration_tests.conftest import cloned
+from knowledge_migration_tests.conftest import EXPANDED_TEMPLATE, cloned
 from knowledge_migration_tests.engine.backfill.backfilling import backfill, broken_rules, fill
 from knowledge_migration_tests.serving import PEOPLE_AND_MESSAGES, serving
 from knowledge_migration_tests.support.fence_timeouts import PATIENT
@@ -24,17 +24,32 @@ NOTHING: dict[str, int] = {}
 ALTERED = {"audit_log_is_unaltered"}
 
 
-@pytest.fixture
-def migrated(expanded: Database) -> Iterator[Connection]:
-    """A backfilled database whose audit log has five entries, three of them sealed."""
-    fill(expanded)
-    backfill(expanded)
-    with expanded.connect("test") as connection:
+@pytest.fixture(scope="module")
+def template(server: EmbeddedServer) -> Iterator[str]:
+    """The name of a backfilled database whose audit log has five entries, three of them sealed."""
+    with cloned(server, EXPANDED_TEMPLATE) as database, database.connect("test template") as connection:
+        fill(database)
+        backfill(database)
         for number in range(3):
             audit.record(connection, "set flags", f"entry {number}", reason="a test", after={"n": number})
         assert audit.seal(connection)
         for number in range(2):
             audit.record(connection, "set flags", f"later entry {number}")
+        connection.close()
+        yield database.name
+
+
+@pytest.fixture
+def backfilled(server: EmbeddedServer, template: str) -> Iterator[Database]:
+    """A copy of it."""
+    with cloned(server, template) as copy:
+        yield copy
+
+
+@pytest.fixture
+def migrated(backfilled: Database) -> Iterator[Connection]:
+    """A session on it."""
+    with backfilled.connect("test") as connection:
         yield connection
 
 
@@ -71,8 +86,8 @@ def test_seals_form_a_chain_and_a_lost_one_breaks_the_rule(migrated: Connection)
     assert broken_rules(migrated).keys() == ALTERED
 
 
-def test_a_seal_waits_for_nobody(migrated: Connection, expanded: Database) -> None:
-    with expanded.connect("a writer") as writer, writer.transaction():
+def test_a_seal_waits_for_nobody(migrated: Connection, backfilled: Database) -> None:
+    with backfilled.connect("a writer") as writer, writer.transaction():
         audit.record(writer, "set flags", "not committed yet")
         assert not audit.seal(migrated)
     assert audit.seal(migrated)
@@ -90,11 +105,11 @@ def test_a_seal_waits_for_nobody(migrated: Connection, expanded: Database) -> No
     ],
 )
 def test_a_trigger_of_ours_that_is_disabled_is_named_by_the_schema_check(
-    migrated: Connection, expanded: Database, statement: str, names: str
+    migrated: Connection, backfilled: Database, statement: str, names: str
 ) -> None:
-    assert schema_outcome(expanded, 20).passed
+    assert schema_outcome(backfilled, 20).passed
     migrated.execute(statement)
-    outcome = schema_outcome(expanded, 20)
+    outcome = schema_outcome(backfilled, 20)
     assert any(names in row["object"] and "not enforced" in row["actual"] for row in outcome.sample), outcome.sample
 
 
@@ -172,14 +187,14 @@ def test_a_change_of_flags_that_nobody_audited_begins_the_stage_anew(proven: Dat
 
 
 def test_a_copy_of_a_database_has_no_evidence_checks_or_seals_of_its_own(
-    migrated: Connection, expanded: Database, server: EmbeddedServer
+    migrated: Connection, backfilled: Database, server: EmbeddedServer
 ) -> None:
     evidence.record(migrated, "verified_backup", {})
     check_record.record(migrated, [CheckRecord("a_check", True, datetime.now(UTC), asset="x")], dagster_run_id=None)
     assert len(check_record.recorded(migrated)) == 1
     migrated.close()
-    with cloned(server, expanded.name, adopted=False) as copy, copy.connect("test") as connection:
+    with cloned(server, backfilled.name, adopted=False) as copy, copy.connect("test") as connection:
         assert check_record.recorded(connection) == ()
-        with pytest.raises(PreconditionError, match=f"is of the database {expanded.name}; this one is a copy"):
+        with pytest.raises(PreconditionError, match=f"is of the database {backfilled.name}; this one is a copy"):
             evidence.require(connection, "verified_backup", made_by="a test")
         assert broken_rules(connection) == NOTHING
