@@ -63,12 +63,13 @@ def running_process(
 def wait_until_healthy(url: str, is_alive: Callable[[], bool] = lambda: True) -> bool:
     """True if the service at this address is healthy within a minute."""
     until = time.monotonic() + START_SECONDS
-    while time.monotonic() < until and is_alive():
-        try:
-            if httpx.get(f"{url}/health", timeout=5).status_code == 200:
-                return True
-        except httpx.HTTPError:
-            time.sleep(0.1)
+    with httpx.Client(timeout=5) as client:  # made once: it loads all certificates of the system
+        while time.monotonic() < until and is_alive():
+            try:
+                if client.get(f"{url}/health").status_code == 200:
+                    return True
+            except httpx.HTTPError:
+                time.sleep(0.1)
     return False
 
 

@@ -6,7 +6,6 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import httpx
 import psutil
@@ -17,25 +16,36 @@ from websockets.sync.client import connect
 
 from knowledge_migration.demo.live_application import free_port, wait_until_healthy
 from knowledge_migration.engine.foundation.database import Database
+from knowledge_migration.engine.foundation.embedded_server import EmbeddedServer
 from knowledge_migration.knowledge.api import limits
+from knowledge_migration_tests.conftest import EXPANDED_TEMPLATE, cloned
 from knowledge_migration_tests.support.conditions import comes_true
 
 TOKEN = "a token of sixteen characters"
 LARGE = 30_000_000
 
 
-@pytest.fixture
-def served(expanded: Database, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[tuple[str, psutil.Process]]:
+@pytest.fixture(scope="module")
+def database(server: EmbeddedServer) -> Iterator[Database]:
+    """A database after phase 1 for the module."""
+    with cloned(server, EXPANDED_TEMPLATE) as copy:
+        yield copy
+
+
+@pytest.fixture(scope="module")
+def served(
+    database: Database, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[tuple[str, psutil.Process]]:
     """The service as a process, with a token unless the test says otherwise."""
-    port = free_port()
+    port, folder = free_port(), tmp_path_factory.mktemp("served")
     variables = {
-        "KNOWLEDGE_MIGRATION_DATABASE_URL": expanded.url,
-        "KNOWLEDGE_MIGRATION_HOME": str(tmp_path),
+        "KNOWLEDGE_MIGRATION_DATABASE_URL": database.url,
+        "KNOWLEDGE_MIGRATION_HOME": str(folder),
         "PATH": "/usr/bin:/bin",
         **({} if getattr(request, "param", None) == "open" else {"KNOWLEDGE_API_ADMIN_TOKEN": TOKEN}),
     }
     command = [sys.executable, "-m", "knowledge_migration.commands.main", "serve", "--port", str(port)]
-    process = subprocess.Popen(command, env=variables, cwd=tmp_path)
+    process = subprocess.Popen(command, env=variables, cwd=folder)
     try:
         assert wait_until_healthy(f"http://127.0.0.1:{port}")
         yield f"http://127.0.0.1:{port}", psutil.Process(process.pid)
