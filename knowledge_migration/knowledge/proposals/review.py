@@ -156,14 +156,14 @@ def one_by_one(
 
     Killed anywhere, a second run does the rest.
     """
-    transactions = engine.execution_options(isolation_level="READ COMMITTED")
-    for item in items:
-        try:
-            with transactions.begin() as connection:
-                result = work(connection, item)
-        except (ConflictError, UnknownError) as error:
-            result = left(item, error)
-        yield result
+    with engine.execution_options(isolation_level="READ COMMITTED").connect() as connection:
+        for item in items:
+            try:
+                with connection.begin():
+                    result = work(connection, item)
+            except (ConflictError, UnknownError) as error:
+                result = left(item, error)
+            yield result
 
 
 def unchanged(connection: sa.Connection, kind: EntityKind, proposal: sa.RowMapping) -> Decision:
