@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from knowledge_migration.commands.main import app
+from knowledge_migration.commands.application import app
 from knowledge_migration.commands.migrate import run_cutover
 from knowledge_migration.commands.terminal import open_installation
 from knowledge_migration.engine.foundation.database import Connection, Database
