@@ -18,6 +18,7 @@ from pydantic import BaseModel, BeforeValidator, Field, SecretStr, ValidationErr
 from pydantic.fields import FieldInfo
 
 from knowledge_migration.addresses import BackupsPlace, PostgresUrl, refuse_unusable, server_and_database
+from knowledge_migration.pressure import Signal, changed_signals
 from knowledge_migration.thresholds import BAKE_MINUTES, DEMONSTRATION, GATES, Gate, Stage, changed_gates
 
 LARGEST_MILLISECONDS = 2**31 - 1  # PostgreSQL's limit for a timeout
@@ -180,9 +181,18 @@ TriggerChoice = Literal["refuse", "replica", "accept"]
 class BackfillSettings(Section, alias_generator="migration_".__add__):
     """Phase 3 (strategy §2.2, §5.1): how fast a backfill runs, and when it yields to others."""
 
-    batch_size: int = _setting(100, "Rows in one backfill transaction.", plan=True, ge=1, le=50_000)
-    rate_limit_per_second: float = _setting(10.0,
-        "Backfill *batches* (not rows) per second, as the strategy's §5.1 has it; 0 is no limit.", ge=0)
+    batch_size: int = _setting(100,
+        "Rows in one backfill transaction at a fixed rate; at the automatic rate, of the first.", plan=True, ge=1, le=50_000)
+    rate_limit_per_second: Literal["auto"] | Annotated[float, Field(ge=0)] = _setting("auto",
+        "auto: as fast as the signals of the database allow (docs/speed.md), in batches of about 100 ms. A number: backfill "
+        "*batches* (not rows) per second, as the strategy's §5.1 has it; 0 is no limit. The demonstration uses 10.")
+    max_batch_size: int = _setting(5_000, "Most rows in one backfill transaction at the automatic rate.", ge=1, le=50_000)
+    disabled_signals: tuple[str, ...] = _setting((),
+        'Signals that the automatic rate does not read, as a JSON list of names: ["archive_queue"].')
+    signal_limits: dict[str, dict[str, float | None]] = _setting({},
+        'Changes of the limits of the signals, as JSON; null removes a limit: {"replay_lag": {"soft": 2, "hard": null}}.')
+    server_cores: int | None = _setting(None,
+        "Cores of the database server, for the signal active_sessions. Unset: those of this machine, at most 4.", ge=1)
     partition_rows: int = _setting(50_000, "Rows of one backfill partition: minutes of work.", plan=True, ge=1)
     max_partitions: int = _setting(200, "Most partitions per table; a larger table gets larger partitions.", plan=True, ge=1)
     statement_timeout_ms: int = _setting(10_000,
@@ -196,11 +206,44 @@ class BackfillSettings(Section, alias_generator="migration_".__add__):
         "or quarantines the row. replica: it disables ordinary triggers in its own sessions (session_replication_role). accept: "
         "they may write to other tables than topics, atoms and their relations.", plan=True)
     sweep_passes: int = _setting(10, "Passes of the final sweep before it reports that unlinked rows keep appearing.", ge=1)
+    target_batch_seconds: float = _internal(0.1)
     slow_batch_seconds: float = _internal(0.4)
     max_replica_lag_seconds: float = _internal(10.0)
     control_interval_seconds: float = _internal(1.0)
     clock: Callable[[], float] = _internal(time.monotonic)
     sleep: Callable[[float], None] = _internal(time.sleep)
+
+    @property
+    def is_automatic(self) -> bool:
+        """Whether the closed loop sets the speed."""
+        return self.rate_limit_per_second == "auto"
+
+    @property
+    def fixed_rate(self) -> float:
+        """Batches per second; 0 without a limit, and where the closed loop sets the speed."""
+        return 0.0 if self.rate_limit_per_second == "auto" else self.rate_limit_per_second
+
+    @property
+    def cores(self) -> int:
+        """The cores of the server, as far as known."""
+        return self.server_cores or min(os.cpu_count() or 1, 4)
+
+    @property
+    def signals(self) -> tuple[Signal, ...]:
+        """The signals that the closed loop reads, with their limits."""
+        return changed_signals(self.signal_limits, self.disabled_signals)
+
+    @field_validator("signal_limits")
+    @classmethod
+    def _limits_are_known(cls, changes: dict[str, dict[str, float | None]]) -> dict[str, dict[str, float | None]]:
+        changed_signals(changes)
+        return changes
+
+    @field_validator("disabled_signals")
+    @classmethod
+    def _signals_are_known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        changed_signals({}, names)
+        return names
 
 
 def _all_bake_minutes(changes: object) -> object:

@@ -210,6 +210,7 @@ def _changed(gate: Gate, change: Mapping[str, Any]) -> Gate:
 DEMONSTRATION: Mapping[str, object] = {
     "cutover_evaluation_seconds": 0.5,
     "dual_write_watch_seconds": 1.0,
+    "migration_rate_limit_per_second": 10.0,
     "cutover_bake_minutes": dict.fromkeys(STAGES, 0.1),
     "cutover_gates": {
         "api_error_rate": {"minimum_sample": 200, "threshold": 0.02},
@@ -230,5 +231,6 @@ DEMONSTRATION: Mapping[str, object] = {
 """The settings of an installation that names no database, unless a variable says otherwise: times and samples of seconds.
 
 The local extractor takes ten milliseconds, so the write is a large part of an extraction, and a slowdown of 2 is small. The
-limits of slow queries allow for a machine that does other work. Every second user is an admin. All else is as in production.
+limits of slow queries allow for a machine that does other work, and the backfill has the strategy's rate. Every second user is
+an admin. All else is as in production.
 """

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from knowledge_migration.pressure import SIGNALS
 from knowledge_migration.settings import variables
 
 PROJECT = Path(__file__).parents[1]
@@ -48,3 +49,16 @@ def test_every_link_to_a_file_leads_to_one(page: Path) -> None:
     missing = [target for target in targets if "://" not in target and not (page.parent / target).exists()]
 
     assert missing == []
+
+
+def signals_table() -> str:
+    """The table of docs/speed.md: every signal with its limits and meaning."""
+    rows = ["| signal | soft | hard | critical | unit | meaning |", "| --- | --- | --- | --- | --- | --- |"]
+    for one in SIGNALS:
+        limits = ("" if limit is None else f"{limit:g}" for limit in (one.soft, one.hard, one.critical))
+        rows.append(f"| `{one.name}` | {' | '.join(limits)} | {one.unit} | {one.meaning} |")
+    return "\n".join(rows) + "\n"
+
+
+def test_the_page_of_the_speed_lists_each_signal_with_its_limits() -> None:
+    assert signals_table() in (PROJECT / "docs" / "speed.md").read_text(encoding="utf-8")

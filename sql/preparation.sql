@@ -120,7 +120,7 @@ rights (place, step, kind, object, met, remedy) AS (
            has_function_privilege(current_user, 'pg_control_system()', 'EXECUTE'),
            format('GRANT EXECUTE ON FUNCTION pg_control_system() TO %%I', current_user)
     UNION ALL
-    SELECT 9, '0 preflight, 1 schema, 2 dual write', 'pg_read_all_stats, for', 'the transactions of other users',
+    SELECT 9, '0 preflight, 1 schema, 2 dual write, 3 backfill', 'pg_read_all_stats, for', 'the transactions of other users',
            pg_has_role(current_user, 'pg_read_all_stats', 'USAGE'),
            format(membership.template, 'pg_read_all_stats', current_user)
     FROM membership

@@ -112,3 +112,9 @@ WHERE held.locktype = 'advisory'
   AND held.database = (SELECT oid FROM pg_database WHERE datname = current_database())
   AND held.objsubid = 1 AND ((held.classid::bigint << 32) | held.objid::bigint) = hashtextextended('knowledge_migration:' || %(work)s, 0)
 ORDER BY activity.backend_start, activity.pid
+
+-- name: speed
+-- The last changes of the backfill's speed, oldest first. Primary key.
+SELECT newest.at, newest.level, newest.signal, newest.grade, newest.reason, newest.rows_per_second, newest.read_at
+FROM (SELECT speed.* FROM migration.backfill_speed AS speed ORDER BY speed.id DESC LIMIT 60) AS newest
+ORDER BY newest.id

@@ -48,8 +48,8 @@ def control(
     pause: Annotated[
         bool | None, typer.Option("--pause/--resume", help="Pause a running backfill, or let it continue.")
     ] = None,
-    batch_size: Annotated[int | None, typer.Option(min=1, max=50_000, help="Rows in a batch.")] = None,
-    rate: Annotated[float | None, typer.Option(min=0, help="Batches per second; 0 is no limit.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, max=50_000, help="Rows in a batch, at most.")] = None,
+    rate: Annotated[float | None, typer.Option(min=0, help="Batches per second, at most; 0 is no limit.")] = None,
 ) -> None:
     """Show or change the controls of a running backfill; it follows them within a second.
 
@@ -59,7 +59,7 @@ def control(
 
       knowledge-migration backfill control --resume --batch-size 500 --rate 20
     """
-    from knowledge_migration.engine.backfill.control import read_control, set_control
+    from knowledge_migration.engine.backfill.control import rate_text, read_control, set_control, size_text
 
     installation = open_installation()
     settings = installation.settings.backfill
@@ -68,10 +68,8 @@ def control(
             now = read_control(connection)
         else:
             now = set_control(connection, paused=pause, batch_size=batch_size, rate_limit_per_second=rate)
-    size = now.batch_size or settings.batch_size
-    speed = settings.rate_limit_per_second if now.rate_limit_per_second is None else now.rate_limit_per_second
-    limit = f"{speed:g} batches per second" if speed else "no rate limit"
-    console.print(f"{'paused' if now.paused else 'not paused'}, {size} rows in a batch, {limit}")
+    pace = f"{size_text(settings, now.batch_size)}, {rate_text(settings, now.rate_limit_per_second)}"
+    console.print(f"{'paused' if now.paused else 'not paused'}, {pace}")
 
 
 @app.command("status")

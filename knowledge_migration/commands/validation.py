@@ -160,7 +160,7 @@ def rehearse() -> None:
             installation.drill_options,
             installation.plan,
             batch_size=settings.batch_size,
-            rate_limit_per_second=settings.rate_limit_per_second,
+            rate_limit_per_second=settings.fixed_rate,
             progress=status.update,
         )
     table = Table("phase", "rows", "seconds on the clone", "seconds per 1,000 rows", "seconds in production")

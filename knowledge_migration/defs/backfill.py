@@ -155,8 +155,21 @@ def _reports(context: dg.AssetExecutionContext, work: str) -> dict[str, Any]:
     return {
         "dagster_run_id": context.run.run_id,
         "on_progress": _progress_logger(context.log.info, work),
-        "on_wait": lambda reason: context.log.info(f"waiting: {reason}"),
+        "on_pace": _pace_logger(context.log.info),
     }
+
+
+def _pace_logger(log: Callable[[str], None]) -> Callable[[str], None]:
+    """Logs why the backfill waits or changes its speed, each reason once until it differs."""
+    logged = ""
+
+    def report(reason: str) -> None:
+        nonlocal logged
+        if reason != logged:
+            logged = reason
+            log(f"backfill: {reason}")
+
+    return report
 
 
 def _progress_logger(log: Callable[[str], None], work: str) -> runner.OnProgress:

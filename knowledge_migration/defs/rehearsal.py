@@ -53,7 +53,7 @@ def staging_rehearsal(context: dg.AssetExecutionContext, migration: Migration) -
             migration.installation.drill_options,
             migration.installation.plan,
             batch_size=settings.backfill.batch_size,
-            rate_limit_per_second=settings.backfill.rate_limit_per_second,
+            rate_limit_per_second=settings.backfill.fixed_rate,
             progress=reporting.progress_reporter(context.log.info, "rehearsal"),
             dagster_run_id=context.run.run_id,
         )

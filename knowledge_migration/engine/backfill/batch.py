@@ -63,6 +63,11 @@ class BatchResult:
     through_id: int | None
     seconds: float
 
+    @property
+    def rows(self) -> int:
+        """The rows that it has dealt with."""
+        return self.linked_rows + self.quarantined_rows
+
 
 @dataclass(frozen=True)
 class BatchContext:

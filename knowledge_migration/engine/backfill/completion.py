@@ -47,7 +47,7 @@ def complete(
     max_passes: int = 10,
     dagster_run_id: str | None = None,
     on_progress: OnProgress | None = None,
-    on_wait: Callable[[str], None] | None = None,
+    on_pace: Callable[[str], None] | None = None,
 ) -> Completion:
     """Sweeps both tables until every row is linked, closes the run and runs ANALYZE. No rollback can start meanwhile.
 
@@ -67,7 +67,7 @@ def complete(
         while pending and passes < max_passes:
             for part in pending:
                 result = backfill_partition(
-                    database, part, limits, dagster_run_id=dagster_run_id, on_progress=on_progress, on_wait=on_wait
+                    database, part, limits, dagster_run_id=dagster_run_id, on_progress=on_progress, on_pace=on_pace
                 )
                 swept.append(result)
             pending = _pending(connection)

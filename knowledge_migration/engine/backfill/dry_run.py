@@ -127,7 +127,7 @@ def _forecast(plan: EntityPlan, limits: BackfillSettings, trials: list[_Trial]) 
     seconds = sum(trial.seconds for trial in trials)
     to_do = plan.rows - plan.linked
     speed = rows / seconds if seconds else 0.0
-    allowed = limits.batch_size * limits.rate_limit_per_second
+    allowed = limits.batch_size * limits.fixed_rate
     limited = min(speed, allowed) if allowed else speed
     return Forecast(
         table=KIND_BY_NAME[plan.entity].table,

@@ -24,6 +24,7 @@ from knowledge_migration.engine.backfill.batch import (
 from knowledge_migration.engine.backfill.control import Throttle
 from knowledge_migration.engine.backfill.plan import Partition
 from knowledge_migration.engine.backfill.run import open_run, require_phase_1, run_id
+from knowledge_migration.engine.backfill.speed import kept_speed
 from knowledge_migration.engine.backfill.triggers import SideEffectError, apply_choice
 from knowledge_migration.engine.foundation.advisory_lock import BACKFILL, advisory_lock
 from knowledge_migration.engine.foundation.database import Connection, Database
@@ -91,13 +92,13 @@ def backfill_partition(
     *,
     dagster_run_id: str | None = None,
     on_progress: OnProgress | None = None,
-    on_wait: Callable[[str], None] | None = None,
+    on_pace: Callable[[str], None] | None = None,
 ) -> PartitionResult:
     """Links every row of the partition that has no proposal yet.
 
     Raises `BusyError` when another process works on it, `BlockedError` when a lock was never granted, `PreconditionError`
-    before phase 1 or where a trigger would change other columns, `MigrationError` when the connection is lost or the
-    server refuses. Committed batches stay; run it again to resume.
+    before phase 1 or where a trigger would change other columns, `PressureError` at a critical limit, `MigrationError` when
+    the connection is lost or the server refuses. Committed batches stay; run it again to resume.
     """
     with (
         translate_db_errors(database, f"the backfill of {partition.entity} {partition.key}"),
@@ -111,7 +112,8 @@ def backfill_partition(
         context = BatchContext(partition, run_id(connection), dagster_run_id=dagster_run_id)
         context = with_triggers(connection, context, limits.triggers)
         open_run(connection, reopen=rows > 0)
-        return _PartitionRun(connection, context, rows, limits, on_progress, on_wait).complete()
+        with kept_speed(database, limits):
+            return _PartitionRun(connection, context, rows, limits, on_progress, on_pace).complete()
 
 
 @contextmanager
@@ -166,13 +168,13 @@ class _PartitionRun:
         total_rows: int,
         limits: BackfillSettings,
         on_progress: OnProgress | None,
-        on_wait: Callable[[str], None] | None,
+        on_pace: Callable[[str], None] | None,
     ) -> None:
         self.connection = connection
         self.context = context
         self.total_rows = total_rows
         self.limits = limits
-        self.throttle = Throttle(limits, on_wait)
+        self.throttle = Throttle(limits, on_pace)
         self.on_progress = on_progress
         self.result = PartitionResult(context.partition)
         self.size = limits.batch_size
@@ -219,7 +221,7 @@ class _PartitionRun:
             batch = replace(batch, seconds=self.limits.clock() - started)
             self.result = self.result.plus(batch)
             self._refuse_a_common_cause()
-            self._adapt(batch.seconds)
+            self.size = self.throttle.next_size(self.size, batch.rows, batch.seconds)
         self._report()
         return batch.through_id if batch else after_id
 
@@ -268,13 +270,6 @@ class _PartitionRun:
             f"was stopped {self.limits.retry_attempts} times, last by {error.sqlstate} {reason_of(error)}. {cause}, then "
             "run it again. Committed batches stay."
         )
-
-    def _adapt(self, seconds: float) -> None:
-        """Halves the batch after a slow one; lets it grow by a quarter, up to its full size, after a quick one."""
-        if seconds > self.limits.slow_batch_seconds:
-            self.size = max(1, self.size // 2)
-        else:
-            self.size = min(self.throttle.batch_size, self.size + max(1, self.size // 4))
 
     def _report(self) -> None:
         if self.on_progress:

@@ -17,7 +17,7 @@ from knowledge_migration.engine.foundation.advisory_lock import BACKFILL
 from knowledge_migration.engine.foundation.database import Connection
 from knowledge_migration.engine.foundation.own_objects import current_revision
 from knowledge_migration.engine.foundation.sql_files import statement, text_of
-from knowledge_migration.engine.status.model import BackfillProgress, TableProgress
+from knowledge_migration.engine.status.model import BackfillProgress, SpeedChange, TableProgress
 from knowledge_migration.engine.status.reading import Reading
 from knowledge_migration.knowledge.entity_kinds import KINDS, EntityKind
 
@@ -167,7 +167,13 @@ def read_progress(reading: Reading) -> BackfillProgress:
         reading.part("schema", lambda: current_revision(connection)),
         reading.part("backfill", lambda: run_status(connection)),
         tables,
+        next(reversed(reading.part("backfill", lambda: read_speed(connection)) or ()), None),
     )
+
+
+def read_speed(connection: Connection) -> tuple[SpeedChange, ...]:
+    """The last changes of the speed, in order; none at a fixed rate."""
+    return tuple(SpeedChange(**row) for row in connection.execute(text_of("status/speed")))
 
 
 def _table(connection: Connection, kind: EntityKind, plan: EntityPlan | None) -> TableStatus:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from knowledge_migration.engine.cutover.evaluation import LastVerdict
 from knowledge_migration.engine.foundation.check_record import CHECK_RESULTS, CheckRecord, CheckResult
 from knowledge_migration.engine.status.audit_trail import AuditTrail
+from knowledge_migration.pressure import Grade
 
 PhaseState = Literal["done", "under way", "not begun"]
 EvidenceStatus = Literal["none yet", "valid", "not valid", "too old"]
@@ -84,6 +85,22 @@ class ControlState:
 
 
 @dataclass(frozen=True)
+class SpeedChange:
+    """A change of the backfill's speed and its reason; it held from `at` until the next one, or until `read_at`.
+
+    `level` is how much of the time batches run, in all workers together; 0 is a wait.
+    """
+
+    at: datetime
+    level: float
+    signal: str | None
+    grade: Grade
+    reason: str
+    rows_per_second: float
+    read_at: datetime
+
+
+@dataclass(frozen=True)
 class EvidenceState:
     """The newest evidence of one kind: when it was recorded, whether it is valid, its maximum age."""
 
@@ -120,11 +137,12 @@ class TableProgress:
 
 @dataclass(frozen=True)
 class BackfillProgress:
-    """The schema's revision, the status of the backfill's run, and each table."""
+    """The schema's revision, the status of the backfill's run, each table, and the last change of the speed."""
 
     schema_revision: str | None
     run: str | None
     tables: tuple[TableProgress, ...]
+    speed: SpeedChange | None = None
 
 
 @dataclass(frozen=True)
@@ -150,6 +168,7 @@ class StatusSnapshot:
     evidence: tuple[EvidenceState, ...] = ()
     backfill: BackfillProgress | None = None
     control: ControlState | None = None
+    speed: tuple[SpeedChange, ...] = ()
     trail: AuditTrail | None = None
     attention: tuple[str, ...] = ()
     unreadable: Mapping[str, str] = field(default_factory=dict)
@@ -168,7 +187,7 @@ class StatusSnapshot:
     def as_json(self) -> dict[str, Any]:
         """The overview, times as ISO 8601; without the parts that only the page and Prometheus read."""
         plain: dict[str, Any] = _plain(asdict(self))
-        return {name: value for name, value in plain.items() if name not in ("backfill", "control", "trail")}
+        return {name: value for name, value in plain.items() if name not in ("backfill", "control", "speed", "trail")}
 
 
 def _plain(value: Any) -> Any:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from knowledge_migration.engine.backfill.control import read_control
 from knowledge_migration.engine.backfill.phase import blocking_findings_outcome
 from knowledge_migration.engine.backfill.run import run_status
+from knowledge_migration.engine.backfill.speed import STALE_SECONDS, present_speed
 from knowledge_migration.engine.cleanup.stability import Stability, stability
 from knowledge_migration.engine.dual_write.fence import proven_fence
 from knowledge_migration.engine.foundation import evidence
@@ -122,11 +123,14 @@ def _counted(table: LinkedRows, completed: bool) -> str:
 
 
 def _work(connection: Connection, tables: Sequence[LinkedRows]) -> tuple[str, float | None]:
-    """The runners and their rate, and the seconds that the remaining rows take; None while it is paused."""
+    """The runners, their speed and why, and the seconds that the remaining rows take; None while it is paused."""
     count = len(live_runners(connection))
     work = f"{count} runner{'' if count == 1 else 's'}" if count else "no runner"
     if read_control(connection).paused:
         return f"{work}, paused by the operator", None
+    speed = present_speed(connection)
+    if count and speed and speed.age_seconds <= STALE_SECONDS:
+        work = f"{work}, {speed.sentence.rstrip('.')}"
     pace = connection.execute(text_of("status/pace")).fetchone()
     assert pace is not None  # an aggregate
     if not (count and pace["linked"] and pace["seconds"]):

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from knowledge_migration.engine.foundation.database import Database, UnreachableError
-from knowledge_migration.engine.status.model import BackfillProgress, EvidenceState, GateState
+from knowledge_migration.engine.status.model import BackfillProgress, EvidenceState, GateState, SpeedChange
 from knowledge_migration.engine.status.snapshot import Part, read_status
 from knowledge_migration.knowledge.metrics import CollectedStatus, gauges
 from knowledge_migration.settings import Settings
@@ -32,7 +32,12 @@ class MigrationCollector:
         except (UnreachableError, psycopg.OperationalError, sa.exc.OperationalError):
             return None
         progress = snapshot.backfill or BackfillProgress(None, None, ())
-        metrics = (*_progress(progress), *_gates(snapshot.gates), *_evidence(snapshot.evidence))
+        metrics = (
+            *_progress(progress),
+            *_speed(progress.speed),
+            *_gates(snapshot.gates),
+            *_evidence(snapshot.evidence),
+        )
         return CollectedStatus(progress.schema_revision, progress.run, metrics)
 
 
@@ -59,6 +64,19 @@ def _progress(progress: BackfillProgress) -> Iterator[Metric]:
         "migration_quarantined_rows", "Quarantined rows, by state", ("table", "state"),
         {(table.table, state): rows for table in tables for state, rows in table.quarantined.items()},
     )  # fmt: skip
+
+
+def _speed(speed: SpeedChange | None) -> Iterator[Metric]:
+    if speed:
+        yield gauges(
+            "migration_backfill_speed",
+            "How much of the time batches run, in all workers together, and what limits it; 0 is a wait",
+            ("signal", "grade"), {(speed.signal or "", speed.grade): speed.level},
+        )  # fmt: skip
+        yield gauges(
+            "migration_backfill_signals_read_timestamp_seconds", "When the signals of the database were last read", (),
+            {(): speed.read_at},
+        )  # fmt: skip
 
 
 def _gates(gates: tuple[GateState, ...]) -> Iterator[Metric]:

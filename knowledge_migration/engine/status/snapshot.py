@@ -18,7 +18,7 @@ from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.sql_files import statement, text_of
 from knowledge_migration.engine.status.attention import attention
 from knowledge_migration.engine.status.audit_trail import AuditTrail, read_trail
-from knowledge_migration.engine.status.backfill import read_progress
+from knowledge_migration.engine.status.backfill import read_progress, read_speed
 from knowledge_migration.engine.status.model import (
     ControlState,
     EvidenceState,
@@ -39,13 +39,13 @@ SESSION = {"statement_timeout": "2000", "default_transaction_read_only": "on"}
 REASON_LENGTH = 120
 
 Part = Literal[
-    "phases", "flags", "writers", "gates", "queue", "evidence", "checks", "backfill", "control", "audit trail"
+    "phases", "flags", "writers", "gates", "queue", "evidence", "checks", "backfill", "control", "speed", "audit trail"
 ]
 
 OVERVIEW: tuple[Part, ...] = ("phases", "flags", "queue", "writers", "gates", "evidence", "checks")
 """What the command, the report and the page show."""
 
-CONTROLS: tuple[Part, ...] = ("writers", "control", "audit trail", "flags")
+CONTROLS: tuple[Part, ...] = ("writers", "control", "speed", "audit trail", "flags")
 """What an action of an admin changes; quick at any size."""
 
 
@@ -207,5 +207,6 @@ READERS: dict[Part, Callable[[Reading], dict[str, Any]]] = {
     "checks": _field("checks", "checks", lambda reading: recorded(reading.connection)),
     "backfill": _field("backfill", "backfill", read_progress, None),
     "control": _field("control", "backfill", lambda reading: _control(reading.connection), None),
+    "speed": _field("speed", "backfill", lambda reading: read_speed(reading.connection)),
     "audit trail": _field("trail", "audit trail", lambda reading: read_trail(reading.connection, reading.trail), None),
 }

@@ -2,7 +2,7 @@
 
 from nicegui import ui
 
-from knowledge_migration.engine.backfill.control import LARGEST_BATCH, Control
+from knowledge_migration.engine.backfill.control import LARGEST_BATCH, Control, rate_text, size_text
 from knowledge_migration.engine.status.model import ControlState
 from knowledge_migration.knowledge.errors import KnowledgeError
 from knowledge_migration.pages.elements import Text
@@ -59,13 +59,10 @@ class BackfillControls:
             self._pause.set_text("Resume" if control.paused else "Pause")
 
     def _sentence(self, control: Control | ControlState) -> str:
-        size = f"{control.batch_size or self._limits.batch_size:,} rows per batch"
-        default_size = "" if control.batch_size else " (default)"
-        rate = control.rate_limit_per_second
-        speed = self._limits.rate_limit_per_second if rate is None else rate
-        pace = f"{speed:g} batches per second" if speed else "no rate limit"
-        default_rate = " (default)" if rate is None else ""
-        return f"{'Paused' if control.paused else 'Not paused'}; {size}{default_size}, {pace}{default_rate}."
+        size = size_text(self._limits, control.batch_size) + ("" if control.batch_size else " (default)")
+        rate = rate_text(self._limits, control.rate_limit_per_second)
+        default = " (default)" if control.rate_limit_per_second is None else ""
+        return f"{'Paused' if control.paused else 'Not paused'}; {size}, {rate}{default}."
 
     async def _toggle(self) -> None:
         assert self._control is not None

@@ -18,6 +18,7 @@ from knowledge_migration.pages.migration.audit_table import AuditTable
 from knowledge_migration.pages.migration.backfill_controls import BackfillControls
 from knowledge_migration.pages.migration.feed import Feed, Latest, MigrationSource
 from knowledge_migration.pages.migration.rollback_dialog import TITLES, RollbackDialog
+from knowledge_migration.pages.migration.speed_curve import SpeedCurve
 from knowledge_migration.pages.migration.widgets import Freshness, Redrawn, Table, region
 from knowledge_migration.pages.session import Session
 
@@ -101,6 +102,7 @@ class MigrationView:
                 self._build_rollbacks()
             with region("backfill", "Backfill"):
                 self._backfill = BackfillControls(self._actions, self._source.settings.backfill)
+                self._speed = SpeedCurve()
             with region("queue", "Review queue"):
                 self._queue_summary = Text("p", "").props("id=queue-limit")
                 self._queue = Table("Review queue", sections.QUEUE, empty="The review queue requires phase 1.")
@@ -162,6 +164,7 @@ class MigrationView:
         )
         self._processes.show(sections.processes(snapshot), problems.get("processes"))
         self._backfill.show(snapshot.control, problems.get("backfill"))
+        self._speed.show(snapshot.speed)
         self._trail.show(snapshot.trail, problems.get("audit trail"))
         for dialog in self._dialogs:
             dialog.show_acknowledgements(None if "processes" in problems else snapshot.writers)

@@ -89,10 +89,10 @@ def main() -> None:
     if work == "all":
         backfill(database, limits, on_progress=lambda now: tell(now.done_rows))
     elif work == "complete":
-        completion.complete(database, limits, on_progress=lambda now: tell(now.done_rows), on_wait=tell)
+        completion.complete(database, limits, on_progress=lambda now: tell(now.done_rows), on_pace=tell)
     else:
         runner.backfill_partition(
-            database, WHOLE[work], limits, on_progress=lambda now: tell(now.done_rows), on_wait=tell
+            database, WHOLE[work], limits, on_progress=lambda now: tell(now.done_rows), on_pace=tell
         )
 
 

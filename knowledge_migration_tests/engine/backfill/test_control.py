@@ -113,7 +113,7 @@ def test_nothing_is_migrated_while_paused_and_the_first_batch_afterwards_has_the
         5.0: lambda: set_control(operator, paused=False),
     }
     waits: list[str] = []
-    result = backfill_partition(expanded, TOPICS, clock.limits(batch_size=50, rate=0), on_wait=waits.append)
+    result = backfill_partition(expanded, TOPICS, clock.limits(batch_size=50, rate=0), on_pace=waits.append)
     assert (seen, waits) == ([0], ["paused by the operator"] * 5)
     assert (result.linked_rows, batches(operator)) == (60, [7] * 8 + [4])
 

@@ -81,7 +81,7 @@ def test_a_run_that_somebody_deletes_meanwhile_is_no_fault_of_the_rows(expanded:
 
     session.execute("UPDATE migration.backfill_control SET paused = true")
     with pytest.raises(MigrationError, match="run was deleted meanwhile, run the backfill again"):
-        backfill_partition(expanded, TOPICS, QUICK, on_wait=delete_run)
+        backfill_partition(expanded, TOPICS, QUICK, on_pace=delete_run)
     assert quarantined(session) == []
     backfill(expanded)
     assert broken_rules(session) == {}

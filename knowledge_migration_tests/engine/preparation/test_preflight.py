@@ -1,9 +1,6 @@
 """Each preflight check with what breaks it: exactly that is named, and the remedy it prints makes it pass."""
 
 import os
-import shutil
-import subprocess
-import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +9,7 @@ from pathlib import Path
 from typing import Any, LiteralString
 
 import pytest
-from sqlalchemy.engine import URL, make_url
+from sqlalchemy.engine import make_url
 
 from knowledge_migration.engine.foundation.catalog import proposal_differences
 from knowledge_migration.engine.foundation.check_outcome import CheckOutcome
@@ -27,6 +24,7 @@ from knowledge_migration.engine.schema import upgrade as schema
 from knowledge_migration.engine.schema.steps import EVIDENCE_REVISION
 from knowledge_migration.settings import SchemaChangeSettings
 from knowledge_migration_tests.conftest import cloned
+from knowledge_migration_tests.support.own_server import own_server
 from knowledge_migration_tests.support.roles import role, run
 
 BRIEF = SchemaChangeSettings(lock_timeout_ms=50, attempts=3, retry_max_seconds=0.2, sleep=lambda seconds: None)
@@ -286,26 +284,10 @@ def test_a_session_that_cannot_be_seen_is_not_taken_for_a_short_one(shared: Data
 @pytest.fixture(scope="module")
 def preparing_server(server: EmbeddedServer) -> Iterator[Database]:
     """A server that allows prepared transactions, with the legacy schema."""
-    with tempfile.TemporaryDirectory(prefix="kmp_", ignore_cleanup_errors=True) as folder:
-        if server.system_user:
-            shutil.chown(folder, server.system_user)
-        data = f"{folder}/data"
-        _tool(server, "initdb", "-D", data, "-U", "postgres", "--auth=trust", "--encoding=UTF8", "--no-sync")
-        options = f"-h '' -k {folder} -c max_prepared_transactions=5 -c fsync=off"
-        _tool(server, "pg_ctl", "-w", "-D", data, "-l", f"{folder}/log", "-o", options, "start")
-        database = Database(
-            URL.create("postgresql", "postgres", database="postgres", query={"host": folder}).render_as_string()
-        )
+    with own_server(server, "max_prepared_transactions=5") as database:
         with database.connect("test") as connection:
             connection.execute(text_of("legacy/schema"))
         yield database
-        _tool(server, "pg_ctl", "-w", "-D", data, "-m", "immediate", "stop")
-
-
-def _tool(server: EmbeddedServer, name: str, *arguments: str) -> None:
-    subprocess.run(
-        [server.bin_path / name, *arguments], check=True, stdout=subprocess.DEVNULL, user=server.system_user, cwd="/"
-    )
 
 
 def test_a_prepared_transaction_is_named_and_so_is_the_lock_it_holds(preparing_server: Database) -> None:
