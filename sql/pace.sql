@@ -1,10 +1,13 @@
 -- name: active_sessions
--- Sessions of others that work now, divided by the cores; the backfill's own do not count. Reads pg_stat_activity.
+-- Sessions of others that work now, divided by the cores; the backfill's own do not count. A session that this role may not see
+-- has no backend_type either. Reads pg_stat_activity.
 SELECT '' AS subject,
        CASE WHEN count(*) FILTER (WHERE query = '<insufficient privilege>') = 0
            THEN count(*) FILTER (WHERE state = 'active') / %(cores)s::double precision END AS value
 FROM pg_stat_activity
-WHERE backend_type = 'client backend' AND application_name NOT LIKE 'knowledge\_migration backfill %%'
+WHERE datid IS NOT NULL AND usesysid IS NOT NULL
+  AND (backend_type = 'client backend' OR query = '<insufficient privilege>')
+  AND application_name NOT LIKE 'knowledge\_migration backfill %%'
 
 -- name: archive_queue
 -- WAL files that wait for archive_command. Lists a directory of the server; needs pg_monitor.
@@ -20,7 +23,8 @@ SELECT '' AS subject,
                  AND ours.pid = ANY (pg_blocking_pids(waiting.pid))
            ))::double precision END AS value
 FROM pg_stat_activity AS waiting
-WHERE waiting.datname = current_database() AND waiting.application_name NOT LIKE 'knowledge\_migration backfill %%'
+WHERE waiting.datname = current_database() AND waiting.usesysid IS NOT NULL
+  AND waiting.application_name NOT LIKE 'knowledge\_migration backfill %%'
 
 -- name: canary
 -- A read of the application's kind: two rows by primary key. The caller takes the time. ACCESS SHARE for an instant.
@@ -93,8 +97,8 @@ FROM (
     FROM pg_stat_activity
     WHERE datname = current_database()
       AND (backend_xmin IS NOT NULL OR backend_xid IS NOT NULL)
-      AND (xact_start IS NOT NULL OR query = '<insufficient privilege>')
-      AND backend_type = 'client backend'
+      AND usesysid IS NOT NULL
+      AND (backend_type = 'client backend' OR query = '<insufficient privilege>')
       AND application_name NOT LIKE 'knowledge\_migration backfill %%'
       AND pid NOT IN (SELECT running.pid FROM pg_stat_progress_vacuum AS running)
     UNION ALL
