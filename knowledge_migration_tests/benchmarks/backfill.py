@@ -1,5 +1,8 @@
 """The speed of the backfill relative to one INSERT ... SELECT plus UPDATE, and to the strategy's loop (§5.2, corrected to end).
 
+With the default settings, so under the closed loop; two partitions in parallel; without the unique index on the link; and with
+batches of a fixed size.
+
 Usage: make bench, or python -m knowledge_migration_tests.benchmarks.backfill [--data FOLDER] [--rounds 3]. The arms run
 interleaved on fresh copies of one database: that of the folder (JSON lines), or many copies of the demonstration.
 """
@@ -8,8 +11,11 @@ import argparse
 import statistics
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import uuid4
 
@@ -61,7 +67,7 @@ def main() -> None:
         server = embedded_server.start(Path(folder) / "data", cleanup="delete")
         rows = prepare(server, given.data)
         console.print(f"{rows:,} atoms, {given.rounds} rounds, interleaved on fresh copies of one database")
-        report(measure(server, rows, given.rounds, given.batch_size), given.batch_size)
+        report(measure(server, rows, given.rounds, given.batch_size))
 
 
 def prepare(server: EmbeddedServer, data: Path) -> int:
@@ -84,27 +90,68 @@ def prepare(server: EmbeddedServer, data: Path) -> int:
 
 
 Arms = dict[str, list[float]]
+DEFAULTS = "default settings"
+WITHOUT_INDEX = "default settings, without the link index"
+BUILD = "CREATE UNIQUE INDEX CONCURRENTLY idx_atoms_migration ON atoms (migrated_from_proposal_id)"
 
 
-def measure(server: EmbeddedServer, rows: int, rounds: int, sizes: list[int]) -> tuple[Arms, float]:
-    """Rows per second of each arm and round, and the slowest batch in seconds."""
-    speeds: Arms = {}
-    slowest = 0.0
-    for _ in range(rounds):
+@dataclass
+class Measured:
+    """Rows per second of each arm and round, and what else was observed."""
+
+    speeds: Arms = field(default_factory=dict)
+    slowest: float = 0.0
+    changes: dict[str, list[str]] = field(default_factory=dict)
+    build_seconds: list[float] = field(default_factory=list)
+    hot_share: dict[str, float] = field(default_factory=dict)
+
+    def add(self, arm: str, rows: int, seconds: float) -> None:
+        """One round of an arm."""
+        self.speeds.setdefault(arm, []).append(rows / seconds)
+        console.print(f"  {arm}: {rows / seconds:,.0f} rows/s")
+
+
+def measure(server: EmbeddedServer, rows: int, rounds: int, sizes: list[int]) -> Measured:
+    """All arms, interleaved."""
+    measured = Measured()
+    fixed = {f"batches of {size}": BackfillSettings(batch_size=size, rate_limit_per_second=0) for size in sizes}
+    for number in range(rounds):
+        console.print(f"round {number + 1}")
         with fresh(server) as database:
-            speeds.setdefault("one statement", []).append(rows / timed(lambda: one_statement(database)))
-        for size in sizes:
+            measured.add("one statement", rows, timed(lambda: one_statement(database)))
+        for arm, limits in {DEFAULTS: BackfillSettings(), **fixed}.items():
             with fresh(server) as database:
-                started = time.perf_counter()
-                worst = in_batches(database, size)
-                speeds.setdefault(f"batches of {size}", []).append(rows / (time.perf_counter() - started))
-                slowest = max(slowest, worst)
+                run_arm(measured, database, arm, rows, limits)
         with fresh(server) as database:
-            speeds.setdefault("strategy's loop", []).append(STRATEGY_ROWS / timed(lambda: strategy_loop(database)))
-    return speeds, slowest
+            run_arm(measured, database, "two partitions in parallel", rows, BackfillSettings(), workers=2)
+        with fresh(server) as database, database.connect("bench") as connection:
+            connection.execute("DROP INDEX idx_atoms_migration")
+            run_arm(measured, database, WITHOUT_INDEX, rows, BackfillSettings())
+            measured.build_seconds.append(timed(lambda: connection.execute(BUILD)))
+        with fresh(server) as database:
+            measured.add("strategy's loop", STRATEGY_ROWS, timed(lambda: strategy_loop(database)))
+    return measured
 
 
-def timed(work: Callable[[], None]) -> float:
+def run_arm(
+    measured: Measured, database: Database, arm: str, rows: int, limits: BackfillSettings, workers: int = 1
+) -> None:
+    """One round of an arm of the backfill."""
+    started = time.perf_counter()
+    slowest = backfill(database, limits, workers)
+    measured.add(arm, rows, time.perf_counter() - started)
+    measured.slowest = max(measured.slowest, slowest)
+    with database.connect("bench") as connection:
+        slower = connection.execute("SELECT level, reason FROM migration.backfill_speed WHERE grade <> 'none'")
+        measured.changes.setdefault(arm, []).extend(f"{row['level']:.0%}: {row['reason']}" for row in slower)
+        connection.execute("SELECT pg_stat_force_next_flush()")
+        hot = connection.execute(
+            "SELECT n_tup_hot_upd::float8 / greatest(n_tup_upd, 1) AS share FROM pg_stat_user_tables WHERE relname = 'atoms'"
+        ).fetchone()
+    measured.hot_share[arm] = hot["share"] if hot else 0.0
+
+
+def timed(work: Callable[[], object]) -> float:
     """The duration of a function in seconds."""
     started = time.perf_counter()
     work()
@@ -147,12 +194,12 @@ def one_statement(database: Database) -> None:
             )
 
 
-def in_batches(database: Database, size: int) -> float:
-    """The backfill without a rate limit; returns the slowest batch in seconds."""
+def backfill(database: Database, limits: BackfillSettings, workers: int) -> float:
+    """The partitions of the plan, by so many workers; returns the slowest batch in seconds."""
     with database.connect("bench") as connection:
         plan = make_plan(connection, partition_rows=50_000, max_partitions=200)["atom"]
-    limits = BackfillSettings(batch_size=size, rate_limit_per_second=0)
-    results = [backfill_partition(database, partition, limits) for partition in plan.partitions]
+    with ThreadPoolExecutor(workers) as pool:
+        results = list(pool.map(lambda partition: backfill_partition(database, partition, limits), plan.partitions))
     assert not any(result.remaining or result.quarantined_rows for result in results)
     return max(result.slowest_batch_seconds for result in results)
 
@@ -185,15 +232,20 @@ def strategy_batch(connection: Connection, run: object, after: int) -> int:
     return int(rows[-1]["id"])
 
 
-def report(measured: tuple[Arms, float], sizes: list[int]) -> None:
+def report(measured: Measured) -> None:
     """The median speeds and the median of the ratios round by round."""
-    speeds, slowest = measured
-    table = Table("arm", "rows/s (median)", "ratio to one statement (median of rounds)")
+    speeds = measured.speeds
+    table = Table("arm", "rows/s (median)", "ratio to one statement (median of rounds)", "HOT updates")
     for arm, values in speeds.items():
         ratios = [value / base for value, base in zip(values, speeds["one statement"], strict=True)]
-        table.add_row(arm, f"{statistics.median(values):,.0f}", f"{statistics.median(ratios):.3f}")
+        hot = f"{measured.hot_share[arm]:.0%}" if arm in measured.hot_share else ""
+        table.add_row(arm, f"{statistics.median(values):,.0f}", f"{statistics.median(ratios):.3f}", hot)
     console.print(table)
-    console.print(f"slowest batch of all: {slowest * 1000:.0f} ms (bar: 500 ms)")
+    console.print(f"slowest batch of all: {measured.slowest * 1000:.0f} ms (bar: 500 ms)")
+    console.print(f"the link index built afterwards: {statistics.median(measured.build_seconds):.1f} s")
+    for arm, changes in measured.changes.items():
+        for change, times in Counter(changes).items():
+            console.print(f"{arm}: {times} times {change}")
 
 
 if __name__ == "__main__":

@@ -40,18 +40,28 @@ def draw_curve(changes: Sequence[SpeedChange]) -> None:
     """The level as steps over time; a mark with the reason at each change."""
     if not changes:
         return
-    start, end = changes[0].at, max(changes[-1].read_at, changes[-1].at)
-    seconds = max((end - start).total_seconds(), 1.0)
-    top = max(1.0, *(change.level for change in changes))
-    marks = [
-        (WIDTH * (change.at - start).total_seconds() / seconds, HEIGHT * (1 - change.level / top)) for change in changes
-    ]
-    steps = [marks[0]]
-    for (_, level), after in pairwise([*marks, (WIDTH, marks[-1][1])]):
-        steps += [(after[0], level), after]
+    marks = marks_of(changes)
     with named(ui.element("svg"), "Speed of the backfill over its last changes").classes("speed-curve") as picture:
         picture.props(f'viewBox="0 -6 {WIDTH} {HEIGHT + 12}" role=img')
-        ui.element("polyline").props["points"] = " ".join(f"{x:.1f},{y:.1f}" for x, y in steps)
+        ui.element("polyline").props["points"] = " ".join(f"{x:.1f},{y:.1f}" for x, y in steps_of(marks))
         for change, (x, y) in zip(changes, marks, strict=True):
             with ui.element("circle").props(f"cx={x:.1f} cy={y:.1f} r=4").classes(GRADES[change.grade]):
                 Text("title", f"{at(change.at)}: {change.reason}")
+
+
+def marks_of(changes: Sequence[SpeedChange]) -> list[tuple[float, float]]:
+    """The point of each change; the last reading is at the right edge, the highest level (at least 1) at the top."""
+    start, end = changes[0].at, max(changes[-1].read_at, changes[-1].at)
+    seconds = max((end - start).total_seconds(), 1.0)
+    top = max(1.0, *(change.level for change in changes))
+    return [
+        (WIDTH * (change.at - start).total_seconds() / seconds, HEIGHT * (1 - change.level / top)) for change in changes
+    ]
+
+
+def steps_of(marks: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The corners of the curve: a level holds until the next change, the last one to the right edge."""
+    steps = [marks[0]]
+    for (_, level), after in pairwise([*marks, (WIDTH, marks[-1][1])]):
+        steps += [(after[0], level), after]
+    return steps

@@ -1,6 +1,7 @@
 """The migration's metrics: every value comes from the database, with the names and labels that dashboards use."""
 
 from knowledge_migration.engine.foundation.database import Database
+from knowledge_migration.engine.foundation.sql_files import text_of
 from knowledge_migration.engine.schema.steps import TARGET_REVISION
 from knowledge_migration.engine.status.prometheus import MigrationCollector
 from knowledge_migration.knowledge.flags import Flags
@@ -33,11 +34,14 @@ def test_everything_that_is_exported(expanded: Database) -> None:
     backfill(expanded)
     with expanded.connect("test") as connection:
         prepare(connection)
+        held = {"level": 0.0, "signal": "replay_lag", "grade": "hard", "reason": "a replica is behind", "kept": 10}
+        connection.execute(text_of("pace/record"), held)
     samples = exported(expanded, Flags(enabled=True, cutover_percentage=50, audience="everyone"))
     expected = {
         ("migration_backfilled_rows_total", ("atoms",)): 400,
         ("migration_quarantined_rows", ("atoms", "open")): 2,
         ("migration_backfill_unfinished", ()): 0,
+        ("migration_backfill_speed", ("replay_lag", "hard")): 0,
         ("knowledge_pending_proposals", ("topic",)): 2,
         ("knowledge_pending_proposals", ("atom",)): 0,
         ("knowledge_live_processes", ("off",)): 1,
@@ -54,6 +58,7 @@ def test_everything_that_is_exported(expanded: Database) -> None:
     }
     assert {key: samples.get(key) for key in expected} == expected
     assert samples["migration_rows", ("atoms",)] > 0
+    assert samples["migration_backfill_signals_read_timestamp_seconds", ()] > 1.7e9
     assert samples["migration_proof_timestamp_seconds", ("verified_backup",)] > 1.7e9
     assert samples["knowledge_oldest_pending_timestamp_seconds", ("topic",)] > 1.7e9
     assert ("knowledge_oldest_pending_timestamp_seconds", ("atom",)) not in samples

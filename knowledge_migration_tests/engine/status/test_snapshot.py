@@ -95,6 +95,27 @@ def test_a_paused_backfill_says_so_and_has_no_estimated_end(expanded: Database) 
     assert all(one.message.endswith("1 runner, paused by the operator") for one in seen)
 
 
+def test_the_speed_of_a_closed_loop_is_shown_with_its_reason(expanded: Database) -> None:
+    fill(expanded)
+    with expanded.connect("test") as connection:
+        plan = make_plan(connection, partition_rows=100, max_partitions=200)["atom"]
+    seen: list[StatusSnapshot] = []
+
+    def report(progress: object) -> None:
+        seen.append(read_status(expanded, RULES, parts=("phases", "speed")))
+
+    limits = BackfillSettings(batch_size=10, signal_limits={"slot_wal": {"soft": -1}}, disabled_signals=["canary"])
+    with expanded.connect("test") as connection:
+        connection.execute("SELECT pg_create_physical_replication_slot('idle', true)")
+        try:
+            backfill_partition(expanded, plan.partitions[0], limits, on_progress=report)
+        finally:
+            connection.execute("SELECT pg_drop_replication_slot('idle')")
+    change = seen[0].speed[-1]
+    assert (change.level, change.signal, change.grade) == (0.5, "slot_wal", "soft")
+    assert "speed 50%: slot_wal of idle is " in phase(seen[0], 3).message
+
+
 def test_a_table_that_takes_long_to_count_is_estimated_and_marked(
     expanded: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
