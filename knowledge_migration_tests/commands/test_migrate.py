@@ -37,7 +37,6 @@ NOT_ASKED = [
 def named(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Database:
     """The settings name the test's database; nothing is limited in rate."""
     name_database(monkeypatch, database, tmp_path)
-    monkeypatch.setenv("MIGRATION_RATE_LIMIT_PER_SECOND", "0")
     monkeypatch.setenv("MIGRATION_PARTITION_ROWS", "100")
     monkeypatch.setenv("BASELINE_SAMPLES", "20")
     monkeypatch.setenv("PERFORMANCE_SAMPLES", "20")
