@@ -95,7 +95,7 @@ SIGNALS: tuple[Signal, ...] = (
     Signal("checkpoint_wal", "times max_wal_size", 1.25, 2, None,
         "WAL since the last completed checkpoint: above 1, checkpoints cannot keep up.",
         "Wait for the checkpoint, or raise max_wal_size."),
-    Signal("free_disk", "%", 15, 10, 5,
+    Signal("free_disk", "%", 10, 5, 2,
         "Free space of the data directory, where it is on this machine.", "Free disk space.", falling=True),
     Signal("canary", "ms", 100, 500, None,
         "The time of a read of one topic and one atom by primary key.",

@@ -34,7 +34,7 @@ def lag(seconds: float | None) -> SignalReading:
         (FULL, [lag(10), lag(None)], 1, 0.0, "unreadable"),
         (Speed(0.0, "replay_lag", "hard", ""), [lag(5)], 1, FLOOR, "soft"),
         (Speed(0.0, "replay_lag", "hard", ""), [lag(4)], 1, 0.1, "none"),
-        (FULL, [lag(None), SignalReading(BY_NAME["free_disk"], 4.9)], 1, 0.0, "critical"),
+        (FULL, [lag(None), SignalReading(BY_NAME["free_disk"], 1.9)], 1, 0.0, "critical"),
     ],
 )
 def test_pressure_halves_the_speed_and_its_absence_adds_to_it(
@@ -57,7 +57,7 @@ def test_a_reason_names_signal_subject_value_limit_and_next_step() -> None:
 def test_a_low_value_is_the_bad_one_where_the_signal_falls() -> None:
     disk = BY_NAME["free_disk"]
 
-    assert [disk.grade(value) for value in (16, 15, 10, 5)] == ["none", "soft", "hard", "critical"]
+    assert [disk.grade(value) for value in (11, 10, 5, 2)] == ["none", "soft", "hard", "critical"]
 
 
 def test_limits_change_one_by_one_and_a_disabled_signal_is_not_read() -> None:
