@@ -1,7 +1,7 @@
 """The speed of the backfill relative to one INSERT ... SELECT plus UPDATE, and to the strategy's loop (§5.2, corrected to end).
 
 With the default settings, so under the closed loop; two partitions in parallel; without the unique index on the link; and with
-batches of a fixed size.
+batches of a fixed size. Beside the speed it prints the CPU time of the sessions and of this process, for machines that are busy.
 
 Usage: make bench, or python -m knowledge_migration_tests.benchmarks.backfill [--data FOLDER] [--rounds 3]. The arms run
 interleaved on fresh copies of one database: that of the folder (JSON lines), or many copies of the demonstration.
@@ -17,8 +17,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import LiteralString
 from uuid import uuid4
 
+import psutil
 from psycopg import sql
 from psycopg.types.json import Jsonb
 from rich.console import Console
@@ -37,6 +39,7 @@ from knowledge_migration.engine.schema import upgrade as schema
 from knowledge_migration.knowledge.entity_kinds import ATOM
 from knowledge_migration.settings import BackfillSettings, SchemaChangeSettings
 from knowledge_migration_tests.conftest import SHARED_DATA
+from knowledge_migration_tests.support.conditions import comes_true
 from knowledge_migration_tests.support.json_lines import JsonLinesFolder
 
 COPIES_OF_DEMONSTRATION = 30
@@ -59,18 +62,19 @@ def main() -> None:
     """Prints the speeds and ratios."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--data", type=Path, default=SHARED_DATA / "large", help="folder of a real knowledge base")
+    arguments.add_argument("--copies", type=int, default=COPIES_OF_DEMONSTRATION, help="of the demonstration")
     arguments.add_argument("--rounds", type=int, default=3)
     arguments.add_argument("--batch-size", type=int, nargs="*", default=[100, 1_000])
     given = arguments.parse_args()
     with tempfile.TemporaryDirectory(prefix="kmbench_", ignore_cleanup_errors=True) as folder:
         Path(folder).chmod(0o755)
         server = embedded_server.start(Path(folder) / "data", cleanup="delete")
-        rows = prepare(server, given.data)
+        rows = prepare(server, given.data, given.copies)
         console.print(f"{rows:,} atoms, {given.rounds} rounds, interleaved on fresh copies of one database")
         report(measure(server, rows, given.rounds, given.batch_size))
 
 
-def prepare(server: EmbeddedServer, data: Path) -> int:
+def prepare(server: EmbeddedServer, data: Path, copies: int) -> int:
     """Creates a template with the knowledge base after phase 1; returns the number of atoms."""
     template = server.ensure_database("template_atoms")
     build_legacy_schema(template)
@@ -79,8 +83,8 @@ def prepare(server: EmbeddedServer, data: Path) -> int:
     else:
         load(template, PythonDocumentation())
         with template.connect("bench") as connection:
-            connection.execute(COPY_ATOMS, (COPIES_OF_DEMONSTRATION,))
-            connection.execute(COPY_RELATIONS, (COPIES_OF_DEMONSTRATION, COPIES_OF_DEMONSTRATION))
+            connection.execute(COPY_ATOMS, (copies,))
+            connection.execute(COPY_RELATIONS, (copies, copies))
     schema.upgrade(template, SchemaChangeSettings())
     with template.connect("bench") as connection:
         connection.execute("VACUUM ANALYZE")
@@ -97,50 +101,61 @@ BUILD = "CREATE UNIQUE INDEX CONCURRENTLY idx_atoms_migration ON atoms (migrated
 
 @dataclass
 class Measured:
-    """Rows per second of each arm and round, and what else was observed."""
+    """Rows per second of each arm and round, its CPU seconds per million rows, and what else was observed."""
 
+    server: EmbeddedServer
     speeds: Arms = field(default_factory=dict)
+    cpu: Arms = field(default_factory=dict)
     slowest: float = 0.0
     changes: dict[str, list[str]] = field(default_factory=dict)
     build_seconds: list[float] = field(default_factory=list)
     hot_share: dict[str, float] = field(default_factory=dict)
 
-    def add(self, arm: str, rows: int, seconds: float) -> None:
+    def add(self, arm: str, rows: int, work: Callable[[], object]) -> None:
         """One round of an arm."""
+        cpu = cpu_seconds(self.server)
+        seconds = timed(work)
+        cpu = cpu_seconds(self.server) - cpu
         self.speeds.setdefault(arm, []).append(rows / seconds)
-        console.print(f"  {arm}: {rows / seconds:,.0f} rows/s")
+        self.cpu.setdefault(arm, []).append(1e6 * cpu / rows)
+        console.print(f"  {arm}: {rows / seconds:,.0f} rows/s, {1e6 * cpu / rows:,.0f} s of CPU per million rows")
 
 
 def measure(server: EmbeddedServer, rows: int, rounds: int, sizes: list[int]) -> Measured:
     """All arms, interleaved."""
-    measured = Measured()
+    measured = Measured(server)
     fixed = {f"batches of {size}": BackfillSettings(batch_size=size, rate_limit_per_second=0) for size in sizes}
     for number in range(rounds):
         console.print(f"round {number + 1}")
         with fresh(server) as database:
-            measured.add("one statement", rows, timed(lambda: one_statement(database)))
+            measured.add("one statement", rows, lambda: one_statement(database))
         for arm, limits in {DEFAULTS: BackfillSettings(), **fixed}.items():
             with fresh(server) as database:
                 run_arm(measured, database, arm, rows, limits)
         with fresh(server) as database:
             run_arm(measured, database, "two partitions in parallel", rows, BackfillSettings(), workers=2)
-        with fresh(server) as database, database.connect("bench") as connection:
-            connection.execute("DROP INDEX idx_atoms_migration")
-            run_arm(measured, database, WITHOUT_INDEX, rows, BackfillSettings())
-            measured.build_seconds.append(timed(lambda: connection.execute(BUILD)))
         with fresh(server) as database:
-            measured.add("strategy's loop", STRATEGY_ROWS, timed(lambda: strategy_loop(database)))
+            execute(database, "DROP INDEX idx_atoms_migration")
+            run_arm(measured, database, WITHOUT_INDEX, rows, BackfillSettings())
+            measured.build_seconds.append(timed(lambda: execute(database, BUILD)))
+        with fresh(server) as database:
+            measured.add("strategy's loop", STRATEGY_ROWS, lambda: strategy_loop(database))
     return measured
+
+
+def execute(database: Database, statement: LiteralString) -> None:
+    """One statement in a session of its own."""
+    with database.connect("bench") as connection:
+        connection.execute(statement)
 
 
 def run_arm(
     measured: Measured, database: Database, arm: str, rows: int, limits: BackfillSettings, workers: int = 1
 ) -> None:
     """One round of an arm of the backfill."""
-    started = time.perf_counter()
-    slowest = backfill(database, limits, workers)
-    measured.add(arm, rows, time.perf_counter() - started)
-    measured.slowest = max(measured.slowest, slowest)
+    slowest: list[float] = []
+    measured.add(arm, rows, lambda: slowest.append(backfill(database, limits, workers)))
+    measured.slowest = max(measured.slowest, *slowest)
     with database.connect("bench") as connection:
         slower = connection.execute("SELECT level, reason FROM migration.backfill_speed WHERE grade <> 'none'")
         measured.changes.setdefault(arm, []).extend(f"{row['level']:.0%}: {row['reason']}" for row in slower)
@@ -149,6 +164,13 @@ def run_arm(
             "SELECT n_tup_hot_upd::float8 / greatest(n_tup_upd, 1) AS share FROM pg_stat_user_tables WHERE relname = 'atoms'"
         ).fetchone()
     measured.hot_share[arm] = hot["share"] if hot else 0.0
+
+
+def cpu_seconds(server: EmbeddedServer) -> float:
+    """The CPU time of all sessions that have ended, and of this process."""
+    comes_true(lambda: not any("bench_" in " ".join(one.cmdline()) for one in psutil.Process(server.pid).children()))
+    sessions = psutil.Process(server.pid).cpu_times()
+    return sessions.children_user + sessions.children_system + time.process_time()
 
 
 def timed(work: Callable[[], object]) -> float:
@@ -197,7 +219,7 @@ def one_statement(database: Database) -> None:
 def backfill(database: Database, limits: BackfillSettings, workers: int) -> float:
     """The partitions of the plan, by so many workers; returns the slowest batch in seconds."""
     with database.connect("bench") as connection:
-        plan = make_plan(connection, partition_rows=50_000, max_partitions=200)["atom"]
+        plan = make_plan(connection, partition_rows=25_000, max_partitions=200)["atom"]
     with ThreadPoolExecutor(workers) as pool:
         results = list(pool.map(lambda partition: backfill_partition(database, partition, limits), plan.partitions))
     assert not any(result.remaining or result.quarantined_rows for result in results)
@@ -235,11 +257,15 @@ def strategy_batch(connection: Connection, run: object, after: int) -> int:
 def report(measured: Measured) -> None:
     """The median speeds and the median of the ratios round by round."""
     speeds = measured.speeds
-    table = Table("arm", "rows/s (median)", "ratio to one statement (median of rounds)", "HOT updates")
+    table = Table(
+        "arm", "rows/s (median)", "ratio to one statement (median of rounds)", "ratio by CPU time", "HOT updates"
+    )
     for arm, values in speeds.items():
         ratios = [value / base for value, base in zip(values, speeds["one statement"], strict=True)]
+        by_cpu = [base / value for value, base in zip(measured.cpu[arm], measured.cpu["one statement"], strict=True)]
         hot = f"{measured.hot_share[arm]:.0%}" if arm in measured.hot_share else ""
-        table.add_row(arm, f"{statistics.median(values):,.0f}", f"{statistics.median(ratios):.3f}", hot)
+        shown = (f"{statistics.median(each):.2f}" for each in (ratios, by_cpu))
+        table.add_row(arm, f"{statistics.median(values):,.0f}", *shown, hot)
     console.print(table)
     console.print(f"slowest batch of all: {measured.slowest * 1000:.0f} ms (bar: 500 ms)")
     console.print(f"the link index built afterwards: {statistics.median(measured.build_seconds):.1f} s")

@@ -193,7 +193,9 @@ def test_what_one_does_the_other_sees_without_a_reload(served: Living, browser: 
     one.get_by_label("Batches per second").fill("5")
     one.get_by_label("Reason (optional)").fill("less load")
     one.locator("#backfill-set").click()
-    expect(other.locator("#backfill-now")).to_contain_text("250 rows per batch, 5 batches per second")
+    expect(other.locator("#backfill-now")).to_contain_text(
+        "at most 250 rows per batch, automatic speed, at most 5 batches per second"
+    )
     expect(other.locator("#audit-table")).to_contain_text("less load")
     set_flags(served, knowledge_proposals_cutover_percentage=30)
     expect(other.locator("#flags")).to_contain_text("30 % of everyone")

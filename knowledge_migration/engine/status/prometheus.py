@@ -67,16 +67,18 @@ def _progress(progress: BackfillProgress) -> Iterator[Metric]:
 
 
 def _speed(speed: SpeedChange | None) -> Iterator[Metric]:
+    changes = (speed,) if speed else ()
+    yield gauges(
+        "migration_backfill_speed",
+        "How much of the time batches run, in all workers together, and what limits it; 0 is a wait",
+        ("signal", "grade"), {(change.signal or "", change.grade): change.level for change in changes},
+    )  # fmt: skip
+    read_at = GaugeMetricFamily(
+        "migration_backfill_signals_read_timestamp_seconds", "When the signals of the database were last read"
+    )
     if speed:
-        yield gauges(
-            "migration_backfill_speed",
-            "How much of the time batches run, in all workers together, and what limits it; 0 is a wait",
-            ("signal", "grade"), {(speed.signal or "", speed.grade): speed.level},
-        )  # fmt: skip
-        yield gauges(
-            "migration_backfill_signals_read_timestamp_seconds", "When the signals of the database were last read", (),
-            {(): speed.read_at},
-        )  # fmt: skip
+        read_at.add_metric((), speed.read_at.timestamp())
+    yield read_at
 
 
 def _gates(gates: tuple[GateState, ...]) -> Iterator[Metric]:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from knowledge_migration.engine.backfill.control import Throttle
+from knowledge_migration.engine.backfill.control import Control, Throttle, rate_text, size_text
 from knowledge_migration.engine.backfill.signals import SignalReading, slowdown
 from knowledge_migration.engine.backfill.speed import FLOOR, START, PresentSpeed, Speed, next_speed
 from knowledge_migration.pressure import SIGNALS, Grade, Signal, changed_signals
@@ -118,6 +118,19 @@ def test_at_a_lower_speed_batches_are_shorter_and_pauses_longer() -> None:
     throttle._read_at = throttle._last_start = 6.9
 
     assert throttle._seconds_left(None) == pytest.approx(0.3)  # type: ignore[arg-type]
+
+
+def test_an_operators_rate_and_size_are_caps() -> None:
+    throttle = automatic()
+    assert (throttle.rate, throttle.batch_size) == (0, 5_000)
+    throttle._control = Control(paused=False, batch_size=300, rate_limit_per_second=4)
+
+    assert (throttle.rate, throttle.next_size(200, 200, seconds=0.01)) == (4, 300)
+    assert rate_text(throttle.limits, 4) == "automatic speed, at most 4 batches per second"
+    assert size_text(throttle.limits, 300) == "at most 300 rows per batch"
+    fixed = BackfillSettings(rate_limit_per_second=10)
+    assert (rate_text(fixed, None), rate_text(fixed, 0)) == ("10 batches per second", "no rate limit")
+    assert size_text(fixed, None) == "100 rows per batch"
 
 
 def test_the_workers_share_the_speed() -> None:
