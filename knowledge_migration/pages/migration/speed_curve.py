@@ -1,6 +1,7 @@
 """The backfill's speed: a curve over its last changes, and a table of them with their reasons."""
 
 from collections.abc import Sequence
+from datetime import UTC
 from itertools import pairwise
 
 from nicegui import ui
@@ -33,7 +34,8 @@ class SpeedCurve:
 
 def _row(change: SpeedChange) -> Row:
     speed = f"{change.level:.0%}" if change.level else "waits"
-    return (at(change.at), Badge(speed, GRADES[change.grade]), f"{change.rows_per_second:,.0f}", change.reason)
+    moment = f"{change.at.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}"  # the first cell is the name of its row
+    return (f"{moment[:-5]} UTC", Badge(speed, GRADES[change.grade]), f"{change.rows_per_second:,.0f}", change.reason)
 
 
 def draw_curve(changes: Sequence[SpeedChange]) -> None:
