@@ -39,6 +39,7 @@ from knowledge_migration.engine.schema import upgrade as schema
 from knowledge_migration.knowledge.entity_kinds import ATOM
 from knowledge_migration.settings import BackfillSettings, SchemaChangeSettings
 from knowledge_migration_tests.conftest import SHARED_DATA
+from knowledge_migration_tests.engine.backfill.backfilling import count
 from knowledge_migration_tests.support.conditions import comes_true
 from knowledge_migration_tests.support.json_lines import JsonLinesFolder
 
@@ -227,7 +228,8 @@ def one_statement(database: Database) -> None:
 def backfill(database: Database, limits: BackfillSettings, workers: int) -> float:
     """The partitions of the plan, by so many workers; returns the slowest batch in seconds."""
     with database.connect("bench") as connection:
-        plan = make_plan(connection, partition_rows=10_000, max_partitions=200)["atom"]
+        rows = count(connection, "SELECT count(*) FROM atoms")
+        plan = make_plan(connection, partition_rows=min(50_000, max(1, rows // 2)), max_partitions=200)["atom"]
     with ThreadPoolExecutor(workers) as pool:
         results = list(pool.map(lambda partition: backfill_partition(database, partition, limits), plan.partitions))
     assert not any(result.remaining or result.quarantined_rows for result in results)
