@@ -119,7 +119,7 @@ def kept_speed(database: Database, limits: BackfillSettings) -> Iterator[None]:
         if not exists(connection, LEDGER):
             raise PreconditionError(f"The table {LEDGER} does not exist: run phase 1 (job phase_1_schema) again.")
         connection.execute(text_of("pace/seed"))
-        take_turn(connection, reader, limits.control_interval_seconds)
+        take_turn(connection, reader, 0.0)  # a reading of its own: the newest may be of a run that has stopped
     ended = threading.Event()
     keeper = threading.Thread(
         target=_keep, args=(database, limits, reader, ended), name="backfill signals", daemon=True
