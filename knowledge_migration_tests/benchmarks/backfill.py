@@ -177,7 +177,8 @@ def cpu_seconds(server: EmbeddedServer) -> float:
 def is_of_the_benchmark(session: psutil.Process) -> bool:
     """Whether a process is a session in a copy, or one that has ended and is not counted yet."""
     try:
-        return session.status() == psutil.STATUS_ZOMBIE or "bench_" in " ".join(session.cmdline())
+        title = " ".join(session.cmdline())  # empty while the process ends
+        return not title or "bench_" in title
     except psutil.NoSuchProcess:
         return False
 
