@@ -38,8 +38,8 @@ bench: .venv/.installed  ## backfill, capture, extraction modes, duplicate searc
 	$(RUN)/python -m knowledge_migration_tests.benchmarks.performance
 	$(RUN)/python -m knowledge_migration_tests.benchmarks.review_page
 
-chaos: .venv/.installed  ## random rounds of users, operators and faults, judged independently (ROUNDS=20, SEED=… repeats)
-	$(RUN)/python -m knowledge_migration_tests.chaos --rounds $(or $(ROUNDS),20) $(if $(SEED),--seed $(SEED))
+chaos: .venv/.installed  ## random rounds of users, operators and faults, judged independently (ROUNDS=20, SEED=… repeats, CAPTURE=1)
+	$(RUN)/python -m knowledge_migration_tests.chaos --rounds $(or $(ROUNDS),20) $(if $(SEED),--seed $(SEED)) $(if $(CAPTURE),--capture)
 
 model:  ## checks the model of the protocol, or that a fault violates it (FAULT=SKIP_INVISIBLE; requires spin and gcc)
 	model/check $(FAULT)

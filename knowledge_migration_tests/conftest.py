@@ -54,7 +54,9 @@ def _folder_of_servers() -> Path | None:
     return SHARED_MEMORY if has_room else None
 
 
-def _start(version: int) -> Iterator[EmbeddedServer]:
+@contextmanager
+def started(version: int) -> Iterator[EmbeddedServer]:
+    """A server with its templates, which ends with the block."""
     with tempfile.TemporaryDirectory(
         prefix=f"km{version}_", dir=_folder_of_servers(), ignore_cleanup_errors=True
     ) as folder:
@@ -76,13 +78,15 @@ def _start(version: int) -> Iterator[EmbeddedServer]:
 @pytest.fixture(scope="session")
 def server() -> Iterator[EmbeddedServer]:
     """PostgreSQL 18 with the legacy template."""
-    yield from _start(18)
+    with started(18) as running:
+        yield running
 
 
 @pytest.fixture(scope="session")
 def server_16() -> Iterator[EmbeddedServer]:
     """PostgreSQL 16 with the legacy template."""
-    yield from _start(16)
+    with started(16) as running:
+        yield running
 
 
 @pytest.fixture(params=[18, 16], ids=["pg18", "pg16"])

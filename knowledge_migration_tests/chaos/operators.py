@@ -135,6 +135,8 @@ DAGSTER_OPS = {
 def _by_engine(order: Order) -> None:
     installation = Installation(load_settings())
     name, _, what = order.action.partition(" ")
+    if name == "sweep":
+        return complete_again()
     if name == "promote":
         return _promote(installation, cast(Stage, what), order.reason)
     if name == "phase":
@@ -153,12 +155,19 @@ def _phase_1(installation: Installation, settings: Settings, _: str) -> None:
 def _phase_2(installation: Installation, settings: Settings, reason: str) -> None:
     from knowledge_migration.engine.dual_write.switch import switch_on
 
-    switch_on(installation.database, installation.initial_flags, settings.fence, reason=reason)
+    mode, limits = settings.dual_write.capture, settings.schema_change
+    switch_on(
+        installation.database,
+        installation.initial_flags,
+        settings.fence,
+        reason=reason,
+        mode=mode,
+        schema_change=limits,
+    )
 
 
 def _phase_3(installation: Installation, settings: Settings, _: str) -> None:
-    from knowledge_migration.engine.backfill.completion import complete
-    from knowledge_migration.engine.backfill.phase import plan_backfill
+    from knowledge_migration.engine.backfill.phase import complete_backfill, plan_backfill
     from knowledge_migration.engine.backfill.runner import backfill_partition
 
     limits = settings.backfill
@@ -173,7 +182,7 @@ def _phase_3(installation: Installation, settings: Settings, _: str) -> None:
     for plan in planned.plans.values():
         for partition in plan.partitions:
             backfill_partition(installation.database, partition, limits)
-    complete(installation.database, limits, max_passes=limits.sweep_passes)
+    complete_backfill(installation.database, limits, settings.fence, no_live_writers=False, reports={})
 
 
 def _promote(installation: Installation, stage: Stage, reason: str) -> None:

@@ -47,6 +47,7 @@ SETTINGS: Mapping[str, str] = {
     "PERFORMANCE_SAMPLES": "20",
     "DUAL_WRITE_MEASURED_PAIRS": "10",
     "DUAL_WRITE_MAX_SLOWDOWN_PERCENT": "1000000",
+    "DUAL_WRITE_WATCH_SECONDS": "1",
     "READER_STALL_LIMIT_MS": "60000",
     "CUTOVER_BAKE_MINUTES": '{"internal_beta": 0.01, "gradual_rollout": 0.01, "full_cutover": 0.01}',
     "CUTOVER_GATES": '{"slow_proposal_lists": {"minimum_sample": 3}, "slow_run_histories": {"minimum_sample": 3}, '
