@@ -51,6 +51,13 @@ END
 SELECT FROM pg_trigger AS trigger
 WHERE trigger.tgrelid = TG_RELID AND NOT trigger.tgisinternal AND trigger.tgtype & 16 > 0 AND trigger.tgenabled <> 'D'
 
+-- name: interrupted
+-- Records that the capture was removed or disabled after it had captured rows (a killed rollback, an operator), so that the next
+-- sweep completes the relations that it has not seen. Reads our own table.
+INSERT INTO migration.capture_log (entity, operation, sqlstate, reason)
+SELECT 'atom', 'installed again', '55000', 'the capture was not enforced for a time'
+WHERE EXISTS (SELECT FROM migration.capture_log WHERE linked_rows > 0)
+
 -- name: links_of_atoms
 -- Links to atoms that have a proposal. Relies on the primary key: read by key only, because the index of the links looks empty
 -- to the planner before the first row is linked.

@@ -13,7 +13,7 @@ from psycopg import sql
 from knowledge_migration.engine.foundation.database import Connection
 from knowledge_migration.engine.foundation.origin_proposals import insertion, taken_columns
 from knowledge_migration.engine.foundation.own_objects import made_objects
-from knowledge_migration.engine.foundation.sql_files import statement
+from knowledge_migration.engine.foundation.sql_files import statement, text_of
 from knowledge_migration.engine.schema.ddl import StepResult, object_state, run_step
 from knowledge_migration.engine.schema.steps import LockLevel, Step
 from knowledge_migration.knowledge.entity_kinds import ATOM, KINDS, EntityKind
@@ -120,9 +120,10 @@ def _rejection(kind: EntityKind) -> sql.Composed:
     return sql.SQL("CASE {} END").format(sql.SQL(" ").join(tests))
 
 
+# Relations first: a row is captured only where its relations are.
 STEPS: tuple[Step, ...] = (
-    *(step for kind in KINDS for of in (_written, _deleted) for step in of(kind)),
     *(step for relation in RELATIONS for step in _related(relation)),
+    *(step for kind in KINDS for of in (_written, _deleted) for step in of(kind)),
 )
 
 
@@ -131,7 +132,10 @@ def install(connection: Connection, limits: SchemaChangeSettings) -> list[StepRe
 
     Raises `BlockedError` naming the session whose lock is in the way; what is installed stays, and a second run completes it.
     """
-    return [run_step(connection, step, "up", limits) for step in STEPS]
+    results = [run_step(connection, step, "up", limits) for step in STEPS]
+    if any(result.outcome == "done" for result in results):
+        connection.execute(text_of("capture/interrupted"))
+    return results
 
 
 def remove(connection: Connection, limits: SchemaChangeSettings) -> list[StepResult]:

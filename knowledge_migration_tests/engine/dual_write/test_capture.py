@@ -38,6 +38,16 @@ FAILURES = "SELECT count(*) FROM migration.capture_log WHERE sqlstate IS NOT NUL
 RUNS = "SELECT count(*) FROM knowledge_extraction_runs WHERE settings ->> 'mode' = 'captured'"
 
 
+@pytest.fixture
+def open_relation(any_expanded: Database) -> Iterator[Connection]:
+    """A session whose open transaction has written a relation."""
+    with application(any_expanded) as connection:
+        relate(connection, topic(connection, "before"), atom(connection, "before"))
+        connection.execute("BEGIN")
+        relate(connection, topic(connection, "open"), 1)
+        yield connection
+
+
 def test_every_way_of_writing_is_captured(writer: Connection) -> None:
     topic(writer, "inserted")
     atom(writer, "null confidence")
@@ -264,6 +274,29 @@ def test_a_disabled_trigger_is_a_difference_and_installing_again_enables_it(
     }
     install(captured)
     assert proposal_differences(captured) == []
+
+
+def test_relations_are_complete_although_the_capture_was_installed_in_parts(
+    any_expanded: Database, open_relation: Connection
+) -> None:
+    with application(any_expanded) as writer, at_the_same_time(lambda: install(any_expanded)) as future:
+        until(writer, "SELECT EXISTS (SELECT FROM pg_proc WHERE proname = 'related_topic_atoms')")
+        relate(writer, topic(writer, "while it is installed"), atom(writer, "while it is installed"))
+        open_relation.execute("COMMIT")
+        future.result()
+        backfill(any_expanded)
+        assert count(writer, UNFAITHFUL) == 0
+
+
+def test_relations_that_no_trigger_saw_are_completed(captured: Database, writer: Connection) -> None:
+    one = atom(writer, "one")
+    with captured.connect("test") as connection:
+        capture.remove(connection, LIMITS)
+    relate(writer, topic(writer, "while it was removed"), one)
+    install(captured)
+    backfill(captured)
+    assert count(writer, UNFAITHFUL) == 0
+    assert count(writer, FAILURES + " AND swept_at IS NULL") == 0
 
 
 def test_removing_it_leaves_nothing(captured: Database, writer: Connection) -> None:
