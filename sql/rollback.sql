@@ -185,6 +185,12 @@ OR (
 -- The number of proposals of one table that exist nowhere else: all but the backfilled images of rows. One scan.
 SELECT count(*) AS rows FROM {table} WHERE review_action IS DISTINCT FROM 'auto_approve_migration'
 
+-- name: reopen_run
+-- The migration's run is not complete any more: the rollback of dual write leaves rows without a proposal.
+UPDATE public.knowledge_extraction_runs
+SET status = 'running', completed_at = NULL
+WHERE id = migration.origin_proposal_id('knowledge_extraction_runs', 0) AND status = 'completed'
+
 -- name: thaw
 -- Allows writes to a proposal table again after a refused rollback. ACCESS EXCLUSIVE on it, with a short lock_timeout.
 DROP TRIGGER IF EXISTS leaving ON {table}

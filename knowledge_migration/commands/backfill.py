@@ -112,15 +112,21 @@ def watch(
 ) -> None:
     """Link rows that appear without a proposal after the backfill, until it is interrupted; needs no Dagster daemon.
 
+    A running service (knowledge-migration serve) does the same.
+
     Example: knowledge-migration backfill watch --every-seconds 5
     """
     import time
 
     from knowledge_migration.engine.backfill.completion import sweep_stragglers
+    from knowledge_migration.engine.foundation.errors import BusyError
 
-    installation = open_installation()
+    installation, linked = open_installation(), 0
     while True:
-        linked = sweep_stragglers(installation.database, installation.settings.backfill)
+        try:
+            linked = sweep_stragglers(installation.database, installation.settings.backfill)
+        except BusyError as error:  # another sweep, or a rollback
+            console.print(str(error))
         if linked or once:
             console.print(f"{linked:,} rows linked.")
         if once:

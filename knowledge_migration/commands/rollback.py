@@ -215,6 +215,7 @@ def full(reason: Reason, restore_missing: RestoreMissing = False, yes: Yes = Fal
       knowledge-migration rollback full --reason "postponed" --yes
     """
     from knowledge_migration.engine.rollback.full import plan_full_rollback, rollback_full
+    from knowledge_migration.engine.rollback.repair.repair import compare_with_backup
 
     installation = open_installation()
     options = installation.full_rollback_options(restore_missing=restore_missing)
@@ -222,10 +223,18 @@ def full(reason: Reason, restore_missing: RestoreMissing = False, yes: Yes = Fal
     plan = plan_full_rollback(installation.database, options)
     for number, step in enumerate(plan.steps, start=1):
         say(f"{number}. {step.name}: {step.message}")
+    rows, pg_bin = sum(plan.backup.tables.values()), installation.settings.installation.pg_bin
+    if dry_run or not yes:
+        with counting("comparing with the backup", rows) as advance:
+            found = compare_with_backup(
+                installation.database, scratch=options.scratch, tools_dir=pg_bin, on_rows=lambda _, rows: advance(rows)
+            )
+        for line in found.altered:
+            say(f"Changed since the backup without a later updated_at, would be reverted to the backup: {line}")
     if dry_run:
         return
     confirm("Roll all of it back?", yes)
-    with counting("comparing with the backup", sum(plan.backup.tables.values())) as advance:
+    with counting("comparing with the backup", rows) as advance:
         result = rollback_full(
             installation.database,
             options,

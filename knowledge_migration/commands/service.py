@@ -4,7 +4,9 @@ import asyncio
 import json
 import signal
 import socket
-from contextlib import suppress
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -15,10 +17,12 @@ from rich.progress import Progress, TextColumn, TimeElapsedColumn
 from knowledge_migration.commands.terminal import DryRun, console, open_installation, say
 from knowledge_migration.engine.foundation.database import Database, PoolerError
 from knowledge_migration.engine.foundation.errors import PreconditionError, VerificationError
+from knowledge_migration.settings import BackfillSettings
 
 proposals_app = typer.Typer(help="The review queue.", no_args_is_help=True)
 dual_write_app = typer.Typer(help="Phase 2: the shadow writes that failed.", no_args_is_help=True)
 
+SWEEP_SECONDS = 15.0
 WILDCARDS = ("0.0.0.0", "::", "")
 
 
@@ -83,16 +87,31 @@ def serve(
     install(app, service, migration)
     gc.collect()
     gc.freeze()  # the objects of the start stay: a full collection took 0.2 s, in which no request was answered
-    uvicorn.run(
-        app,
-        host=host,
-        port=port,
-        access_log=False,
-        http=BoundedHeaders,
-        limit_concurrency=options.connection_limit,
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=30,
-    )
+    with sweeping(installation.database, rules.backfill):
+        uvicorn.run(
+            app,
+            host=host,
+            port=port,
+            access_log=False,
+            http=BoundedHeaders,
+            limit_concurrency=options.connection_limit,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=30,
+        )
+
+
+@contextmanager
+def sweeping(database: Database, limits: BackfillSettings) -> Iterator[None]:
+    """Sweeps stragglers in a thread while the block runs; a sweep that runs at its end ends with the process."""
+    from knowledge_migration.engine.backfill.completion import sweep_until
+
+    stopped = threading.Event()
+    work = {"every_seconds": SWEEP_SECONDS}
+    threading.Thread(target=sweep_until, args=(stopped, database, limits), kwargs=work, daemon=True).start()
+    try:
+        yield
+    finally:
+        stopped.set()
 
 
 def refuse_busy_port(host: str, port: int) -> None:

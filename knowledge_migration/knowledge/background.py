@@ -3,16 +3,22 @@
 import asyncio
 import logging
 import threading
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
+
+import sqlalchemy as sa
 
 from knowledge_migration.knowledge.duplicates.finder import DuplicateFinder
+from knowledge_migration.knowledge.errors import NotMigratedError
 from knowledge_migration.knowledge.flag_rollback import FlagRollback, FlagRollbackResult, complete_rollback
 from knowledge_migration.knowledge.flag_watcher import FlagWatcher
+from knowledge_migration.knowledge.flags import relation_exists
 from knowledge_migration.knowledge.measurements import forget_old_measurements, write_measurements
 from knowledge_migration.knowledge.proposals.similarity import due_runs, flag_runs
+from knowledge_migration.knowledge.tables import knowledge_extraction_runs as runs
+from knowledge_migration.knowledge.tables import service_measurement
 from knowledge_migration.knowledge.transactions import ServiceDatabase
 from knowledge_migration.knowledge.writing.runs import fail_abandoned_runs
 
@@ -23,6 +29,7 @@ ROLLBACK_ATTEMPTS, ROLLBACK_PAUSE_SECONDS = 3, 2.0
 
 log = logging.getLogger(__name__)
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -87,8 +94,9 @@ class BackgroundWork:
     async def _clean(self) -> None:
         options = self.database.options
         while True:
-            await _logging_failure(self.database.in_transaction(fail_abandoned_runs, 3 * options.live_seconds))
-            await _logging_failure(self.database.in_transaction(forget_old_measurements))
+            works = self.database.in_transaction
+            await _logging_failure(works(_where_it_exists, runs, fail_abandoned_runs, 3 * options.live_seconds))
+            await _logging_failure(works(_where_it_exists, service_measurement, forget_old_measurements))
             await asyncio.sleep(CLEANING_SECONDS)
 
     async def _flag_similar(self) -> None:
@@ -104,7 +112,7 @@ class BackgroundWork:
 
     def _flag_some(self) -> bool:
         with self.database.blocking_engine("knowledge similarity").begin() as connection:
-            run_ids = due_runs(connection, FLAGGED_AT_ONCE)
+            run_ids = _where_it_exists(connection, runs, due_runs, FLAGGED_AT_ONCE)
             if run_ids:
                 flag_runs(connection, self.finder, run_ids)
         return bool(run_ids)
@@ -117,7 +125,22 @@ class BackgroundWork:
     async def _write_measurements(self) -> None:
         with self.database.measurements.taken() as taken:
             if taken:
-                await self.database.in_transaction(write_measurements, self.watcher.process, taken)
+                await self.database.in_transaction(
+                    _where_it_exists, service_measurement, write_measurements, self.watcher.process, taken
+                )
+
+
+def _where_it_exists(
+    connection: sa.Connection,
+    table: sa.Table,
+    work: Callable[Concatenate[sa.Connection, P], T],
+    *args: P.args,
+    **kwargs: P.kwargs,
+) -> T:
+    """The work on a table of phase 1; before phase 1 it raises without an error in the log of the server."""
+    if not relation_exists(connection, table.fullname):
+        raise NotMigratedError(f"{table.fullname} does not exist: phase 1 of the migration has not been run.")
+    return work(connection, *args, **kwargs)
 
 
 async def _logging_failure(work: Awaitable[T]) -> T | None:

@@ -154,7 +154,8 @@ class FlagWatcher:
         own = writer_heartbeat.c.process == self.process
         with suppress(sa.exc.DBAPIError, psycopg.Error, OSError, TimeoutError):
             async with asyncio.timeout(ANSWER_WITHIN_SECONDS), self._engine.begin() as connection:
-                await connection.execute(sa.delete(writer_heartbeat).where(own))
+                if await connection.run_sync(relation_exists, writer_heartbeat.fullname):
+                    await connection.execute(sa.delete(writer_heartbeat).where(own))
 
 
 def _beat(connection: sa.Connection, process: str, flags: Flags, started_at: datetime, url: str | None) -> None:

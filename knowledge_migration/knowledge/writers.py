@@ -125,8 +125,9 @@ def _not_acknowledged(missing: Rows, flags: Flags, timeouts: FenceSettings) -> s
     if not missing:
         return (
             f"No process of the knowledge service has reported within {timeouts.live_seconds:g} s, so none can acknowledge "
-            "the flags. Start the service (knowledge-migration serve) and run this again; the flags stay set. If no process "
-            "writes at all, set KNOWLEDGE_MIGRATION_NO_LIVE_WRITERS=true and continue with the backfill."
+            "the flags. Start the service (knowledge-migration serve) and run this again; the flags stay set. If another "
+            "application writes topics or atoms, set DUAL_WRITE_CAPTURE=database, or stop it. If no process writes at all, set "
+            "KNOWLEDGE_MIGRATION_NO_LIVE_WRITERS=true and continue with the backfill."
         )
     return (
         f"These processes have not acknowledged version {flags.version} of the flags within {timeouts.seconds:g} s: "

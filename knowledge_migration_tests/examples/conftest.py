@@ -29,18 +29,13 @@ def alembic(database: Database, *words: str, **variables: str) -> "subprocess.Co
     return subprocess.run(command, env=environment, cwd=PROJECT, capture_output=True, text=True, check=False)
 
 
-@pytest.fixture(scope="session")
-def template(server: EmbeddedServer) -> str:
-    """The name of an empty database of the application."""
-    created = alembic(server.ensure_database(TEMPLATE), "upgrade", "head")
-    assert created.returncode == 0, created.stderr
-    return TEMPLATE
-
-
 @pytest.fixture
-def tasktracker(server: EmbeddedServer, template: str) -> Iterator[Database]:
-    """A database of the application without rows."""
-    with cloned(server, template) as copy:
+def tasktracker(request: pytest.FixtureRequest) -> Iterator[Database]:
+    """A database of the application without rows, on PostgreSQL 18, or on the version that a test names."""
+    server: EmbeddedServer = request.getfixturevalue("server_16" if getattr(request, "param", 18) == 16 else "server")
+    created = alembic(server.ensure_database(TEMPLATE), "upgrade", "head")  # does nothing the second time
+    assert created.returncode == 0, created.stderr
+    with cloned(server, TEMPLATE) as copy:
         yield copy
 
 

@@ -181,6 +181,7 @@ def test_with_the_drop_in_it_goes_to_full_cutover_and_back(filled: Database, row
 
 
 @pytest.mark.timeout(900)
+@pytest.mark.parametrize("tasktracker", [16], indirect=True)
 def test_unmodified_it_is_captured_through_phase_3_and_back(filled: Database, rows: Connection, tmp_path: Path) -> None:
     with serving_app(create_app(url_of(filled), drop_in=False)) as url, Users(url).running() as users:
         users.go_on()

@@ -4,8 +4,10 @@ A moving cursor with SKIP LOCKED leaves gaps, and users write rows above the pla
 It marks the run completed only when a count is zero. Later rows of an old writer are stragglers for another sweep.
 """
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from threading import Event
 
 from knowledge_migration.engine.backfill.batch import pending_query
 from knowledge_migration.engine.backfill.plan import Partition, planned
@@ -18,13 +20,16 @@ from knowledge_migration.engine.backfill.runner import (
 )
 from knowledge_migration.engine.foundation.advisory_lock import BACKFILL, advisory_lock
 from knowledge_migration.engine.foundation.database import Connection, Database
-from knowledge_migration.engine.foundation.errors import MigrationError, PreconditionError
+from knowledge_migration.engine.foundation.errors import BusyError, MigrationError, PreconditionError
 from knowledge_migration.engine.foundation.sql_files import statement, text_of
 from knowledge_migration.engine.schema.capture import RELATIONS
 from knowledge_migration.knowledge.entity_kinds import KINDS, EntityKind
 from knowledge_migration.settings import BackfillSettings
 
-SWEEP_KEY = "sweep"
+SWEEP_KEY, SWEEP = "sweep", "sweep of stragglers"
+STRAGGLER_SETTINGS = {"statement_timeout": "30000"}
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -95,18 +100,39 @@ def _sweep_relations(connection: Connection) -> None:
 
 
 def sweep_stragglers(database: Database, limits: BackfillSettings) -> int:
-    """Links the rows that a writer left without a proposal since the completion; returns how many.
+    """Links the rows that a writer left without a proposal since the completion; returns how many. No rollback starts meanwhile.
 
-    Raises `PreconditionError` before the completion, and the errors of `complete`.
+    Raises `PreconditionError` before the completion, `BusyError` during another sweep or a rollback, the errors of `complete`.
     """
-    with database.connect("straggler watch") as connection:
+    with (
+        database.connect("straggler watch", settings=STRAGGLER_SETTINGS) as connection,
+        advisory_lock(connection, BACKFILL, shared=True),
+        advisory_lock(connection, SWEEP),
+    ):
         rows = stragglers(connection, minutes=0)
         if rows is None:
             raise PreconditionError(
                 "The backfill is not complete; it links every row itself. Complete it first (job phase_3_completion)."
             )
-        needed = rows.total > 0 or _captures_are_open(connection)
-    return complete(database, limits, max_passes=limits.sweep_passes).linked_rows if needed else 0
+        if not rows.total and not _captures_are_open(connection):
+            return 0
+        return complete(database, limits, max_passes=limits.sweep_passes).linked_rows
+
+
+def sweep_until(stopped: Event, database: Database, limits: BackfillSettings, *, every_seconds: float) -> None:
+    """Sweeps stragglers again and again beside the requests of a service; only one process does at a time.
+
+    Sweeps nothing before the completion or after a rollback, and does not end with a failure: the next sweep tries again.
+    """
+    while not stopped.wait(every_seconds):
+        try:
+            linked = sweep_stragglers(database, limits)
+        except (BusyError, PreconditionError) as error:
+            log.debug("No stragglers are swept now: %s", error)
+        except Exception as error:
+            log.warning("Stragglers could not be swept, it is tried again: %s", error)
+        else:
+            log.log(logging.INFO if linked else logging.DEBUG, "%s stragglers are linked.", linked)
 
 
 def _pending(connection: Connection) -> list[Partition]:
@@ -128,8 +154,9 @@ def _unlinked_range(connection: Connection, kind: EntityKind) -> Partition | Non
 def _still_appearing(left: list[Partition], passes: int) -> str:
     where = "; ".join(f"{part.entity}s from id {part.after_id + 1}" for part in left)
     return (
-        f"After {passes} passes rows without a proposal still appear ({where}): a writer works without dual write. "
-        "Switch dual write on for every process, then complete the backfill again; linked rows stay linked."
+        f"After {passes} passes rows without a proposal still appear ({where}): a writer works without dual write. Stop it, or "
+        "materialize dual_write_mode with DUAL_WRITE_CAPTURE=database (triggers capture every session) or after the application "
+        "writes through knowledge_migration.knowledge.integration. Then complete the backfill again; linked rows stay linked."
     )
 
 

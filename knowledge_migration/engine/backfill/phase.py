@@ -65,15 +65,19 @@ def complete_backfill(
     no_live_writers: bool,
     reports: Mapping[str, Any],
 ) -> Completion:
-    """Completes the backfill, then watches: a writer whose rows have no proposal makes it incomplete again.
+    """Completes the backfill, then proves the fence again: a writer whose rows have no proposal makes it incomplete again.
 
-    Raises `PreconditionError` naming such writers, also where rows were written since the plan although `no_live_writers`.
+    Raises `PreconditionError` naming such writers, where dual write has been off since it was proven, or where rows were written
+    since the plan although `no_live_writers`.
     """
     if no_live_writers:
         with database.connect("backfill completion") as connection:
             _refuse_rows_since(connection, planned(connection))
     completed = complete(database, limits, max_passes=limits.sweep_passes, **reports)
-    refuse_uncaptured(database, timeouts, new_only=not no_live_writers)
+    if no_live_writers:
+        refuse_uncaptured(database, timeouts, new_only=False)
+    else:
+        require_fence(database, timeouts, no_live_writers=False)
     return completed
 
 

@@ -133,9 +133,9 @@ def refuse_uncaptured(database: Database, timeouts: FenceSettings, *, new_only: 
 def uncaptured(observed: Observation) -> str:
     """The message about sessions that write without a proposal, with the next step."""
     return (
-        f"Somebody writes beside the migration: {observed.message} Stop these writers, or materialize dual_write_mode without "
-        "KNOWLEDGE_MIGRATION_NO_LIVE_WRITERS and with DUAL_WRITE_CAPTURE=database: triggers then write the proposals of every "
-        "session."
+        f"Somebody writes beside the migration: {observed.message} Stop these writers, or let them write through "
+        "knowledge_migration.knowledge.integration, or materialize dual_write_mode without KNOWLEDGE_MIGRATION_NO_LIVE_WRITERS "
+        "and with DUAL_WRITE_CAPTURE=database: triggers then write the proposals of every session."
     )
 
 
@@ -190,7 +190,8 @@ def writers_outcome(connection: Connection, live_seconds: float, *, need_one: bo
             if need_one
             else "No live process of the service writes knowledge without a proposal, and the capture, if installed, is enforced."
         ),
-        remedy="Start the service (knowledge-migration serve), or stop the processes named here; then run the check again.",
+        remedy="Stop the processes named here, or start the service (knowledge-migration serve) in their place. Next to another "
+        "application, materialize dual_write_mode with DUAL_WRITE_CAPTURE=database. Then run the check again.",
         numbers={"live_writers": len(live), **(captured.totals(connection) if captures else {})},
     )
 

@@ -86,6 +86,8 @@ def rollback_dual_write(
         audited: dict[str, Any] = {"reason": reason, "dagster_run_id": dagster_run_id, "before": before}
         audit.record(connection, AuditAction.ROLLBACK_DUAL_WRITE_BEGUN, "phase 2", **audited)
         by = {"actor": audit.operator(), "reason": reason, "dagster_run_id": dagster_run_id}
+        if any(before["shadows"].values()):
+            connection.execute(text_of("rollback/reopen_run"))
         work = [
             Unlinking(connection, kind, by | _entry_of_removal(kind), batch_size, limits, on_rows) for kind in KINDS
         ]

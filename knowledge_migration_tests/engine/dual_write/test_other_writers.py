@@ -1,22 +1,25 @@
 """Phase 2 sees writers that are not our service: it captures them, or names and refuses them."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
 import pytest
 
-from knowledge_migration.engine.backfill import phase
+from knowledge_migration.commands import service
+from knowledge_migration.engine.backfill import completion, phase
 from knowledge_migration.engine.backfill.completion import sweep_stragglers
 from knowledge_migration.engine.backfill.plan import make_plan
+from knowledge_migration.engine.backfill.run import run_status
 from knowledge_migration.engine.backfill.runner import backfill_partition
 from knowledge_migration.engine.cutover.gates import Interval
 from knowledge_migration.engine.cutover.metrics import Window, measure
 from knowledge_migration.engine.dual_write import captured, fence, switch
 from knowledge_migration.engine.dual_write.observation import watch
+from knowledge_migration.engine.foundation.advisory_lock import advisory_lock
 from knowledge_migration.engine.foundation.database import Connection, Database
-from knowledge_migration.engine.foundation.errors import PreconditionError, VerificationError
+from knowledge_migration.engine.foundation.errors import BusyError, PreconditionError, VerificationError
 from knowledge_migration.engine.rollback.backfill import rollback_backfill
 from knowledge_migration.engine.rollback.dual_write import rollback_dual_write
 from knowledge_migration.engine.rollback.schema import rollback_schema
@@ -31,6 +34,7 @@ from knowledge_migration_tests.engine.backfill.backfilling import (
     fill,
     legacy_values,
     partitions,
+    until,
 )
 from knowledge_migration_tests.engine.cutover.stages_reached import kept
 from knowledge_migration_tests.engine.dual_write.capturing import LIMITS, Applications, application, install
@@ -217,6 +221,52 @@ def test_a_writer_that_triggers_do_not_see_is_swept(peopled: Database, rows: Con
     assert count(rows, "SELECT count(*) FROM atom_proposals WHERE jsonb_array_length(proposed_topic_ids) = 1") == 1
     assert captured.totals(rows)["capture_failures"] == 0
     assert broken_rules(rows) == {}
+
+
+def test_a_service_sweeps_stragglers_until_dual_write_is_rolled_back(
+    peopled: Database, rows: Connection, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(service, "SWEEP_SECONDS", 0.05)
+    install(peopled)
+    with application(peopled) as writer, service.sweeping(peopled, QUICK):
+        late_topic(writer)
+        completed(peopled, rows)
+        writer.execute("SET session_replication_role = replica")
+        late_topic(writer)
+        until(rows, "SELECT count(*) = 2 FROM topics WHERE migrated_from_proposal_id IS NOT NULL")
+        retried(lambda: rollback_dual_write(peopled, Flags(), PATIENT, reason="a test", limits=QUICK))
+        assert run_status(rows) == "running"
+        late_topic(writer)
+        with pytest.raises(PreconditionError, match="not complete"):
+            retried(lambda: sweep_stragglers(peopled, QUICK))
+    assert count(rows, "SELECT count(*) FROM topics WHERE migrated_from_proposal_id IS NULL") == 2
+    assert [one for one in caplog.records if one.levelname == "WARNING"] == []
+
+
+def retried(work: Callable[[], object]) -> None:
+    """Repeats it while a sweep runs."""
+    while True:
+        try:
+            work()
+        except BusyError:
+            continue
+        return
+
+
+def test_one_process_sweeps_at_a_time(peopled: Database, rows: Connection) -> None:
+    completed(peopled, rows)
+    with advisory_lock(rows, completion.SWEEP), pytest.raises(BusyError, match="sweep of stragglers"):
+        sweep_stragglers(peopled, QUICK)
+
+
+def test_dual_write_that_was_switched_off_meanwhile_is_noticed_at_the_end(peopled: Database, rows: Connection) -> None:
+    fill(peopled)
+    kept(rows, "data_quality", findings=[])
+    switch.switch_on(peopled, Flags(), PATIENT, reason="a test", mode="database")
+    phase.plan_backfill(peopled, QUICK, BRIEF, partition_rows=100, max_partitions=200, no_live_writers=False)
+    switch.switch_off(peopled, Flags(), reason="a test")
+    with pytest.raises(PreconditionError, match="it has been off since"):
+        phase.complete_backfill(peopled, QUICK, BRIEF, no_live_writers=False, reports={})
 
 
 def test_the_lag_of_stragglers_is_measured(peopled: Database, rows: Connection) -> None:

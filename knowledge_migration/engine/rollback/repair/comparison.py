@@ -103,6 +103,17 @@ class Comparison:
             return f"All {self.rows:,} rows of {len(self.tables)} tables equal the backup."
         return f"{len(self.tables)} tables equal the backup except for these rows: {', '.join(named)}."
 
+    @property
+    def altered(self) -> tuple[str, ...]:
+        """The rows that a repair reverts, by table: their number and the keys of a sample, without values."""
+        lines = []
+        for table in self.tables:
+            keys = ["/".join(row.key) for row in table.samples if row.kind == "altered"]
+            if count := table.counts.get("altered", 0):
+                more = f" and {count - len(keys):,} more" if count > len(keys) else ""
+                lines.append(f"{count:,} in {table.table}: {', '.join(keys)}{more}")
+        return tuple(lines)
+
     def to_evidence(self) -> dict[str, Any]:
         """All of it as JSON, without the hashes of rows."""
         return {

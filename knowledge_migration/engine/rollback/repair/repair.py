@@ -85,6 +85,23 @@ class RepairRun:
     after: Comparison
 
 
+def compare_with_backup(
+    database: Database,
+    *,
+    scratch: Database,
+    tools_dir: Path | None = None,
+    progress: Progress = lambda _: None,
+    on_rows: OnRows | None = None,
+) -> Comparison:
+    """The legacy tables against the latest verified backup, which it restores for that; changes nothing."""
+    with (
+        translate_db_errors(database, "the comparison with the backup", again="it"),
+        restored_backup(database, scratch=scratch, tools_dir=tools_dir, progress=progress) as restored,
+        both_sides(database, restored) as sides,
+    ):
+        return compare(sides, on_rows=on_rows)
+
+
 def repair_from_backup(
     database: Database,
     directory: Path,

@@ -31,6 +31,7 @@ def test_the_full_rollback_prints_its_plan_and_waits_for_a_yes(live: Database, t
         done = command(live, "rollback", "full", "--reason", "a test", *words, home=tmp_path, answer=answer)
         assert "1. flags: flags that change: none" in done.stdout, done.stderr
         assert "4. schema: export the proposal tables" in done.stdout
+        assert "without a later updated_at, would be reverted to the backup: 1 in atoms: 1" in done.stdout
         assert content(live) == [("altered", True)]
     done = command(live, "rollback", "full", "--reason", "a test", "--yes", home=tmp_path)
     assert done.returncode == 0, done.stderr
