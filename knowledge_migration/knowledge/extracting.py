@@ -17,7 +17,7 @@ from knowledge_migration.knowledge.duplicates.finder import DuplicateFinder
 from knowledge_migration.knowledge.errors import ExtractionFailedError, KnowledgeError, UnknownError
 from knowledge_migration.knowledge.extraction.model import Extraction, ExtractionError, Extractor, Message
 from knowledge_migration.knowledge.faults import Faults
-from knowledge_migration.knowledge.flags import Flags
+from knowledge_migration.knowledge.flags import Flags, relation_exists
 from knowledge_migration.knowledge.tables import messages, users
 from knowledge_migration.knowledge.transactions import ServiceDatabase
 from knowledge_migration.knowledge.values import HIGHEST_ID, LOWEST_ID
@@ -61,6 +61,8 @@ class ExtractionWork:
         origin, options = self.origin, self.database.options
         message_rows = _messages(connection, origin.message_ids)
         refusal = _refusal(connection, origin, message_rows)
+        if origin.mode == "direct" and not relation_exists(connection, "knowledge_extraction_runs"):
+            return None, message_rows, refusal  # before phase 1
         try:
             with connection.begin_nested():
                 if refusal:

@@ -16,9 +16,9 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from knowledge_migration.knowledge.flags import Flags, Mode
+from knowledge_migration.knowledge.flags import Flags, Mode, relation_exists
 from knowledge_migration.knowledge.stages import stage_of
-from knowledge_migration.knowledge.tables import atom_proposals, topic_proposals, writer_heartbeat
+from knowledge_migration.knowledge.tables import atom_proposals, shadow_failure, topic_proposals, writer_heartbeat
 from knowledge_migration.knowledge.writing.modes import Written
 from knowledge_migration.knowledge.writing.runs import pending_count
 from knowledge_migration.knowledge.writing.shadow import open_failures
@@ -68,22 +68,25 @@ class ServiceState:
 def read_queue_state(connection: sa.Connection) -> QueueState:
     """Reads each count in a savepoint of its own."""
     return QueueState(
-        _readable(connection, lambda: pending_count(connection)),
-        _readable(connection, lambda: open_failures(connection)),
+        _readable(connection, topic_proposals, lambda: pending_count(connection)),
+        _readable(connection, shadow_failure, lambda: open_failures(connection)),
     )
 
 
 def read_service_state(connection: sa.Connection, live_seconds: float) -> ServiceState:
     """Reads each part in a savepoint of its own."""
 
-    def rows(query: sa.Select[Any] | sa.CompoundSelect[Any]) -> Rows:
-        return _readable(connection, lambda: [dict(row) for row in connection.execute(query).mappings()]) or []
+    def rows(table: sa.Table, query: sa.Select[Any] | sa.CompoundSelect[Any]) -> Rows:
+        return _readable(connection, table, lambda: [dict(row) for row in connection.execute(query).mappings()]) or []
 
-    return ServiceState(read_queue_state(connection), rows(_pending()), rows(_writers(live_seconds)))
+    pending, writers = rows(topic_proposals, _pending()), rows(writer_heartbeat, _writers(live_seconds))
+    return ServiceState(read_queue_state(connection), pending, writers)
 
 
-def _readable(connection: sa.Connection, read: Callable[[], T]) -> T | None:
+def _readable(connection: sa.Connection, table: sa.Table, read: Callable[[], T]) -> T | None:
     """The result, read in a savepoint; None where the table does not exist, or may not be read."""
+    if not relation_exists(connection, table.fullname):
+        return None
     try:
         with connection.begin_nested():
             return read()

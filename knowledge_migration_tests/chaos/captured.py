@@ -31,7 +31,7 @@ from knowledge_migration_tests.chaos.sessions import Session
 from knowledge_migration_tests.conftest import EXPANDED_TEMPLATE, cloned
 from knowledge_migration_tests.support.some_rows import ODD_ROWS
 
-SESSIONS, ATTEMPTS, PAUSE_SECONDS, LONGEST_SECONDS = 8, 60, 0.1, 120.0
+SESSIONS, ATTEMPTS, PAUSE_SECONDS, LONGEST_SECONDS = 8, 60, 0.1, 300.0
 
 NEXT: dict[str, tuple[str, ...]] = {
     "schema": ("phase 2",),

@@ -10,6 +10,7 @@ from typing import LiteralString
 
 from psycopg import sql
 
+from knowledge_migration.engine.foundation.advisory_lock import advisory_lock
 from knowledge_migration.engine.foundation.database import Connection
 from knowledge_migration.engine.foundation.origin_proposals import insertion, taken_columns
 from knowledge_migration.engine.foundation.own_objects import made_objects
@@ -19,7 +20,7 @@ from knowledge_migration.engine.schema.steps import LockLevel, Step
 from knowledge_migration.knowledge.entity_kinds import ATOM, KINDS, EntityKind
 from knowledge_migration.settings import SchemaChangeSettings
 
-REVISION, PREFIX = "capture", "knowledge_migration_"
+REVISION, PREFIX, INSTALLATION = "capture", "knowledge_migration_", "installation of the capture"
 # A cached plan must suit one row and 100,000: live tables are read by key, and only what a statement holds is joined by hash.
 HASHED, KEYED = "SET enable_nestloop = off", "SET enable_hashjoin = off SET enable_mergejoin = off"
 
@@ -131,8 +132,10 @@ def install(connection: Connection, limits: SchemaChangeSettings) -> list[StepRe
     """Installs what is missing or disabled; once it returns, no transaction is open that has written without the capture.
 
     Raises `BlockedError` naming the session whose lock is in the way; what is installed stays, and a second run completes it.
+    Raises `BusyError` while another process installs it.
     """
-    results = [run_step(connection, step, "up", limits) for step in STEPS]
+    with advisory_lock(connection, INSTALLATION):
+        results = [run_step(connection, step, "up", limits) for step in STEPS]
     if any(result.outcome == "done" for result in results):
         connection.execute(text_of("capture/interrupted"))
     return results

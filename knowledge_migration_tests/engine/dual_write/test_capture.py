@@ -6,8 +6,10 @@ import pytest
 
 from knowledge_migration.engine.dual_write import switch
 from knowledge_migration.engine.foundation import fingerprint
+from knowledge_migration.engine.foundation.advisory_lock import advisory_lock
 from knowledge_migration.engine.foundation.catalog import proposal_differences
 from knowledge_migration.engine.foundation.database import Connection, Database
+from knowledge_migration.engine.foundation.errors import BusyError
 from knowledge_migration.engine.rollback.backfill import rollback_backfill
 from knowledge_migration.engine.rollback.dual_write import rollback_dual_write
 from knowledge_migration.engine.rollback.schema import rollback_schema
@@ -297,6 +299,12 @@ def test_relations_that_no_trigger_saw_are_completed(captured: Database, writer:
     backfill(captured)
     assert count(writer, UNFAITHFUL) == 0
     assert count(writer, FAILURES + " AND swept_at IS NULL") == 0
+
+
+def test_one_process_installs_it_at_a_time(expanded: Database) -> None:
+    with expanded.connect("test") as other, advisory_lock(other, capture.INSTALLATION):
+        with pytest.raises(BusyError, match="installation of the capture"):
+            install(expanded)
 
 
 def test_removing_it_leaves_nothing(captured: Database, writer: Connection) -> None:
