@@ -302,9 +302,12 @@ def test_relations_that_no_trigger_saw_are_completed(captured: Database, writer:
 
 
 def test_one_process_installs_it_at_a_time(expanded: Database) -> None:
-    with expanded.connect("test") as other, advisory_lock(other, capture.INSTALLATION):
-        with pytest.raises(BusyError, match="installation of the capture"):
-            install(expanded)
+    with (
+        expanded.connect("test") as other,
+        advisory_lock(other, capture.INSTALLATION),
+        pytest.raises(BusyError, match="installation of the capture"),
+    ):
+        install(expanded)
 
 
 def test_removing_it_leaves_nothing(captured: Database, writer: Connection) -> None:
