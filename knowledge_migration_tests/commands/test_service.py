@@ -8,11 +8,13 @@ import httpx
 from knowledge_migration.commands.service import sweeping
 from knowledge_migration.engine.foundation.database import Database
 from knowledge_migration.engine.foundation.embedded_server import EmbeddedServer
+from knowledge_migration.engine.status.prometheus import MigrationCollector
+from knowledge_migration.engine.status.reading import with_connect_limits
 from knowledge_migration.knowledge.api.app import create_app
 from knowledge_migration.knowledge.extraction.local import LocalExtractor
 from knowledge_migration.knowledge.options import ServiceOptions
 from knowledge_migration.knowledge.service import KnowledgeService
-from knowledge_migration.settings import BackfillSettings
+from knowledge_migration.settings import BackfillSettings, Settings
 from knowledge_migration_tests.serving import PEOPLE_AND_MESSAGES, serving_app
 
 
@@ -24,7 +26,8 @@ def test_before_phase_1_the_service_leaves_no_error_in_the_log_of_the_server(
     log = server.data_directory / "log"
     begin = log.stat().st_size
     options = ServiceOptions(database_url=database.url, measurement_seconds=0.1)
-    app = create_app(KnowledgeService(options, LocalExtractor()))
+    collector = MigrationCollector(with_connect_limits(database), Settings())
+    app = create_app(KnowledgeService(options, LocalExtractor(), collector=collector))
     with (
         sweeping(database, BackfillSettings()),
         serving_app(app) as url,

@@ -147,12 +147,12 @@ def read_progress(reading: Reading) -> BackfillProgress:
     """The planner's row counts and what ledger and quarantine record; reads no row of the tables themselves."""
     connection = reading.connection
 
-    def rows(name: str) -> list[dict[str, Any]]:
-        return reading.part("backfill", lambda: connection.execute(text_of(name)).fetchall()) or []
+    def rows(name: str, relation: str | None = None) -> list[dict[str, Any]]:
+        return reading.part("backfill", lambda: connection.execute(text_of(name)).fetchall(), relation) or []
 
     estimates = {row["entity"]: row["rows"] for row in rows("status/row_estimates")}
-    ledger = {row["entity"]: row for row in rows("status/ledger_totals")}
-    quarantine = rows("status/quarantine_totals")
+    ledger = {row["entity"]: row for row in rows("status/ledger_totals", "migration.backfill_batch")}
+    quarantine = rows("status/quarantine_totals", "migration.quarantine")
     tables = tuple(
         TableProgress(
             kind.table,

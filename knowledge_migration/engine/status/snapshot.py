@@ -78,7 +78,7 @@ def read_status(
 def _flags(reading: Reading) -> dict[str, Any]:
     state = reading.cutover
     return {
-        "flags": reading.part("flags", partial(_flag_state, reading.database)),
+        "flags": reading.part("flags", partial(_flag_state, reading.database), "public.feature_flags"),
         "stage": state.state if state else None,
         "stage_since": state.since if state else None,
         "next_stage": state.next_stage if state else None,
@@ -106,7 +106,9 @@ def _flag_state(database: Database) -> FlagState | None:
 def _gates(reading: Reading) -> dict[str, Any]:
     gates = reading.settings.cutover.gates
     metrics = [gate.metric for gate in gates]
-    verdicts = reading.part("gates", lambda: last_verdicts(reading.connection, metrics)) or []
+    verdicts = (
+        reading.part("gates", lambda: last_verdicts(reading.connection, metrics), "migration.gate_evaluation") or []
+    )
     latest = {verdict.metric: verdict for verdict in verdicts}
     if not latest and reading.cutover is None:
         return {}
