@@ -1,5 +1,7 @@
 """Every row that any session writes gets its proposal in the same transaction, and no statement of a user fails for it."""
 
+from collections.abc import Iterator
+
 import httpx
 import psycopg
 import pytest
