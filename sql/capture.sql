@@ -51,12 +51,15 @@ END
 SELECT FROM pg_trigger AS trigger
 WHERE trigger.tgrelid = TG_RELID AND NOT trigger.tgisinternal AND trigger.tgtype & 16 > 0 AND trigger.tgenabled <> 'D'
 
+-- name: has_captured
+-- Whether the capture has captured rows. Reads our own table.
+SELECT EXISTS (SELECT FROM migration.capture_log WHERE linked_rows > 0) AS found
+
 -- name: interrupted
 -- Records that the capture was removed or disabled after it had captured rows (a killed rollback, an operator), so that the next
--- sweep completes the relations that it has not seen. Reads our own table.
+-- sweep completes the relations that it has not seen.
 INSERT INTO migration.capture_log (entity, operation, sqlstate, reason)
-SELECT 'atom', 'installed again', '55000', 'the capture was not enforced for a time'
-WHERE EXISTS (SELECT FROM migration.capture_log WHERE linked_rows > 0)
+VALUES ('atom', 'installed again', '55000', 'the capture was not enforced for a time')
 
 -- name: links_of_atoms
 -- Links to atoms that have a proposal. Relies on the primary key: read by key only, because the index of the links looks empty

@@ -135,9 +135,10 @@ def install(connection: Connection, limits: SchemaChangeSettings) -> list[StepRe
     Raises `BusyError` while another process installs it.
     """
     with advisory_lock(connection, INSTALLATION):
+        before = connection.execute(text_of("capture/has_captured")).fetchone()
         results = [run_step(connection, step, "up", limits) for step in STEPS]
-    if any(result.outcome == "done" for result in results):
-        connection.execute(text_of("capture/interrupted"))
+        if before and before["found"] and any(result.outcome == "done" for result in results):
+            connection.execute(text_of("capture/interrupted"))
     return results
 
 

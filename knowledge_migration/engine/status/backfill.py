@@ -167,7 +167,9 @@ def read_progress(reading: Reading) -> BackfillProgress:
         reading.part("schema", lambda: current_revision(connection)),
         reading.part("backfill", lambda: run_status(connection)),
         tables,
-        next(reversed(reading.part("backfill", lambda: read_speed(connection)) or ()), None),
+        next(
+            reversed(reading.part("backfill", lambda: read_speed(connection), "migration.backfill_speed") or ()), None
+        ),
     )
 
 
