@@ -38,8 +38,8 @@ def commands_of_the_documents() -> list[str]:
 
 
 ELSEWHERE = (
-    "serve", "traffic", "cutover status", "drill", "rehearse", "alerts test", "rollback full", "criteria list", "functional",
-    "load-test",
+    "serve", "traffic", "cutover status", "cutover promote", "drill", "rehearse", "alerts test", "rollback full",
+    "criteria list", "functional", "load-test",
 )  # fmt: skip
 """They need a service, a backup, a channel or the storage of Dagster, and have tests of their own for what they do."""
 

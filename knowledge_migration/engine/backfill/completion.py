@@ -19,7 +19,7 @@ from knowledge_migration.engine.backfill.runner import (
     translate_db_errors,
 )
 from knowledge_migration.engine.foundation.advisory_lock import BACKFILL, advisory_lock
-from knowledge_migration.engine.foundation.database import Connection, Database
+from knowledge_migration.engine.foundation.database import Connection, Database, PoolerError
 from knowledge_migration.engine.foundation.errors import BusyError, MigrationError, PreconditionError
 from knowledge_migration.engine.foundation.sql_files import statement, text_of
 from knowledge_migration.engine.schema.capture import RELATIONS
@@ -127,7 +127,7 @@ def sweep_until(stopped: Event, database: Database, limits: BackfillSettings, *,
     while not stopped.wait(every_seconds):
         try:
             linked = sweep_stragglers(database, limits)
-        except (BusyError, PreconditionError) as error:
+        except (BusyError, PreconditionError, PoolerError) as error:
             log.debug("No stragglers are swept now: %s", error)
         except Exception as error:
             log.warning("Stragglers could not be swept, it is tried again: %s", error)
