@@ -23,6 +23,7 @@ from knowledge_migration.knowledge.writing.shadow import repair_next
 from knowledge_migration.settings import SchemaChangeSettings
 from knowledge_migration_tests.engine.backfill.backfilling import broken_rules, count
 from knowledge_migration_tests.knowledge.conftest import FOUND, PEOPLE_AND_MESSAGES
+from knowledge_migration_tests.support.conditions import comes_true
 from knowledge_migration_tests.support.flags import DIRECT, DUAL, PROPOSAL, change_flags
 
 DRIVERS = ("asyncpg", "psycopg")
@@ -165,8 +166,8 @@ def test_a_synchronous_application_reports_and_writes(peopled: Database, rows: C
         with Session(engine.execution_options(isolation_level="READ COMMITTED")) as session:
             knowledge.write_within(session, RESULT, [1, 2, 3], 1, extraction_seconds=4.0)
             session.commit()
-        process = knowledge.watcher.process
-        assert count(rows, f"SELECT count(*) FROM migration.writer_heartbeat WHERE process = '{process}'") == 1  # noqa: S608
+        beat = f"SELECT count(*) FROM migration.writer_heartbeat WHERE process = '{knowledge.watcher.process}'"  # noqa: S608
+        comes_true(lambda: count(rows, beat) == 1)
     assert rows_of(rows) == WRITTEN["dual_write"]
     assert count(rows, "SELECT count(*) FROM migration.writer_heartbeat") == 0
     measured = rows.execute("SELECT mode, requests, errors, log_seconds FROM migration.service_measurement").fetchall()
