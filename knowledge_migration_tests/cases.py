@@ -68,7 +68,8 @@ def run(case: Path, environment: Mapping[str, str], logs: Path, seconds: float) 
     if case.stem in CHOICES:
         name, value = CHOICES[case.stem]
         refused = not passed and name in log.read_text(encoding="utf-8", errors="replace")
-        passed = refused and _passes(case, {**environment, name: value}, log, seconds)
+        # in lower case, which the settings accept: the cases remove variables in capitals
+        passed = refused and _passes(case, {**environment, name.lower(): value}, log, seconds)
     verdict, where = ("PASS", "") if passed else ("FAIL", f", see {log}")
     print(f"{verdict} {case.stem} ({time.monotonic() - started:.0f} s{where})", flush=True)
     return verdict

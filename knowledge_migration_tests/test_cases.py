@@ -58,8 +58,8 @@ def test_chosen_cases_run_alone(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     [
         ("print('set CHOICE first'); raise SystemExit(1)", "FAIL"),
         ("print('VERDICT: PASS')", "FAIL"),
-        ("import os; print('VERDICT: PASS') if 'CHOICE' in os.environ else exit('broken')", "FAIL"),
-        ("import os; print('VERDICT: PASS') if 'CHOICE' in os.environ else exit('set CHOICE first')", "PASS"),
+        ("import os; print('VERDICT: PASS') if 'choice' in os.environ else exit('broken')", "FAIL"),
+        ("import os; print('VERDICT: PASS') if 'choice' in os.environ else exit('set CHOICE first')", "PASS"),
     ],
     ids=["never", "without it", "for another reason", "with it only"],
 )
