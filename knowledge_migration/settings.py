@@ -23,6 +23,8 @@ from knowledge_migration.thresholds import BAKE_MINUTES, DEMONSTRATION, GATES, G
 
 LARGEST_MILLISECONDS = 2**31 - 1  # PostgreSQL's limit for a timeout
 PREFIX = "knowledge_migration_"
+FORMER_NAMES = {"knowledge_migration_unrehearsed": "knowledge_migration_skip_rehearsal_reason"}
+"""Variables that were renamed and still work; the present name has precedence."""
 NEARLY = 0.92
 """The similarity above which a variable of somebody else is a misspelled setting."""
 
@@ -465,7 +467,11 @@ def _refuse_misspelled(others: set[str], known: set[str]) -> None:
 def _environment() -> dict[str, object]:
     """The variables of `.env` and of the process, which has precedence, in lower case; an empty one is unset."""
     read = (*dotenv_values(".env").items(), *os.environ.items())
-    return {name.lower(): value for name, value in read if value}
+    given: dict[str, object] = {name.lower(): value for name, value in read if value}
+    for former, name in FORMER_NAMES.items():
+        if former in given:
+            given.setdefault(name, given.pop(former))
+    return given
 
 
 def _decoded(value: object, info: FieldInfo) -> object:

@@ -294,3 +294,10 @@ def test_a_misspelled_variable_is_refused_with_the_setting_that_it_resembles(
 def test_a_variable_of_the_application_is_none_of_ours(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
     monkeypatch.setenv(variable, "5")
     load_settings()
+
+
+def test_a_former_name_still_works_and_the_present_one_has_precedence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KNOWLEDGE_MIGRATION_UNREHEARSED", "before")
+    assert load_settings().rehearsal.skip_reason == "before"
+    monkeypatch.setenv("KNOWLEDGE_MIGRATION_SKIP_REHEARSAL_REASON", "now")
+    assert load_settings().rehearsal.skip_reason == "now"
