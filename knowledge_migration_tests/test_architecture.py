@@ -38,7 +38,7 @@ LONGEST_MODULE_DOCSTRING_LINES = 5
 REPLACED_WORDS = re.compile(
     r"\bways? back\b|\bwent.?back\b|\bgo(es|ing)?.back\b|obey|obedience|\bflip(s|ped)?\b|quick.?look|close.?look|"
     r"\bstanding\b|fence.?patience|told.clearly|failing.clearly|whole_file|double_claims?\b|wrong_approvals?\b|\bdesk\b|"
-    r"held.names|judge.criteria|load_the_service|draw.metrics|unrehearsed|\bmended\b|\bproofs?\b|never made|"
+    r"held.names|judge.criteria|load_the_service|draw.metrics|(?<!_)unrehearsed|\bmended\b|\bproofs?\b|never made|"
     r"say who i am|\bwhoever\b|is not shown|broken by \d|\ba tenth of\b|passed \d+ of \d+ times",
     re.IGNORECASE,
 )

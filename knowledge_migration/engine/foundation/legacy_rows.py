@@ -21,6 +21,7 @@ from knowledge_migration.engine.foundation.fingerprint import Fingerprint, Table
 from knowledge_migration.engine.foundation.sql_files import statement, text_of
 from knowledge_migration.engine.foundation.user_tables import HashedTable, hashed_tables, reading
 from knowledge_migration.knowledge.tables import atom_links, atoms, topic_atoms, topics
+from knowledge_migration.knowledge.values import HIGHEST_ID, LOWEST_ID
 from knowledge_migration.settings import ValidationSettings
 
 ASSET, CHECK = "legacy_fingerprint", "legacy_rows_equal_the_fingerprint"
@@ -265,5 +266,6 @@ def _place(table: HashedTable) -> sql.Composable:
 
 
 def _bounds(part: str) -> tuple[int, int]:
+    """The first and the last key of a range; the outermost ranges end where bigint does."""
     low, high = part.split("..")
-    return int(low), int(high)
+    return max(int(low), LOWEST_ID), min(int(high), HIGHEST_ID)

@@ -13,6 +13,7 @@ from knowledge_migration.engine.foundation.errors import PreconditionError, Veri
 from knowledge_migration.engine.schema import upgrade as schema
 from knowledge_migration.knowledge.entities import change_entity, delete_atom
 from knowledge_migration.knowledge.entity_kinds import ATOM
+from knowledge_migration.knowledge.values import HIGHEST_ID, LOWEST_ID
 from knowledge_migration.settings import SchemaChangeSettings, ValidationSettings
 from knowledge_migration_tests.conftest import clone, cloned, drop
 from knowledge_migration_tests.engine.backfill.backfilling import backfill, count, fill
@@ -176,3 +177,12 @@ def test_a_fingerprint_without_its_rows_or_columns_is_an_error(rows: Connection)
     rows.execute("ALTER TABLE atoms DROP COLUMN embedding")
     with pytest.raises(PreconditionError, match="column embedding changed since"):
         outcome(rows)
+
+
+def test_rows_at_the_ends_of_bigint_are_remembered_and_compared(migrated: Database, rows: Connection) -> None:
+    for number in (LOWEST_ID, HIGHEST_ID):
+        rows.execute("INSERT INTO topics (id, name, description) VALUES (%s, %s, '')", [number, f"topic {number}"])
+    take_fingerprint(migrated)
+    assert of(outcome(rows), "topics")["rows of the fingerprint"] == 62
+    rows.execute("UPDATE topics SET description = 'altered' WHERE id = %s", [HIGHEST_ID])
+    assert of(outcome(rows), "topics")["first ids"] == str(HIGHEST_ID)
