@@ -31,6 +31,9 @@ GRADES: tuple[Grade, ...] = get_args(Grade)
 
 LIMITS: tuple[Grade, ...] = ("soft", "hard", "critical")
 SEE_OTHERS = "GRANT pg_read_all_stats TO {role}"
+CATCH_UP = "Let it catch up: resume its replay, or look what it waits for."
+CONSUME = "Start the consumer of the slot, or drop it: SELECT pg_drop_replication_slot(…)."
+LOOK_FOR_LOAD = "Look for locks and load: pg_stat_activity."
 
 
 @dataclass(frozen=True)
@@ -62,16 +65,16 @@ class Signal:
 SIGNALS: tuple[Signal, ...] = (
     Signal("replay_lag", "s", 5, 10, None,
         "How far a replica or subscriber is behind in time (pg_stat_replication.replay_lag).",
-        "Let it catch up: resume its replay, or look what it waits for.", SEE_OTHERS),
+        CATCH_UP, SEE_OTHERS),
     Signal("replay_behind", "MB", 256, 1024, None,
         "How far a replica or subscriber is behind in WAL.",
-        "Let it catch up: resume its replay, or look what it waits for.", SEE_OTHERS),
+        CATCH_UP, SEE_OTHERS),
     Signal("slot_wal", "MB", 1024, 4096, 16384,
         "The WAL that a replication slot retains.",
-        "Start the consumer of the slot, or drop it: SELECT pg_drop_replication_slot(…)."),
+        CONSUME),
     Signal("slot_wal_left", "%", 50, 25, 10,
         "The share of max_slot_wal_keep_size that is left before a slot is lost.",
-        "Start the consumer of the slot, or drop it: SELECT pg_drop_replication_slot(…).", falling=True),
+        CONSUME, falling=True),
     Signal("wal_rate", "MB/s", 100, 400, None,
         "The WAL that the server writes.", "It is written by all sessions; look in pg_stat_wal."),
     Signal("archive_queue", "files", 16, 64, 1000,
@@ -99,13 +102,13 @@ SIGNALS: tuple[Signal, ...] = (
         "Free space of the data directory, where it is on this machine.", "Free disk space.", falling=True),
     Signal("canary", "ms", 100, 500, None,
         "The time of a read of one topic and one atom by primary key.",
-        "Look for locks and load: pg_stat_activity."),
+        LOOK_FOR_LOAD),
     Signal("statement_slowdown", "times their mean", 1.5, 3, None,
         "Statements of others in the last 10 s against their mean before (where pg_stat_statements is installed).",
-        "Look for locks and load: pg_stat_activity.", SEE_OTHERS),
+        LOOK_FOR_LOAD, SEE_OTHERS),
     Signal("service_slowdown", "times the hour before", 1.5, 3, None,
         "Operations of the knowledge service in the last minute against the hour before the backfill began.",
-        "Look for locks and load: pg_stat_activity."),
+        LOOK_FOR_LOAD),
 )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from knowledge_migration.commands.terminal import (
     console,
     open_installation,
     print_json,
+    rows_table,
     say,
     show_rows,
 )
@@ -52,7 +53,7 @@ def show(as_json: AsJson = False) -> None:
     console.print(f"version {shown.version}, state {shown.state}")
     meanings = {name: field.description for name, field in Flags.model_fields.items()}
     rows = [{"flag": name, "value": value, "meaning": meanings[name]} for name, value in shown.values.items()]
-    show_rows(rows, as_json, none="")
+    console.print(rows_table(rows))
     if flags is None or not flags.version:
         console.print("The flags are not set yet: these are the initial values of the environment.")
     with installation.database.connect("flags") as connection:
@@ -267,4 +268,4 @@ def _state_and_readiness(
 def _show_requirements(ready: "Readiness") -> None:
     name = f"for {ready.stage}"
     rows = [{name: one.name, "": "met" if one.met else "missing", " ": one.message} for one in ready.requirements]
-    show_rows(rows, False, none="", styles={"met": "green", "missing": "red"})
+    console.print(rows_table(rows, styles={"met": "green", "missing": "red"}))
