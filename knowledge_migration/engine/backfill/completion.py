@@ -100,23 +100,31 @@ def _sweep_relations(connection: Connection) -> None:
 
 
 def sweep_stragglers(database: Database, limits: BackfillSettings) -> int:
-    """Links the rows that a writer left without a proposal since the completion; returns how many. No rollback starts meanwhile.
+    """Links the rows that a writer left without a proposal since the completion; returns how many.
 
-    Raises `PreconditionError` before the completion, `BusyError` during another sweep or a rollback, the errors of `complete`.
+    No rollback starts while it links; looking for such rows refuses none. Raises `PreconditionError` before the completion,
+    `BusyError` during another sweep, or where a rollback keeps it from linking, and the errors of `complete`.
     """
     with (
         database.connect("straggler watch", settings=STRAGGLER_SETTINGS) as connection,
-        advisory_lock(connection, BACKFILL, shared=True),
         advisory_lock(connection, SWEEP),
     ):
-        rows = stragglers(connection, minutes=0)
-        if rows is None:
-            raise PreconditionError(
-                "The backfill is not complete; it links every row itself. Complete it first (job phase_3_completion)."
-            )
-        if not rows.total and not _captures_are_open(connection):
+        if not _has_work(connection):
             return 0
-        return complete(database, limits, max_passes=limits.sweep_passes).linked_rows
+        with advisory_lock(connection, BACKFILL, shared=True):
+            if not _has_work(connection):  # a rollback may have ended since
+                return 0
+            return complete(database, limits, max_passes=limits.sweep_passes).linked_rows
+
+
+def _has_work(connection: Connection) -> bool:
+    """Whether a sweep would do anything; raises `PreconditionError` before the completion."""
+    rows = stragglers(connection, minutes=0)
+    if rows is None:
+        raise PreconditionError(
+            "The backfill is not complete; it links every row itself. Complete it first (job phase_3_completion)."
+        )
+    return rows.total > 0 or _captures_are_open(connection)
 
 
 def sweep_until(stopped: Event, database: Database, limits: BackfillSettings, *, every_seconds: float) -> None:

@@ -17,7 +17,7 @@ from knowledge_migration.engine.cutover.gates import Interval
 from knowledge_migration.engine.cutover.metrics import Window, measure
 from knowledge_migration.engine.dual_write import captured, fence, switch
 from knowledge_migration.engine.dual_write.observation import watch
-from knowledge_migration.engine.foundation.advisory_lock import advisory_lock
+from knowledge_migration.engine.foundation.advisory_lock import BACKFILL, advisory_lock
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.errors import BusyError, PreconditionError, VerificationError
 from knowledge_migration.engine.rollback.backfill import rollback_backfill
@@ -257,6 +257,15 @@ def test_one_process_sweeps_at_a_time(peopled: Database, rows: Connection) -> No
     completed(peopled, rows)
     with advisory_lock(rows, completion.SWEEP), pytest.raises(BusyError, match="sweep of stragglers"):
         sweep_stragglers(peopled, QUICK)
+
+
+def test_a_sweep_without_work_is_in_no_rollbacks_way(peopled: Database, rows: Connection) -> None:
+    completed(peopled, rows)
+    with advisory_lock(rows, BACKFILL):
+        assert sweep_stragglers(peopled, QUICK) == 0
+        rows.execute("INSERT INTO topics (name, description) VALUES ('late', '')")
+        with pytest.raises(BusyError, match="backfill"):
+            sweep_stragglers(peopled, QUICK)
 
 
 def test_dual_write_that_was_switched_off_meanwhile_is_noticed_at_the_end(peopled: Database, rows: Connection) -> None:
