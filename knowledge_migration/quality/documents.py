@@ -35,7 +35,7 @@ _ACTIONS = re.compile(
     r'<div class="card mb-3">\s*<div class="card-header p-2">\s*<strong>Actions</strong>.*?(?=<div class="card d-md)',
     re.DOTALL,
 )
-_FOLDER = re.compile(r"\d{8}T\d{6}Z(-\w+)?")
+_FOLDER = re.compile(r"\d{8}T\d{6}(_\d{6})?Z(-\w+)?")
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class SignOff:
     @property
     def folder(self) -> str:
         """The folder of this run: its time, and the Dagster run's id if there is one."""
-        stamp = self.at.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
+        stamp = self.at.astimezone(UTC).strftime("%Y%m%dT%H%M%S_%fZ")
         return f"{stamp}-{self.dagster_run_id[:8]}" if self.dagster_run_id else stamp
 
 

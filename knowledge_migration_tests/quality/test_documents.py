@@ -37,10 +37,18 @@ def test_a_run_beyond_the_number_to_keep_takes_the_oldest_away_and_nothing_else(
         published(tmp_path, AT + timedelta(days=day))
 
     assert sorted(folder.name for folder in tmp_path.iterdir()) == [
-        "20260104T030405Z",
-        "20260105T030405Z",
+        "20260104T030405_000000Z",
+        "20260105T030405_000000Z",
         "of the user",
     ]
+
+
+def test_two_runs_in_one_second_are_both_kept(tmp_path: Path) -> None:
+    first, second = (published(tmp_path, AT + timedelta(milliseconds=part)) for part in (1, 2))
+
+    assert first.exists()
+    assert second.exists()
+    assert first != second
 
 
 def test_what_a_killed_run_left_is_removed_a_day_later_and_one_at_work_is_left_alone(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ LONGEST_NAME_BYTES = 63
 
 def kept_name(name: str) -> str:
     """The name of the kept old database: its own, shortened where it is too long, and the time."""
-    ending = f"_before_restore_{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+    ending = f"_before_restore_{datetime.now(UTC):%Y%m%dT%H%M%S_%fZ}"
     room = LONGEST_NAME_BYTES - len(ending)
     return name.encode()[:room].decode(errors="ignore") + ending
 

@@ -141,7 +141,14 @@ def test_it_is_written_down_where_it_will_be_read(live: Database, tmp_path: Path
     ]
     with live.connect() as session:
         assert evidence.require(session, "database_restore", made_by="the test").content["kept_as"] == done.kept_as
-    assert restored(live, tmp_path).carried == {}
+
+
+def test_a_second_restore_in_the_same_second_keeps_both_databases(
+    live: Database, server: EmbeddedServer, tmp_path: Path
+) -> None:
+    done = [restored(live, tmp_path) for _ in range(2)]
+    assert [one.carried for one in done] == [{}, {}]
+    assert kept(server, live) == sorted(one.kept_as for one in done)
 
 
 def test_a_row_whose_parent_is_gone_or_whose_name_is_taken_is_named(live: Database, tmp_path: Path) -> None:
