@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from fastapi import APIRouter, FastAPI, Request, Response
 
 from knowledge_migration.knowledge import metrics
-from knowledge_migration.knowledge.api import admin_routes, entity_routes, knowledge_routes, problems
+from knowledge_migration.knowledge.api import admin_routes, entity_routes, knowledge_routes, problems, reference_page
 from knowledge_migration.knowledge.api.limits import RequestLimits
 from knowledge_migration.knowledge.measurements import outcome_of_status
 from knowledge_migration.knowledge.service import KnowledgeService
@@ -15,11 +15,11 @@ from knowledge_migration.knowledge.service import KnowledgeService
 DESCRIPTION = """
 The service extracts knowledge from messages. In proposal mode, reviewers approve it before it is used.
 
-* **extraction** finds topics and atoms in messages; feature flags select how they are written: directly, as proposals, or both.
-* **proposals** and **review** are for reviewers: approve, reject, merge, undo. Every request is idempotent.
-* **topics** and **atoms** are the approved knowledge.
+- extraction finds topics and atoms in messages; feature flags select how they are written: directly, as proposals, or both.
+- proposals and review are for reviewers: approve, reject, merge, undo. Every request is idempotent.
+- topics and atoms are the approved knowledge.
 
-Send `Authorization: Bearer TOKEN`. If no token is set, only this machine is served. Every error is a problem
+Send the header Authorization: Bearer TOKEN. If no token is set, only this machine is served. Every error is a problem
 document (RFC 9457) that states how to proceed.
 """
 KEEP_ALIVE_SECONDS = 75
@@ -56,11 +56,12 @@ def create_app(service: KnowledgeService) -> FastAPI:
         description=DESCRIPTION,
         openapi_tags=TAGS,
         lifespan=lifespan,
-        docs_url="/docs",
+        docs_url=None,
         redoc_url=None,
     )
     app.state.service = service
     problems.install(app)
+    reference_page.install(app)
     app.add_middleware(RequestLimits, service=service)
     app.middleware("http")(_measuring(service))
     api = APIRouter(prefix="/api/v1")

@@ -1,9 +1,12 @@
 """The OpenAPI document: every operation and every error."""
 
 import json
+import re
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
 
 from knowledge_migration.knowledge.api.app import create_app
 from knowledge_migration.knowledge.options import ServiceOptions
@@ -31,11 +34,16 @@ MORE = {
 SECRETS = {"reviewer_token": "a reviewer's long token", "admin_token": "an admin's long token, too"}
 
 
+def application() -> FastAPI:
+    """The application of a service that is not started."""
+    options = ServiceOptions(database_url="postgresql://knowledge:secret@db.example/knowledge", **SECRETS)
+    return create_app(KnowledgeService(options, FakeExtractor()))
+
+
 @pytest.fixture(scope="module")
 def document() -> dict[str, Any]:
     """The OpenAPI document; it needs no database."""
-    options = ServiceOptions(database_url="postgresql://knowledge:secret@db.example/knowledge", **SECRETS)
-    return create_app(KnowledgeService(options, FakeExtractor())).openapi()
+    return application().openapi()
 
 
 def operations(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -91,3 +99,14 @@ def test_the_document_contains_no_secret(document: dict[str, Any]) -> None:
     text = json.dumps(document)
     for secret in (*SECRETS.values(), "db.example", "postgresql"):
         assert secret not in text
+
+
+def test_the_reference_page_describes_every_operation_without_a_script_or_another_host(document: dict[str, Any]) -> None:
+    answer = TestClient(application()).get("/docs")
+
+    assert answer.status_code == 200
+    assert {operation["operationId"] for operation in operations(document).values()} <= set(
+        re.findall(r'<details id="([^"]+)"', answer.text)
+    )
+    assert re.findall(r"<script|<link|src=|url\(|https?://(?!127\.0\.0\.1)[^\s<]*", answer.text) == []
+    assert answer.headers["content-security-policy"].startswith("default-src 'none'")
