@@ -8,6 +8,7 @@ from nicegui import APIRouter, ui
 from nicegui import app as pages_app
 
 from knowledge_migration.knowledge.api import problems
+from knowledge_migration.knowledge.api.disconnects import Disconnects
 from knowledge_migration.knowledge.service import KnowledgeService
 from knowledge_migration.pages import sign_in
 from knowledge_migration.pages.frame import Context, show_failure
@@ -49,6 +50,7 @@ def install(app: FastAPI, service: KnowledgeService, migration: MigrationSource 
         reconnect_timeout=RECONNECT_SECONDS,
         show_welcome_message=False,
     )
+    pages_app.add_middleware(Disconnects)  # around those that NiceGUI has just added
 
 
 def _assets() -> str:

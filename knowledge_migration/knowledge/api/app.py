@@ -1,13 +1,15 @@
 """`create_app(service)`: the FastAPI application, for a server to run or a backend to mount."""
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi import APIRouter, FastAPI
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from knowledge_migration.knowledge import metrics
 from knowledge_migration.knowledge.api import admin_routes, entity_routes, knowledge_routes, problems, reference_page
+from knowledge_migration.knowledge.api.disconnects import Disconnects
 from knowledge_migration.knowledge.api.limits import RequestLimits
 from knowledge_migration.knowledge.measurements import outcome_of_status
 from knowledge_migration.knowledge.service import KnowledgeService
@@ -63,7 +65,8 @@ def create_app(service: KnowledgeService) -> FastAPI:
     problems.install(app)
     reference_page.install(app)
     app.add_middleware(RequestLimits, service=service)
-    app.middleware("http")(_measuring(service))
+    app.add_middleware(Disconnects)
+    app.add_middleware(Measuring, service=service)
     api = APIRouter(prefix="/api/v1")
     for router in (
         knowledge_routes.router,
@@ -79,26 +82,42 @@ def create_app(service: KnowledgeService) -> FastAPI:
     return app
 
 
-CallNext = Callable[[Request], Awaitable[Response]]
+class Measuring:
+    """Counts each request by route and known method, because the number of paths and methods is unbounded."""
 
+    def __init__(self, app: ASGIApp, service: KnowledgeService) -> None:
+        self.app = app
+        self.service = service
 
-def _measuring(service: KnowledgeService) -> Callable[[Request, CallNext], Awaitable[Response]]:
-    async def measured(request: Request, call_next: CallNext) -> Response:
-        """Counts each request by route and known method, because the number of paths and methods is unbounded."""
-        started, status = time.perf_counter(), 500
-        method = request.method if request.method in METHODS else "other"
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes the request on; one whose client has gone before the response is not counted."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        status: int | None = None
+
+        async def sent(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
         try:
-            response = await call_next(request)
-            status = response.status_code
-            return response
+            await self.app(scope, receive, sent)
+        except Exception:
+            status = status or 500
+            raise
         finally:
-            route = getattr(request.scope.get("route"), "path", "none")
-            seconds = time.perf_counter() - started
-            metrics.requests.labels(method, route, str(status)).inc()
-            metrics.request_seconds.labels(method, route).observe(seconds)
-            if status >= 500:
-                metrics.request_errors.labels(method, route).inc()
-            if route not in OPERATION_ROUTES:
-                service.measurements.count(f"{method} {route}", "", outcome_of_status(status), seconds)
+            if status:
+                self._count(scope, status, time.perf_counter() - started)
 
-    return measured
+    def _count(self, scope: Scope, status: int, seconds: float) -> None:
+        method = scope["method"] if scope["method"] in METHODS else "other"
+        route = getattr(scope.get("route"), "path", "none")
+        metrics.requests.labels(method, route, str(status)).inc()
+        metrics.request_seconds.labels(method, route).observe(seconds)
+        if status >= 500:
+            metrics.request_errors.labels(method, route).inc()
+        if route not in OPERATION_ROUTES:
+            self.service.measurements.count(f"{method} {route}", "", outcome_of_status(status), seconds)

@@ -38,7 +38,10 @@ def _page(document: Schema) -> str:
         return resolved(choices[0]) if len(choices) == 1 else schema
 
     environment = Environment(
-        loader=PackageLoader("knowledge_migration.knowledge", "api"), autoescape=True, trim_blocks=True, lstrip_blocks=True
+        loader=PackageLoader("knowledge_migration.knowledge", "api"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters |= {"resolved": resolved, "type": lambda schema: _type(schema, resolved(schema))}
     groups = {tag["name"]: (tag["description"], _operations(document, tag["name"])) for tag in document["tags"]}

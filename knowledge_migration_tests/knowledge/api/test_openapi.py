@@ -101,7 +101,9 @@ def test_the_document_contains_no_secret(document: dict[str, Any]) -> None:
         assert secret not in text
 
 
-def test_the_reference_page_describes_every_operation_without_a_script_or_another_host(document: dict[str, Any]) -> None:
+def test_the_reference_page_describes_every_operation_without_a_script_or_another_host(
+    document: dict[str, Any],
+) -> None:
     answer = TestClient(application()).get("/docs")
 
     assert answer.status_code == 200
