@@ -104,7 +104,20 @@ class RehearsalSettings(Section):
     skip_reason: str | None = _setting(None,
         "Why to go on without a rehearsal of this plan on a clone; it is recorded in the audit log.",
         "knowledge_migration_skip_rehearsal_reason")
+    rows: int | None = _setting(None,
+        "Rehearse and drill on a sample of about this many rows of each larger table; the forecast is scaled. Unset: all rows.",
+        "knowledge_migration_rehearsal_rows", ge=1_000)
+    clone_url: PostgresUrl = _setting(None,
+        "A copy of the database that the rehearsal and the drill may change, for example a restored snapshot of the provider. "
+        "Unset: a scratch database that is restored from the verified backup.", "knowledge_migration_rehearsal_clone_url")
     drill_max_age_days: float = _setting(7.0, "A rollback drill older than this does not let a stage be promoted.", gt=0)
+
+    @field_validator("clone_url")
+    @classmethod
+    def _is_whole(cls, url: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if url and info.data.get("rows"):
+            raise ValueError("and KNOWLEDGE_MIGRATION_REHEARSAL_ROWS exclude each other; unset one of them")
+        return url
 
 
 class PerformanceSettings(Section):

@@ -73,6 +73,19 @@ WHERE attrelid = %(table)s::regclass AND attnum > 0 AND NOT attisdropped AND att
   AND attname NOT IN ('id', 'migrated_from_proposal_id', 'migration_timestamp')
 ORDER BY attnum
 
+-- name: copy_into
+-- Stores rows of the sample, before the table has indexes, constraints and triggers.
+COPY {table} ({columns}) FROM STDIN
+
+-- name: copy_rows
+-- The rows of one table for the sample, in the reader's snapshot. Reads the whole table once.
+COPY (SELECT {columns} FROM {table} WHERE {sampled}) TO STDOUT
+
+-- name: delete_orphans
+-- Deletes rows of the sample whose referenced row is not in it.
+DELETE FROM {table} AS child
+WHERE ROW({child}) IS NOT NULL AND NOT EXISTS (SELECT FROM {referenced} AS parent WHERE ROW({parent}) = ROW({child}))
+
 -- name: rewrite_delete
 -- Deletes one row, in a transaction that is rolled back.
 DELETE FROM {table} WHERE ctid = (SELECT ctid FROM {table} LIMIT 1)
@@ -106,6 +119,25 @@ WHERE class.relkind IN ('r', 'p') AND class.relnamespace::regnamespace::text <> 
   )
 GROUP BY class.oid
 ORDER BY 1
+
+-- name: sampled
+-- The condition of a sample: a hash, of {values} or of the place of the row where these are null, below a limit of 2^20.
+(hashtextextended(CASE WHEN ROW({values}) IS NULL THEN ctid::text ELSE ROW({values})::text END, 0) & 1048575) < {limit}
+
+-- name: table_sizes
+-- The bytes of tables with their indexes and partitions, by label. Catalog only; the size functions hold ACCESS SHARE for an instant.
+SELECT named.label, size.bytes::bigint AS bytes
+FROM (
+    SELECT class.oid, CASE WHEN namespace.nspname = 'public' THEN '' ELSE namespace.nspname || '.' END || class.relname AS label
+    FROM pg_class AS class
+    JOIN pg_namespace AS namespace ON namespace.oid = class.relnamespace
+    WHERE class.relkind IN ('r', 'p')
+) AS named
+CROSS JOIN LATERAL (
+    SELECT sum(pg_total_relation_size(member.relid)) AS bytes
+    FROM (SELECT named.oid::regclass AS relid UNION SELECT relid FROM pg_partition_tree(named.oid)) AS member
+) AS size
+WHERE named.label = ANY (%(tables)s)
 
 -- name: tried_rows
 -- The first rows of a table. Uses the primary key.

@@ -143,16 +143,26 @@ def drill() -> None:
     _show_drill(result)
 
 
-def rehearse() -> None:
+def rehearse(dry_run: DryRun = False) -> None:
     """Rehearse the whole migration on a clone, forecast production, and bind the plan; production is only read.
 
-    The phases then refuse another plan (SQL, code, settings). Ends with exit code 1 if it failed.
+    The phases then refuse another plan (SQL, code, settings). Ends with exit code 1 if it failed. --dry-run prints what the
+    clone needs. KNOWLEDGE_MIGRATION_REHEARSAL_ROWS and …_REHEARSAL_CLONE_URL choose a smaller clone, or one of yours.
 
-    Example: knowledge-migration rehearse
+    Examples:
+
+      knowledge-migration rehearse --dry-run
+
+      knowledge-migration rehearse
     """
     from knowledge_migration.engine.rehearsal import rehearsal
+    from knowledge_migration.engine.rehearsal.clone import cost_of_clone
 
     installation = open_installation()
+    cost = cost_of_clone(installation.database, installation.scratch, installation.settings)
+    console.print(f"{cost.sentence[0].upper()}{cost.sentence[1:]}.", soft_wrap=True)
+    if dry_run:
+        return
     settings = installation.settings.backfill
     with console.status("rehearsing") as status:
         result = rehearsal.rehearse(

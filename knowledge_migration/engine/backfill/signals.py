@@ -25,6 +25,13 @@ LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 MEGABYTE = 2**20
 
 
+def server_disk(connection: Connection, data_directory: str | None) -> "shutil._ntuple_diskusage | None":
+    """The disk of the server's data directory, where the server runs on this machine and the directory is visible."""
+    host = connection.info.host
+    is_here = data_directory and (host.startswith("/") or host in LOCAL_HOSTS) and Path(data_directory).is_dir()
+    return shutil.disk_usage(data_directory) if data_directory and is_here else None
+
+
 @dataclass(frozen=True)
 class SignalReading:
     """A value of a signal, or the `problem` why there is none; `subject` is a replica, slot, table or session."""
@@ -111,12 +118,8 @@ class SignalReader:
         return [("", (self.clock() - started) * 1000)]
 
     def _free_disk(self, connection: Connection, here: Mapping[str, Any]) -> list[tuple[str, float | None]]:
-        folder, host = here["data_directory"], connection.info.host
-        is_here = folder and (host.startswith("/") or host in LOCAL_HOSTS) and Path(folder).is_dir()
-        if not is_here:
-            return []
-        disk = shutil.disk_usage(folder)
-        return [(folder, 100 * disk.free / disk.total)]
+        disk = server_disk(connection, here["data_directory"])
+        return [(here["data_directory"], 100 * disk.free / disk.total)] if disk else []
 
     def _statement_slowdown(self, connection: Connection, here: Mapping[str, Any]) -> list[tuple[str, float | None]]:
         if here["statements_schema"] is None:

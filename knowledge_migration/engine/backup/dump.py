@@ -77,6 +77,12 @@ class Contents:
         """The list for `pg_restore --use-list`: all entries except `LEFT_OUT`."""
         return "".join(f"{line}\n" for line in self.lines if not _what(line).startswith(LEFT_OUT))
 
+    @property
+    def without_rows(self) -> str:
+        """The same without the rows of tables and large objects; the positions of the sequences stay."""
+        rows = ("TABLE DATA ", "BLOB", *LEFT_OUT)
+        return "".join(f"{line}\n" for line in self.lines if not _what(line).startswith(rows))
+
 
 @dataclass(frozen=True)
 class PartialBackup:

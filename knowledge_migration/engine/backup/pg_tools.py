@@ -115,13 +115,23 @@ def run(
 
 
 def restore_rows(
-    dump: Path, entries: str, target: Database, tools: PgTools, *, on_wait: OnWait = lambda: None
+    dump: Path,
+    entries: str,
+    target: Database,
+    tools: PgTools,
+    *,
+    sections: Sequence[str] = (),
+    on_wait: OnWait = lambda: None,
 ) -> Outcome:
-    """Restores the listed entries of a dump (`--use-list`) into an empty database, owned by the user who restores."""
+    """Restores the listed entries of a dump (`--use-list`) into an empty database, owned by the user who restores.
+
+    `sections` limits them to "pre-data", "data" or "post-data".
+    """
     with tempfile.NamedTemporaryFile("w", suffix=".list", encoding="utf-8") as use_list:
         use_list.write(entries)
         use_list.flush()
         options = ["--no-owner", "--no-privileges", "--no-tablespaces", f"--use-list={use_list.name}"]
+        options += [f"--section={section}" for section in sections]
         # a scratch database need not survive a crash, so its commits wait for no disk
         return _pg_restore(dump, target, tools, options, "-c synchronous_commit=off", on_wait)
 

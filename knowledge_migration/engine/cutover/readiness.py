@@ -3,9 +3,10 @@
 Reads, and writes nothing but the verdicts of the gates. A requirement that cannot be read is missing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from knowledge_migration.engine.backfill.run import run_status
 from knowledge_migration.engine.backup.files import verify_file
@@ -102,10 +103,16 @@ def drill_outcome(connection: Connection, max_age_days: float) -> CheckOutcome:
         name="every_rollback_is_equal_and_in_time",
         count=len(failed),
         sample=tuple(failed),
-        description="On a clone of production every rollback left the legacy tables equal, within its time limit.",
+        description=f"On a clone {_part(drill.content)}every rollback left the legacy tables equal, within its time limit.",
         remedy="Correct the rollbacks named here before you continue; then drill again (knowledge-migration drill).",
         numbers={"drilled_at": drill.recorded_at, **seconds},
     )
+
+
+def _part(drilled: Mapping[str, Any]) -> str:
+    """What a clone with a part of production's rows is called."""
+    share = drilled.get("share", 1.0)
+    return "of production " if share == 1 else f"with {100 * share:.3g} % of production's topics and atoms "
 
 
 def _in_order(state: CutoverState, stage: Stage) -> Requirement:

@@ -1,6 +1,6 @@
 """The rollback drill: migrates a clone of production, runs each rollback on it, measures and compares (strategy §8.3).
 
-The clone is restored from the verified backup and dropped at the end; production is only read, and gets the evidence. After each
+Production is only read, and gets the evidence. After each
 rollback the legacy tables must equal those before it, value for value, within the strategy's time limit.
 """
 
@@ -17,6 +17,7 @@ from knowledge_migration.engine.cutover.readiness import DRILL_EVIDENCE
 from knowledge_migration.engine.foundation import evidence, fingerprint
 from knowledge_migration.engine.foundation.database import Database
 from knowledge_migration.engine.foundation.sql_files import statement
+from knowledge_migration.engine.rehearsal.clone import clone_of
 from knowledge_migration.engine.rehearsal.staging_run import (
     REASON,
     Progress,
@@ -24,13 +25,11 @@ from knowledge_migration.engine.rehearsal.staging_run import (
     StagingRun,
     TimedPhase,
     WrittenElsewhere,
-    revert_to_legacy,
 )
 from knowledge_migration.engine.rollback.backfill import rollback_backfill
 from knowledge_migration.engine.rollback.dual_write import rollback_dual_write
 from knowledge_migration.engine.rollback.flags import roll_back
 from knowledge_migration.engine.rollback.full import FullRollbackOptions, rollback_full
-from knowledge_migration.engine.rollback.repair.backup_copy import restored_backup
 from knowledge_migration.engine.rollback.schema import rollback_schema
 from knowledge_migration.engine.validation import rules
 from knowledge_migration.knowledge.entity_kinds import KINDS
@@ -78,7 +77,10 @@ class PathResult:
 
 @dataclass(frozen=True)
 class Drill:
-    """Every rollback, the seconds of each phase on the clone, the rows for the quarantine, and side effects."""
+    """Every rollback, the seconds of each phase on the clone, the rows for the quarantine, and side effects.
+
+    `share` is the clone's part of production's topics and atoms.
+    """
 
     paths: tuple[PathResult, ...]
     phases: tuple[TimedPhase, ...]
@@ -86,6 +88,7 @@ class Drill:
     seconds: float
     set_aside: tuple[SetAside, ...] = ()
     side_effects: tuple[WrittenElsewhere, ...] = ()
+    share: float = 1.0
 
     @property
     def passed(self) -> bool:
@@ -100,6 +103,7 @@ class Drill:
             "phases": [vars(phase) for phase in self.phases],
             "clone_seconds": round(self.clone_seconds, 3),
             "seconds": round(self.seconds, 3),
+            "share": self.share,
             "set_aside": [vars(one) for one in self.set_aside],
             "side_effects": [vars(one) for one in self.side_effects],
         }
@@ -150,26 +154,22 @@ def run_drill(
 ) -> Drill:
     """Clones, migrates, rolls back by each rollback, compares; records nothing.
 
-    Raises `PreconditionError` without a verified backup or the right to create a database, `VerificationError` where an
-    integrity rule is violated on the migrated clone.
+    Raises the errors of `clone_of`, `VerificationError` where an integrity rule is violated on the migrated clone.
     """
     # the service imports the search for duplicates, which the code location does without
     from knowledge_migration.engine.rehearsal.live_service import live_service
 
     started = time.perf_counter()
-    with database.connect("drill") as connection:
-        backup = evidence.require(connection, "verified_backup", made_by="asset verified_backup").content
-    tools_dir = options.settings.installation.pg_bin
-    with restored_backup(database, scratch=options.scratch, tools_dir=tools_dir, progress=progress) as restored:
-        clone = restored.database
-        revert_to_legacy(clone, options.on_clone)
-        with live_service(clone, options.extractor) as service:
-            run = StagingRun(clone, service, options.on_clone, progress)
-            run.migrate()
-            drill = CloneDrill(clone, run, options, backup)
-            results = tuple(drill.measure(name, rollback) for name, rollback in (rollbacks or ROLLBACKS).items())
+    with (
+        clone_of(database, options.scratch, options.on_clone, progress) as clone,
+        live_service(clone.database, options.extractor) as service,
+    ):
+        run = StagingRun(clone.database, service, options.on_clone, progress)
+        run.migrate()
+        drill = CloneDrill(clone.database, run, options, clone.backup)
+        results = tuple(drill.measure(name, rollback) for name, rollback in (rollbacks or ROLLBACKS).items())
     seconds = time.perf_counter() - started
-    return Drill(results, tuple(run.timed), restored.seconds, seconds, run.set_aside, run.side_effects)
+    return Drill(results, tuple(run.timed), clone.seconds, seconds, run.set_aside, run.side_effects, clone.share)
 
 
 def record(
@@ -188,7 +188,7 @@ class CloneDrill:
     clone: Database
     run: StagingRun
     options: DrillOptions
-    backup: dict[str, Any]
+    backup: Mapping[str, Any]
     parked: dict[str, list[UUID]] = field(default_factory=dict)
 
     def measure(self, name: str, rollback: DrilledRollback) -> PathResult:
@@ -263,7 +263,7 @@ def _migrate_again(drill: CloneDrill) -> None:
     drill.run.migrate()
     drill.park()
     with drill.clone.connect("drill") as connection:
-        evidence.record(connection, "verified_backup", drill.backup)
+        evidence.record(connection, "verified_backup", dict(drill.backup))
 
 
 def _full(drill: CloneDrill) -> Outcome:

@@ -72,17 +72,21 @@ def rehearse(
     """Rehearses and records a rehearsal and a drill. Raises the errors of `run_drill`; nothing is recorded then."""
     drill = run_drill(database, options, progress=progress)
     rows_per_second = batch_size * rate_limit_per_second
-    done = Rehearsal(plan, drill, tuple(_forecast(phase, rows_per_second) for phase in drill.phases))
+    done = Rehearsal(plan, drill, tuple(_forecast(phase, rows_per_second, drill.share) for phase in drill.phases))
     with database.connect("rehearsal evidence") as connection:
         evidence.record(connection, EVIDENCE, done.to_evidence(), plan_hash=plan.hash, dagster_run_id=dagster_run_id)
     drills.record(database, drill, plan_hash=plan.hash, dagster_run_id=dagster_run_id)
     return done
 
 
-def _forecast(timed: TimedPhase, rows_per_second: float) -> Forecast:
-    """The rate limit applies to the backfill only; without one, production is assumed to be as fast as the clone."""
-    limited = timed.rows / rows_per_second if timed.phase == "backfill" and rows_per_second else 0.0
-    return Forecast(timed.phase, timed.rows, timed.seconds, timed.seconds_per_thousand, max(timed.seconds, limited))
+def _forecast(timed: TimedPhase, rows_per_second: float, share: float) -> Forecast:
+    """Production takes longer than a clone with a `share` of its rows, in proportion.
+
+    A fixed rate applies to the backfill only; without one, production is assumed to be as fast as the clone.
+    """
+    rows = round(timed.rows / share)
+    limited = rows / rows_per_second if timed.phase == "backfill" and rows_per_second else 0.0
+    return Forecast(timed.phase, rows, timed.seconds, timed.seconds_per_thousand, max(timed.seconds / share, limited))
 
 
 def require_rehearsed(

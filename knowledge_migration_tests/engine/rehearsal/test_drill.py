@@ -7,19 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from knowledge_migration.engine.backup.location import BackupFolder
 from knowledge_migration.engine.cutover.readiness import drill_outcome
 from knowledge_migration.engine.foundation import evidence, fingerprint
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.embedded_server import EmbeddedServer
 from knowledge_migration.engine.foundation.errors import PreconditionError, VerificationError
-from knowledge_migration.engine.preparation.legacy_snapshot import take_legacy_snapshot
 from knowledge_migration.engine.rehearsal.drill import (
     ROLLBACKS,
     CloneDrill,
     Drill,
     DrilledRollback,
-    DrillOptions,
     Outcome,
     record,
     run_drill,
@@ -28,11 +25,11 @@ from knowledge_migration.engine.rehearsal.plan import Plan, present_plan
 from knowledge_migration.engine.rehearsal.rehearsal import Rehearsal, rehearse, require_rehearsed
 from knowledge_migration.engine.schema import upgrade as schema
 from knowledge_migration.engine.schema.steps import EVIDENCE_REVISION
-from knowledge_migration.knowledge.extraction.local import LocalExtractor
 from knowledge_migration.settings import BackfillSettings, SchemaChangeSettings, Settings
 from knowledge_migration_tests.conftest import clone, cloned, drop
 from knowledge_migration_tests.engine.backfill.backfilling import backfill, count, fill
 from knowledge_migration_tests.engine.cutover.stages_reached import stand_at
+from knowledge_migration_tests.engine.rehearsal.conftest import back_up, options
 from knowledge_migration_tests.serving import PEOPLE_AND_MESSAGES
 
 CLONES = "SELECT count(*) FROM pg_database WHERE datname LIKE 'knowledge_migration_%'"
@@ -58,21 +55,6 @@ def backed_up(server: EmbeddedServer, template: Database) -> Iterator[Database]:
     """A copy of it."""
     with cloned(server, template.name) as copy:
         yield copy
-
-
-def back_up(database: Database, server: EmbeddedServer, folder: Path) -> None:
-    take_legacy_snapshot(
-        database,
-        folder=BackupFolder(folder),
-        scratch=server.admin,
-        tools_directory=None,
-        range_ids=1_000,
-        progress=lambda _: None,
-    )
-
-
-def options(server: EmbeddedServer) -> DrillOptions:
-    return DrillOptions(scratch=server.admin, extractor=LocalExtractor())
 
 
 @pytest.fixture
