@@ -72,6 +72,8 @@ class InstallationSettings(Section, alias_generator=PREFIX.__add__):
         "azure). Unset: `backups/` in the home directory.")
     pg_bin: Path | None = _setting(None, "Directory with pg_dump and pg_restore. Unset: those that fit the server best.")
     asset_owner: str = _setting("team:knowledge", "Owner of every asset in Dagster: team:NAME or an e-mail address.")
+    log_format: Literal["text", "json"] = _setting("text",
+        "Lines of the log of the service and of runs; json: one object each, with run id, phase and batch.")
     alert_urls: tuple[SecretStr, ...] = _setting((), "Channels for alerts, URLs of apprise as a JSON list (try `alerts test`).")
 
     @field_validator("dagster_url")

@@ -50,7 +50,9 @@ def serve(
     import logging
 
     import uvicorn
+    from uvicorn.config import LOGGING_CONFIG
 
+    from knowledge_migration import telemetry
     from knowledge_migration.engine.status.prometheus import MigrationCollector
     from knowledge_migration.engine.status.reading import with_connect_limits
     from knowledge_migration.knowledge.api.access import is_loopback
@@ -71,6 +73,7 @@ def serve(
         )
     refuse_busy_port(host, port)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    telemetry.start(installation.settings)
     console.print(
         f"Database {installation.database.display}; extractor {installation.settings.extractor.provider}; "
         f"review: http://{host}:{port}/review, "
@@ -93,6 +96,7 @@ def serve(
             host=host,
             port=port,
             access_log=False,
+            log_config=None if installation.settings.installation.log_format == "json" else LOGGING_CONFIG,
             http=BoundedHeaders,
             limit_concurrency=options.connection_limit,
             timeout_keep_alive=KEEP_ALIVE_SECONDS,

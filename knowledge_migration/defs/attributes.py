@@ -10,6 +10,9 @@ from dagster_shared.record import replace
 
 from knowledge_migration.settings import Settings, load_settings
 
+_phases: dict[dg.AssetKey, str] = {}
+"""The phase of each asset that this process has loaded."""
+
 
 @suppress_dagster_warnings
 def with_common_attributes(definitions: dg.Definitions) -> dg.Definitions:
@@ -18,7 +21,8 @@ def with_common_attributes(definitions: dg.Definitions) -> dg.Definitions:
     oldest = longest_ages(settings)
 
     def described(spec: dg.AssetSpec) -> dg.AssetSpec:
-        owned = spec.merge_attributes(owners=[settings.installation.asset_owner], tags={"phase": _phase(spec)})
+        _phases[spec.key] = _phase(spec.group_name or "")
+        owned = spec.merge_attributes(owners=[settings.installation.asset_owner], tags={"phase": _phases[spec.key]})
         age = oldest.get(spec.key.to_user_string())
         return owned.replace_attributes(freshness_policy=dg.FreshnessPolicy.time_window(age)) if age else owned
 
@@ -36,7 +40,12 @@ def longest_ages(settings: Settings) -> Mapping[str, timedelta]:
     }
 
 
-def _phase(spec: dg.AssetSpec) -> str:
-    """The number of the phase of `phase_3_backfill`, or `any` for assets beside the phases."""
-    group = spec.group_name or ""
-    return group.split("_")[1] if group.startswith("phase_") else "any"
+def phase_of(run: dg.DagsterRun) -> str:
+    """The number of the phase of a run: that of its job, or of the assets that were selected; else `any`."""
+    selected = {_phases.get(key, "any") for key in run.asset_selection or ()}
+    return selected.pop() if len(selected) == 1 else _phase(run.job_name)
+
+
+def _phase(name: str) -> str:
+    """The number of the phase of `phase_3_backfill`, a group or a job; `any` for what is beside the phases."""
+    return name.split("_")[1] if name.startswith("phase_") else "any"

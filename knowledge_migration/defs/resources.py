@@ -1,14 +1,19 @@
 """The resource of the assets: this installation. Everything comes from the settings (see `settings.py`)."""
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 from functools import cached_property
 from typing import Any
 
 import dagster as dg
+import dagster._loggers
 from pydantic import Field, PrivateAttr
 
+from knowledge_migration import telemetry
 from knowledge_migration.defs import reporting
+from knowledge_migration.defs.attributes import phase_of
 from knowledge_migration.engine.foundation import check_record
 from knowledge_migration.engine.foundation.check_outcome import CheckOutcome
 from knowledge_migration.engine.foundation.check_record import CheckRecord
@@ -42,9 +47,19 @@ class Migration(dg.ConfigurableResource):
         """The database to migrate."""
         return self.installation.database
 
-    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
-        """Takes the id of the run, which check records name."""
-        self._run_id = context.run.run_id if context.run else None
+    @contextmanager
+    def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator["Migration"]:
+        """Takes the id of the run, which check records, log records and spans name; a run is one span."""
+        run = context.run
+        if run is None:
+            yield self
+            return
+        self._run_id = run.run_id
+        job = run.job_name if not run.job_name.startswith("__") else "materialize"
+        partition = run.tags.get("dagster/partition")
+        with telemetry.in_progress(job, run_id=run.run_id, phase=phase_of(run), job=job, partition=partition):
+            yield self
+        telemetry.flush()
 
     def check_result(
         self, outcome: CheckOutcome, *, asset: str, warns: bool = False, shows: Mapping[str, Any] | None = None
@@ -74,8 +89,26 @@ class Migration(dg.ConfigurableResource):
         return self.database.now()
 
 
+@dg.logger({"log_level": dg.Field(str, default_value="INFO"), "name": dg.Field(str, default_value="dagster")})
+def json_lines(context: dg.InitLoggerContext) -> logging.Logger:
+    """The console of a run where KNOWLEDGE_MIGRATION_LOG_FORMAT is json."""
+    logger = logging.Logger(context.logger_config["name"], context.logger_config["log_level"])
+    logger.addHandler(telemetry.json_handler())
+    return logger
+
+
 @dg.definitions
 def resources() -> dg.Definitions:
-    """The resource and the executor of every job."""
+    """The resource, the executor and the console of every job; starts what is observed of this process."""
+    settings = load_settings()
+    telemetry.start(settings)
+    loggers = {}
+    if settings.installation.log_format == "json":
+        loggers = {"console": json_lines}
+        dagster._loggers.colored_console_logger = json_lines  # a run whose configuration names no logger takes no other
     # the heavy work is SQL in the server; a process per step would cost 2-3 s each and gain nothing
-    return dg.Definitions(resources={"migration": Migration()}, executor=dg.in_process_executor)
+    return dg.Definitions(
+        resources={"migration": Migration()},
+        executor=dg.in_process_executor,
+        loggers=loggers,
+    )

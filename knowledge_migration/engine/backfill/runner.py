@@ -32,6 +32,7 @@ from knowledge_migration.engine.foundation.errors import BlockedError, Migration
 from knowledge_migration.engine.foundation.explanation import reason_of
 from knowledge_migration.engine.foundation.sql_files import text_of
 from knowledge_migration.settings import BackfillSettings
+from knowledge_migration.telemetry import in_progress
 
 HOPELESS_ROWS = 1_000
 
@@ -208,22 +209,27 @@ class _PartitionRun:
         """One batch above `after_id` when the throttle allows it; returns the start of the next one, None at the end."""
         self.throttle.wait(self.connection)
         self.size = min(self.size, self.throttle.batch_size)
+        partition, number = self.context.partition, self.result.batches + 1
+        with in_progress("backfill batch", entity=partition.entity, ids=partition.key, batch=number) as measured:
+            batch = self._attempted(after_id, locked)
+            if batch:
+                measured(rows=batch.rows)
+                self.result = self.result.plus(batch)
+                self._refuse_a_common_cause()
+                self.size = self.throttle.next_size(self.size, batch.rows, batch.seconds)
+            self._report()
+        return batch.through_id if batch else after_id
+
+    def _attempted(self, after_id: int, locked: Locked) -> BatchResult | None:
+        """One batch with its duration, after bounded retries; None when the next one shall be smaller."""
         for attempt in range(self.limits.retry_attempts):
             started = self.limits.clock()
             try:
                 batch = self._batch(after_id, locked)
-                break
+                return batch and replace(batch, seconds=self.limits.clock() - started)
             except TRANSIENT_ERRORS as error:
                 self._smaller(attempt, error)
-        else:
-            raise AssertionError("unreachable: the last attempt raises")
-        if batch:
-            batch = replace(batch, seconds=self.limits.clock() - started)
-            self.result = self.result.plus(batch)
-            self._refuse_a_common_cause()
-            self.size = self.throttle.next_size(self.size, batch.rows, batch.seconds)
-        self._report()
-        return batch.through_id if batch else after_id
+        raise AssertionError("unreachable: the last attempt raises")
 
     def _refuse_a_common_cause(self) -> None:
         """Raises `MigrationError` where so many rows were set aside and none was linked that the rows are not the cause."""
