@@ -1,14 +1,17 @@
 """Elements that NiceGUI does not have: text in any tag, keys, named buttons, error boxes, ages."""
 
-from collections.abc import Callable, Iterator
+import logging
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from nicegui import ui
+from nicegui import Client, ui
 from nicegui.elements.mixins.text_element import TextElement
 
 from knowledge_migration.knowledge.proposals import explaining
+
+log = logging.getLogger(__name__)
 
 AnyElement = TypeVar("AnyElement", bound=ui.element)
 
@@ -36,7 +39,7 @@ def button(label: str, shortcut: str | None = None, **options: Any) -> ui.button
 
 def icon_button(icon: str, label: str, act: Callable[[], object]) -> ui.button:
     """A round button of the header, with its label as tooltip and accessible name."""
-    element = named(ui.button(icon=icon, on_click=act).props("flat round dense color=white"), label)
+    element = named(ui.button(icon=icon, on_click=act, color=None).props("flat round dense"), label)
     with element:
         ui.tooltip(label)
     return element
@@ -54,6 +57,16 @@ def named(element: AnyElement, name: str) -> AnyElement:
     """Gives an element an accessible name of any characters."""
     element.props["aria-label"] = name
     return element
+
+
+async def until_deleted(client: Client, work: Awaitable[object]) -> None:
+    """Does work for a page; a page that is closed meanwhile ends it, which is no error."""
+    try:
+        await work
+    except RuntimeError:
+        if not client.is_deleted:
+            raise
+        log.debug("A page was closed before its work was done")
 
 
 def show_error(place: ui.element, message: str) -> ui.element:

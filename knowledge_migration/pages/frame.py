@@ -12,7 +12,7 @@ from starlette.requests import HTTPConnection
 
 from knowledge_migration.knowledge.errors import KnowledgeError
 from knowledge_migration.knowledge.service import KnowledgeService
-from knowledge_migration.pages.elements import Text, icon_button
+from knowledge_migration.pages.elements import Text, icon_button, named
 from knowledge_migration.pages.session import Session
 
 log = logging.getLogger(__name__)
@@ -42,6 +42,10 @@ class Context:
     service: KnowledgeService
     pages: Mapping[str, str]
     assets: str
+
+    def home_of(self, session: Session) -> str:
+        """The page that a person sees first: the reviewers' page is the first one, the admins' page the last one."""
+        return list(self.pages)[-1 if session.is_admin else 0]
 
 
 @dataclass
@@ -125,9 +129,11 @@ def _account(session: Session, path: str) -> None:
     with ui.element("form").props('method=post action="/sign-out"').classes("account"):
         Text("span", f"{session.name} ({session.role})" if session.name else session.role, "account-name")
         ui.element("input").props(f'type=hidden name=next value="{path}"')
-        ui.button("Sign out" if session.name or session.expires_at else "Sign in as…").props(
-            "flat dense no-caps color=white type=submit"
-        )
+        is_known = bool(session.name or session.expires_at)
+        label = "Sign out" if is_known else "Sign in as…"
+        button = ui.button(icon="logout" if is_known else "login", color=None).props("flat dense no-caps type=submit")
+        with named(button, label):
+            Text("span", label, "account-label")
 
 
 def show_failure(error: Exception) -> None:

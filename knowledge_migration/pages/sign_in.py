@@ -56,6 +56,11 @@ def install(context: Context, router: APIRouter) -> None:
     ) -> Response:
         return await _sign_in(context, request, token.strip(), user.strip(), _own_page(context, next))
 
+    @router.get("/", include_in_schema=False)
+    async def home(request: Request) -> Response:
+        session = request.state.session
+        return RedirectResponse(context.home_of(session) if session else SIGN_IN, 303)
+
     @router.get("/session", include_in_schema=False)
     async def session(request: Request) -> Response:
         """For pages that lost their connection: whether the session still exists."""
@@ -111,9 +116,9 @@ def _again(problem: str, next_page: str) -> Response:
 
 
 def _own_page(context: Context, address: str) -> str:
-    """The address if it is one of our own pages, else the first page; never another site."""
+    """The address if it is one of our own pages, else `/`, which redirects to the page of the role; never another site."""
     is_own = any(address == path or address.startswith(f"{path}?") for path in context.pages)
-    return address if is_own and not set(address) & set("\"'<>\\ \r\n") else next(iter(context.pages))
+    return address if is_own and not set(address) & set("\"'<>\\ \r\n") else "/"
 
 
 def _user(connection: sa.Connection, identifier: str) -> tuple[int, str] | None:

@@ -42,6 +42,8 @@ def test_the_review_page_has_no_barrier(served: Living, browser: Browser, scheme
         assert violations(page, ".panel, .edit") == []
         page.keyboard.press("Escape")
         expect(page.locator(".panel, .edit")).to_have_count(0)
+    if width < 960:
+        page.get_by_role("button", name="Queue", exact=True).click()
     page.get_by_role("button", name="Filters").click()
     expect(page.get_by_label("Confidence", exact=True).first).to_be_visible()
     page.keyboard.press("x")

@@ -29,9 +29,11 @@ def browser_like(guarded: Living) -> Iterator[httpx.Client]:
         yield client
 
 
-def sign_in(client: httpx.Client, token: str, user: str = "", **headers: str) -> httpx.Response:
+def sign_in(
+    client: httpx.Client, token: str, user: str = "", next_page: str = "/review", **headers: str
+) -> httpx.Response:
     """Submits the sign-in form."""
-    form = {"token": token, "user": user, "next": "/review"}
+    form = {"token": token, "user": user, "next": next_page}
     return client.post("/sign-in", data=form, headers={"origin": str(client.base_url).rstrip("/"), **headers})
 
 
@@ -39,6 +41,14 @@ def test_without_a_session_a_page_redirects_to_the_sign_in(browser_like: httpx.C
     answer = browser_like.get("/review?kind=atom")
 
     assert (answer.status_code, answer.headers["location"]) == (303, "/sign-in?next=%2Freview%3Fkind%3Datom")
+
+
+def test_the_root_redirects_to_the_page_of_the_role(browser_like: httpx.Client) -> None:
+    assert browser_like.get("/").headers["location"] == "/sign-in"
+    for token, page in ((REVIEWER_TOKEN, "/review"), (ADMIN_TOKEN, "/migration")):
+        answer = sign_in(browser_like, token, next_page="")
+        assert (answer.status_code, answer.headers["location"]) == (303, "/")
+        assert browser_like.get("/").headers["location"] == page
 
 
 def test_signing_in_sets_a_cookie_that_scripts_and_other_sites_do_not_get(browser_like: httpx.Client) -> None:
@@ -90,7 +100,7 @@ def test_signing_in_never_redirects_to_another_site(browser_like: httpx.Client, 
     form = {"token": ADMIN_TOKEN, "next": following}
     answer = browser_like.post("/sign-in", data=form, headers={"origin": str(browser_like.base_url).rstrip("/")})
 
-    assert answer.headers["location"] == "/review"
+    assert answer.headers["location"] == "/"
 
 
 @pytest.mark.parametrize("path", ["/_nicegui_ws/socket.io/?EIO=4&transport=polling&client_id=gone"])

@@ -24,6 +24,9 @@ from knowledge_migration_tests.support.unreachable import away
 
 pytestmark = needs_chromium
 
+BELOW_THE_HEADER = """selector => document.querySelector(selector).getBoundingClientRect().top
+    >= document.querySelector("header.bar").getBoundingClientRect().bottom"""
+
 STATES = "SELECT name, status, review_notes, reviewed_by_user_id AS who FROM topic_proposals ORDER BY confidence DESC"
 
 
@@ -170,13 +173,16 @@ def test_typed_text_survives_an_unreachable_database(served: Living, browser: Br
 
 
 def test_the_tour_is_shown_once_and_on_request(served: Living, browser: Browser) -> None:
+    change(served.database, "UPDATE messages SET content = repeat('A long message. ', 120) WHERE id = 1")
     context = visitor(browser, served, tour_seen=False)
     page = signed_in(context, served, REVIEWER_TOKEN, "2")
     tour = page.get_by_role("dialog")
     titles = ["Queue", "Proposal", "Confidence", "Source", "Decide"]
+    page.set_viewport_size({"width": 1_300, "height": 500})
     for title in titles:
         expect(tour.get_by_role("heading")).to_have_text(title)
         expect(page.locator("#tour-next")).to_be_focused()
+        assert page.evaluate(BELOW_THE_HEADER, ".highlight"), title
         page.keyboard.press("Enter")
     expect(tour).to_have_count(0)
     page.wait_for_function("document.cookie.includes('.1.')")  # the preference arrives after the dialog has gone
@@ -199,6 +205,10 @@ def test_a_bulk_decision_shows_a_preview_of_its_effects_first(served: Living, br
     page.locator("#proposal-heading").click()
     page.keyboard.press("b")
     forecast = page.get_by_role("dialog")
+    expect(forecast).to_contain_text("Approval:")
+    page.keyboard.press("Escape")
+    expect(forecast).to_have_count(0)
+    page.keyboard.press("b")
     expect(forecast).to_contain_text("Approval: 2 new, 1 linked to an existing or another selected row.")
     expect(forecast).to_contain_text(
         f"Topic 2 (93 %) is linked to the existing topic {id_of_topic(served, 'Topic 2')}; no new row"
@@ -241,6 +251,8 @@ def test_the_history_distinguishes_automatic_decisions_and_can_undo(served: Livi
 
     decisions.first.get_by_role("button", name="Undo").click()
     expect(decisions).to_have_count(3)
+    expect(decisions.nth(1)).to_contain_text("undone")
+    expect(decisions.nth(1).get_by_role("button", name="Undo")).to_have_count(0)
     page.keyboard.press("h")
     assert rows(served.database, "SELECT status FROM topic_proposals WHERE name = 'Topic 1'") == [{"status": "pending"}]
 
@@ -291,6 +303,32 @@ def test_any_content_is_displayed_literally_and_never_executed(served: Living, b
         page.context.close()
 
 
+def test_on_a_telephone_the_list_is_a_drawer_and_the_buttons_stay_in_view(served: Living, browser: Browser) -> None:
+    telephone = visitor(browser, served, viewport={"width": 390, "height": 700})
+    page = signed_in(telephone, served, REVIEWER_TOKEN, "2", path="/review?kind=atom")
+    expect(page.locator("#queue")).to_be_hidden()
+    expect(page.get_by_role("button", name="Approve")).to_be_in_viewport()
+    page.locator("#origin").scroll_into_view_if_needed()
+    expect(page.get_by_role("button", name="Approve")).to_be_in_viewport()
+    expect(page.locator(".json pre")).to_be_hidden()
+    page.locator(".json summary").click()
+    expect(page.locator(".json pre")).to_contain_text('"part": 1')
+    colours = page.evaluate(
+        "['.confidence-band', '.meter'].map(selector => getComputedStyle(document.querySelector(selector)).color)"
+    )
+    assert colours[0] == colours[1]
+
+    page.get_by_role("button", name="Queue", exact=True).click()
+    expect(page.get_by_role("button", name="Close the queue")).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(page.locator("#queue")).to_be_hidden()
+    page.get_by_role("button", name="Queue", exact=True).click()
+    page.locator(".row-button").nth(1).click()
+    expect(page.locator("#proposal-heading")).to_have_text("Atom 2")
+    expect(page.locator("#queue")).to_be_hidden()
+    assert _fits(page)
+
+
 def _fits(page: Page) -> bool:
     """Whether the page has no horizontal scroll bar."""
     fits: bool = page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
@@ -302,7 +340,7 @@ def test_single_key_shortcuts_can_be_disabled(served: Living, browser: Browser) 
     page = signed_in(context, served, REVIEWER_TOKEN)
     page.keyboard.press("?")
     page.get_by_role("switch", name="Enable single-key shortcuts").click()
-    page.get_by_role("button", name="Close").click()
+    page.keyboard.press("Escape")
     expect(page.get_by_role("switch")).to_have_count(0)
     page.keyboard.press("a")
     page.reload()

@@ -26,6 +26,10 @@ window.pages = {
     const code = event.ctrlKey || event.metaKey ? `ctrl+${event.key.toLowerCase()}` : event.key.toLowerCase();
     const sends = code === "ctrl+enter" || (code === "enter" && !event.isComposing && event.target.matches?.("#reason, #merge-into"));
     const always = code === "escape" || sends;
+    if (code === "escape" && document.body.classList.contains("drawer-open")) {
+      this.drawer(false);
+      return;
+    }
     if (event.altKey || (field && !always) || (!always && !this.codes.has(code))) return;
     if (event.repeat && code !== "j" && code !== "k") return;
     const shown = this.shown() ?? null;
@@ -95,7 +99,8 @@ window.pages = {
   },
 
   reveal(id) {
-    document.getElementById(id)?.scrollIntoView({ block: "nearest" });
+    const element = document.getElementById(id);
+    if (element) this.bringIntoView(element);
   },
 
   setAddress(url) {
@@ -155,15 +160,38 @@ addEventListener("click", (event) => {
   event.stopImmediatePropagation();
 }, true);
 
-// Highlights the element that the tour explains.
+// Scrolls an element into the part of the window that the header leaves free; its top is never under the header.
+pages.bringIntoView = (element, margin = 12) => {
+  const box = element.getBoundingClientRect();
+  const header = (document.querySelector("header.bar")?.getBoundingClientRect().bottom ?? 0) + margin;
+  const below = box.bottom + margin - innerHeight;
+  if (box.top < header) scrollBy(0, box.top - header);
+  else if (below > 0) scrollBy(0, Math.min(below, box.top - header));
+};
+
+// Highlights the element that the tour explains, or the one that stands for it on a narrow screen.
 pages.highlight = (id) => {
   document.querySelectorAll(".highlight").forEach((element) => element.classList.remove("highlight"));
-  const element = id && document.getElementById(id);
-  if (element) {
-    element.classList.add("highlight");
-    element.scrollIntoView({ block: "center" });
-  }
+  const candidates = id ? [document.getElementById(id), document.querySelector(`[data-explains="${id}"]`)] : [];
+  const element = candidates.find((one) => one?.checkVisibility({ visibilityProperty: true }));
+  if (!element) return;
+  element.classList.add("highlight");
+  pages.bringIntoView(element);
 };
+
+// The list as a drawer, on narrow screens.
+pages.drawer = (open) => {
+  document.body.classList.toggle("drawer-open", open);
+  const opener = document.getElementById("open-queue");
+  opener?.setAttribute("aria-expanded", open);
+  if (open) document.querySelector(".close-drawer")?.focus({ preventScroll: true });
+  else if (opener?.checkVisibility()) opener.focus({ preventScroll: true });
+};
+
+addEventListener("click", (event) => {
+  const leaves = event.target.closest?.(".row-button") || !event.target.closest?.("#queue, #open-queue, .q-menu, .q-dialog");
+  if (leaves && document.body.classList.contains("drawer-open")) pages.drawer(false);
+});
 
 // If the connection is lost because the session has ended, the page is reloaded for the sign-in.
 setInterval(async () => {

@@ -62,7 +62,10 @@ class BulkBar:
             previews = await self.review.service.in_transaction(preview_approvals, ids)
         except KnowledgeError as error:
             error_message = str(error)
-        with self._place, named(ui.dialog(value=True).props("persistent"), "Decide about the selection") as dialog:
+        with (
+            self._place,
+            named(ui.dialog(value=True).props("no-backdrop-dismiss"), "Decide about the selection") as dialog,
+        ):
             dialog.on("hide", dialog.delete)
             with ui.card().classes("bulk"):
                 Text("h2", f"{len(ids)} selected")

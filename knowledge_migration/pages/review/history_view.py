@@ -1,6 +1,6 @@
 """The tab with all decisions, the newest first; automatic ones look different, and each can be undone."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -8,6 +8,7 @@ from nicegui import ui
 
 from knowledge_migration.knowledge.errors import KnowledgeError
 from knowledge_migration.knowledge.proposals.history import list_decisions
+from knowledge_migration.knowledge.proposals.review import DECIDABLE
 from knowledge_migration.pages.elements import Text, age, at, show_error
 from knowledge_migration.pages.review.labels import ACTION, STATUS
 from knowledge_migration.pages.review.review_session import Outcome, ReviewSession
@@ -87,9 +88,22 @@ class HistoryView:
                     open_it.props("flat no-caps dense")
                 if decision["can_undo"]:
                     ui.button("Undo", on_click=lambda: self._undo(decision)).props("outline no-caps dense")
+                elif refusal := _why_not_undone(decision):
+                    Text("span", refusal, "muted")
 
     async def _undo(self, decision: dict[str, Any]) -> None:
         outcome = await self._undo_decision(decision["proposal_id"], decision["audit_id"])
         await self.load()
         if not outcome.is_done:
             show_error(self._error, outcome.message)
+
+
+def _why_not_undone(decision: Mapping[str, Any]) -> str:
+    """Why a decision has no undo, in a few words; an undo itself needs none."""
+    if decision["action"] == "undo":
+        return ""
+    if decision["status_now"] is None:
+        return "its proposal is deleted"
+    if decision["action"] in ("auto_approve_migration", "dual_write"):
+        return "belongs to a user's own row"
+    return "undone" if decision["status_now"] in DECIDABLE else "replaced by a later decision"

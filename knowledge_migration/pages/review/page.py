@@ -10,7 +10,7 @@ from nicegui import APIRouter, background_tasks, events, ui
 from nicegui.client import ClientConnectionTimeout
 
 from knowledge_migration.knowledge.errors import KnowledgeError
-from knowledge_migration.pages.elements import Text, icon_button
+from knowledge_migration.pages.elements import Text, icon_button, named, until_deleted
 from knowledge_migration.pages.frame import Context, Preferences, frame, session_of_page
 from knowledge_migration.pages.review.bulk import BulkBar
 from knowledge_migration.pages.review.card import Card
@@ -63,11 +63,15 @@ class ReviewPage:
         with ui.tab_panels(self._tabs, value="queue", animated=False, keep_alive=True).classes("panels"):
             with ui.tab_panel("queue").classes("review-grid"):
                 with ui.element("div").classes("side").props("id=queue"):
+                    closer = ui.button(icon="close", color=None).props("flat round dense").classes("close-drawer")
+                    named(closer, "Close the queue").on("click", js_handler="() => pages.drawer(false)")
                     self.filters = FilterBar(self.review.filters, self._filter)
                     self.queue = QueueView(self.review, self.open, self._load_more)
                     self.bulk = BulkBar(self.review, self.queue, self._bulk_decided)
                 with ui.element("div").classes("main-side"):
-                    self._status = Text("p", "", "status-line").props("role=status aria-live=polite")
+                    with ui.element("div").classes("main-tools"):
+                        self._add_drawer_button()
+                        self._status = Text("p", "", "status-line").props("role=status aria-live=polite")
                     self.card = Card(self.review, self._proposal_left)
             with ui.tab_panel("history"):
                 self.history = HistoryView(self.review, self._undo_one, self._open_from_history)
@@ -76,11 +80,20 @@ class ReviewPage:
         self.tour = Tour(self._tour_ended)
         ui.on("pages_key", self._key)
 
+    def _add_drawer_button(self) -> None:
+        """The button that opens the list as a drawer; displayed on narrow screens only."""
+        opener = ui.button(icon="menu", color=None).props(
+            "outline dense no-caps aria-controls=queue aria-expanded=false"
+        )
+        opener.props('id=open-queue data-explains="queue"').on("click", js_handler="() => pages.drawer(true)")
+        with opener:
+            Text("span", "Queue")
+
     async def begin(self, proposal_id: str) -> None:
         """Loads the queue before the page is sent, and everything else after the browser has connected."""
         await self._reload(_uuid(proposal_id))
         ui.timer(POLL_SECONDS, self._poll, immediate=False)
-        background_tasks.create(self._connected(), name="review page is connected")
+        self._in_background(self._connected(), "review page is connected")
 
     async def open(self, proposal_id: UUID) -> None:
         """Opens and displays a proposal."""
@@ -128,7 +141,10 @@ class ReviewPage:
         self.card.draw()
         self.queue.mark(self.review.current_id)
         self._show_address()
-        background_tasks.create(self._fetch_ahead(), name="the next proposal is fetched")
+        self._in_background(self._fetch_ahead(), "the next proposal is fetched")
+
+    def _in_background(self, work: Awaitable[None], name: str) -> None:
+        background_tasks.create(until_deleted(self._status.client, work), name=name)
 
     def _show_address(self) -> None:
         proposal = f"proposal={self.review.current_id}" if self.review.current_id else ""

@@ -19,6 +19,8 @@ from knowledge_migration.value_loaders import JsonText, readable_json
 SHOWN_MESSAGES = 3
 LONG = 2_000
 """Characters above which a text scrolls in a box."""
+SUMMARY = 40
+"""Characters of folded JSON that are displayed."""
 TAGS = {"same": "span", "removed": "del", "added": "ins"}
 MOST_PARTS = 400
 """Texts with more differences than this are shown without marking them."""
@@ -68,11 +70,16 @@ def _confidence(confidence: float | None, thresholds: Thresholds) -> None:
         Text("strong", percent(confidence), "confidence-number")
         Text("span", name, f"confidence-band {name.replace(' ', '-')}")
         if confidence is not None:
-            meter = ui.element("meter").props(
-                f"min=0 max=1 value={confidence:.4f} low={thresholds.direct} high={thresholds.auto_approve} optimum=1"
-            )
-            named(meter, f"Confidence {percent(confidence)}, {name}")
+            _meter(confidence, name)
         ui.tooltip(meaning)
+
+
+def _meter(confidence: float, name: str) -> None:
+    """A bar in the colour of the word beside it; <meter> would have three colours of the browser's own."""
+    meter = ui.element("div").classes(f"meter {name.replace(' ', '-')}")
+    meter.props(f"role=meter aria-valuemin=0 aria-valuemax=1 aria-valuenow={confidence:.4f}")
+    with named(meter, f"Confidence {percent(confidence)}, {name}"):
+        ui.element("div").style(f"width: {100 * min(max(confidence, 0), 1):.1f}%")
 
 
 def _values(detail: ProposalDetail) -> None:
@@ -92,9 +99,17 @@ def _value(name: str, value: Any) -> None:
         swatch.style(f"background: {value}" if _is_colour(value) else "")
         Text("span", value)
     elif isinstance(value, dict | list | JsonText):
-        _long_text("pre", readable_json(value))
+        _folded_json(readable_json(value))
     else:
         _long_text("p", str(value))
+
+
+def _folded_json(text: str) -> None:
+    """Raw JSON, which few reviewers read, behind its first characters."""
+    with ui.element("details").classes("json"):
+        start = " ".join(text.split())
+        Text("summary", start if len(start) <= SUMMARY else f"{start[:SUMMARY]}…")
+        _long_text("pre", text)
 
 
 def _long_text(tag: str, text: str) -> None:
@@ -209,6 +224,6 @@ def _origin(detail: ProposalDetail) -> None:
         run.extractor and f"extractor {run.extractor}",
         run.mode,
     ]
-    with ui.element("p").classes("muted origin"):
+    with ui.element("p").classes("muted origin").props("id=origin"):
         Text("span", " · ".join(fact for fact in facts if fact) + " · ")
         ui.link("only this run", f"/review?run={run.id}")
