@@ -76,7 +76,7 @@ def test_ten_proposals_are_reviewed_with_the_keyboard_alone(served: Living, brow
         page.get_by_role("heading", name=f"Similar to topic {id_of_topic(served, 'Topic 4 of old')}, 87 %")
     ).to_be_visible()
     page.keyboard.press("m")
-    expect(page.get_by_label("Number of the topic")).to_be_focused()
+    expect(page.get_by_label("Name or number of the topic")).to_be_focused()
     press(page, "Enter", "Topic 5")
     press(page, "s", "Topic 6")
     for number in range(6, 10):
@@ -170,6 +170,28 @@ def test_typed_text_survives_an_unreachable_database(served: Living, browser: Br
     assert rows(served.database, "SELECT description FROM topics WHERE name = 'Topic 1'") == [
         {"description": "A better description."}
     ]
+
+
+def test_a_merge_finds_the_existing_row_by_its_name(served: Living, browser: Browser) -> None:
+    change(served.database, "INSERT INTO topics (name, description) VALUES ('Backups', ''), ('Backup of 100 %', '')")
+    page = signed_in(visitor(browser, served), served, REVIEWER_TOKEN, "2")
+    page.keyboard.press("m")
+    target = page.get_by_label("Name or number of the topic")
+    target.fill("backup")
+    matches = page.get_by_role("list", name="Existing topics of this name").get_by_role("listitem")
+    expect(matches).to_contain_text(["Backups", "Backup of 100 %"])
+    target.press("Enter")
+    expect(page.locator(".panel")).to_contain_text("Choose an existing topic from the list")
+    matches.nth(0).get_by_role("button").click()
+    expect(page.locator("#merge-chosen")).to_have_text(f"{id_of_topic(served, 'Backups')}: Backups")
+    target.fill("100 %")
+    expect(matches).to_contain_text(["Backup of 100 %"])
+    target.press("Enter")  # chooses the only match
+    chosen = id_of_topic(served, "Backup of 100 %")
+    expect(page.locator("#merge-chosen")).to_have_text(f"{chosen}: Backup of 100 %")
+    press(page, "Enter", "Topic 2")
+    (merged, *_) = rows(served.database, "SELECT status, similar_topic_id FROM topic_proposals WHERE name = 'Topic 1'")
+    assert merged == {"status": "merged", "similar_topic_id": chosen}
 
 
 def test_the_tour_is_shown_once_and_on_request(served: Living, browser: Browser) -> None:

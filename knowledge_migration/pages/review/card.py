@@ -52,7 +52,7 @@ class Card:
                 self._empty()
                 return
             if form:
-                self._form = form(detail, self._drafts_of(detail), self.cancel)
+                self._form = form(detail, self._drafts_of(detail), self.cancel, self.review.find_entities)
             with ui.element("div").classes("proposal"):
                 proposal_view(detail, self.review.thresholds)
             if form is None:

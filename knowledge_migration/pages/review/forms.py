@@ -2,12 +2,14 @@
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, ClassVar
 
 from nicegui import ui
 
 from knowledge_migration.knowledge.decisions import Action
+from knowledge_migration.knowledge.entity_kinds import EntityKind
+from knowledge_migration.knowledge.errors import KnowledgeError
 from knowledge_migration.knowledge.proposals.proposal_detail import ProposalDetail
 from knowledge_migration.knowledge.tables import ATOM_TYPES
 from knowledge_migration.knowledge.values import HIGHEST_ID, LONGEST_REASON, LONGEST_TEXT, LOWEST_ID
@@ -15,6 +17,7 @@ from knowledge_migration.pages.elements import Text, button
 from knowledge_migration.pages.review.labels import QUICK_REASONS
 from knowledge_migration.value_loaders import readable_json
 
+FindEntities = Callable[[EntityKind, str], Awaitable[list[tuple[int, str]]]]
 Field = ui.input | ui.textarea | ui.select
 REASON_DRAFT = "!reason"
 REASON_MISSING = "Enter a reason for the other reviewers."
@@ -33,8 +36,11 @@ class Form:
     submit: ClassVar[tuple[str, str, str]]
     classes: ClassVar[str] = "panel"
 
-    def __init__(self, detail: ProposalDetail, drafts: Mapping[str, str], cancel: Callable[[], None]) -> None:
+    def __init__(
+        self, detail: ProposalDetail, drafts: Mapping[str, str], cancel: Callable[[], None], find: FindEntities
+    ) -> None:
         self.detail = detail
+        self._find = find
         self.proposal_id = detail.proposal["id"]
         label, shortcut, color = self.submit
         with ui.element("section").props(f'aria-label="{self.name}"').classes(self.classes):
@@ -160,7 +166,7 @@ class RejectForm(Form):
 
 
 class MergeForm(Form):
-    """The existing row to merge into; the similar one is the default. Its id is a text: a browser rounds large numbers."""
+    """The existing row to merge into, found by its name; the similar one is the default. Ids are texts: a browser rounds them."""
 
     action = "merge"
     name = "Merge"
@@ -171,17 +177,61 @@ class MergeForm(Form):
         Text("h2", f"Merge into which {kind.name}?")
         effect = "keeps its values and receives the messages and relations of the proposal"
         Text("p", f"The existing {kind.name} {effect}.", "muted")
-        if similar:
-            Text("p", f"{similar.id}: {similar.values[kind.label]}", "value")
-        self._number = ui.input(f"Number of the {kind.name}", value=str(similar.id) if similar else "")
-        return self._number.props("outlined dense for=merge-into")
+        field = ui.input(f"Name or number of the {kind.name}", value=str(similar.id) if similar else "")
+        field.props("outlined dense for=merge-into autocomplete=off").on_value_change(self._search)
+        self._chosen = Text("p", "", "value").props("id=merge-chosen role=status")
+        self._list = ui.element("ul").classes("matches").props(f'aria-label="Existing {kind.table} of this name"')
+        self._target = field
+        self._names = {similar.id: str(similar.values[kind.label])} if similar else {}
+        self._show_chosen()
+        return field
+
+    @property
+    def _number(self) -> int | None:
+        """The typed number, if it can be an id."""
+        typed = (self._target.value or "").strip()
+        return int(typed) if re.fullmatch(r"-?[0-9]{1,19}", typed) and LOWEST_ID <= int(typed) <= HIGHEST_ID else None
+
+    async def _search(self) -> None:
+        typed = (self._target.value or "").strip()
+        matches: list[tuple[int, str]] = []
+        if typed:
+            try:
+                matches = await self._find(self.detail.kind, typed)
+            except KnowledgeError as error:
+                self._refuse(str(error))
+        if typed != (self._target.value or "").strip():
+            return  # a later search shows its own
+        self._names = dict(matches)
+        self._show_chosen()
+        self._list.clear()
+        with self._list:
+            for entity_id, name in matches if self._number not in self._names else ():
+                with ui.element("li"):
+                    pick = ui.element("button").props("type=button").classes("row-button match")
+                    with pick.on("click", lambda entity_id=entity_id: self._choose(entity_id)):
+                        Text("span", name)
+                        Text("span", f"{self.detail.kind.name} {entity_id}", "muted")
+
+    def _show_chosen(self) -> None:
+        """The name of the row whose number is in the field."""
+        number = self._number
+        name = self._names.get(number) if number is not None else None
+        self._chosen.set_text(f"{number}: {name}" if name is not None else "")
+
+    def _choose(self, entity_id: int) -> None:
+        self._target.value = str(entity_id)
+        self._focus()
 
     def _options(self) -> dict[str, Any] | None:
-        number = (self._number.value or "").strip()
-        if not re.fullmatch(r"-?[0-9]{1,19}", number) or not LOWEST_ID <= int(number) <= HIGHEST_ID:
-            self._refuse(f"Enter the number of an existing {self.detail.kind.name}.")
-            return None
-        return {"into_entity_id": int(number)}
+        """A name that only one row matches is chosen first and merged at the next Enter, so that its number is seen."""
+        if self._number is not None:
+            return {"into_entity_id": self._number}
+        if len(self._names) == 1:
+            self._choose(next(iter(self._names)))
+        else:
+            self._refuse(f"Choose an existing {self.detail.kind.name} from the list, or enter its number.")
+        return None
 
 
 def unsent(values: Mapping[str, object], typed: Mapping[str, int]) -> str | None:

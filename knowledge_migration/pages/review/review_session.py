@@ -12,9 +12,10 @@ from typing import Any, Literal
 from uuid import UUID
 
 from knowledge_migration.knowledge.decisions import Action, decide
-from knowledge_migration.knowledge.entity_kinds import EntityName
+from knowledge_migration.knowledge.entity_kinds import EntityKind, EntityName
 from knowledge_migration.knowledge.errors import InvalidError, KnowledgeError
 from knowledge_migration.knowledge.proposals import listing, review
+from knowledge_migration.knowledge.proposals.existing import entities_named
 from knowledge_migration.knowledge.proposals.history import last_decision_of
 from knowledge_migration.knowledge.proposals.listing import count_proposals
 from knowledge_migration.knowledge.proposals.proposal_detail import Decided, ProposalDetail, Thresholds, proposal_detail
@@ -247,6 +248,10 @@ class ReviewSession:
         if detail.decided is None:
             return Outcome("refused", "Nothing can be undone: the proposal is waiting for a decision.")
         return Outcome("decided before", "", detail.decided)
+
+    async def find_entities(self, kind: EntityKind, text: str) -> list[tuple[int, str]]:
+        """Existing rows by a part of their name, the closest first."""
+        return await self.service.in_transaction(entities_named, kind, text)
 
     async def _page(self, cursor: str | None) -> listing.Page:
         return await self.service.in_transaction(listing.list_proposals, self.filters.wanted(), PAGE, cursor)
