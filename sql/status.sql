@@ -118,3 +118,46 @@ ORDER BY activity.backend_start, activity.pid
 SELECT newest.at, newest.level, newest.signal, newest.grade, newest.reason, newest.rows_per_second, newest.read_at
 FROM (SELECT speed.* FROM migration.backfill_speed AS speed ORDER BY speed.id DESC LIMIT 60) AS newest
 ORDER BY newest.id
+
+-- name: trend_backfill
+-- Rows that the backfill linked, by minute; from the newest batches only, by the primary key.
+SELECT date_trunc('minute', newest.committed_at) AS at, sum(newest.linked_rows)::bigint AS rows
+FROM (SELECT batch.linked_rows, batch.committed_at FROM migration.backfill_batch AS batch ORDER BY batch.id DESC LIMIT 20000) AS newest
+WHERE newest.committed_at > %(since)s
+GROUP BY 1
+ORDER BY 1
+
+-- name: trend_extractions
+-- Answered extractions by minute, and by bucket of their time. Uses the primary key of the measurements.
+SELECT counted.at, array_agg(counted.requests ORDER BY counted.number) AS buckets
+FROM (
+    SELECT date_trunc('minute', measured.at) AS at, bucket.number, sum(bucket.requests)::bigint AS requests
+    FROM migration.service_measurement AS measured
+    CROSS JOIN LATERAL unnest(measured.buckets) WITH ORDINALITY AS bucket (requests, number)
+    WHERE measured.at > %(since)s AND measured.operation = 'extraction'
+    GROUP BY 1, 2
+) AS counted
+GROUP BY counted.at
+ORDER BY counted.at
+
+-- name: trend_queue
+-- The length of the review queue whenever its gate was evaluated; from the newest verdicts only, by the primary key.
+SELECT newest.at, newest.value
+FROM (
+    SELECT judged.at, judged.metric, judged.value, judged.database
+    FROM migration.gate_evaluation AS judged
+    ORDER BY judged.id DESC
+    LIMIT 20000
+) AS newest
+WHERE newest.at > %(since)s AND newest.metric = 'queue_depth' AND newest.value IS NOT NULL
+  AND newest.database = migration.this_database()
+ORDER BY newest.at
+
+-- name: trend_requests
+-- Requests by minute and how many failed: of users, and of extractions in the service. Uses the primary key of the measurements.
+SELECT date_trunc('minute', measured.at) AS at, measured.operation = 'extraction' AS extraction,
+       sum(measured.requests - measured.refused)::bigint AS sample, sum(measured.errors)::bigint AS hits
+FROM migration.service_measurement AS measured
+WHERE measured.at > %(since)s AND measured.operation <> 'pool'
+GROUP BY 1, 2
+ORDER BY 1

@@ -224,7 +224,9 @@ def test_a_pace_that_cannot_be_is_refused_in_words(served: Living, browser: Brow
 
 def test_a_reviewer_sees_everything_and_can_change_nothing(served: Living, browser: Browser) -> None:
     page = opened(browser, served, REVIEWER_TOKEN)
-    for part in ("phases", "flags", "queue", "processes", "gates", "checks", "evidence", "audit", "backfill"):
+    expect(page.locator("#stage-full_cutover")).to_contain_text("done")
+    expect(page.locator("#trends")).to_contain_text("Error rate")
+    for part in ("phases", "trends", "flags", "queue", "processes", "gates", "checks", "evidence", "audit", "backfill"):
         expect(page.locator(f"#{part}")).to_be_visible()
     for action in ("open-instant", "open-partial", "backfill-pause", "backfill-set"):
         expect(page.locator(f"#{action}")).to_have_count(0)
@@ -280,3 +282,5 @@ def test_the_page_has_no_barrier_and_fits_a_telephone(
     page.locator("#open-instant").click()
     expect(page.locator("#rollback-instant-plan")).to_contain_text("within 2 seconds")
     assert dialog_violations(page) == []
+    page.keyboard.press("Escape")
+    expect(page.locator("#rollback-instant-plan")).to_be_hidden()

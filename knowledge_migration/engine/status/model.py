@@ -101,6 +101,26 @@ class SpeedChange:
 
 
 @dataclass(frozen=True)
+class Point:
+    """A value at a moment, with its 95 % confidence interval where it has one."""
+
+    at: datetime
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class Trend:
+    """A metric over the last hour; `unit` is share, seconds, proposals or rows per second, `limit` that of its gate."""
+
+    name: str
+    unit: str
+    points: tuple[Point, ...]
+    limit: float | None = None
+
+
+@dataclass(frozen=True)
 class EvidenceState:
     """The newest evidence of one kind: when it was recorded, whether it is valid, its maximum age."""
 
@@ -170,6 +190,7 @@ class StatusSnapshot:
     control: ControlState | None = None
     speed: tuple[SpeedChange, ...] = ()
     trail: AuditTrail | None = None
+    trends: tuple[Trend, ...] = ()
     attention: tuple[str, ...] = ()
     unreadable: Mapping[str, str] = field(default_factory=dict)
 
@@ -187,7 +208,11 @@ class StatusSnapshot:
     def as_json(self) -> dict[str, Any]:
         """The overview, times as ISO 8601; without the parts that only the page and Prometheus read."""
         plain: dict[str, Any] = _plain(asdict(self))
-        return {name: value for name, value in plain.items() if name not in ("backfill", "control", "speed", "trail")}
+        return {
+            name: value
+            for name, value in plain.items()
+            if name not in ("backfill", "control", "speed", "trail", "trends")
+        }
 
 
 def _plain(value: Any) -> Any:

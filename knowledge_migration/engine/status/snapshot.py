@@ -30,6 +30,7 @@ from knowledge_migration.engine.status.model import (
 )
 from knowledge_migration.engine.status.phases import read_phases
 from knowledge_migration.engine.status.reading import Reading
+from knowledge_migration.engine.status.trends import read_trends
 from knowledge_migration.knowledge.entity_kinds import KINDS
 from knowledge_migration.knowledge.flags import history, read_flags
 from knowledge_migration.settings import Settings
@@ -39,8 +40,9 @@ SESSION = {"statement_timeout": "2000", "default_transaction_read_only": "on"}
 REASON_LENGTH = 120
 
 Part = Literal[
-    "phases", "flags", "writers", "gates", "queue", "evidence", "checks", "backfill", "control", "speed", "audit trail"
-]
+    "phases", "flags", "writers", "gates", "queue", "evidence", "checks", "backfill", "control", "speed", "audit trail",
+    "trends",
+]  # fmt: skip
 
 OVERVIEW: tuple[Part, ...] = ("phases", "flags", "queue", "writers", "gates", "evidence", "checks")
 """What the command, the report and the page show."""
@@ -210,5 +212,6 @@ READERS: dict[Part, Callable[[Reading], dict[str, Any]]] = {
     "backfill": _field("backfill", "backfill", read_progress, None),
     "control": _field("control", "backfill", lambda reading: _control(reading.connection), None),
     "speed": _field("speed", "backfill", lambda reading: read_speed(reading.connection)),
+    "trends": _field("trends", "trends", read_trends),
     "audit trail": _field("trail", "audit trail", lambda reading: read_trail(reading.connection, reading.trail), None),
 }

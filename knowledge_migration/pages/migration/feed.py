@@ -49,6 +49,10 @@ class MigrationSource:
         """What an action of an admin changes: flags, processes, the backfill's controls, the audit trail."""
         return read_status(self.bounded, self.settings, parts=CONTROLS, trail=previous.trail if previous else None)
 
+    def read_trends(self, _previous: StatusSnapshot | None = None) -> StatusSnapshot:
+        """The last hour by minute."""
+        return read_status(self.bounded, self.settings, parts=("queue", "trends"))
+
     @property
     def bounded(self) -> Database:
         """The database, with a limit on the time to connect."""

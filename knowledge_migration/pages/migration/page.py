@@ -9,14 +9,15 @@ from fastapi import Request
 from nicegui import APIRouter, Client, ui
 
 from knowledge_migration.engine.status.audit_trail import Page
-from knowledge_migration.engine.status.model import Phase, StatusSnapshot
+from knowledge_migration.engine.status.model import StatusSnapshot
 from knowledge_migration.pages.elements import Text
 from knowledge_migration.pages.frame import Context, frame, session_of_page
-from knowledge_migration.pages.migration import sections
+from knowledge_migration.pages.migration import charts, sections
 from knowledge_migration.pages.migration.actions import Actions
 from knowledge_migration.pages.migration.audit_table import AuditTable
 from knowledge_migration.pages.migration.backfill_controls import BackfillControls
 from knowledge_migration.pages.migration.feed import Feed, Latest, MigrationSource
+from knowledge_migration.pages.migration.pipeline import Pipeline, draw_pipeline, pipeline_of
 from knowledge_migration.pages.migration.rollback_dialog import TITLES, RollbackDialog
 from knowledge_migration.pages.migration.speed_curve import SpeedCurve
 from knowledge_migration.pages.migration.widgets import Freshness, Redrawn, Table, region
@@ -24,14 +25,17 @@ from knowledge_migration.pages.session import Session
 
 PATH = "/migration"
 FIRST_READING_SECONDS = 1.5
+TRENDS_PAUSE_SECONDS = 10.0
+"""Each value covers a minute."""
 
 
 @dataclass(frozen=True)
 class Feeds:
-    """Shared by all pages of a process: the overview, and the controls, which are quick and show an action at once."""
+    """Shared by all pages of a process: the overview, the controls, which are quick and show an action at once, the trends."""
 
     overview: Feed[StatusSnapshot]
     controls: Feed[StatusSnapshot]
+    trends: Feed[StatusSnapshot]
 
     def refresh(self) -> None:
         """After a change."""
@@ -41,7 +45,11 @@ class Feeds:
 
 def install(context: Context, source: MigrationSource, router: APIRouter) -> None:
     """Serves the page."""
-    feeds = Feeds(Feed(source.read_overview), Feed(source.read_controls))
+    feeds = Feeds(
+        Feed(source.read_overview),
+        Feed(source.read_controls),
+        Feed(source.read_trends, pause_seconds=TRENDS_PAUSE_SECONDS),
+    )
 
     @ui.page(PATH, title="Migration", api_router=router, language="en-US", response_timeout=20)
     async def migration_page(request: Request, client: Client) -> None:
@@ -52,7 +60,12 @@ def install(context: Context, source: MigrationSource, router: APIRouter) -> Non
             view = MigrationView(actions, source)
         view.show_overview(feeds.overview.latest)
         view.show_controls(feeds.controls.latest)
-        stops = (feeds.overview.watch(view.show_overview), feeds.controls.watch(view.show_controls))
+        view.show_trends(feeds.trends.latest)
+        stops = (
+            feeds.overview.watch(view.show_overview),
+            feeds.controls.watch(view.show_controls),
+            feeds.trends.watch(view.show_trends),
+        )
 
         def end() -> None:
             for stop in stops:
@@ -61,7 +74,9 @@ def install(context: Context, source: MigrationSource, router: APIRouter) -> Non
         client.on_delete(end)
         _end_with_session(actions.session, view, end)
         client.on_connect(view.set_clock)
-        await asyncio.gather(*(feed.first_reading(FIRST_READING_SECONDS) for feed in (feeds.overview, feeds.controls)))
+        await asyncio.gather(
+            *(feed.first_reading(FIRST_READING_SECONDS) for feed in (feeds.overview, feeds.controls, feeds.trends))
+        )
 
 
 def _end_with_session(session: Session, view: "MigrationView", end: Callable[[], None]) -> None:
@@ -90,16 +105,18 @@ class MigrationView:
         with ui.element("div").classes("page-head"):
             Text("h1", "Migration")
             Text("span", self._source.database.display, "muted").props("id=database")
-        self._freshness = Freshness()
+            self._freshness = Freshness()
         with region("attention", "Needs attention", wide=True):
             self._announcement = Text("p", "", "visually-hidden").props("role=status")
             self._attention: Redrawn[tuple[str, ...]] = Redrawn(sections.draw_attention)
-        with region("phases", "Phases", wide=True):
-            self._phases: Redrawn[tuple[Phase, ...]] = Redrawn(sections.draw_phases)
+        with region("phases", "Phases and stages", wide=True):
+            self._pipeline: Redrawn[Pipeline] = Redrawn(draw_pipeline)
+            self._build_rollbacks()
+        with region("trends", "Last hour", wide=True):
+            self._trends: Redrawn[StatusSnapshot] = Redrawn(charts.draw_trends, charts.trends_key)
         with ui.element("div").classes("parts"):
             with region("flags", "Flags and stage"):
                 self._flags: Redrawn[StatusSnapshot] = Redrawn(sections.draw_flags, sections.flags_key)
-                self._build_rollbacks()
             with region("backfill", "Backfill"):
                 self._backfill = BackfillControls(self._actions, self._source.settings.backfill)
                 self._speed = SpeedCurve()
@@ -142,7 +159,7 @@ class MigrationView:
         problems = snapshot.unreadable
         self._attention.show(snapshot.attention)
         self._announcement.set_text(_announcement(len(snapshot.attention)))
-        self._phases.show(snapshot.phases)
+        self._pipeline.show(pipeline_of(snapshot, self._source.settings.cutover))
         self._gates.show(sections.gates(snapshot), problems.get("gates"))
         self._queue.show(sections.queue(snapshot), problems.get("queue"))
         self._queue_summary.set_text(sections.queue_summary(snapshot))
@@ -168,6 +185,12 @@ class MigrationView:
         self._trail.show(snapshot.trail, problems.get("audit trail"))
         for dialog in self._dialogs:
             dialog.show_acknowledgements(None if "processes" in problems else snapshot.writers)
+
+    def show_trends(self, latest: Latest[StatusSnapshot]) -> None:
+        """After each reading of the trends, also after one that failed."""
+        self._freshness.show("Charts", latest)
+        if latest.value is not None:
+            self._trends.show(latest.value)
 
     def end(self) -> None:
         """Says that the page is not updated any more, because the session has ended."""

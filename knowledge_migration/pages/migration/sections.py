@@ -1,17 +1,17 @@
-"""How the parts of a snapshot are shown: the line of phases, the flags, and the rows of each table."""
+"""How the parts of a snapshot are shown: the flags, and the rows of each table."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import timedelta
 
 from nicegui import ui
 
 from knowledge_migration.engine.foundation.check_record import CHECK_RESULTS
-from knowledge_migration.engine.status.model import GateState, Phase, StatusSnapshot, Writer
-from knowledge_migration.pages.elements import Text, span
-from knowledge_migration.pages.migration.widgets import Ago, Badge, Cell, Row, draw_badge, label
+from knowledge_migration.engine.status.model import GateState, StatusSnapshot, Writer
+from knowledge_migration.pages.elements import Text
+from knowledge_migration.pages.migration.widgets import Ago, Badge, Cell, Row, label
+from knowledge_migration.thresholds import GATES as THRESHOLDS
 
-PHASE_STATES = {"done": "good", "under way": "busy", "not begun": "neutral"}
 VERDICTS = {"pass": "good", "fail": "bad", "inconclusive": "warning"}
 RESULTS = {"failed": "bad", "warned": "warning", "passed": "good"}
 EVIDENCE_STATES = {"valid": "good", "not valid": "bad", "too old": "warning"}
@@ -37,10 +37,16 @@ def gates(snapshot: StatusSnapshot) -> list[Row]:
 
 
 def _gate(gate: GateState) -> Row:
-    value = "" if gate.value is None else f"{gate.value:.4g}"
+    value = "" if gate.value is None else _with_unit(gate.metric, gate.value)
     verdict = Badge(gate.verdict, VERDICTS.get(gate.verdict, "neutral"))
     evaluated: Cell = gate.at or (f"earlier: {label(gate.earlier)}" if gate.earlier else "not in this stage")
     return (label(gate.metric), verdict, value, gate.limit, f"{gate.sample:,} of {gate.needed:,}", evaluated)
+
+
+def _with_unit(metric: str, value: float) -> str:
+    """In the unit of the limit beside it."""
+    gate = next(one for one in THRESHOLDS if one.metric == metric)
+    return f"{gate.number(value)}{' %' if gate.is_share else ''}"
 
 
 def queue(snapshot: StatusSnapshot) -> list[Row]:
@@ -160,32 +166,3 @@ def draw_attention(messages: tuple[str, ...]) -> None:
     with ui.element("ul").classes("attention-list"):
         for message in messages:
             Text("li", message)
-
-
-def draw_phases(phases: Sequence[Phase]) -> None:
-    """The six phases as stations of a line."""
-    with ui.element("ol").classes("line").props('id=phase-line aria-label="Phases of the migration"'):
-        for phase in phases:
-            _draw_station(phase)
-
-
-def _draw_station(phase: Phase) -> None:
-    """One phase: its number, its state as a word and a shape, its progress, and when it may end."""
-    item = ui.element("li").props(f"id=phase-{phase.number}").classes(f"station {phase.state.replace(' ', '-')}")
-    if phase.state == "under way":
-        item.props("aria-current=step")
-    with item:
-        with ui.element("div").classes("station-head"):
-            Text("h3", f"{phase.number} {phase.name}", "station-name")
-            draw_badge(Badge(phase.state, PHASE_STATES[phase.state]))
-        bar = ui.element("progress").props("max=1").classes("bar-of-phase")
-        bar.props["aria-label"] = f"Phase {phase.number}, {phase.name}"
-        bar.props["value"] = phase.share or 0
-        Text("p", _share(phase), "station-share")
-        Text("p", f"{phase.message[:1].upper()}{phase.message[1:]}.", "muted")
-
-
-def _share(phase: Phase) -> str:
-    percent = "" if phase.share is None else f"{int(phase.share * 100 + 1e-9)} %"
-    left = f"about {span(phase.eta_seconds)} left" if phase.eta_seconds else ""
-    return ", ".join(part for part in (percent, left) if part)

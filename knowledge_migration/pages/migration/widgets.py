@@ -168,7 +168,7 @@ class Freshness:
 
     def __init__(self) -> None:
         self._feeds: dict[str, Latest[Any]] = {}
-        with ui.element("p").classes("muted"):
+        with ui.element("p").classes("freshness muted"):
             self._state = Text("span", "Reading the database…").props("role=status id=freshness")
             Text("span", " Last update: ")
             self._updated = Ago(None, "none yet")

@@ -63,7 +63,7 @@ def test_a_gate_shows_value_limit_sample_and_when_or_what_it_was_earlier() -> No
         ),
     )
     assert sections.gates(snapshot) == [
-        ("api error rate", Badge("fail", "bad"), "0.5123", "at most 0.01", "400 of 300", NOW),
+        ("api error rate", Badge("fail", "bad"), "51 %", "at most 0.01", "400 of 300", NOW),
         ("queue depth", Badge("not evaluated"), "", "at most 9", "0 of 1", "earlier: pass at dual write"),
     ]
 
