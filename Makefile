@@ -3,7 +3,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do command 
 RUN := .venv/bin
 PORT ?= 8000
 
-.PHONY: migrate demo ui test test-ui test-cases lint bench chaos model screenshots clean lock
+.PHONY: migrate demo ui test test-ui test-cases lint bench bench-scale chaos model screenshots clean lock
 
 migrate: .venv/.installed  ## migrate the demonstration, or the database of KNOWLEDGE_MIGRATION_DATABASE_URL
 	$(RUN)/knowledge-migration migrate
@@ -29,14 +29,18 @@ lint: .venv/.installed  ## style, types, and the schema statements
 	$(RUN)/mypy knowledge_migration
 	$(RUN)/pytest -q -n 0 -k squawk knowledge_migration_tests/engine/schema/test_schema.py
 
-bench: .venv/.installed  ## backfill, capture, extraction modes, duplicate search, rollbacks, lists of a million proposals, review page
+bench: .venv/.installed  ## backfill, capture, extraction modes, duplicate search, rollbacks, lists of a million proposals, verification, review page
 	$(RUN)/python -m knowledge_migration_tests.benchmarks.backfill
 	$(RUN)/python -m knowledge_migration_tests.benchmarks.capture
 	$(RUN)/python -m knowledge_migration_tests.benchmarks.service
 	$(RUN)/python -m knowledge_migration_tests.benchmarks.duplicates
 	$(RUN)/python -m knowledge_migration_tests.benchmarks.rollback
 	$(RUN)/python -m knowledge_migration_tests.benchmarks.performance
+	$(RUN)/python -m knowledge_migration_tests.benchmarks.verification
 	$(RUN)/python -m knowledge_migration_tests.benchmarks.review_page
+
+bench-scale: .venv/.installed  ## every phase, check, page, command and rollback with 0.1, 1 and 10 million atoms: hours, 40 GB (ATOMS="100000 1000000")
+	$(RUN)/python -m knowledge_migration_tests.benchmarks.scale $(if $(ATOMS),--atoms $(ATOMS))
 
 chaos: .venv/.installed  ## random rounds of users, operators and faults, judged independently (ROUNDS=20, SEED=… repeats, CAPTURE=1)
 	$(RUN)/python -m knowledge_migration_tests.chaos --rounds $(or $(ROUNDS),20) $(if $(SEED),--seed $(SEED)) $(if $(CAPTURE),--capture)

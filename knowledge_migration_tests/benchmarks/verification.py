@@ -1,0 +1,127 @@
+"""The verification of all values, against reladiff (join algorithm) over the same linked rows and columns, interleaved.
+
+Usage: make bench, or python -m knowledge_migration_tests.benchmarks.verification [--rounds 5]. The database is that with a million
+proposals: 176,000 topics and 704,000 atoms are linked with theirs. Beside the time it prints the CPU time of server and process.
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+from rich.console import Console
+from rich.table import Table
+
+from knowledge_migration.engine.foundation import embedded_server
+from knowledge_migration.engine.foundation.database import Database
+from knowledge_migration.engine.foundation.embedded_server import EmbeddedServer
+from knowledge_migration.engine.validation.value_verification import verify
+from knowledge_migration_tests.benchmarks.million import million_proposals
+
+COMPARED = {
+    "topics": ("topic_proposals", ("name", "description", "icon", "color")),
+    "atoms": ("atom_proposals", ("type", "title", "content", "confidence")),
+}
+console = Console(highlight=False, width=120)
+
+
+def main() -> None:
+    """Prints the medians and the median of the ratios round by round."""
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--rounds", type=int, default=5)
+    given = arguments.parse_args()
+    with tempfile.TemporaryDirectory(prefix="kmbench_", ignore_cleanup_errors=True) as folder:
+        Path(folder).chmod(0o755)
+        server = embedded_server.start(Path(folder) / "data", cleanup="delete")
+        database = million_proposals(server.ensure_database("million").url)
+        prepare(database)
+        arms = {"verification of all values": lambda: ours(database), "reladiff, join": lambda: theirs(database)}
+        report({name: [] for name in arms}, arms, server, given.rounds)
+
+
+def prepare(database: Database) -> None:
+    """What reladiff needs: views of the linked rows with one name for the key, as text where it cannot compare a type."""
+    with database.connect("bench") as connection:
+        for table, (proposals, columns) in COMPARED.items():
+            names = ", ".join(columns)
+            connection.execute(
+                f"CREATE VIEW linked_{table} AS SELECT migrated_from_proposal_id AS proposal, {names} FROM {table} "
+                "WHERE migrated_from_proposal_id IS NOT NULL; "
+                f"CREATE VIEW approved_{table} AS SELECT id AS proposal, {names} FROM {proposals} WHERE entity_id IS NOT NULL".encode()
+            )
+
+
+def ours(database: Database) -> int:
+    """The rows compared by a pass over everything; nothing differs."""
+    done = verify(database, whole=True, whole_every_days=7, settle_seconds=0)
+    assert done.passed
+    return sum(one.compared for one in done.tables)
+
+
+def theirs(database: Database) -> int:
+    """The differences that reladiff finds: none."""
+    import reladiff
+
+    for table, (_, columns) in COMPARED.items():
+        sides = [
+            reladiff.connect_to_table(
+                {"driver": "postgresql", **address(database)}, name, "proposal", extra_columns=columns
+            )
+            for name in (f"linked_{table}", f"approved_{table}")
+        ]
+        found = list(
+            reladiff.diff_tables(
+                *sides, extra_columns=columns, algorithm=reladiff.Algorithm.JOINDIFF, validate_unique_key=False, threaded=False
+            )
+        )
+        assert found == [], found[:3]
+    return 0
+
+
+def address(database: Database) -> dict[str, object]:
+    """Where the server is, in the words of reladiff."""
+    with database.connect("bench") as connection:
+        info = connection.info
+        return {"host": info.host, "port": info.port, "dbname": info.dbname, "user": info.user, "password": info.password}
+
+
+def report(
+    seconds: dict[str, list[float]], arms: dict[str, Callable[[], int]], server: EmbeddedServer, rounds: int
+) -> None:
+    """Runs the arms in turn and prints the table."""
+    cpu: dict[str, list[float]] = {name: [] for name in arms}
+    for number in range(rounds):
+        for name, arm in list(arms.items())[:: 1 if number % 2 else -1]:
+            before, started = cpu_seconds(server), time.perf_counter()
+            arm()
+            seconds[name].append(time.perf_counter() - started)
+            cpu[name].append(cpu_seconds(server) - before)
+    first = next(iter(arms))
+    table = Table("arm", "seconds (median)", "CPU seconds (median)", "ratio to ours", "by CPU time")
+    for name in arms:
+        ratios = (
+            statistics.median(one / base for one, base in zip(measured[name], measured[first], strict=True))
+            for measured in (seconds, cpu)
+        )
+        table.add_row(
+            name,
+            f"{statistics.median(seconds[name]):.1f}",
+            f"{statistics.median(cpu[name]):.1f}",
+            *(f"{ratio:.2f}" for ratio in ratios),
+        )
+    console.print(table)
+
+
+def cpu_seconds(server: EmbeddedServer) -> float:
+    """The CPU time of the server's processes, ended ones included, and of this process."""
+    process = psutil.Process(server.pid)
+    times = [one.cpu_times() for one in process.children()]
+    ended = process.cpu_times()
+    return sum(one.user + one.system for one in times) + ended.children_user + ended.children_system + time.process_time()
+
+
+if __name__ == "__main__":
+    main()
