@@ -66,7 +66,7 @@ COMMANDS = {
     "backfill dry run": ["backfill", "dry-run"],
 }
 ROLLBACKS = {
-    name: ["rollback", *name.split(), "--reason", "a benchmark", "--yes"]
+    name: ["rollback", name, "--reason", "a benchmark", "--yes"]
     for name in ("instant", "dual-write", "backfill", "schema")
 }
 PAGES = ("/migration", "/review", "/api/v1/knowledge/proposals?limit=50", "/api/v1/knowledge/runs", "/metrics")

@@ -1,6 +1,6 @@
 """The verification of all values, against reladiff (join algorithm) over the same linked rows and columns, interleaved.
 
-Usage: make bench, or python -m knowledge_migration_tests.benchmarks.verification [--rounds 5]. The database is that with a million
+Usage: make bench, or python -m knowledge_migration_tests.benchmarks.verification [--rounds 5]. The database has a million
 proposals: 176,000 topics and 704,000 atoms are linked with theirs. Beside the time it prints the CPU time of server and process.
 """
 
@@ -10,8 +10,10 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import LiteralString
 
 import psutil
+from psycopg import sql
 from rich.console import Console
 from rich.table import Table
 
@@ -25,6 +27,11 @@ COMPARED = {
     "topics": ("topic_proposals", ("name", "description", "icon", "color")),
     "atoms": ("atom_proposals", ("type", "title", "content", "confidence")),
 }
+VIEWS: tuple[LiteralString, ...] = (
+    "CREATE VIEW {linked} AS SELECT migrated_from_proposal_id AS proposal, {columns} FROM {table} "
+    "WHERE migrated_from_proposal_id IS NOT NULL",
+    "CREATE VIEW {approved} AS SELECT id AS proposal, {columns} FROM {proposals} WHERE entity_id IS NOT NULL",
+)
 console = Console(highlight=False, width=120)
 
 
@@ -43,15 +50,18 @@ def main() -> None:
 
 
 def prepare(database: Database) -> None:
-    """What reladiff needs: views of the linked rows with one name for the key, as text where it cannot compare a type."""
+    """What reladiff needs: views of the linked rows, with one name for the key of both sides."""
     with database.connect("bench") as connection:
         for table, (proposals, columns) in COMPARED.items():
-            names = ", ".join(columns)
-            connection.execute(
-                f"CREATE VIEW linked_{table} AS SELECT migrated_from_proposal_id AS proposal, {names} FROM {table} "
-                "WHERE migrated_from_proposal_id IS NOT NULL; "
-                f"CREATE VIEW approved_{table} AS SELECT id AS proposal, {names} FROM {proposals} WHERE entity_id IS NOT NULL".encode()
-            )
+            parts = {
+                "linked": sql.Identifier(f"linked_{table}"),
+                "approved": sql.Identifier(f"approved_{table}"),
+                "table": sql.Identifier(table),
+                "proposals": sql.Identifier(proposals),
+                "columns": sql.SQL(", ").join(map(sql.Identifier, columns)),
+            }
+            for view in VIEWS:
+                connection.execute(sql.SQL(view).format(**parts))
 
 
 def ours(database: Database) -> int:
@@ -74,7 +84,11 @@ def theirs(database: Database) -> int:
         ]
         found = list(
             reladiff.diff_tables(
-                *sides, extra_columns=columns, algorithm=reladiff.Algorithm.JOINDIFF, validate_unique_key=False, threaded=False
+                *sides,
+                extra_columns=columns,
+                algorithm=reladiff.Algorithm.JOINDIFF,
+                validate_unique_key=False,
+                threaded=False,
             )
         )
         assert found == [], found[:3]
@@ -85,7 +99,13 @@ def address(database: Database) -> dict[str, object]:
     """Where the server is, in the words of reladiff."""
     with database.connect("bench") as connection:
         info = connection.info
-        return {"host": info.host, "port": info.port, "dbname": info.dbname, "user": info.user, "password": info.password}
+        return {
+            "host": info.host,
+            "port": info.port,
+            "dbname": info.dbname,
+            "user": info.user,
+            "password": info.password,
+        }
 
 
 def report(
@@ -120,7 +140,9 @@ def cpu_seconds(server: EmbeddedServer) -> float:
     process = psutil.Process(server.pid)
     times = [one.cpu_times() for one in process.children()]
     ended = process.cpu_times()
-    return sum(one.user + one.system for one in times) + ended.children_user + ended.children_system + time.process_time()
+    return (
+        sum(one.user + one.system for one in times) + ended.children_user + ended.children_system + time.process_time()
+    )
 
 
 if __name__ == "__main__":
