@@ -63,14 +63,14 @@ SELECT id, run, 'insight', 'Something that somebody found out, number ' || n, re
 FROM numbered WHERE NOT of_topic
 """
 TOPICS = """
-INSERT INTO topics (id, name, description, icon, color, created_at, migrated_from_proposal_id, migration_timestamp)
-SELECT entity_id, name, description, icon, color, created_at, id, created_at
+INSERT INTO topics (id, name, description, icon, color, created_at, updated_at, migrated_from_proposal_id, migration_timestamp)
+SELECT entity_id, name, description, icon, color, created_at, created_at, id, created_at
 FROM topic_proposals WHERE entity_id IS NOT NULL
 """
 ATOMS = """
-INSERT INTO atoms (id, type, title, content, confidence, user_approved, meta, created_at, migrated_from_proposal_id,
+INSERT INTO atoms (id, type, title, content, confidence, user_approved, meta, created_at, updated_at, migrated_from_proposal_id,
                    migration_timestamp)
-SELECT entity_id, type, title, content, confidence, false, meta::json, created_at, id, created_at
+SELECT entity_id, type, title, content, confidence, false, meta::json, created_at, created_at, id, created_at
 FROM atom_proposals WHERE entity_id IS NOT NULL
 """
 NUMBERS = """
@@ -86,7 +86,9 @@ def million_proposals(url: str) -> Database:
     build_legacy_schema(database)
     schema.upgrade(database, SchemaChangeSettings())
     with database.connect("bench") as connection:
-        rows = (RUNS, NUMBERED, TOPIC_PROPOSALS, ATOM_PROPOSALS, TOPICS, ATOMS)
-        for text in (SETTINGS, *rows, NUMBERS, "VACUUM ANALYZE"):
-            connection.execute(text)
+        connection.execute(SETTINGS)
+        with connection.transaction():  # as the backfill does: a row and its proposal belong to one transaction
+            for text in (RUNS, NUMBERED, TOPIC_PROPOSALS, ATOM_PROPOSALS, TOPICS, ATOMS, NUMBERS):
+                connection.execute(text)
+        connection.execute("VACUUM ANALYZE")
     return database
