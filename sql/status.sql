@@ -79,6 +79,19 @@ CROSS JOIN (
     FROM migration.backfill_batch AS batch WHERE batch.entity = %(entity)s
 ) AS ledger
 
+-- name: may_read_users
+-- Whether this role may read the names of the application's users. Locks nothing.
+SELECT count(*) = 3 AS allowed
+FROM pg_attribute AS attribute
+WHERE attribute.attrelid = to_regclass('public.users') AND attribute.attname IN ('id', 'first_name', 'last_name')
+  AND has_column_privilege(attribute.attrelid, attribute.attnum, 'SELECT')
+
+-- name: names_of_users
+-- The names of some users of the application. By the primary key.
+SELECT users.id, concat_ws(' ', users.first_name, users.last_name) AS name
+FROM public.users
+WHERE users.id = ANY (%(ids)s)
+
 -- name: pace
 -- Rows that the backfill linked in the last minute, and over how many seconds; from the newest batches only.
 SELECT

@@ -17,7 +17,7 @@ from knowledge_migration.engine.foundation.check_record import recorded
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.sql_files import statement, text_of
 from knowledge_migration.engine.status.attention import attention
-from knowledge_migration.engine.status.audit_trail import AuditTrail, read_trail
+from knowledge_migration.engine.status.audit_trail import AuditTrail, names_of, read_trail
 from knowledge_migration.engine.status.backfill import read_progress, read_speed
 from knowledge_migration.engine.status.model import (
     ControlState,
@@ -80,16 +80,16 @@ def read_status(
 def _flags(reading: Reading) -> dict[str, Any]:
     state = reading.cutover
     return {
-        "flags": reading.part("flags", partial(_flag_state, reading.database), "public.feature_flags"),
+        "flags": reading.part("flags", partial(_flag_state, reading), "public.feature_flags"),
         "stage": state.state if state else None,
         "stage_since": state.since if state else None,
         "next_stage": state.next_stage if state else None,
     }
 
 
-def _flag_state(database: Database) -> FlagState | None:
+def _flag_state(reading: Reading) -> FlagState | None:
     """The current flags; None before they are set. Raises `FlagsError` for a row that cannot be read."""
-    with database.begin() as transaction:
+    with reading.database.begin() as transaction:
         flags = read_flags(transaction)
         changes = history(transaction, 1)
     if flags is None:
@@ -100,7 +100,7 @@ def _flag_state(database: Database) -> FlagState | None:
         version=flags.version,
         values=flags.values,
         changed_at=change["at"] if change else None,
-        changed_by=change["actor"] if change else None,
+        changed_by=names_of(reading.connection, [change["actor"]])[change["actor"]] if change else None,
         reason=(change["reason"] or "")[:REASON_LENGTH] if change else None,
     )
 
@@ -152,7 +152,9 @@ def _writers(reading: Reading) -> tuple[Writer, ...]:
 
 def _control(connection: Connection) -> ControlState | None:
     row = connection.execute(text_of("status/control")).fetchone()
-    return ControlState(**row) if row else None
+    if row is None:
+        return None
+    return ControlState(**row | {"changed_by": names_of(connection, [row["changed_by"]])[row["changed_by"]]})
 
 
 def _evidence(reading: Reading) -> tuple[EvidenceState, ...]:

@@ -121,7 +121,8 @@ def _draw(entry: Entry) -> ui.element:
     with ui.element("tr").props(f"data-entry={entry.id}") as row:
         with ui.element("td"):
             Ago(entry.at)
-        for text in (entry.actor, entry.action, entry.subject, entry.reason or ""):
+        Text("td", entry.who or entry.actor).props["title"] = entry.actor
+        for text in (entry.action, entry.subject, entry.reason or ""):
             Text("td", text)
         with ui.element("td"):
             if (entry.before, entry.after, entry.dagster_run_id) != (None, None, None):

@@ -57,14 +57,18 @@ def test_before_phase_0_nothing_is_there_and_nothing_is_refused(database: Databa
 def test_it_shows_flags_controls_and_the_newest_entries(expanded: Database) -> None:
     stand_at(expanded, "internal_beta")
     with expanded.connect("test") as connection:
-        set_control(connection, paused=True, actor="an operator", reason="load")
+        connection.execute(
+            "INSERT INTO users (id, first_name, last_name, is_active, is_bot) VALUES (300, 'Ada', 'Lovelace', true, false)"
+        )
+        set_control(connection, paused=True, actor="admin on the page, user 300", reason="load")
     snapshot = read_controls(expanded)
     assert snapshot.flags is not None
     assert (snapshot.flags.state, snapshot.flags.changed_by) == ("rollout", "a test")
     assert snapshot.control is not None
-    assert (snapshot.control.paused, snapshot.control.changed_by) == (True, "an operator")
+    assert (snapshot.control.paused, snapshot.control.changed_by) == (True, "Ada Lovelace (admin on the page)")
     assert snapshot.trail is not None
     newest = snapshot.trail.steps.entries[0]
+    assert (newest.actor, newest.who) == ("admin on the page, user 300", "Ada Lovelace (admin on the page)")
     assert (newest.action, newest.reason, newest.before["paused"], newest.after["paused"]) == (
         "set backfill control", "load", False, True,
     )  # fmt: skip

@@ -151,7 +151,10 @@ def test_a_cutover_shows_its_bake_time_flags_and_gates(expanded: Database) -> No
     verdicts = {gate.metric: gate.verdict for gate in snapshot.gates}
     assert (verdicts["api_error_rate"], verdicts["queue_depth"]) == ("fail", "not evaluated")
     assert {gate.earlier for gate in snapshot.gates if gate.metric == "queue_depth"} == {"fail at dual_write"}
-    assert any("Gate api_error_rate fails: 0.5" in message for message in snapshot.attention)
+    assert any(
+        "Gate “api error rate” fails: 50 %, limit 1 % of requests. Requests" in message
+        for message in snapshot.attention
+    )
     assert any("No process of the service reports" in message for message in snapshot.attention)
     assert state.state == snapshot.stage
 
@@ -197,9 +200,40 @@ def test_checks_on_record_are_the_latest_of_each(checked: Database) -> None:
 
 
 def test_a_failed_check_needs_attention_and_a_warning_does_not(checked: Database) -> None:
-    messages = [message for message in read_status(checked, RULES).attention if message.startswith("Check p")]
+    messages = [message for message in read_status(checked, RULES).attention if message.startswith("Check “")]
     assert len(messages) == 2
     assert not any("it_is_quick" in message for message in messages)
+
+
+def test_each_problem_needs_attention_once(expanded: Database) -> None:
+    stand_at(expanded, "full_cutover")
+    with expanded.connect("test") as connection:
+        connection.execute(
+            "WITH run AS (INSERT INTO knowledge_extraction_runs (id, message_ids, message_count) "
+            "VALUES (gen_random_uuid(), '[]', 0) RETURNING id) "
+            "INSERT INTO topic_proposals (id, extraction_run_id, name, description, confidence, status) "
+            "SELECT gen_random_uuid(), run.id, 'n' || n, 'd', 0.5, 'pending' FROM run, generate_series(1, 3) AS n;"
+            "INSERT INTO migration.gate_evaluation (stage, metric, verdict, value, threshold, sample_size) "
+            "VALUES ('full_cutover', 'queue_depth', 'fail', 3, 2, 3)"
+        )
+        evidence.record(connection, "value_verification", {"passed": False})
+        for asset, name, message in (
+            ("cutover_gates", "queue_depth", "queue_depth: fail."),
+            ("topic_backfill", "rows_are_equal", "4 rows differ."),
+            ("atom_backfill", "rows_are_equal", "4 rows differ."),
+            ("backfill_completion", "rows_are_equal", "4 rows differ."),
+            ("value_verification", "no_value_differs", "1 value differs."),
+        ):
+            record = CheckRecord(name, False, None, message, False, asset)
+            check_record.record(connection, [record], dagster_run_id=None)
+    messages = read_status(expanded, RULES).attention
+
+    assert sum("queue" in message for message in messages) == 1
+    assert next(message for message in messages if "4 rows differ" in message).startswith(
+        "Check “rows are equal” of atom_backfill, backfill_completion and 1 more failed at "
+    )
+    assert sum("4 rows differ" in message for message in messages) == 1
+    assert sum("value" in message for message in messages) == 1
 
 
 def test_another_database_has_none_of_these_records(checked: Database, database: Database) -> None:
