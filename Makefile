@@ -61,6 +61,7 @@ screenshots: .venv/.installed  ## the screenshots of the README, from the result
 
 lock:  ## update requirements.lock (requires uv); download addresses are not written
 	uv pip compile pyproject.toml --extra dev --extra llm --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-header --quiet -o requirements.lock
+	uv pip compile pyproject.toml --extra celery --extra kubernetes --extra otel --extra s3 --constraints requirements.lock --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-header --quiet -o deploy/requirements.lock
 
 clean:  ## stop the embedded server and remove everything that was created here
 	@if [ -x $(RUN)/knowledge-migration ]; then $(RUN)/knowledge-migration stop; fi

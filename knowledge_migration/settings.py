@@ -1,8 +1,8 @@
 """Every setting once, in sections; a section is the option object that the engine takes.
 
-The environment variable of a setting is its alias in capitals; a `.env` file in the working directory is read too. The
-variables of the strategy (§7.1, appendix B) keep their names. `load_settings` refuses an invalid value and names its
-variable. Sections never read the environment themselves: a section that code or a test builds holds what it was given.
+The environment variable of a setting is its alias in capitals, or that and `_FILE` for a file with the value; a `.env` file
+in the working directory is read too. The variables of the strategy (§7.1, appendix B) keep their names. `load_settings`
+refuses an invalid value and names its variable. Sections never read the environment themselves.
 """
 
 import json
@@ -25,6 +25,8 @@ LARGEST_MILLISECONDS = 2**31 - 1  # PostgreSQL's limit for a timeout
 PREFIX = "knowledge_migration_"
 FORMER_NAMES = {"knowledge_migration_unrehearsed": "knowledge_migration_skip_rehearsal_reason"}
 """Variables that were renamed and still work; the present name has precedence."""
+FILE = "_file"
+"""`NAME_FILE` names a file with the value of `NAME`, as images and secrets of Docker and Kubernetes have it."""
 NEARLY = 0.92
 """The similarity above which a variable of somebody else is a misspelled setting."""
 
@@ -449,7 +451,7 @@ def load_settings(**values: object) -> Settings:
     known = {variable for variable, *_ in variables()}
     if values.keys() - known:
         raise SettingsError(f"{', '.join(sorted(values.keys() - known)).upper()} is no setting.")
-    given = {**_environment(), **values}
+    given = {**_with_contents_of_files(_environment(), known), **values}
     _refuse_misspelled(given.keys() - known, known)
     if not given.get("knowledge_migration_database_url"):
         given = {**DEMONSTRATION, **given}
@@ -487,6 +489,26 @@ def _environment() -> dict[str, object]:
         if former in given:
             given.setdefault(name, given.pop(former))
     return given
+
+
+def _with_contents_of_files(given: dict[str, object], known: set[str]) -> dict[str, object]:
+    """The variables, where NAME_FILE became NAME; raises `SettingsError` where the file cannot be read, or both are set."""
+    files = {name: path for name, path in given.items() if name.endswith(FILE) and name.removesuffix(FILE) in known}
+    read: dict[str, object] = {}
+    for name, path in files.items():
+        variable = name.removesuffix(FILE)
+        if variable in given:
+            raise SettingsError(f"{variable.upper()} and {name.upper()} are both set. Unset one of them.")
+        try:
+            read[variable] = Path(str(path)).read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "it is not text"
+            raise SettingsError(f"{name.upper()} names {path}, which cannot be read: {reason}.") from None
+        if not read[variable]:
+            raise SettingsError(
+                f"{name.upper()} names {path}, which is empty. Write the value of {variable.upper()} there."
+            )
+    return {**{name: value for name, value in given.items() if name not in files}, **read}
 
 
 def _decoded(value: object, info: FieldInfo) -> object:

@@ -99,6 +99,40 @@ def test_a_value_that_cannot_be_used_is_refused_with_name_and_reason(
     assert SECRET not in str(refused.value)
 
 
+def test_a_secret_is_read_from_the_file_that_a_variable_names(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "url").write_text(f"postgresql://ada:{SECRET}@host/tasks\n")
+    (tmp_path / "token").write_text("a token of sixteen letters")
+    monkeypatch.setenv("KNOWLEDGE_MIGRATION_DATABASE_URL_FILE", str(tmp_path / "url"))
+    monkeypatch.setenv("KNOWLEDGE_API_ADMIN_TOKEN_FILE", str(tmp_path / "token"))
+
+    settings = load_settings()
+
+    assert settings.service.token == "a token of sixteen letters"
+    assert Database(settings.installation.database_url.get_secret_value()).name == "tasks"  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("content", "variables", "reason"),
+    [
+        (None, {}, "MIGRATION_BATCH_SIZE_FILE names .*missing, which cannot be read: No such file"),
+        ("", {}, "which is empty. Write the value of MIGRATION_BATCH_SIZE there"),
+        ("7", {"MIGRATION_BATCH_SIZE": "8"}, "MIGRATION_BATCH_SIZE and MIGRATION_BATCH_SIZE_FILE are both set"),
+        ("many", {}, "MIGRATION_BATCH_SIZE .*valid integer"),
+    ],
+)
+def test_a_file_that_holds_no_value_is_refused_with_the_variable(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: str | None, variables: dict[str, str], reason: str
+) -> None:
+    file = tmp_path / ("missing" if content is None else "there")
+    if content is not None:
+        file.write_text(content)
+    for name, value in {"MIGRATION_BATCH_SIZE_FILE": str(file), **variables}.items():
+        monkeypatch.setenv(name, value)
+
+    with pytest.raises(SettingsError, match=reason):
+        load_settings()
+
+
 def test_all_refused_settings_are_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BASELINE_SAMPLES", "1")
     monkeypatch.setenv("FINGERPRINT_RANGE_IDS", "0")
