@@ -14,7 +14,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 
 from examples.tasktracker.extraction import extract_knowledge
-from examples.tasktracker.models import Atom, Topic
+from examples.tasktracker.models import Atom, Topic, database_url
 from knowledge_migration.knowledge.integration import Knowledge, ServiceOptions
 
 
@@ -33,7 +33,7 @@ class AtomChange(BaseModel):
 
 def from_environment() -> FastAPI:
     """The application of the environment variables."""
-    return create_app(os.environ["TASKTRACKER_URL"], drop_in=os.environ.get("TASKTRACKER_DROP_IN") == "true")
+    return create_app(database_url(), drop_in=os.environ.get("TASKTRACKER_DROP_IN") == "true")
 
 
 def create_app(url: str, *, drop_in: bool) -> FastAPI:

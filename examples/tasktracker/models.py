@@ -1,12 +1,19 @@
-"""The tables of the application, as SQLAlchemy's mapped classes."""
+"""The tables of the application, as SQLAlchemy's mapped classes, and the address of their database."""
 
+import os
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from pgvector.sqlalchemy import Vector
 from sqlalchemy import JSON, BigInteger, DateTime, Double, Enum, ForeignKey, Integer, String, Text, func
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+
+def database_url() -> str:
+    """TASKTRACKER_URL, or what the file TASKTRACKER_URL_FILE holds."""
+    return os.environ.get("TASKTRACKER_URL") or Path(os.environ["TASKTRACKER_URL_FILE"]).read_text().strip()
 
 
 class Base(DeclarativeBase):

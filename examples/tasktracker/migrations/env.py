@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from alembic import context
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from examples.tasktracker.models import Base
+from examples.tasktracker.models import Base, database_url
 from knowledge_migration.knowledge.alembic_hooks import adopt, include_object
 
 if os.environ.get("TASKTRACKER_ADOPTED") == "true":
@@ -21,7 +21,7 @@ def _migrate(connection: sa.Connection) -> None:
 
 
 async def _run() -> None:
-    engine = create_async_engine(os.environ["TASKTRACKER_URL"])
+    engine = create_async_engine(database_url())
     async with engine.connect() as connection:
         await connection.run_sync(_migrate)
     await engine.dispose()
