@@ -12,7 +12,6 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
@@ -80,6 +79,8 @@ def listed(counts: Mapping[Any, int], what: str = "") -> str:
 @contextmanager
 def counting(work: str, total: int) -> Iterator[Callable[[int], None]]:
     """A bar over a known number of rows; silent where there is no terminal."""
+    from rich.progress import Progress  # imported here: most commands show no bar
+
     with Progress(console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task(work, total=total)
         yield lambda rows: progress.advance(task, rows)

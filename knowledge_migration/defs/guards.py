@@ -10,8 +10,7 @@ import dagster as dg
 
 from knowledge_migration.defs import reporting
 from knowledge_migration.defs.resources import Migration
-from knowledge_migration.engine.backfill.phase import blocking_findings_outcome
-from knowledge_migration.engine.backfill.plan import planned
+from knowledge_migration.engine.backfill.plan import blocking_findings_outcome, planned
 from knowledge_migration.engine.cutover.readiness import backup_requirement
 from knowledge_migration.engine.dual_write.fence import proven_fence, writers_outcome
 from knowledge_migration.engine.foundation import legacy_rows

@@ -10,7 +10,7 @@ import dagster as dg
 
 from knowledge_migration.defs import guards, reporting
 from knowledge_migration.defs.resources import Migration
-from knowledge_migration.engine.backfill.phase import blocking_findings_outcome
+from knowledge_migration.engine.backfill.plan import blocking_findings_outcome
 from knowledge_migration.engine.foundation import evidence
 from knowledge_migration.engine.observability import plots
 from knowledge_migration.engine.preparation import baseline, preflight

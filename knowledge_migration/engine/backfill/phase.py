@@ -6,11 +6,10 @@ from typing import Any
 
 from knowledge_migration.engine.backfill.completion import Completion, complete
 from knowledge_migration.engine.backfill.dry_run import Forecast, dry_run
-from knowledge_migration.engine.backfill.plan import EVIDENCE, EntityPlan, make_plan, planned
+from knowledge_migration.engine.backfill.plan import EVIDENCE, EntityPlan, blocking_findings_outcome, make_plan, planned
 from knowledge_migration.engine.dual_write.fence import refuse_uncaptured, require_fence
 from knowledge_migration.engine.foundation import evidence
 from knowledge_migration.engine.foundation.catalog import require_proposal_schema
-from knowledge_migration.engine.foundation.check_outcome import CheckOutcome
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.errors import PreconditionError
 from knowledge_migration.engine.foundation.sql_files import statement
@@ -92,16 +91,3 @@ def _refuse_rows_since(connection: Connection, plans: Mapping[str, EntityPlan]) 
             f"KNOWLEDGE_MIGRATION_NO_LIVE_WRITERS is set, but rows were written since the plan: {', '.join(above)}. Unset it and "
             "run phase 2, which captures every writer; or stop the writers and materialize backfill_plan again."
         )
-
-
-def blocking_findings_outcome(connection: Connection) -> CheckOutcome:
-    """Whether the latest data quality report lets the backfill start."""
-    report = evidence.require(connection, "data_quality", made_by="asset data_quality_report")
-    blocking = [row for row in report.content["findings"] if row["effect"] == "blocks" and row["count"]]
-    return CheckOutcome(
-        name="no_finding_blocks_the_backfill",
-        count=len(blocking),
-        sample=tuple(blocking),
-        description="No finding of the data quality report blocks the backfill.",
-        remedy="Repair each finding as its remedy describes, then materialize data_quality_report again.",
-    )

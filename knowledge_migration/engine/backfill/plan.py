@@ -11,6 +11,7 @@ from typing import Any
 
 from knowledge_migration.engine.backfill.run import require_phase_1
 from knowledge_migration.engine.foundation import evidence
+from knowledge_migration.engine.foundation.check_outcome import CheckOutcome
 from knowledge_migration.engine.foundation.database import Connection
 from knowledge_migration.engine.foundation.errors import PreconditionError
 from knowledge_migration.engine.foundation.sql_files import statement
@@ -107,4 +108,17 @@ def planned_partition(connection: Connection, entity: EntityName, key: str) -> P
             return partition
     raise PreconditionError(
         f"The latest plan has no {entity} partition {key}. Materialize backfill_plan, then the partitions it lists."
+    )
+
+
+def blocking_findings_outcome(connection: Connection) -> CheckOutcome:
+    """Whether the latest data quality report lets the backfill start."""
+    report = evidence.require(connection, "data_quality", made_by="asset data_quality_report")
+    blocking = [row for row in report.content["findings"] if row["effect"] == "blocks" and row["count"]]
+    return CheckOutcome(
+        name="no_finding_blocks_the_backfill",
+        count=len(blocking),
+        sample=tuple(blocking),
+        description="No finding of the data quality report blocks the backfill.",
+        remedy="Repair each finding as its remedy describes, then materialize data_quality_report again.",
     )

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from knowledge_migration.engine.backfill.control import read_control
-from knowledge_migration.engine.backfill.phase import blocking_findings_outcome
+from knowledge_migration.engine.backfill.plan import blocking_findings_outcome
 from knowledge_migration.engine.backfill.run import run_status
 from knowledge_migration.engine.backfill.speed import STALE_SECONDS, present_speed
 from knowledge_migration.engine.cleanup.stability import Stability, stability
