@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from pydantic import SecretStr
 
 from knowledge_migration.addresses import parsed
+from knowledge_migration.engine.foundation.audit import name_operator
 from knowledge_migration.engine.foundation.database import Database
 from knowledge_migration.engine.foundation.errors import PreconditionError
 from knowledge_migration.knowledge.flags import Flags
@@ -41,6 +42,10 @@ class Installation:
     """The settings of one installation and what they name."""
 
     settings: Settings
+
+    def __post_init__(self) -> None:
+        """The audit log names the operator of the settings, whatever this process does."""
+        name_operator(self.settings.installation.operator)
 
     @cached_property
     def database(self) -> Database:

@@ -73,6 +73,12 @@ class InstallationSettings(Section, alias_generator=PREFIX.__add__):
         "Folder of the backups, or a URL of fsspec that every machine reads (`s3://bucket/folder`; install the extra s3, gcs or "
         "azure). Unset: `backups/` in the home directory.")
     pg_bin: Path | None = _setting(None, "Directory with pg_dump and pg_restore. Unset: those that fit the server best.")
+    dagster_ui_url: str | None = _setting(None,
+        "Address of Dagster's UI as people open it (`https://dagster.example.com`), for links to runs. Unset: no links.",
+        pattern="^https?://")
+    operator: str | None = _setting(None,
+        "Your name or e-mail address for the audit log. Unset: the user of the process and its host.",
+        min_length=1, max_length=200)
     asset_owner: str = _setting("team:knowledge", "Owner of every asset in Dagster: team:NAME or an e-mail address.")
     log_format: Literal["text", "json"] = _setting("text",
         "Lines of the log of the service and of runs; json: one object each, with run id, phase and batch.")

@@ -215,6 +215,7 @@ def status(
 @app.command("promote")
 def promote(
     stage: Annotated[str, typer.Argument(help=f"One of {', '.join(STAGES)}.")],
+    reason: Annotated[str | None, typer.Option("--reason", help="Why; it is recorded in the audit log.")] = None,
     yes: Yes = False,
     dry_run: DryRun = False,
 ) -> None:
@@ -226,7 +227,7 @@ def promote(
 
       knowledge-migration cutover promote internal_beta --dry-run
 
-      knowledge-migration cutover promote internal_beta
+      knowledge-migration cutover promote internal_beta --reason "a day without errors"
     """
     if stage not in STAGES:
         raise typer.BadParameter(f"{stage} is none of {', '.join(STAGES)}")
@@ -244,7 +245,7 @@ def promote(
     confirm(f"Promote to {stage}?", yes)
     from knowledge_migration.commands.migrate import run_cutover
 
-    if not run_cutover(console, installation, stage):
+    if not run_cutover(console, installation, stage, reason=reason):
         raise SystemExit(1)
     console.print(f"Promoted to {stage}. Every process of the service applies it within a second.")
 

@@ -103,7 +103,7 @@ def run_migrate(console: Console, installation: Installation) -> bool:
     return succeeded
 
 
-def run_cutover(console: Console, installation: Installation, stage: str) -> bool:
+def run_cutover(console: Console, installation: Installation, stage: str, *, reason: str | None = None) -> bool:
     """Runs the job of phase 4 for a stage and prints what failed; True when it succeeded."""
     import dagster as dg
 
@@ -112,12 +112,13 @@ def run_cutover(console: Console, installation: Installation, stage: str) -> boo
 
     dagster_project()
     console = _own_terminal(console)
+    ops = {"cutover_stage": {"config": {"reason": reason}}} if reason else None
     with dg.DagsterInstance.get() as instance:
         summary = timed(
             f"4 cutover, {stage}",
             instance,
             installation.database,
-            lambda runs, _: ("promoted" if runs.run("phase_4_cutover", partition=stage) else "stopped", None),
+            lambda runs, _: ("promoted" if runs.run("phase_4_cutover", partition=stage, ops=ops) else "stopped", None),
         )
     _print_findings(console, [summary])
     return summary.succeeded

@@ -1,6 +1,7 @@
 """Commands of operators: the doctor, the promotion, and lists for programs."""
 
 import json
+import re
 import socket
 from contextlib import nullcontext
 from io import StringIO
@@ -13,6 +14,7 @@ from typer.testing import CliRunner
 
 from knowledge_migration.commands.application import app
 from knowledge_migration.commands.migrate import run_cutover
+from knowledge_migration.commands.service import promote_by_command
 from knowledge_migration.commands.terminal import open_installation
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration_tests.engine.cutover.stages_reached import stand_at
@@ -65,10 +67,31 @@ def test_the_promotion_is_the_run_of_the_job_with_its_guards(named: Database, mo
     with dg.DagsterInstance.ephemeral() as instance:
         monkeypatch.setattr(dg.DagsterInstance, "get", lambda: nullcontext(instance))
         output = StringIO()
-        assert not run_cutover(Console(file=output, width=200), open_installation(), "internal_beta")
+        assert not run_cutover(Console(file=output, width=200), open_installation(), "internal_beta", reason="why")
         (run,) = instance.get_runs()
     assert (run.job_name, run.tags["dagster/partition"]) == ("phase_4_cutover", "internal_beta")
+    assert run.run_config["ops"] == {"cutover_stage": {"config": {"reason": "why"}}}
     assert "is refused" in output.getvalue()
+
+
+def test_the_service_promotes_by_the_command_and_returns_why_it_is_refused(named: Database) -> None:
+    stand_at(named, "dual_write")
+
+    refusal = promote_by_command("internal_beta", "admin on the page, user 3", "--why")
+    assert refusal
+    assert re.search("[0-9]+ requirements of internal_beta are missing. Nothing was changed", refusal)
+    assert "│" not in refusal
+
+
+def test_the_audit_log_names_the_operator_of_the_settings(
+    named: Database, rows: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("ada@example.com", "true"), ("", "false")):
+        monkeypatch.setenv("KNOWLEDGE_MIGRATION_OPERATOR", name)
+        assert told("flags", "set", f"dual_write={value}", "--reason", "why")[0] == 0
+    actors = [row["actor"] for row in rows.execute("SELECT actor FROM migration.audit_log ORDER BY id DESC LIMIT 2")]
+    assert actors[1] == "ada@example.com"
+    assert actors[0].endswith(f"@{socket.gethostname()}")
 
 
 @pytest.mark.usefixtures("named")

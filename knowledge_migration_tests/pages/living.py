@@ -15,7 +15,11 @@ REVIEWER_TOKEN = "reviewer-token-of-the-tests"
 ADMIN_TOKEN = "admin-token-of-the-tests"
 MINUTES = 5
 """For busy machines."""
-TOKENS = {"KNOWLEDGE_API_REVIEWER_TOKEN": REVIEWER_TOKEN, "KNOWLEDGE_API_ADMIN_TOKEN": ADMIN_TOKEN}
+TOKENS = {
+    "KNOWLEDGE_API_REVIEWER_TOKEN": REVIEWER_TOKEN,
+    "KNOWLEDGE_API_ADMIN_TOKEN": ADMIN_TOKEN,
+    "KNOWLEDGE_MIGRATION_DAGSTER_UI_URL": "https://dagster.example/",
+}
 
 
 @dataclass

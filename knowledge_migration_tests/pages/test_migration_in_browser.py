@@ -201,6 +201,14 @@ def test_what_one_does_the_other_sees_without_a_reload(served: Living, browser: 
     expect(other.locator("#flags")).to_contain_text("30 % of everyone")
     change(
         served.database,
+        "INSERT INTO migration.audit_log (actor, action, subject, dagster_run_id) VALUES ('ada', 'drill', 'a clone', 'run-7')",
+    )
+    expect(other.get_by_role("link", name="Run in Dagster")).to_have_attribute(
+        "href", "https://dagster.example/runs/run-7"
+    )
+    expect(other.locator("#audit-table")).to_contain_text("user 3 (admin on the page)")
+    change(
+        served.database,
         "INSERT INTO knowledge_extraction_runs (id, message_ids, message_count) VALUES (gen_random_uuid(), '[]', 0);"
         "INSERT INTO topic_proposals (extraction_run_id, name, description, confidence)"
         " SELECT id, 'new', 'd', 0.8 FROM knowledge_extraction_runs LIMIT 1",
@@ -228,8 +236,22 @@ def test_a_reviewer_sees_everything_and_can_change_nothing(served: Living, brows
     expect(page.locator("#trends")).to_contain_text("Error rate")
     for part in ("phases", "trends", "flags", "queue", "processes", "gates", "checks", "evidence", "audit", "backfill"):
         expect(page.locator(f"#{part}")).to_be_visible()
-    for action in ("open-instant", "open-partial", "backfill-pause", "backfill-set"):
+    for action in ("open-promote", "open-instant", "open-partial", "backfill-pause", "backfill-set"):
         expect(page.locator(f"#{action}")).to_have_count(0)
+
+
+def test_a_promotion_shows_what_is_missing_and_cannot_be_launched_without_it(served: Living, browser: Browser) -> None:
+    page = opened(browser, served)
+    expect(page.locator("#open-promote")).to_be_hidden()  # all users have proposals
+    set_flags(served, knowledge_proposals_cutover_percentage=50)
+    page.get_by_role("button", name="Promote to full cutover…").click()
+    expect(page.locator("#promote-plan")).to_contain_text("requirements are missing")
+    expect(page.locator("#promote-plan")).to_contain_text("bake time")
+    expect(page.locator("#promote-confirm")).to_be_disabled()
+    assert dialog_violations(page) == []
+    page.keyboard.press("Escape")
+    expect(page.locator("#promote-plan")).to_be_hidden()
+    expect(page.locator("#stage-gradual_rollout")).to_contain_text("Bake time: 23 hours of 1 day left")
 
 
 def test_the_page_comes_back_after_a_restart_of_the_service(served: Living, browser: Browser) -> None:

@@ -22,8 +22,18 @@ class Attribution(TypedDict, total=False):
     dagster_run_id: str | None
 
 
+_named_operator: list[str] = []
+
+
+def name_operator(name: str | None) -> None:
+    """Sets the name of the person on whose behalf this process acts; None: the user of the process."""
+    _named_operator[:] = [name] if name else []
+
+
 def operator() -> str:
-    """The user of this process, as the audit log names them; in a container the user may have a number only."""
+    """The operator, as the audit log names them; in a container the user of the process may have a number only."""
+    if _named_operator:
+        return _named_operator[0]
     try:
         user = getpass.getuser()
     except (KeyError, OSError):

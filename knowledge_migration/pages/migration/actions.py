@@ -10,10 +10,12 @@ import psycopg
 import sqlalchemy as sa
 
 from knowledge_migration.engine.backfill.control import Control, set_control
+from knowledge_migration.engine.cutover.readiness import Readiness, readiness
 from knowledge_migration.engine.foundation.database import NOT_SO_FAR, UnreachableError
 from knowledge_migration.engine.foundation.errors import MigrationError
 from knowledge_migration.engine.status.audit_trail import Page, read_page
 from knowledge_migration.engine.status.snapshot import SESSION
+from knowledge_migration.engine.validation.integrity import recorded_integrity
 from knowledge_migration.knowledge.api.access import ForbiddenError
 from knowledge_migration.knowledge.errors import ConflictError, InvalidError, KnowledgeError, UnavailableError
 from knowledge_migration.knowledge.flag_rollback import FlagRollbackPlan, FlagRollbackResult, plan_flag_rollback
@@ -23,6 +25,7 @@ from knowledge_migration.knowledge.stages import RollbackKind
 from knowledge_migration.knowledge.values import LONGEST_REASON, storable
 from knowledge_migration.pages.migration.feed import MigrationSource
 from knowledge_migration.pages.session import Session
+from knowledge_migration.thresholds import Stage
 
 Result = TypeVar("Result")
 
@@ -103,6 +106,30 @@ class Actions:
             return await _translated(work)
         finally:
             self.done()
+
+    async def requirements(self, stage: Stage) -> Readiness:
+        """What the promotion to a stage needs now; records the verdicts of the gates, as every evaluation does."""
+        self._require_admin()
+        database = self.source.bounded
+
+        def read() -> Readiness:
+            integrity = recorded_integrity(database)
+            return readiness(database, self.source.settings, stage, integrity, now=database.now())
+
+        return await _translated(asyncio.to_thread(read))
+
+    async def promote(self, stage: Stage, reason: str) -> None:
+        """Launches the job of phase 4 and waits for its end; the job checks every requirement again."""
+        self._require_admin()
+        launch, why = self.source.promote, checked_reason(reason)
+        if launch is None:
+            raise InvalidError("This service cannot launch a promotion. Use knowledge-migration cutover promote.")
+        try:
+            failure = await asyncio.to_thread(launch, stage, self.session.actor, why)
+        finally:
+            self.done()
+        if failure:
+            raise InvalidError(failure)
 
     def _require_admin(self) -> None:
         self.session.refuse_ended()

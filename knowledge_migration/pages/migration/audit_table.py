@@ -21,8 +21,9 @@ Older = Callable[[int, bool], Awaitable[Page]]
 class AuditTable:
     """A table that grows at both ends; shown rows stay untouched. When many entries arrive at once, it offers to reload."""
 
-    def __init__(self, older: Older) -> None:
+    def __init__(self, older: Older, dagster_ui_url: str | None = None) -> None:
         self._older = older
+        self._runs = dagster_ui_url and f"{dagster_ui_url.rstrip('/')}/runs/"
         self._trail: AuditTrail | None = None
         self._rows: dict[int, ui.element] = {}
         self._key: int | None = None
@@ -73,7 +74,7 @@ class AuditTable:
         with self._box.body:
             for entry in page.entries:
                 if entry.id not in self._rows:
-                    self._rows[entry.id] = _draw(entry)
+                    self._rows[entry.id] = self._draw(entry)
         self._show_end(page.older)
 
     def _show_end(self, key: int | None) -> None:
@@ -91,7 +92,7 @@ class AuditTable:
         with self._box.body:
             for entry in entries:
                 place = sum(shown > entry.id for shown in self._rows)
-                self._rows[entry.id] = row = _draw(entry)
+                self._rows[entry.id] = row = self._draw(entry)
                 row.move(target_index=place)
         self._trim()
 
@@ -102,6 +103,20 @@ class AuditTable:
             self._rows.pop(entry_id).delete()
         if len(ids) > MOST_ROWS:
             self._show_end(ids[MOST_ROWS - 1])
+
+    def _draw(self, entry: Entry) -> ui.element:
+        with ui.element("tr").props(f"data-entry={entry.id}") as row:
+            with ui.element("td"):
+                Ago(entry.at)
+            Text("td", entry.who or entry.actor).props["title"] = entry.actor
+            for text in (entry.action, entry.subject, entry.reason or ""):
+                Text("td", text)
+            with ui.element("td").classes("entry-details"):
+                if (entry.before, entry.after, entry.dagster_run_id) != (None, None, None):
+                    _expansion(entry)
+                if entry.dagster_run_id and self._runs:
+                    ui.link("Run in Dagster", f"{self._runs}{entry.dagster_run_id}", new_tab=True)
+        return row
 
     async def _show_more(self) -> None:
         if self._key is None:
@@ -115,19 +130,6 @@ class AuditTable:
             self._problem.set_visibility(True)
         finally:
             self._more.enable()
-
-
-def _draw(entry: Entry) -> ui.element:
-    with ui.element("tr").props(f"data-entry={entry.id}") as row:
-        with ui.element("td"):
-            Ago(entry.at)
-        Text("td", entry.who or entry.actor).props["title"] = entry.actor
-        for text in (entry.action, entry.subject, entry.reason or ""):
-            Text("td", text)
-        with ui.element("td"):
-            if (entry.before, entry.after, entry.dagster_run_id) != (None, None, None):
-                _expansion(entry)
-    return row
 
 
 def _expansion(entry: Entry) -> None:

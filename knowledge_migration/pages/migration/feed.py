@@ -22,6 +22,7 @@ from knowledge_migration.engine.status.model import StatusSnapshot
 from knowledge_migration.engine.status.reading import with_connect_limits
 from knowledge_migration.engine.status.snapshot import CONTROLS, read_status
 from knowledge_migration.settings import Settings
+from knowledge_migration.thresholds import Stage
 
 PAUSE_SECONDS = 1.0
 PAUSES_PER_READING = 5
@@ -34,12 +35,17 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
+Promote = Callable[[Stage, str, str], str | None]
+"""Launches the promotion to a stage by an actor for a reason; returns why it failed, None if it succeeded."""
+
+
 @dataclass(frozen=True)
 class MigrationSource:
-    """What the page reads."""
+    """What the page reads, and how it launches a promotion; None where it cannot."""
 
     database: Database
     settings: Settings
+    promote: Promote | None = None
 
     def read_overview(self, _previous: StatusSnapshot | None = None) -> StatusSnapshot:
         """Phases, gates, queue, checks and evidence. Raises what the database raises."""

@@ -18,10 +18,12 @@ from knowledge_migration.pages.migration.audit_table import AuditTable
 from knowledge_migration.pages.migration.backfill_controls import BackfillControls
 from knowledge_migration.pages.migration.feed import Feed, Latest, MigrationSource
 from knowledge_migration.pages.migration.pipeline import Pipeline, draw_pipeline, pipeline_of
+from knowledge_migration.pages.migration.promotion_dialog import PromotionDialog
 from knowledge_migration.pages.migration.rollback_dialog import TITLES, RollbackDialog
 from knowledge_migration.pages.migration.speed_curve import SpeedCurve
-from knowledge_migration.pages.migration.widgets import Freshness, Redrawn, Table, region
+from knowledge_migration.pages.migration.widgets import Freshness, Redrawn, Table, label, region
 from knowledge_migration.pages.session import Session
+from knowledge_migration.thresholds import STAGES
 
 PATH = "/migration"
 FIRST_READING_SECONDS = 1.5
@@ -120,11 +122,12 @@ class MigrationView:
             with region("backfill", "Backfill"):
                 self._backfill = BackfillControls(self._actions, self._source.settings.backfill)
                 self._speed = SpeedCurve()
-            with region("queue", "Review queue"):
-                self._queue_summary = Text("p", "").props("id=queue-limit")
-                self._queue = Table("Review queue", sections.QUEUE, empty="The review queue requires phase 1.")
-            with region("processes", "Live processes of the service"):
-                self._processes = Table("Live processes", sections.PROCESSES, empty="No process reports.")
+            with ui.element("div").classes("stacked"):
+                with region("queue", "Review queue"):
+                    self._queue_summary = Text("p", "").props("id=queue-limit")
+                    self._queue = Table("Review queue", sections.QUEUE, empty="The review queue requires phase 1.")
+                with region("processes", "Live processes of the service"):
+                    self._processes = Table("Live processes", sections.PROCESSES, empty="No process reports.")
             with region("gates", "Gates", wide=True):
                 self._gates = Table("Gates", sections.GATES, empty="No gates yet: the flags are not set.", broad=True)
             with region("checks", "Check records", wide=True):
@@ -133,17 +136,21 @@ class MigrationView:
             with region("evidence", "Evidence", wide=True):
                 self._evidence = Table("Evidence", sections.EVIDENCE, empty="No evidence yet.", broad=True)
             with region("audit", "Audit trail", wide=True):
-                self._trail = AuditTable(self._older)
+                self._trail = AuditTable(self._older, self._source.settings.installation.dagster_ui_url)
 
     def _build_rollbacks(self) -> None:
         self._dialogs: list[RollbackDialog] = []
         self._rollbacks = (
-            ui.element("div").classes("actions").props('id=rollbacks role=group aria-label="Flag rollback"')
+            ui.element("div").classes("actions").props('id=rollbacks role=group aria-label="Promotion and rollback"')
         )
         self._rollbacks.set_visibility(False)
         if not self._actions.are_offered:
             return
         with self._rollbacks:
+            self._promotion = PromotionDialog(self._actions)
+            self._promote = ui.button("Promote…", on_click=self._open_promotion).props(
+                "no-caps unelevated id=open-promote"
+            )
             for kind, title in TITLES.items():
                 dialog = RollbackDialog(self._actions, kind)
                 self._dialogs.append(dialog)
@@ -179,12 +186,24 @@ class MigrationView:
         self._rollbacks.set_visibility(
             self._actions.are_offered and (snapshot.flags is not None or "flags" in problems)
         )
+        self._show_promotion(snapshot.next_stage)
         self._processes.show(sections.processes(snapshot), problems.get("processes"))
         self._backfill.show(snapshot.control, problems.get("backfill"))
         self._speed.show(snapshot.speed)
         self._trail.show(snapshot.trail, problems.get("audit trail"))
         for dialog in self._dialogs:
             dialog.show_acknowledgements(None if "processes" in problems else snapshot.writers)
+
+    def _show_promotion(self, stage: str | None) -> None:
+        """The button names the next stage."""
+        if self._actions.are_offered:
+            self._next_stage = next((one for one in STAGES if one == stage), None)
+            self._promote.set_visibility(self._next_stage is not None and self._source.promote is not None)
+            self._promote.set_text(f"Promote to {label(stage or '')}…")
+
+    async def _open_promotion(self) -> None:
+        if self._next_stage:
+            await self._promotion.open(self._next_stage)
 
     def show_trends(self, latest: Latest[StatusSnapshot]) -> None:
         """After each reading of the trends, also after one that failed."""

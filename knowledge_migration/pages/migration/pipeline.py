@@ -31,6 +31,7 @@ class Bake:
     passed: int
     needed: int
     failing: tuple[str, ...]
+    evaluated: bool = True
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,9 @@ def _bake(snapshot: StatusSnapshot, settings: CutoverSettings) -> Bake | None:
     verdicts = [gate for gate in snapshot.gates if gate.metric in gates]
     failing = tuple(label(gate.metric) for gate in verdicts if gate.verdict == "fail")
     passed = sum(gate.verdict == "pass" for gate in verdicts)
-    return Bake(following, min(elapsed / needed, 1.0) if needed else 1.0, left, passed, len(gates), failing)
+    evaluated = any(gate.verdict != "not evaluated" for gate in verdicts)
+    share = min(elapsed / needed, 1.0) if needed else 1.0
+    return Bake(following, share, left, passed, len(gates), failing, evaluated)
 
 
 def draw_pipeline(pipeline: Pipeline) -> None:
@@ -95,7 +98,8 @@ def draw_pipeline(pipeline: Pipeline) -> None:
     with ui.element("ol").classes("pipeline").props('id=phase-line aria-label="Phases and stages of the migration"'):
         for phase in pipeline.phases:
             stages = pipeline.stages if phase.number == 4 else ()
-            _draw_phase(phase, stages, pipeline.bake if phase.number == 2 else None)
+            waits = phase.number == 2 and not any(stage.bake for stage in pipeline.stages)
+            _draw_phase(phase, stages, pipeline.bake if waits else None)
 
 
 def _draw_phase(phase: Phase, stages: Sequence[StageView], bake: Bake | None) -> None:
@@ -137,9 +141,10 @@ def _draw_bake(bake: Bake) -> None:
         _bar(bake.share, f"Bake time before {label(bake.following)}")
         Text("p", f"Bake time: {bake.left}", "step-message")
         failing = f"; failing: {', '.join(bake.failing)}" if bake.failing else ""
+        gates = f"{bake.passed} of {bake.needed} pass{failing}" if bake.evaluated else "not evaluated in this stage yet"
         Text(
             "p",
-            f"Gates: {bake.passed} of {bake.needed} pass{failing}",
+            f"Gates: {gates}",
             "step-message failing" if failing else "step-message",
         )
 

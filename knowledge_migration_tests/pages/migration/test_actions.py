@@ -46,6 +46,19 @@ def doing(make_service: ServiceMaker, source: MigrationSource) -> Doing:
     return run
 
 
+@pytest.fixture
+def promoted(source: MigrationSource) -> list[tuple[str, str, str]]:
+    """What was launched; one that is too early fails."""
+    launched: list[tuple[str, str, str]] = []
+
+    def launch(stage: str, actor: str, reason: str) -> str | None:
+        launched.append((stage, actor, reason))
+        return "2 requirements are missing." if reason == "too early" else None
+
+    object.__setattr__(source, "promote", launch)
+    return launched
+
+
 def entries(rows: Connection, most: int) -> list[tuple[Any, ...]]:
     """The newest entries of the audit log."""
     return [tuple(row.values()) for row in rows.execute(AUDIT, (most,)).fetchall()]
@@ -239,3 +252,39 @@ def test_before_phase_1_every_deed_says_so(database: Database) -> None:
                     await deed
 
     asyncio.run(inside())
+
+
+def test_an_admin_sees_the_requirements_of_the_next_stage_and_their_verdicts_are_recorded(
+    doing: Doing, peopled: Database, rows: Connection
+) -> None:
+    stand_at(peopled, "dual_write")
+    ready = doing(lambda actions: actions.requirements("internal_beta"))
+
+    assert "bake time" in [one.name for one in ready.missing]
+    assert count(rows, "SELECT count(*) FROM migration.gate_evaluation WHERE stage = 'dual_write'") > 0
+
+
+def test_a_promotion_is_launched_in_the_name_of_the_admin(doing: Doing, promoted: list[tuple[str, str, str]]) -> None:
+    doing(lambda actions: actions.promote("internal_beta", " a calm day "))
+
+    assert promoted == [("internal_beta", "admin on the page, user 3", "a calm day")]
+    with pytest.raises(InvalidError, match="2 requirements are missing"):
+        doing(lambda actions: actions.promote("internal_beta", "too early"))
+
+
+@pytest.mark.parametrize("session", [REVIEWER, ENDED])
+def test_nobody_else_launches_a_promotion(doing: Doing, promoted: list[tuple[str, str, str]], session: Session) -> None:
+    for work in (
+        lambda actions: actions.promote("internal_beta", "why"),
+        lambda actions: actions.requirements("internal_beta"),
+    ):
+        with pytest.raises((ForbiddenError, SessionOverError)):
+            doing(work, session)
+    with pytest.raises(InvalidError, match="Give a reason"):
+        doing(lambda actions: actions.promote("internal_beta", " "))
+    assert promoted == []
+
+
+def test_a_service_that_cannot_launch_a_promotion_names_the_command(doing: Doing) -> None:
+    with pytest.raises(InvalidError, match="knowledge-migration cutover promote"):
+        doing(lambda actions: actions.promote("internal_beta", "why"))

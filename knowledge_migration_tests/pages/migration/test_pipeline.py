@@ -59,5 +59,13 @@ def test_dual_write_waits_for_the_first_stage() -> None:
     assert before.bake.following == "internal_beta"
 
 
+def test_gates_of_an_earlier_stage_are_not_counted() -> None:
+    gates = tuple(replace(gate, verdict="not evaluated", earlier="pass at internal_beta") for gate in GRADUAL.gates)
+    bake = pipeline_of(replace(GRADUAL, gates=gates), RULES).bake
+
+    assert bake
+    assert (bake.passed, bake.evaluated) == (0, False)
+
+
 def test_before_the_flags_there_is_no_stage() -> None:
     assert pipeline_of(StatusSnapshot(NOW, "", 9), RULES).bake is None
