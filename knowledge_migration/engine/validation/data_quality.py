@@ -210,12 +210,13 @@ FINDINGS: tuple[Finding, ...] = (
 
 @dataclass(frozen=True)
 class FindingResult:
-    """The result of one finding: `count` of `of` rows (or pairs of topics), and a sample."""
+    """The result of one finding: `count` of `of` rows (or pairs of topics), at least where pairs are `left_out`, and a sample."""
 
     finding: Finding
     count: int
     of: int
     sample: tuple[dict[str, Any], ...]
+    left_out: int = 0
 
     @property
     def share_percent(self) -> float:
@@ -225,6 +226,9 @@ class FindingResult:
     def as_row(self) -> dict[str, Any]:
         """For a table and the evidence."""
         finding = self.finding
+        at_least = (
+            f" At least so many: {self.left_out:,} pairs of names were too many to compare." if self.left_out else ""
+        )
         return {
             "finding": finding.name,
             "table": finding.table,
@@ -232,7 +236,7 @@ class FindingResult:
             "of": self.of,
             "share_percent": self.share_percent,
             "effect": finding.effect,
-            "reason": finding.description,
+            "reason": finding.description + at_least,
             "remedy": finding.remedy,
         }
 
@@ -268,7 +272,7 @@ def report(
 ) -> DataQualityReport:
     """Evaluates all findings; `connection` is in autocommit, outside a transaction.
 
-    Names are compared after the transaction has ended: 10,800 names take one second, 100,000 a minute or more.
+    Names are compared after the transaction has ended: 10,800 names take 0.3 s, 200,000 half a minute of CPU time.
     """
     if sample < 1:
         raise ValueError(f"sample is {sample}: at least one row is needed for the count of a finding")
@@ -283,8 +287,9 @@ def report(
                 count, rows = count_and_sample(connection, ordered, PARAMETERS, sample)
                 results[finding] = FindingResult(finding, count, rows_of[finding.table], rows)
     pairs = near_duplicates(names, similarity_percent=similarity_percent, sample=sample, progress=progress)
+    alike = tuple(asdict(pair) for pair in pairs.pairs)
     results[NEAR_DUPLICATE_TOPIC_NAMES] = FindingResult(
-        NEAR_DUPLICATE_TOPIC_NAMES, pairs.count, pairs.compared, tuple(asdict(pair) for pair in pairs.pairs)
+        NEAR_DUPLICATE_TOPIC_NAMES, pairs.count, pairs.compared, alike, pairs.left_out
     )
     return DataQualityReport(tuple(results[finding] for finding in FINDINGS))
 
