@@ -12,12 +12,14 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from knowledge_migration.addresses import parsed
 from knowledge_migration.knowledge.errors import LEAVING, NOT_MIGRATED, NotMigratedError, UnavailableError, sqlstate
-from knowledge_migration.knowledge.flags import Flags
+from knowledge_migration.knowledge.flags import Flags, relation_exists
 from knowledge_migration.knowledge.measurements import Measurements
 from knowledge_migration.knowledge.options import ServiceOptions
+from knowledge_migration.knowledge.tables import topic_proposals
 from knowledge_migration.session_settings import TEXT, apply_to_engine
 
 ATTEMPTS = 4
+NO_SCHEMA = "This database has no proposal schema: phase 1 of the migration has not been run here."
 COLLISIONS = (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure, psycopg.errors.ForeignKeyViolation)
 
 P = ParamSpec("P")
@@ -31,6 +33,7 @@ class ServiceDatabase:
     options: ServiceOptions
     measurements: Measurements = field(default_factory=Measurements, kw_only=True)
     engine: AsyncEngine = field(init=False)
+    has_proposals: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
         self.engine = create_async_engine(
@@ -86,6 +89,12 @@ class ServiceDatabase:
                     await asyncio.sleep(0.05 * 2**attempt)
         raise AssertionError("the last attempt returns or raises")
 
+    async def require_proposals(self) -> None:
+        """Raises `NotMigratedError` before phase 1, without a failed statement in the log of the server."""
+        self.has_proposals = self.has_proposals or await self.in_transaction(relation_exists, topic_proposals.fullname)
+        if not self.has_proposals:
+            raise NotMigratedError(NO_SCHEMA)
+
     async def following_flags(
         self, work: Callable[[sa.Connection, Flags], T], flags: Flags, *, needs_proposals: bool
     ) -> T:
@@ -113,9 +122,7 @@ def translate_db_errors() -> Iterator[None]:
         if error.connection_invalidated or isinstance(cause, psycopg.OperationalError | psycopg.InterfaceError):
             raise UnavailableError("The database does not answer; nothing was written. Try again later.") from error
         if sqlstate(error) in NOT_MIGRATED:
-            raise NotMigratedError(
-                "This database has no proposal schema: phase 1 of the migration has not been run here."
-            ) from error
+            raise NotMigratedError(NO_SCHEMA) from error
         if sqlstate(error) == LEAVING:
             raise NotMigratedError(
                 "The proposal tables are being removed: an operator is rolling phase 1 back. Nothing was written."

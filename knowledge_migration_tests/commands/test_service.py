@@ -2,6 +2,7 @@
 
 import threading
 from collections import Counter
+from uuid import uuid4
 
 import httpx
 
@@ -35,6 +36,10 @@ def test_before_phase_1_the_service_leaves_no_error_in_the_log_of_the_server(
     ):
         for path in ("/health", "/metrics", "/api/v1/topics", "/api/v1/atoms"):
             http.get(path)
+        for path in ("runs", "proposals", "decisions", f"runs/{uuid4()}", f"proposals/{uuid4()}"):
+            answer = http.get(f"/api/v1/knowledge/{path}")
+            assert (answer.status_code, "no proposal schema" in answer.json()["detail"]) == (503, True)
+        assert http.post(f"/api/v1/knowledge/proposals/{uuid4()}/approve", json={}).status_code == 503
         body = {"message_ids": [1, 2], "user_id": 1}
         assert http.post("/api/v1/knowledge/extract", json=body).json()["mode"] == "direct"
         threading.Event().wait(2)  # the background work

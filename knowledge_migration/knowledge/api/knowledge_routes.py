@@ -19,6 +19,14 @@ from knowledge_migration.knowledge.writing.modes import Written
 
 router = APIRouter(prefix="/knowledge", dependencies=[Depends(caller)], responses=responses(401, 403, 503))
 
+
+async def after_phase_1(service: Service) -> None:
+    """Raises `NotMigratedError` before phase 1."""
+    await service.require_proposals()
+
+
+proposals = APIRouter(dependencies=[Depends(after_phase_1)])
+
 Status = Literal["pending", "approved", "auto_approved", "rejected", "merged", "withdrawn", "parked"]
 RunStatus = Literal["pending", "running", "completed", "failed"]
 Share = Annotated[float | None, Query(ge=0, le=1, allow_inf_nan=False)]
@@ -66,7 +74,7 @@ def _result(written: Written) -> models.ExtractionResult:
     )
 
 
-@router.get("/runs", tags=["extraction"], responses=responses(422))
+@proposals.get("/runs", tags=["extraction"], responses=responses(422))
 async def list_runs(
     service: Service,
     limit: models.Limit = 20,
@@ -78,13 +86,13 @@ async def list_runs(
     return models.ItemList[models.Run].model_validate(page, from_attributes=True)
 
 
-@router.get("/runs/{run_id}", tags=["extraction"], responses=responses(404, 422))
+@proposals.get("/runs/{run_id}", tags=["extraction"], responses=responses(404, 422))
 async def read_run(service: Service, run_id: UUID) -> models.Run:
     """One extraction run."""
     return models.Run(**await service.in_transaction(listing.one_run, run_id))
 
 
-@router.get("/proposals", tags=["proposals"], responses=responses(422))
+@proposals.get("/proposals", tags=["proposals"], responses=responses(422))
 async def list_proposals(
     service: Service,
     limit: models.Limit = 50,
@@ -123,7 +131,7 @@ async def list_proposals(
     return models.ItemList[models.Proposal].model_validate(page, from_attributes=True)
 
 
-@router.post("/proposals/bulk", tags=["review"], responses=responses(422))
+@proposals.post("/proposals/bulk", tags=["review"], responses=responses(422))
 async def decide_about_many(service: Service, who: AnyCaller, request: models.BulkReview) -> models.BulkResult:
     """Makes one decision about many proposals, each in its own transaction.
 
@@ -144,13 +152,13 @@ async def decide_about_many(service: Service, who: AnyCaller, request: models.Bu
         waiting = [one.proposal_id for one in undecided]
 
 
-@router.get("/proposals/{proposal_id}", tags=["proposals"], responses=responses(404, 422))
+@proposals.get("/proposals/{proposal_id}", tags=["proposals"], responses=responses(404, 422))
 async def read_proposal(service: Service, proposal_id: UUID) -> models.Proposal:
     """One proposal."""
     return models.Proposal(**await service.in_transaction(listing.one_proposal, proposal_id))
 
 
-@router.get("/decisions", tags=["review"], responses=responses(422))
+@proposals.get("/decisions", tags=["review"], responses=responses(422))
 async def list_decisions(
     service: Service, limit: models.Limit = 50, cursor: models.Cursor = None
 ) -> models.ItemList[models.PastDecision]:
@@ -159,7 +167,7 @@ async def list_decisions(
     return models.ItemList[models.PastDecision].model_validate(page, from_attributes=True)
 
 
-@router.post("/proposals/{proposal_id}/approve", tags=["review"], responses=responses(404, 409, 422))
+@proposals.post("/proposals/{proposal_id}/approve", tags=["review"], responses=responses(404, 409, 422))
 async def approve(
     service: Service, who: AnyCaller, proposal_id: UUID, request: models.ApprovalReview | None = None
 ) -> models.Decided:
@@ -173,7 +181,7 @@ async def approve(
     return await _decide(service, who, request, "approve", proposal_id, changes=changes)
 
 
-@router.post("/proposals/{proposal_id}/reject", tags=["review"], responses=responses(404, 409, 422))
+@proposals.post("/proposals/{proposal_id}/reject", tags=["review"], responses=responses(404, 409, 422))
 async def reject(
     service: Service, who: AnyCaller, proposal_id: UUID, request: models.Review | None = None
 ) -> models.Decided:
@@ -181,13 +189,13 @@ async def reject(
     return await _decide(service, who, request, "reject", proposal_id)
 
 
-@router.post("/proposals/{proposal_id}/merge", tags=["review"], responses=responses(404, 409, 422))
+@proposals.post("/proposals/{proposal_id}/merge", tags=["review"], responses=responses(404, 409, 422))
 async def merge(service: Service, who: AnyCaller, proposal_id: UUID, request: models.MergeReview) -> models.Decided:
     """Merges a proposal into an existing topic or atom, which keeps its values."""
     return await _decide(service, who, request, "merge", proposal_id, into_entity_id=request.into_entity_id)
 
 
-@router.post("/proposals/{proposal_id}/undo", tags=["review"], responses=responses(404, 409, 422))
+@proposals.post("/proposals/{proposal_id}/undo", tags=["review"], responses=responses(404, 409, 422))
 async def undo(
     service: Service, who: AnyCaller, proposal_id: UUID, request: models.Review | None = None
 ) -> models.Decided:
@@ -221,3 +229,6 @@ async def _decide(
 def _as_utc(moment: datetime | None) -> datetime | None:
     """A time without a zone is in UTC."""
     return moment.replace(tzinfo=UTC) if moment and moment.tzinfo is None else moment
+
+
+router.include_router(proposals)
