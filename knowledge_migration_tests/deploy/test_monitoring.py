@@ -11,6 +11,9 @@ from typing import Any
 
 import pytest
 import yaml
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.cog.plugins import register_default_plugins
+from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from knowledge_migration.engine.foundation.database import Database
 from knowledge_migration.knowledge import metrics
@@ -97,3 +100,57 @@ def test_panels_have_titles_numbers_of_their_own_and_do_not_overlap() -> None:
         }
         assert not cells & taken, panel["title"]
         taken |= cells
+
+
+OF_PROMETHEUS = {"/annotations/list/0/titleFormat"}
+"""What the data source reads, not Grafana itself."""
+
+
+def lost(given: Any, read: Any, place: str = "") -> set[str]:
+    """The places of a document that another one does not have, or has otherwise."""
+    if isinstance(given, dict) and isinstance(read, dict):
+        gone = {f"{place}/{key}" for key in given.keys() - read.keys()}
+        return gone.union(*(lost(given[key], read[key], f"{place}/{key}") for key in given.keys() & read.keys()))
+    if isinstance(given, list) and isinstance(read, list) and len(given) == len(read):
+        return set().union(
+            *(lost(one, other, f"{place}/{n}") for n, (one, other) in enumerate(zip(given, read, strict=True)))
+        )
+    return set() if given == read else {place}
+
+
+def test_grafana_reads_every_part_of_the_dashboard_by_its_schema() -> None:
+    register_default_plugins()  # the options of each kind of panel
+    read = json.loads(JSONEncoder().encode(Dashboard.from_json(DASHBOARD)))
+    assert lost(DASHBOARD, read) == OF_PROMETHEUS
+
+
+def test_the_dashboard_is_one_that_provisioning_and_import_load() -> None:
+    assert re.fullmatch(r"[\w-]{1,40}", DASHBOARD["uid"])
+    assert DASHBOARD["schemaVersion"] >= 36
+    assert {"id", "__inputs", "__requires"} & set(DASHBOARD) == set(), "they belong to an export of one Grafana"
+    (variable,) = DASHBOARD["templating"]["list"]
+    assert (variable["type"], variable["query"]) == ("datasource", "prometheus")
+    for panel in DASHBOARD["panels"]:
+        targets = panel.get("targets", [])
+        assert bool(targets) == (panel["type"] != "row"), panel["title"]
+        assert len({target["refId"] for target in targets}) == len(targets), panel["title"]
+        assert not targets or panel["datasource"] == {"type": "prometheus", "uid": f"${{{variable['name']}}}"}
+
+
+@promtool
+def test_every_expression_of_the_dashboard_is_promql(tmp_path: Path) -> None:
+    expressions = [target["expr"] for panel in DASHBOARD["panels"] for target in panel.get("targets", ())]
+    expressions += [one["expr"] for one in DASHBOARD["annotations"]["list"] if "expr" in one]
+    rules = [{"record": f"panel:{number}", "expr": expression} for number, expression in enumerate(expressions)]
+    (tmp_path / "rules.yml").write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": rules}]}))
+    assert len(rules) > 20
+    check("check", "rules", str(tmp_path / "rules.yml"))
+
+
+@promtool
+def test_promtool_accepts_the_configuration_of_the_containers(tmp_path: Path) -> None:
+    for file in (FILES / "alerts.yml", FILES.parent / "compose" / "prometheus.yml"):
+        text = file.read_text().replace("/run/secrets", str(tmp_path))
+        (tmp_path / file.name).write_text(text)
+    (tmp_path / "reviewer_token").write_text("token")
+    check("check", "config", str(tmp_path / "prometheus.yml"))
