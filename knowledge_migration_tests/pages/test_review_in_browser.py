@@ -27,6 +27,11 @@ pytestmark = needs_chromium
 BELOW_THE_HEADER = """selector => document.querySelector(selector).getBoundingClientRect().top
     >= document.querySelector("header.bar").getBoundingClientRect().bottom"""
 
+UNCOVERED = """selector => {
+    const [part, tour] = [selector, "#tour"].map(one => document.querySelector(one).getBoundingClientRect());
+    return part.top < tour.top || part.top >= tour.bottom || part.left < tour.left;
+}"""
+
 STATES = "SELECT name, status, review_notes, reviewed_by_user_id AS who FROM topic_proposals ORDER BY confidence DESC"
 
 
@@ -205,6 +210,7 @@ def test_the_tour_is_shown_once_and_on_request(served: Living, browser: Browser)
         expect(tour.get_by_role("heading")).to_have_text(title)
         expect(page.locator("#tour-next")).to_be_focused()
         assert page.evaluate(BELOW_THE_HEADER, ".highlight"), title
+        assert page.evaluate(UNCOVERED, ".highlight"), title
         page.keyboard.press("Enter")
     expect(tour).to_have_count(0)
     page.wait_for_function("document.cookie.includes('.1.')")  # the preference arrives after the dialog has gone

@@ -177,6 +177,9 @@ pages.highlight = (id) => {
   if (!element) return;
   element.classList.add("highlight");
   pages.bringIntoView(element);
+  const [tour, box] = [document.getElementById("tour"), element.getBoundingClientRect()];
+  const covers = tour && box.bottom > tour.getBoundingClientRect().top && box.right > tour.getBoundingClientRect().left;
+  if (covers && box.top > innerHeight / 2) tour.classList.add("tour-top");
 };
 
 // The list as a drawer, on narrow screens.

@@ -71,16 +71,17 @@ class HistoryView:
     def _row(self, decision: dict[str, Any]) -> None:
         automatic, label, status = decision["automatic"], decision["label"], decision["status_now"]
         action = ACTION.get(decision["action"], decision["action"])
-        decider = "automatically" if automatic else decision["who"]
+        about = [decision["entity_type"], action, *([] if automatic else [decision["who"]])]
         with ui.element("li").classes("decision automatic" if automatic else "decision manual"):
             ui.icon("smart_toy" if automatic else "person").props("aria-hidden=true")
             with ui.element("div").classes("decision-text"):
                 Text("strong", label or "a deleted proposal")
-                Text("p", f"{decision['entity_type']} · {action} · {decider}")
+                with ui.element("p"):
+                    Text("span", " · ".join(about))
+                    Text("span", f" · {age(decision['at'])}", "muted").props["title"] = at(decision["at"])
                 if decision["reason"]:
                     Text("p", f"“{decision['reason']}”")
-                Text("p", f"{age(decision['at'])}, {at(decision['at'])}", "muted")
-                if status:
+                if status and STATUS.get(status, status) != action:
                     Text("p", f"current status: {STATUS.get(status, status)}", "muted")
             with ui.element("div").classes("decision-actions"):
                 if label:
