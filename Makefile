@@ -3,7 +3,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do command 
 RUN := .venv/bin
 PORT ?= 8000
 
-.PHONY: migrate demo ui test test-ui test-cases lint bench bench-scale chaos model screenshots clean lock
+.PHONY: migrate demo ui test test-ui test-cases lint bench bench-scale chaos model docs screenshots clean lock
 
 migrate: .venv/.installed  ## migrate the demonstration, or the database of KNOWLEDGE_MIGRATION_DATABASE_URL
 	$(RUN)/knowledge-migration migrate
@@ -47,6 +47,9 @@ chaos: .venv/.installed  ## random rounds of users, operators and faults, judged
 
 model:  ## checks the model of the protocol, or that a fault violates it (FAULT=SKIP_INVISIBLE; requires spin and gcc)
 	model/check $(FAULT)
+
+docs: .venv/.installed  ## the documentation as a site, .knowledge_migration/site/index.html; broken links are errors
+	NO_MKDOCS_2_WARNING=1 $(RUN)/mkdocs build --quiet
 
 screenshots: .venv/.installed  ## the screenshots of the README, from the result of `make migrate` (requires Chromium)
 	$(RUN)/python -m knowledge_migration_tests.screenshots

@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -49,6 +51,23 @@ def test_every_link_to_a_file_leads_to_one(page: Path) -> None:
     missing = [target for target in targets if "://" not in target and not (page.parent / target).exists()]
 
     assert missing == []
+
+
+def test_the_site_has_every_page_and_no_broken_link_and_loads_nothing_from_elsewhere(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--site-dir", str(tmp_path)]
+    built = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert built.returncode == 0, built.stderr
+    pages = {page.stem: page.read_text(encoding="utf-8") for page in tmp_path.glob("*.html")}
+    assert pages.keys() == {page.stem for page in (PROJECT / "docs").glob("*.md")} | {"404"}
+    assert {
+        name: found
+        for name, page in pages.items()
+        if (found := re.findall(r'(?:src|rel="stylesheet" href)="https?:[^"]*', page))
+    } == {}
+    for name in ("write", "write_within", "require_room", "include_object"):
+        assert f".{name}" in pages["api"]
+    unlisted = [name for name in pages if f'href="{name}.html"' not in pages["index"] and name not in ("404", "index")]
+    assert unlisted == []
 
 
 def signals_table() -> str:
