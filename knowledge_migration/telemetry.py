@@ -88,6 +88,19 @@ def _start_traces() -> None:
     _provider = started_provider(os.environ.get(EXPORTER) or "otlp")
 
 
+def is_tracing() -> bool:
+    """Whether this process sends spans."""
+    return _provider is not None
+
+
+def mark_failed() -> None:
+    """The present span has failed, though no exception leaves it."""
+    if _provider is not None:
+        from opentelemetry.trace import StatusCode, get_current_span
+
+        get_current_span().set_status(StatusCode.ERROR)
+
+
 def flush() -> None:
     """Sends the spans that wait: a process of a run may end without its exit handlers."""
     if _provider is not None:

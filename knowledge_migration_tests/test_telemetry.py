@@ -8,13 +8,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import httpx
 import pytest
 
 from knowledge_migration import telemetry
+from knowledge_migration.defs.attributes import phase_of
 from knowledge_migration.engine.foundation.database import Database
 from knowledge_migration.settings import SettingsError, load_settings
 from knowledge_migration_tests.pages.living import living
+from knowledge_migration_tests.support.code_location import definitions
 from knowledge_migration_tests.support.conditions import comes_true
 from knowledge_migration_tests.support.otlp_receiver import Receiver, otlp_receiver, ours
 
@@ -88,6 +91,7 @@ def test_a_phase_is_a_span_with_one_for_each_batch_and_its_log_lines_carry_the_i
     (phase,) = receiver.named("phase_3_atom_backfill")
     batches = receiver.named("backfill batch")
     assert receiver.services == {"our migration"}
+    assert phase.status.code != phase.status.STATUS_CODE_ERROR
     assert {key: ours(phase)[key] for key in ("run_id", "phase")} == {"run_id": run_id, "phase": "3"}
     assert {(ours(one)["run_id"], ours(one)["phase"]) for one in batches} == {(run_id, "3")}
     assert {one.trace_id for one in batches} == {phase.trace_id}
@@ -106,6 +110,42 @@ def test_a_phase_is_a_span_with_one_for_each_batch_and_its_log_lines_carry_the_i
         "the console of the run is JSON"
     )
     assert {line["run_id"] for line in lines if "run_id" in line} == {run_id}
+
+
+def test_the_span_of_a_run_that_is_refused_has_failed(
+    ready_database: Database, receiver: Receiver, tmp_path: Path
+) -> None:
+    with ready_database.connect("test") as connection:
+        connection.execute("ALTER TABLE atom_proposals ADD CONSTRAINT refuses CHECK (content <> '') NOT VALID")
+    done = subprocess.run(
+        [sys.executable, "-c", BACKFILL],
+        env=environment(ready_database, tmp_path, **receiver.variables),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    (phase,) = receiver.named("phase_3_atom_backfill")
+    assert done.stdout.split()[1] == "False"
+    assert phase.status.code == phase.status.STATUS_CODE_ERROR
+    assert phase.status.message == ""
+
+
+@pytest.mark.parametrize(
+    ("job", "assets", "phase"),
+    [
+        ("phase_1_schema", (), "1"),
+        ("__ASSET_JOB", ("topic_backfill", "atom_backfill"), "3"),
+        ("__ASSET_JOB", ("topic_backfill", "proposal_schema"), "any"),
+        ("rollback_instant", (), "any"),
+    ],
+)
+def test_the_phase_of_a_run_is_that_of_its_job_or_of_the_assets_that_were_selected(
+    job: str, assets: tuple[str, ...], phase: str
+) -> None:
+    definitions()
+    selection = frozenset(dg.AssetKey(asset) for asset in assets) or None
+    assert phase_of(dg.DagsterRun(job_name=job, asset_selection=selection)) == phase
 
 
 def test_no_value_of_a_row_is_sent_not_even_by_the_error_of_a_statement(

@@ -57,9 +57,13 @@ class Migration(dg.ConfigurableResource):
         self._run_id = run.run_id
         job = run.job_name if not run.job_name.startswith("__") else "materialize"
         partition = run.tags.get("dagster/partition")
-        with telemetry.in_progress(job, run_id=run.run_id, phase=phase_of(run), job=job, partition=partition):
-            yield self
-        telemetry.flush()
+        try:
+            with telemetry.in_progress(job, run_id=run.run_id, phase=phase_of(run), job=job, partition=partition):
+                yield self
+                if telemetry.is_tracing() and _has_failed_step(context.instance, run.run_id):
+                    telemetry.mark_failed()  # Dagster makes an event of the exception of a step
+        finally:
+            telemetry.flush()
 
     def check_result(
         self, outcome: CheckOutcome, *, asset: str, warns: bool = False, shows: Mapping[str, Any] | None = None
@@ -87,6 +91,13 @@ class Migration(dg.ConfigurableResource):
     def now(self) -> datetime:
         """The time of day on the server; tests replace it."""
         return self.database.now()
+
+
+def _has_failed_step(instance: dg.DagsterInstance | None, run_id: str) -> bool:
+    failures = (
+        instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.STEP_FAILURE, limit=1) if instance else None
+    )
+    return failures is not None and bool(failures.records)
 
 
 @dg.logger({"log_level": dg.Field(str, default_value="INFO"), "name": dg.Field(str, default_value="dagster")})
