@@ -16,6 +16,7 @@ from knowledge_migration.engine.foundation import progress
 from knowledge_migration.engine.foundation.check_outcome import CheckOutcome
 from knowledge_migration.engine.foundation.errors import BlockedError, BusyError, MigrationError
 from knowledge_migration.engine.foundation.explanation import explained, innermost
+from knowledge_migration.engine.observability.plots import Chart
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,9 +47,9 @@ def _cell(value: Any) -> Any:
     return value if value is None or isinstance(value, str | int | float | bool) else str(value)
 
 
-def picture(png: bytes, title: str) -> dg.MarkdownMetadataValue:
+def picture(chart: Chart, title: str) -> dg.MarkdownMetadataValue:
     """A plot, shown in the UI without a file."""
-    return dg.MetadataValue.md(f"![{title}](data:image/png;base64,{base64.b64encode(png).decode()})")
+    return dg.MetadataValue.md(f"![{title}](data:image/png;base64,{base64.b64encode(chart.png).decode()})")
 
 
 def check_result(

@@ -1,10 +1,12 @@
-"""Charts of the engine's measurements: rows in, the bytes of a PNG out. They read no database and write no file.
+"""Charts of the engine's measurements: rows in, a picture out. They read no database and write no file.
 
 Each chart is a Vega-Lite specification, rendered in this process (vl-convert, imported where it is used) without a network.
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -20,6 +22,9 @@ FEW_POINTS = 150
 """Above this number a line has no point marks."""
 
 GREEN, BLUE, AMBER, RED, GREY = "#0F766E", "#2563EB", "#D97706", "#B91C1C", "#64748B"
+INK, LINE, PAPER = "#14181F", "#DDE2EA", "white"
+ON_PAPER = {INK: "var(--ink)", LINE: "var(--line)", "#CBD5E1": "var(--line)", PAPER: "none"}
+"""The colours of a drawing that are those of the page around it."""
 EFFECT_COLOURS = {"blocks": RED, "quarantines": AMBER, "accepted": GREY}
 VERDICT_COLOURS = {"pass": GREEN, "inconclusive": AMBER, "fail": RED}
 CRITERION_COLOURS = {"met": GREEN, "for a person": BLUE, "no evidence yet": AMBER, "not met": RED}
@@ -30,7 +35,32 @@ MILLISECOND_TICKS = [float(f"{digit}e{power}") for power in range(-3, 5) for dig
 """From 1 microsecond to 50 seconds; the ticks that Vega chooses on a logarithmic scale overlap."""
 
 
-def bar_of_findings(frame: "pd.DataFrame") -> bytes:
+@dataclass(frozen=True)
+class Chart:
+    """A Vega-Lite specification with its data."""
+
+    spec: Spec
+
+    @property
+    def png(self) -> bytes:
+        """For Dagster."""
+        import vl_convert
+
+        png: bytes = vl_convert.vegalite_to_png(self.spec)
+        return png
+
+    @property
+    def svg(self) -> str:
+        """For an HTML page: its texts, lines and background have the colours of the page, and it shrinks with it."""
+        import vl_convert
+
+        svg = vl_convert.vegalite_to_svg({**self.spec, "config": {**self.spec["config"], "font": "inherit"}})
+        for colour, variable in ON_PAPER.items():
+            svg = re.sub(rf'"{colour}"', f'"{variable}"', svg, flags=re.IGNORECASE)
+        return re.sub(r' width="\d+(\.\d+)?" height="\d+(\.\d+)?"', "", svg, count=1)
+
+
+def bar_of_findings(frame: "pd.DataFrame") -> Chart:
     """Rows of each finding, by its effect on the backfill; the frame of `DataQualityReport.as_frame`.
 
     The scale is symlog: linear near zero, so that a finding without rows is shown, and logarithmic above.
@@ -49,17 +79,17 @@ def bar_of_findings(frame: "pd.DataFrame") -> bytes:
         "mark": {"type": "text", "align": "left", "dx": 4},
         "encoding": {"text": {"field": "number", "type": "nominal"}},
     }
-    return _png({"encoding": encoding, "layer": [{"mark": "bar"}, numbers]}, rows, "Data quality findings", len(rows))
+    return _chart({"encoding": encoding, "layer": [{"mark": "bar"}, numbers]}, rows, "Data quality findings", len(rows))
 
 
-def latency_percentiles(frame: "pd.DataFrame") -> bytes:
+def latency_percentiles(frame: "pd.DataFrame") -> Chart:
     """Median, p95, p99 and maximum of each endpoint query in milliseconds; the frame of `Baseline.as_frame`."""
     columns = {f"{measure}_ms": measure for measure in MEASURE_COLOURS}
     title = f"Latency of the endpoint queries, {int(frame['samples'].min()):,} samples per query"
     return _milliseconds_per_query(frame, columns, MEASURE_COLOURS, "percentile", title)
 
 
-def before_and_after(frame: "pd.DataFrame") -> bytes:
+def before_and_after(frame: "pd.DataFrame") -> Chart:
     """The median of each endpoint in the baseline and now, in milliseconds; the frame of `performance.Comparison.as_frame`."""
     columns = {"baseline_p50_ms": "baseline", "p50_ms": "now"}
     return _milliseconds_per_query(frame, columns, TIME_COLOURS, "median", "Endpoints before and after")
@@ -67,7 +97,7 @@ def before_and_after(frame: "pd.DataFrame") -> bytes:
 
 def _milliseconds_per_query(
     frame: "pd.DataFrame", columns: Mapping[str, str], colours: Mapping[str, str], legend: str, title: str
-) -> bytes:
+) -> Chart:
     """One point per query and column, connected by a line."""
     rows = frame.rename(columns=columns).melt("query", list(columns.values()), "measure", "milliseconds")
     rows["label"] = _labels(rows["query"])
@@ -79,10 +109,10 @@ def _milliseconds_per_query(
         "mark": {"type": "point", "filled": True, "size": 90, "opacity": 1},
         "encoding": {"color": _colours("measure", colours, legend)},
     }
-    return _png({"encoding": {"x": x, "y": _rows(grid=True)}, "layer": [line, points]}, rows, title, 2 * len(frame))
+    return _chart({"encoding": {"x": x, "y": _rows(grid=True)}, "layer": [line, points]}, rows, title, 2 * len(frame))
 
 
-def verdicts_over_time(frame: "pd.DataFrame") -> bytes:
+def verdicts_over_time(frame: "pd.DataFrame") -> Chart:
     """Each verdict of each gate as a point in time; the frame of `cutover.evaluation.history`."""
     if frame.empty:
         frame = frame.reindex([0]).assign(metric="no gate was evaluated yet", verdict="inconclusive")
@@ -92,10 +122,10 @@ def verdicts_over_time(frame: "pd.DataFrame") -> bytes:
         "x": _time("at", rows["at"]), "y": _rows(grid=True), "color": _colours("verdict", VERDICT_COLOURS, "verdict"),
     }  # fmt: skip
     mark = {"type": "point", "filled": True, "size": 60, "opacity": 0.8}
-    return _png({"mark": mark, "encoding": encoding}, rows, "Verdicts of the gates", rows["label"].nunique())
+    return _chart({"mark": mark, "encoding": encoding}, rows, "Verdicts of the gates", rows["label"].nunique())
 
 
-def rollback_times(rows: Sequence[Mapping[str, Any]]) -> bytes:
+def rollback_times(rows: Sequence[Mapping[str, Any]]) -> Chart:
     """Seconds of each rollback as a bar, and its time limit as a tick; the rows of `rehearsal.drill.PathResult`."""
     scale = {"type": "symlog", "constant": 0.1, "nice": False}
     axis = {"values": [0, 0.1, 1, 10, 100, 1_000, 10_000], "format": ",~r"}
@@ -106,10 +136,10 @@ def rollback_times(rows: Sequence[Mapping[str, Any]]) -> bytes:
         "encoding": {"x": {"field": "target_seconds", "type": "quantitative", "scale": scale}},
     }
     labelled = [{**row, "label": row["path"]} for row in rows]
-    return _png({"encoding": {"y": _rows()}, "layer": [bars, ticks]}, labelled, "Rollbacks on a clone", len(rows))
+    return _chart({"encoding": {"y": _rows()}, "layer": [bars, ticks]}, labelled, "Rollbacks on a clone", len(rows))
 
 
-def verdicts_by_section(rows: Sequence[Mapping[str, Any]]) -> bytes:
+def verdicts_by_section(rows: Sequence[Mapping[str, Any]]) -> Chart:
     """How many criteria of each section have each verdict; rows of `Judged.as_row`."""
     sections, verdicts = list(dict.fromkeys(row["section"] for row in rows)), list(CRITERION_COLOURS)
     labelled = [
@@ -126,19 +156,19 @@ def verdicts_by_section(rows: Sequence[Mapping[str, Any]]) -> bytes:
         "order": {"field": "place", "type": "quantitative"},
         "color": _colours("verdict", CRITERION_COLOURS, None),
     }
-    return _png({"mark": "bar", "encoding": encoding}, labelled, "The strategy's checklists", len(sections))
+    return _chart({"mark": "bar", "encoding": encoding}, labelled, "The strategy's checklists", len(sections))
 
 
-def backfill_speed(frame: "pd.DataFrame") -> bytes:
+def backfill_speed(frame: "pd.DataFrame") -> Chart:
     """Rows linked per table over time, each point some batches; the rows of `report_backfill_speed`."""
     rows = frame.assign(total=frame.groupby("entity")["linked"].cumsum(), table=frame["entity"] + "s")
     encoding = {
         "x": _time("at", rows["at"]), "y": _quantity("total", "rows linked", axis={"format": ",d"}), "color": _legend("table"),
     }  # fmt: skip
-    return _png({"mark": {"type": "line", "point": True}, "encoding": encoding}, rows, "The backfill", 8)
+    return _chart({"mark": {"type": "line", "point": True}, "encoding": encoding}, rows, "The backfill", 8)
 
 
-def load_percentiles(load: Mapping[str, Any]) -> bytes:
+def load_percentiles(load: Mapping[str, Any]) -> Chart:
     """Percentiles of the load test's response times as bars, and the limit of p95 as a line; its evidence."""
     columns = {"p50": "p50_seconds", "p95": "p95_seconds", "p99": "p99_seconds", "slowest": "max_seconds"}
     rows = [{"label": label, "seconds": load[name], "limit": load["limit_seconds"]} for label, name in columns.items()]
@@ -147,10 +177,10 @@ def load_percentiles(load: Mapping[str, Any]) -> bytes:
         "encoding": {"y": _rows(), "x": _quantity("seconds", "seconds; the line is the limit of p95")},
     }
     limit = {"mark": {"type": "rule", "color": RED}, "encoding": {"x": {"field": "limit", "type": "quantitative"}}}
-    return _png({"layer": [bars, limit]}, rows, f"{load['concurrency']} concurrent extractions", len(rows))
+    return _chart({"layer": [bars, limit]}, rows, f"{load['concurrency']} concurrent extractions", len(rows))
 
 
-def over_time(frame: "pd.DataFrame", metrics: Sequence[str], title: str) -> bytes:
+def over_time(frame: "pd.DataFrame", metrics: Sequence[str], title: str) -> Chart:
     """Each of these metrics and labels as a line; the frame of `observability.metrics.metric_history`."""
     rows = frame[frame["metric"].isin(metrics)]
     names = _labels(rows["metric"].str.partition(".")[2])
@@ -158,7 +188,7 @@ def over_time(frame: "pd.DataFrame", metrics: Sequence[str], title: str) -> byte
         "x": _time("measured_at", rows["measured_at"]), "y": _quantity("value", None), "color": _legend("line", "right"),
     }  # fmt: skip
     mark = {"type": "line", "point": len(rows) <= FEW_POINTS}
-    return _png(
+    return _chart(
         {"mark": mark, "encoding": encoding}, rows.assign(line=names.str.cat(rows["label"], sep=", ")), title, 8
     )
 
@@ -197,14 +227,25 @@ def _time(column: str, moments: "pd.Series") -> Spec:
     return {"field": column, "type": "temporal", "title": "time (UTC)", "scale": {"type": "utc"}, "axis": axis}
 
 
-def _png(chart: Spec, rows: "pd.DataFrame | Sequence[Mapping[str, Any]]", title: str, lines: int) -> bytes:
+def _chart(chart: Spec, rows: "pd.DataFrame | Sequence[Mapping[str, Any]]", title: str, lines: int) -> Chart:
     import pandas as pd
-    import vl_convert
 
     frame = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame([dict(row) for row in rows])
-    font = {"labelFontSize": 12, "titleFontSize": 12}
-    config = {"view": {"stroke": None}, "axis": font, "title": {"fontSize": 15, "anchor": "start"}}
+    font = {"labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": 500}
+    config = {
+        "view": {"stroke": None},
+        "axis": {
+            **font,
+            "domainColor": LINE,
+            "gridColor": LINE,
+            "tickColor": LINE,
+            "labelColor": INK,
+            "titleColor": INK,
+        },
+        "legend": {**font, "labelColor": INK, "titleColor": INK},
+        "title": {"fontSize": 15, "anchor": "start", "color": INK},
+        "text": {"color": INK},
+    }
     size = {"width": WIDTH, "height": max(80, ROW_HEIGHT * lines)}
     data = {"values": json.loads(frame.to_json(orient="records", date_format="iso"))}
-    png: bytes = vl_convert.vegalite_to_png({**chart, **size, "title": title, "data": data, "config": config})
-    return png
+    return Chart({**chart, **size, "title": title, "data": data, "config": config})

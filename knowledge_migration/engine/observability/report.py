@@ -4,7 +4,6 @@ The strategy's deliverables (§2.3: inventory, baseline, backup, tests, rollback
 part that is missing is named, never left out.
 """
 
-import base64
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -29,6 +28,7 @@ from knowledge_migration.knowledge.audit import DECISIONS
 
 if TYPE_CHECKING:
     import pandas as pd
+    from markupsafe import Markup
 
 Row = Mapping[str, Any]
 Tables = tuple[tuple[str, Sequence[Row]], ...]
@@ -49,24 +49,42 @@ VALIDATIONS = {
 }
 
 
+PROMISES = (
+    "no_data_loss",
+    "success_topics_linked",
+    "success_atoms_linked",
+    "no_orphans",
+    "backup",
+    "rehearsal",
+    "rollback_loses_nothing",
+    "dual_write_speed",
+    "extraction_speed",
+    "api_errors",
+    "list_speed",
+    "review_page_speed",
+)
+"""The criteria that fit on the first page: no loss, a way back, and speed."""
+
+
 @dataclass(frozen=True)
 class Section:
-    """One part: an introduction, tables by caption, a plot (PNG), and what is missing."""
+    """One part: an introduction, tables by caption, a plot, and what is missing."""
 
     title: str
     introduction: str = ""
     tables: Tables = ()
-    plot: bytes | None = None
+    plot: plots.Chart | None = None
     missing: str = ""
 
 
 @dataclass(frozen=True)
 class Contents:
-    """The whole report."""
+    """The whole report; `promises` are the criteria of the summary."""
 
     status: StatusSnapshot
     written_by: str
     counts: Mapping[str, int]
+    promises: Sequence[Row]
     sections: tuple[Section, ...]
 
 
@@ -98,7 +116,8 @@ def gather(status: StatusSnapshot, facts: Facts, runs: Sequence[Row], *, written
         _validations(connection),
         _audit(connection),
     )  # fmt: skip
-    return Contents(status, written_by, counts, sections)
+    promises = [row for name in PROMISES for row in criteria if row["name"] == name]
+    return Contents(status, written_by, counts, promises, sections)
 
 
 def _not_measured(asset: str) -> str:
@@ -286,8 +305,11 @@ def write(contents: Contents, path: Path) -> None:
         raise MigrationError(f"The report cannot be written to {path}: {error.strerror}. Name another file.") from error
 
 
-def _picture(png: bytes) -> str:
-    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+def _picture(chart: plots.Chart) -> "Markup":
+    """The drawing as a part of the page; its texts are escaped."""
+    from markupsafe import Markup
+
+    return Markup(chart.svg)
 
 
 def _cell(value: Any) -> str:

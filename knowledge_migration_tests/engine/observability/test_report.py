@@ -9,7 +9,7 @@ import pytest
 from knowledge_migration.engine.foundation import audit, evidence, inventory
 from knowledge_migration.engine.foundation.database import Database
 from knowledge_migration.engine.foundation.errors import MigrationError
-from knowledge_migration.engine.observability.report import Contents, Section, gather, render, write
+from knowledge_migration.engine.observability.report import PROMISES, Contents, Section, gather, render, write
 from knowledge_migration.engine.preparation import baseline
 from knowledge_migration.engine.status.snapshot import read_status
 from knowledge_migration.engine.validation import data_quality
@@ -63,13 +63,15 @@ def test_everything_measured_is_in_it(expanded: Database) -> None:
     assert section(contents, "Inventory").tables[0][1]
     assert [row["path"] for row in section(contents, "Rollbacks").tables[0][1]] == ["instant"]
     assert len(section(contents, "Gates of the cutover").tables[0][1]) == len(GATES)
-    assert page.count("data:image/png;base64,") == 6
+    assert page.count("<svg ") == 6
+    assert [row["name"] for row in contents.promises] == list(PROMISES)
+    assert page.count("<details>") == len(contents.sections)
     assert "internal beta" in page
 
 
 def test_nothing_outside_the_file_is_named(expanded: Database) -> None:
     page = render(gathered(expanded))
-    assert not re.findall(r"(?:src|href)=\"(?!data:image/png|#part-)", page)
+    assert not re.findall(r"(?:src|href)=|url\(", page.replace("xmlns:xlink", ""))
     assert "<script" not in page
 
 
