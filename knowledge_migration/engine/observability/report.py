@@ -63,7 +63,7 @@ PROMISES = (
     "list_speed",
     "review_page_speed",
 )
-"""The criteria that fit on the first page: no loss, a way back, and speed."""
+"""The criteria that fit on the first page: no loss, a rollback, and speed."""
 
 
 @dataclass(frozen=True)
