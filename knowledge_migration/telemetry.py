@@ -63,7 +63,7 @@ def start(settings: Settings) -> None:
     if settings.installation.log_format == "json" and not any(
         isinstance(handler.formatter, JsonLines) for handler in logging.getLogger().handlers
     ):
-        logging.basicConfig(level=logging.INFO, handlers=[json_handler()], force=True)
+        logging.basicConfig(level=logging.getLogger().level, handlers=[json_handler()], force=True)
     if _provider is None and traces_wanted():
         _start_traces()
 

@@ -25,6 +25,7 @@ FOLDER = PROJECT / "deploy"
 COMPOSE: dict[str, Any] = yaml.safe_load((FOLDER / "compose.yaml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = [name for name, service in SERVICES.items() if service.get("build") == ".."]
+DEFAULTED = re.compile(r"\$\{(\w+):-(.*?)\}")
 PORT = re.compile(r"\b(8000|8080|4000|3000|5432)\b")
 START_SECONDS = 300.0
 
@@ -49,7 +50,8 @@ class Composed:
     processes: "dict[str, subprocess.Popen[bytes]]" = field(default_factory=dict)
 
     def here(self, text: str) -> str:
-        """A text of the file as it is on this machine."""
+        """A text of the file as it is on this machine; a variable that is not set has its default."""
+        text = DEFAULTED.sub(lambda found: os.environ.get(found[1]) or found[2], text)
         text = re.sub(
             r"\b0\.0\.0\.0\b|(?<=//)(service|code)\b|(?<=@)(postgres|scratch)\b|(?<=host: )code\b", "127.0.0.1", text
         )
