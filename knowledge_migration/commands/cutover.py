@@ -250,6 +250,33 @@ def promote(
     console.print(f"Promoted to {stage}. Every process of the service applies it within a second.")
 
 
+@app.command("pause")
+def pause(reason: Reason) -> None:
+    """Pause the rollout: no command, job or sensor promotes until it is resumed. Rollbacks work as always.
+
+    Example: knowledge-migration cutover pause --reason "an incident elsewhere"
+    """
+    _set_pause(paused=True, reason=reason)
+
+
+@app.command("resume")
+def resume(reason: Reason) -> None:
+    """Resume a paused rollout; the requirements of the next stage apply as before.
+
+    Example: knowledge-migration cutover resume --reason "the incident is over"
+    """
+    _set_pause(paused=False, reason=reason)
+
+
+def _set_pause(*, paused: bool, reason: str) -> None:
+    from knowledge_migration.engine.cutover.pause import set_pause
+
+    with open_installation().database.connect("rollout pause") as connection:
+        changed = set_pause(connection, paused=paused, reason=reason)
+    state = "paused: nothing is promoted" if paused else "not paused"
+    console.print(f"The rollout is {state}." if changed else f"The rollout was {state} already. Nothing was changed.")
+
+
 def _state_and_readiness(
     installation: Installation, *, evaluate: bool = True
 ) -> "tuple[CutoverState, Readiness | None]":

@@ -43,6 +43,8 @@ class AuditAction(StrEnum):
     PROMOTE_INTERNAL_BETA = "promote internal_beta"
     PROMOTE_GRADUAL_ROLLOUT = "promote gradual_rollout"
     PROMOTE_FULL_CUTOVER = "promote full_cutover"
+    PAUSE_ROLLOUT = "pause rollout"
+    RESUME_ROLLOUT = "resume rollout"
     OVERRIDE_REHEARSAL = "override rehearsal"
     OVERRIDE_PROMOTION = "override promotion"
     OVERRIDE_STABILITY = "override stability"

@@ -61,6 +61,23 @@ def test_only_the_next_stage_is_promoted_and_only_with_its_requirements(named: D
     assert (listed["next_stage"], {one["met"] for one in listed["requirements"]}) == ("internal_beta", {True, False})
 
 
+def test_a_paused_rollout_is_promoted_by_nobody_until_it_is_resumed(named: Database) -> None:
+    stand_at(named, "dual_write")
+
+    def requirement() -> bool:
+        listed = json.loads(told("cutover", "status", "--json")[1])["requirements"]
+        (paused,) = [one for one in listed if one["name"] == "not paused"]
+        assert paused["essential"]  # no override
+        return bool(paused["met"])
+
+    assert requirement()
+    assert told("cutover", "pause", "--reason", "an incident") == (0, "The rollout is paused: nothing is promoted.\n")
+    assert "already" in told("cutover", "pause", "--reason", "again")[1]
+    assert not requirement()
+    assert told("cutover", "resume", "--reason", "it is over")[0] == 0
+    assert requirement()
+
+
 def test_the_promotion_is_the_run_of_the_job_with_its_guards(named: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     stand_at(named, "dual_write")
     monkeypatch.setenv("DAGSTER_HOME", str(PROJECT))

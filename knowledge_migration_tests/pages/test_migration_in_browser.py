@@ -236,7 +236,7 @@ def test_a_reviewer_sees_everything_and_can_change_nothing(served: Living, brows
     expect(page.locator("#trends")).to_contain_text("Error rate")
     for part in ("phases", "trends", "flags", "queue", "processes", "gates", "checks", "evidence", "audit", "backfill"):
         expect(page.locator(f"#{part}")).to_be_visible()
-    for action in ("open-promote", "open-instant", "open-partial", "backfill-pause", "backfill-set"):
+    for action in ("open-promote", "open-pause", "open-instant", "open-partial", "backfill-pause", "backfill-set"):
         expect(page.locator(f"#{action}")).to_have_count(0)
 
 
@@ -252,6 +252,21 @@ def test_a_promotion_shows_what_is_missing_and_cannot_be_launched_without_it(ser
     page.keyboard.press("Escape")
     expect(page.locator("#promote-plan")).to_be_hidden()
     expect(page.locator("#stage-gradual_rollout")).to_contain_text("Bake time: 23 hours of 1 day left")
+
+    page.get_by_role("button", name="Pause the rollout…").click()
+    page.locator("#pause-confirm").click()
+    expect(page.locator("#pause-problem")).to_contain_text("Give a reason")
+    page.locator("#pause").get_by_label("Reason (recorded in the audit log)").fill("an incident")
+    page.locator("#pause-confirm").click()
+    expect(page.locator("#rollout-paused")).to_contain_text("is paused by user 3 (admin on the page) since")
+    page.get_by_role("button", name="Promote to full cutover…").click()
+    expect(page.locator("#promote-plan")).to_contain_text("not paused")
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Resume the rollout…").click()
+    page.locator("#pause").get_by_label("Reason (recorded in the audit log)").fill("it is over")
+    page.locator("#pause-confirm").click()
+    expect(page.locator("#rollout-paused")).to_have_count(0)
+    assert last_entry(served, "resume rollout") == ("admin on the page, user 3", "resume rollout", "it is over")
 
 
 def test_the_page_comes_back_after_a_restart_of_the_service(served: Living, browser: Browser) -> None:

@@ -12,6 +12,7 @@ from knowledge_migration.engine.backfill.run import run_status
 from knowledge_migration.engine.backup.files import verify_file
 from knowledge_migration.engine.cutover.evaluation import Evaluation, evaluate, needed_for
 from knowledge_migration.engine.cutover.gates import duration
+from knowledge_migration.engine.cutover.pause import pause_requirement
 from knowledge_migration.engine.cutover.state import CutoverState, read_cutover_state
 from knowledge_migration.engine.dual_write.fence import live_writers, proven_fence
 from knowledge_migration.engine.foundation import evidence
@@ -68,6 +69,7 @@ def readiness(
     with database.connect("cutover readiness") as connection:
         requirements = (
             _in_order(state, stage),
+            pause_requirement(connection),
             _baked(state, settings, stage, now),
             _writers(connection, settings),
             read_requirement("dual write", "proven, and on since then", lambda: _fence(database)),

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from knowledge_migration.engine.cutover.evaluation import LastVerdict
+from knowledge_migration.engine.cutover.pause import Pause
 from knowledge_migration.engine.foundation.check_record import CHECK_RESULTS, CheckRecord, CheckResult
 from knowledge_migration.engine.status.audit_trail import AuditTrail
 from knowledge_migration.pressure import Grade
@@ -181,6 +182,7 @@ class StatusSnapshot:
     stage: str | None = None
     stage_since: datetime | None = None
     next_stage: str | None = None
+    pause: Pause | None = None
     gates: tuple[GateState, ...] = ()
     queues: tuple[Queue, ...] = ()
     writers: tuple[Writer, ...] = ()

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from knowledge_migration.engine.backup.location import is_remote
 from knowledge_migration.engine.cutover.evaluation import LastVerdict, last_verdicts
+from knowledge_migration.engine.cutover.pause import Pause, read_pause
 from knowledge_migration.engine.dual_write.fence import live_writers
 from knowledge_migration.engine.foundation import evidence
 from knowledge_migration.engine.foundation.check_record import recorded
@@ -84,6 +85,7 @@ def _flags(reading: Reading) -> dict[str, Any]:
         "stage": state.state if state else None,
         "stage_since": state.since if state else None,
         "next_stage": state.next_stage if state else None,
+        "pause": reading.part("rollout pause", partial(_pause, reading.connection)),
     }
 
 
@@ -103,6 +105,11 @@ def _flag_state(reading: Reading) -> FlagState | None:
         changed_by=names_of(reading.connection, [change["actor"]])[change["actor"]] if change else None,
         reason=(change["reason"] or "")[:REASON_LENGTH] if change else None,
     )
+
+
+def _pause(connection: Connection) -> Pause | None:
+    pause = read_pause(connection)
+    return pause and replace(pause, by=names_of(connection, [pause.by])[pause.by])
 
 
 def _gates(reading: Reading) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import psycopg
 import sqlalchemy as sa
 
 from knowledge_migration.engine.backfill.control import Control, set_control
+from knowledge_migration.engine.cutover.pause import set_pause
 from knowledge_migration.engine.cutover.readiness import Readiness, readiness
 from knowledge_migration.engine.foundation.database import NOT_SO_FAR, UnreachableError
 from knowledge_migration.engine.foundation.errors import MigrationError
@@ -130,6 +131,20 @@ class Actions:
             self.done()
         if failure:
             raise InvalidError(failure)
+
+    async def pause_rollout(self, *, paused: bool, reason: str) -> None:
+        """Pauses the rollout, or resumes it."""
+        self._require_admin()
+        why = checked_reason(reason)
+
+        def change() -> None:
+            with self.source.bounded.connect("rollout pause") as connection:
+                set_pause(connection, paused=paused, reason=why, actor=self.session.actor)
+
+        try:
+            await _translated(asyncio.to_thread(change))
+        finally:
+            self.done()
 
     def _require_admin(self) -> None:
         self.session.refuse_ended()

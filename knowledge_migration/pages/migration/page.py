@@ -18,7 +18,7 @@ from knowledge_migration.pages.migration.audit_table import AuditTable
 from knowledge_migration.pages.migration.backfill_controls import BackfillControls
 from knowledge_migration.pages.migration.feed import Feed, Latest, MigrationSource
 from knowledge_migration.pages.migration.pipeline import Pipeline, draw_pipeline, pipeline_of
-from knowledge_migration.pages.migration.promotion_dialog import PromotionDialog
+from knowledge_migration.pages.migration.promotion_dialog import PauseDialog, PromotionDialog
 from knowledge_migration.pages.migration.rollback_dialog import TITLES, RollbackDialog
 from knowledge_migration.pages.migration.speed_curve import SpeedCurve
 from knowledge_migration.pages.migration.widgets import Freshness, Redrawn, Table, label, region
@@ -151,6 +151,10 @@ class MigrationView:
             self._promote = ui.button("Promote…", on_click=self._open_promotion).props(
                 "no-caps unelevated id=open-promote"
             )
+            self._pause_dialog = PauseDialog(self._actions)
+            self._pause = ui.button("Pause the rollout…", on_click=self._open_pause).props(
+                "no-caps outline id=open-pause"
+            )
             for kind, title in TITLES.items():
                 dialog = RollbackDialog(self._actions, kind)
                 self._dialogs.append(dialog)
@@ -186,7 +190,7 @@ class MigrationView:
         self._rollbacks.set_visibility(
             self._actions.are_offered and (snapshot.flags is not None or "flags" in problems)
         )
-        self._show_promotion(snapshot.next_stage)
+        self._show_promotion(snapshot)
         self._processes.show(sections.processes(snapshot), problems.get("processes"))
         self._backfill.show(snapshot.control, problems.get("backfill"))
         self._speed.show(snapshot.speed)
@@ -194,12 +198,19 @@ class MigrationView:
         for dialog in self._dialogs:
             dialog.show_acknowledgements(None if "processes" in problems else snapshot.writers)
 
-    def _show_promotion(self, stage: str | None) -> None:
-        """The button names the next stage."""
-        if self._actions.are_offered:
-            self._next_stage = next((one for one in STAGES if one == stage), None)
-            self._promote.set_visibility(self._next_stage is not None and self._source.promote is not None)
-            self._promote.set_text(f"Promote to {label(stage or '')}…")
+    def _show_promotion(self, snapshot: StatusSnapshot) -> None:
+        """The buttons name the next stage, and what a pause would change."""
+        if not self._actions.are_offered:
+            return
+        self._next_stage = next((one for one in STAGES if one == snapshot.next_stage), None)
+        self._promote.set_visibility(self._next_stage is not None and self._source.promote is not None)
+        self._promote.set_text(f"Promote to {label(snapshot.next_stage or '')}…")
+        self._is_paused = snapshot.pause is not None
+        self._pause.set_visibility(self._next_stage is not None or self._is_paused)
+        self._pause.set_text("Resume the rollout…" if self._is_paused else "Pause the rollout…")
+
+    def _open_pause(self) -> None:
+        self._pause_dialog.open(pauses=not self._is_paused)
 
     async def _open_promotion(self) -> None:
         if self._next_stage:

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from nicegui import ui
 
 from knowledge_migration.engine.cutover.evaluation import needed_for
+from knowledge_migration.engine.cutover.pause import Pause
 from knowledge_migration.engine.status.model import Phase, PhaseState, StatusSnapshot
 from knowledge_migration.knowledge.stages import STAGE_FLAGS
-from knowledge_migration.pages.elements import Text, named, span
+from knowledge_migration.pages.elements import Text, at, named, span
 from knowledge_migration.pages.migration.widgets import Badge, draw_badge, label
 from knowledge_migration.settings import CutoverSettings
 from knowledge_migration.thresholds import STAGES, Stage
@@ -51,12 +52,13 @@ class Pipeline:
     phases: tuple[Phase, ...]
     stages: tuple[StageView, ...]
     bake: Bake | None
+    pause: Pause | None = None
 
 
 def pipeline_of(snapshot: StatusSnapshot, settings: CutoverSettings) -> Pipeline:
     """The pipeline of a reading."""
     bake = _bake(snapshot, settings)
-    return Pipeline(snapshot.phases, tuple(_stage(stage, snapshot, bake) for stage in STAGES), bake)
+    return Pipeline(snapshot.phases, tuple(_stage(stage, snapshot, bake) for stage in STAGES), bake, snapshot.pause)
 
 
 def _stage(stage: Stage, snapshot: StatusSnapshot, bake: Bake | None) -> StageView:
@@ -100,6 +102,10 @@ def draw_pipeline(pipeline: Pipeline) -> None:
             stages = pipeline.stages if phase.number == 4 else ()
             waits = phase.number == 2 and not any(stage.bake for stage in pipeline.stages)
             _draw_phase(phase, stages, pipeline.bake if waits else None)
+    if pipeline.pause:
+        with ui.element("p").classes("paused").props("id=rollout-paused"):
+            Text("strong", "The rollout is paused")
+            Text("span", f" by {pipeline.pause.by} since {at(pipeline.pause.since)}: {pipeline.pause.reason}")
 
 
 def _draw_phase(phase: Phase, stages: Sequence[StageView], bake: Bake | None) -> None:

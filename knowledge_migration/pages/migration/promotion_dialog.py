@@ -1,4 +1,4 @@
-"""The dialog of a promotion: shows the requirements of the next stage, asks for a reason, launches the job (strategy §6)."""
+"""The dialogs of a promotion (its requirements, its reason, its launch) and of a pause of the rollout (strategy §6)."""
 
 from nicegui import ui
 
@@ -87,6 +87,48 @@ class PromotionDialog:
     def _fail(self, message: str | None) -> None:
         self._problem.set_text(message or "")
         self._problem.set_visibility(bool(message))
+
+
+class PauseDialog:
+    """Asks for the reason of a pause of the rollout, or of its end."""
+
+    def __init__(self, actions: Actions) -> None:
+        self._actions = actions
+        self._pauses = True
+        with (
+            ui.dialog().props("aria-labelledby=pause-title") as self._dialog,
+            ui.card().classes("rollback").props("id=pause"),
+        ):
+            self._title = Text("h2", "").props("id=pause-title")
+            Text("p", "While it is paused, no command, job or sensor promotes. Rollbacks work as always.")
+            self._reason = ui.input("Reason (recorded in the audit log)").classes("wide")
+            self._reason.props(f"outlined dense autofocus maxlength={LONGEST_REASON} id=pause-reason")
+            self._problem = Text("p", "", "problem").props("role=alert id=pause-problem")
+            with ui.element("div").classes("actions"):
+                self._confirm = ui.button("", on_click=self._change).props("no-caps id=pause-confirm")
+                ui.button("Cancel", on_click=self._dialog.close).props("no-caps flat id=pause-close")
+
+    def open(self, *, pauses: bool) -> None:
+        """Pauses, or resumes."""
+        self._pauses = pauses
+        title = "Pause the rollout" if pauses else "Resume the rollout"
+        self._title.set_text(title)
+        self._confirm.set_text(title)
+        self._problem.set_visibility(False)
+        self._dialog.open()
+
+    async def _change(self) -> None:
+        self._confirm.disable()
+        try:
+            await self._actions.pause_rollout(paused=self._pauses, reason=self._reason.value or "")
+        except KnowledgeError as error:
+            self._problem.set_text(str(error))
+            self._problem.set_visibility(True)
+            return
+        finally:
+            self._confirm.enable()
+        self._reason.value = ""
+        self._dialog.close()
 
 
 def _explain(ready: Readiness) -> None:

@@ -127,7 +127,7 @@ def test_pages_go_on_by_key_and_leave_decisions_out_unless_wanted(
 def test_what_may_not_be_read_is_named_and_the_rest_is_shown(expanded: Database, poor: Database) -> None:
     stand_at(expanded, "internal_beta")
     controls = read_controls(poor)
-    assert list(controls.unreadable) == ["processes", "backfill", "audit trail", "flags"]
+    assert list(controls.unreadable) == ["processes", "backfill", "audit trail", "flags", "rollout pause"]
     assert all("permission denied" in reason for reason in controls.unreadable.values())
     overview = read_status(poor, RULES)
     assert overview.queues
