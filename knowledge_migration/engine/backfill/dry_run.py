@@ -15,6 +15,7 @@ from knowledge_migration.engine.backfill.batch import (
     pending_query,
     with_triggers,
 )
+from knowledge_migration.engine.backfill.control import Throttle
 from knowledge_migration.engine.backfill.plan import EntityPlan, Partition
 from knowledge_migration.engine.backfill.run import open_run, require_phase_1, run_id
 from knowledge_migration.engine.backfill.triggers import apply_choice
@@ -72,14 +73,14 @@ def dry_run(
 
 def _sample(connection: Connection, plan: EntityPlan, limits: BackfillSettings, batches: int) -> list[_Trial]:
     trials: list[_Trial] = []
-    size = limits.batch_size
+    throttle, size = Throttle(limits), limits.batch_size
     for part in plan.partitions:
         if not trials:
             with_triggers(connection, BatchContext(part, run_id(connection)), limits.triggers)
         after = part.after_id
         while after < part.through_id and _needs_more(trials, batches):
             trials.append(_try(connection, part, after, size))
-            size = max(1, size // 2) if trials[-1].failure else size
+            size = max(1, size // 2) if trials[-1].failure else _grown(throttle, size, trials[-1])
             after = trials[-1].through_id
     if trials and all(trial.failure for trial in trials):
         raise MigrationError(
@@ -88,6 +89,11 @@ def _sample(connection: Connection, plan: EntityPlan, limits: BackfillSettings, 
             "Nothing was changed."
         )
     return trials
+
+
+def _grown(throttle: Throttle, size: int, trial: _Trial) -> int:
+    """The size of the next batch; a fixed rate has batches of a fixed size."""
+    return throttle.next_size(size, trial.rows, trial.seconds) if throttle.limits.is_automatic else size
 
 
 def _needs_more(trials: list[_Trial], batches: int) -> bool:

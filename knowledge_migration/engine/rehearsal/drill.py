@@ -43,6 +43,8 @@ SHOWN = 3
 STRANDED = "no_pending_proposal_is_stranded"
 WATCH_SECONDS = 0.1  # nobody but the service of the rehearsal writes to the clone
 FENCE_SECONDS = 60.0
+GROWN_BATCH = 1_000
+"""Batches of the automatic rate grow to about this size."""
 TARGET_ROWS = 10_000
 """The strategy's limits of phases 2 and 3 are for 10,000 rows; more rows have proportionally more time."""
 
@@ -119,8 +121,13 @@ class DrillOptions:
 
     @property
     def on_clone(self) -> Settings:
-        """Production's settings without a rate limit, and with a short wait for the one service on the clone."""
-        backfill = self.settings.backfill.replaced(rate_limit_per_second=0)
+        """Production's settings without a rate limit, and with a short wait for the one service on the clone.
+
+        The closed loop would follow the load of the server, so its batches have a fixed size here.
+        """
+        production = self.settings.backfill
+        size = max(production.batch_size, GROWN_BATCH) if production.is_automatic else production.batch_size
+        backfill = production.replaced(rate_limit_per_second=0, batch_size=size)
         fence = self.settings.fence.replaced(seconds=FENCE_SECONDS, watch_seconds=WATCH_SECONDS)
         return self.settings.replaced(backfill=backfill, fence=fence)
 

@@ -56,6 +56,13 @@ def test_it_samples_as_many_batches_as_asked_and_forecasts_from_them(expanded: D
     assert atoms.limited_seconds == pytest.approx(max(400 / 100, atoms.unlimited_seconds))
 
 
+def test_at_the_automatic_rate_the_batches_of_the_sample_grow(expanded: Database, session: Connection) -> None:
+    limits = QUICK.__class__(batch_size=10, target_batch_seconds=60)
+    _, atoms = dry_run(expanded, plans(session), limits, sample_batches=3)
+    assert atoms.sampled_rows == 10 + 20 + 40
+    assert atoms.limited_seconds == atoms.unlimited_seconds
+
+
 def test_rows_that_lie_far_apart_do_not_make_one_poisoned_row_fail_every_batch(
     expanded: Database, session: Connection
 ) -> None:

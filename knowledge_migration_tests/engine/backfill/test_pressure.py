@@ -20,7 +20,7 @@ from knowledge_migration.engine.foundation.sql_files import text_of
 from knowledge_migration.engine.schema import upgrade as schema
 from knowledge_migration.pressure import SignalName
 from knowledge_migration.settings import BackfillSettings, SchemaChangeSettings
-from knowledge_migration_tests.engine.backfill.backfilling import at_the_same_time, fill
+from knowledge_migration_tests.engine.backfill.backfilling import at_the_same_time, count, fill
 from knowledge_migration_tests.support.conditions import comes_true
 from knowledge_migration_tests.support.own_server import own_server, standby
 from knowledge_migration_tests.support.roles import role, run
@@ -190,6 +190,26 @@ def test_an_archive_command_that_fails_holds_it(own: Database, operator: Connect
     comes_true(fails)
     with started(own, watching("archive_queue", hard=1)) as running:
         assert_held_and_released(operator, running, "archive_queue", lambda: archive("true"))
+
+
+def test_slower_requests_of_the_service_hold_it(own: Database, operator: Connection) -> None:
+    def requests(seconds: float, ago: str) -> None:
+        operator.execute(
+            "INSERT INTO migration.service_measurement SELECT 'a process', now() - %(ago)s::interval, 'extract', 'direct', "
+            "20, 0, 0, 0, 20 * ln(%(seconds)s::float8), 0, ARRAY[20]",
+            {"seconds": seconds, "ago": ago},
+        )
+
+    requests(0.1, "30 minutes")
+    set_control(operator, paused=True)
+    with started(own, watching("service_slowdown", hard=3)) as running:
+        comes_true(lambda: count(operator, "SELECT count(*) FROM knowledge_extraction_runs") == 1)
+        requests(0.5, "0")
+        set_control(operator, paused=False)
+        release = "DELETE FROM migration.service_measurement WHERE at > now() - interval '5 minutes'"
+        reason = assert_held_and_released(operator, running, "service_slowdown", lambda: operator.execute(release))
+    operator.execute("DELETE FROM migration.service_measurement")
+    assert reason.startswith("service_slowdown of extract direct is 5 times the hour before (hard limit 3)")
 
 
 def test_a_long_transaction_holds_it(own: Database, operator: Connection) -> None:
