@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from knowledge_migration.engine.validation.criteria.facts import Facts
     from knowledge_migration.engine.validation.performance.pages import PageLatency
     from knowledge_migration.engine.validation.service import ServiceAddress
+    from knowledge_migration.knowledge.duplicates.finder import DuplicateFinder
     from knowledge_migration.knowledge.extraction.model import Extractor
     from knowledge_migration.knowledge.options import ServiceOptions
 
@@ -84,7 +85,19 @@ class Installation:
             initial_flags=self.initial_flags,
             allow_faults=allow_faults,
             announced_url=announced_url,
+            name_vectors=self.name_vectors,
         )
+
+    @property
+    def name_vectors(self) -> Path:
+        """The directory where vectors of names are kept: 100,000 names take minutes to compute."""
+        return self.settings.home / "name_vectors"
+
+    def finder(self) -> "DuplicateFinder":
+        """The search for duplicates as the service makes it; raises `SettingsError` for a model that cannot be used."""
+        from knowledge_migration.knowledge.duplicates.finder import DuplicateFinder
+
+        return DuplicateFinder.with_model(self.settings.service.semantic_model, self.name_vectors)
 
     @cached_property
     def extractor(self) -> "Extractor":

@@ -365,6 +365,10 @@ class ServiceSettings(LivenessSettings, alias_generator="knowledge_".__add__):
     queue_limit: int = _setting(1_000,
         "Proposals that may wait for review; an extraction beyond that is refused (429).", "knowledge_review_queue_limit", ge=1)
 
+    semantic_model: Path | None = _setting(None,
+        "Directory with `model.onnx` and `tokenizer.json` of a sentence-transformers model: topics whose names mean the same are "
+        "found, too. Needs the extra `semantic`. Unset: by spelling only.")
+
     @property
     def token(self) -> str | None:
         """The token that the probes send: the admin's, else the reviewers'."""

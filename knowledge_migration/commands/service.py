@@ -54,6 +54,7 @@ def serve(
     import gc
     import logging
 
+    import sqlalchemy as sa
     import uvicorn
     from uvicorn.config import LOGGING_CONFIG
 
@@ -90,6 +91,9 @@ def serve(
         say_what_a_pooler_hides(bounded)
     collector = MigrationCollector(bounded, rules)
     service = KnowledgeService(options, installation.extractor, collector=collector)
+    if options.semantic_model:
+        with suppress(sa.exc.DBAPIError):  # the first search reads them
+            service.read_names()
     app = create_app(service)
     migration = MigrationSource(installation.database, rules, promote_by_command)
     install(app, service, migration)

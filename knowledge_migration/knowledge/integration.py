@@ -59,7 +59,7 @@ class Knowledge(ServiceDatabase):
     process that writes topics or atoms, and the gates of phase 4 judge what it has measured.
     """
 
-    finder: DuplicateFinder = field(default_factory=DuplicateFinder, kw_only=True)
+    finder: DuplicateFinder = field(init=False)
     watcher: FlagWatcher = field(init=False)
     background: BackgroundWork = field(init=False)
     _thread: int | None = field(init=False, default=None)
@@ -67,8 +67,14 @@ class Knowledge(ServiceDatabase):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self.finder = DuplicateFinder.with_model(self.options.semantic_model, self.options.name_vectors)
         self.watcher = FlagWatcher(self.options)
         self.background = BackgroundWork(self, self.watcher, self.finder)
+
+    def read_names(self) -> None:
+        """Reads the names that duplicates are searched among; with a new model that computes the vectors of all names."""
+        with self.blocking_engine("knowledge names").connect() as connection:
+            self.finder.refresh(connection.execution_options(isolation_level="AUTOCOMMIT"))
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator["Knowledge"]:

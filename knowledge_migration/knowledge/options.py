@@ -1,5 +1,7 @@
 """The options of one process of the knowledge service."""
 
+from pathlib import Path
+
 from pydantic import Field
 
 from knowledge_migration.knowledge.flags import Flags
@@ -12,7 +14,7 @@ class ServiceOptions(ServiceSettings):
     `database_url` is any PostgreSQL URL. `queue_places_per_message` is how many places in the review queue a running
     extraction reserves for each message, `shadow_timeout_ms` the time limit of the shadow of a direct write,
     `metrics_seconds` the greatest age of the values that `/metrics` reads from the database, `announced_url` the address that
-    the heartbeat names, so that validations find the process.
+    the heartbeat names, so that validations find the process, `name_vectors` the directory where vectors of names are kept.
     """
 
     database_url: str = Field(repr=False)
@@ -28,6 +30,7 @@ class ServiceOptions(ServiceSettings):
     metrics_seconds: float = 5.0
     allow_faults: bool = False
     announced_url: str | None = None
+    name_vectors: Path | None = None
 
     @property
     def has_tokens(self) -> bool:

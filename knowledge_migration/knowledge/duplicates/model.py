@@ -29,13 +29,15 @@ class Similar:
 class DuplicateOptions:
     """Thresholds (see docs/benchmarks.md) and limits of the search.
 
-    `atom_meaning_from` is on the application's scale `1 - cosine_distance / 2`; it is not measured. Above `most_names_held`
-    names of a kind (100,000 take 47 MB), spelling is searched through pg_trgm or not at all. `full_refresh_seconds` is how
+    Scores of meaning are on the application's scale `1 - cosine_distance / 2`; that of atoms is not measured. Above
+    `most_names_held` names of a kind (100,000 take 47 MB, and 128 MB for their meaning), spelling is searched through pg_trgm or
+    not at all, and meaning is not. `full_refresh_seconds` is how
     long a rename or a new trigram index may go unnoticed, `confirmed` how many names of a candidate are read again.
     """
 
     topic_spelling_from: float = 0.70
     atom_spelling_from: float = 0.98
+    topic_meaning_from: float = 0.895
     atom_meaning_from: float = 0.925
     most_names_held: int = 200_000
     full_refresh_seconds: float = 300.0

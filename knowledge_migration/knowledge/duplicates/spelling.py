@@ -42,13 +42,18 @@ class SpellingSearch:
     """The search over the names of one kind; it checks every `full_refresh_seconds` whether pg_trgm serves it."""
 
     def __init__(
-        self, kind: EntityKind, score_from: float, options: DuplicateOptions, clock: Callable[[], float]
+        self,
+        kind: EntityKind,
+        score_from: float,
+        options: DuplicateOptions,
+        clock: Callable[[], float],
+        cache: NameCache,
     ) -> None:
         self._kind = kind
         self._score_from = score_from
         self._options = options
         self._clock = clock
-        self._cache = NameCache(kind, options, clock)
+        self._cache = cache
         self._indexed: tuple[float, bool] | None = None
 
     def refresh(self, connection: sa.Connection) -> None:
@@ -74,13 +79,8 @@ class SpellingSearch:
             number: index.search(Spelling(name), score_from=self._score_from, most=self._options.confirmed)
             for number, name in wanted.items()
         }
-        now = self._read_again(connection, {id for proposed in ids.values() for id in proposed})
+        now = names_now(connection, self._kind, {id for proposed in ids.values() for id in proposed})
         return {number: [(id, now[id]) for id in proposed if id in now] for number, proposed in ids.items()}
-
-    def _read_again(self, connection: sa.Connection, ids: set[int]) -> dict[int, str]:
-        columns = self._kind.entities.c
-        query = sa.select(columns.id, columns[self._kind.label]).where(columns.id.in_(sorted(ids)))
-        return {row[0]: row[1] for row in connection.execute(query)} if ids else {}
 
     def _best(self, wanted: Spelling, rows: Rows) -> Similar | None:
         scored = ((wanted.score(Spelling(name)), -id) for id, name in rows)
@@ -92,6 +92,13 @@ class SpellingSearch:
         if self._indexed is None or now - self._indexed[0] >= self._options.full_refresh_seconds:
             self._indexed = now, has_trigram_index(connection, self._kind)
         return self._indexed[1]
+
+
+def names_now(connection: sa.Connection, kind: EntityKind, ids: set[int]) -> dict[int, str]:
+    """The names of these rows as they are now, by id."""
+    columns = kind.entities.c
+    query = sa.select(columns.id, columns[kind.label]).where(columns.id.in_(sorted(ids)))
+    return {row[0]: row[1] for row in connection.execute(query)} if ids else {}
 
 
 def has_trigram_index(connection: sa.Connection, kind: EntityKind) -> bool:

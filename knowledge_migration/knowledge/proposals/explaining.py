@@ -163,8 +163,9 @@ def _similarity(kind: EntityKind, similarity_type: str | None, alike: str, propo
             "by the groups of three letters that both have or by their letters and digits in a row"
         )
     if similarity_type == "meaning":
+        text = kind.label if kind is TOPIC else "text"
         return (
-            f"{a_kind} exists whose text means nearly the same: {alike} alike, "
+            f"{a_kind} exists whose {text} means nearly the same: {alike} alike, "
             "by the angle between the embeddings of the two (cosine)"
         )
     return f"A reviewer said that this {kind.name} is meant"

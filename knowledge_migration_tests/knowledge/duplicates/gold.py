@@ -10,8 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from knowledge_migration.knowledge.duplicates.name_index import HeldName, NameIndex
-from knowledge_migration.knowledge.duplicates.names import Spelling
+from knowledge_migration.knowledge.duplicates.name_model import NameModel
+from knowledge_migration.knowledge.duplicates.names import Spelling, normalised
 from knowledge_migration_tests.conftest import SHARED_DATA
 
 GOLD = SHARED_DATA / "small" / "gold_same_topic.jsonl.gz"
@@ -56,6 +59,23 @@ def twins() -> dict[int, frozenset[int]]:
         joined = groups.get(one, frozenset({one})) | groups.get(other, frozenset({other}))
         groups.update(dict.fromkeys(joined, joined))
     return {id: group - {id} for id, group in groups.items()}
+
+
+def by_meaning(topics: Sequence[Mapping[str, Any]], model: NameModel) -> dict[int, Answer]:
+    """For each topic the other one whose name means the most similar thing."""
+    vectors = np.stack([model.embed(normalised(topic["name"])) for topic in topics])
+    cosines = vectors @ vectors.T
+    np.fill_diagonal(cosines, -1)
+    nearest = cosines.argmax(axis=1)
+    return {
+        topic["id"]: Answer(topics[best]["id"], (1 + float(cosines[row, best])) / 2)
+        for row, (topic, best) in enumerate(zip(topics, nearest, strict=True))
+    }
+
+
+def hybrid(spelled: Mapping[int, Answer], meant: Mapping[int, Answer], meaning_from: float) -> dict[int, Answer]:
+    """As `DuplicateFinder` decides: spelling, and only where that finds nothing, meaning."""
+    return {**{id: answer for id, answer in meant.items() if answer.score >= meaning_from}, **spelled}
 
 
 def measured(answers: Mapping[int, Answer], truth: Mapping[int, frozenset[int]], score_from: float) -> Measured:

@@ -280,7 +280,7 @@ SAID = {
         "meaning",
         0.931,
         "copies",
-    ): "A topic exists whose text means nearly the same: 93 % alike, by the angle between the "
+    ): "A topic exists whose name means nearly the same: 93 % alike, by the angle between the "
     "embeddings of the two (cosine); name, description and color differ.",
 }
 
