@@ -17,7 +17,7 @@ ui: .venv/.installed  ## open the project in Dagster's UI, on a free loopback po
 test: .venv/.installed  ## all tests, on PostgreSQL servers that they start; tests in a browser only if Chromium is installed
 	$(RUN)/pytest
 
-test-ui: .venv/.installed  ## in minutes: clicks through Dagster's UI from zero to full cutover (requires Chromium); several machines (requires redis-server)
+test-ui: .venv/.installed  ## in minutes: clicks through Dagster's UI from zero to full cutover (requires Chromium); several machines (requires redis-server); the containers' processes; the built wheel
 	$(RUN)/pytest -n 0 -m minutes
 
 test-cases: .venv/.installed  ## the cases from public bug reports, if their folder is beside the project (CASES="c19 c58"; requires root)
