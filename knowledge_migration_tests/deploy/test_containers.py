@@ -28,6 +28,7 @@ from knowledge_migration_tests.support.composed import (
     in_order,
 )
 from knowledge_migration_tests.support.conditions import comes_true
+from knowledge_migration_tests.support.otlp_receiver import otlp_receiver, ours
 from knowledge_migration_tests.support.own_server import own_server
 from knowledge_migration_tests.support.webserver import Webserver
 
@@ -159,13 +160,15 @@ def test_prometheus_scrapes_the_service_with_a_token_by_the_rules_of_the_monitor
 @pytest.mark.minutes
 @pytest.mark.timeout(1500)
 def test_the_processes_of_the_topology_become_healthy_and_a_run_of_the_webserver_prepares_the_migration(
-    server: EmbeddedServer, tmp_path: Path
+    server: EmbeddedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     port = free_port()
     with (
+        otlp_receiver() as receiver,
         own_server(server, "listen_addresses=127.0.0.1", f"port={port}"),
         composed(tmp_path, {"5432": port}) as here,
     ):
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.url)
         with_databases(server, here.here("/run/secrets"), port)
         for name in in_order():
             here.start(name)
@@ -174,6 +177,10 @@ def test_the_processes_of_the_topology_become_healthy_and_a_run_of_the_webserver
         run = served.launch("phase_0_preparation")
         assert run.status == "SUCCESS", (run.failures, run.missing)
         assert run.checks["verified_backup", "requirements_are_met"]
+        comes_true(lambda: bool(receiver.named("phase_0_preparation")))
+        (phase,) = receiver.named("phase_0_preparation")
+        assert (ours(phase)["run_id"], ours(phase)["phase"]) == (run.run_id, "0")
+        assert any(span.name.startswith("GET /health") for span in receiver.spans)
 
         token = (tmp_path / "secrets" / "reviewer_token").read_text()
         asked = httpx.get(
