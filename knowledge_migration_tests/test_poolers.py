@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from playwright.sync_api import expect
 
 from knowledge_migration.commands.service import say_what_a_pooler_hides
 from knowledge_migration.engine.foundation.database import Database, UnreachableError
@@ -16,6 +17,8 @@ from knowledge_migration.knowledge.flags import Flags
 from knowledge_migration.knowledge.options import ServiceOptions
 from knowledge_migration.knowledge.transactions import ServiceDatabase
 from knowledge_migration.settings import Settings
+from knowledge_migration_tests.chromium import needs_chromium, opened_browser
+from knowledge_migration_tests.pages.living import living
 from knowledge_migration_tests.support.flags import change_flags
 from knowledge_migration_tests.support.pooler import needs_pgbouncer, pooler, setting
 
@@ -108,6 +111,18 @@ def test_the_service_says_what_it_cannot_show_behind_a_pooler(
     assert capsys.readouterr().out == ""
     say_what_a_pooler_hides(pooled)
     assert "/migration" in capsys.readouterr().out
+
+
+@needs_chromium
+def test_the_page_of_a_database_behind_a_pooler_says_so_and_claims_nothing(
+    server: EmbeddedServer, expanded: Database, tmp_path: Path
+) -> None:
+    with pooler(server, expanded, tmp_path) as pooled, living(pooled, tmp_path) as served, opened_browser() as browser:
+        page = browser.new_page()
+        page.goto(f"{served.url}/migration")
+        expect(page.locator("#stale")).to_contain_text("is a pooler in transaction mode", timeout=30_000)
+        for part in ("phases", "flags", "backfill", "queue", "gates", "evidence", "audit", "trends"):
+            expect(page.locator(f"#{part}")).to_be_hidden()
 
 
 def test_a_read_only_session_is_accepted_where_the_address_asks_for_a_writable_server(database: Database) -> None:

@@ -39,9 +39,9 @@ FORMATS: dict[str, Callable[[float], str]] = {
 def trends_of(snapshot: StatusSnapshot) -> tuple[Trend, ...]:
     """The trends, that of the queue with its present length."""
     now = (Point(snapshot.at, float(snapshot.pending)),) if snapshot.queues else ()
-    return tuple(
-        replace(trend, points=trend.points + now) if trend.unit == "proposals" else trend for trend in snapshot.trends
-    )
+    begin = snapshot.at - SHOWN
+    shown = (replace(trend, points=tuple(p for p in trend.points if p.at >= begin)) for trend in snapshot.trends)
+    return tuple(replace(trend, points=trend.points + now) if trend.unit == "proposals" else trend for trend in shown)
 
 
 def trends_key(snapshot: StatusSnapshot) -> object:

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -100,42 +101,54 @@ class MigrationView:
         self._client = ui.context.client
         self._overview: StatusSnapshot | None = None
         self._controls: StatusSnapshot | None = None
+        self._unread: defaultdict[str, list[ui.element]] = defaultdict(list)
         with ui.element("div").classes("migration"):
             self._build()
+
+    def _region(self, feed: str, key: str, title: str, *, wide: bool = False) -> ui.element:
+        """A part that is hidden until its feed has been read: an empty table would say that there is nothing."""
+        part = region(key, title, wide=wide)
+        part.set_visibility(False)
+        self._unread[feed].append(part)
+        return part
+
+    def _show_parts(self, feed: str) -> None:
+        for part in self._unread.pop(feed, ()):
+            part.set_visibility(True)
 
     def _build(self) -> None:
         with ui.element("div").classes("page-head"):
             Text("h1", "Migration")
             Text("span", self._source.database.display, "muted").props("id=database")
             self._freshness = Freshness()
-        with region("attention", "Needs attention", wide=True):
+        with self._region("overview", "attention", "Needs attention", wide=True):
             self._announcement = Text("p", "", "visually-hidden").props("role=status")
             self._attention: Redrawn[tuple[str, ...]] = Redrawn(sections.draw_attention)
-        with region("phases", "Phases and stages", wide=True):
+        with self._region("overview", "phases", "Phases and stages", wide=True):
             self._pipeline: Redrawn[Pipeline] = Redrawn(draw_pipeline)
             self._build_rollbacks()
-        with region("trends", "Last hour", wide=True):
+        with self._region("trends", "trends", "Last hour", wide=True):
             self._trends: Redrawn[StatusSnapshot] = Redrawn(charts.draw_trends, charts.trends_key)
         with ui.element("div").classes("parts"):
-            with region("flags", "Flags and stage"):
+            with self._region("controls", "flags", "Flags and stage"):
                 self._flags: Redrawn[StatusSnapshot] = Redrawn(sections.draw_flags, sections.flags_key)
-            with region("backfill", "Backfill"):
+            with self._region("controls", "backfill", "Backfill"):
                 self._backfill = BackfillControls(self._actions, self._source.settings.backfill)
                 self._speed = SpeedCurve()
             with ui.element("div").classes("stacked"):
-                with region("queue", "Review queue"):
+                with self._region("overview", "queue", "Review queue"):
                     self._queue_summary = Text("p", "").props("id=queue-limit")
                     self._queue = Table("Review queue", sections.QUEUE, empty="The review queue requires phase 1.")
-                with region("processes", "Live processes of the service"):
+                with self._region("controls", "processes", "Live processes of the service"):
                     self._processes = Table("Live processes", sections.PROCESSES, empty="No process reports.")
-            with region("gates", "Gates", wide=True):
+            with self._region("overview", "gates", "Gates", wide=True):
                 self._gates = Table("Gates", sections.GATES, empty="No gates yet: the flags are not set.", broad=True)
-            with region("checks", "Check records", wide=True):
+            with self._region("overview", "checks", "Check records", wide=True):
                 self._checks_summary = Text("p", "").props("id=checks-summary")
                 self._checks = Table("Check records", sections.CHECKS, empty="", tall=True, broad=True)
-            with region("evidence", "Evidence", wide=True):
+            with self._region("overview", "evidence", "Evidence", wide=True):
                 self._evidence = Table("Evidence", sections.EVIDENCE, empty="No evidence yet.", broad=True)
-            with region("audit", "Audit trail", wide=True):
+            with self._region("controls", "audit", "Audit trail", wide=True):
                 self._trail = AuditTable(self._older, self._source.settings.installation.dagster_ui_url)
 
     def _build_rollbacks(self) -> None:
@@ -167,6 +180,7 @@ class MigrationView:
         if snapshot is None or snapshot == self._overview:
             return
         self._overview = snapshot
+        self._show_parts("overview")
         problems = snapshot.unreadable
         self._attention.show(snapshot.attention)
         self._announcement.set_text(_announcement(len(snapshot.attention)))
@@ -185,6 +199,7 @@ class MigrationView:
         if snapshot is None or snapshot == self._controls:
             return
         self._controls = snapshot
+        self._show_parts("controls")
         problems = snapshot.unreadable
         self._flags.show(snapshot)
         self._rollbacks.set_visibility(
@@ -220,6 +235,7 @@ class MigrationView:
         """After each reading of the trends, also after one that failed."""
         self._freshness.show("Charts", latest)
         if latest.value is not None:
+            self._show_parts("trends")
             self._trends.show(latest.value)
 
     def end(self) -> None:

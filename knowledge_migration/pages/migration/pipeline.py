@@ -83,7 +83,7 @@ def _bake(snapshot: StatusSnapshot, settings: CutoverSettings) -> Bake | None:
         return None
     needed = settings.bake_minutes[following] * 60
     elapsed = (snapshot.at - snapshot.stage_since).total_seconds()
-    left = f"{span(needed - elapsed)} of {span(needed)} left" if elapsed < needed else f"{span(needed)}, over"
+    left = f"{span(needed - elapsed)} of {span(needed)} left" if elapsed < needed else f"{span(needed)}, completed"
     gates = {gate.metric for gate in needed_for(settings.gates, following)}
     verdicts = [gate for gate in snapshot.gates if gate.metric in gates]
     failing = tuple(label(gate.metric) for gate in verdicts if gate.verdict == "fail")

@@ -42,8 +42,8 @@ def test_the_interval_is_drawn_along_its_upper_and_back_along_its_lower_end() ->
     assert list(band(run, scale)) == ["0.0,24.0", "300.0,0.0", "300.0,72.0", "0.0,72.0"]
 
 
-def test_the_queue_ends_with_its_present_length() -> None:
-    queue = Trend("review queue", "proposals", (point(5, 3),), 10)
+def test_an_hour_is_shown_and_the_queue_ends_with_its_present_length() -> None:
+    queue = Trend("review queue", "proposals", (point(61, 9), point(5, 3)), 10)
     snapshot = StatusSnapshot(NOW, "", 9, queues=(Queue("topic_proposals", 8, None),), trends=(queue,))
 
     assert trends_of(snapshot)[0].points == (point(5, 3), Point(NOW, 8.0))

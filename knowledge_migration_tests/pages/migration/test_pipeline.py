@@ -41,7 +41,7 @@ def test_a_bake_time_that_is_over_says_so() -> None:
     bake = pipeline_of(replace(GRADUAL, stage_since=NOW - timedelta(days=3)), RULES).bake
 
     assert bake
-    assert (bake.share, bake.left) == (1.0, "1 day, over")
+    assert (bake.share, bake.left) == (1.0, "1 day, completed")
 
 
 def test_the_last_stage_is_done_and_waits_for_nothing() -> None:
