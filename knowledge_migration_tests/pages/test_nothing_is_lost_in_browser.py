@@ -93,7 +93,7 @@ def test_undo_keeps_a_later_decision_of_another_reviewer(served: Living, browser
     expect(ben.get_by_role("alert")).to_contain_text("Another reviewer decided first.")
     ben.keyboard.press("h")
     ben.get_by_role("button", name="Undo").click()
-    expect(ben.get_by_role("listitem").filter(has_text="undone")).to_have_count(1)
+    expect(ben.get_by_role("listitem").filter(has_text="topic · undone · user 2")).to_have_count(1)
     ben.keyboard.press("h")
     expect(ben.get_by_role("button", name="Approve")).to_be_visible()
     press(ben, "a", "Topic 2")
