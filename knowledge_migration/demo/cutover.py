@@ -38,14 +38,14 @@ class Daemon:
     def tick(self, name: str) -> str:
         """The message of the sensor, after the runs that it requests have ended."""
         sensor = self.definitions.get_repository_def().get_sensor_def(name)
-        context = dg.build_sensor_context(
+        with dg.build_sensor_context(
             instance=self.instance,
             definitions=self.definitions,
             sensor_name=name,
             cursor=self.cursors.get(name),
             resources=self.resources,
-        )
-        result = sensor.evaluate_tick(context)
+        ) as context:
+            result = sensor.evaluate_tick(context)
         self.cursors[name] = result.cursor
         for request in result.run_requests or []:
             self.run(request)

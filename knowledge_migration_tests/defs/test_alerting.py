@@ -37,14 +37,14 @@ def hook(expanded: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def tick(instance: dg.DagsterInstance, name: str, cursor: str | None = None) -> Any:
     location = definitions()
     repository = location.get_repository_def()
-    context = dg.build_sensor_context(
+    with dg.build_sensor_context(
         instance=instance,
         repository_def=repository,
         sensor_name=name,
         cursor=cursor,
         resources={"migration": Migration()},
-    )
-    return repository.get_sensor_def(name).evaluate_tick(context)
+    ) as context:
+        return repository.get_sensor_def(name).evaluate_tick(context)
 
 
 def test_without_a_channel_every_sensor_says_so(
@@ -133,14 +133,14 @@ def test_a_failed_run_is_told_with_what_its_step_says(
     )
     assert not result.success
     sensor = location.get_repository_def().get_sensor_def("alert_on_failed_runs")
-    context = dg.build_run_status_sensor_context(
+    with dg.build_run_status_sensor_context(
         sensor_name="alert_on_failed_runs",
         dagster_instance=instance,
         dagster_run=result.dagster_run,
         dagster_event=result.get_run_failure_event(),
         resources={"migration": Migration()},
-    ).for_run_failure()
-    sensor(context)
+    ).for_run_failure() as context:
+        sensor(context)
     assert titles(hook) == ["Failed: rollback_partial"]
     assert "set_flags_partial: Proposals are off already" in hook[0]["message"]
     assert result.run_id in hook[0]["message"]

@@ -73,14 +73,14 @@ def tick(instance: dg.DagsterInstance, name: str, cursor: str | None = None) -> 
     """One tick of a daemon that has just started."""
     location = definitions()
     sensor = location.get_repository_def().get_sensor_def(name)
-    context = dg.build_sensor_context(
+    with dg.build_sensor_context(
         instance=instance,
         definitions=location,
         sensor_name=name,
         cursor=cursor,
         resources={"migration": Migration()},
-    )
-    return sensor.evaluate_tick(context)
+    ) as context:
+        return sensor.evaluate_tick(context)
 
 
 def run(instance: dg.DagsterInstance, request: Any, **config: Any) -> dg.ExecuteInProcessResult:

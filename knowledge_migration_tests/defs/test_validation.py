@@ -104,8 +104,10 @@ def test_a_schedule_with_nothing_to_validate_skips_with_one_sentence(
     def tick(name: str) -> object:
         schedule = next(one for one in definitions().schedules or () if one.name == name)
         assert isinstance(schedule, dg.ScheduleDefinition)
-        with dg.DagsterInstance.ephemeral() as instance:
-            context = dg.build_schedule_context(instance=instance, resources={"migration": Migration()})
+        with (
+            dg.DagsterInstance.ephemeral() as instance,
+            dg.build_schedule_context(instance=instance, resources={"migration": Migration()}) as context,
+        ):
             found = schedule.evaluate_tick(context)
         return found.skip_message or len(found.run_requests or [])
 
