@@ -267,6 +267,21 @@ class Installation:
         files.mkdir(parents=True, exist_ok=True, mode=0o700)
         return files
 
+    @property
+    def announced_ui(self) -> Path:
+        """The file that names the address of `knowledge-migration ui` while it runs."""
+        return self.settings.home / "dagster" / "ui_address"
+
+    @property
+    def dagster_ui(self) -> str | None:
+        """Where people open Dagster's UI: as the settings say, or as `knowledge-migration ui` announces; None if unknown."""
+        if self.settings.installation.dagster_ui_url:
+            return self.settings.installation.dagster_ui_url
+        try:
+            return self.announced_ui.read_text(encoding="utf-8").strip() or None
+        except OSError:
+            return None
+
     def process_variables(self, project: Path) -> dict[str, str]:
         """The environment variables of Dagster's processes."""
         return {

@@ -74,7 +74,8 @@ class InstallationSettings(Section, alias_generator=PREFIX.__add__):
         "azure). Unset: `backups/` in the home directory.")
     pg_bin: Path | None = _setting(None, "Directory with pg_dump and pg_restore. Unset: those that fit the server best.")
     dagster_ui_url: str | None = _setting(None,
-        "Address of Dagster's UI as people open it (`https://dagster.example.com`), for links to runs. Unset: no links.",
+        "Address of Dagster's UI as people open it (`https://dagster.example.com`), for links to runs. Unset: that of a running "
+        "`knowledge-migration ui`.",
         pattern="^https?://")
     operator: str | None = _setting(None,
         "Your name or e-mail address for the audit log. Unset: the user of the process and its host.",

@@ -231,12 +231,13 @@ def _program() -> str:
     return str(local) if local.exists() else local.name
 
 
-def run_ui(console: Console, project: Path, port: int) -> int:
-    """Runs `dagster dev` on a loopback port until it is interrupted; returns its exit code."""
+def run_ui(console: Console, project: Path, port: int, announced: Path) -> int:
+    """Runs `dagster dev` on a loopback port until it is interrupted; the file announces its address to the service."""
     from knowledge_migration.demo.live_application import free_port
 
     port = port or free_port()
-    console.print(f"Dagster UI: [bold]http://127.0.0.1:{port}[/] (Ctrl-C stops it)")
+    address = f"http://127.0.0.1:{port}"
+    console.print(f"Dagster UI: [bold]{address}[/] (Ctrl-C stops it)")
     console.print(
         "Other commands of Dagster need no variables here: dg dev, dg list defs, dagster definitions validate."
     )
@@ -245,9 +246,13 @@ def run_ui(console: Console, project: Path, port: int) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
+        announced.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        announced.write_text(address, encoding="utf-8")
         return child.wait()
     except KeyboardInterrupt:
         return end_with_children(child)
+    finally:
+        announced.unlink(missing_ok=True)
 
 
 def end_with_children(child: "subprocess.Popen[bytes]") -> int:

@@ -40,8 +40,9 @@ def ui(
     """
     from knowledge_migration.commands.migrate import run_ui
 
-    open_installation().refuse_unusable_channels()
-    raise SystemExit(run_ui(console, dagster_project(), port))
+    installation = open_installation()
+    installation.refuse_unusable_channels()
+    raise SystemExit(run_ui(console, dagster_project(), port, installation.announced_ui))
 
 
 def print_environment() -> None:

@@ -95,7 +95,7 @@ def serve(
         with suppress(sa.exc.DBAPIError):  # the first search reads them
             service.read_names()
     app = create_app(service)
-    migration = MigrationSource(installation.database, rules, promote_by_command)
+    migration = MigrationSource(installation.database, rules, promote_by_command, lambda: installation.dagster_ui)
     install(app, service, migration)
     gc.collect()
     gc.freeze()  # the objects of the start stay: a full collection took 0.2 s, in which no request was answered

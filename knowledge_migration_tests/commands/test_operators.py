@@ -2,7 +2,9 @@
 
 import json
 import re
+import signal
 import socket
+import subprocess
 from contextlib import nullcontext
 from io import StringIO
 from pathlib import Path
@@ -13,7 +15,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from knowledge_migration.commands.application import app
-from knowledge_migration.commands.migrate import run_cutover
+from knowledge_migration.commands.migrate import run_cutover, run_ui
 from knowledge_migration.commands.service import promote_by_command
 from knowledge_migration.commands.terminal import open_installation
 from knowledge_migration.engine.foundation.database import Connection, Database
@@ -98,6 +100,33 @@ def test_the_service_promotes_by_the_command_and_returns_why_it_is_refused(named
     assert refusal
     assert re.search("[0-9]+ requirements of internal_beta are missing. Nothing was changed", refusal)
     assert "│" not in refusal
+
+
+def test_a_running_ui_is_announced_and_the_setting_has_precedence(
+    named: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installation = open_installation()
+    assert installation.dagster_ui is None
+    seen: list[str | None] = []
+
+    class Process:
+        """Dagster, which ends at once."""
+
+        def __init__(self, command: list[str]) -> None:
+            assert "dev" in command
+
+        def wait(self) -> int:
+            """What the service sees meanwhile."""
+            seen.append(installation.dagster_ui)
+            return 0
+
+    monkeypatch.setattr(subprocess, "Popen", Process)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)  # the handlers of the test process stay
+    assert run_ui(Console(file=StringIO()), tmp_path, 3_456, installation.announced_ui) == 0
+    assert seen == ["http://127.0.0.1:3456"]
+    assert installation.dagster_ui is None
+    monkeypatch.setenv("KNOWLEDGE_MIGRATION_DAGSTER_UI_URL", "https://dagster.example")
+    assert open_installation().dagster_ui == "https://dagster.example"
 
 
 def test_the_audit_log_names_the_operator_of_the_settings(

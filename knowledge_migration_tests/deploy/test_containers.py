@@ -124,7 +124,8 @@ def test_every_variable_is_a_setting_and_secrets_are_named_by_files(
     for name in ("service", "code", "webserver", "daemon"):
         given = {one: value for one, value in SERVICES[name]["environment"].items() if not one.startswith("OTEL_")}
         assert {variable.lower().removesuffix("_file") for variable in given} <= known
-        assert [variable for variable in given if secret.search(variable)] == ["KNOWLEDGE_SERVICE_URL"]
+        public = ["KNOWLEDGE_SERVICE_URL", "KNOWLEDGE_MIGRATION_DAGSTER_UI_URL"]
+        assert [variable for variable in given if secret.search(variable)] == public
         files = {Path(value).name for value in given.values() if value.startswith("/run/secrets/")}
         assert files == set(SERVICES[name]["secrets"])
         plain = {variable.lower(): value for variable, value in given.items() if not variable.endswith("_FILE")}

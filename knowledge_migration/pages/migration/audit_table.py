@@ -21,9 +21,9 @@ Older = Callable[[int, bool], Awaitable[Page]]
 class AuditTable:
     """A table that grows at both ends; shown rows stay untouched. When many entries arrive at once, it offers to reload."""
 
-    def __init__(self, older: Older, dagster_ui_url: str | None = None) -> None:
+    def __init__(self, older: Older, dagster_ui: Callable[[], str | None]) -> None:
         self._older = older
-        self._runs = dagster_ui_url and f"{dagster_ui_url.rstrip('/')}/runs/"
+        self._dagster_ui = dagster_ui
         self._trail: AuditTrail | None = None
         self._rows: dict[int, ui.element] = {}
         self._key: int | None = None
@@ -114,8 +114,8 @@ class AuditTable:
             with ui.element("td").classes("entry-details"):
                 if (entry.before, entry.after, entry.dagster_run_id) != (None, None, None):
                     _expansion(entry)
-                if entry.dagster_run_id and self._runs:
-                    ui.link("Run in Dagster", f"{self._runs}{entry.dagster_run_id}", new_tab=True)
+                if entry.dagster_run_id and (dagster := self._dagster_ui()):
+                    ui.link("Run in Dagster", f"{dagster.rstrip('/')}/runs/{entry.dagster_run_id}", new_tab=True)
         return row
 
     async def _show_more(self) -> None:

@@ -41,11 +41,12 @@ Promote = Callable[[Stage, str, str], str | None]
 
 @dataclass(frozen=True)
 class MigrationSource:
-    """What the page reads, and how it launches a promotion; None where it cannot."""
+    """What the page reads, how it launches a promotion (None: it cannot), and where people open Dagster's UI."""
 
     database: Database
     settings: Settings
     promote: Promote | None = None
+    dagster_ui: Callable[[], str | None] = lambda: None
 
     def read_overview(self, _previous: StatusSnapshot | None = None) -> StatusSnapshot:
         """Phases, gates, queue, checks and evidence. Raises what the database raises."""

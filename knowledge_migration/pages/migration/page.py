@@ -149,7 +149,7 @@ class MigrationView:
             with self._region("overview", "evidence", "Evidence", wide=True):
                 self._evidence = Table("Evidence", sections.EVIDENCE, empty="No evidence yet.", broad=True)
             with self._region("controls", "audit", "Audit trail", wide=True):
-                self._trail = AuditTable(self._older, self._source.settings.installation.dagster_ui_url)
+                self._trail = AuditTable(self._older, self._source.dagster_ui)
 
     def _build_rollbacks(self) -> None:
         self._dialogs: list[RollbackDialog] = []
