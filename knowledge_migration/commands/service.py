@@ -252,7 +252,7 @@ def auto_approve(
     )
     if not dry_run and proposals:
         with installation.database.engine(pooled=True) as engine:
-            approved = approve_all_eligible(engine, flags, proposals)
+            approved = approve_all_eligible(engine, flags, proposals, installation.finder())
         console.print(f"Approved {approved:,}; the others have changed, or are similar to something.")
 
 

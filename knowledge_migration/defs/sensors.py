@@ -140,7 +140,7 @@ def approve_eligible_proposals(context: dg.OpExecutionContext, migration: Migrat
             context.log.info("No pending proposal may be approved without a reviewer.")
             return
         with migration.database.engine() as engine:
-            approved = approve_all_eligible(engine, flags, proposal_ids)
+            approved = approve_all_eligible(engine, flags, proposal_ids, migration.installation.finder())
     context.add_output_metadata({"eligible": len(proposal_ids), "approved": approved})
 
 

@@ -7,9 +7,12 @@ are measured here only: they did not improve the search. pg_trgm runs on a Postg
 import argparse
 import random
 import statistics
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,13 +22,25 @@ from rich.table import Table
 
 from knowledge_migration.knowledge.duplicates.finder import DuplicateFinder
 from knowledge_migration.knowledge.duplicates.model import Candidate, DuplicateOptions
+from knowledge_migration.knowledge.duplicates.name_model import NameModel
 from knowledge_migration.knowledge.duplicates.names import normalised, trigrams, words
 from knowledge_migration.knowledge.entity_kinds import TOPIC
 from knowledge_migration.knowledge.tables import topics
-from knowledge_migration_tests.knowledge.duplicates.gold import Answer, by_spelling, measured, rows, twins
+from knowledge_migration_tests.knowledge.duplicates.gold import (
+    Answer,
+    Measured,
+    by_meaning,
+    by_spelling,
+    hybrid,
+    measured,
+    rows,
+    twins,
+)
+from knowledge_migration_tests.knowledge.duplicates.semantic import model_directory
 from knowledge_migration_tests.knowledge.duplicates.trigram_server import available, trigram_server
 
 SPELLING_SCORES = (0.5, 0.6, 0.65, 0.7, 0.75, 0.8, 0.9, 0.99)
+NAME_MEANING_SCORES = (0.85, 0.875, 0.885, 0.89, 0.895, 0.9, 0.925)
 MEANING_SCORES = (0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9)
 console = Console(highlight=False, width=120)
 
@@ -51,6 +66,13 @@ def print_quality() -> None:
     found = {id for id, answer in spelled.items() if answer.score >= DuplicateOptions().topic_spelling_from}
     console.print(f"{len(real):,} topics, {len(truth)} with a twin. Exact: 0 answers, names are unique.")
     quality("spelling", SPELLING_SCORES, spelled, truth)
+    meant = by_meaning(real, name_model())
+    quality("meaning of the name", NAME_MEANING_SCORES, meant, truth)
+    chosen = {id: answer for id, answer in spelled.items() if id in found}
+    both = Table("meaning from", "answers", "right", "precision", "recall", title="spelling, then meaning of the name")
+    for score in NAME_MEANING_SCORES:
+        add_row(both, score, measured(hybrid(chosen, meant, score), truth, 0))
+    console.print(both)
     for title, features in (("description", described), ("name and description", named_and_described)):
         near = by_vectors(real, features)
         quality(f"vectors of {title}", MEANING_SCORES, near, truth)
@@ -64,9 +86,19 @@ def quality(
     """One tier over its scores."""
     table = Table("score from", "answers", "right", "precision", "recall", title=title)
     for score in scores:
-        found = measured(answers, truth, score)
-        table.add_row(f"{score}", f"{found.answers}", f"{found.right}", f"{found.precision:.3f}", f"{found.recall:.3f}")
+        add_row(table, score, measured(answers, truth, score))
     console.print(table)
+
+
+def add_row(table: Table, score: float, found: Measured) -> None:
+    """The row of one score."""
+    table.add_row(f"{score}", f"{found.answers}", f"{found.right}", f"{found.precision:.3f}", f"{found.recall:.3f}")
+
+
+@cache
+def name_model() -> NameModel:
+    """A real model of names."""
+    return NameModel(model_directory(Path(tempfile.mkdtemp())))
 
 
 Features = Callable[[Mapping[str, Any]], Counter[str]]
@@ -133,21 +165,29 @@ def print_times(engine: sa.Engine, total: int, searches: int) -> None:
     with engine.connect() as connection:
         connection.execution_options(isolation_level="AUTOCOMMIT").execute(sa.text("VACUUM ANALYZE topics"))
     in_memory = time_searches(engine, wanted)
+    by_name = [misspelled(name[::-1], chance) for name in chance.sample(names, searches)]
+    with_model = time_searches(engine, by_name, name_model())
     with engine.begin() as connection:
         connection.execute(sa.text("CREATE INDEX names_by_trigram ON topics USING gin (name gin_trgm_ops)"))
     through_pg_trgm = time_searches(engine, wanted)
     table = Table(
         "search", "first refresh s", "median ms", "p95 ms", "worst ms", "found", title=f"{len(names):,} names"
     )
-    for title, (refresh, times, found) in (("in memory", in_memory), ("pg_trgm", through_pg_trgm)):
+    for title, (refresh, times, found) in (
+        ("in memory", in_memory),
+        ("in memory, then meaning", with_model),
+        ("pg_trgm", through_pg_trgm),
+    ):
         median, p95 = statistics.median(times), statistics.quantiles(times, n=20)[-1]
         table.add_row(title, f"{refresh:.2f}", f"{median:.1f}", f"{p95:.1f}", f"{max(times):.1f}", f"{found}")
     console.print(table)
 
 
-def time_searches(engine: sa.Engine, wanted: Sequence[str]) -> tuple[float, list[float], int]:
+def time_searches(
+    engine: sa.Engine, wanted: Sequence[str], model: NameModel | None = None
+) -> tuple[float, list[float], int]:
     """Seconds of the first refresh, milliseconds of each search of one name, and how many found a topic."""
-    finder, times, found = DuplicateFinder(DuplicateOptions(full_refresh_seconds=3_600)), list[float](), 0
+    finder, times, found = DuplicateFinder(DuplicateOptions(full_refresh_seconds=3_600), model=model), list[float](), 0
     with engine.connect() as connection:
         began = time.perf_counter()
         finder.refresh(connection)

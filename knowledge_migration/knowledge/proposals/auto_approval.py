@@ -61,12 +61,14 @@ def approve_if_eligible(
     )
 
 
-def approve_all_eligible(engine: sa.Engine, flags: Flags, proposal_ids: Sequence[UUID]) -> int:
+def approve_all_eligible(
+    engine: sa.Engine, flags: Flags, proposal_ids: Sequence[UUID], finder: DuplicateFinder | None = None
+) -> int:
     """Approves these if they still are eligible, each in its own transaction; returns how many were approved."""
-    finder = DuplicateFinder()
+    search = finder or DuplicateFinder()
 
     def work(connection: sa.Connection, proposal_id: UUID) -> bool:
-        return approve_if_eligible(connection, proposal_id, flags, finder).changed
+        return approve_if_eligible(connection, proposal_id, flags, search).changed
 
     return sum(one_by_one(engine, proposal_ids, work, lambda proposal_id, error: False))
 
