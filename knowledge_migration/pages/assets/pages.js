@@ -89,6 +89,8 @@ window.pages = {
       const typed = this.pendingText;
       this.pendingText = null;
       field?.focus({ preventScroll: true });
+      const form = field?.closest(".panel, .edit");
+      if (form) this.bringIntoView(form);
       if (!typed || !field || !("value" in field)) return;
       const [text, ...submits] = typed.split("\n");
       field.value += text;
@@ -98,9 +100,9 @@ window.pages = {
     });
   },
 
-  reveal(id) {
+  reveal(id, margin) {
     const element = document.getElementById(id);
-    if (element) this.bringIntoView(element);
+    if (element) this.bringIntoView(element, margin);
   },
 
   setAddress(url) {

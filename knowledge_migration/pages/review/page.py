@@ -141,6 +141,7 @@ class ReviewPage:
         self.card.draw()
         self.queue.mark(self.review.current_id)
         self._show_address()
+        self._run('pages.reveal("proposal-heading", 48)')
         self._in_background(self._fetch_ahead(), "the next proposal is fetched")
 
     def _in_background(self, work: Awaitable[None], name: str) -> None:
