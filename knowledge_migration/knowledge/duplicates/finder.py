@@ -12,7 +12,7 @@ from typing import Self
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import distinct_on
 
-from knowledge_migration.knowledge.duplicates.meaning import nearest_atoms
+from knowledge_migration.knowledge.duplicates.meaning import AtomEmbedder, nearest_atoms
 from knowledge_migration.knowledge.duplicates.model import Candidate, DuplicateOptions, Similar
 from knowledge_migration.knowledge.duplicates.name_index import NameCache
 from knowledge_migration.knowledge.duplicates.name_meaning import MeaningSearch
@@ -41,6 +41,7 @@ class DuplicateFinder:
         caches = {kind: NameCache(kind, options, clock) for kind in KINDS}
         self._spelling = {kind: SpellingSearch(kind, scores[kind], options, clock, caches[kind]) for kind in KINDS}
         meaning_from, most = options.topic_meaning_from, options.confirmed
+        self._atoms = model and AtomEmbedder(model, options.full_refresh_seconds, clock)
         self._meaning = model and MeaningSearch(model, caches[TOPIC], vectors, score_from=meaning_from, most=most)
 
     @classmethod
@@ -72,6 +73,8 @@ class DuplicateFinder:
         if self._meaning and kind is TOPIC:
             left = {number: name for number, name in others.items() if number not in similar}
             similar |= self._meaning.similar(connection, left, lambda ids: names_now(connection, kind, ids))
+        if self._atoms and kind is ATOM and len(similar) < len(named):
+            candidates = self._atoms.embedded(connection, candidates)
         embeddings = {
             number: one.embedding
             for number, one in enumerate(candidates)

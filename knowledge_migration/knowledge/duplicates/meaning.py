@@ -4,14 +4,18 @@ Only for candidates with an embedding and rows that have one. Without a vector i
 every embedding for each candidate.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 import sqlalchemy as sa
 from pgvector.sqlalchemy import Vector
 
-from knowledge_migration.knowledge.duplicates.model import Similar
+from knowledge_migration.knowledge.duplicates.model import Candidate, Similar
+from knowledge_migration.knowledge.duplicates.name_model import NameModel
 from knowledge_migration.knowledge.tables import EMBEDDING_DIMENSIONS, atoms
+
+COMPARED, SAME_MODEL_FROM = 3, 0.98
 
 
 class Embedder(Protocol):
@@ -30,6 +34,55 @@ class Embedder(Protocol):
 def text_of_atom(title: str, content: str) -> str:
     """The text whose embedding the application stores with an atom."""
     return f"{title}\n\n{content}"
+
+
+class AtomEmbedder:
+    """Embeds candidates with the model of the setting, if that is the one whose embeddings the application stores."""
+
+    def __init__(self, model: NameModel, recheck_seconds: float, clock: Callable[[], float]) -> None:
+        self._model = model
+        self._recheck_seconds = recheck_seconds
+        self._clock = clock
+        self._checked: tuple[float, bool] | None = None
+
+    def embedded(self, connection: sa.Connection, candidates: Sequence[Candidate]) -> Sequence[Candidate]:
+        """The candidates, where it can be with an embedding."""
+        if not candidates or not self._is_the_applications(connection):
+            return candidates
+        return [
+            one if one.embedding is not None else replace(one, embedding=self._embed(one.label, one.detail))
+            for one in candidates
+        ]
+
+    def _embed(self, title: str, content: str) -> list[float]:
+        return [float(value) for value in self._model.embed(text_of_atom(title, content))]
+
+    def _is_the_applications(self, connection: sa.Connection) -> bool:
+        """Whether stored embeddings are what this model says of their atoms; asked again from time to time."""
+        if self._model.dimensions != EMBEDDING_DIMENSIONS:
+            return False
+        now = self._clock()
+        if self._checked is None or now - self._checked[0] >= self._recheck_seconds:
+            self._checked = now, self._agrees(connection)
+        return self._checked[1]
+
+    def _agrees(self, connection: sa.Connection) -> bool:
+        stored = sa.select(atoms.c.id, atoms.c.title, atoms.c.content).where(atoms.c.embedding.is_not(None))
+        wanted = {row.id: self._embed(row.title, row.content) for row in connection.execute(stored.limit(COMPARED))}
+        scores = [
+            connection.scalar(
+                sa.select(
+                    1
+                    - atoms.c.embedding.cosine_distance(
+                        sa.cast(sa.literal(str(own), sa.Text), Vector(EMBEDDING_DIMENSIONS))
+                    )
+                )
+                .select_from(atoms)
+                .where(atoms.c.id == id)
+            )
+            for id, own in wanted.items()
+        ]
+        return bool(scores) and all(score is not None and score >= SAME_MODEL_FROM for score in scores)
 
 
 def nearest_atoms(

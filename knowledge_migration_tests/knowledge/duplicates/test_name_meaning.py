@@ -16,7 +16,7 @@ from knowledge_migration.knowledge.duplicates.name_model import NameModel, Vecto
 from knowledge_migration.knowledge.entity_kinds import ATOM, TOPIC
 from knowledge_migration.knowledge.integration import Knowledge
 from knowledge_migration.knowledge.options import ServiceOptions
-from knowledge_migration.knowledge.tables import topics
+from knowledge_migration.knowledge.tables import EMBEDDING_DIMENSIONS, topics
 from knowledge_migration.settings import SettingsError
 from knowledge_migration_tests.knowledge.duplicates.rows import add_atom, add_topic
 from knowledge_migration_tests.knowledge.duplicates.semantic import model_directory
@@ -76,6 +76,26 @@ def test_spelling_goes_before_meaning(session: sa.Connection, model: NameModel) 
 def test_atoms_are_not_compared_by_their_titles(session: sa.Connection, model: NameModel) -> None:
     add_atom(session, "Delete a directory")
     assert DuplicateFinder(model=model).similar(session, ATOM, [Candidate("Remove a folder", "")]) == [None]
+
+
+class AtomModel(Directions):
+    """Vectors as long as those that the application stores."""
+
+    dimensions = EMBEDDING_DIMENSIONS
+
+    def embed(self, text: str) -> Vectors:
+        return np.asarray([*super().embed(text.split("|")[0]), *[0.0] * (EMBEDDING_DIMENSIONS - 384)], dtype=np.float32)
+
+
+@pytest.mark.parametrize("is_the_same", [True, False])
+def test_atoms_are_compared_by_stored_embeddings_if_the_model_made_them(
+    session: sa.Connection, is_the_same: bool
+) -> None:
+    model = AtomModel()
+    title = "Delete|one" if is_the_same else "Another title"
+    id = add_atom(session, title, embedding=[float(value) for value in model.embed("Delete")])
+    found = DuplicateFinder(model=model).similar(session, ATOM, [Candidate("Delete|xyz 2", "")])
+    assert found == ([Similar(id, pytest.approx(1.0), "meaning")] if is_the_same else [None])
 
 
 def test_a_renamed_or_deleted_topic_is_scored_as_it_is_now(session: sa.Connection, model: NameModel) -> None:
