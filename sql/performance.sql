@@ -75,25 +75,19 @@ LIMIT 50
 SELECT sum(sqrt(n)) FROM generate_series(1, 2000) AS n
 
 -- name: endpoint_draw_atoms
--- Atoms spread evenly over all rows, with their titles; drawn like endpoint_draw_topics.
--- One scan of the primary key and one lookup per drawn row.
-SELECT atoms.id, atoms.title
-FROM (
-    SELECT id, row_number() OVER (ORDER BY id) - 1 AS place, count(*) OVER () AS total
-    FROM public.atoms
-) AS numbered
-JOIN public.atoms ON atoms.id = numbered.id
+-- Atoms spread evenly over all rows, with their titles; drawn like endpoint_draw_topics, and one lookup per drawn row.
+SELECT id, (SELECT title FROM public.atoms WHERE atoms.id = numbered.id) AS title
+FROM (SELECT id, row_number() OVER (ORDER BY id) - 1 AS place FROM public.atoms) AS numbered
+CROSS JOIN (SELECT count(*) AS total FROM public.atoms) AS counted
 WHERE (place + 1) * %(samples)s / total > place * %(samples)s / total
-ORDER BY atoms.id
+ORDER BY id
 
 -- name: endpoint_draw_topics
 -- Topics spread evenly over all rows, at most `samples`, and always the same ones of the same rows: row p of n (from 0) is
--- drawn where p * samples / n increases. One scan of the primary key.
+-- drawn where p * samples / n increases. Two scans of the primary key, which keep nothing.
 SELECT id
-FROM (
-    SELECT id, row_number() OVER (ORDER BY id) - 1 AS place, count(*) OVER () AS total
-    FROM public.topics
-) AS numbered
+FROM (SELECT id, row_number() OVER (ORDER BY id) - 1 AS place FROM public.topics) AS numbered
+CROSS JOIN (SELECT count(*) AS total FROM public.topics) AS counted
 WHERE (place + 1) * %(samples)s / total > place * %(samples)s / total
 ORDER BY id
 

@@ -228,11 +228,11 @@ def all_parts(scale: Scale) -> None:
         for step, seconds in json.loads(lines[-1]).items():
             if seconds >= COUNTS_FROM_SECONDS:
                 scale.parts[f"phase {phase}: {step}"] = Part(seconds, math.nan, math.nan)
-    for job in JOBS:
-        scale.run(job, [myself, "--job", job])
     for name, command in COMMANDS.items():
         scale.run(name, ["knowledge_migration.commands.main", *command], accepted=(0, 1))
     scale.pages()
+    for job in JOBS:
+        scale.run(job, [myself, "--job", job])
     for name, command in ROLLBACKS.items():
         scale.run(f"rollback {name}", ["knowledge_migration.commands.main", *command])
 
