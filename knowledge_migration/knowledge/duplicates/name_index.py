@@ -250,8 +250,8 @@ class NameCache:
     def _give_up(self) -> None:
         if not self._too_many:
             logger.warning(
-                "%s has more than %s names, the limit for memory: similar spelling is not searched. Create a trigram index "
-                "on %s (pg_trgm), or raise most_names_held",
+                "%s has more than %s names, the limit for memory: meaning is not searched, and similar spelling only with "
+                "a trigram index on %s (pg_trgm). Create one, or raise most_names_held",
                 self._table.name,
                 f"{self._options.most_names_held:,}",
                 self._name,
