@@ -148,8 +148,8 @@ def test_beyond_the_most_names_only_exact_ones_are_found_with_one_warning(
         clock.now = 300
         assert ask(finder, session, "message queue") == [None]
     assert [record.message for record in caplog.records] == [
-        "topics has more than 2 names, the limit for memory: similar spelling is not searched. Create a "
-        "trigram index on topics.name (pg_trgm), or raise most_names_held"
+        "topics has more than 2 names, the limit for memory: meaning is not searched, and similar spelling only with "
+        "a trigram index on topics.name (pg_trgm). Create one, or raise most_names_held"
     ]
 
 
