@@ -1,5 +1,5 @@
 -- name: audit_entries
--- Entries of the audit log older than a key, newest first; decisions about single proposals only on request. By the primary key,
+-- Entries of the audit log older than a key, newest first; changes of single rows only on request. By the primary key,
 -- over a bounded number of entries: a rollback may have written thousands of decisions after the entry that somebody needs.
 SELECT
     entry.id, entry.at, entry.actor, entry.action, entry.subject, entry.reason, entry.before, entry.after, entry.dagster_run_id

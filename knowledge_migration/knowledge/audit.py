@@ -82,6 +82,9 @@ DECISIONS: Mapping[AuditAction, str] = {
 }
 """The decisions about a single proposal, each with the proposal's review action."""
 
+ROW_CHANGES = (*DECISIONS, AuditAction.DELETE_ROW, AuditAction.REMOVE_SHADOW)
+"""Entries about one proposal or row, which users cause by the thousand; all others are steps of the migration."""
+
 APPROVALS = (AuditAction.APPROVE_PROPOSAL, AuditAction.AUTO_APPROVE_PROPOSAL, AuditAction.REPLAY_PROPOSAL)
 """The decisions that turn a proposal into a row."""
 

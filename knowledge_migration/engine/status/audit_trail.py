@@ -8,7 +8,7 @@ from typing import Any
 
 from knowledge_migration.engine.foundation.database import Connection
 from knowledge_migration.engine.foundation.sql_files import text_of
-from knowledge_migration.knowledge.audit import DECISIONS, USER_OF_ACTOR
+from knowledge_migration.knowledge.audit import ROW_CHANGES, USER_OF_ACTOR
 
 PAGE = 50
 EXAMINED = 20_000
@@ -41,7 +41,7 @@ class Page:
 
 @dataclass(frozen=True)
 class AuditTrail:
-    """The newest page of the log without decisions about single proposals, and with them; `mark` changes with every entry."""
+    """The newest page of the log without changes of single rows and proposals, and with them; `mark` changes with every entry."""
 
     mark: int
     steps: Page
@@ -81,12 +81,12 @@ def read_page(
     limit: int | None = None,
     examined: int | None = None,
 ) -> Page:
-    """One page of the log; decisions about single proposals only with `with_decisions`."""
+    """One page of the log; changes of single rows and proposals only with `with_decisions`."""
     size = limit or PAGE
     parameters = {"older_than": older_than, "examined": examined or EXAMINED}
     rows = connection.execute(
         text_of("status/audit_entries"),
-        {**parameters, "with_decisions": with_decisions, "decisions": list(DECISIONS), "limit": size},
+        {**parameters, "with_decisions": with_decisions, "decisions": list(ROW_CHANGES), "limit": size},
     )
     read = rows.fetchall()
     names = names_of(connection, {row["actor"] for row in read})

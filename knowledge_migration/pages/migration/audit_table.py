@@ -27,7 +27,7 @@ class AuditTable:
         self._trail: AuditTrail | None = None
         self._rows: dict[int, ui.element] = {}
         self._key: int | None = None
-        self._switch = ui.checkbox("Include decisions about single proposals", on_change=self._restart).props(
+        self._switch = ui.checkbox("Include changes of single rows and proposals", on_change=self._restart).props(
             "id=audit-decisions"
         )
         self._empty = Text("p", "", "muted")

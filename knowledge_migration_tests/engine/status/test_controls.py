@@ -96,12 +96,14 @@ def test_an_entry_of_a_transaction_that_was_open_for_long_is_not_missed(expanded
     assert [entry.action for entry in after.trail.steps.entries] == ["recover ledger", "set flags"]
 
 
-def test_pages_go_on_by_key_and_leave_decisions_out_unless_wanted(
+def test_pages_go_on_by_key_and_leave_changes_of_single_rows_out_unless_wanted(
     expanded: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(audit_trail, "PAGE", 2)
     monkeypatch.setattr(audit_trail, "EXAMINED", 4)
-    said(expanded, "drop index", "index dropped", "recreate index", *["park proposal"] * 5, "correct link")
+    said(
+        expanded, "drop index", "index dropped", "recreate index", *["park proposal"] * 4, "delete row", "correct link"
+    )
 
     def pages(*, with_decisions: bool) -> list[list[str]]:
         snapshot, key = [], None
@@ -116,7 +118,7 @@ def test_pages_go_on_by_key_and_leave_decisions_out_unless_wanted(
     park = "park proposal"
     assert pages(with_decisions=False) == [["correct link"], ["recreate index", "index dropped"], ["drop index"]]
     assert pages(with_decisions=True) == [
-        ["correct link", park],
+        ["correct link", "delete row"],
         [park, park],
         [park, park],
         ["recreate index", "index dropped"],
