@@ -91,6 +91,10 @@ CROSS JOIN (SELECT count(*) AS total FROM public.topics) AS counted
 WHERE (place + 1) * %(samples)s / total > place * %(samples)s / total
 ORDER BY id
 
+-- name: endpoint_lock_timeout
+-- Sets the lock timeout of this transaction, without a statement timeout.
+SELECT set_config('lock_timeout', %(timeout)s, true), set_config('statement_timeout', '0', true)
+
 -- name: endpoint_round_trip
 -- An empty query: the latency of a round trip to the server.
 SELECT 1

@@ -105,9 +105,11 @@ def measure(
             progress(f"measured {number:,} of {samples:,} rounds of {len(ENDPOINT_QUERIES)} queries")
 
     with connection.transaction():
-        _set_timeout(connection, "0")  # the draw reads every key: minutes for a billion rows
+        timeout = {"timeout": f"{STATEMENT_TIMEOUT_SECONDS}s"}
+        # the draw reads every key, which takes minutes for a billion rows; only its wait for a lock is limited
+        connection.execute(text_of("performance/endpoint_lock_timeout"), timeout)
         drawn = {table: _draw(connection, table, samples) for table in ("topics", "atoms")}
-        _set_timeout(connection, f"{STATEMENT_TIMEOUT_SECONDS}s")
+        connection.execute(text_of("performance/endpoint_statement_timeout"), timeout)
         executions = [partial(_execute_next, connection, query.name, cycle(drawn[query.table])) for query in MEASURED]
         timed = time_interleaved(executions, samples=samples, warm_up=warmup, clock=clock, after_round=report_round)
     *latencies, round_trip, control = (
@@ -115,10 +117,6 @@ def measure(
         for query, result in zip(MEASURED, timed, strict=True)
     )
     return Baseline(tuple(latencies), control, round_trip)
-
-
-def _set_timeout(connection: Connection, timeout: str) -> None:
-    connection.execute(text_of("performance/endpoint_statement_timeout"), {"timeout": timeout})
 
 
 def _draw(connection: Connection, table: str, samples: int) -> list[dict[str, Any]]:
@@ -133,7 +131,7 @@ def _execute_next(connection: Connection, name: str, rows: "cycle[dict[str, Any]
 def _bounded(connection: Connection, name: str, parameters: dict[str, Any]) -> list[dict[str, Any]]:
     try:
         return connection.execute(text_of(f"performance/endpoint_{name}"), parameters).fetchall()
-    except psycopg.errors.QueryCanceled as error:
+    except (psycopg.errors.QueryCanceled, psycopg.errors.LockNotAvailable) as error:
         raise VerificationError(
             f"The query endpoint_{name} was cancelled, by its timeout of {STATEMENT_TIMEOUT_SECONDS} s or by a user; there "
             "is no baseline. Check for a missing index (ix_atoms_title, primary keys) or a blocked server, then measure "

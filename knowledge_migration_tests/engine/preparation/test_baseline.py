@@ -163,7 +163,7 @@ def test_the_evidence_is_what_json_can_hold_and_the_frame_says_the_same(seeded: 
 
 def test_the_chart_of_latencies_is_a_png_of_readable_width() -> None:
     latencies = [QueryLatency(query, "GET /", 200, 0.1, 0.5, 2.0, 7000.0) for query in QUERIES]
-    picture = latency_percentiles(Baseline(tuple(latencies)).as_frame())
+    picture = latency_percentiles(Baseline(tuple(latencies)).as_frame()).png
     width, height = struct.unpack(">II", picture[16:24])
     assert picture.startswith(b"\x89PNG")
     assert (600 <= width <= 900, 200 <= height <= 600) == (True, True)

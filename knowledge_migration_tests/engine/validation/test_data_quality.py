@@ -517,7 +517,7 @@ def test_rows_updated_before_created_or_without_created_at_are_found(clean: Conn
 def test_the_chart_of_findings_is_a_png_of_readable_width(clean: Connection, confidences: list[float]) -> None:
     for id, confidence in enumerate(confidences, start=10):
         atom(clean, id, confidence=confidence)
-    picture = bar_of_findings(audit(clean).as_frame())
+    picture = bar_of_findings(audit(clean).as_frame()).png
     width, height = struct.unpack(">II", picture[16:24])
     assert picture.startswith(b"\x89PNG")
     assert (700 <= width <= 900, 600 <= height <= 900) == (True, True)

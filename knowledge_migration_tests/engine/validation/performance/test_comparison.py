@@ -125,7 +125,7 @@ def test_the_evidence_names_phase_queries_pages_and_verdict(rows: Connection) ->
     assert len(content["queries"]) == 6
     assert [(row["url"], row["ratio"]) for row in content["urls"]] == [("http://one/", 2.0)]
     assert content["slowest_ratio"] >= 2.0
-    assert before_and_after(compared.as_frame()).startswith(b"\x89PNG")
+    assert before_and_after(compared.as_frame()).png.startswith(b"\x89PNG")
 
 
 def test_a_slow_result_is_measured_again_and_the_best_round_counts(rows: Connection) -> None:
