@@ -5,6 +5,7 @@ measured as real users experience it. Only while every user waits for an answer,
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -70,9 +71,12 @@ async def _requests(
 ) -> None:
     places = asyncio.Semaphore(options.most_at_once)
     pause = Pause()
-    due = started
+    due, apart = started, 1 / options.requests_per_second
+    end = (
+        math.inf if options.seconds is None else started + options.seconds - apart / 2
+    )  # sums of fractions are not exact
     async with asyncio.TaskGroup() as group:
-        while not stop.is_set() and (options.seconds is None or due - started < options.seconds):
+        while not stop.is_set() and due < end:
             await _until(due, stop)
             every_user_waits = places.locked()
             await places.acquire()
@@ -81,7 +85,7 @@ async def _requests(
             group.create_task(_one(users, measured, due, places, pause))
             if on_progress:
                 on_progress(measured)
-            due += 1 / options.requests_per_second
+            due += apart
 
 
 @dataclass

@@ -111,7 +111,11 @@ def test_it_is_refused_before_phase_1(database: Database) -> None:
 
 
 def test_limits_of_the_role_do_not_end_it(expanded: Database, session: Connection) -> None:
-    session.execute(f"ALTER DATABASE {expanded.name} SET statement_timeout = '1ms'")
+    session.execute(
+        "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.6); RETURN NULL; END $$;"
+        "CREATE TRIGGER slow AFTER UPDATE ON topics EXECUTE FUNCTION slow()"
+    )
+    session.execute(f"ALTER DATABASE {expanded.name} SET statement_timeout = '500ms'")
     session.execute(f"ALTER DATABASE {expanded.name} SET lock_timeout = '1ms'")
     backfill_partition(expanded, TOPICS, QUICK)
     assert count(session, "SELECT count(*) FROM topics WHERE migrated_from_proposal_id IS NULL") == 0
