@@ -31,7 +31,7 @@ class CheckOutcome:
         if self.passed:
             return f"{self.description} The rule is satisfied."
         violations = "1 row violates" if self.count == 1 else f"{self.count:,} rows violate"
-        return f"{self.description} {violations} this rule. {self.remedy}"
+        return f"{violations} the rule: {self.description} {self.remedy}"
 
 
 def count_and_sample(

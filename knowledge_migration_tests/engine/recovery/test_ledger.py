@@ -208,7 +208,7 @@ def test_a_wrong_copy_is_still_found_when_other_entries_were_lost(own: Database,
     rows.execute("UPDATE atom_proposals SET title = 'forged' WHERE id = migration.origin_proposal_id('atoms', 3)")
     done = repaired(own, rows)
     assert broken_rules(rows) == {"atom_proposal_values_equal_the_entity": 1}
-    assert "1 row violates this rule" in " ".join(done.value_results)
+    assert "1 row violates the rule" in " ".join(done.value_results)
 
 
 def test_a_ledger_is_repaired_in_the_middle_of_a_backfill_that_was_killed_and_it_goes_on(
