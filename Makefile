@@ -26,7 +26,7 @@ test-cases: .venv/.installed  ## the cases from public bug reports, if their fol
 lint: .venv/.installed  ## style, types, and the schema statements
 	$(RUN)/ruff check .
 	$(RUN)/ruff format --check .
-	$(RUN)/mypy knowledge_migration
+	$(RUN)/mypy knowledge_migration knowledge_migration_tests/benchmarks knowledge_migration_tests/chaos
 	$(RUN)/pytest -q -n 0 -k squawk knowledge_migration_tests/engine/schema/test_schema.py
 
 bench: .venv/.installed  ## backfill, capture, extraction modes, duplicate search, rollbacks, lists of a million proposals, verification, review page

@@ -1,7 +1,8 @@
 """The cost of the capture in the database for the sessions of an application, against a database without it.
 
 Usage: make bench, or python -m knowledge_migration_tests.benchmarks.capture [--data FOLDER] [--rounds 5] [--singles 300].
-Each round makes two copies of one database after phase 1, one with the capture, and writes the same rows to both, interleaved.
+Each round makes copies of one database after phase 1, one with the capture, and writes the same rows to each, interleaved. A
+third copy shows the least that is possible: an application that writes row, proposal and link by one statement, and no trigger.
 """
 
 import argparse
@@ -23,7 +24,8 @@ from knowledge_migration.engine.foundation.database import Database
 from knowledge_migration.engine.foundation.embedded_server import EmbeddedServer
 from knowledge_migration.engine.schema import capture
 from knowledge_migration.settings import SchemaChangeSettings
-from knowledge_migration_tests.benchmarks.backfill import SHARED_DATA, fresh, prepare
+from knowledge_migration_tests.benchmarks.backfill import COPIES_OF_DEMONSTRATION, fresh, prepare
+from knowledge_migration_tests.conftest import SHARED_DATA
 
 BULK_ROWS = 100_000
 console = Console(highlight=False, width=140)
@@ -58,6 +60,20 @@ SINGLE: dict[str, LiteralString] = {
 }
 """One row each, as a session of an application writes them one after the other; four atoms are of one extraction."""
 
+LEAST: dict[str, LiteralString] = {
+    "topics": "WITH proposal AS (INSERT INTO topic_proposals (id, extraction_run_id, name, description, status, reviewed_at) "
+    "VALUES (gen_random_uuid(), '{run}', gen_random_uuid()::text, 'A single insert', 'approved', now()) RETURNING *) "
+    "INSERT INTO topics (name, description, migrated_from_proposal_id, migration_timestamp) "
+    "SELECT name, description, id, now() FROM proposal",
+    "atoms": "WITH proposal AS (INSERT INTO atom_proposals (id, extraction_run_id, type, title, content, confidence, meta, "
+    "status, reviewed_at) VALUES (gen_random_uuid(), '{run}', 'insight', 'A single insert', repeat('Its content. ', 30), 0.9, "
+    "json_build_object('source', 'llm', 'message_ids', json_build_array(1)), 'approved', now()) RETURNING *) "
+    "INSERT INTO atoms (type, title, content, confidence, user_approved, meta, migrated_from_proposal_id, migration_timestamp) "
+    "SELECT type, title, content, confidence, false, meta::json, id, now() FROM proposal",
+}
+RUN = "00000000-0000-0000-0000-000000000001"
+"""The run of these proposals; the rows of the run and of the log that the capture also writes are left out."""
+
 Times = dict[str, dict[str, list[float]]]
 """Seconds by measurement and arm."""
 
@@ -73,7 +89,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="kmbench_", ignore_cleanup_errors=True) as folder:
         Path(folder).chmod(0o755)
         server = embedded_server.start(Path(folder) / "data", version=given.version, cleanup="delete")
-        rows = prepare(server, given.data)
+        rows = prepare(server, given.data, COPIES_OF_DEMONSTRATION)
         console.print(
             f"PostgreSQL {given.version}, {rows:,} atoms, {given.rounds} rounds, fsync on, synchronous_commit on"
         )
@@ -89,14 +105,30 @@ def one_round(server: EmbeddedServer, singles: int, order: random.Random) -> Tim
     """Single inserts, then a COPY per table, in both databases."""
     times: Times = {}
     with ExitStack() as stack:
-        databases = {arm: stack.enter_context(fresh(server)) for arm in ("without", "with")}
+        databases = {arm: stack.enter_context(fresh(server)) for arm in ("without", "with", "least")}
         with databases["with"].connect("bench") as connection:
             capture.install(connection, SchemaChangeSettings())
+        with databases["least"].connect("bench") as connection:
+            connection.execute(
+                "INSERT INTO knowledge_extraction_runs (id, status, message_ids, message_count, settings) "
+                "VALUES (%s, 'completed', '[]', 0, '{}')", (RUN,)
+            )  # fmt: skip
         sessions = {arm: stack.enter_context(application(database)) for arm, database in databases.items()}
         for _ in range(singles):
-            for table in SINGLE:
-                for arm in order.sample(list(sessions), 2):
-                    single(sessions[arm], table, times, arm)
+            for table, statement in SINGLE.items():
+                for arm in order.sample(list(sessions), 3):
+                    if arm == "least" and table not in LEAST:
+                        continue
+                    single(
+                        sessions[arm],
+                        table,
+                        statement if arm != "least" else LEAST[table].replace("{run}", RUN),
+                        times,
+                        arm,
+                    )
+        for name in [name for name, arms in times.items() if "least" in arms]:
+            times[f"{name}, at least"] = {"without": times[name]["without"], "with": times[name].pop("least")}
+        del sessions["least"]
         for table, columns in COLUMNS.items():
             rows = copied(databases["without"], table)
             for arm in order.sample(list(sessions), 2):
@@ -119,12 +151,12 @@ def application(database: Database) -> Iterator[psycopg.Connection]:
         yield connection
 
 
-def single(session: psycopg.Connection, table: str, times: Times, arm: str) -> None:
+def single(session: psycopg.Connection, table: str, statement: str, times: Times, arm: str) -> None:
     """One row in a transaction of its own."""
     moments = []
-    for command in ("BEGIN", SINGLE[table], "COMMIT"):
+    for command in ("BEGIN", statement, "COMMIT"):
         moments.append(time.perf_counter())
-        session.execute(command)
+        session.execute(command.encode())
     record(times, f"INSERT of one row into {table}, with its transaction", arm, time.perf_counter() - moments[0])
     record(times, f"INSERT of one row into {table}, the statement alone", arm, moments[2] - moments[1])
 

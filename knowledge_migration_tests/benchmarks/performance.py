@@ -45,7 +45,7 @@ def report(measured: PerformanceValidation, *, plans: bool) -> None:
     console.print(f"{measured.proposals:,} proposals")
     console.print(table)
     for verdict in measured.verdicts if plans else ():
-        console.print(verdict.query, *(plan.words for plan in verdict.plans), sep="\n", markup=False)
+        console.print(verdict.query, *(plan.as_text for plan in verdict.plans), sep="\n", markup=False)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,8 @@ from knowledge_migration.engine.rollback.flags import roll_back
 from knowledge_migration.knowledge.flags import Flags, set_flags
 from knowledge_migration.knowledge.stages import STAGE_FLAGS
 from knowledge_migration.settings import BackfillSettings, FenceSettings, Settings
-from knowledge_migration_tests.benchmarks.backfill import SHARED_DATA, fresh, prepare
+from knowledge_migration_tests.benchmarks.backfill import COPIES_OF_DEMONSTRATION, fresh, prepare
+from knowledge_migration_tests.conftest import SHARED_DATA
 
 PROCESSES, REQUESTS_PER_SECOND, PAUSE_SECONDS = 3, 30, 3.0
 BATCH, PARTS = 1_000, 4
@@ -43,7 +44,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="kmbench_", ignore_cleanup_errors=True) as folder:
         Path(folder).chmod(0o755)
         server = embedded_server.start(Path(folder) / "data", cleanup="delete")
-        rows = prepare(server, given.data)
+        rows = prepare(server, given.data, COPIES_OF_DEMONSTRATION)
         console.print(f"{rows:,} atoms, {given.rounds} rounds")
         acknowledgement(server, given.rounds, Path(folder))
         growth(server, given.rounds)
