@@ -205,6 +205,7 @@ def test_slower_requests_of_the_service_hold_it(own: Database, operator: Connect
     with started(own, watching("service_slowdown", hard=3)) as running:
         comes_true(lambda: count(operator, "SELECT count(*) FROM knowledge_extraction_runs") == 1)
         requests(0.5, "0")
+        reason_for(operator, "service_slowdown", "hard")
         set_control(operator, paused=False)
         release = "DELETE FROM migration.service_measurement WHERE at > now() - interval '5 minutes'"
         reason = assert_held_and_released(operator, running, "service_slowdown", lambda: operator.execute(release))
