@@ -34,7 +34,9 @@ def served(module_service: Living) -> Living:
     delete_all_rows(module_service.database)
     change(module_service.database, PEOPLE_AND_MESSAGES)
     module_service.begin_test()
-    set_flags(module_service, cutover_percentage=0)  # the flags stay when all rows are deleted, and their audit entries do not
+    set_flags(
+        module_service, cutover_percentage=0
+    )  # the flags stay when all rows are deleted, and their audit entries do not
     set_flags(module_service, **EVERYBODY)
     return module_service
 
