@@ -111,20 +111,22 @@ def clone_of(database: Database, scratch: Database, settings: Settings, progress
             f"The disk is too small: {cost.sentence}. Nothing was changed. Free space there, name another server in "
             "KNOWLEDGE_MIGRATION_SCRATCH_URL, or rehearse on a sample (KNOWLEDGE_MIGRATION_REHEARSAL_ROWS=1000000)."
         )
+    with database.connect("rehearsal") as connection:
+        backup = _backup(connection)
     if settings.rehearsal.clone_url:
-        chosen = _copy_of_the_operator(database, scratch, settings, progress)
+        chosen = _copy_of_the_operator
     elif settings.rehearsal.rows:
-        chosen = _sample(database, scratch, settings, progress)
+        chosen = _sample
     else:
-        chosen = _whole(database, scratch, settings, progress)
-    with chosen as clone:
+        chosen = _whole
+    with chosen(database, backup, scratch, settings, progress) as clone:
         yield clone
 
 
 @contextmanager
-def _whole(database: Database, scratch: Database, settings: Settings, progress: Progress) -> Iterator[Clone]:
-    with database.connect("rehearsal") as connection:
-        backup = _backup(connection)
+def _whole(
+    database: Database, backup: Mapping[str, Any], scratch: Database, settings: Settings, progress: Progress
+) -> Iterator[Clone]:
     tools_dir = settings.installation.pg_bin
     with restored_backup(database, scratch=scratch, tools_dir=tools_dir, progress=progress) as restored:
         revert_to_legacy(restored.database, settings)
@@ -132,11 +134,10 @@ def _whole(database: Database, scratch: Database, settings: Settings, progress: 
 
 
 @contextmanager
-def _sample(database: Database, scratch: Database, settings: Settings, progress: Progress) -> Iterator[Clone]:
-    assert settings.rehearsal.rows is not None
+def _sample(
+    database: Database, backup: Mapping[str, Any], scratch: Database, settings: Settings, progress: Progress
+) -> Iterator[Clone]:
     started = time.perf_counter()
-    with database.connect("rehearsal") as connection:
-        backup = _backup(connection)
     shares, tools_dir = _shares(backup["tables"], settings.rehearsal.rows), settings.installation.pg_bin
     with (
         restored_sample(database, shares, scratch=scratch, tools_dir=tools_dir, progress=progress) as sample,
@@ -147,7 +148,7 @@ def _sample(database: Database, scratch: Database, settings: Settings, progress:
 
 @contextmanager
 def _copy_of_the_operator(
-    database: Database, scratch: Database, settings: Settings, progress: Progress
+    database: Database, backup: Mapping[str, Any], scratch: Database, settings: Settings, progress: Progress
 ) -> Iterator[Clone]:
     assert settings.rehearsal.clone_url is not None
     started = time.perf_counter()
@@ -155,7 +156,6 @@ def _copy_of_the_operator(
     with copy.connect("rehearsal") as connection, advisory_lock(connection, "rehearsal"):
         with database.connect("rehearsal") as live:
             _refuse_other_than_copy(live, connection, copy)
-            backup = _backup(live)
         with _prepared(copy, backup, scratch, settings, progress, started) as clone:
             yield clone
 
