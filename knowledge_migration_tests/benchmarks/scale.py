@@ -15,7 +15,6 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -28,6 +27,7 @@ from knowledge_migration.demo.loader import build_legacy_schema
 from knowledge_migration.engine.foundation import embedded_server
 from knowledge_migration.engine.foundation.database import Database
 from knowledge_migration.engine.foundation.embedded_server import EmbeddedServer
+from knowledge_migration_tests.benchmarks.cpu import server_cpu_seconds
 from knowledge_migration_tests.support.conditions import comes_true
 
 SIZES = (100_000, 1_000_000, 10_000_000)
@@ -106,7 +106,7 @@ class Scale:
 
     def run(self, name: str, command: Sequence[str], *, accepted: Sequence[int] = (0,)) -> list[str]:
         """Measures one process and returns its lines; raises `RuntimeError` with its last lines where it fails."""
-        before, started = self._server_cpu(), time.perf_counter()
+        before, started = server_cpu_seconds(self.server), time.perf_counter()
         with tempfile.TemporaryFile("w+") as output:
             process = subprocess.Popen(
                 [sys.executable, "-m", *command],
@@ -122,7 +122,7 @@ class Scale:
         seconds = time.perf_counter() - started
         if process.returncode not in accepted:
             raise RuntimeError(f"{name} ended with {process.returncode}: {' '.join(lines[-20:])}")
-        cpu = usage.ru_utime + usage.ru_stime + self._server_cpu() - before
+        cpu = usage.ru_utime + usage.ru_stime + server_cpu_seconds(self.server) - before
         self._add(name, Part(seconds, cpu, usage.ru_maxrss / 1024, process.returncode))
         return lines
 
@@ -136,12 +136,12 @@ class Scale:
                 comes_true(lambda: _loaded("/health") is not None, seconds=120)
                 for page in PAGES:
                     for which in ("first", "second"):
-                        cpu = self._server_cpu()
+                        cpu = server_cpu_seconds(self.server)
                         seconds = _loaded(page)
                         if seconds is None:
                             raise RuntimeError(f"{page} did not load")
                         memory = psutil.Process(service.pid).memory_info().rss / 2**20
-                        self._add(f"page {page}, {which}", Part(seconds, self._server_cpu() - cpu, memory))
+                        self._add(f"page {page}, {which}", Part(seconds, server_cpu_seconds(self.server) - cpu, memory))
             finally:
                 service.terminate()
 
@@ -151,17 +151,6 @@ class Scale:
             f"  {name}: {part.seconds:,.1f} s, {part.cpu_seconds:,.1f} s of CPU, {part.megabytes:,.0f} MB"
             + (f", exit code {part.code}" if part.code else "")
         )
-
-    def _server_cpu(self) -> float:
-        """The CPU seconds of the server: of its processes now and of all that have ended."""
-        server = psutil.Process(self.server.pid)
-        times = [server.cpu_times()]
-        total = times[0].children_user + times[0].children_system
-        for process in server.children():
-            with suppress(psutil.NoSuchProcess):
-                own = process.cpu_times()
-                total += own.user + own.system
-        return total
 
 
 def _loaded(page: str) -> float | None:

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import LiteralString
 
-import psutil
 from psycopg import sql
 from rich.console import Console
 from rich.table import Table
@@ -21,6 +20,7 @@ from knowledge_migration.engine.foundation import embedded_server
 from knowledge_migration.engine.foundation.database import Database
 from knowledge_migration.engine.foundation.embedded_server import EmbeddedServer
 from knowledge_migration.engine.validation.value_verification import verify
+from knowledge_migration_tests.benchmarks.cpu import server_cpu_seconds
 from knowledge_migration_tests.benchmarks.million import million_proposals
 
 COMPARED = {
@@ -118,10 +118,10 @@ def report(
     cpu: dict[str, list[float]] = {name: [] for name in arms}
     for number in range(rounds):
         for name, arm in list(arms.items())[:: 1 if number % 2 else -1]:
-            before, started = cpu_seconds(server), time.perf_counter()
+            before, started = server_cpu_seconds(server) + time.process_time(), time.perf_counter()
             arm()
             seconds[name].append(time.perf_counter() - started)
-            cpu[name].append(cpu_seconds(server) - before)
+            cpu[name].append(server_cpu_seconds(server) + time.process_time() - before)
     first = next(iter(arms))
     table = Table("arm", "seconds (median)", "CPU seconds (median)", "ratio to ours", "by CPU time")
     for name in arms:
@@ -136,16 +136,6 @@ def report(
             *(f"{ratio:.2f}" for ratio in ratios),
         )
     console.print(table)
-
-
-def cpu_seconds(server: EmbeddedServer) -> float:
-    """The CPU time of the server's processes, ended ones included, and of this process."""
-    process = psutil.Process(server.pid)
-    times = [one.cpu_times() for one in process.children()]
-    ended = process.cpu_times()
-    return (
-        sum(one.user + one.system for one in times) + ended.children_user + ended.children_system + time.process_time()
-    )
 
 
 if __name__ == "__main__":

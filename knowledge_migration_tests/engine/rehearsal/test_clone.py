@@ -16,13 +16,10 @@ from knowledge_migration.engine.rehearsal.drill import ROLLBACKS, DrillOptions, 
 from knowledge_migration.engine.rehearsal.plan import present_plan
 from knowledge_migration.engine.rehearsal.rehearsal import rehearse
 from knowledge_migration.engine.rehearsal.sample import restored_sample
-from knowledge_migration.engine.schema import upgrade as schema
-from knowledge_migration.engine.schema.steps import EVIDENCE_REVISION
-from knowledge_migration.settings import RehearsalSettings, SchemaChangeSettings, Settings, SettingsError, load_settings
+from knowledge_migration.settings import RehearsalSettings, Settings, SettingsError, load_settings
 from knowledge_migration_tests.conftest import clone, cloned, drop
-from knowledge_migration_tests.engine.backfill.backfilling import count, fill
-from knowledge_migration_tests.engine.rehearsal.conftest import back_up, options
-from knowledge_migration_tests.serving import PEOPLE_AND_MESSAGES
+from knowledge_migration_tests.engine.backfill.backfilling import count
+from knowledge_migration_tests.engine.rehearsal.conftest import filled_and_backed_up, options
 
 ROWS = 1_000
 MORE = """
@@ -43,12 +40,7 @@ INSERT INTO unrelated VALUES (1);
 def template(server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
     """A legacy database with 4,000 atoms more, and a verified backup."""
     database = clone(server)
-    fill(database)
-    with database.connect("test template") as connection:
-        connection.execute(PEOPLE_AND_MESSAGES)
-        connection.execute(MORE)
-    schema.upgrade(database, SchemaChangeSettings(), to=EVIDENCE_REVISION)
-    back_up(database, server, tmp_path_factory.mktemp("backup"))
+    filled_and_backed_up(database, server, tmp_path_factory.mktemp("backup"), MORE)
     yield database
     drop(server, database)
 

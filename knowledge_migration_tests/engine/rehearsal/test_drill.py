@@ -27,10 +27,9 @@ from knowledge_migration.engine.schema import upgrade as schema
 from knowledge_migration.engine.schema.steps import EVIDENCE_REVISION
 from knowledge_migration.settings import BackfillSettings, SchemaChangeSettings, Settings
 from knowledge_migration_tests.conftest import clone, cloned, drop
-from knowledge_migration_tests.engine.backfill.backfilling import backfill, count, fill
+from knowledge_migration_tests.engine.backfill.backfilling import backfill, count
 from knowledge_migration_tests.engine.cutover.stages_reached import stand_at
-from knowledge_migration_tests.engine.rehearsal.conftest import back_up, options
-from knowledge_migration_tests.serving import PEOPLE_AND_MESSAGES
+from knowledge_migration_tests.engine.rehearsal.conftest import back_up, filled_and_backed_up, options
 
 CLONES = "SELECT count(*) FROM pg_database WHERE datname LIKE 'knowledge_migration_%'"
 PLAN = present_plan({"migration_batch_size": 100})
@@ -41,11 +40,7 @@ PATHS = ["partial", "instant", "replay or park", "dual write", "backfill", "sche
 def template(server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
     """A legacy database with its evidence store and a verified backup."""
     database = clone(server)
-    fill(database)
-    with database.connect("test template") as connection:
-        connection.execute(PEOPLE_AND_MESSAGES)
-    schema.upgrade(database, SchemaChangeSettings(), to=EVIDENCE_REVISION)
-    back_up(database, server, tmp_path_factory.mktemp("backup"))
+    filled_and_backed_up(database, server, tmp_path_factory.mktemp("backup"))
     yield database
     drop(server, database)
 
@@ -132,17 +127,15 @@ def test_a_rehearsal_binds_its_plan_and_forecasts_production(rehearsed: Rehearse
 def test_rows_for_the_quarantine_are_listed_by_reason_and_do_not_end_the_rehearsal(
     database: Database, server: EmbeddedServer, tmp_path: Path
 ) -> None:
-    fill(database)
-    with database.connect("test") as connection:
-        connection.execute(PEOPLE_AND_MESSAGES)
-        connection.execute("UPDATE atoms SET confidence = 1.5 WHERE id IN (7, 8)")
-        connection.execute("""UPDATE atoms SET meta = '{"a": "\\u0000"}' WHERE id = 9""")
-        connection.execute(
-            "CREATE FUNCTION frozen() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;"
-            "CREATE TRIGGER topics_frozen BEFORE UPDATE ON topics FOR EACH ROW WHEN (OLD.id = 3) EXECUTE FUNCTION frozen()"
-        )
-    schema.upgrade(database, SchemaChangeSettings(), to=EVIDENCE_REVISION)
-    back_up(database, server, tmp_path)
+    filled_and_backed_up(
+        database,
+        server,
+        tmp_path,
+        "UPDATE atoms SET confidence = 1.5 WHERE id IN (7, 8);"
+        """UPDATE atoms SET meta = '{"a": "\\u0000"}' WHERE id = 9;"""
+        "CREATE FUNCTION frozen() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;"
+        "CREATE TRIGGER topics_frozen BEFORE UPDATE ON topics FOR EACH ROW WHEN (OLD.id = 3) EXECUTE FUNCTION frozen()",
+    )
     told: list[str] = []
     done = run_drill(database, options(server), rollbacks={"backfill": ROLLBACKS["backfill"]}, progress=told.append)
     assert done.passed
@@ -164,12 +157,7 @@ def rehearsed_with(
     settings: Settings = Settings(),  # noqa: B008
 ) -> tuple[Drill, list[str]]:
     """A drill of a database with these triggers of a user, and what it reported."""
-    fill(database)
-    with database.connect("test") as connection:
-        connection.execute(PEOPLE_AND_MESSAGES)
-        connection.execute(statements.encode())
-    schema.upgrade(database, SchemaChangeSettings(), to=EVIDENCE_REVISION)
-    back_up(database, server, folder)
+    filled_and_backed_up(database, server, folder, statements)
     told: list[str] = []
     rollbacks = {"backfill": ROLLBACKS["backfill"]}
     chosen = replace(options(server), settings=settings)
