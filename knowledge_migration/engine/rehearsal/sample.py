@@ -23,6 +23,7 @@ from knowledge_migration.engine.foundation.explanation import reason_of
 from knowledge_migration.engine.foundation.inventory import InventoriedTable
 from knowledge_migration.engine.foundation.snapshot import exported_snapshot
 from knowledge_migration.engine.foundation.sql_files import statement
+from knowledge_migration.engine.rollback.database_restore import advance_sequences
 from knowledge_migration.engine.rollback.repair.backup_copy import COMPARISON, proven_backup, refuse_failure
 from knowledge_migration.engine.rollback.repair.tables import ComparedTable, described
 
@@ -61,6 +62,8 @@ def restored_sample(
             backup.path,
             target.database,
         )
+        with database.connect("rehearsal") as live:
+            advance_sequences(live, target.connection)  # the rows are younger than the backup
         target.connection.execute(statement("restore/analyze"))
         yield target.database
 

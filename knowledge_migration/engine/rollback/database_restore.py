@@ -251,7 +251,7 @@ class _Work:
             refuse_new_columns(self.live, sides.tables, _every_table(self.live).tables)
             self._save(sides)
         self._carry()
-        self.sequences = _advance_sequences(self.live, self.new)
+        self.sequences = advance_sequences(self.live, self.new)
         with self.new.transaction():
             self._refuse_differences(self._sides(tables))
 
@@ -371,7 +371,7 @@ def _every_table(connection: Connection) -> Inventory:
     )
 
 
-def _advance_sequences(live: Connection, new: Connection) -> int:
+def advance_sequences(live: Connection, new: Connection) -> int:
     """Advances each sequence to its value in the live database; returns how many were behind."""
     advanced = 0
     for row in live.execute(statement("restore/sequences"), {"own_schema": OWN_SCHEMA}).fetchall():

@@ -103,6 +103,19 @@ def test_rows_of_a_sample_belong_together_and_small_tables_are_whole(
         assert count(rows, "SELECT nextval('atoms_id_seq')") == count(live, "SELECT last_value + 1 FROM atoms_id_seq")
 
 
+def test_numbers_that_were_given_since_the_backup_are_not_given_again_on_a_sample(
+    server: EmbeddedServer, backed_up: Database
+) -> None:
+    with backed_up.connect("test") as connection:
+        connection.execute("SELECT nextval('atoms_id_seq') FROM generate_series(1, 500)")
+        last = count(connection, "SELECT last_value FROM atoms_id_seq")
+    with (
+        restored_sample(backed_up, {}, scratch=server.admin, tools_dir=None, progress=lambda _: None) as sample,
+        sample.connect("test") as rows,
+    ):
+        assert count(rows, "SELECT nextval('atoms_id_seq')") == last + 1
+
+
 def test_a_sample_of_tables_that_changed_since_the_backup_is_refused(
     server: EmbeddedServer, backed_up: Database
 ) -> None:
