@@ -59,7 +59,8 @@ SELECT n * 5, n * 5 - 1, 'supports', 0.5 FROM generate_series(1, ATOMS / 5) AS n
 """
 JOBS = ("validation_integrity", "validation_values", "validation_quality", "validation_performance")
 COMMANDS = {
-    "status": ["status"],
+    "status, first": ["status"],
+    "status, second": ["status"],
     "criteria": ["criteria", "list"],
     "report": ["report", "--output", "report.html"],
     "doctor": ["doctor"],
