@@ -94,7 +94,7 @@ class Scale:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The settings: no rate limit, capture in the database, a rehearsal on a sample."""
+        """The settings: no rate limit, capture in the database, a rehearsal on a sample; a busy machine fails no check."""
         return {
             **os.environ,
             "KNOWLEDGE_MIGRATION_DATABASE_URL": self.database.url,
@@ -102,6 +102,7 @@ class Scale:
             "DUAL_WRITE_CAPTURE": "database",
             "KNOWLEDGE_MIGRATION_REHEARSAL_ROWS": str(SAMPLE),
             "DUAL_WRITE_MAX_SLOWDOWN_PERCENT": "1000",
+            "READER_STALL_LIMIT_MS": "60000",
             "MIGRATION_RATE_LIMIT_PER_SECOND": "0",
         }
 

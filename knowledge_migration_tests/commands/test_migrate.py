@@ -9,7 +9,9 @@ import dagster as dg
 import psutil
 import pytest
 from psycopg import sql
+from typer.testing import CliRunner
 
+from knowledge_migration.commands.application import app
 from knowledge_migration.commands.migrate import end_with_children
 from knowledge_migration.commands.phase_runs import QUIET, PhaseSummary, migrate
 from knowledge_migration.demo.loader import load
@@ -27,6 +29,7 @@ from knowledge_migration_tests.support.environment import UNHURRIED, name_databa
 from knowledge_migration_tests.support.json_lines import JsonLinesFolder
 from knowledge_migration_tests.support.some_rows import SOME_ROWS
 
+PROJECT = Path(__file__).parents[2]
 NOT_ASKED = [
     "rehearsed_rollbacks_are_equal_and_in_time",  # a setting says why not
     "extraction_still_works",  # no setting says where a service answers
@@ -194,9 +197,27 @@ def test_a_finding_that_blocks_keeps_phase_0_open_until_it_is_repaired(
     (summary,) = run(named, instance)
     assert [check.name for check in summary.failed_checks] == ["no_finding_blocks_the_backfill"]
     connection.execute("DELETE FROM topic_atoms WHERE topic_id = 9999")
-    summaries = run(named, instance)
-    assert [summary.succeeded for summary in summaries] == [True, True, True, True]
-    assert not summaries[0].skipped
+    again = next(iter(migrate(named, instance, on_phase=lambda _: None)))
+    assert (again.phase, again.succeeded, again.skipped) == ("0 preparation", True, False)
+
+
+def test_at_a_critical_limit_the_command_stops_with_exit_1_and_the_next_one_resumes(
+    named: Database, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection.execute(SOME_ROWS)
+    monkeypatch.setenv("DAGSTER_HOME", str(PROJECT))
+    monkeypatch.setattr(dg.DagsterInstance, "get", dg.DagsterInstance.ephemeral)
+    monkeypatch.setenv("MIGRATION_RATE_LIMIT_PER_SECOND", "auto")
+    monkeypatch.setenv("MIGRATION_SIGNAL_LIMITS", json.dumps({"canary": {"soft": None, "hard": None, "critical": 0}}))
+    stopped = CliRunner().invoke(app, ["migrate"])
+    assert stopped.exit_code == 1
+    assert "stopped: canary is " in stopped.output
+    assert "(critical limit 0). Look for locks and load: pg_stat_activity." in stopped.output
+    assert "run it again" in stopped.output
+    assert count(connection, "SELECT count(*) FROM atoms WHERE migrated_from_proposal_id IS NOT NULL") == 0
+    monkeypatch.setenv("MIGRATION_RATE_LIMIT_PER_SECOND", "0")
+    assert CliRunner().invoke(app, ["migrate"]).exit_code == 0
+    assert count(connection, "SELECT count(*) FROM atoms WHERE migrated_from_proposal_id IS NULL") == 0
 
 
 def test_a_row_in_quarantine_fails_the_rules_until_somebody_decides(
