@@ -1,6 +1,8 @@
 # Everything is stored in .venv and .knowledge_migration; `make clean` removes both.
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(not (3,11) <= sys.version_info < (3,14))' 2>/dev/null && echo $$p && break; done)
 RUN := .venv/bin
+# without its cache, each of the many processes of the tests compiles the package again
+unexport PYTHONDONTWRITEBYTECODE
 PORT ?= 8000
 
 .PHONY: migrate demo ui test test-ui test-cases lint bench bench-scale chaos model docs screenshots clean lock
@@ -14,10 +16,11 @@ demo: migrate  ## the same, then keep the service running to review proposals (p
 ui: .venv/.installed  ## open the project in Dagster's UI, on a free loopback port
 	$(RUN)/knowledge-migration ui
 
-test: .venv/.installed  ## all tests, on PostgreSQL servers that they start; tests in a browser only if Chromium is installed
+test: .venv/.installed  ## the tests, on PostgreSQL servers that they start; in minutes
 	$(RUN)/pytest
 
-test-ui: .venv/.installed  ## in minutes: clicks through Dagster's UI from zero to full cutover (requires Chromium); several machines (requires redis-server); the containers' processes; the built wheel
+test-ui: .venv/.installed  ## the longer tests: the pages and Dagster's UI from zero to full cutover (requires Chromium); several machines (requires redis-server); the containers' processes; the built wheel; rounds of chaos; the example to full cutover
+	$(RUN)/pytest -m 'browser and not minutes'
 	$(RUN)/pytest -n 0 -m minutes
 
 test-cases: .venv/.installed  ## the cases from public bug reports, if their folder is beside the project (CASES="c19 c58"; requires root)

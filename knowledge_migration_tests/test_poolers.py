@@ -113,6 +113,7 @@ def test_the_service_says_what_it_cannot_show_behind_a_pooler(
     assert "/migration" in capsys.readouterr().out
 
 
+@pytest.mark.browser
 @needs_chromium
 def test_the_page_of_a_database_behind_a_pooler_says_so_and_claims_nothing(
     server: EmbeddedServer, expanded: Database, tmp_path: Path

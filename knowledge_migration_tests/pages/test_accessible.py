@@ -8,7 +8,7 @@ from knowledge_migration_tests.pages.accessibility import dialog_violations, vio
 from knowledge_migration_tests.pages.living import REVIEWER_TOKEN, Living
 from knowledge_migration_tests.pages.reviewing import begun, change, press, signed_in, visitor
 
-pytestmark = needs_chromium
+pytestmark = [pytest.mark.browser, needs_chromium]
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ from knowledge_migration_tests.support.conditions import comes_true
 from knowledge_migration_tests.support.emptying import delete_all_rows
 from knowledge_migration_tests.support.unreachable import away
 
-pytestmark = needs_chromium
+pytestmark = [pytest.mark.browser, needs_chromium]
 
 LAST_ENTRY = "SELECT actor, action, reason FROM migration.audit_log WHERE action LIKE %s ORDER BY id DESC LIMIT 1"
 EVERYBODY = {"knowledge_proposals_enabled": True, "knowledge_proposals_cutover_percentage": 100}

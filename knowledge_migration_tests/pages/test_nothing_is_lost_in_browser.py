@@ -13,7 +13,7 @@ from knowledge_migration_tests.pages.living import REVIEWER_TOKEN, Living
 from knowledge_migration_tests.pages.reviewing import begun, change, edit, press, ready, rows, signed_in, visitor
 from knowledge_migration_tests.support.unreachable import away
 
-pytestmark = needs_chromium
+pytestmark = [pytest.mark.browser, needs_chromium]
 
 STATES = "SELECT name, status, review_notes AS notes FROM topic_proposals ORDER BY confidence DESC"
 

@@ -22,7 +22,7 @@ from knowledge_migration_tests.pages.waiting import waiting_proposals
 from knowledge_migration_tests.support.emptying import delete_all_rows
 from knowledge_migration_tests.support.unreachable import away
 
-pytestmark = needs_chromium
+pytestmark = [pytest.mark.browser, needs_chromium]
 
 BELOW_THE_HEADER = """selector => document.querySelector(selector).getBoundingClientRect().top
     >= document.querySelector("header.bar").getBoundingClientRect().bottom"""
