@@ -19,6 +19,7 @@ from knowledge_migration.settings import SettingsError, load_settings
 from knowledge_migration_tests.pages.living import living
 from knowledge_migration_tests.support.code_location import definitions
 from knowledge_migration_tests.support.conditions import comes_true
+from knowledge_migration_tests.support.environment import ANY_SPEED
 from knowledge_migration_tests.support.otlp_receiver import Receiver, otlp_receiver, ours
 
 PROJECT = Path(__file__).parents[1]
@@ -58,6 +59,7 @@ def environment(database: Database, folder: Path, **variables: str) -> dict[str,
         "KNOWLEDGE_MIGRATION_DATABASE_URL": database.url,
         "KNOWLEDGE_MIGRATION_HOME": str(folder),
         "KNOWLEDGE_MIGRATION_SKIP_REHEARSAL_REASON": "a test of the traces",
+        **ANY_SPEED,
         "MIGRATION_RATE_LIMIT_PER_SECOND": "0",
         "MIGRATION_BATCH_SIZE": "3",
         "PYTHONPATH": str(PROJECT),

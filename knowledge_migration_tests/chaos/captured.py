@@ -29,6 +29,7 @@ from knowledge_migration_tests.chaos.proposals import promises
 from knowledge_migration_tests.chaos.records import Complaint
 from knowledge_migration_tests.chaos.sessions import Session
 from knowledge_migration_tests.conftest import EXPANDED_TEMPLATE, cloned
+from knowledge_migration_tests.support.environment import ANY_SPEED
 from knowledge_migration_tests.support.some_rows import ODD_ROWS
 
 SESSIONS, ATTEMPTS, PAUSE_SECONDS, LONGEST_SECONDS = 8, 60, 0.1, 300.0
@@ -47,6 +48,7 @@ AFTER = {
 FAULTS = ("SIGKILL", "SIGKILL", "end sessions", "end a writer", "cancel", "twice", None, None)
 
 SETTINGS = {
+    **ANY_SPEED,
     "MIGRATION_BATCH_SIZE": "50",
     "MIGRATION_RATE_LIMIT_PER_SECOND": "0",
     "MIGRATION_PARTITION_ROWS": "250",

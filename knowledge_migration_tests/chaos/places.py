@@ -23,6 +23,7 @@ from knowledge_migration.engine.foundation.sql_files import text_of
 from knowledge_migration_tests.chaos import records
 from knowledge_migration_tests.conftest import clone, drop
 from knowledge_migration_tests.serving import PEOPLE_AND_MESSAGES
+from knowledge_migration_tests.support.environment import ANY_SPEED
 from knowledge_migration_tests.support.server_restart import restart
 from knowledge_migration_tests.support.some_rows import ODD_ROWS
 
@@ -38,6 +39,7 @@ HELD_ATOMS = (11, 120, 233)
 """Atoms that cannot become a proposal as they are."""
 
 SETTINGS: Mapping[str, str] = {
+    **ANY_SPEED,
     "KNOWLEDGE_MIGRATION_SKIP_REHEARSAL_REASON": "a chaos round is one",
     "KNOWLEDGE_PROPOSALS_ADMIN_USER_IDS": "[1, 2, 3, 4, 5]",
     "MIGRATION_BATCH_SIZE": "10",
@@ -46,9 +48,7 @@ SETTINGS: Mapping[str, str] = {
     "BASELINE_SAMPLES": "20",
     "PERFORMANCE_SAMPLES": "20",
     "DUAL_WRITE_MEASURED_PAIRS": "10",
-    "DUAL_WRITE_MAX_SLOWDOWN_PERCENT": "1000000",
     "DUAL_WRITE_WATCH_SECONDS": "1",
-    "READER_STALL_LIMIT_MS": "60000",
     "CUTOVER_BAKE_MINUTES": '{"internal_beta": 0.01, "gradual_rollout": 0.01, "full_cutover": 0.01}',
     "CUTOVER_GATES": '{"slow_proposal_lists": {"minimum_sample": 3}, "slow_run_histories": {"minimum_sample": 3}, '
     '"slow_similarity_lists": {"minimum_sample": 3}}',

@@ -3,6 +3,9 @@
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import dagster as dg
@@ -18,11 +21,12 @@ from knowledge_migration.demo.loader import load
 from knowledge_migration.engine.backfill import quarantine
 from knowledge_migration.engine.foundation import fingerprint
 from knowledge_migration.engine.foundation.database import Connection, Database
+from knowledge_migration.engine.foundation.embedded_server import EmbeddedServer
 from knowledge_migration.engine.schema import upgrade as schema
 from knowledge_migration.installation import Installation
 from knowledge_migration.knowledge.audit import AuditAction
 from knowledge_migration.settings import SchemaChangeSettings, load_settings
-from knowledge_migration_tests.conftest import SHARED_DATA
+from knowledge_migration_tests.conftest import SHARED_DATA, cloned
 from knowledge_migration_tests.serving import PEOPLE_AND_MESSAGES, serving
 from knowledge_migration_tests.support.code_location import definitions
 from knowledge_migration_tests.support.environment import UNHURRIED, name_database
@@ -36,17 +40,65 @@ NOT_ASKED = [
 ]
 
 
+def name_settings(patch: pytest.MonkeyPatch, database: Database, folder: Path) -> None:
+    """The settings name the database; nothing is limited in rate."""
+    name_database(patch, database, folder)
+    patch.setenv("MIGRATION_PARTITION_ROWS", "100")
+    patch.setenv("BASELINE_SAMPLES", "20")
+    patch.setenv("PERFORMANCE_SAMPLES", "20")
+    patch.setenv("CUTOVER_GATES", json.dumps(UNHURRIED))
+    patch.setenv("KNOWLEDGE_MIGRATION_NO_LIVE_WRITERS", "true")
+    patch.setenv("KNOWLEDGE_MIGRATION_SKIP_REHEARSAL_REASON", "it has tests of its own")
+
+
 @pytest.fixture
 def named(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Database:
-    """The settings name the test's database; nothing is limited in rate."""
-    name_database(monkeypatch, database, tmp_path)
-    monkeypatch.setenv("MIGRATION_PARTITION_ROWS", "100")
-    monkeypatch.setenv("BASELINE_SAMPLES", "20")
-    monkeypatch.setenv("PERFORMANCE_SAMPLES", "20")
-    monkeypatch.setenv("CUTOVER_GATES", json.dumps(UNHURRIED))
-    monkeypatch.setenv("KNOWLEDGE_MIGRATION_NO_LIVE_WRITERS", "true")
-    monkeypatch.setenv("KNOWLEDGE_MIGRATION_SKIP_REHEARSAL_REASON", "it has tests of its own")
+    """The settings name the test's empty legacy database."""
+    name_settings(monkeypatch, database, tmp_path)
     return database
+
+
+@dataclass(frozen=True)
+class AfterPhase1:
+    """A database with rows, users and messages after phases 0 and 1, the folder of its backups, and its rows before."""
+
+    database: Database
+    folder: Path
+    before: fingerprint.Fingerprint
+
+
+@pytest.fixture(scope="module")
+def after_phase_1(server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AfterPhase1]:
+    """The phases take 5 s of CPU time."""
+    folder = tmp_path_factory.mktemp("after_phase_1")
+    with cloned(server) as database, pytest.MonkeyPatch.context() as patch:
+        name_settings(patch, database, folder)
+        with database.connect("test template") as connection:
+            connection.execute(SOME_ROWS)
+            connection.execute("DELETE FROM users")
+            connection.execute(PEOPLE_AND_MESSAGES.replace("generate_series(1, 20)", "generate_series(2, 22)"))
+            before = fingerprint.take(connection)
+        with serving(database) as url, dg.DagsterInstance.ephemeral() as instance:
+            patch.setenv("KNOWLEDGE_SERVICE_URL", url)
+            phases = list(islice(migrate(database, instance, on_phase=lambda _: None), 2))
+        assert [(phase.phase, phase.errors) for phase in phases] == [("0 preparation", ()), ("1 schema", ())]
+        assert [check.name for phase in phases for check in phase.checks if not check.succeeded] == NOT_ASKED[:1]
+        yield AfterPhase1(database, folder, before)
+
+
+@pytest.fixture
+def prepared(server: EmbeddedServer, after_phase_1: AfterPhase1, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
+    """The settings name a copy of it."""
+    with cloned(server, after_phase_1.database.name) as copy:
+        name_settings(monkeypatch, copy, after_phase_1.folder)
+        yield copy
+
+
+@pytest.fixture
+def rows(prepared: Database) -> Iterator[Connection]:
+    """A session on the copy."""
+    with prepared.connect("test") as connection:
+        yield connection
 
 
 def run(database: Database, instance: dg.DagsterInstance) -> list[PhaseSummary]:
@@ -202,9 +254,8 @@ def test_a_finding_that_blocks_keeps_phase_0_open_until_it_is_repaired(
 
 
 def test_at_a_critical_limit_the_command_stops_with_exit_1_and_the_next_one_resumes(
-    named: Database, connection: Connection, monkeypatch: pytest.MonkeyPatch
+    prepared: Database, rows: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    connection.execute(SOME_ROWS)
     monkeypatch.setenv("DAGSTER_HOME", str(PROJECT))
     monkeypatch.setattr(dg.DagsterInstance, "get", dg.DagsterInstance.ephemeral)
     monkeypatch.setenv("MIGRATION_RATE_LIMIT_PER_SECOND", "auto")
@@ -214,10 +265,10 @@ def test_at_a_critical_limit_the_command_stops_with_exit_1_and_the_next_one_resu
     assert "stopped: canary is " in stopped.output
     assert "(critical limit 0). Look for locks and load: pg_stat_activity." in stopped.output
     assert "run it again" in stopped.output
-    assert count(connection, "SELECT count(*) FROM atoms WHERE migrated_from_proposal_id IS NOT NULL") == 0
+    assert count(rows, "SELECT count(*) FROM atoms WHERE migrated_from_proposal_id IS NOT NULL") == 0
     monkeypatch.setenv("MIGRATION_RATE_LIMIT_PER_SECOND", "0")
     assert CliRunner().invoke(app, ["migrate"]).exit_code == 0
-    assert count(connection, "SELECT count(*) FROM atoms WHERE migrated_from_proposal_id IS NULL") == 0
+    assert count(rows, "SELECT count(*) FROM atoms WHERE migrated_from_proposal_id IS NULL") == 0
 
 
 def test_a_row_in_quarantine_fails_the_rules_until_somebody_decides(
@@ -234,26 +285,25 @@ def test_a_row_in_quarantine_fails_the_rules_until_somebody_decides(
 
 
 def test_the_rollback_jobs_take_everything_back_and_the_migration_can_be_run_again_between(
-    named: Database, connection: Connection, instance: dg.DagsterInstance
+    prepared: Database, rows: Connection, after_phase_1: AfterPhase1, instance: dg.DagsterInstance
 ) -> None:
-    connection.execute(SOME_ROWS)
-    before = fingerprint.take(connection)
-    run(named, instance)
+    before = after_phase_1.before
+    run(prepared, instance)
 
     def roll_back(job: str, op: str) -> bool:
         config = {**QUIET, "ops": {op: {"config": {"reason": "a test"}}}}
         return definitions().resolve_job_def(job).execute_in_process(instance=instance, run_config=config).success
 
     assert roll_back("rollback_backfill", "remove_backfill")
-    summaries = run(named, instance)
+    summaries = run(prepared, instance)
     assert [summary.skipped for summary in summaries] == [True, True, True, False]
     assert summaries[-1].succeeded
 
     assert roll_back("rollback_backfill", "remove_backfill")
     assert roll_back("rollback_schema", "remove_schema")
-    assert count(connection, "SELECT count(*) FROM pg_class WHERE relname LIKE '%proposal%'") == 0
-    assert fingerprint.differences(before, fingerprint.take(connection, like=before)) == []
-    actions = connection.execute("SELECT action, reason FROM migration.audit_log ORDER BY id").fetchall()
+    assert count(rows, "SELECT count(*) FROM pg_class WHERE relname LIKE '%proposal%'") == 0
+    assert fingerprint.differences(before, fingerprint.take(rows, like=before)) == []
+    actions = rows.execute("SELECT action, reason FROM migration.audit_log ORDER BY id").fetchall()
     assert {row["action"] for row in actions} <= set(AuditAction)
     assert {("rollback backfill", "a test"), ("rollback schema", "a test")} <= {
         (row["action"], row["reason"]) for row in actions
@@ -272,36 +322,35 @@ def test_the_small_real_knowledge_base_migrates_whole(
 
 
 def test_dual_write_is_switched_on_proven_and_probed_before_the_backfill(
-    named: Database, connection: Connection, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+    prepared: Database, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    connection.execute(SOME_ROWS)
-    connection.execute("DELETE FROM users")
-    connection.execute(PEOPLE_AND_MESSAGES.replace("generate_series(1, 20)", "generate_series(2, 22)"))
     monkeypatch.setenv("KNOWLEDGE_MIGRATION_NO_LIVE_WRITERS", "false")
     monkeypatch.setenv("DUAL_WRITE_MEASURED_PAIRS", "10")
-    monkeypatch.setenv("DUAL_WRITE_MAX_SLOWDOWN_PERCENT", "1000")  # speed is not what this test is about
-    with serving(named) as url:
+    with serving(prepared) as url:
         monkeypatch.setenv("KNOWLEDGE_SERVICE_URL", url)
-        summaries = run(named, instance)
+        summaries = run(prepared, instance)
         assert [(summary.phase, summary.errors) for summary in summaries] == [
             ("0 preparation", ()),
             ("1 schema", ()),
             ("2 dual write", ()),
             ("3 backfill", ()),
         ]
-        assert [check.name for summary in summaries for check in summary.checks if not check.succeeded] == NOT_ASKED[:1]
-        assert all(summary.skipped for summary in run(named, instance))
+        assert [check.name for summary in summaries for check in summary.checks if not check.succeeded] == []
+        assert all(summary.skipped for summary in run(prepared, instance))
 
 
 def test_without_a_service_the_migration_stops_before_dual_write_and_switches_nothing(
-    named: Database, connection: Connection, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+    prepared: Database, rows: Connection, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    connection.execute(SOME_ROWS)
     monkeypatch.setenv("KNOWLEDGE_MIGRATION_NO_LIVE_WRITERS", "false")
-    summaries = run(named, instance)
-    assert [summary.succeeded for summary in summaries] == [True, True, False]
+    summaries = run(prepared, instance)
+    assert [(summary.succeeded, summary.skipped) for summary in summaries] == [
+        (True, True),
+        (True, True),
+        (False, False),
+    ]
     assert "knowledge-migration serve" in summaries[2].errors[0]
-    assert count(connection, "SELECT count(*) FROM feature_flags WHERE (config ->> 'dual_write')::boolean") == 0
+    assert count(rows, "SELECT count(*) FROM feature_flags WHERE (config ->> 'dual_write')::boolean") == 0
 
 
 def test_a_child_of_the_ui_that_ignores_the_interrupt_is_killed_too(monkeypatch: pytest.MonkeyPatch) -> None:

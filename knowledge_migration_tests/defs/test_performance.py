@@ -14,7 +14,7 @@ from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.embedded_server import EmbeddedServer
 from knowledge_migration_tests.conftest import clone, cloned
 from knowledge_migration_tests.support.code_location import definitions
-from knowledge_migration_tests.support.environment import UNHURRIED
+from knowledge_migration_tests.support.environment import ANY_SPEED, UNHURRIED
 from knowledge_migration_tests.support.some_rows import SOME_ROWS
 
 CHECKS = {
@@ -31,6 +31,7 @@ def name(patch: pytest.MonkeyPatch, database: Database, folder: Path) -> None:
     for variable, value in {
         "KNOWLEDGE_MIGRATION_DATABASE_URL": database.url,
         "KNOWLEDGE_MIGRATION_HOME": str(folder / "home"),
+        **ANY_SPEED,
         "MIGRATION_RATE_LIMIT_PER_SECOND": "0",
         "BASELINE_SAMPLES": "20",
         "PERFORMANCE_SAMPLES": "20",

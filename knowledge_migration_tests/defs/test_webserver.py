@@ -11,7 +11,7 @@ import pytest
 from knowledge_migration.thresholds import GATES, STAGES
 from knowledge_migration_tests.chromium import needs_chromium, opened_browser
 from knowledge_migration_tests.support.dagster_ui import DagsterUi
-from knowledge_migration_tests.support.environment import UNHURRIED
+from knowledge_migration_tests.support.environment import ANY_SPEED, UNHURRIED
 from knowledge_migration_tests.support.webserver import Run, webserver
 
 GUARD = "requirements_are_met"
@@ -19,9 +19,7 @@ SAMPLES = {"api_error_rate": 100, "proposal_error_rate": 10, "extraction_slowdow
 VARIABLES = {
     "BASELINE_SAMPLES": "20",
     "DUAL_WRITE_MEASURED_PAIRS": "10",
-    # speed is tested elsewhere
-    "DUAL_WRITE_MAX_SLOWDOWN_PERCENT": "100000",
-    "READER_STALL_LIMIT_MS": "60000",
+    **ANY_SPEED,
     "CUTOVER_GATES": json.dumps(
         {
             gate.metric: {

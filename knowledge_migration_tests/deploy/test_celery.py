@@ -25,6 +25,7 @@ from knowledge_migration_tests.support.celery_machines import (
     redis_server,
 )
 from knowledge_migration_tests.support.conditions import comes_true
+from knowledge_migration_tests.support.environment import ANY_SPEED
 from knowledge_migration_tests.support.s3_server import BUCKET, s3_server
 from knowledge_migration_tests.support.webserver import Run, Webserver, webserver
 
@@ -39,9 +40,7 @@ SETTINGS = {
     "BASELINE_SAMPLES": "20",
     "DUAL_WRITE_MEASURED_PAIRS": "10",
     "DUAL_WRITE_WATCH_SECONDS": "0.2",
-    # speed is tested elsewhere
-    "DUAL_WRITE_MAX_SLOWDOWN_PERCENT": "100000",
-    "READER_STALL_LIMIT_MS": "60000",
+    **ANY_SPEED,
     # two partitions of atoms that take ten seconds each: a worker is lost meanwhile
     "MIGRATION_PARTITION_ROWS": "500",
     "MIGRATION_BATCH_SIZE": "5",

@@ -13,6 +13,7 @@ from knowledge_migration.engine.foundation.embedded_server import EmbeddedServer
 from knowledge_migration_tests.conftest import clone, drop
 from knowledge_migration_tests.engine.backfill.backfilling import count, fill
 from knowledge_migration_tests.serving import PEOPLE_AND_MESSAGES
+from knowledge_migration_tests.support.environment import ANY_SPEED
 
 PROJECT = Path(__file__).parents[2]
 EMPTY = {name: value for name, value in os.environ.items() if not name.startswith(("KNOWLEDGE_", "DAGSTER_", "PYTHON"))}
@@ -56,7 +57,7 @@ def test_a_configured_database_is_migrated_and_rolled_back(
         "KNOWLEDGE_MIGRATION_DATABASE_URL": database.url,
         "KNOWLEDGE_MIGRATION_DAGSTER_URL": for_dagster.url,
         "DUAL_WRITE_CAPTURE": "database",
-        "DUAL_WRITE_MAX_SLOWDOWN_PERCENT": "1000",  # of a busy machine
+        **ANY_SPEED,
         "MIGRATION_RATE_LIMIT_PER_SECOND": "0",
     }
     program = os.fspath(programs / "knowledge-migration")

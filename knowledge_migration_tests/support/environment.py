@@ -13,6 +13,10 @@ UNHURRIED = {gate.metric: {"limit_seconds": 1000.0} for gate in GATES if gate.li
 """The gates of a test that says nothing about the speed of the machine."""
 
 
+ANY_SPEED = {"DUAL_WRITE_MAX_SLOWDOWN_PERCENT": "1000000", "READER_STALL_LIMIT_MS": "60000"}
+"""Limits that a busy machine does not reach."""
+
+
 def name_database(patch: pytest.MonkeyPatch, database: Database, folder: Path, **variables: str) -> None:
     """The settings name this database, and a home directory below the folder, which becomes the working directory."""
     patch.chdir(folder)
@@ -20,5 +24,5 @@ def name_database(patch: pytest.MonkeyPatch, database: Database, folder: Path, *
     patch.setenv("KNOWLEDGE_MIGRATION_HOME", str(folder / "home"))
     patch.setenv("DUAL_WRITE_WATCH_SECONDS", "0.2")
     patch.setenv("MIGRATION_RATE_LIMIT_PER_SECOND", "0")  # the closed loop would follow the load of the machine
-    for name, value in variables.items():
+    for name, value in {**ANY_SPEED, **variables}.items():
         patch.setenv(name, value)
