@@ -71,14 +71,18 @@ class AfterPhase1:
 def after_phase_1(server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AfterPhase1]:
     """The phases take 5 s of CPU time."""
     folder = tmp_path_factory.mktemp("after_phase_1")
-    with cloned(server) as database, pytest.MonkeyPatch.context() as patch:
-        name_settings(patch, database, folder)
+    with cloned(server) as database:
         with database.connect("test template") as connection:
             connection.execute(SOME_ROWS)
             connection.execute("DELETE FROM users")
             connection.execute(PEOPLE_AND_MESSAGES.replace("generate_series(1, 20)", "generate_series(2, 22)"))
             before = fingerprint.take(connection)
-        with serving(database) as url, dg.DagsterInstance.ephemeral() as instance:
+        with (
+            pytest.MonkeyPatch.context() as patch,
+            serving(database) as url,
+            dg.DagsterInstance.ephemeral() as instance,
+        ):
+            name_settings(patch, database, folder)
             patch.setenv("KNOWLEDGE_SERVICE_URL", url)
             phases = list(islice(migrate(database, instance, on_phase=lambda _: None), 2))
         assert [(phase.phase, phase.errors) for phase in phases] == [("0 preparation", ()), ("1 schema", ())]
