@@ -13,12 +13,13 @@ SELECT * FROM public.topic_proposals WHERE status = 'pending' ORDER BY confidenc
 
 -- name: benchmark_run_history
 -- Strategy §9.3, query 2: the latest runs with the number of their topic proposals (ERRATA V3). It counts for these
--- runs only: joining and grouping first would read every proposal. idx_knowledge_runs_created, then
+-- runs only, and as the service up to 10,000 of each: joining and grouping first would read every proposal. idx_knowledge_runs_created, then
 -- idx_topic_proposals_run_created per run.
 SELECT latest.*, counted.proposal_count
 FROM (SELECT * FROM public.knowledge_extraction_runs ORDER BY created_at DESC, id DESC LIMIT 20) AS latest
 CROSS JOIN LATERAL (
-    SELECT count(*) AS proposal_count FROM public.topic_proposals WHERE extraction_run_id = latest.id
+    SELECT count(*) AS proposal_count
+    FROM (SELECT FROM public.topic_proposals WHERE extraction_run_id = latest.id LIMIT 10000) AS proposals
 ) AS counted
 ORDER BY latest.created_at DESC, latest.id DESC
 

@@ -214,8 +214,8 @@ class Run(BaseModel):
     error_message: str | None
     created_by_user_id: int | None
     created_at: datetime
-    topic_proposal_count: int
-    atom_proposal_count: int
+    topic_proposal_count: int = Field(description="At most 10,000; more are not counted.")
+    atom_proposal_count: int = Field(description="At most 10,000; more are not counted.")
 
 
 class Review(_Body):

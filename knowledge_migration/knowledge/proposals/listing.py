@@ -23,6 +23,7 @@ from knowledge_migration.knowledge.tables import knowledge_extraction_runs as ru
 from knowledge_migration.knowledge.values import storable
 
 Sort = Literal["confidence", "created_at"]
+COUNTED = 10_000
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def one_proposal(connection: sa.Connection, proposal_id: UUID) -> dict[str, Any]
 
 
 def list_runs(connection: sa.Connection, limit: int, cursor: str | None = None, statuses: Sequence[str] = ()) -> Page:
-    """The extraction runs, newest first, each with the number of its proposals."""
+    """The extraction runs, newest first, each with the number of its proposals, up to 10,000 of a kind."""
     query = _runs().order_by(runs.c.created_at.desc(), runs.c.id.desc()).limit(limit + 1)
     if statuses:
         query = query.where(runs.c.status.in_(statuses))
@@ -106,14 +107,14 @@ def one_run(connection: sa.Connection, run_id: UUID) -> dict[str, Any]:
 
 
 def _runs() -> sa.Select[Any]:
-    counts = [
-        sa.select(sa.func.count())
-        .where(kind.proposals.c.extraction_run_id == runs.c.id)
-        .scalar_subquery()
-        .label(f"{kind.name}_proposal_count")
-        for kind in KINDS
-    ]
-    return sa.select(runs, *counts)
+    return sa.select(runs, *(_proposals_of_the_run(kind) for kind in KINDS))
+
+
+def _proposals_of_the_run(kind: EntityKind) -> sa.Label[int]:
+    """Bounded: the run of the backfill has a proposal for every row of the table."""
+    proposals = sa.select(sa.true()).where(kind.proposals.c.extraction_run_id == runs.c.id).limit(COUNTED)
+    counted = sa.select(sa.func.count()).select_from(proposals.correlate(runs).subquery())
+    return counted.scalar_subquery().label(f"{kind.name}_proposal_count")
 
 
 def _selected(kind: EntityKind) -> sa.Select[Any]:

@@ -281,6 +281,14 @@ def test_runs_come_newest_first_each_with_the_number_of_its_proposals(listed: sa
     assert sum(one["topic_proposal_count"] for one in items) == 60
 
 
+def test_the_proposals_of_a_large_run_are_counted_up_to_a_bound(
+    listed: sa.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listing, "COUNTED", 12)
+    counts = [one["topic_proposal_count"] for one in listing.list_runs(listed, 50).items]
+    assert (max(counts), listing.one_run(listed, RUN_2)["topic_proposal_count"]) == (12, 12)
+
+
 def test_runs_are_filtered_by_their_status_on_every_page(listed: sa.Connection) -> None:
     found = list(pages(lambda cursor: listing.list_runs(listed, 2, cursor, ["failed"])))
     assert [len(page) for page in found] == [2, 1]
