@@ -80,8 +80,7 @@ def functional(dry_run: DryRun = False) -> None:
         verdict = f"[{COLOURS[one.verdict]}]{one.verdict}[/]"
         table.add_row(one.name.replace("_", " "), verdict, f"{one.seconds:.1f}", one.message)
     console.print(table)
-    left = sum(one.rows for one in result.removed[:-1])
-    leftovers = f", and {left} rows of an earlier validation" if left else ""
+    leftovers = f", and {result.leftovers} rows of an earlier validation" if result.leftovers else ""
     console.print(f"{result.removed[-1].rows} rows of its own removed{leftovers}.")
     for kept in result.kept:
         console.print(f"[yellow]{kept}[/]")

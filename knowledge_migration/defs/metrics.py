@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from pydantic import Field
@@ -12,6 +12,9 @@ from knowledge_migration.defs.resources import Migration
 from knowledge_migration.defs.scheduling import nothing_to_validate
 from knowledge_migration.engine.observability import plots
 from knowledge_migration.engine.observability.metrics import Sampling, metric_history, sample
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 PLOTTED = timedelta(days=14)
 PLOTS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
@@ -49,30 +52,25 @@ def migration_metrics(config: MetricsConfig, migration: Migration) -> Iterator[A
             kept_days=migration.settings.validation.metrics_kept_days,
             with_tables=config.plots,
         )
-        if not config.plots:
-            yield dg.MaterializeResult(metadata=_measured(sampling))
-            return
-        with migration.database.connect("metrics") as connection:
-            history = metric_history(connection, sampling.at - PLOTTED)
-    metadata: dict[str, Any] = {
-        **_measured(sampling),
-        **{
-            f"plot_{name}": reporting.picture(plots.over_time(history, metrics, title), title)
-            for name, title, metrics in PLOTS
-            if history["metric"].isin(metrics).any()
-        },
-        **{
-            name: reporting.rows_table([reporting.plain(row) for row in rows]) for name, rows in sampling.tables.items()
-        },
-    }
+        metadata: dict[str, Any] = {
+            "samples": len(sampling.samples),
+            "measured_at": sampling.at.isoformat(sep=" ", timespec="seconds"),
+        }
+        if config.plots:
+            with migration.database.connect("metrics") as connection:
+                metadata |= _shown(sampling, metric_history(connection, sampling.at - PLOTTED))
     yield dg.MaterializeResult(metadata=metadata)
 
 
-def _measured(sampling: Sampling) -> dict[str, Any]:
-    return {
-        "samples": len(sampling.samples),
-        "measured_at": sampling.at.isoformat(sep=" ", timespec="seconds"),
+def _shown(sampling: Sampling, history: "pd.DataFrame") -> dict[str, Any]:
+    """The plots of the metrics that have samples, and the tables of the dashboard."""
+    drawn = {
+        f"plot_{name}": reporting.picture(plots.over_time(history, metrics, title), title)
+        for name, title, metrics in PLOTS
+        if history["metric"].isin(metrics).any()
     }
+    rows = {name: [reporting.plain(row) for row in rows] for name, rows in sampling.tables.items()}
+    return drawn | {name: reporting.rows_table(table) for name, table in rows.items()}
 
 
 job = dg.define_asset_job(

@@ -18,6 +18,7 @@ GROUP = "operations"
 LIMITS = "queries_keep_to_their_limits"
 SCANS = "no_query_reads_a_large_table_whole"
 AS_BEFORE = "endpoints_are_as_fast_as_before"
+NO_BASELINE = "Not compared: this database has no baseline (asset performance_baseline, before phase 1)."
 PHASE_OF_JOB = {
     "phase_1_schema": schema.GROUP,
     "phase_2_dual_write": dual_write.GROUP,
@@ -75,16 +76,6 @@ def _plans(measured: "PerformanceValidation") -> dict[str, dg.MarkdownMetadataVa
     }
 
 
-def _not_compared(migration: Migration) -> dg.MaterializeResult:
-    result = "Not compared: this database has no baseline (asset performance_baseline, before phase 1)."
-    check = dg.AssetCheckResult(
-        check_name=AS_BEFORE, passed=False, severity=dg.AssetCheckSeverity.WARN, description=result
-    )
-    return dg.MaterializeResult(
-        metadata={"result": result}, check_results=migration.recorded("performance_comparison", check)
-    )
-
-
 @dg.asset(
     group_name=GROUP,
     deps=["performance_baseline", "proposal_schema", "feature_flag_store", "dual_write_probe", "backfill_completion"],
@@ -102,7 +93,9 @@ def performance_comparison(context: dg.AssetExecutionContext, migration: Migrati
     (slowdown,) = (gate for gate in settings.cutover.gates if gate.metric == "extraction_slowdown")
     with reporting.as_dagster_failure(), migration.database.connect("performance comparison") as connection:
         if evidence.latest(connection, "performance_baseline") is None:
-            return _not_compared(migration)
+            check = reporting.not_evaluated(AS_BEFORE, NO_BASELINE)
+            checks = migration.recorded("performance_comparison", check)
+            return dg.MaterializeResult(metadata={"result": NO_BASELINE}, check_results=checks)
         compared = comparison.compare_within(
             connection,
             phase,

@@ -66,15 +66,15 @@ def quality_validation(context: dg.AssetExecutionContext, migration: Migration) 
             "data_docs": dg.MetadataValue.path(str(validation.index)),
             "data_docs_page": dg.MetadataValue.url(validation.index.as_uri()),
         },
-        check_results=[*_results(validation), _yours(validation)],
+        check_results=[
+            *(_result(check_name(outcome.suite.name), (outcome,)) for outcome in validation.suites),
+            *(
+                reporting.not_evaluated(check_name(name), f"Not validated: the table {table} is {ABSENT}.")
+                for name, table in validation.absent
+            ),
+            _yours(validation),
+        ],
     )
-
-
-def _results(validation: Validation) -> list[dg.AssetCheckResult]:
-    return [
-        *(_result(check_name(outcome.suite.name), (outcome,)) for outcome in validation.suites),
-        *(_absent(name, table) for name, table in validation.absent),
-    ]
 
 
 def _yours(validation: Validation) -> dg.AssetCheckResult:
@@ -97,17 +97,6 @@ def _result(name: str, suites: tuple[SuiteOutcome, ...]) -> dg.AssetCheckResult:
         numbers={"expectations": expectations, "critical": sum(suite.critical for suite in suites)},
     )
     return reporting.check_result(outcome, asset=ASSET, warns=bool(failed) and all(suite.passed for suite in suites))
-
-
-def _absent(name: str, table: str) -> dg.AssetCheckResult:
-    result = f"Not validated: the table {table} is {ABSENT}."
-    return dg.AssetCheckResult(
-        check_name=check_name(name),
-        passed=False,
-        severity=dg.AssetCheckSeverity.WARN,
-        description=result,
-        metadata={"result": result},
-    )
 
 
 quality_job = dg.define_asset_job(

@@ -33,18 +33,9 @@ def staging_rehearsal(context: dg.AssetExecutionContext, migration: Migration) -
     yield from guards.guarded(migration, "staging_rehearsal")
     reason = migration.settings.rehearsal.skip_reason
     if reason:
-        yield dg.MaterializeResult(
-            metadata={"skipped": reason},
-            check_results=migration.recorded(
-                "staging_rehearsal",
-                dg.AssetCheckResult(
-                    check_name=REHEARSED,
-                    passed=False,
-                    severity=dg.AssetCheckSeverity.WARN,
-                    description=f"Nothing was rehearsed. KNOWLEDGE_MIGRATION_SKIP_REHEARSAL_REASON says: {reason}",
-                ),
-            ),
-        )
+        why = f"Nothing was rehearsed. KNOWLEDGE_MIGRATION_SKIP_REHEARSAL_REASON says: {reason}"
+        checks = migration.recorded("staging_rehearsal", reporting.not_evaluated(REHEARSED, why))
+        yield dg.MaterializeResult(metadata={"skipped": reason}, check_results=checks)
         return
     settings = migration.settings
     with reporting.as_dagster_failure():

@@ -75,6 +75,13 @@ def check_result(
     )
 
 
+def not_evaluated(check: str, why: str) -> dg.AssetCheckResult:
+    """A check that had nothing to evaluate, as a warning."""
+    return dg.AssetCheckResult(
+        check_name=check, passed=False, severity=severity(warns=True), description=why, metadata={"result": why}
+    )
+
+
 def _shown(value: Any) -> Any:
     """Rows as a table, other values as they are."""
     is_table = isinstance(value, list) and value and all(isinstance(row, dict) for row in value)

@@ -31,7 +31,6 @@ class Measurements:
     spans: dict[str, list[tuple[float, float]]] = field(default_factory=lambda: defaultdict(list))
     statuses: Counter[tuple[str, str]] = field(default_factory=Counter)
     failures: list[str] = field(default_factory=list)
-    refused: int = 0
 
     def answered(self, operation: str, due: float, ended: float, status: str) -> None:
         """Adds a request with its result: answered, failed, refused or injected."""

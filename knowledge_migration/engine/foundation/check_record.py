@@ -40,17 +40,8 @@ def record(connection: Connection, evaluated: Iterable[CheckRecord], *, dagster_
     if not exists(connection, "migration.check_record"):
         return
     for one in evaluated:
-        connection.execute(
-            text_of("foundation/check_record"),
-            {
-                "asset": one.asset,
-                "name": one.name,
-                "passed": one.succeeded,
-                "warns": one.warns,
-                "message": one.message,
-                "dagster_run_id": dagster_run_id,
-            },
-        )
+        values = {**vars(one), "passed": one.succeeded, "dagster_run_id": dagster_run_id}
+        connection.execute(text_of("foundation/check_record"), values)
 
 
 def recorded(connection: Connection) -> tuple[CheckRecord, ...]:

@@ -73,10 +73,13 @@ def _index(file: str, table: str, name: str) -> Step:
 
 
 _EVIDENCE_STEPS = (
-    *(_own_table(EVIDENCE, name) for name in ("evidence", "audit_log", "backfill_batch", "backfill_control")),
     *(
         _own_table(EVIDENCE, name)
         for name in (
+            "evidence",
+            "audit_log",
+            "backfill_batch",
+            "backfill_control",
             "backfill_speed",
             "quarantine",
             "gate_evaluation",

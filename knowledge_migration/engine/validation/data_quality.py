@@ -4,12 +4,11 @@ Each finding is a query of `sql/data_quality.sql` with its effect on the backfil
 samples, in one REPEATABLE READ, READ ONLY transaction; it repairs nothing. The Great Expectations suites use the same findings.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from psycopg import IsolationLevel, sql
+from psycopg import sql
 
 from knowledge_migration.engine.foundation.check_outcome import count_and_sample
 from knowledge_migration.engine.foundation.database import Connection
@@ -276,7 +275,8 @@ def report(
     """
     if sample < 1:
         raise ValueError(f"sample is {sample}: at least one row is needed for the count of a finding")
-    with _snapshot(connection):
+    with connection.transaction():
+        connection.execute(text_of("foundation/fingerprint_transaction"))
         rows_of = connection.execute(text_of("data_quality/table_rows")).fetchone() or {}
         names = [tuple(row.values()) for row in connection.execute(NEAR_DUPLICATE_TOPIC_NAMES.query())]
         results = {}
@@ -292,15 +292,3 @@ def report(
         NEAR_DUPLICATE_TOPIC_NAMES, pairs.count, pairs.compared, alike, pairs.left_out
     )
     return DataQualityReport(tuple(results[finding] for finding in FINDINGS))
-
-
-@contextmanager
-def _snapshot(connection: Connection) -> Iterator[None]:
-    """One read-only snapshot of all tables; restores the settings of the session."""
-    before = connection.isolation_level, connection.read_only
-    connection.isolation_level, connection.read_only = IsolationLevel.REPEATABLE_READ, True
-    try:
-        with connection.transaction():
-            yield
-    finally:
-        connection.isolation_level, connection.read_only = before

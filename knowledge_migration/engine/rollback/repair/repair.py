@@ -67,10 +67,8 @@ class Repair:
     def to_evidence(self) -> dict[str, Any]:
         """All of it as JSON."""
         return {
+            **vars(self),
             "file": str(self.file) if self.file else None,
-            "repaired": dict(self.repaired),
-            "brought_back": dict(self.brought_back),
-            "left_to_users": dict(self.left_to_users),
             "refused": [row.as_json() for row in self.refused],
             "seconds": round(self.seconds, 3),
         }
