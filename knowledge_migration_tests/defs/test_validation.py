@@ -122,3 +122,21 @@ def test_a_schedule_with_nothing_to_validate_skips_with_one_sentence(
     name_database(monkeypatch, database, tmp_path)
     for name in ("hourly_integrity", "nightly_value_verification", "nightly_quality_validation"):
         assert tick(name) == "There is nothing to do before phase 1."
+
+
+def test_a_sample_of_the_metrics_shows_plots_and_tables_only_where_it_is_asked(named: Connection) -> None:
+    def metadata(*, plots: bool) -> set[str]:
+        result = run("validation_metrics", {"ops": {"migration_metrics": {"config": {"plots": plots}}}})
+        assert result.success
+        return set(result.asset_materializations_for_node("migration_metrics")[0].metadata)
+
+    assert metadata(plots=False) == {"samples", "measured_at"}
+    assert {"samples", "measured_at", "plot_migration_progress", "backlog", "runs"} <= metadata(plots=True)
+
+
+def test_a_suite_without_its_table_only_warns(named: Connection) -> None:
+    named.execute("DROP TABLE atom_links")
+    found = {check.check_name: check for check in run("validation_quality").get_asset_check_evaluations()}
+    absent = found["atom_links_meet_expectations"]
+    assert (absent.passed, absent.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert "the table atom_links is absent" in str(absent.description)
