@@ -125,7 +125,6 @@ def rollback_full(
     options: FullRollbackOptions,
     *,
     reason: str,
-    actor: str | None = None,
     dagster_run_id: str | None = None,
     on_step: OnStep | None = None,
     progress: Progress = lambda _: None,
@@ -145,7 +144,7 @@ def rollback_full(
 
     with database.connect("full rollback") as connection, advisory_lock(connection, WORK):
         proven_backup(connection)
-        work = _Work(database, connection, options, reason, actor, dagster_run_id)
+        work = _Work(database, connection, options, reason, dagster_run_id)
         for name, step in STEPS.items():
             began = time.perf_counter()
             nothing = step.nothing_to_do(connection)
@@ -177,14 +176,13 @@ class _Work:
     connection: Connection
     options: FullRollbackOptions
     reason: str = ""
-    actor: str | None = None
     dagster_run_id: str | None = None
     export_file: Path | None = None
 
     @property
     def who(self) -> dict[str, Any]:
         """For the audit log."""
-        return {"reason": self.reason, "actor": self.actor, "dagster_run_id": self.dagster_run_id}
+        return {"reason": self.reason, "dagster_run_id": self.dagster_run_id}
 
 
 @dataclass(frozen=True)
@@ -217,9 +215,8 @@ def _plan_dual_write(work: _Work) -> str:
 
 def _dual_write(work: _Work) -> str:
     options = work.options
-    who: dict[str, Any] = {"reason": work.reason, "dagster_run_id": work.dagster_run_id}
     result = rollback_dual_write(
-        work.database, options.initial_flags, options.settings.fence, limits=options.settings.backfill, **who
+        work.database, options.initial_flags, options.settings.fence, limits=options.settings.backfill, **work.who
     )
     return f"off; {_counted(result.deleted_proposals)} deleted"
 
