@@ -4,13 +4,13 @@ Similarity is the greater of pg_trgm's trigram similarity (without the extension
 letters and digits. On 1,826 real names, 60 % finds all 288 pairs of pg_trgm and 26 more, of which 22 are true duplicates.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from knowledge_migration.engine.validation.similarity_join import Candidates, by_letters, by_trigrams
+from knowledge_migration.engine.validation.similarity_join import Candidates, TrigramSets, by_letters
 from knowledge_migration.knowledge.duplicates.names import squeezed, trigrams
 
 SPELLING_COUNTS_FROM_PERCENT = 90.0
@@ -51,7 +51,7 @@ def near_duplicates(
     progress: Callable[[str], None] = lambda _: None,
 ) -> NearDuplicates:
     """The near duplicates among `(id, name)`; `sample` limits the pairs returned (§2.1)."""
-    names = _Names([squeezed(name) for _, name in topics], [trigrams(name) for _, name in topics])
+    names = _Names([squeezed(name) for _, name in topics], TrigramSets.of(trigrams(name) for _, name in topics))
     count, left_out, best, message = 0, 0, list[tuple[float, int, int]](), ""
     for compared, pairs, similarities in names.similar(similarity_percent):
         count, left_out = count + len(similarities), left_out + pairs.left_out
@@ -72,12 +72,12 @@ class _Names:
     """The compared forms of the names."""
 
     squeezed: list[str]
-    trigrams: list[frozenset[str]]
+    trigrams: TrigramSets
 
     def similar(self, percent: float) -> Iterator[tuple[str, Candidates, Similarities]]:
         """Each pair that reaches the percent once: by trigrams, then those that only reach it by letters."""
         by_spelling_from = max(percent, SPELLING_COUNTS_FROM_PERCENT)
-        for pairs in by_trigrams(self.trigrams, percent / 100):
+        for pairs in self.trigrams.similar(percent / 100):
             shared = self._trigram_similarities(pairs)
             pairs, shared = pairs.where(shared >= percent), shared[shared >= percent]
             yield "trigrams", pairs, np.maximum(shared, self._letter_similarities(pairs, by_spelling_from))
@@ -89,9 +89,7 @@ class _Names:
 
     def _trigram_similarities(self, pairs: Candidates) -> Similarities:
         """Shared trigrams of all trigrams, in percent; float64, because 3 of 5 is 59.999996 in float32."""
-        one, other = ([self.trigrams[place] for place in places] for places in (pairs.one, pairs.other))
-        shared = _counts(map(frozenset.intersection, one, other), len(one))
-        every = _counts(one, len(one)) + _counts(other, len(one)) - shared
+        shared, every = self.trigrams.shared(pairs)
         return np.asarray(100.0 * shared / np.maximum(every, 1))
 
     def _letter_similarities(self, pairs: Candidates, from_percent: float) -> Similarities:
@@ -100,10 +98,6 @@ class _Names:
 
         one, other = ([self.squeezed[place] for place in places] for places in (pairs.one, pairs.other))
         return process.cpdist(one, other, scorer=fuzz.ratio, score_cutoff=from_percent, dtype=np.float64)
-
-
-def _counts(sets: Iterable[frozenset[str]], total: int) -> NDArray[np.int64]:
-    return np.fromiter(map(len, sets), dtype=np.int64, count=total)
 
 
 def _most_similar(pairs: Candidates, similarities: Similarities, sample: int) -> list[tuple[float, int, int]]:

@@ -1,12 +1,12 @@
 """The pairs of names that may be similar, found through a part that similar names must share, never by comparing all pairs.
 
 No similar pair is missed until the names have too many candidates. Then each name is compared with the nearest in size only, and
-`left_out` counts the others. So time grows with n log n; beyond a name's own forms, `CANDIDATES_AT_ONCE` bounds memory.
+`left_out` counts the others. So time grows with n log n. Memory is about 0.5 KB per name; constants bound the rest.
 """
 
+from array import array
 from bisect import bisect_right
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -20,7 +20,7 @@ CANDIDATES_PER_NAME = 2_000
 PAIRS_PER_NAME, PAIRS_IN_ANY_CASE = 100, 2_000_000
 """On average, and in all, at about 1 µs each. 11,771 real titles have 8 similar ones ("Newsletter #62")."""
 
-CANDIDATES_AT_ONCE = 300_000
+CANDIDATES_AT_ONCE, NAMES_AT_ONCE, COMPARED_AT_ONCE = 300_000, 20_000, 20_000
 LONGEST_LETTERS = 100
 """Letters of longer names are not compared: a pair that shares 90 % of so many letters shares its trigrams, too."""
 
@@ -30,6 +30,8 @@ ROUNDING = 1e-9
 
 Integers = NDArray[np.int64]
 Hashes = NDArray[np.uint64]
+Part = tuple[int, int, int]
+"""The number of a piece, and where it begins and ends in a text."""
 
 
 @dataclass(frozen=True)
@@ -46,20 +48,6 @@ class Candidates:
         return Candidates(self.one[kept], self.other[kept], self.done, self.left_out)
 
 
-def by_trigrams(names: Sequence[frozenset[str]], share: float) -> Iterator[Candidates]:
-    """All pairs of which so great a share (0 to 1) of all trigrams is common, and few others.
-
-    Such a pair has a trigram in common among the rarest few of both (prefix filter of set similarity joins).
-    """
-    sets = _Sets(names)
-    prefix = sets.sizes - np.ceil(share * sets.sizes - ROUNDING).astype(np.int64) + 1
-    prefix_of_smaller = sets.sizes - np.ceil(2 * share / (1 + share) * sets.sizes - ROUNDING).astype(np.int64) + 1
-    probing, held = sets.position < prefix[sets.owners], sets.position < prefix_of_smaller[sets.owners]
-    smallest = np.searchsorted(sets.sizes, np.ceil(share * sets.sizes - ROUNDING))
-    joined = _joined((sets.rarity[held], sets.owners[held]), (sets.rarity[probing], sets.owners[probing]), smallest)
-    return _bounded((pairs.where(sets.may_share(pairs, share)) for pairs in joined), sets.order)
-
-
 def by_letters(texts: Sequence[str], share: float) -> Iterator[Candidates]:
     """All pairs whose texts have so great a share (0.9 to 1) of letters in common, in their order, and few others.
 
@@ -72,48 +60,109 @@ def by_letters(texts: Sequence[str], share: float) -> Iterator[Candidates]:
 
 
 @dataclass(frozen=True)
-class _Sets:
-    """Sets of trigrams by rank (ascending size); one entry of the flat arrays is one trigram of one name, rarest first."""
+class TrigramSets:
+    """Sets of trigrams by rank (ascending size): `rarity` has the numbers of one set after the other, rarest first."""
 
-    names: Sequence[frozenset[str]]
+    order: Integers
+    sizes: Integers
+    rarity: NDArray[np.int32]
 
-    @cached_property
-    def order(self) -> Integers:
-        return np.argsort([len(trigrams) for trigrams in self.names], kind="stable")
-
-    @cached_property
-    def sizes(self) -> Integers:
-        return np.array([len(self.names[place]) for place in self.order], dtype=np.int64)
-
-    @cached_property
-    def owners(self) -> Integers:
-        return np.repeat(np.arange(len(self.names)), self.sizes)
-
-    @cached_property
-    def position(self) -> Integers:
-        """The place of each entry in its name."""
-        return np.arange(len(self.owners)) - np.repeat(np.cumsum(self.sizes) - self.sizes, self.sizes)
-
-    @cached_property
-    def rarity(self) -> Integers:
-        counts = Counter(trigram for trigrams in self.names for trigram in trigrams)
-        number = {trigram: at for at, (_, trigram) in enumerate(sorted((n, trigram) for trigram, n in counts.items()))}
-        numbers = (sorted(number[trigram] for trigram in self.names[place]) for place in self.order)
-        return np.fromiter((one for each in numbers for one in each), dtype=np.int64, count=len(self.owners))
+    @classmethod
+    def of(cls, names: Iterable[Collection[str]]) -> "TrigramSets":
+        """The sets of these trigrams, in any order; a rarer trigram has a lower number."""
+        number_of, numbers, lengths = dict[str, int](), array("i"), array("i")
+        for trigrams in names:
+            numbers.extend([number_of.setdefault(trigram, len(number_of)) for trigram in trigrams])
+            lengths.append(len(trigrams))
+        flat, sizes = np.asarray(numbers), np.asarray(lengths).astype(np.int64)
+        counts, texts = np.bincount(flat, minlength=len(number_of)), np.array(list(number_of), dtype=str)
+        order = np.argsort(sizes, kind="stable")
+        keys = np.repeat(_places(order), sizes)
+        keys <<= RANK_BITS
+        keys |= _places(np.lexsort((texts, counts)))[flat]
+        keys.sort()
+        keys &= (1 << RANK_BITS) - 1
+        return cls(order, sizes[order], keys.astype(np.int32))
 
     @cached_property
-    def signatures(self) -> Hashes:
+    def starts(self) -> Integers:
+        """Where each set begins in `rarity`, and the end of the last."""
+        return np.append(0, np.cumsum(self.sizes))
+
+    @cached_property
+    def ranks(self) -> Integers:
+        """The rank of each place."""
+        return _places(self.order)
+
+    def similar(self, share: float) -> Iterator[Candidates]:
+        """All pairs of which so great a share (0 to 1) of all trigrams is common, and few others.
+
+        Such a pair has a trigram in common among the rarest few of both (prefix filter of set similarity joins).
+        """
+        prefix = self.sizes - np.ceil(share * self.sizes - ROUNDING).astype(np.int64) + 1
+        prefix_of_smaller = self.sizes - np.ceil(2 * share / (1 + share) * self.sizes - ROUNDING).astype(np.int64) + 1
+        index = _index([self._first(prefix_of_smaller, low, high) for low, high in _blocks(len(self.sizes))])
+        smallest = np.searchsorted(self.sizes, np.ceil(share * self.sizes - ROUNDING))
+        blocks = (_joined(index, self._first(prefix, low, high), smallest) for low, high in _blocks(len(self.sizes)))
+        joined = (pairs.where(self._may_share(pairs, share)) for block in blocks for pairs in block)
+        return _bounded(joined, self.order)
+
+    def shared(self, pairs: Candidates) -> tuple[Integers, Integers]:
+        """The number of common trigrams of each pair of places, and of all its trigrams."""
+        one, other = self.ranks[pairs.one], self.ranks[pairs.other]
+        parts = range(0, len(one), COMPARED_AT_ONCE)
+        common = [self._common(*(side[at : at + COMPARED_AT_ONCE] for side in (one, other))) for at in parts]
+        shared = np.concatenate(common) if common else np.zeros(0, dtype=np.int64)
+        return shared, self.sizes[one] + self.sizes[other] - shared
+
+    def _common(self, one: Integers, other: Integers) -> Integers:
+        both = np.concatenate([self._keys(one), self._keys(other)])
+        both.sort()
+        return np.bincount(both[1:][both[1:] == both[:-1]] >> RANK_BITS, minlength=len(one))
+
+    def _keys(self, ranks: Integers) -> Integers:
+        """The entries of these sets, each with the position of its set in `ranks`."""
+        sizes = self.sizes[ranks]
+        positions = np.repeat(np.arange(len(ranks)), sizes)
+        at = np.arange(len(positions)) + np.repeat(self.starts[ranks] - np.cumsum(sizes) + sizes, sizes)
+        return positions << RANK_BITS | self.rarity[at]
+
+    def _entries(self, low: int, high: int) -> tuple[Integers, Integers]:
+        """The numbers and the owners of all entries of these ranks."""
+        owners = np.repeat(np.arange(low, high), self.sizes[low:high])
+        return self.rarity[self.starts[low] : self.starts[high]].astype(np.int64), owners
+
+    def _first(self, most: Integers, low: int, high: int) -> tuple[Integers, Integers]:
+        """Of these ranks, the first entries of each, at most so many, and their owners."""
+        rarity, owners = self._entries(low, high)
+        first = np.arange(len(owners)) + self.starts[low] - self.starts[owners] < most[owners]
+        return rarity[first], owners[first]
+
+    @cached_property
+    def _signatures(self) -> Hashes:
         """256 bits for each name; two names differ in at least as many trigrams as in bits."""
-        bits = np.zeros((4, len(self.names)), dtype=np.uint64)
-        word, bit = (self.rarity >> 6) & 3, np.uint64(1) << (self.rarity & 63).astype(np.uint64)
-        np.bitwise_or.at(bits, (word, self.owners), bit)
+        bits = np.zeros((4, len(self.sizes)), dtype=np.uint64)
+        for low, high in _blocks(len(self.sizes)):
+            rarity, owners = self._entries(low, high)
+            np.bitwise_or.at(bits, ((rarity >> 6) & 3, owners), np.uint64(1) << (rarity & 63).astype(np.uint64))
         return bits
 
-    def may_share(self, pairs: Candidates, share: float) -> NDArray[np.bool_]:
+    def _may_share(self, pairs: Candidates, share: float) -> NDArray[np.bool_]:
         """Whether the signatures of the two allow so great a share."""
-        different = np.bitwise_count(self.signatures[:, pairs.one] ^ self.signatures[:, pairs.other]).sum(axis=0)
+        different = np.bitwise_count(self._signatures[:, pairs.one] ^ self._signatures[:, pairs.other]).sum(axis=0)
         both = self.sizes[pairs.one] + self.sizes[pairs.other]
         return np.asarray(different <= (1 - share) / (1 + share) * both + ROUNDING)
+
+
+def _blocks(total: int) -> list[tuple[int, int]]:
+    return [(low, min(low + NAMES_AT_ONCE, total)) for low in range(0, total, NAMES_AT_ONCE)]
+
+
+def _places(order: Integers) -> Integers:
+    """The inverse permutation."""
+    places = np.empty_like(order)
+    places[order] = np.arange(len(order))
+    return places
 
 
 @dataclass(frozen=True)
@@ -155,14 +204,16 @@ class _Texts:
         """The texts of this length with those that are not longer."""
         parts = [self.common_parts(shorter, longer, share) for shorter in self.lengths if shorter <= longer]
         held, probes = zip(*(part for part in parts if part), strict=True)
-        index = np.concatenate([keys.ravel() for keys, _ in held])
-        ranks = np.concatenate([np.repeat(ranks, keys.shape[1]) for keys, ranks in held])
-        probing = np.concatenate(probes, axis=1)
-        probing_ranks = np.repeat(self.ranks(longer), probing.shape[1])
-        return _joined((index, ranks), (probing.ravel(), probing_ranks), np.zeros_like(self.order))
+        index = _index([(keys.ravel(), np.repeat(ranks, keys.shape[1])) for keys, ranks in held])
+        ranks, prefixes, lowest = self.ranks(longer), self.prefixes[longer], np.zeros_like(self.order)
+        for low, high in _blocks(len(ranks)):
+            probing = np.concatenate([_parts(prefixes[low:high], *places) for places in probes], axis=1)
+            yield from _joined(index, (probing.ravel(), np.repeat(ranks[low:high], probing.shape[1])), lowest)
 
-    def common_parts(self, shorter: int, longer: int, share: float) -> tuple[tuple[Hashes, Integers], Hashes] | None:
-        """The keys of the pieces of the shorter texts with their ranks, and those of the parts of the longer ones."""
+    def common_parts(
+        self, shorter: int, longer: int, share: float
+    ) -> tuple[tuple[Hashes, Integers], tuple[list[Part], int]] | None:
+        """The keys of the pieces of the shorter texts with their ranks, and which parts of the longer ones may equal them."""
         edits = int((1 - share) * (shorter + longer) + ROUNDING)
         deleted, inserted = (edits - longer + shorter) // 2, (edits + longer - shorter) // 2
         if deleted < 0:
@@ -178,11 +229,11 @@ class _Texts:
         ]
         inside = [(at, low, high) for at, low, high in moved if low >= 0 and high <= longer]
         held = _parts(self.prefixes[shorter], pieces, shorter), self.ranks(shorter)
-        return held, _parts(self.prefixes[longer], inside, shorter)
+        return held, (inside, shorter)
 
 
-def _parts(prefixes: Hashes, parts: Sequence[tuple[int, int, int]], salt: int) -> Hashes:
-    """A key of each (number, low, high) of each text; equal parts of equal number have equal keys."""
+def _parts(prefixes: Hashes, parts: Sequence[Part], salt: int) -> Hashes:
+    """A key of each part of each text; equal parts of equal number have equal keys."""
     number, low, high = np.array(parts, dtype=np.int64).T
     powers = np.cumprod(np.append(np.uint64(1), np.full(max(high - low), BASE)), dtype=np.uint64)
     hashes = prefixes[:, high] - prefixes[:, low] * powers[high - low]
@@ -190,13 +241,16 @@ def _parts(prefixes: Hashes, parts: Sequence[tuple[int, int, int]], salt: int) -
     return np.asarray((mixed ^ (mixed >> np.uint64(32))) * BASE >> np.uint64(RANK_BITS + 1), dtype=np.uint64)
 
 
-def _joined(
-    held: tuple[NDArray[np.integer], Integers], probes: tuple[NDArray[np.integer], Integers], lowest: Integers
-) -> Iterator[Candidates]:
+def _index(held: Sequence[tuple[NDArray[np.integer], Integers]]) -> Integers:
+    """The sorted entries, each a key and the rank that has it."""
+    entries = [keys.astype(np.int64) << RANK_BITS | ranks for keys, ranks in held]
+    return np.sort(np.concatenate(entries)) if entries else np.zeros(0, dtype=np.int64)
+
+
+def _joined(index: Integers, probes: tuple[NDArray[np.integer], Integers], lowest: Integers) -> Iterator[Candidates]:
     """The ranks of probing names, which ascend, and of indexed names of an equal key from `lowest` to below the probing rank."""
     if not len(probes[0]):
         return
-    index = np.sort(held[0].astype(np.int64) << RANK_BITS | held[1])
     keys, ranks = probes[0].astype(np.int64) << RANK_BITS, probes[1]
     low, high = np.searchsorted(index, keys | lowest[ranks]), np.searchsorted(index, keys | ranks)
     starts = np.flatnonzero(np.diff(ranks, prepend=-1))

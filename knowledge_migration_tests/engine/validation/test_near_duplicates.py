@@ -140,10 +140,11 @@ def test_the_pairs_are_those_that_comparing_all_names_finds(names: list[str], pe
 
 
 @pytest.mark.parametrize("at_once", [1, 40])
-def test_how_many_candidates_are_held_at_once_changes_nothing(monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
+@pytest.mark.parametrize("held", ["CANDIDATES_AT_ONCE", "NAMES_AT_ONCE", "COMPARED_AT_ONCE"])
+def test_how_much_is_held_at_once_changes_nothing(monkeypatch: pytest.MonkeyPatch, held: str, at_once: int) -> None:
     names = [f"{word} {number}" for word in ("alpha", "alphabet", "beta") for number in range(12)]
     whole = compare(*names, sample=10_000)
-    monkeypatch.setattr(similarity_join, "CANDIDATES_AT_ONCE", at_once)
+    monkeypatch.setattr(similarity_join, held, at_once)
     assert compare(*names, sample=10_000) == whole
     assert whole.count == len(whole.pairs) > 12
 
@@ -189,10 +190,9 @@ def test_real_names_every_trigram_pair_is_reached_with_few_others() -> None:
 def test_real_names_most_pairs_are_not_even_candidates() -> None:
     topics = shared_names("large")
     assert near_duplicates(topics, similarity_percent=60, sample=20).count == 3_777
-    trigram_sets = [trigrams(name) for _, name in topics]
     for share in (1, 4):
-        names = trigram_sets[:: 4 // share]
-        candidates = sum(len(pairs.one) for pairs in similarity_join.by_trigrams(names, 0.6))
+        names = [trigrams(name) for _, name in topics[:: 4 // share]]
+        candidates = sum(len(pairs.one) for pairs in similarity_join.TrigramSets.of(names).similar(0.6))
         assert candidates < len(names)
     letters = sum(len(pairs.one) for pairs in similarity_join.by_letters([squeezed(name) for _, name in topics], 0.9))
     assert letters < 5 * len(topics)
