@@ -54,7 +54,7 @@ def test_a_file_that_is_missing_is_named() -> None:
         text_of("checks/no_such_rule")
 
 
-def test_the_wheel_carries_every_file_and_reads_it_from_inside(tmp_path: Path) -> None:
+def test_the_wheel_carries_every_file(tmp_path: Path) -> None:
     source = tmp_path / "source"
     kept = shutil.ignore_patterns("__pycache__")
     for folder in ("knowledge_migration", "sql"):
@@ -68,29 +68,11 @@ def test_the_wheel_carries_every_file_and_reads_it_from_inside(tmp_path: Path) -
     (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         inside = set(archive.namelist())
-        archive.extractall(tmp_path / "installed")
 
     assert {f"knowledge_migration/sql/{name}.sql" for name in files()} <= inside
-    assert "knowledge_migration/engine/schema/revisions/versions/0001_evidence.py" in inside
+    others = ("dagster.yaml", "workspace.yaml", "engine/schema/revisions/versions/0001_evidence.py")
+    assert {f"knowledge_migration/{name}" for name in others} <= inside
     assert not any(name.startswith(("sql/", "knowledge_migration_tests/")) for name in inside)
-    program = (
-        "from knowledge_migration.engine.foundation import sql_files; "
-        "sql_files.text_of('schema/object_made'); print(sql_files.sql_root())"
-    )
-    told = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=tmp_path, env={"PYTHONPATH": os.fspath(tmp_path / "installed")}, check=True, capture_output=True, text=True,
-    )  # fmt: skip
-    assert told.stdout.strip() == os.fspath(tmp_path / "installed" / "knowledge_migration" / "sql")
-    project = (
-        "from knowledge_migration.definitions import defs; from knowledge_migration.commands.terminal import project_directory; "
-        "defs().get_assets_def('atom_backfill'); print(*sorted(path.name for path in project_directory().iterdir()))"
-    )
-    places = {"PYTHONPATH": os.fspath(tmp_path / "installed"), "KNOWLEDGE_MIGRATION_HOME": os.fspath(tmp_path / "home")}
-    told = subprocess.run(
-        [sys.executable, "-c", project], cwd=tmp_path, env=places, check=True, capture_output=True, text=True
-    )
-    assert told.stdout.split() == ["dagster.yaml", "workspace.yaml"]
 
 
 @pytest.mark.parametrize("name", ["", "of the server"])
