@@ -226,10 +226,10 @@ def full(reason: Reason, restore_missing: RestoreMissing = False, yes: Yes = Fal
     rows, pg_bin = sum(plan.backup.tables.values()), installation.settings.installation.pg_bin
     if dry_run or not yes:
         with counting("comparing with the backup", rows) as advance:
-            found = compare_with_backup(
+            comparison = compare_with_backup(
                 installation.database, scratch=options.scratch, tools_dir=pg_bin, on_rows=lambda _, rows: advance(rows)
             )
-        for line in found.altered:
+        for line in comparison.altered:
             say(f"Changed since the backup without a later updated_at, would be reverted to the backup: {line}")
     if dry_run:
         return

@@ -129,10 +129,10 @@ def sweeping(database: Database, limits: BackfillSettings) -> Iterator[None]:
 
 def promote_by_command(stage: str, actor: str, reason: str) -> str | None:
     """Promotes as `cutover promote` does, in a process of its own: the service never imports dagster. Returns why it failed."""
-    words = ["cutover", "promote", stage, "--yes", f"--reason={reason}"]
+    arguments = ["cutover", "promote", stage, "--yes", f"--reason={reason}"]
     environment = {**os.environ, "KNOWLEDGE_MIGRATION_OPERATOR": actor, "COLUMNS": "400"}
     ended = subprocess.run(
-        [sys.executable, "-m", "knowledge_migration.commands.main", *words],
+        [sys.executable, "-m", "knowledge_migration.commands.main", *arguments],
         env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, text=True, check=False,
     )  # fmt: skip
     if ended.returncode == 0:

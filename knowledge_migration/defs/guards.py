@@ -189,8 +189,8 @@ def spec(asset: str) -> dg.AssetCheckSpec:
 def guarded(migration: Migration, asset: str) -> Iterator[dg.AssetCheckResult]:
     """Yields the check of the asset, then raises `dg.Failure` where a requirement is missing."""
     with reporting.as_dagster_failure():
-        found = [one for guard in GUARDS[asset] for one in guard(migration)]
-    yield from require(migration, asset, found)
+        requirements = [one for guard in GUARDS[asset] for one in guard(migration)]
+    yield from require(migration, asset, requirements)
 
 
 def require(

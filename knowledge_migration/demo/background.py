@@ -104,12 +104,12 @@ def _recorded(home: Path) -> dict[str, Any]:
 
 def _running(home: Path) -> dict[str, psutil.Process]:
     """The recorded processes that still run; a process that took over the number of an ended one is not ours."""
-    recorded, found = _recorded(home), {}
+    recorded, running = _recorded(home), {}
     for name in NAMES:
         try:
             process = psutil.Process(recorded[name]["pid"])
             if process.create_time() == recorded[name]["started"] and process.status() != psutil.STATUS_ZOMBIE:
-                found[name] = process
+                running[name] = process
         except (KeyError, psutil.NoSuchProcess):
             continue
-    return found
+    return running

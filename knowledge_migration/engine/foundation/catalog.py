@@ -50,8 +50,8 @@ def legacy_differences(database: Database) -> list[Difference]:
     """How the database differs from the legacy schema that the migration starts from (shared tables only)."""
     declared = tables.legacy.sorted_tables
     with database.engine() as engine, engine.connect() as connection:
-        found = _reflected(connection, [table.name for table in declared])
-        differences = [difference for table in declared for difference in _table(found, table, legacy=True)]
+        reflected = _reflected(connection, [table.name for table in declared])
+        differences = [difference for table in declared for difference in _table(reflected, table, legacy=True)]
         states = _states(connection, [table.name for table in declared])
     unique = {(table.name, str(index.name)) for table in declared for index in table.indexes if index.unique}
     return differences + _invalid(states, unique & states.keys())
@@ -63,13 +63,13 @@ def proposal_differences(database: Database) -> list[Difference]:
     with database.engine() as engine, engine.connect() as connection:
         names = [table.name for table in declared]
         changed = (*tables.LINK_COLUMNS, *tables.LINK_INDEXES, *(key.table for key in tables.REFERENCES))
-        found = _reflected(connection, (*names, *changed))
-        differences = [difference for table in declared for difference in _table(found, table, legacy=False)]
+        reflected = _reflected(connection, (*names, *changed))
+        differences = [difference for table in declared for difference in _table(reflected, table, legacy=False)]
         for name, columns in tables.LINK_COLUMNS.items():
-            differences += _columns(found, name, columns, legacy=False)
+            differences += _columns(reflected, name, columns, legacy=False)
         for name, index in tables.LINK_INDEXES.items():
-            differences += _indexes(found, name, [index], legacy=False)
-        differences += _added_references(found)
+            differences += _indexes(reflected, name, [index], legacy=False)
+        differences += _added_references(reflected)
         states = _states(connection, [*names, *tables.LINK_INDEXES])
         has_objects = sa.inspect(connection).has_table("schema_object", OWN_SCHEMA)
         triggers = _capture_triggers(connection) if has_objects else {}
@@ -102,8 +102,8 @@ def _reflected(connection: sa.Connection, names: Iterable[str]) -> _Reflected:
     )
 
 
-def _table(found: _Reflected, table: sa.Table, *, legacy: bool) -> Iterable[Difference]:
-    if table.name not in found.columns:
+def _table(reflected: _Reflected, table: sa.Table, *, legacy: bool) -> Iterable[Difference]:
+    if table.name not in reflected.columns:
         return [Difference(f"table {table.name}", "present", "missing")]
     references = {
         str(column.name): (key.column.table.name, key.ondelete or "NO ACTION")
@@ -111,31 +111,33 @@ def _table(found: _Reflected, table: sa.Table, *, legacy: bool) -> Iterable[Diff
         for key in column.foreign_keys
     }
     return [
-        *_columns(found, table.name, table.columns, legacy=legacy),
-        *_primary_key(found, table),
-        *_indexes(found, table.name, table.indexes, legacy=legacy),
-        *_checks(found, table),
-        *_references(found, table.name, references, tolerated=legacy),
+        *_columns(reflected, table.name, table.columns, legacy=legacy),
+        *_primary_key(reflected, table),
+        *_indexes(reflected, table.name, table.indexes, legacy=legacy),
+        *_checks(reflected, table),
+        *_references(reflected, table.name, references, tolerated=legacy),
     ]
 
 
-def _columns(found: _Reflected, table: str, columns: Iterable[sa.Column[Any]], *, legacy: bool) -> Iterable[Difference]:
-    present = {column["name"]: column for column in found.columns.get(table, ())}
+def _columns(
+    reflected: _Reflected, table: str, columns: Iterable[sa.Column[Any]], *, legacy: bool
+) -> Iterable[Difference]:
+    present = {column["name"]: column for column in reflected.columns.get(table, ())}
     for column in columns:
         name, expected = f"column {table}.{column.name}", _type(column.type)
         if column.name not in present:
             yield Difference(name, expected, "missing")
             continue
-        reflected = present[column.name]
-        actual = _type(reflected["type"])
+        existing = present[column.name]
+        actual = _type(existing["type"])
         if expected != actual:
-            yield Difference(name, expected, actual, legacy and _tolerable(column.type, reflected["type"]))
-        if bool(column.nullable) != reflected["nullable"]:
+            yield Difference(name, expected, actual, legacy and _tolerable(column.type, existing["type"]))
+        if bool(column.nullable) != existing["nullable"]:
             names = {True: "NULL allowed", False: "NOT NULL"}
             tolerated = legacy and bool(column.nullable)
-            yield Difference(name, names[bool(column.nullable)], names[reflected["nullable"]], tolerated)
+            yield Difference(name, names[bool(column.nullable)], names[existing["nullable"]], tolerated)
         if not legacy:
-            yield from _default(name, column, reflected["default"])
+            yield from _default(name, column, existing["default"])
 
 
 def _default(name: str, column: sa.Column[Any], actual: str | None) -> Iterable[Difference]:
@@ -170,16 +172,16 @@ def _tokens(expression: str) -> list[str]:
     return re.findall(r"'[^']*'|[\w.]+|[<>=!]+", plain)
 
 
-def _primary_key(found: _Reflected, table: sa.Table) -> Iterable[Difference]:
+def _primary_key(reflected: _Reflected, table: sa.Table) -> Iterable[Difference]:
     expected = [column.name for column in table.primary_key.columns]
-    actual = found.primary_keys[table.name]["constrained_columns"]
+    actual = reflected.primary_keys[table.name]["constrained_columns"]
     if expected != actual:
         yield Difference(f"primary key of {table.name}", ", ".join(expected), ", ".join(actual) or "missing")
 
 
-def _indexes(found: _Reflected, table: str, indexes: Iterable[sa.Index], *, legacy: bool) -> Iterable[Difference]:
+def _indexes(reflected: _Reflected, table: str, indexes: Iterable[sa.Index], *, legacy: bool) -> Iterable[Difference]:
     """Compares indexes by name; a legacy index matters only if it is unique, and its name does not matter then."""
-    present = {str(index["name"]): _reflected_index(dict(index)) for index in found.indexes.get(table, ())}
+    present = {str(index["name"]): _reflected_index(dict(index)) for index in reflected.indexes.get(table, ())}
     for index in sorted(indexes, key=lambda index: str(index.name)):
         columns = [str(getattr(part, "name", None) or part) for part in index.expressions]
         expected = _index_text(bool(index.unique), columns, index.dialect_options["postgresql"]["where"])
@@ -203,8 +205,8 @@ def _index_text(unique: bool, columns: list[str], where: object) -> str:
     return f"{'unique ' if unique else ''}({', '.join(columns)}){condition}"
 
 
-def _checks(found: _Reflected, table: sa.Table) -> Iterable[Difference]:
-    present = {str(check["name"]): check["sqltext"] for check in found.checks.get(table.name, ())}
+def _checks(reflected: _Reflected, table: sa.Table) -> Iterable[Difference]:
+    present = {str(check["name"]): check["sqltext"] for check in reflected.checks.get(table.name, ())}
     for constraint in sorted(table.constraints, key=lambda constraint: str(constraint.name)):
         if not isinstance(constraint, sa.CheckConstraint) or not constraint.name:
             continue
@@ -214,21 +216,21 @@ def _checks(found: _Reflected, table: sa.Table) -> Iterable[Difference]:
             yield Difference(f"check {constraint.name} of {table.name}", expected, actual or "missing")
 
 
-def _added_references(found: _Reflected) -> Iterable[Difference]:
+def _added_references(reflected: _Reflected) -> Iterable[Difference]:
     """The references that are added after the tables; a missing one is reported as not valid."""
-    for table in {key.table: None for key in tables.REFERENCES if key.table in found.columns}:
+    for table in {key.table: None for key in tables.REFERENCES if key.table in reflected.columns}:
         expected = {key.column: (key.referenced, key.on_delete) for key in tables.REFERENCES if key.table == table}
-        for difference in _references(found, table, expected, tolerated=False):
+        for difference in _references(reflected, table, expected, tolerated=False):
             if difference.actual != "missing":
                 yield difference
 
 
 def _references(
-    found: _Reflected, table: str, expected: Mapping[str, tuple[str, str]], *, tolerated: bool
+    reflected: _Reflected, table: str, expected: Mapping[str, tuple[str, str]], *, tolerated: bool
 ) -> Iterable[Difference]:
     present = {
         key["constrained_columns"][0]: (key["referred_table"], key["options"].get("ondelete", "NO ACTION"))
-        for key in found.references.get(table, ())
+        for key in reflected.references.get(table, ())
         if len(key["constrained_columns"]) == 1
     }
     for column, reference in sorted(expected.items()):

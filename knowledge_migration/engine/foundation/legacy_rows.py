@@ -155,11 +155,11 @@ def refuse_to_replace(connection: Connection, limits: ValidationSettings) -> Non
     if not exists(connection, "public.atom_proposals") or evidence.latest(connection, ASSET) is None:
         return
     try:
-        found = outcome(connection, limits)
+        verdict = outcome(connection, limits)
     except NotComparableError:
         return
-    if not found.passed:
-        raise VerificationError(f"A new fingerprint and backup would hide what was lost. {found.sentence}")
+    if not verdict.passed:
+        raise VerificationError(f"A new fingerprint and backup would hide what was lost. {verdict.sentence}")
 
 
 def compare(connection: Connection, before: Fingerprint) -> tuple[tuple[Loss, ...], int]:

@@ -28,5 +28,5 @@ def made_objects(connection: Connection) -> frozenset[str]:
 
 def foreign_objects(connection: Connection) -> list[dict[str, Any]]:
     """Objects with a name that the migration uses, created by somebody else: object and kind."""
-    made = sorted(made_objects(connection))
-    return connection.execute(text_of("foundation/foreign_objects"), {"made": made}).fetchall()
+    own = sorted(made_objects(connection))
+    return connection.execute(text_of("foundation/foreign_objects"), {"made": own}).fetchall()

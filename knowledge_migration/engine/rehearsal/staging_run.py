@@ -140,13 +140,13 @@ class StagingRun:
         reasons: dict[tuple[str, str, str], list[int]] = {}
         for row in held:
             reasons.setdefault((row["entity"], row["sqlstate"], row["reason"]), []).append(row["row_id"])
-        found = tuple(
+        set_aside = tuple(
             SetAside(entity, len(ids), sqlstate, reason, ", ".join(map(str, ids[:SHOWN_IDS])))
             for (entity, sqlstate, reason), ids in reasons.items()
         )
-        for one in found:
+        for one in set_aside:
             self.progress(f"{one.rows:,} rows ({one.entity} {one.ids}) go to quarantine: {one.reason} ({one.sqlstate})")
-        self.set_aside = self.set_aside or found
+        self.set_aside = self.set_aside or set_aside
 
     def _report_side_effects(self, results: Sequence[runner.PartitionResult]) -> None:
         """Reports the tables that triggers of the user wrote during the backfill, as the operator accepts it."""
@@ -154,13 +154,13 @@ class StagingRun:
         for result in results:
             rows.update({(result.partition.kind, table): count for table, count in result.written_elsewhere.items()})
         with self.clone.connect("rehearsal") as connection:
-            found = tuple(
+            side_effects = tuple(
                 WrittenElsewhere(table, count, f"{triggers.listed(triggers.fired(connection, kind))} on {kind.table}")
                 for (kind, table), count in rows.items()
             )
-        for one in found:
+        for one in side_effects:
             self.progress(one.sentence)
-        self.side_effects = self.side_effects or found
+        self.side_effects = self.side_effects or side_effects
 
     def _cutover(self) -> int:
         changes = {**STAGE_FLAGS["full_cutover"], "auto_approve_high_confidence": False}

@@ -74,8 +74,8 @@ def refuse_outages(before: Results, after: Results) -> None:
 
 
 def _operation(connection: Connection, kind: EntityKind, operation: str) -> sql.Composed:
-    found = connection.execute(text_of("rehearsal/copied_columns"), {"table": f"public.{kind.table}"})
-    others = [row["name"] for row in found if row["name"] != kind.label]
+    columns = connection.execute(text_of("rehearsal/copied_columns"), {"table": f"public.{kind.table}"})
+    others = [row["name"] for row in columns if row["name"] != kind.label]
     names: dict[str, str | sql.Composable] = {
         "table": f"public.{kind.table}",
         "label": sql.Identifier(kind.label),

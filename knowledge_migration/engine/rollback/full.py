@@ -246,8 +246,8 @@ def _schema(work: _Work) -> str:
 
 
 def _without_flags(connection: Connection) -> str | None:
-    made = made_objects(connection)
-    there = all(f"public.{table}" in made and exists(connection, f"public.{table}") for table in FLAG_TABLES)
+    own = made_objects(connection)
+    there = all(f"public.{table}" in own and exists(connection, f"public.{table}") for table in FLAG_TABLES)
     return None if there else NO_SCHEMA
 
 

@@ -102,8 +102,8 @@ def rollback_schema(
 
 def _present(connection: Connection, names: Iterable[str]) -> list[str]:
     """Those of our tables that exist: a killed rollback has dropped some, and one may belong to the application."""
-    made = made_objects(connection)
-    return [name for name in names if f"public.{name}" in made and exists(connection, f"public.{name}")]
+    own = made_objects(connection)
+    return [name for name in names if f"public.{name}" in own and exists(connection, f"public.{name}")]
 
 
 @contextmanager

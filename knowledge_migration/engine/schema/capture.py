@@ -144,8 +144,8 @@ def install(connection: Connection, limits: SchemaChangeSettings) -> list[StepRe
 
 def remove(connection: Connection, limits: SchemaChangeSettings) -> list[StepResult]:
     """Drops what this migration has installed, waiting for the transactions that use it; the errors of `install`."""
-    made = made_objects(connection)
-    return [run_step(connection, step, "down", limits) for step in reversed(STEPS) if step.object in made]
+    own = made_objects(connection)
+    return [run_step(connection, step, "down", limits) for step in reversed(STEPS) if step.object in own]
 
 
 def is_installed(connection: Connection) -> bool:

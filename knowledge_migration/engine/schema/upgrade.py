@@ -121,7 +121,7 @@ class _Run:
         self.on_step = on_step
         self.before = current_revision(connection)
         self.position = _position(self.before)
-        self.made = made_objects(connection)
+        self.own_objects = made_objects(connection)
         self.results: list[StepResult] = []
 
     def refuse_foreign_objects(self, to: str) -> None:
@@ -139,7 +139,7 @@ class _Run:
         """Runs the steps of one revision; down, only those whose objects are ours."""
         steps = steps_of(revision)
         if direction == "down":
-            steps = tuple(step for step in reversed(steps) if step.object in self.made)
+            steps = tuple(step for step in reversed(steps) if step.object in self.own_objects)
         for step in steps:
             self.results.append(run_step(self.connection, step, direction, self.limits))
             if self.on_step:

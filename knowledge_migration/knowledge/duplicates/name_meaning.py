@@ -46,10 +46,10 @@ class MeaningBlock:
         left = np.sqrt(max(0.0, 1.0 - float(wanted[:LEADING] @ wanted[:LEADING])))
         places = np.flatnonzero(self.leading @ wanted[:LEADING] + self.rest * left >= cosine_from - ROUNDING)
         cosines = self.vectors[places].astype(np.float32) @ wanted
-        found = zip(places, cosines, strict=True)
+        similar = zip(places, cosines, strict=True)
         return [
             (float(cosine), self.block.held[at].id, self.block.held[at].name)
-            for at, cosine in found
+            for at, cosine in similar
             if cosine >= cosine_from
         ]
 
@@ -96,9 +96,9 @@ class MeaningSearch:
         if not wanted or not self.refresh(connection) or not self._rotation.size:
             return {}
         vectors = {number: self._model.embed(normalised(name)) for number, name in wanted.items()}
-        found = {number: self._search(vector @ self._rotation) for number, vector in vectors.items()}
-        now = read_again({id for rows in found.values() for _, id, _ in rows})
-        best = {number: self._best(vectors[number], rows, now) for number, rows in found.items()}
+        candidates = {number: self._search(vector @ self._rotation) for number, vector in vectors.items()}
+        now = read_again({id for rows in candidates.values() for _, id, _ in rows})
+        best = {number: self._best(vectors[number], rows, now) for number, rows in candidates.items()}
         return {number: similar for number, similar in best.items() if similar}
 
     def _block(self, block: Block, vectors: Mapping[str, HalfVectors], kept: Mapping[str, HalfVectors]) -> MeaningBlock:

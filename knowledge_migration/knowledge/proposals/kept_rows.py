@@ -76,8 +76,8 @@ def _referred_to(
         "message": {message_id for _, message_id in others.messages},
     }
     ids.setdefault("atom" if kind is TOPIC else "topic", set()).update(pair[place] for pair in others.topic_atoms)
-    staying = {name: sorted(found - leaving.get(name, set()), key=str) for name, found in ids.items()}
-    parts = [_listed(name, found) for name, found in staying.items() if found]
+    staying = {name: sorted(references - leaving.get(name, set()), key=str) for name, references in ids.items()}
+    parts = [_listed(name, references) for name, references in staying.items() if references]
     verb = "refers" if sum(map(len, staying.values())) == 1 else "refer"
     return f"{' and '.join(parts)} {verb} to it" if parts else ""
 

@@ -142,14 +142,14 @@ def remove(connection: sa.Connection, related: Related) -> tuple[Related, dict[s
         if pairs:
             these = sa.and_(sa.tuple_(*table.primary_key).in_(pairs), _untouched(table))
             deleted = sa.delete(table).where(these).returning(*table.primary_key, row_as_json(table))
-            found = sorted((row[0], row[1], row[2]) for row in connection.execute(deleted))
-            removed[table.name] = tuple((first, second) for first, second, _ in found)
-            rows[table.name] = [row for _, _, row in found]
+            deleted_rows = sorted((row[0], row[1], row[2]) for row in connection.execute(deleted))
+            removed[table.name] = tuple((first, second) for first, second, _ in deleted_rows)
+            rows[table.name] = [row for _, _, row in deleted_rows]
     if related.messages:
         assigned = sa.tuple_(messages.c.topic_id, messages.c.id).in_(related.messages)
         connection.execute(sa.update(messages).where(assigned).values(topic_id=None, updated_at=sa.func.now()))
         rows["messages"] = [list(pair) for pair in related.messages]
-    return Related(**removed, messages=related.messages), {name: found for name, found in rows.items() if found}
+    return Related(**removed, messages=related.messages), {name: values for name, values in rows.items() if values}
 
 
 def row_as_json(table: sa.Table) -> sa.ColumnElement[Any]:
