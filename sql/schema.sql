@@ -36,6 +36,10 @@ WHERE held.granted
   )
 ORDER BY held.virtualtransaction, held.mode
 
+-- name: lock_for_maintenance
+-- Taken before a stronger lock where VACUUM has the table. Conflicts with maintenance and DDL, with no reader or writer.
+LOCK TABLE {table} IN SHARE UPDATE EXCLUSIVE MODE
+
 -- name: object_gone
 -- Deletes the record of an object, in the transaction that drops the object. Our own table; no lock matters.
 DELETE FROM migration.schema_object WHERE name = %(name)s
@@ -70,6 +74,13 @@ SELECT coalesce(
     END,
     'missing'
 ) AS state
+
+-- name: outlast_autovacuum
+-- Lets this session wait for a lock longer than deadlock_timeout: PostgreSQL cancels an autovacuum that somebody has waited
+-- for so long, unless it prevents transaction id wraparound. Reads pg_settings only.
+SELECT set_config('lock_timeout', (setting::bigint + 1000)::text, %(in_transaction)s)
+FROM pg_settings
+WHERE name = 'deadlock_timeout'
 
 -- name: stall_probe_control
 -- Reads no table: its time depends on the machine, not on locks.

@@ -17,17 +17,20 @@ from psycopg import sql
 
 from knowledge_migration.engine.foundation.database import Connection
 from knowledge_migration.engine.foundation.errors import BlockedError, MigrationError
-from knowledge_migration.engine.foundation.sql_files import text_of
+from knowledge_migration.engine.foundation.sql_files import statement, text_of
 from knowledge_migration.engine.schema.steps import Direction, LockLevel, Step
 from knowledge_migration.settings import SchemaChangeSettings
 
 State = Literal["missing", "invalid", "present"]
 Outcome = Literal["done", "already_done"]
 
+MAINTENANCE = "ShareUpdateExclusiveLock"
+"""The lock of VACUUM, which is hours on a large table. To wait for it in the same mode makes no reader or writer wait."""
+
 RETRIED = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
 
 _SHARE_UPDATE_EXCLUSIVE = (
-    "ShareUpdateExclusiveLock",
+    MAINTENANCE,
     "ShareLock",
     "ShareRowExclusiveLock",
     "ExclusiveLock",
@@ -154,8 +157,11 @@ def run_locked(
     Raises `BlockedError` naming the holders when every attempt met a lock; nothing is changed then.
     """
 
-    def attempt() -> None:
+    def attempt(maintained: Sequence[str]) -> None:
         with connection.transaction():
+            for table in maintained:
+                connection.execute(text_of("schema/outlast_autovacuum"), {"in_transaction": True})
+                connection.execute(statement("schema/lock_for_maintenance", table=f"public.{table}"))
             connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(f"{limits.lock_timeout_ms}ms"))
             change()
 
@@ -171,8 +177,10 @@ def run_concurrently(
     one; running it again completes what is half done.
     """
 
-    def attempt() -> None:
+    def attempt(maintained: Sequence[str]) -> None:
         with _session_timeouts(connection, lock_timeout_ms=limits.lock_timeout_ms, statement_timeout_ms=0):
+            if maintained:
+                connection.execute(text_of("schema/outlast_autovacuum"), {"in_transaction": False})
             connection.execute(command)
 
     return _retried(connection, attempt, tables, "access_exclusive", limits, what)
@@ -180,7 +188,7 @@ def run_concurrently(
 
 def _retried(
     connection: Connection,
-    attempt: Callable[[], None],
+    attempt: Callable[[Sequence[str]], None],
     tables: Sequence[str],
     level: LockLevel,
     limits: SchemaChangeSettings,
@@ -191,10 +199,10 @@ def _retried(
     for number in range(limits.attempts):
         if number:
             pause(limits, number - 1)
-        if holders(limits.blocker_age_seconds):
+        if any(row["mode"] != MAINTENANCE for row in holders(limits.blocker_age_seconds)):
             continue
         try:
-            attempt()
+            attempt(sorted({row["table"] for row in holders(0.0) if row["mode"] == MAINTENANCE}))
             return number + 1
         except RETRIED as error:
             cause = error

@@ -9,6 +9,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from importlib.resources import as_file
 from pathlib import Path
 from typing import Any, LiteralString
@@ -33,6 +34,8 @@ from knowledge_migration.knowledge import tables
 from knowledge_migration.knowledge.audit import AuditAction
 from knowledge_migration.settings import SchemaChangeSettings
 from knowledge_migration_tests.conftest import EXPANDED_TEMPLATE, clone, cloned, drop
+from knowledge_migration_tests.support.conditions import comes_true
+from knowledge_migration_tests.support.own_server import own_server
 
 BRIEF = SchemaChangeSettings(lock_timeout_ms=50, attempts=3, retry_max_seconds=0.2, sleep=lambda seconds: None)
 RUN = uuid.UUID(int=1)
@@ -657,6 +660,32 @@ def test_a_blocker_that_this_role_may_not_look_at_is_named_all_the_same(
     assert proposal_differences(owner) == []
     for end in ("REASSIGN OWNED BY {} TO postgres", "DROP OWNED BY {}", "DROP ROLE {}"):
         connection.execute(sql.SQL(end).format(sql.Identifier(role)))
+
+
+@pytest.mark.parametrize("blocker_age_seconds", [0.0, 3600.0], ids=["it is seen", "it is met"])
+def test_an_autovacuum_that_has_a_table_gives_way(server: EmbeddedServer, blocker_age_seconds: float) -> None:
+    slow = "autovacuum_vacuum_threshold = 1, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_cost_delay = 100"
+    with (
+        own_server(server, "autovacuum_naptime=1", "autovacuum_vacuum_cost_limit=1") as database,
+        database.connect("test") as connection,
+    ):
+        connection.execute(text_of("legacy/schema"))
+        connection.execute("CREATE ROLE owner LOGIN")
+        give_everything(connection, "owner")
+        connection.execute(
+            "INSERT INTO topics (name, description, icon, color) "
+            "SELECT n::text, repeat('a page has a few of them ', 40), 'FolderIcon', '#64748B' FROM generate_series(1, 4000) AS n"
+        )
+        connection.execute("UPDATE topics SET color = '#000000'")
+        connection.execute(sql.SQL(f"ALTER TABLE topics SET ({slow}, autovacuum_vacuum_cost_limit = 1)"))
+        vacuums = partial(
+            connection.execute,
+            "SELECT FROM pg_locks WHERE relation = 'topics'::regclass AND mode = 'ShareUpdateExclusiveLock'",
+        )
+        comes_true(lambda: vacuums().fetchone() is not None)
+        owner = Database(database.url.replace("//postgres@", "//owner@"))
+        schema.upgrade(owner, BRIEF.replaced(attempts=3, blocker_age_seconds=blocker_age_seconds))
+        assert proposal_differences(owner) == []
 
 
 def give_everything(connection: Connection, role: str) -> None:
