@@ -56,7 +56,7 @@ docs: .venv/.installed  ## the documentation as a site, .knowledge_migration/sit
 
 screenshots: .venv/.installed  ## the screenshots of the README, from the result of `make migrate` (requires Chromium)
 	$(RUN)/python -m knowledge_migration_tests.screenshots
-	TESTS_PICTURES=$(CURDIR)/docs $(RUN)/pytest -n 0 -m minutes
+	TESTS_PICTURES=$(CURDIR)/docs $(RUN)/pytest -n 0 -m minutes knowledge_migration_tests/defs/test_webserver.py
 
 .venv/.installed: requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is required and none is on PATH; set PYTHON=/path/to/python"; exit 1; }

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 from psycopg import sql
 
@@ -39,6 +40,12 @@ SHARED_MEMORY = Path("/dev/shm")
 SHARED_MEMORY_NEEDED = 6 * 1024**3
 
 _numbers = itertools.count(1)
+
+# Hypothesis fails what is slow, unless it is told not to.
+hypothesis.settings.register_profile(
+    "at any speed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("at any speed")
 
 
 def pytest_collection_finish() -> None:

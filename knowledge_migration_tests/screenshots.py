@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import httpx
@@ -26,6 +27,7 @@ from knowledge_migration.engine.foundation.audit import operator
 from knowledge_migration.engine.status.snapshot import read_status
 from knowledge_migration.pages.frame import PREFERENCES_COOKIE, Preferences
 from knowledge_migration_tests.chromium import opened_browser
+from knowledge_migration_tests.support.conditions import comes_true
 
 GROUPS = ("preparation", "schema", "dual_write", "backfill", "cutover", "cleanup")
 COMMAND = (sys.executable, "-m", "knowledge_migration.commands.main")
@@ -90,10 +92,27 @@ def screenshots_of_pages(browser: Browser, folder: Path, scratch: Path) -> None:
 
 
 def similar_proposal(address: str) -> str:
-    """The id of a proposal with a name similar to that of an existing row."""
-    proposals = httpx.get(f"{address}/api/v1/knowledge/proposals?similar=true&limit=200", timeout=30).json()["items"]
+    """The id of a proposal with a name similar to that of an existing row; one is made where none is pending."""
+    api = f"{address}/api/v1"
+    if not (proposals := pending_similar(api)):
+        topics = httpx.get(f"{api}/topics?limit=100", timeout=30).json()["items"]
+        plural = next(one for one in topics if one["name"].isalpha() and one["name"][7:].endswith("s"))
+        summary = f"How we use {plural['name']}, and where not."
+        topic = {"name": plural["name"].removesuffix("s"), "description": summary, "confidence": 0.74}
+        given = {"message_ids": [1], "user_id": 1, "topics": [topic], "atoms": []}
+        httpx.post(f"{api}/knowledge/extractions", json=given, timeout=30).raise_for_status()
+        comes_true(lambda: pending_similar(api) != [])
+        proposals = pending_similar(api)
     by_spelling = [one for one in proposals if one["similarity_type"] == "spelling"]
     return str((by_spelling or proposals)[0]["id"])
+
+
+def pending_similar(api: str) -> list[dict[str, Any]]:
+    """Pending proposals that resemble an existing row."""
+    found: list[dict[str, Any]] = httpx.get(f"{api}/knowledge/proposals?similar=true&limit=200", timeout=30).json()[
+        "items"
+    ]
+    return found
 
 
 @contextmanager

@@ -305,7 +305,7 @@ TEXTS = st.one_of(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(TEXTS, max_size=4), st.integers(1, 3))
 def test_any_text_gives_a_valid_extraction_and_the_same_one_again(contents: list[str], authors: int) -> None:
     messages = said(*contents, authors=tuple(number % authors for number in range(len(contents))))

@@ -67,7 +67,7 @@ def selected(connection: sa.Connection, condition: str) -> set[str]:
     return set(connection.exec_driver_sql(query).scalars())
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     limit=st.integers(1, 120),
     sort=st.sampled_from(SORTS),

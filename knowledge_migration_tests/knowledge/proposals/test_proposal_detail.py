@@ -508,7 +508,7 @@ def test_a_look_takes_five_statements_at_most_and_scans_no_large_table(
 # Differences.
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(st.text(), st.text())
 def test_the_parts_join_to_both_texts(existing: str, proposed: str) -> None:
     joins(existing, proposed)
@@ -518,7 +518,7 @@ SIGNS = ["a", "b", "שלום", "مرحبا", "👩‍👩‍👧", "é", "e\u030
 WORDS = st.lists(st.sampled_from(SIGNS))
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(WORDS.map("".join), WORDS.map("".join))
 def test_the_parts_of_texts_that_share_words_join_to_both_texts(existing: str, proposed: str) -> None:
     joins(existing, proposed)
