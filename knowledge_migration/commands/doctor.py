@@ -76,13 +76,16 @@ def _database(installation: Installation) -> Iterator[Line]:
             yield _tried("pg_dump and pg_restore", lambda: _tools(installation, context.connection))
             for name, check in CHECKS.items():
                 outcome = check(context)
-                yield _line(
-                    name.replace("_", " "), outcome.passed, outcome.description if outcome.passed else outcome.sentence
-                )
+                message = [outcome.description] if outcome.passed else [outcome.sentence, *map(_listed, outcome.sample)]
+                yield _line(name.replace("_", " "), outcome.passed, "\n".join(message))
     except MigrationError as error:
         yield _line("database", False, str(error))
     except (psycopg.Error, OSError) as error:
         yield _line("database", False, explained(error))
+
+
+def _listed(row: Mapping[str, Any]) -> str:
+    return "- " + ", ".join(f"{name}: {value}" for name, value in row.items() if value)
 
 
 def _tools(installation: Installation, connection: Connection) -> str:
