@@ -231,9 +231,10 @@ def _backfill(work: _Work) -> str:
 
 
 def _plan_schema(work: _Work) -> str:
+    without_copy = _counted(proposals_without_copy(work.connection))
     return (
-        f"export the proposal tables ({_counted(proposals_without_copy(work.connection))} exist nowhere else before the steps "
-        f"above), then drop {len(_own_objects(work.connection))} objects; the evidence store stays"
+        f"export the proposal tables (counted before the steps above, without a copy elsewhere: {without_copy}), then drop "
+        f"{len(_own_objects(work.connection))} objects; the evidence store stays"
     )
 
 
