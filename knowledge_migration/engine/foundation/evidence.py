@@ -13,6 +13,20 @@ from knowledge_migration.engine.foundation.sql_files import text_of
 CLOCK_TOLERANCE_SECONDS = 60.0
 
 
+class Content(dict[str, Any]):
+    """The fields of one measurement; one that is asked for and missing raises `VerificationError`."""
+
+    def __init__(self, fields: Any, kind: str, recorded_at: datetime) -> None:
+        super().__init__(fields if isinstance(fields, dict) else {})
+        self._name = f"{kind} of {recorded_at:%Y-%m-%d %H:%M} UTC"
+
+    def __missing__(self, field: str) -> Any:
+        raise VerificationError(
+            f"The evidence {self._name} has no field {field}: somebody altered migration.evidence, or another version of "
+            "the migration recorded it. Make the evidence again."
+        )
+
+
 @dataclass(frozen=True)
 class Evidence:
     """One recorded measurement."""
@@ -54,7 +68,7 @@ def latest(connection: Connection, kind: str) -> Evidence | None:
             f"The evidence {kind} is dated {row['recorded_at']:%Y-%m-%d %H:%M} UTC, which is in the future: somebody altered "
             "migration.evidence, or the server's clock was set back. Correct the clock, and make the evidence again."
         )
-    return Evidence(kind, row["recorded_at"], row["content"])
+    return Evidence(kind, row["recorded_at"], Content(row["content"], kind, row["recorded_at"]))
 
 
 def _of_another(connection: Connection, kind: str) -> str:

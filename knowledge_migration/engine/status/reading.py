@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from knowledge_migration.addresses import parsed
 from knowledge_migration.engine.cutover.state import CutoverState, read_cutover_state
 from knowledge_migration.engine.foundation.database import NOT_SO_FAR, Connection, Database, UnreachableError, exists
-from knowledge_migration.engine.foundation.errors import MigrationError
+from knowledge_migration.engine.foundation.errors import MigrationError, PreconditionError
 from knowledge_migration.engine.status.audit_trail import AuditTrail
 from knowledge_migration.knowledge.flags import FlagsError
 from knowledge_migration.settings import Settings
@@ -51,7 +51,7 @@ class Reading:
         return self.part("flags", lambda: read_cutover_state(self.database), "public.feature_flags")
 
     def part(self, name: str, ask: Callable[[], T], relation: str | None = None) -> T | None:
-        """The answer; None where the database has not reached it, or does not allow it (then `unreadable` says so).
+        """The answer; None where the database has not reached it, or cannot show it (then `unreadable` says so).
 
         Asks nothing without the `relation`: a statement that fails would leave an error in the log of the server.
         Raises `UnreachableError`, and every other error.
@@ -60,9 +60,9 @@ class Reading:
             return ask() if relation is None or exists(self.connection, relation) else None
         except UnreachableError:
             raise
-        except (MigrationError, *NOT_SO_FAR):
+        except (PreconditionError, *NOT_SO_FAR):
             return None
-        except (psycopg.errors.InsufficientPrivilege, FlagsError) as error:
+        except (psycopg.errors.InsufficientPrivilege, FlagsError, MigrationError) as error:
             self.unreadable[name] = _first_line(error)
             return None
         except sa.exc.ProgrammingError as error:

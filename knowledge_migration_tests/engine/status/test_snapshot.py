@@ -187,6 +187,26 @@ def test_a_full_queue_a_direct_writer_and_stale_evidence_need_attention(expanded
         assert message in attention
 
 
+@pytest.mark.parametrize(
+    ("alteration", "problem"),
+    [
+        ("UPDATE migration.evidence SET content = '{}' WHERE kind = 'verified_backup'", "has no field bytes"),
+        ("UPDATE migration.evidence SET content = '[]' WHERE kind = 'verified_backup'", "has no field bytes"),
+        ("UPDATE migration.evidence SET recorded_at = now() + interval '1 day'", "is in the future"),
+    ],
+)
+def test_altered_evidence_is_named_and_the_rest_is_shown(expanded: Database, alteration: str, problem: str) -> None:
+    with expanded.connect("test") as connection:
+        evidence.record(connection, "verified_backup", {"bytes": 1, "path": "/nowhere"})
+        connection.execute(alteration)
+        evidence.record(connection, "load_test", {"passed": True})
+    snapshot = read_status(expanded, RULES)
+    shown = {item.kind: (item.valid, item.message) for item in snapshot.evidence}
+    assert shown["verified_backup"] == (None, "cannot be read")
+    assert shown["load_test"] == (True, "valid")
+    assert any("verified_backup" in message and problem in message for message in snapshot.attention)
+
+
 def test_checks_on_record_are_the_latest_of_each(checked: Database) -> None:
     latest = {
         check.name: (check.asset, check.succeeded, check.warns, check.message)
