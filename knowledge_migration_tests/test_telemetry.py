@@ -72,7 +72,7 @@ def json_lines(text: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
 
 
-def test_a_phase_is_a_span_with_one_for_each_batch_and_its_log_lines_carry_the_ids(
+def test_a_phase_is_a_span_with_one_for_each_batch_its_log_lines_carry_the_ids_and_no_value_of_a_row_is_sent(
     ready_database: Database, receiver: Receiver, tmp_path: Path
 ) -> None:
     with ready_database.connect("test") as connection:
@@ -113,6 +113,12 @@ def test_a_phase_is_a_span_with_one_for_each_batch_and_its_log_lines_carry_the_i
     )
     assert {line["run_id"] for line in lines if "run_id" in line} == {run_id}
 
+    failed = [span for span in receiver.spans if any(event.name == "exception" for event in span.events)]
+    assert {event.attributes[0].value.string_value for span in failed for event in span.events} == {
+        "psycopg.errors.CheckViolation"
+    }
+    assert not any(SECRET.encode() in body for body in receiver.bodies), "not even by the error of a statement"
+
 
 def test_the_span_of_a_run_that_is_refused_has_failed(
     ready_database: Database, receiver: Receiver, tmp_path: Path
@@ -150,25 +156,6 @@ def test_the_phase_of_a_run_is_that_of_its_job_or_of_the_assets_that_were_select
     assert phase_of(dg.DagsterRun(job_name=job, asset_selection=selection)) == phase
 
 
-def test_no_value_of_a_row_is_sent_not_even_by_the_error_of_a_statement(
-    ready_database: Database, receiver: Receiver, tmp_path: Path
-) -> None:
-    with ready_database.connect("test") as connection:
-        connection.execute(A_ROW_IS_REFUSED)
-    subprocess.run(
-        [sys.executable, "-c", BACKFILL],
-        env=environment(ready_database, tmp_path, **receiver.variables),
-        cwd=tmp_path,
-        capture_output=True,
-        check=True,
-    )
-    failed = [span for span in receiver.spans if any(event.name == "exception" for event in span.events)]
-    assert {event.attributes[0].value.string_value for span in failed for event in span.events} == {
-        "psycopg.errors.CheckViolation"
-    }
-    assert not any(SECRET.encode() in body for body in receiver.bodies)
-
-
 def test_a_request_to_the_service_is_a_span_with_its_statements_and_its_log_is_json(
     expanded: Database, receiver: Receiver, tmp_path: Path
 ) -> None:
@@ -186,29 +173,27 @@ def test_a_request_to_the_service_is_a_span_with_its_statements_and_its_log_is_j
 
 
 OFF = """
-import sys
+import os, sys
 from knowledge_migration import telemetry
 from knowledge_migration.settings import load_settings
 from knowledge_migration.knowledge.api import app
 import knowledge_migration.definitions
+EXPORTER_NONE = {"OTEL_TRACES_EXPORTER": "none", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}
+SDK_DISABLED = {"OTEL_SDK_DISABLED": "true", "OTEL_TRACES_EXPORTER": "otlp"}
 knowledge_migration.definitions.defs()
-telemetry.start(load_settings())
-with telemetry.in_progress("phase", batch=1) as measured:
-    measured(rows=1)
+for variables in ({}, EXPORTER_NONE, SDK_DISABLED):
+    os.environ.update(variables)
+    telemetry.start(load_settings())
+    with telemetry.in_progress("phase", batch=1) as measured:
+        measured(rows=1)
+    for variable in variables:
+        del os.environ[variable]
 print([name for name in sys.modules if name.startswith(("opentelemetry.sdk", "opentelemetry.exporter", "opentelemetry.instr"))])
 """
 
 
-@pytest.mark.parametrize(
-    "variables",
-    [
-        {},
-        {"OTEL_TRACES_EXPORTER": "none", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"},
-        {"OTEL_SDK_DISABLED": "true", "OTEL_TRACES_EXPORTER": "otlp"},
-    ],
-)
-def test_nothing_of_the_sdk_is_imported_while_traces_are_off(tmp_path: Path, variables: dict[str, str]) -> None:
-    known = {**os.environ, "KNOWLEDGE_MIGRATION_HOME": str(tmp_path), "PYTHONPATH": str(PROJECT), **variables}
+def test_nothing_of_the_sdk_is_imported_while_traces_are_off(tmp_path: Path) -> None:
+    known = {**os.environ, "KNOWLEDGE_MIGRATION_HOME": str(tmp_path), "PYTHONPATH": str(PROJECT)}
     done = subprocess.run(
         [sys.executable, "-c", OFF], env=known, cwd=tmp_path, capture_output=True, text=True, check=False
     )

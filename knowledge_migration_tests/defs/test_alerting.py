@@ -13,6 +13,7 @@ from knowledge_migration.defs.resources import Migration
 from knowledge_migration.defs.scheduling import BEFORE_PHASE_1
 from knowledge_migration.engine.foundation import audit
 from knowledge_migration.engine.foundation.database import Connection, Database
+from knowledge_migration.engine.observability import alerts
 from knowledge_migration.engine.rollback.flags import roll_back
 from knowledge_migration.knowledge.flags import Flags
 from knowledge_migration.settings import FenceSettings, Settings
@@ -21,6 +22,16 @@ from knowledge_migration_tests.engine.cutover.stages_reached import set_, stand_
 from knowledge_migration_tests.support.code_location import definitions
 
 BACKFILL_COMPLETION = dg.AssetKey("backfill_completion")
+
+
+@pytest.fixture(autouse=True)
+def delivered_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process of a delivery, and its end at the time limit, have tests of their own."""
+
+    def attempt(message: dict[str, str], seconds: float) -> str | None:
+        return alerts.REASONS.get(alerts.deliver(message))
+
+    monkeypatch.setattr(alerts, "_attempt", attempt)
 
 
 @pytest.fixture

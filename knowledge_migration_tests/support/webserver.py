@@ -16,6 +16,7 @@ import httpx
 from dagster._core.launcher.sync_in_memory_run_launcher import SyncInMemoryRunLauncher
 from dagster._core.remote_origin import InProcessCodeLocationOrigin
 from dagster._core.run_coordinator import DefaultRunCoordinator
+from dagster._core.storage.event_log import InMemoryEventLogStorage
 from dagster._core.storage.noop_compute_log_manager import NoOpComputeLogManager
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster._core.workspace.context import WorkspaceProcessContext
@@ -206,6 +207,7 @@ def webserver_in_process() -> Iterator[Webserver]:
         "run_launcher": SyncInMemoryRunLauncher,
         "run_coordinator": DefaultRunCoordinator,
         "compute_logs": NoOpComputeLogManager,  # the other ones take over the output of this process
+        "event_log_storage": InMemoryEventLogStorage,  # the one with files makes an engine for each event
     }
     overrides = {name: {"module": part.__module__, "class": part.__name__} for name, part in parts.items()}
     target = LoadableTargetOrigin(

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import APIRouter, FastAPI
+from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from knowledge_migration.knowledge import metrics
@@ -24,6 +25,7 @@ The service extracts knowledge from messages. In proposal mode, reviewers approv
 Send the header Authorization: Bearer TOKEN. If no token is set, only this machine is served. Every error is a problem
 document (RFC 9457) that states how to proceed.
 """
+API = "/api/v1"
 KEEP_ALIVE_SECONDS = 75
 """Longer than clients (httpx 5 s) and load balancers (60 s) keep an idle connection.
 
@@ -43,6 +45,27 @@ TAGS = [
 ]
 
 
+def _routes(*routers: APIRouter, prefix: str = "") -> list[BaseRoute]:
+    """The routes of these routers below a prefix. They hold no application, so that all applications share them."""
+    parent = APIRouter(prefix=prefix)
+    for router in routers:
+        parent.include_router(router)
+    return parent.routes
+
+
+ROUTES = [
+    *_routes(
+        knowledge_routes.router,
+        entity_routes.router,
+        admin_routes.config_router,
+        admin_routes.rollback_router,
+        prefix=API,
+    ),
+    *_routes(admin_routes.status_router),
+]
+FAULT_ROUTES = _routes(admin_routes.fault_router, prefix=API)
+
+
 def create_app(service: KnowledgeService) -> FastAPI:
     """The application of one service; its lifespan starts and stops the service."""
 
@@ -58,6 +81,7 @@ def create_app(service: KnowledgeService) -> FastAPI:
         description=DESCRIPTION,
         openapi_tags=TAGS,
         lifespan=lifespan,
+        routes=[*ROUTES, *(FAULT_ROUTES if service.options.allow_faults else ())],
         docs_url=None,
         redoc_url=None,
     )
@@ -67,18 +91,6 @@ def create_app(service: KnowledgeService) -> FastAPI:
     app.add_middleware(RequestLimits, service=service)
     app.add_middleware(Disconnects)
     app.add_middleware(Measuring, service=service)
-    api = APIRouter(prefix="/api/v1")
-    for router in (
-        knowledge_routes.router,
-        entity_routes.router,
-        admin_routes.config_router,
-        admin_routes.rollback_router,
-    ):
-        api.include_router(router)
-    if service.options.allow_faults:
-        api.include_router(admin_routes.fault_router)
-    app.include_router(api)
-    app.include_router(admin_routes.status_router)
     return app
 
 
