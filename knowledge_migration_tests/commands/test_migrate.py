@@ -152,6 +152,10 @@ def test_all_phases_run_are_recorded_and_validated_and_a_second_call_changes_not
     assert fingerprint.differences(before, fingerprint.take(connection, like=before)) == []
     assert len(instance.get_materialized_partitions(dg.AssetKey("atom_backfill"))) == 3
     assert instance.get_latest_materialization_event(dg.AssetKey("backfill_completion"))
+    compared = connection.execute(
+        "SELECT content ->> 'phase' AS phase FROM migration.evidence WHERE kind = 'performance_comparison' ORDER BY id"
+    ).fetchall()
+    assert [row["phase"] for row in compared] == ["phase_1_schema", "phase_3_backfill"]
 
     migrated, runs = digest(connection), len(instance.get_runs())
     again = run(named, instance)
@@ -276,16 +280,19 @@ def test_at_a_critical_limit_the_command_stops_with_exit_1_and_the_next_one_resu
 
 
 def test_a_row_in_quarantine_fails_the_rules_until_somebody_decides(
-    named: Database, connection: Connection, instance: dg.DagsterInstance
+    prepared: Database, rows: Connection, instance: dg.DagsterInstance
 ) -> None:
-    connection.execute(SOME_ROWS)
-    connection.execute("UPDATE atoms SET confidence = 1.5 WHERE id = 7")
-    last = run(named, instance)[-1]
+    atom = count(
+        rows,
+        "INSERT INTO atoms (type, title, content, confidence, user_approved) "
+        "VALUES ('problem', 't', 'c', 1.5, false) RETURNING id",
+    )
+    last = run(prepared, instance)[-1]
     assert {check.name for check in last.failed_checks} == {"every_atom_has_a_proposal", "quarantine_is_decided"}
-    quarantine.decide(connection, "atom", [7], "clamp", note="percent instead of share")
-    assert run(named, instance)[-1].succeeded
-    assert count(connection, "SELECT count(*) FROM atoms WHERE migrated_from_proposal_id IS NULL") == 0
-    assert count(connection, "SELECT count(*) FROM atoms WHERE id = 7 AND confidence = 1.5") == 1
+    quarantine.decide(rows, "atom", [atom], "clamp", note="percent instead of share")
+    assert run(prepared, instance)[-1].succeeded
+    assert count(rows, "SELECT count(*) FROM atoms WHERE migrated_from_proposal_id IS NULL") == 0
+    assert count(rows, "SELECT count(*) FROM atoms WHERE confidence = 1.5") == 1
 
 
 def test_the_rollback_jobs_take_everything_back_and_the_migration_can_be_run_again_between(
