@@ -5,7 +5,7 @@ evaluated over the last minutes only (ERRATA C15). `slow …` are the strategy's
 most 5 % of the requests exceed it, and a share has a confidence interval.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
 from typing import Annotated, Any, Literal
 
@@ -194,6 +194,16 @@ def changed_gates(changes: object) -> object:
     if unknown:
         raise ValueError(f"names no gate: {', '.join(unknown)}; there are {', '.join(gate.metric for gate in GATES)}")
     return tuple(_changed(gate, changes.get(gate.metric, {})) for gate in GATES)
+
+
+def changes(gates: Iterable[Gate]) -> dict[str, dict[str, Any]]:
+    """What differs from the threshold table: the value of CUTOVER_GATES that makes these gates."""
+    defaults = {gate.metric: asdict(gate) for gate in GATES}
+    differing = {
+        gate.metric: {name: value for name, value in asdict(gate).items() if value != defaults[gate.metric][name]}
+        for gate in gates
+    }
+    return {metric: change for metric, change in differing.items() if change}
 
 
 def _changed(gate: Gate, change: Mapping[str, Any]) -> Gate:

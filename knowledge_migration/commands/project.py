@@ -1,5 +1,6 @@
 """`knowledge-migration migrate`, `ui`, `environment`, `stop` and `settings`: the project as a whole."""
 
+import json
 from typing import Annotated
 
 import typer
@@ -13,6 +14,7 @@ from knowledge_migration.commands.terminal import (
     show_rows,
 )
 from knowledge_migration.settings import load_settings, variables
+from knowledge_migration.thresholds import changes
 
 
 def migrate() -> None:
@@ -75,12 +77,9 @@ def print_settings(as_json: AsJson = False) -> None:
     Example: knowledge-migration settings --json
     """
     settings = load_settings()
-    rows = {
-        variable.upper(): {
-            "variable": variable.upper(),
-            "value": str(getattr(getattr(settings, section), field)),
-            "meaning": info.description or "",
-        }
-        for variable, section, field, info in variables()
-    }
+    rows = {}
+    for variable, section, field, info in variables():
+        name, value = variable.upper(), getattr(getattr(settings, section), field)
+        shown = json.dumps(changes(value)) if name == "CUTOVER_GATES" else str(value)
+        rows[name] = {"variable": name, "value": shown, "meaning": info.description or ""}
     show_rows(list(rows.values()), as_json, none="")

@@ -159,6 +159,17 @@ def test_a_list_is_json_for_a_program(words: str) -> None:
 
 
 @pytest.mark.usefixtures("named")
+@pytest.mark.parametrize("changed", [{}, {"queue_depth": {"threshold": 5.0, "passes_in_a_row": 2}}])
+def test_the_gates_are_listed_as_they_can_be_set(
+    monkeypatch: pytest.MonkeyPatch, changed: dict[str, dict[str, float]]
+) -> None:
+    monkeypatch.setenv("CUTOVER_GATES", json.dumps(changed))
+    _, text = told("settings", "--json")
+    (gates,) = (row["value"] for row in json.loads(text) if row["variable"] == "CUTOVER_GATES")
+    assert json.loads(gates) == changed
+
+
+@pytest.mark.usefixtures("named")
 def test_a_busy_port_is_told_before_any_address() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         code, text = told("serve", "--port", str(taken.getsockname()[1]))
