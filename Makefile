@@ -20,8 +20,8 @@ test: .venv/.installed  ## the tests, on PostgreSQL servers that they start; in 
 	$(RUN)/pytest
 
 test-ui: .venv/.installed  ## the longer tests: the pages and Dagster's UI from zero to full cutover (requires Chromium); several machines (requires redis-server); the containers' processes; the built wheel; rounds of chaos; the example to full cutover
-	$(RUN)/pytest -m 'browser and not minutes'
-	$(RUN)/pytest -n 0 -m minutes
+	$(RUN)/pytest -m 'browser and not long'
+	$(RUN)/pytest -n 0 -m long
 
 test-cases: .venv/.installed  ## the cases from public bug reports, if their folder is beside the project (CASES="c19 c58"; requires root)
 	$(RUN)/python -m knowledge_migration_tests.cases $(CASES)
@@ -56,7 +56,7 @@ docs: .venv/.installed  ## the documentation as a site, .knowledge_migration/sit
 
 screenshots: .venv/.installed  ## the screenshots of the README, from the result of `make migrate` (requires Chromium)
 	$(RUN)/python -m knowledge_migration_tests.screenshots
-	TESTS_PICTURES=$(CURDIR)/docs $(RUN)/pytest -n 0 -m minutes knowledge_migration_tests/defs/test_webserver.py
+	TESTS_PICTURES=$(CURDIR)/docs $(RUN)/pytest -n 0 -m long knowledge_migration_tests/defs/test_webserver.py
 
 .venv/.installed: requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is required and none is on PATH; set PYTHON=/path/to/python"; exit 1; }

@@ -27,7 +27,7 @@ CAPTURED = (
 EVERY_ROW, NO_WRITE = "every row has a proposal after phase 3", "no acknowledged write is lost"
 
 
-@pytest.mark.minutes
+@pytest.mark.long
 @pytest.mark.parametrize("seed", [2, 3, 5])
 def test_a_round_with_the_capture_ends_without_a_complaint(seed: int, request: pytest.FixtureRequest) -> None:
     server: EmbeddedServer = request.getfixturevalue("server_16" if seed % 2 else "server")

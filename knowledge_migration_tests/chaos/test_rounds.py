@@ -19,7 +19,7 @@ def place() -> Iterator[EmbeddedServer]:
         yield server
 
 
-@pytest.mark.minutes
+@pytest.mark.long
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_round_ends_without_a_complaint(place: EmbeddedServer, seed: int) -> None:

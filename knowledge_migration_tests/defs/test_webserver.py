@@ -35,7 +35,7 @@ PROMOTIONS = 20
 
 
 @needs_chromium
-@pytest.mark.minutes
+@pytest.mark.long
 @pytest.mark.timeout(1800)
 def test_a_user_clicks_from_zero_to_full_cutover_and_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home = tmp_path / "home"

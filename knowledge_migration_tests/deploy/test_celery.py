@@ -117,7 +117,7 @@ def site(database: Database, server: EmbeddedServer, tmp_path: Path, monkeypatch
 
 
 @needs_redis
-@pytest.mark.minutes
+@pytest.mark.long
 @pytest.mark.timeout(1800)
 def test_two_workers_migrate_a_database_and_one_finishes_when_the_other_is_lost(
     site: Site, database: Database, connection: Connection, server: EmbeddedServer

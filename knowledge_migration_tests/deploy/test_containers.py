@@ -158,7 +158,7 @@ def test_prometheus_scrapes_the_service_with_a_token_by_the_rules_of_the_monitor
     assert "reviewer_token" in SERVICES["prometheus"]["secrets"]
 
 
-@pytest.mark.minutes
+@pytest.mark.long
 @pytest.mark.timeout(1500)
 def test_the_processes_of_the_topology_become_healthy_and_a_run_of_the_webserver_prepares_the_migration(
     server: EmbeddedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

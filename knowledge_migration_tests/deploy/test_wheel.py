@@ -43,7 +43,7 @@ def installed(folder: Path) -> Path:
     return programs
 
 
-@pytest.mark.minutes
+@pytest.mark.long
 def test_a_configured_database_is_migrated_and_rolled_back(
     server: EmbeddedServer, database: Database, tmp_path: Path
 ) -> None:

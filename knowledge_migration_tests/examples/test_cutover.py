@@ -152,7 +152,7 @@ def cut_over(database: Database, users: Users) -> None:
         users.go_on()
 
 
-@pytest.mark.minutes
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_with_the_drop_in_it_goes_to_full_cutover_and_back(filled: Database, rows: Connection, tmp_path: Path) -> None:
     with serving_app(create_app(url_of(filled), drop_in=True)) as url, Users(url).running() as users:

@@ -74,6 +74,7 @@ def test_every_way_of_writing_is_captured(writer: Connection) -> None:
     assert count(writer, FAILURES) == 0
 
 
+@pytest.mark.long
 def test_a_hundred_thousand_rows_are_captured_in_one_statement(writer: Connection) -> None:
     atom(writer, "the plan of one row is cached")
     writer.execute(

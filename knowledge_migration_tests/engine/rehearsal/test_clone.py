@@ -60,6 +60,7 @@ def scratch_databases(server: EmbeddedServer) -> int:
         return count(admin, "SELECT count(*) FROM pg_database WHERE datname LIKE 'knowledge_migration_%'")
 
 
+@pytest.mark.long
 def test_every_rollback_passes_on_a_sample_and_the_forecast_is_scaled(
     server: EmbeddedServer, backed_up: Database
 ) -> None:

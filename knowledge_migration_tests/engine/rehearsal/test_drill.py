@@ -210,6 +210,7 @@ def test_rows_that_triggers_write_elsewhere_during_the_backfill_are_reported(
     assert found.sentence in told
 
 
+@pytest.mark.long
 def test_a_database_that_is_migrated_already_can_be_drilled(
     backed_up: Database, rows: Connection, server: EmbeddedServer, tmp_path: Path
 ) -> None:
