@@ -128,13 +128,13 @@ def verify_file(recorded: Mapping[str, Any]) -> "Location":
     try:
         with translate_remote_errors(path, besides=FileNotFoundError):
             content, actual = described.read_bytes(), sha256(path)
-        manifest: dict[str, Any] = json.loads(content)
+        manifest = dict(json.loads(content))
     except FileNotFoundError as error:
         raise VerificationError(
             f"{error.filename or error} is missing, so the backup {path.name} cannot be trusted. Restore the file, run the "
             "backup again, or set KNOWLEDGE_MIGRATION_BACKUPS to a place that every machine reads."
         ) from error
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise VerificationError(f"The manifest {described} is damaged. Run the backup again.") from error
     expected = recorded.get("sha256")
     if actual != expected:

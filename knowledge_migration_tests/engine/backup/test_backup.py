@@ -341,9 +341,10 @@ def test_a_file_without_its_manifest_is_no_backup(
     database: Database, server: EmbeddedServer, folder: Path, filled: Connection
 ) -> None:
     made = verified_backup(database, directory=folder, scratch=server.admin)
-    made.manifest.write_text("{")
-    with pytest.raises(VerificationError, match="is damaged"):
-        verify_file(made.to_evidence())
+    for damaged in ("{", "null", "[1]"):
+        made.manifest.write_text(damaged)
+        with pytest.raises(VerificationError, match="is damaged"):
+            verify_file(made.to_evidence())
     made.manifest.unlink()
     with pytest.raises(VerificationError, match=r"\.json is missing"):
         verify_file(made.to_evidence())
