@@ -19,7 +19,7 @@ ui: .venv/.installed  ## open the project in Dagster's UI, on a free loopback po
 test: .venv/.installed  ## the tests, on PostgreSQL servers that they start; in minutes
 	$(RUN)/pytest
 
-test-ui: .venv/.installed  ## the longer tests: the pages and Dagster's UI from zero to full cutover (requires Chromium); several machines (requires redis-server); the containers' processes; the built wheel; rounds of chaos; the example to full cutover
+test-ui: .venv/.installed  ## the longer tests: the pages and Dagster's UI from zero to full cutover (requires Chromium); several machines (requires redis-server); the containers' processes; the built wheel; rounds of chaos; whole rehearsals; the example to full cutover
 	$(RUN)/pytest -m 'browser and not long'
 	$(RUN)/pytest -n 0 -m long
 
