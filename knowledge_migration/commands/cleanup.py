@@ -36,7 +36,8 @@ def status() -> None:
 
     installation = open_installation()
     database = installation.database
-    state = readiness(database, live_seconds=installation.settings.fence.live_seconds)
+    settings = installation.settings
+    state = readiness(database, required_days=settings.cleanup.stable_days, live_seconds=settings.fence.live_seconds)
     console.print(f"Database {database.display}")
     console.print(state.stability.sentence)
     console.print(f"The old paths are {'retired' if state.retired else 'open'}.")
@@ -59,7 +60,7 @@ def status() -> None:
 def retire(
     reason: Reason,
     override: Annotated[
-        str | None, typer.Option(help="Why full cutover need not have been stable for two weeks; it is audited.")
+        str | None, typer.Option(help="Why full cutover need not have been stable for long enough; it is audited.")
     ] = None,
     without: Without = None,
     yes: Yes = False,
@@ -76,8 +77,12 @@ def retire(
     from knowledge_migration.engine.cleanup import retirement
 
     installation = open_installation()
+    settings = installation.settings
     state = retirement.readiness(
-        installation.database, live_seconds=installation.settings.fence.live_seconds, without=tuple(without or ())
+        installation.database,
+        required_days=settings.cleanup.stable_days,
+        live_seconds=settings.fence.live_seconds,
+        without=tuple(without or ()),
     )
     console.print(f"Database {installation.database.display}. {state.stability.sentence}")
     for obstacle in state.obstacles:
@@ -89,12 +94,13 @@ def retire(
     result = retirement.retire(
         installation.database,
         installation.initial_flags,
-        installation.settings.fence,
-        installation.settings.schema_change,
+        settings.fence,
+        settings.schema_change,
+        required_days=settings.cleanup.stable_days,
         reason=reason,
         override=override,
         without=tuple(without or ()),
-        no_live_writers=installation.settings.dual_write.no_live_writers,
+        no_live_writers=settings.dual_write.no_live_writers,
     )
     ruled = [table for table, state in result.constraints.items() if state is not None]
     console.print(
@@ -131,7 +137,10 @@ def reopen(reason: Reason, yes: Yes = False, dry_run: DryRun = False) -> None:
 @app.command("archive")
 def archive(
     reason: Reason,
-    older_than_days: Annotated[float, typer.Option(min=0, help="Runs that began longer ago are moved.")] = 30.0,
+    older_than_days: Annotated[
+        float | None,
+        typer.Option(min=0, help="Runs that began longer ago are moved.", show_default="ARCHIVE_OLDER_THAN_DAYS"),
+    ] = None,
     batch_runs: Annotated[int, typer.Option(min=1, max=10_000, help="Runs in one transaction.")] = 100,
     restore: Annotated[UUID | None, typer.Option(help="Restore this run from the archive instead.")] = None,
     dry_run: DryRun = False,
@@ -147,6 +156,7 @@ def archive(
     from knowledge_migration.engine.cleanup.archive import archive_extractions, restore_archived
 
     installation = open_installation()
+    settings = installation.settings
     if restore and not dry_run:
         run = restore_archived(installation.database, restore, reason=reason)
         console.print(
@@ -158,10 +168,10 @@ def archive(
     result = archive_extractions(
         installation.database,
         reason=reason,
-        older_than_days=older_than_days,
+        older_than_days=settings.cleanup.archive_older_than_days if older_than_days is None else older_than_days,
         batch_runs=batch_runs,
         dry_run=dry_run,
-        limits=installation.settings.schema_change,
+        limits=settings.schema_change,
     )
     console.print(
         f"{'Would move' if dry_run else 'Moved'} {result.runs:,} runs with {result.topic_proposals:,} topic and "

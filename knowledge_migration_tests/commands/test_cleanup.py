@@ -56,6 +56,24 @@ def test_retire_is_refused_early_and_a_dry_run_changes_nothing(named: Database, 
     assert constraints(rows) == 0
 
 
+def test_the_settings_of_the_job_are_those_of_the_commands(
+    named: Database, rows: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows.execute(
+        "INSERT INTO knowledge_extraction_runs (status, message_ids, message_count, created_at) "
+        "VALUES ('completed', '[]', 0, now() - interval '40 days')"
+    )
+    assert "of the required 14 days are missing" in said("status")
+    assert "Would move 1 runs" in said("archive", "--reason", "x", "--dry-run")
+    monkeypatch.setenv("CLEANUP_STABLE_DAYS", "0")
+    monkeypatch.setenv("ARCHIVE_OLDER_THAN_DAYS", "50")
+    assert "(required: 0)" in said("status")
+    assert "Would move 0 runs" in said("archive", "--reason", "x", "--dry-run")
+    assert "Would move 1 runs" in said("archive", "--reason", "x", "--dry-run", "--older-than-days", "30")
+    assert "Would retire" in said("retire", "--reason", "x", "--dry-run")
+    assert "in: topics, atoms" in said("retire", "--reason", "x", "--yes")
+
+
 def test_retire_and_reopen(named: Database, rows: Connection) -> None:
     assert "in: topics, atoms" in said("retire", "--reason", "x", "--override", "agreed", "--yes")
     assert "The old paths are retired." in said("status")

@@ -29,7 +29,6 @@ from knowledge_migration.settings import SchemaChangeSettings
 WORK = "archiving extractions"
 SUBJECT = "extraction archive"
 TABLE = "public.knowledge_extraction_archive"
-OLDER_THAN_DAYS = 30.0
 BATCH_RUNS = 100
 LOCK_TIMEOUT_MS = 1_000
 AT_WORK = "a user's transaction holds it"
@@ -68,7 +67,7 @@ OnBatch = Callable[[Archived], None]
 def archive_extractions(
     database: Database,
     *,
-    older_than_days: float = OLDER_THAN_DAYS,
+    older_than_days: float,
     batch_runs: int = BATCH_RUNS,
     dry_run: bool = False,
     now: datetime | None = None,

@@ -14,7 +14,7 @@ from typing import Unpack
 import sqlalchemy as sa
 
 from knowledge_migration.engine.cleanup import completeness
-from knowledge_migration.engine.cleanup.stability import STABLE_DAYS, Stability, stability
+from knowledge_migration.engine.cleanup.stability import Stability, stability
 from knowledge_migration.engine.dual_write.fence import live_writers, wait_until_fenced
 from knowledge_migration.engine.foundation import audit, evidence
 from knowledge_migration.engine.foundation.advisory_lock import advisory_lock
@@ -75,7 +75,7 @@ class Reopening:
 def readiness(
     database: Database,
     *,
-    required_days: float = STABLE_DAYS,
+    required_days: float,
     live_seconds: float,
     without: Sequence[str] = (),
     now: datetime | None = None,
@@ -99,9 +99,9 @@ def retire(
     timeouts: FenceSettings,
     limits: SchemaChangeSettings,
     *,
+    required_days: float,
     override: str | None = None,
     without: Sequence[str] = (),
-    required_days: float = STABLE_DAYS,
     no_live_writers: bool = False,
     now: datetime | None = None,
     **attribution: Unpack[audit.Attribution],

@@ -17,8 +17,6 @@ from knowledge_migration.engine.foundation.sql_files import text_of
 from knowledge_migration.knowledge.audit import ROLLBACKS, AuditAction
 from knowledge_migration.knowledge.flags import FLAG_NAME, Flags, read_flags
 
-STABLE_DAYS = 14.0
-
 
 @dataclass(frozen=True)
 class Breach:
@@ -84,7 +82,7 @@ class Stability:
         }
 
 
-def stability(database: Database, *, required_days: float = STABLE_DAYS, now: datetime | None = None) -> Stability:
+def stability(database: Database, *, required_days: float, now: datetime | None = None) -> Stability:
     """The stability by audit log and flags at this moment; raises `PreconditionError` for unreadable flags."""
     parameters = {"flags": FLAG_NAME, "set_flags": AuditAction.SET_FLAGS, "rollbacks": list(ROLLBACKS)}
     with translate_knowledge_errors(), database.begin() as transaction:

@@ -96,6 +96,7 @@ def main() -> None:
             database,
             reason="a test",
             now=in_days(31),
+            older_than_days=30,
             batch_runs=2,
             on_batch=lambda done: tell(f"{done.runs} archived"),
         )

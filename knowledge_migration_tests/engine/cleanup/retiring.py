@@ -27,7 +27,7 @@ def in_days(days: float) -> datetime:
 
 def retire(database: Database, **given: Any) -> retirement.Retirement:
     """A retirement three weeks from now, without a live process."""
-    wanted = {"reason": "a test", "now": in_days(21), "no_live_writers": True, **given}
+    wanted = {"reason": "a test", "now": in_days(21), "no_live_writers": True, "required_days": 14, **given}
     timeouts, limits = wanted.pop("timeouts", PATIENT), wanted.pop("limits", SchemaChangeSettings())
     return retirement.retire(database, Flags(), timeouts, limits, **wanted)
 

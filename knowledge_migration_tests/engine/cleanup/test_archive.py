@@ -60,7 +60,9 @@ def old(rows: Connection) -> UUID:
 
 
 def move(database: Database, **given: Any) -> Archived:
-    return archive.archive_extractions(database, **{"reason": "a test", "now": in_days(31), **given})
+    return archive.archive_extractions(
+        database, **{"reason": "a test", "now": in_days(31), "older_than_days": 30, **given}
+    )
 
 
 def everything(rows: Connection) -> list[dict[str, Any]]:
