@@ -5,7 +5,9 @@ RUN := .venv/bin
 unexport PYTHONDONTWRITEBYTECODE
 PORT ?= 8000
 
-.PHONY: migrate demo ui test test-ui test-cases lint bench bench-scale chaos model docs screenshots clean lock
+.PHONY: install migrate demo ui test test-ui test-cases lint bench bench-scale chaos model docs screenshots clean lock
+
+install: .venv/.installed  ## the commands, in .venv/bin
 
 migrate: .venv/.installed  ## migrate the demonstration, or the database of KNOWLEDGE_MIGRATION_DATABASE_URL
 	$(RUN)/knowledge-migration migrate
