@@ -23,6 +23,7 @@ from knowledge_migration.thresholds import BAKE_MINUTES, DEMONSTRATION, GATES, G
 
 LARGEST_MILLISECONDS = 2**31 - 1  # PostgreSQL's limit for a timeout
 PREFIX = "knowledge_migration_"
+MOST_DAYS = 36_500  # an age that a date can have
 FORMER_NAMES = {"knowledge_migration_unrehearsed": "knowledge_migration_skip_rehearsal_reason"}
 """Variables that were renamed and still work; the present name has precedence."""
 FILE = "_file"
@@ -170,7 +171,8 @@ class SchemaChangeSettings(Section, alias_generator="ddl_".__add__):
 class LivenessSettings(Section):
     """Shared by the sections that need it: when a process of the service counts as live."""
 
-    live_seconds: float = _setting(10.0, "A service process that reported this recently is live.", "writer_live_seconds", ge=2)
+    live_seconds: float = _setting(10.0,
+        "A service process that reported this recently is live.", "writer_live_seconds", ge=2, le=86_400)
 
 
 class FenceSettings(LivenessSettings):
@@ -272,6 +274,9 @@ class BackfillSettings(Section, alias_generator="migration_".__add__):
         return names
 
 
+BakeMinutes = Annotated[float, Field(ge=0, le=1_440 * MOST_DAYS)]
+
+
 def _all_bake_minutes(changes: object) -> object:
     """The bake time of every stage, with the changes of a mapping."""
     return {**BAKE_MINUTES, **changes} if isinstance(changes, Mapping) else changes
@@ -283,7 +288,7 @@ class CutoverSettings(Section, alias_generator="cutover_".__add__):
     gates: Annotated[tuple[Gate, ...], BeforeValidator(changed_gates)] = _setting(GATES,
         'Changes of the threshold table (`knowledge-migration cutover gates` shows it), as JSON: {"api_error_rate": '
         '{"minimum_sample": 1000}}.')
-    bake_minutes: Annotated[dict[Stage, float], BeforeValidator(_all_bake_minutes)] = _setting(BAKE_MINUTES,
+    bake_minutes: Annotated[dict[Stage, BakeMinutes], BeforeValidator(_all_bake_minutes)] = _setting(BAKE_MINUTES,
         "Bake time of the state before, per stage promoted to, as JSON; a day where a stage is not named.")
     spacing_seconds: float = _setting(60.0,
         "Two verdicts of a gate count as consecutive if they are this far apart.", "cutover_evaluation_seconds", gt=0)
@@ -296,7 +301,8 @@ class GuardSettings(Section, alias_generator="guard_".__add__):
     """How the rollback guard shortens a long review queue."""
 
     threshold_floor: float = _setting(0.8, "The guard never lowers the threshold of automatic approval below this.", ge=0, le=1)
-    relief_minutes: float = _setting(30.0, "How long the guard waits before it lowers that threshold again.", gt=0)
+    relief_minutes: float = _setting(30.0,
+        "How long the guard waits before it lowers that threshold again.", gt=0, le=1_440 * MOST_DAYS)
 
 
 class VerificationSettings(Section, alias_generator="verification_".__add__):
@@ -341,9 +347,9 @@ class QualitySettings(Section, alias_generator="quality_".__add__):
 class CleanupSettings(Section, alias_generator="cleanup_".__add__):
     """Phase 5 (strategy §11.3)."""
 
-    stable_days: float = _setting(14.0, "Days of stable full cutover before the old paths may be retired.", ge=0)
+    stable_days: float = _setting(14.0, "Days of stable full cutover before the old paths may be retired.", ge=0, le=MOST_DAYS)
     archive_older_than_days: float = _setting(30.0,
-        "Runs that began longer ago may be archived.", "archive_older_than_days", ge=0)
+        "Runs that began longer ago may be archived.", "archive_older_than_days", ge=0, le=MOST_DAYS)
     drop_indexes: tuple[str, ...] = _setting((),
         "The indexes that index_maintenance may drop, by name, as a JSON list. Others are reported.")
 

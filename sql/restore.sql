@@ -74,6 +74,19 @@ SELECT EXISTS (
         AND pg_database.datname = %(database)s
 ) AS blocked;
 
+-- name: enabled_triggers
+-- The triggers of users that fire, with their state: O (ordinary), A (always), R (on replicas). Takes no lock.
+SELECT namespace.nspname AS schema, class.relname AS table, pg_trigger.tgname AS name, pg_trigger.tgenabled::text AS state
+FROM pg_trigger
+JOIN pg_class AS class ON class.oid = pg_trigger.tgrelid
+JOIN pg_namespace AS namespace ON namespace.oid = class.relnamespace
+WHERE NOT pg_trigger.tgisinternal AND pg_trigger.tgenabled <> 'D' AND namespace.nspname <> %(own_schema)s
+ORDER BY 1, 2, 3;
+
+-- name: set_trigger
+-- Changes the state of a trigger in the restored database, which nobody else uses yet.
+ALTER TABLE {table} {state} TRIGGER {trigger};
+
 -- name: every_table
 -- Every table of the application with rows of its own: all but the server's, the migration's and those of extensions; a
 -- partitioned table represents its partitions. Excludes the version table of the application's schema changes: it describes
@@ -82,7 +95,7 @@ SELECT format('%%I.%%I', namespace.nspname, class.relname) AS name
 FROM pg_class AS class
 JOIN pg_namespace AS namespace ON namespace.oid = class.relnamespace
 WHERE class.relkind IN ('r', 'p')
-    AND class.relpersistence = 'p'
+    AND class.relpersistence <> 't'
     AND NOT class.relispartition
     AND namespace.nspname !~ '^pg_'
     AND namespace.nspname <> 'information_schema'

@@ -110,6 +110,7 @@ WITH shadows AS MATERIALIZED (
     DELETE FROM {proposals} AS proposal
     USING free
     WHERE proposal.id = free.id
+      AND proposal.status IN ('approved', 'auto_approved') AND ({is_shadow}) -- again: a reviewer may have changed it meanwhile
     RETURNING proposal.id, to_jsonb(proposal) AS content
 ), recorded AS (
     INSERT INTO migration.audit_log (actor, action, subject, before, reason, dagster_run_id)

@@ -16,6 +16,7 @@ from knowledge_migration.commands.terminal import (
     show_rows,
 )
 from knowledge_migration.engine.foundation.errors import PreconditionError
+from knowledge_migration.settings import MOST_DAYS
 
 app = typer.Typer(
     help="Phase 5: retire the old paths, archive old extractions, maintain indexes.", no_args_is_help=True
@@ -139,7 +140,9 @@ def archive(
     reason: Reason,
     older_than_days: Annotated[
         float | None,
-        typer.Option(min=0, help="Runs that began longer ago are moved.", show_default="ARCHIVE_OLDER_THAN_DAYS"),
+        typer.Option(
+            min=0, max=MOST_DAYS, help="Runs that began longer ago are moved.", show_default="ARCHIVE_OLDER_THAN_DAYS"
+        ),
     ] = None,
     batch_runs: Annotated[int, typer.Option(min=1, max=10_000, help="Runs in one transaction.")] = 100,
     restore: Annotated[UUID | None, typer.Option(help="Restore this run from the archive instead.")] = None,

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 from knowledge_migration.commands.cleanup import app
 from knowledge_migration.engine.foundation.database import Connection, Database
 from knowledge_migration.engine.foundation.errors import PreconditionError
+from knowledge_migration.settings import SettingsError
 from knowledge_migration_tests.engine.backfill.backfilling import count
 from knowledge_migration_tests.engine.cleanup.retiring import FULL, change
 from knowledge_migration_tests.support.environment import name_database
@@ -72,6 +73,15 @@ def test_the_settings_of_the_job_are_those_of_the_commands(
     assert "Would move 1 runs" in said("archive", "--reason", "x", "--dry-run", "--older-than-days", "30")
     assert "Would retire" in said("retire", "--reason", "x", "--dry-run")
     assert "in: topics, atoms" in said("retire", "--reason", "x", "--yes")
+
+
+def test_an_age_that_no_date_has_is_refused(named: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    for days in ("1000000", "inf", "nan"):
+        done = CliRunner().invoke(app, ["archive", "--reason", "x", "--older-than-days", days])
+        assert (done.exit_code, "older-than-days" in done.output) == (2, True), days
+    monkeypatch.setenv("ARCHIVE_OLDER_THAN_DAYS", "1000000")
+    with pytest.raises(SettingsError, match=r"ARCHIVE_OLDER_THAN_DAYS .* less than or equal to 36500"):
+        said("archive", "--reason", "x", "--dry-run")
 
 
 def test_retire_and_reopen(named: Database, rows: Connection) -> None:

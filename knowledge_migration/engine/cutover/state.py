@@ -1,5 +1,6 @@
 """The current state of the cutover and its begin, from the flags and their audit log."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -46,12 +47,19 @@ def read_cutover_state(database: Database) -> CutoverState:
         changes = history(transaction, READ_CHANGES)
     if flags is None or not changes:
         raise PreconditionError("Nobody has set the feature flags of this database yet. Run phases 1 and 2 first.")
-    exposure, since, version = _exposure(flags.values), changes[0]["at"], changes[0]["after"].get("version")
+    exposure, since, version = _exposure(flags.values), changes[0]["at"], _version(changes[0])
     for change in changes:
-        if _exposure(change["after"]) != exposure or change["after"].get("version") != version:
+        if version is None or _version(change) != version or _exposure(change["after"]) != exposure:
             break  # another stage, or versions in between that nobody audited
         since, version = change["at"], version - 1
     return CutoverState(stage_of(flags) or ("dual_write" if flags.dual_write else "off"), since, flags)
+
+
+def _version(change: Mapping[str, Any]) -> int | None:
+    """The version of the flags after the change; None where somebody wrote the entry by hand without them."""
+    after = change["after"]
+    version = after.get("version") if isinstance(after, dict) else None
+    return version if isinstance(version, int) else None
 
 
 def _exposure(values: dict[str, Any]) -> tuple[Any, ...]:

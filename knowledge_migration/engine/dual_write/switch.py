@@ -80,21 +80,40 @@ def _others_write(connection: Connection, timeouts: FenceSettings, mode: Mode) -
 
 def switch_off(database: Database, initial: Flags, *, reason: str, dagster_run_id: str | None = None) -> Flags:
     """Switches dual write off; raises `PreconditionError` while proposals are enabled: roll the cutover back first."""
+    version = require_proposals_off(
+        database, "without dual write the others would write directly, and nothing could be rolled back"
+    )
+    return _set(database, {"dual_write": False}, initial, reason, dagster_run_id, expected_version=version)
+
+
+def require_proposals_off(database: Database, otherwise: str) -> int | None:
+    """The version of the flags, None before they are set; raises `PreconditionError` while a user's extractions are proposals."""
     with translate_knowledge_errors(), database.begin() as transaction:
         flags = read_flags(transaction)
     if flags and flags.enabled:
         raise PreconditionError(
-            "Proposals are enabled for some users: without dual write the others would write directly, and nothing could "
-            "be rolled back. Switch proposals off first (knowledge-migration rollback instant --reason …)."
+            f"Proposals are enabled for some users: {otherwise}. Switch proposals off first (knowledge-migration rollback "
+            "instant --reason …)."
         )
-    return _set(database, {"dual_write": False}, initial, reason, dagster_run_id)
+    return flags.version if flags else None
 
 
 def _set(
-    database: Database, changes: dict[str, bool], initial: Flags, reason: str, dagster_run_id: str | None
+    database: Database,
+    changes: dict[str, bool],
+    initial: Flags,
+    reason: str,
+    dagster_run_id: str | None,
+    *,
+    expected_version: int | None = None,
 ) -> Flags:
     with translate_knowledge_errors(), database.begin() as transaction:
-        actor = audit.operator()
         return set_flags(
-            transaction, changes, initial=initial, actor=actor, reason=reason, dagster_run_id=dagster_run_id
+            transaction,
+            changes,
+            initial=initial,
+            actor=audit.operator(),
+            reason=reason,
+            expected_version=expected_version,
+            dagster_run_id=dagster_run_id,
         )

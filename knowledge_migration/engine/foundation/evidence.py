@@ -16,9 +16,14 @@ CLOCK_TOLERANCE_SECONDS = 60.0
 class Content(dict[str, Any]):
     """The fields of one measurement; one that is asked for and missing raises `VerificationError`."""
 
-    def __init__(self, fields: Any, kind: str, recorded_at: datetime) -> None:
+    def __init__(self, fields: Any, name: str) -> None:
         super().__init__(fields if isinstance(fields, dict) else {})
-        self._name = f"{kind} of {recorded_at:%Y-%m-%d %H:%M} UTC"
+        self._name = name
+        for field, value in self.items():
+            if isinstance(value, dict):
+                self[field] = Content(value, name)
+            elif isinstance(value, list):
+                self[field] = [Content(one, name) if isinstance(one, dict) else one for one in value]
 
     def __missing__(self, field: str) -> Any:
         raise VerificationError(
@@ -68,7 +73,8 @@ def latest(connection: Connection, kind: str) -> Evidence | None:
             f"The evidence {kind} is dated {row['recorded_at']:%Y-%m-%d %H:%M} UTC, which is in the future: somebody altered "
             "migration.evidence, or the server's clock was set back. Correct the clock, and make the evidence again."
         )
-    return Evidence(kind, row["recorded_at"], Content(row["content"], kind, row["recorded_at"]))
+    name = f"{kind} of {row['recorded_at']:%Y-%m-%d %H:%M} UTC"
+    return Evidence(kind, row["recorded_at"], Content(row["content"], name))
 
 
 def _of_another(connection: Connection, kind: str) -> str:

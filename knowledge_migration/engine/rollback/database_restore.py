@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, LiteralString
 
 import psycopg
 from psycopg import sql
@@ -19,6 +19,7 @@ from knowledge_migration.engine.backup.dump import tools_of
 from knowledge_migration.engine.backup.location import local_copy
 from knowledge_migration.engine.backup.pg_tools import restore_everything
 from knowledge_migration.engine.backup.scratch import UNHURRIED, Purpose, Scratch, origin_of, scratch_database
+from knowledge_migration.engine.cleanup.completeness import states
 from knowledge_migration.engine.foundation import audit, evidence, inventory
 from knowledge_migration.engine.foundation.advisory_lock import advisory_lock
 from knowledge_migration.engine.foundation.database import Connection, Database, exists
@@ -69,6 +70,7 @@ from knowledge_migration.engine.rollback.repair.tables import (
     write,
 )
 from knowledge_migration.knowledge.audit import AuditAction
+from knowledge_migration.knowledge.tables import ORIGIN_CONSTRAINTS
 
 if TYPE_CHECKING:
     from knowledge_migration.engine.backup.location import Location
@@ -77,6 +79,7 @@ ACTION = "restore of the whole database"
 EVIDENCE = "database_restore"
 MAINTENANCE_DATABASE = "postgres"
 BATCH_ROWS = 200
+ENABLED: Mapping[str, LiteralString] = {"O": "ENABLE", "A": "ENABLE ALWAYS", "R": "ENABLE REPLICA"}
 RESTORED = Purpose(
     "knowledge_migration_restore_",
     "the new database that the backup is restored into",
@@ -250,7 +253,9 @@ class _Work:
             self.live.execute(statement("restore/lock_tables", tables=names))
             refuse_new_columns(self.live, sides.tables, _every_table(self.live).tables)
             self._save(sides)
-        self._carry()
+        self._allow_rows_without_proposal()
+        with _without_triggers(self.new):
+            self._carry()
         self.sequences = advance_sequences(self.live, self.new)
         with self.new.transaction():
             self._refuse_differences(self._sides(tables))
@@ -292,6 +297,16 @@ class _Work:
             return
         self.file = path
         self.progress(f"{saver.rows:,} rows that differ from the backup are saved in {path}")
+
+    def _allow_rows_without_proposal(self) -> None:
+        """The rows that users wrote since a backup of phase 5 have no proposal in it."""
+        for table, state in states(self.new).items():
+            if state != "missing":
+                names = {"table": f"public.{table}", "constraint": ORIGIN_CONSTRAINTS[table]}
+                self.new.execute(statement("cleanup/origin_optional", **names))
+                self.progress(
+                    f"the rule that every row of {table} comes from a proposal is dropped: newer rows have none"
+                )
 
     def _carry(self) -> None:
         if self.file is None:
@@ -356,6 +371,21 @@ class _Work:
             sequences=self.sequences,
             seconds=time.perf_counter() - self.started,
         )
+
+
+@contextmanager
+def _without_triggers(new: Connection) -> Iterator[None]:
+    """No trigger fires in the restored database: rows that one has written in the live database are carried over themselves."""
+    triggers = new.execute(statement("restore/enabled_triggers"), {"own_schema": OWN_SCHEMA}).fetchall()
+    _set_triggers(new, triggers, dict.fromkeys(ENABLED, "DISABLE"))
+    yield
+    _set_triggers(new, triggers, ENABLED)
+
+
+def _set_triggers(new: Connection, triggers: Sequence[Mapping[str, Any]], states: Mapping[str, LiteralString]) -> None:
+    for row in triggers:
+        table, name = sql.Identifier(row["schema"], row["table"]), sql.Identifier(row["name"])
+        new.execute(statement("restore/set_trigger", table=table, trigger=name, state=sql.SQL(states[row["state"]])))
 
 
 def _counts(comparison: Comparison | None, kind: DifferenceKind) -> dict[str, int]:

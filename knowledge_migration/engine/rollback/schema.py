@@ -15,6 +15,7 @@ from typing import LiteralString, TextIO
 from psycopg import sql
 from psycopg.types.json import set_json_loads
 
+from knowledge_migration.engine.dual_write.switch import require_proposals_off
 from knowledge_migration.engine.foundation import audit
 from knowledge_migration.engine.foundation.advisory_lock import BACKFILL, advisory_lock
 from knowledge_migration.engine.foundation.atomic_file import written_whole
@@ -77,8 +78,9 @@ def rollback_schema(
 ) -> SchemaRollback:
     """Rolls the schema back to our own evidence store; does nothing where phase 1 was never begun.
 
-    Raises `PreconditionError` when proposals would be lost and no export file is given, `BusyError` during a backfill,
-    `BlockedError` when a lock timed out; the proposal tables that still exist are writable then.
+    Raises `PreconditionError` while proposals are enabled, whose extractions would all fail, and when proposals would be lost
+    and no export file is given, `BusyError` during a backfill, `BlockedError` when a lock timed out; the proposal tables that
+    still exist are writable then.
     """
 
     with database.connect("schema rollback") as connection, advisory_lock(connection, BACKFILL):
@@ -90,7 +92,9 @@ def rollback_schema(
             who = {"reason": reason, "actor": actor, "dagster_run_id": dagster_run_id}
             audit.record(connection, action, phase(1), before={"revision": revision}, after=after, **who)
 
+        _require_proposals_off(database, connection)
         with _frozen(connection, limits):
+            _require_proposals_off(database, connection)  # nobody can extract into proposals until they are gone
             exported = _export_or_refuse(connection, export_to)
             audited(AuditAction.ROLLBACK_SCHEMA_BEGUN, {"exported": exported})
             change = downgrade(database, limits, on_step=on_step)
@@ -98,6 +102,11 @@ def rollback_schema(
             connection.execute(text_of("rollback/freeze_forgotten"))
             audited(AuditAction.ROLLBACK_SCHEMA, {"revision": change.to_revision, "exported": exported})
     return SchemaRollback(change, exported, export_to)
+
+
+def _require_proposals_off(database: Database, connection: Connection) -> None:
+    if _present(connection, ("feature_flags",)):
+        require_proposals_off(database, "without the proposal tables each of their extractions fails")
 
 
 def _present(connection: Connection, names: Iterable[str]) -> list[str]:

@@ -11,7 +11,7 @@ from knowledge_migration.engine.backfill import completion, plan, runner
 from knowledge_migration.engine.backfill.plan import EntityPlan, make_plan, partitions_of
 from knowledge_migration.engine.foundation import evidence
 from knowledge_migration.engine.foundation.database import Connection, Database
-from knowledge_migration.engine.foundation.errors import PreconditionError
+from knowledge_migration.engine.foundation.errors import PreconditionError, VerificationError
 from knowledge_migration.engine.recovery.ledger import examine_ledger
 from knowledge_migration_tests.engine.backfill.backfilling import QUICK, broken_rules, count
 
@@ -53,6 +53,13 @@ def test_partitions_cover_every_id_exactly_once(ids: list[int], rows: int) -> No
     assert parts[-1].through_id == ids[-1]
     assert all(before.through_id == after.after_id for before, after in itertools.pairwise(parts))
     assert all(sum(part.after_id < number <= part.through_id for part in parts) == 1 for number in ids)
+
+
+def test_a_plan_that_somebody_altered_is_named(expanded: Database) -> None:
+    with expanded.connect("test") as connection:
+        evidence.record(connection, plan.EVIDENCE, {"topic": {}, "atom": {}})
+        with pytest.raises(VerificationError, match=r"evidence backfill_plan of .* has no field partitions"):
+            plan.planned(connection)
 
 
 def test_an_empty_table_has_no_partitions_and_nothing_to_do(session: Connection) -> None:

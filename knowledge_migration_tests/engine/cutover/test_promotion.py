@@ -59,6 +59,20 @@ def missing(database: Database, at: datetime, **options: Any) -> list[str]:
     return [one.name for one in asked(database, at, **options).missing]
 
 
+@pytest.mark.parametrize("after", [None, "[]", '{"enabled": false}', '{"enabled": false, "version": null}'])
+def test_an_entry_of_the_audit_log_without_flags_begins_the_stage_again(expanded: Database, after: str | None) -> None:
+    stand_at(expanded, "gradual_rollout")
+    with expanded.connect("test") as connection:
+        row = connection.execute(
+            "INSERT INTO migration.audit_log (actor, action, subject, reason, after) "
+            "VALUES ('ann', 'set flags', 'knowledge_proposals', 'I corrected something', %s) RETURNING at",
+            [after],
+        ).fetchone()
+    assert row
+    state = read_cutover_state(expanded)
+    assert (state.state, state.since) == ("gradual_rollout", row["at"])
+
+
 def test_where_every_requirement_is_met_a_stage_is_promoted_acknowledged_and_recorded(
     ready_database: Database, rows: Connection, ready: datetime
 ) -> None:

@@ -61,6 +61,41 @@ def back(database: Database, timeouts: object = PATIENT, limits: BackfillSetting
     return rollback_dual_write(database, Flags(), timeouts, reason="a test", limits=limits, batch_size=7)  # type: ignore[arg-type]
 
 
+def test_a_statement_that_takes_longer_than_a_batch_of_the_backfill_may_is_not_ended(
+    peopled: Database, rows: Connection
+) -> None:
+    """On 100 million rows it takes minutes to count the shadows, or to find the next ones."""
+    rows.execute(
+        "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.3); RETURN NULL; END';"
+        "CREATE TRIGGER slow AFTER DELETE ON topic_proposals FOR EACH STATEMENT EXECUTE FUNCTION slow()"
+    )
+    rollback_dual_write(
+        peopled, Flags(), PATIENT, reason="a test", limits=QUICK.replaced(statement_timeout_ms=100, retry_attempts=1)
+    )
+    assert count(rows, SHADOWS.format("topic_proposals")) == 0
+
+
+def test_a_promotion_at_the_same_moment_is_not_left_without_dual_write(
+    peopled: Database, rows: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found_off = switch.require_proposals_off
+
+    def promoted_meanwhile(database: Database, otherwise: str) -> int | None:
+        version = found_off(database, otherwise)
+        with database.begin() as transaction:
+            set_flags(transaction, {"enabled": True}, initial=Flags(), actor="another", reason="a promotion")
+        return version
+
+    monkeypatch.setattr(switch, "require_proposals_off", promoted_meanwhile)
+    shadows = count(rows, SHADOWS.format("atom_proposals"))
+    with pytest.raises(PreconditionError, match="somebody changed them"):
+        back(peopled)
+    with peopled.begin() as transaction:
+        flags = read_flags(transaction)
+    assert flags is not None
+    assert (flags.enabled, flags.dual_write, count(rows, SHADOWS.format("atom_proposals"))) == (True, True, shadows)
+
+
 def test_the_operators_choice_about_triggers_holds_here_too(
     peopled: Database, rows: Connection, written: httpx.Client
 ) -> None:

@@ -29,6 +29,7 @@ from knowledge_migration.engine.rollback.schema import proposals_without_copy, r
 from knowledge_migration.engine.schema import upgrade as schema
 from knowledge_migration.engine.schema.ddl import StepResult
 from knowledge_migration.engine.schema.steps import EVIDENCE_REVISION, TARGET_REVISION
+from knowledge_migration.knowledge.flags import Flags, set_flags
 from knowledge_migration.settings import SchemaChangeSettings
 from knowledge_migration_tests.conftest import clone, cloned, drop
 from knowledge_migration_tests.serving import serving
@@ -163,6 +164,18 @@ def test_proposals_that_exist_nowhere_else_stop_the_rollback(kept: Database, use
     assert current_revision(user) == TARGET_REVISION
     assert writable(user)
     assert triggers(user) == []
+
+
+def test_while_proposals_are_enabled_it_is_refused_because_extractions_would_fail(
+    kept: Database, user: Connection, tmp_path: Path
+) -> None:
+    with kept.begin() as transaction:
+        set_flags(transaction, {"enabled": True}, initial=Flags(), actor="a test", reason="a test")
+    with pytest.raises(PreconditionError, match="knowledge-migration rollback instant"):
+        rollback_schema(kept, BRIEF, reason="try", export_to=tmp_path / "proposals.jsonl")
+    assert (current_revision(user), writable(user), triggers(user)) == (TARGET_REVISION, True, [])
+    with kept.begin() as transaction:
+        set_flags(transaction, {"enabled": False}, initial=Flags(), actor="a test", reason="a test")
 
 
 def test_backfilled_proposals_alone_do_not_stop_it(migrated: Database, connection: Connection) -> None:

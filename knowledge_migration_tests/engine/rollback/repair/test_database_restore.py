@@ -13,6 +13,7 @@ import pytest
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
+from knowledge_migration.engine.backup.location import BackupFolder
 from knowledge_migration.engine.foundation import evidence
 from knowledge_migration.engine.foundation.database import Database
 from knowledge_migration.engine.foundation.embedded_server import EmbeddedServer
@@ -22,6 +23,7 @@ from knowledge_migration.engine.foundation.errors import (
     PreconditionError,
     VerificationError,
 )
+from knowledge_migration.engine.preparation.legacy_snapshot import take_legacy_snapshot
 from knowledge_migration.engine.rollback import database_restore, database_swap
 from knowledge_migration.engine.rollback.database_restore import (
     RESTORED,
@@ -30,6 +32,7 @@ from knowledge_migration.engine.rollback.database_restore import (
     restore_database,
 )
 from knowledge_migration.engine.schema import upgrade as schema
+from knowledge_migration.knowledge.tables import ORIGIN_CONSTRAINTS
 from knowledge_migration.settings import SchemaChangeSettings
 from knowledge_migration_tests.conftest import drop
 from knowledge_migration_tests.engine.rollback.repair.conftest import (
@@ -363,6 +366,67 @@ def test_a_table_without_any_reference_is_carried_over_too(live: Database, tmp_p
     done = restored(live, tmp_path)
     assert read(live, "SELECT id, words FROM apart ORDER BY id") == [(1, "theirs"), (2, "two"), (3, "three")]
     assert (done.carried, done.brought_back) == ({"apart": 2}, {"apart": 1})
+
+
+def backed_up_again(live: Database, server: EmbeddedServer, folder: Path) -> None:
+    """The database as it is now is what a restore brings back."""
+    take_legacy_snapshot(
+        live, folder=BackupFolder(folder), scratch=server.admin, tools_directory=None, range_ids=10_000, progress=print
+    )
+
+
+def test_no_trigger_of_the_restored_database_fires_for_a_row_that_is_carried_over(
+    live: Database, server: EmbeddedServer, tmp_path: Path
+) -> None:
+    run(
+        live,
+        "CREATE TABLE history (id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY, topic_id bigint);"
+        "CREATE FUNCTION touched() RETURNS trigger LANGUAGE plpgsql AS "
+        "'BEGIN NEW.updated_at := clock_timestamp(); RETURN NEW; END';"
+        "CREATE FUNCTION logged() RETURNS trigger LANGUAGE plpgsql AS "
+        "'BEGIN INSERT INTO history (topic_id) VALUES (NEW.id); RETURN NULL; END';"
+        "CREATE TRIGGER touched BEFORE UPDATE ON topics FOR EACH ROW EXECUTE FUNCTION touched();"
+        "CREATE TRIGGER logged AFTER INSERT ON topics FOR EACH ROW EXECUTE FUNCTION logged();"
+        "ALTER TABLE topics ENABLE ALWAYS TRIGGER logged",
+    )
+    backed_up_again(live, server, tmp_path / "later")
+    run(live, WRITTEN_SINCE)
+    states = "SELECT tgname, tgenabled::text FROM pg_trigger WHERE tgname IN ('logged', 'touched') ORDER BY 1"
+    before = [read(live, query) for query in ("SELECT * FROM topics ORDER BY id", "SELECT * FROM history", states)]
+    done = restored(live, tmp_path)
+    assert done.not_carried == ()
+    assert before == [
+        read(live, query) for query in ("SELECT * FROM topics ORDER BY id", "SELECT * FROM history", states)
+    ]
+    assert before[2] == [("logged", "A"), ("touched", "O")]
+
+
+def test_rows_written_after_a_backup_of_phase_5_are_carried_over_without_their_proposals(
+    live: Database, server: EmbeddedServer, tmp_path: Path
+) -> None:
+    schema.upgrade(live, SchemaChangeSettings())
+    for table, constraint in ORIGIN_CONSTRAINTS.items():
+        run(
+            live,
+            f"ALTER TABLE {table} ADD CONSTRAINT {constraint} CHECK (migrated_from_proposal_id IS NOT NULL) NOT VALID",
+        )
+    backed_up_again(live, server, tmp_path / "later")
+    for table, constraint in ORIGIN_CONSTRAINTS.items():
+        run(live, f"ALTER TABLE {table} DROP CONSTRAINT {constraint}")
+    run(live, WRITTEN_SINCE)
+    done = restored(live, tmp_path)
+    assert done.not_carried == ()
+    assert read(live, "SELECT count(*) FROM topics WHERE name = 'new'") == [(1,)]
+
+
+def test_rows_of_a_table_that_is_not_logged_are_carried_over(
+    live: Database, server: EmbeddedServer, tmp_path: Path
+) -> None:
+    run(live, "CREATE UNLOGGED TABLE queue (id integer PRIMARY KEY)")
+    backed_up_again(live, server, tmp_path / "later")
+    run(live, "INSERT INTO queue VALUES (1)")
+    assert restored(live, tmp_path).carried == {"queue": 1}
+    assert read(live, "SELECT id FROM queue") == [(1,)]
 
 
 @pytest.mark.parametrize(
