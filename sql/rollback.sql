@@ -7,32 +7,33 @@ SELECT count(*) AS rows FROM {table}
 -- statement, so that neither is visible without the other. Reads {table} in primary key order; proposals of other runs
 -- (dual-written ones) are not touched. Relies on the unique index of the link: without it each delete would scan.
 WITH linked AS MATERIALIZED (
-    SELECT source.id, source.migrated_from_proposal_id AS proposal_id
+    SELECT source.id, source.migrated_from_proposal_id AS proposal_id{before}
     FROM {table} AS source
     WHERE source.id > %(after)s AND source.migrated_from_proposal_id IS NOT NULL
     ORDER BY source.id
     LIMIT %(batch_size)s
     FOR NO KEY UPDATE OF source {skip_locked}
-), ours AS (
-    SELECT linked.id, linked.proposal_id
+), held AS (
+    SELECT linked.*
     FROM linked
     JOIN {proposals} AS proposal ON proposal.id = linked.proposal_id
     WHERE proposal.extraction_run_id = %(run)s
 ), unlinked AS (
     UPDATE {table} AS target
     SET migrated_from_proposal_id = NULL, migration_timestamp = NULL
-    FROM ours
-    WHERE target.id = ours.id
-    RETURNING target.id
+    FROM held
+    WHERE target.id = held.id
+    RETURNING target.id{altered}
 ), deleted AS (
     DELETE FROM {proposals} AS proposal
-    USING ours
-    WHERE proposal.id = ours.proposal_id
+    USING held
+    WHERE proposal.id = held.proposal_id
     RETURNING proposal.id
 )
 SELECT
     (SELECT max(id) FROM linked) AS through_id,
     (SELECT count(*) FROM unlinked) AS unlinked_rows,
+    (SELECT {altered_rows} FROM unlinked) AS altered_rows,
     (SELECT count(*) FROM deleted) AS deleted_rows
 
 -- name: backfill_first_linked
@@ -91,7 +92,7 @@ WITH shadows AS MATERIALIZED (
     ORDER BY proposal.id
     LIMIT %(batch_size)s
 ), held AS MATERIALIZED (
-    SELECT source.id, source.migrated_from_proposal_id AS proposal_id
+    SELECT source.id, source.migrated_from_proposal_id AS proposal_id{before}
     FROM {table} AS source
     JOIN shadows ON source.migrated_from_proposal_id = shadows.id
     ORDER BY source.id
@@ -101,7 +102,7 @@ WITH shadows AS MATERIALIZED (
     SET migrated_from_proposal_id = NULL, migration_timestamp = NULL
     FROM held
     WHERE target.id = held.id
-    RETURNING target.id
+    RETURNING target.id{altered}
 ), free AS (
     SELECT shadows.id FROM shadows
     WHERE EXISTS (SELECT FROM held WHERE held.proposal_id = shadows.id)
@@ -119,7 +120,7 @@ WITH shadows AS MATERIALIZED (
     FROM deleted LEFT JOIN held ON held.proposal_id = deleted.id
 )
 SELECT (SELECT id FROM shadows ORDER BY id DESC LIMIT 1) AS through_id, (SELECT count(*) FROM unlinked) AS unlinked_rows,
-       (SELECT count(*) FROM deleted) AS deleted_rows
+       (SELECT {altered_rows} FROM unlinked) AS altered_rows, (SELECT count(*) FROM deleted) AS deleted_rows
 
 -- name: dual_write_extent
 -- The number of shadows in one table, and of pending proposals of dual-written extractions, which exist nowhere else.

@@ -105,8 +105,6 @@ def batch_statement(kind: EntityKind, locked: Locked, *, refresh: bool, compared
 
     `compared` are the columns that it compares before and after the UPDATE.
     """
-    before, after = (_as_text(alias, compared) for alias in ("source", "target"))
-    nothing = sql.SQL("")
     composed = statement(
         "backfill/batch",
         table=f"public.{kind.table}",
@@ -115,11 +113,26 @@ def batch_statement(kind: EntityKind, locked: Locked, *, refresh: bool, compared
         pending=statement("backfill/pending"),
         insertion=insertion(kind, statement("backfill/batch_rows"), sql.SQL("%(run)s"), refresh=refresh),
         skip_locked=skipping(locked),
-        before=sql.SQL(", {} AS before").format(before) if compared else nothing,
-        altered=sql.SQL(", locked.before <> {} AS altered").format(after) if compared else nothing,
-        altered_rows=sql.SQL("count(*) FILTER (WHERE altered)") if compared else sql.SQL("0"),
+        **comparing(compared, sql.SQL("locked")),
     )
     return composed.as_bytes(None)
+
+
+def comparing(names: tuple[str, ...], held: sql.SQL) -> dict[str, sql.Composable]:
+    """The parts of a batch that compare these columns of `held` rows before and after the UPDATE; without any, nothing."""
+    if not names:
+        return {"before": sql.SQL(""), "altered": sql.SQL(""), "altered_rows": sql.SQL("count(*) FILTER (WHERE false)")}
+    return {
+        "before": sql.SQL(", {} AS before").format(_as_text("source", names)),
+        "altered": sql.SQL(", {}.before <> {} AS altered").format(held, _as_text("target", names)),
+        "altered_rows": sql.SQL("count(*) FILTER (WHERE altered)"),
+    }
+
+
+def other_columns(connection: Connection, kind: EntityKind) -> tuple[str, ...]:
+    """The columns of the table that linking a row must not change."""
+    rows = connection.execute(text_of("backfill/other_columns"), {"table": f"public.{kind.table}"})
+    return tuple(row["name"] for row in rows)
 
 
 def _as_text(alias: str, names: tuple[str, ...]) -> sql.Composable:
@@ -224,7 +237,7 @@ def with_triggers(connection: Connection, context: BatchContext, choice: Trigger
     if not fired:
         return context
     table = f"public.{context.partition.kind.table}"
-    names = [row["name"] for row in connection.execute(text_of("backfill/other_columns"), {"table": table})]
+    names = other_columns(connection, context.partition.kind)
     try:
         changed, effects = _tried(connection, table, names, context.partition)
     except psycopg.Error as error:
@@ -242,11 +255,11 @@ def with_triggers(connection: Connection, context: BatchContext, choice: Trigger
             f"Linking a row of {table} would change its {', '.join(changed)} through a trigger ({triggers.listed(fired)}); the "
             f"migration must not change them. {triggers.remedy(fired)} Nothing was changed."
         )
-    return replace(context, fired=fired, choice=choice, others=tuple(names))
+    return replace(context, fired=fired, choice=choice, others=names)
 
 
 def _tried(
-    connection: Connection, table: str, names: list[str], partition: Partition
+    connection: Connection, table: str, names: tuple[str, ...], partition: Partition
 ) -> tuple[list[str], dict[str, int]]:
     """The other columns that linking the next row changes, and the rows that it writes elsewhere; rolled back."""
     values = sql.SQL(", ").join(sql.SQL("{}::text").format(sql.Identifier("source", name)) for name in names)

@@ -4,22 +4,25 @@ Rows that a user holds are skipped first and waited for at the end, one by one, 
 A batch that meets a lock or a timeout is repeated, bounded, with half the rows. Each is one transaction; a second run continues.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import psycopg
 from psycopg import sql
 
-from knowledge_migration.engine.backfill.batch import TRANSIENT_ERRORS, Locked, skipping
+from knowledge_migration.engine.backfill import triggers
+from knowledge_migration.engine.backfill.batch import TRANSIENT_ERRORS, Locked, comparing, other_columns, skipping
 from knowledge_migration.engine.foundation.database import Connection
-from knowledge_migration.engine.foundation.errors import BlockedError
+from knowledge_migration.engine.foundation.errors import BlockedError, PreconditionError
 from knowledge_migration.engine.foundation.explanation import reason_of
 from knowledge_migration.engine.foundation.sql_files import statement
-from knowledge_migration.knowledge.entity_kinds import EntityKind
+from knowledge_migration.knowledge.entity_kinds import KINDS, EntityKind
 from knowledge_migration.settings import BackfillSettings
 
 LONGEST_PAUSE_SECONDS = 5.0
+PROPOSALS = frozenset(f"public.{kind.proposal_table}" for kind in KINDS)
 
 OnRows = Callable[[str, int], None]
 T = TypeVar("T")
@@ -52,6 +55,12 @@ class Unlinking:
     on_rows: OnRows | None = None
     unlinked: int = 0
     deleted: int = 0
+    fired: tuple[triggers.Fired, ...] = field(init=False)
+    others: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.fired = triggers.fired(self.connection, self.kind)
+        self.others = other_columns(self.connection, self.kind) if self.fired else ()
 
     def row(self, query: str, *, size: int = 1, **values: Any) -> dict[str, Any]:
         """The one row of a query over this kind, with at most `size` rows in its batch."""
@@ -60,13 +69,16 @@ class Unlinking:
             "proposals": f"public.{self.kind.proposal_table}",
             "is_shadow": statement("rollback/is_shadow"),
             "skip_locked": values.pop("skip_locked", sql.SQL("")),
+            **comparing(self.others, sql.SQL("held")),
         }
         composed = statement(query, **identifiers)
 
         def execute() -> dict[str, Any]:
             parameters = {**self.parameters, **values, "batch_size": min(size, self.size)}
-            row = self.connection.execute(composed, parameters).fetchone()
-            assert row is not None  # aggregates
+            with self._without_side_effects() as check:
+                row = self.connection.execute(composed, parameters).fetchone()
+                assert row is not None  # aggregates
+                check(row)
             return row
 
         return retried(self.limits, execute, self._blocked, self._halve)
@@ -84,6 +96,30 @@ class Unlinking:
         """Batches from `after` to the end."""
         while after is not None:
             after = self.batch(query, after, size, locked)
+
+    @contextmanager
+    def _without_side_effects(self) -> Iterator[Callable[[dict[str, Any]], None]]:
+        """A transaction for a statement, which ends it where a trigger of the user writes more than the operator chose."""
+        if not self.fired:
+            yield lambda row: None
+            return
+        with self.connection.transaction():
+            before = triggers.written(self.connection)
+
+            def check(row: dict[str, Any]) -> None:
+                self.connection.execute("SET CONSTRAINTS ALL IMMEDIATE")  # deferred triggers write now
+                own = {f"public.{self.kind.table}": row.get("unlinked_rows", 0)}
+                effects = triggers.side_effects(before, triggers.written(self.connection), own)
+                effects = {table: rows for table, rows in effects.items() if table not in PROPOSALS}
+                refused = triggers.not_accepted(effects, self.limits.triggers)
+                if refused or row.get("altered_rows"):
+                    what = f"write to {', '.join(refused)}" if refused else "change its other columns"
+                    raise PreconditionError(
+                        f"Unlinking a row of public.{self.kind.table} would also {what} through a trigger "
+                        f"({triggers.listed(self.fired)}). {triggers.remedy(self.fired)} Rows that are rolled back stay so."
+                    )
+
+            yield check
 
     def _halve(self) -> None:
         self.size = max(1, self.size // 2)

@@ -9,7 +9,7 @@ from knowledge_migration.engine.backfill.quarantine import decide, quarantined
 from knowledge_migration.engine.foundation import fingerprint
 from knowledge_migration.engine.foundation.advisory_lock import BACKFILL, advisory_lock
 from knowledge_migration.engine.foundation.database import Connection, Database
-from knowledge_migration.engine.foundation.errors import BlockedError, BusyError
+from knowledge_migration.engine.foundation.errors import BlockedError, BusyError, PreconditionError
 from knowledge_migration.engine.rollback import backfill as backfill_rollback
 from knowledge_migration.settings import BackfillSettings
 from knowledge_migration_tests.engine.backfill.backfilling import (
@@ -61,6 +61,23 @@ def whole_rows(connection: Connection) -> dict[str, object]:
 def proposals(connection: Connection) -> int:
     """Proposals of both kinds."""
     return count(connection, "SELECT (SELECT count(*) FROM topic_proposals) + (SELECT count(*) FROM atom_proposals)")
+
+
+def test_a_trigger_that_changes_other_columns_stops_it_before_a_row_is_changed(expanded: Database) -> None:
+    fill(expanded)
+    backfill(expanded)
+    with expanded.connect("test") as connection:
+        connection.execute(
+            "CREATE FUNCTION touched() RETURNS trigger LANGUAGE plpgsql AS "
+            "'BEGIN NEW.updated_at := clock_timestamp(); RETURN NEW; END';"
+            "CREATE TRIGGER touched BEFORE UPDATE ON topics FOR EACH ROW EXECUTE FUNCTION touched()"
+        )
+        before = whole_rows(connection), proposals(connection)
+        with pytest.raises(PreconditionError, match=r"would also change its other columns through a trigger \(touched"):
+            backfill_rollback.rollback_backfill(expanded, reason="a test", limits=QUICK)
+        assert (whole_rows(connection), proposals(connection)) == before
+        backfill_rollback.rollback_backfill(expanded, reason="a test", limits=QUICK.replaced(triggers="replica"))
+        assert proposals(connection) == 0
 
 
 def test_the_legacy_tables_equal_their_fingerprint_afterwards(any_expanded: Database) -> None:

@@ -107,9 +107,47 @@ def test_the_operators_choice_about_triggers_holds_here_too(
         "CREATE TRIGGER remember AFTER UPDATE ON atoms FOR EACH ROW EXECUTE FUNCTION remember()"
     )
     linked = "SELECT count(*) FROM atoms WHERE migrated_from_proposal_id IS NOT NULL"
-    assert count(rows, linked)
+    before, shadows = count(rows, linked), count(rows, SHADOWS.format("atom_proposals"))
+    with pytest.raises(PreconditionError, match=r"public\.atoms would also write to public\.history through a trigger"):
+        back(peopled)
+    assert (count(rows, linked), count(rows, SHADOWS.format("atom_proposals"))) == (before, shadows)
+    assert before
     back(peopled, limits=QUICK.replaced(triggers="replica"))
     assert (count(rows, linked), count(rows, "SELECT count(*) FROM history")) == (0, 0)
+
+
+def test_a_trigger_may_write_elsewhere_if_the_operator_accepts_it(peopled: Database, rows: Connection) -> None:
+    rows.execute(
+        "CREATE TABLE history (id bigint);"
+        "CREATE FUNCTION remember() RETURNS trigger LANGUAGE plpgsql AS $$"
+        " BEGIN INSERT INTO history VALUES (NEW.id); RETURN NULL; END $$;"
+        "CREATE CONSTRAINT TRIGGER remember AFTER UPDATE ON atoms DEFERRABLE INITIALLY DEFERRED"
+        " FOR EACH ROW EXECUTE FUNCTION remember()"
+    )
+    linked = count(rows, "SELECT count(*) FROM atoms WHERE migrated_from_proposal_id IS NOT NULL")
+    back(peopled, limits=QUICK.replaced(triggers="accept"))
+    assert count(rows, "SELECT count(*) FROM history") == linked > 0
+
+
+def test_a_shadow_that_a_reviewer_puts_back_into_review_meanwhile_stays(
+    peopled: Database, rows: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reviewer's transaction begins after those that the rollback waits for have ended."""
+    monkeypatch.setattr("knowledge_migration.engine.rollback.dual_write.wait_until_fenced", lambda *_, **__: None)
+    (matched,) = rows.execute(
+        "UPDATE topic_proposals SET status = 'auto_approved' WHERE id = (SELECT proposal.id FROM topic_proposals AS proposal "
+        "WHERE review_action = 'dual_write' AND NOT EXISTS (SELECT FROM topics WHERE migrated_from_proposal_id = proposal.id) "
+        "LIMIT 1) RETURNING id"
+    ).fetchall()
+    with peopled.connect("reviewer") as reviewer, ThreadPoolExecutor(1) as pool:
+        reviewer.execute("BEGIN")
+        reviewer.execute("UPDATE topic_proposals SET status = 'pending' WHERE id = %s", [matched["id"]])
+        running = pool.submit(back, peopled, limits=QUICK.replaced(lock_timeout_ms=60_000))
+        comes_true(lambda: count(rows, "SELECT count(*) FROM pg_locks WHERE NOT granted") > 0)
+        reviewer.execute("COMMIT")
+        running.result()
+    left = rows.execute("SELECT status FROM topic_proposals WHERE id = %s", [matched["id"]]).fetchone()
+    assert left == {"status": "pending"}
 
 
 def test_legacy_rows_stay_and_lose_their_links_only(peopled: Database, rows: Connection, written: httpx.Client) -> None:
