@@ -134,6 +134,9 @@ def test_the_schema_is_as_declared_and_can_be_upgraded_again(filled: Database, r
 def test_a_schema_rollback_drops_it_with_its_column(filled: Database, rows: Connection, tmp_path: Path) -> None:
     before = legacy_values(rows)
     retire(filled)
+    with pytest.raises(PreconditionError, match="Proposals are enabled"):
+        rollback_schema(filled, SchemaChangeSettings(), reason="a test", export_to=tmp_path / "export.jsonl")
+    rows.execute("UPDATE feature_flags SET enabled = false")  # a reopening would drop the constraint before
     rollback_schema(filled, SchemaChangeSettings(), reason="a test", export_to=tmp_path / "export.jsonl")
     assert count(rows, "SELECT count(*) FROM pg_constraint WHERE conname LIKE '%%come_from_proposals'") == 0
     rows.execute("INSERT INTO topics (name, description) VALUES ('direct again', '')")

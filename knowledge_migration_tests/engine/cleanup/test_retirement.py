@@ -274,7 +274,7 @@ def test_who_opens_the_paths_just_before_the_rule_is_added_stops_it(full: Databa
 
 def test_readiness_says_everything_and_changes_nothing(full: Database, rows: Connection) -> None:
     rows.execute("INSERT INTO topics (name, description) VALUES ('raw', '')")
-    found = retirement.readiness(full, live_seconds=10, now=in_days(1))
+    found = retirement.readiness(full, required_days=14, live_seconds=10, now=in_days(1))
     assert found.retired is False
     assert found.constraints == {"topics": "missing", "atoms": "missing"}
     assert [obstacle.partition(" ")[0] for obstacle in found.obstacles] == ["Full", "1"]
