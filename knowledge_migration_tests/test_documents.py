@@ -21,10 +21,8 @@ def settings_table() -> str:
     rows = ["| variable | default | meaning |", "| --- | --- | --- |"]
     for variable, _, _, info in variables():
         default = info.default
-        if (
-            default is None or default == {} or isinstance(default, tuple)
-        ):  # the description says where a table is shown
-            shown = ""
+        if default is None or default == {} or isinstance(default, tuple):
+            shown = ""  # the description says where a table is shown
         else:
             text = json.dumps(default) if isinstance(default, bool | int | float | list | dict) else str(default)
             shown = f"`{text}`"

@@ -171,14 +171,12 @@ def _linked(
     if not context.fired:
         row = connection.execute(query, parameters).fetchone()
         return (row["linked_rows"], row["through_id"]) if row else (0, None)
-    with connection.transaction():
-        before = triggers.written(connection)
+    with triggers.watched(connection) as written:
         row = connection.execute(query, parameters).fetchone()
-        connection.execute("SET CONSTRAINTS ALL IMMEDIATE")  # deferred triggers write now
         linked = row["linked_rows"] if row else 0
         kind = context.partition.kind
         own = {f"public.{kind.table}": linked, f"public.{kind.proposal_table}": linked}
-        effects = triggers.side_effects(before, triggers.written(connection), own)
+        effects = written(own)
         if refused := triggers.not_accepted(effects, context.choice):
             raise SideEffectError(_sentence(refused, context.fired))
     context.written.update(effects)
@@ -263,12 +261,10 @@ def _tried(
 ) -> tuple[list[str], dict[str, int]]:
     """The other columns that linking the next row changes, and the rows that it writes elsewhere; rolled back."""
     values = sql.SQL(", ").join(sql.SQL("{}::text").format(sql.Identifier("source", name)) for name in names)
-    with connection.transaction(force_rollback=True):
-        before = triggers.written(connection)
+    with triggers.watched(connection, force_rollback=True) as written:
         query = pending_query("touch_one_row", partition, values=values)
         row = connection.execute(query, partition.parameters).fetchone()
-        connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
-        effects = triggers.side_effects(before, triggers.written(connection), {table: 1})
+        effects = written({table: 1})
     if row is None:
         return [], {}
     pairs = zip(names, row["before"], row["after"], strict=True)

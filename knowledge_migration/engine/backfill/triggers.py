@@ -5,7 +5,8 @@ values of topics, atoms and their relations never change, whatever the choice is
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import psycopg
@@ -71,6 +72,21 @@ def side_effects(before: Counter[str], after: Counter[str], own: Mapping[str, in
     """The rows of each table between two readings, without our own."""
     rows = {table: after[table] - before[table] - own.get(table, 0) for table in after}
     return {table: number for table, number in rows.items() if number > 0}
+
+
+@contextmanager
+def watched(
+    connection: Connection, *, force_rollback: bool = False
+) -> Iterator[Callable[[Mapping[str, int]], dict[str, int]]]:
+    """A transaction, and what reports the rows that it has written besides our own; deferred triggers write first."""
+    with connection.transaction(force_rollback=force_rollback):
+        before = written(connection)
+
+        def effects(own: Mapping[str, int]) -> dict[str, int]:
+            connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
+            return side_effects(before, written(connection), own)
+
+        yield effects
 
 
 def not_accepted(effects: Mapping[str, int], choice: TriggerChoice) -> dict[str, int]:

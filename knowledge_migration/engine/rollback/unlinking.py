@@ -103,14 +103,11 @@ class Unlinking:
         if not self.fired:
             yield lambda row: None
             return
-        with self.connection.transaction():
-            before = triggers.written(self.connection)
+        with triggers.watched(self.connection) as written:
 
             def check(row: dict[str, Any]) -> None:
-                self.connection.execute("SET CONSTRAINTS ALL IMMEDIATE")  # deferred triggers write now
                 own = {f"public.{self.kind.table}": row.get("unlinked_rows", 0)}
-                effects = triggers.side_effects(before, triggers.written(self.connection), own)
-                effects = {table: rows for table, rows in effects.items() if table not in PROPOSALS}
+                effects = {table: rows for table, rows in written(own).items() if table not in PROPOSALS}
                 refused = triggers.not_accepted(effects, self.limits.triggers)
                 if refused or row.get("altered_rows"):
                     what = f"write to {', '.join(refused)}" if refused else "change its other columns"

@@ -5,7 +5,6 @@ Each part can be read alone. A part that does not exist yet is empty; one that c
 
 from collections.abc import Callable, Collection
 from dataclasses import replace
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -40,9 +39,6 @@ from knowledge_migration.thresholds import Gate
 
 SESSION = {"statement_timeout": "2000", "default_transaction_read_only": "on"}
 REASON_LENGTH = 120
-
-Validity = tuple[datetime | None, bool | None, str]
-UNSEEN: Validity = (None, None, "cannot be read")
 
 Part = Literal[
     "phases", "flags", "writers", "gates", "queue", "evidence", "checks", "backfill", "control", "speed", "audit trail",
@@ -182,26 +178,29 @@ def _evidence(reading: Reading) -> tuple[EvidenceState, ...]:
     )
     states = []
     for kind, name, max_age in kinds:
-        recorded_at, valid, message = reading.part("evidence", partial(_validity, reading.connection, kind)) or UNSEEN
-        states.append(EvidenceState(kind, name, recorded_at, valid, message, max_age))
+        unseen = EvidenceState(kind, name, None, None, "cannot be read", max_age)
+        states.append(reading.part("evidence", partial(_state, reading.connection, kind, name, max_age)) or unseen)
     return tuple(states)
 
 
-def _validity(connection: Connection, kind: str) -> Validity:
-    """Whether the evidence is valid, and what it says; a backup is recorded only after it was verified."""
+def _state(connection: Connection, kind: str, name: str, max_age: float | None) -> EvidenceState:
     record = evidence.latest(connection, kind)
-    if record is None:
-        return None, None, "none yet"
+    valid, message = _validity(record) if record else (None, "none yet")
+    return EvidenceState(kind, name, record.recorded_at if record else None, valid, message, max_age)
+
+
+def _validity(record: evidence.Evidence) -> tuple[bool, str]:
+    """Whether the evidence is valid, and what it says; a backup is recorded only after it was verified."""
     content = record.content
-    if kind == "verified_backup":
+    if record.kind == "verified_backup":
         size, path = f"{content['bytes'] / 1e6:,.1f} MB", content["path"]
         if is_remote(path):
-            return record.recorded_at, True, f"{size} at {path}, which is not read here"
+            return True, f"{size} at {path}, which is not read here"
         if not Path(path).exists():
-            return record.recorded_at, False, f"its file is not at {path} on this machine"
-        return record.recorded_at, True, size
+            return False, f"its file is not at {path} on this machine"
+        return True, size
     valid = bool(content["passed"])
-    return record.recorded_at, valid, "valid" if valid else "not valid"
+    return valid, "valid" if valid else "not valid"
 
 
 def _field(
